@@ -1,0 +1,14 @@
+//! grastate.dat: undefined parts never become a position or a claim.
+#![no_main]
+
+use galera::saved_state::GraState;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let state = GraState::parse(bytes);
+    assert_eq!(
+        state.position().is_some(),
+        state.uuid.is_some() && state.seqno.is_some()
+    );
+    assert!(!state.claims_last_out() || state.position().is_some());
+});

@@ -1,0 +1,154 @@
+//! Whether two groups that both say Primary are one component in a change of views, or rivals (I23).
+//!
+//! Rivals can share state UUID and conf_id, so only member lists prove them apart; and polls are not simultaneous, so
+//! only time together proves that both exist.
+
+use std::time::Duration;
+
+use super::components::Group;
+use super::facts::{Answer, Facts};
+
+/// How much longer than `settle` an ambiguous contradiction must last: longer than Galera's own timeouts.
+const PATIENCE: u32 = 15;
+
+/// How two groups that report different views stand to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Relation {
+    /// Nothing contradicts their being one: each lists everybody who reports the other.
+    Same,
+    /// One may be a former or later view of the other.
+    Unproven,
+    /// Neither can be part of the other.
+    Disjoint,
+}
+
+/// How far the proof of two groups being rivals has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rivalry {
+    /// Nothing, or what a change of views explains.
+    None,
+    /// They contradict each other, but not for long enough.
+    Suspected,
+    /// They exist side by side.
+    Proven,
+}
+
+/// How `older` stands to `newer`, both groups of Primary reporters.
+pub(super) fn relation(newer: &Group<'_>, older: &Group<'_>, nodes: &[Facts<'_>]) -> Relation {
+    let process = |node: usize| {
+        nodes[node]
+            .answer()
+            .and_then(|answer| answer.status.gcomm_uuid)
+    };
+    let same_process = |node: usize| {
+        process(node).is_some_and(|uuid| {
+            older
+                .reporters
+                .iter()
+                .any(|&other| process(other) == Some(uuid))
+        })
+    };
+    if newer.reporters.iter().any(|&node| same_process(node)) {
+        return Relation::Same;
+    }
+    if let (Some(one), Some(other)) = (
+        newer.status.cluster_state_uuid,
+        older.status.cluster_state_uuid,
+    ) && one != other
+    {
+        return Relation::Disjoint;
+    }
+    if newer.bucket == older.bucket {
+        // The same words from the same place cannot come from one component; from another place they can.
+        return if newer.status.local_index == older.status.local_index {
+            Relation::Disjoint
+        } else {
+            Relation::Same
+        };
+    }
+    let (left_out, unseen) = (missing(newer, older), missing(older, newer));
+    if left_out == 0 && unseen == 0 {
+        return Relation::Same;
+    }
+    let shared = !newer.members.is_disjoint(&older.members);
+    if shared || newer.open >= left_out || older.open >= unseen {
+        Relation::Unproven
+    } else {
+        Relation::Disjoint
+    }
+}
+
+/// The longest time that a reporter of one group and one of the other were both seen in their views without
+/// interruption; `None` when never at the same time. Only reporters that `counts` accepts are compared.
+pub(super) fn overlap(
+    one: &Group<'_>,
+    other: &Group<'_>,
+    nodes: &[Facts<'_>],
+    counts: impl Fn(&Answer<'_>) -> bool,
+) -> Option<Duration> {
+    let answers = |group: &Group<'_>| -> Vec<(i64, i64)> {
+        let answers = group
+            .reporters
+            .iter()
+            .filter_map(|&node| nodes[node].answer());
+        answers
+            .filter(|answer| counts(answer))
+            .map(|answer| (answer.since.unix_millis(), answer.at.unix_millis()))
+            .collect()
+    };
+    let others = answers(other);
+    answers(one)
+        .into_iter()
+        .flat_map(|mine| others.iter().map(move |&its| together(mine, its)))
+        .max()
+        .flatten()
+}
+
+/// How long two periods overlap; `None` when they do not.
+pub(super) fn together(one: (i64, i64), other: (i64, i64)) -> Option<Duration> {
+    let shared = one.1.min(other.1).saturating_sub(one.0.max(other.0));
+    u64::try_from(shared).ok().map(Duration::from_millis)
+}
+
+/// Whether two Primary groups are rivals, as far as is proven.
+pub(super) fn rivalry(
+    newer: &Group<'_>,
+    older: &Group<'_>,
+    nodes: &[Facts<'_>],
+    settle: Duration,
+) -> Rivalry {
+    match relation(newer, older, nodes) {
+        Relation::Same => Rivalry::None,
+        Relation::Disjoint if overlap(newer, older, nodes, |_| true) >= Some(settle) => {
+            Rivalry::Proven
+        }
+        Relation::Disjoint => Rivalry::Suspected,
+        Relation::Unproven => {
+            // A node with a backlog reports its former view until it has applied its way to the present one.
+            let current = overlap(newer, older, nodes, |answer| {
+                answer.status.recv_queue == Some(0)
+            });
+            let listed = missing(newer, older) == 0;
+            let any = if listed {
+                current
+            } else {
+                overlap(newer, older, nodes, |_| true)
+            };
+            if current >= Some(settle.saturating_mul(PATIENCE)) {
+                Rivalry::Proven
+            } else if any >= Some(settle) {
+                Rivalry::Suspected
+            } else {
+                Rivalry::None
+            }
+        }
+    }
+}
+
+/// How many reporters of `other` are not among the known members of `group`.
+fn missing(group: &Group<'_>, other: &Group<'_>) -> usize {
+    let reporters = other.reporters.iter();
+    reporters
+        .filter(|node| !group.members.contains(node))
+        .count()
+}

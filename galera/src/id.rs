@@ -1,0 +1,241 @@
+//! Names of clusters and nodes, validated once where they enter.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// Longest cluster name accepted, in characters.
+pub const CLUSTER_NAME_MAX: usize = 64;
+/// Longest host name accepted, in characters (RFC 1035).
+pub const HOST_MAX: usize = 253;
+
+/// Why a name is not accepted; the text names the rule and the remedy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidName {
+    /// Nothing where a name belongs.
+    #[error("the {0} is empty")]
+    Empty(&'static str),
+    /// Longer than the limit, in characters.
+    #[error("the {what} has {length} characters; at most {limit} are allowed")]
+    TooLong {
+        /// Which kind of name.
+        what: &'static str,
+        /// Its length in characters.
+        length: usize,
+        /// The limit in characters.
+        limit: usize,
+    },
+    /// A character that the name may not have.
+    #[error("the {what} contains {character:?}; use letters, digits, '.', '_' and '-' only")]
+    Character {
+        /// Which kind of name.
+        what: &'static str,
+        /// The first offending character.
+        character: char,
+    },
+    /// Something after the colon that is no port.
+    #[error("{0:?} is not a port; use a number from 1 to 65535")]
+    Port(String),
+    /// Brackets that hold no IPv6 address.
+    #[error("{0:?} is not an IPv6 address in brackets")]
+    Ipv6(String),
+}
+
+fn check(what: &'static str, text: &str, limit: usize) -> Result<(), InvalidName> {
+    if text.is_empty() {
+        return Err(InvalidName::Empty(what));
+    }
+    let length = text.chars().count();
+    if length > limit {
+        return Err(InvalidName::TooLong {
+            what,
+            length,
+            limit,
+        });
+    }
+    let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    match text.chars().find(|c| !allowed(c)) {
+        Some(character) => Err(InvalidName::Character { what, character }),
+        None if text == "." || text == ".." => Err(InvalidName::Character {
+            what,
+            character: '.',
+        }),
+        None => Ok(()),
+    }
+}
+
+/// A cluster's name as in `wsrep_cluster_name`: 1 to 64 letters, digits, `.`, `_`, `-`, so that it is one segment of a
+/// registry key and of a URL.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClusterName(String);
+
+impl ClusterName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ClusterName {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        check("cluster name", text, CLUSTER_NAME_MAX)?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for ClusterName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A node's identity: its registry key, `host` or `host:port` (an IPv6 host with a port is bracketed).
+///
+/// Without a port the node listens on the console's `--mysql-port`; [`NodeId::normalized`] makes both spellings one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId {
+    host: String,
+    port: Option<u16>,
+}
+
+impl NodeId {
+    /// A node of `host`, on `port` or on the console's default port.
+    ///
+    /// # Errors
+    /// [`InvalidName`] when the host is neither a host name nor an IP address.
+    pub fn new(host: &str, port: Option<u16>) -> Result<Self, InvalidName> {
+        if host.parse::<std::net::Ipv6Addr>().is_err() {
+            check("node name", host, HOST_MAX)?;
+        }
+        if port == Some(0) {
+            return Err(InvalidName::Port("0".to_owned()));
+        }
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+        })
+    }
+
+    /// The host name or address, without brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port when the identity names one.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// The same node with its port left out when it is `default_port`.
+    #[must_use]
+    pub fn normalized(mut self, default_port: u16) -> Self {
+        if self.port == Some(default_port) {
+            self.port = None;
+        }
+        self
+    }
+}
+
+impl FromStr for NodeId {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let parse_port = |port: &str| match port.parse::<u16>() {
+            Ok(number) if number > 0 && port.bytes().all(|b| b.is_ascii_digit()) => Ok(number),
+            _ => Err(InvalidName::Port(port.to_owned())),
+        };
+        if text.parse::<std::net::Ipv6Addr>().is_ok() {
+            return Self::new(text, None);
+        }
+        if let Some(rest) = text.strip_prefix('[') {
+            let bad = || InvalidName::Ipv6(text.to_owned());
+            let (host, tail) = rest.split_once(']').ok_or_else(bad)?;
+            if host.parse::<std::net::Ipv6Addr>().is_err() {
+                return Err(bad());
+            }
+            return match tail.strip_prefix(':') {
+                Some(port) => Self::new(host, Some(parse_port(port)?)),
+                None if tail.is_empty() => Self::new(host, None),
+                None => Err(bad()),
+            };
+        }
+        match text.rsplit_once(':') {
+            Some((host, port)) => Self::new(host, Some(parse_port(port)?)),
+            None => Self::new(text, None),
+        }
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) if self.host.contains(':') => write!(f, "[{}]:{port}", self.host),
+            Some(port) => write!(f, "{}:{port}", self.host),
+            None => f.write_str(&self.host),
+        }
+    }
+}
+
+macro_rules! string_in_json {
+    ($type:ty) => {
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?
+                    .parse()
+                    .map_err(de::Error::custom)
+            }
+        }
+    };
+}
+
+string_in_json!(ClusterName);
+string_in_json!(NodeId);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn node_ids_round_trip() {
+        for text in [
+            "db1",
+            "127.0.0.1:3307",
+            "::1",
+            "[::1]:3306",
+            "n1.example-a.org",
+        ] {
+            assert_eq!(text.parse::<NodeId>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn default_port_is_left_out() {
+        let with: NodeId = "h:3306".parse().unwrap();
+        assert_eq!(with.normalized(3306), "h".parse().unwrap());
+    }
+
+    #[test]
+    fn refuses_names_that_are_no_single_path_segment() {
+        let long = "x".repeat(300);
+        for text in [
+            "", "a/b", "a b", "<script>", "..", &long, "h:", "h:0", "h:99999", "h:+1", "[::1",
+        ] {
+            assert!(text.parse::<NodeId>().is_err(), "{text:?}");
+        }
+        for text in ["", "a/b", "a b", "<script>", "..", &long, "a:1"] {
+            assert!(text.parse::<ClusterName>().is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The domain of Galera Console: what is known about a cluster and what it means.
+//!
+//! Pure by construction: no I/O, no async, no clock of its own, and it builds for WebAssembly. Every function that
+//! needs the time takes it as an argument, so that a decision can be replayed in a test.
+
+pub mod access;
+pub mod api;
+pub mod cluster;
+pub mod id;
+pub mod observation;
+pub mod position;
+pub mod registration;
+pub mod saved_state;
+pub mod timestamp;
+pub mod view;
+pub mod wsrep;
+
+pub use id::{ClusterName, NodeId};
+pub use position::{Position, Seqno};
+pub use timestamp::Timestamp;

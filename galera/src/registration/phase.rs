@@ -1,0 +1,86 @@
+//! What a node's agent says that it is doing, and what follows for its server.
+
+use std::collections::BTreeMap;
+
+use crate::position::Position;
+
+/// What a node's agent says it is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// The agent starts.
+    Starting,
+    /// The agent waits before it starts the server.
+    Waiting,
+    /// The server starts and receives its state.
+    Joining,
+    /// The server runs.
+    Running,
+    /// The server stops or has stopped.
+    Stopping,
+}
+
+impl Phase {
+    /// Every phase.
+    pub const ALL: [Self; 5] = [
+        Self::Starting,
+        Self::Waiting,
+        Self::Joining,
+        Self::Running,
+        Self::Stopping,
+    ];
+
+    /// The phase's word in the registry.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Waiting => "waiting",
+            Self::Joining => "joining",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+        }
+    }
+
+    /// Reads the value of `phase`; `None` when it is no known word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|phase| text.trim().eq_ignore_ascii_case(phase.word()))
+    }
+
+    /// The registered phase of a node.
+    #[must_use]
+    pub fn of(fields: &BTreeMap<String, String>) -> Option<Self> {
+        fields.get("phase").and_then(|text| Self::parse(text))
+    }
+}
+
+/// The position that a stopped node's agent recovered.
+#[must_use]
+pub fn recovered_position(fields: &BTreeMap<String, String>) -> Option<Position> {
+    fields.get("recovered_position")?.parse().ok()
+}
+
+/// Whether the node's agent says that its server is stopped.
+#[must_use]
+pub fn says_stopped(fields: &BTreeMap<String, String>) -> bool {
+    match Phase::of(fields) {
+        Some(Phase::Stopping) => true,
+        Some(Phase::Running | Phase::Joining) => false,
+        Some(Phase::Starting | Phase::Waiting) | None => {
+            recovered_position(fields).is_some()
+                && !fields.contains_key("wsrep_local_state_comment")
+        }
+    }
+}
+
+/// Whether the registration says that the server runs.
+#[must_use]
+pub fn says_running(fields: &BTreeMap<String, String>) -> bool {
+    match Phase::of(fields) {
+        Some(Phase::Running | Phase::Joining) => true,
+        Some(Phase::Stopping | Phase::Starting | Phase::Waiting) => false,
+        None => fields.contains_key("wsrep_local_state_comment"),
+    }
+}

@@ -1,0 +1,306 @@
+//! The typed reading of `SHOW GLOBAL STATUS LIKE 'wsrep_%'`.
+//!
+//! Reading never fails: what a server or a registry value says that cannot be understood is `None`, never a default.
+
+use uuid::Uuid;
+
+use crate::id::NodeId;
+use crate::position::{Position, parse_seqno, parse_uuid};
+use crate::view::{ClusterStatus, NodeState};
+
+/// Longest free text kept of one value, in characters; what is longer is cut.
+pub const TEXT_MAX: usize = 256;
+/// Most members that a list of addresses may have; a longer one is not a list of cluster members.
+pub const MEMBERS_MAX: usize = 256;
+
+/// `wsrep_local_state` as a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LocalState {
+    /// 0: not in a Primary component.
+    Undefined,
+    /// 1: asks for or receives its state.
+    Joiner,
+    /// 2: donates its state or is desynchronised.
+    Donor,
+    /// 3: has its state, catches up.
+    Joined,
+    /// 4: up to date.
+    Synced,
+    /// 5: lost an inconsistency vote.
+    Error,
+}
+
+impl LocalState {
+    fn from_number(number: u64) -> Option<Self> {
+        Some(match number {
+            0 => Self::Undefined,
+            1 => Self::Joiner,
+            2 => Self::Donor,
+            3 => Self::Joined,
+            4 => Self::Synced,
+            5 => Self::Error,
+            _ => return None,
+        })
+    }
+
+    /// The state that a comment describes; older registries keep only its first word (`Joining:`).
+    fn from_comment(comment: &str) -> Option<Self> {
+        let is = |word: &str| starts_with_word(comment, word);
+        Some(if is("Joining") || is("Joiner") {
+            Self::Joiner
+        } else if is("Donor") {
+            Self::Donor
+        } else if is("Joined") {
+            Self::Joined
+        } else if is("Synced") {
+            Self::Synced
+        } else if is("Inconsistent") {
+            Self::Error
+        } else if is("Initialized") || is("Destroyed") {
+            Self::Undefined
+        } else {
+            return None;
+        })
+    }
+}
+
+/// Whether `text` starts with `word`, case-insensitively and at a word's end.
+fn starts_with_word(text: &str, word: &str) -> bool {
+    let text = text.as_bytes();
+    text.len() >= word.len()
+        && text[..word.len()].eq_ignore_ascii_case(word.as_bytes())
+        && text
+            .get(word.len())
+            .is_none_or(|next| !next.is_ascii_alphanumeric())
+}
+
+/// One entry of `wsrep_incoming_addresses`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MemberAddress {
+    /// An address that names a node.
+    Known(NodeId),
+    /// `AUTO`: the member gives no address.
+    Auto,
+    /// Empty or `undefined`: an arbitrator.
+    Blank,
+    /// Text that is no address.
+    Unreadable(String),
+}
+
+impl MemberAddress {
+    /// Reads one entry.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let text = text.trim();
+        if text.is_empty() || text.eq_ignore_ascii_case("undefined") {
+            Self::Blank
+        } else if text.eq_ignore_ascii_case("AUTO") {
+            Self::Auto
+        } else {
+            text.parse()
+                .map_or_else(|_| Self::Unreadable(clip(text)), Self::Known)
+        }
+    }
+}
+
+/// Reads `wsrep_incoming_addresses`. Empty text is an empty list: a node that is in no component.
+#[must_use]
+pub fn parse_addresses(text: &str) -> Vec<MemberAddress> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Vec::new();
+    }
+    if text.split(',').nth(MEMBERS_MAX).is_some() {
+        return vec![MemberAddress::Unreadable(clip(text))];
+    }
+    text.split(',').map(MemberAddress::parse).collect()
+}
+
+/// Reads `wsrep_cluster_status`, whose spelling differs between sources (I33).
+#[must_use]
+pub fn parse_cluster_status(text: &str) -> Option<ClusterStatus> {
+    let text = text.trim();
+    if text.eq_ignore_ascii_case("Primary") {
+        Some(ClusterStatus::Primary)
+    } else if text.eq_ignore_ascii_case("non-Primary") || text.eq_ignore_ascii_case("non_primary") {
+        Some(ClusterStatus::NonPrimary)
+    } else if text.eq_ignore_ascii_case("Disconnected") {
+        Some(ClusterStatus::Disconnected)
+    } else {
+        None
+    }
+}
+
+/// What a node says of itself. Every field is `None` (or empty) when the rows do not say or say "undefined".
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WsrepStatus {
+    /// `wsrep_local_state`; from the comment when the number is missing.
+    pub local_state: Option<LocalState>,
+    /// `wsrep_local_state_comment`, unaltered.
+    pub local_state_comment: Option<String>,
+    /// `wsrep_cluster_status`.
+    pub cluster_status: Option<ClusterStatus>,
+    /// `wsrep_cluster_status`, unaltered.
+    pub cluster_status_text: Option<String>,
+    /// `wsrep_cluster_state_uuid`, not nil.
+    pub cluster_state_uuid: Option<Uuid>,
+    /// `wsrep_local_state_uuid`, not nil.
+    pub local_state_uuid: Option<Uuid>,
+    /// `wsrep_last_committed`.
+    pub last_committed: Option<u64>,
+    /// `wsrep_cluster_conf_id`; undefined in a non-Primary component.
+    pub conf_id: Option<u64>,
+    /// `wsrep_cluster_size`: members of this component, arbitrators included.
+    pub cluster_size: Option<u64>,
+    /// `wsrep_local_index`: the node's own place in `incoming_addresses`.
+    pub local_index: Option<u64>,
+    /// `wsrep_incoming_addresses`: one entry a member of this component.
+    pub incoming_addresses: Vec<MemberAddress>,
+    /// `wsrep_gcomm_uuid`: the process's identity within a view, not nil.
+    pub gcomm_uuid: Option<Uuid>,
+    /// `wsrep_ready`.
+    pub ready: Option<bool>,
+    /// `wsrep_connected`.
+    pub connected: Option<bool>,
+    /// `wsrep_local_recv_queue`, in write-sets.
+    pub recv_queue: Option<u64>,
+    /// `wsrep_local_send_queue`, in write-sets.
+    pub send_queue: Option<u64>,
+    /// `wsrep_flow_control_paused_ns`: nanoseconds paused since the server started.
+    pub flow_control_paused_ns: Option<u64>,
+    /// `wsrep_gmcast_segment`.
+    pub segment: Option<u64>,
+    /// `wsrep_evs_state`: `OPERATIONAL`, `GATHER`, `INSTALL`, …
+    pub evs_state: Option<String>,
+    /// `wsrep_desync_count`: above zero while desynchronised on purpose.
+    pub desync_count: Option<u64>,
+    /// `wsrep_node_name`, a variable rather than a status.
+    pub node_name: Option<String>,
+    /// `version`, a variable rather than a status.
+    pub version: Option<String>,
+}
+
+impl WsrepStatus {
+    /// Reads rows of name and value, in any order; names in any case, unknown ones are skipped. Never fails.
+    ///
+    /// Rows of `SHOW GLOBAL VARIABLES` (`wsrep_node_name`, `version`) may be among them.
+    pub fn from_rows<K: AsRef<str>, V: AsRef<str>>(rows: impl IntoIterator<Item = (K, V)>) -> Self {
+        let mut status = Self::default();
+        let mut number = None;
+        for (name, value) in rows {
+            status.read(name.as_ref(), value.as_ref(), &mut number);
+        }
+        status.local_state = number.or_else(|| {
+            status
+                .local_state_comment
+                .as_deref()
+                .and_then(LocalState::from_comment)
+        });
+        status
+    }
+
+    fn read(&mut self, name: &str, value: &str, state: &mut Option<LocalState>) {
+        let mut lower = [0_u8; 40];
+        let Some(slot) = lower.get_mut(..name.len()) else {
+            return;
+        };
+        slot.copy_from_slice(name.as_bytes());
+        slot.make_ascii_lowercase();
+        let name: &[u8] = slot;
+        match name {
+            b"wsrep_local_state" => *state = parse_seqno(value).and_then(LocalState::from_number),
+            b"wsrep_local_state_comment" => self.local_state_comment = text(value),
+            b"wsrep_cluster_status" => {
+                self.cluster_status = parse_cluster_status(value);
+                self.cluster_status_text = text(value);
+            }
+            b"wsrep_cluster_state_uuid" => self.cluster_state_uuid = parse_uuid(value),
+            b"wsrep_local_state_uuid" => self.local_state_uuid = parse_uuid(value),
+            b"wsrep_last_committed" => self.last_committed = parse_seqno(value),
+            b"wsrep_cluster_conf_id" => self.conf_id = parse_seqno(value),
+            b"wsrep_cluster_size" => self.cluster_size = parse_seqno(value),
+            b"wsrep_local_index" => self.local_index = parse_seqno(value),
+            b"wsrep_incoming_addresses" => self.incoming_addresses = parse_addresses(value),
+            b"wsrep_gcomm_uuid" => self.gcomm_uuid = parse_uuid(value),
+            b"wsrep_ready" => self.ready = parse_switch(value),
+            b"wsrep_connected" => self.connected = parse_switch(value),
+            b"wsrep_local_recv_queue" => self.recv_queue = parse_seqno(value),
+            b"wsrep_local_send_queue" => self.send_queue = parse_seqno(value),
+            b"wsrep_flow_control_paused_ns" => self.flow_control_paused_ns = parse_seqno(value),
+            b"wsrep_gmcast_segment" => self.segment = parse_seqno(value),
+            b"wsrep_evs_state" => self.evs_state = text(value),
+            b"wsrep_desync_count" => self.desync_count = parse_seqno(value),
+            b"wsrep_node_name" => self.node_name = text(value),
+            b"version" => self.version = text(value),
+            _ => {}
+        }
+    }
+
+    /// The node's state in one word, as far as the server itself tells it; `None` when it does not.
+    ///
+    /// A joiner may call itself 0 and its component non-Primary for a moment: its comment decides (B5 of galera.md).
+    #[must_use]
+    pub fn node_state(&self) -> Option<NodeState> {
+        let comment = self
+            .local_state_comment
+            .as_deref()
+            .and_then(LocalState::from_comment);
+        Some(match (comment, self.local_state?) {
+            (Some(LocalState::Error), _) | (_, LocalState::Error) => NodeState::Inconsistent,
+            (Some(LocalState::Joiner), LocalState::Undefined) | (_, LocalState::Joiner) => {
+                NodeState::Joining
+            }
+            (_, LocalState::Undefined) => NodeState::Initialized,
+            // Without a component there is nothing to be in step with, whatever the last words were.
+            _ if self.cluster_status == Some(ClusterStatus::Disconnected) => NodeState::Initialized,
+            (_, LocalState::Donor) => NodeState::Donor,
+            (_, LocalState::Joined) => NodeState::Joined,
+            (_, LocalState::Synced) => NodeState::Synced,
+        })
+    }
+
+    /// The node's own position: its data's history, which is the component's unless it needs a state transfer.
+    #[must_use]
+    pub fn position(&self) -> Option<Position> {
+        Position::new(
+            self.local_state_uuid.or(self.cluster_state_uuid)?,
+            self.last_committed?,
+        )
+    }
+
+    /// Whether `other` speaks of the same view: same process, same component, same members.
+    #[must_use]
+    pub fn same_view(&self, other: &Self) -> bool {
+        self.cluster_status == other.cluster_status
+            && self.conf_id == other.conf_id
+            && self.cluster_size == other.cluster_size
+            && self.local_index == other.local_index
+            && self.gcomm_uuid == other.gcomm_uuid
+            && self.cluster_state_uuid == other.cluster_state_uuid
+            && self.incoming_addresses == other.incoming_addresses
+    }
+}
+
+fn parse_switch(value: &str) -> Option<bool> {
+    let value = value.trim();
+    if value.eq_ignore_ascii_case("ON") || value == "1" {
+        Some(true)
+    } else if value.eq_ignore_ascii_case("OFF") || value == "0" {
+        Some(false)
+    } else {
+        None
+    }
+}
+
+fn text(value: &str) -> Option<String> {
+    let value = value.trim();
+    (!value.is_empty()).then(|| clip(value))
+}
+
+/// At most [`TEXT_MAX`] characters of `value`: a value is somebody else's bytes, and every viewer gets it.
+pub(crate) fn clip(value: &str) -> String {
+    match value.char_indices().nth(TEXT_MAX) {
+        Some((end, _)) => format!("{}…", &value[..end]),
+        None => value.to_owned(),
+    }
+}

@@ -1,0 +1,308 @@
+//! The invariants of galera.md that concern what is observed, each by its number.
+
+use galera::observation::ProbeFailure;
+use galera::view::{NodeState, ReasonCode, VerdictState};
+
+use crate::scene::{
+    HISTORY, RUNNING, Scene, Server, UNDEFINED, codes, failure, id, node, reason, refused, state,
+    timed_out,
+};
+
+const MEMBERS: [&str; 3] = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
+
+#[test]
+fn i2_unknown_is_not_dead() {
+    for kind in ProbeFailure::ALL {
+        let scene = MEMBERS
+            .iter()
+            .fold(Scene::expecting(&MEMBERS), |scene, member| {
+                scene.fails(member, 0.0, failure(kind, "it failed"))
+            });
+        let expected = if kind == ProbeFailure::Refused {
+            VerdictState::Down
+        } else {
+            VerdictState::Unknown
+        };
+        assert_eq!(scene.verdict(), expected, "{}", kind.word());
+    }
+}
+
+#[test]
+fn i3_a_registration_is_never_the_verdict() {
+    let registered = |scene: Scene| {
+        MEMBERS.iter().fold(scene, |scene, member| {
+            scene.registered(member, 9.0, &RUNNING)
+        })
+    };
+    let unseen = registered(Scene::expecting(&MEMBERS)).view();
+    assert_eq!(
+        unseen.verdict.state,
+        VerdictState::Unknown,
+        "registered as Synced, seen by nobody"
+    );
+    assert!(unseen.components.is_empty());
+    let gone = Scene::healthy();
+    assert_eq!(
+        gone.verdict(),
+        VerdictState::Healthy,
+        "no registration is no death"
+    );
+    let lost =
+        registered(Scene::expecting(&MEMBERS[..1]).answers("10.0.0.1", Server::non_primary("db1")));
+    assert_eq!(
+        lost.verdict(),
+        VerdictState::Unknown,
+        "others may be Primary where the console cannot see"
+    );
+}
+
+#[test]
+fn i3_a_report_that_was_under_way_while_its_server_died_holds_nothing_back() {
+    let scene = |put: f64| {
+        Scene::expecting(&MEMBERS[..2])
+            .answers("10.0.0.1", Server::non_primary("db1"))
+            .fails("10.0.0.2", 4.0, refused())
+            .registered("10.0.0.2", put, &RUNNING)
+            .verdict()
+    };
+    assert_eq!(scene(4.5), VerdictState::NoPrimary);
+    assert_eq!(scene(5.5), VerdictState::Unknown);
+}
+
+#[test]
+fn i4_the_denominator_is_explicit() {
+    let mut scene = Scene::expecting(&["10.0.0.1:3306"]).durable("10.0.0.2");
+    scene.evidence.last_primary.insert(id("10.0.0.3"));
+    let view = scene
+        .answers("10.0.0.1", Server::synced("db1").view(&["AUTO"], 0))
+        .view();
+    assert_eq!(view.expected_members, MEMBERS.map(id));
+    assert_eq!(view.verdict.state, VerdictState::Degraded);
+    assert!(view.nodes.iter().all(|node| node.expected));
+}
+
+#[test]
+fn i11_undefined_numbers_are_none() {
+    let server = Server::non_primary("db1")
+        .seqno(UNDEFINED)
+        .says("wsrep_local_index", UNDEFINED);
+    let view = Scene::expecting(&["10.0.0.1"])
+        .answers("10.0.0.1", server)
+        .view();
+    let found = node(&view, "10.0.0.1");
+    assert_eq!((&found.position, found.behind), (&None, None));
+    assert_eq!(view.components[0].conf_id, None);
+    let json = serde_json::to_string(&view).unwrap();
+    assert!(!json.contains(UNDEFINED), "{json}");
+}
+
+/// Scenes whose last probes were at `now`, all of them registered once at 1 s.
+fn registered_scenes(now: f64) -> Vec<(&'static str, Scene)> {
+    let empty = || Scene::expecting(&MEMBERS).at(now);
+    let synced = |count: usize| {
+        (0..count).fold(empty(), |scene, index| {
+            scene.answers(
+                MEMBERS[index],
+                Server::synced(&format!("db{index}")).view(&["AUTO"; 3], index),
+            )
+        })
+    };
+    let blind = MEMBERS.iter().fold(empty(), |scene, member| {
+        scene.fails(member, -0.5, refused())
+    });
+    let lost = empty()
+        .answers("10.0.0.1", Server::non_primary("db1"))
+        .fails("10.0.0.2", -0.5, timed_out())
+        .fails("10.0.0.3", -0.5, timed_out());
+    let scenes = vec![
+        ("healthy", synced(3)),
+        ("degraded", synced(2).fails("10.0.0.3", 5.0, refused())),
+        ("blind", blind),
+        ("no Primary in sight", lost),
+    ];
+    let register = |scene| {
+        MEMBERS.iter().fold(scene, |scene: Scene, member| {
+            scene.registered(member, 1.0, &RUNNING).durable(member)
+        })
+    };
+    scenes
+        .into_iter()
+        .map(|(what, scene)| (what, register(scene)))
+        .collect()
+}
+
+#[test]
+fn i18_registry_loss_is_not_database_loss() {
+    let before: Vec<VerdictState> = registered_scenes(9.0)
+        .into_iter()
+        .map(|(_, scene)| scene.verdict())
+        .collect();
+    use VerdictState::{Degraded, Healthy, Unknown};
+    assert_eq!(before, [Healthy, Degraded, Unknown, Unknown]);
+    for (lost, now) in [(9.0, 9.5), (2.0, 10.0), (2.0, 13.0), (2.0, 3_600.0)] {
+        for ((what, scene), before) in registered_scenes(now).into_iter().zip(&before) {
+            let view = scene.registry_lost(lost).view();
+            assert_eq!(
+                view.verdict.state, *before,
+                "{what}, lost at {lost}, now {now}: {:#?}",
+                view.verdict
+            );
+            assert!(reason(&view, ReasonCode::RegistryUnreachable).is_some());
+        }
+    }
+}
+
+#[test]
+fn i18_the_registry_says_since_when_it_is_lost() {
+    let view = Scene::healthy()
+        .registered("10.0.0.1", 1.0, &RUNNING)
+        .registry_lost(4.0)
+        .view();
+    let message = &reason(&view, ReasonCode::RegistryUnreachable)
+        .unwrap()
+        .message;
+    assert_eq!(
+        message,
+        "The registry cannot be read since 08:12:04Z: connection refused. What SQL says goes on."
+    );
+    let source = &node(&view, "10.0.0.1").sources[1];
+    assert!(
+        source
+            .error
+            .as_deref()
+            .is_some_and(|error| error.contains("connection refused"))
+    );
+    assert!(!view.registry.reachable);
+}
+
+#[test]
+fn i33_statuses_are_matched_in_any_case() {
+    for status in ["Primary", "primary", "PRIMARY"] {
+        let server = Server::synced("db1")
+            .view(&["AUTO"], 0)
+            .says("wsrep_cluster_status", status);
+        assert_eq!(
+            Scene::expecting(&["a"]).answers("a", server).verdict(),
+            VerdictState::Healthy
+        );
+    }
+    for status in ["non-Primary", "Non-primary", "Non-Primary"] {
+        let server = Server::non_primary("db1").says("wsrep_cluster_status", status);
+        assert_eq!(
+            Scene::expecting(&["a"]).answers("a", server).verdict(),
+            VerdictState::NoPrimary
+        );
+    }
+}
+
+#[test]
+fn i33_every_value_carries_its_source_and_age() {
+    let view = Scene::healthy()
+        .registered("10.0.0.1", 9.0, &RUNNING)
+        .view();
+    for source in &node(&view, "10.0.0.1").sources {
+        assert!(source.observed_at.is_some() && !source.stale);
+        assert_eq!(
+            (source.state.as_deref(), source.seqno),
+            (Some("Synced"), Some(2881))
+        );
+        assert_eq!(source.cluster_status.as_deref(), Some("Primary"));
+    }
+}
+
+#[test]
+fn a_registration_without_a_node_and_the_reverse() {
+    let scene = Scene::healthy()
+        .registered("10.0.0.1", 9.0, &RUNNING)
+        .registered("10.0.0.2", 9.0, &RUNNING)
+        .registered("10.9.9.9", 9.0, &RUNNING)
+        .fails("10.9.9.9", 0.0, timed_out());
+    let view = scene.view();
+    assert_eq!(
+        view.verdict.state,
+        VerdictState::Healthy,
+        "neither changes the verdict"
+    );
+    assert_eq!(
+        codes(&view),
+        [
+            (ReasonCode::AllSynced, None),
+            (
+                ReasonCode::RegistrationWithoutNode,
+                Some("10.9.9.9".to_owned())
+            ),
+            (
+                ReasonCode::NodeWithoutRegistration,
+                Some("10.0.0.3".to_owned())
+            ),
+        ]
+    );
+    assert_eq!(state(&view, "10.9.9.9"), NodeState::Unreachable);
+    let message = &reason(&view, ReasonCode::RegistrationWithoutNode)
+        .unwrap()
+        .message;
+    assert!(
+        message.contains("a component that the console cannot see"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_registration_that_contradicts_sql_is_named() {
+    let other = [
+        ("wsrep_cluster_status", "non-Primary"),
+        ("wsrep_cluster_state_uuid", HISTORY),
+    ];
+    let lagging = Scene::healthy()
+        .registered("10.0.0.1", 1.0, &other)
+        .registered("10.0.0.2", 9.0, &RUNNING);
+    assert!(
+        reason(&lagging.view(), ReasonCode::SourcesDisagree).is_none(),
+        "put before the view settled"
+    );
+    let view = lagging.registered("10.0.0.1", 9.0, &other).view();
+    assert_eq!(view.verdict.state, VerdictState::Healthy);
+    assert_eq!(
+        reason(&view, ReasonCode::SourcesDisagree).unwrap().node,
+        Some(id("10.0.0.1"))
+    );
+}
+
+#[test]
+fn garbage_is_counted_and_harms_nothing() {
+    let mut scene = Scene::healthy();
+    scene.evidence.garbage = 3;
+    let scene = scene.registered(
+        "10.0.0.1",
+        9.0,
+        &[
+            ("wsrep_cluster_status", "\u{fffd}"),
+            ("wsrep_last_committed", "many"),
+            ("phase", "?"),
+        ],
+    );
+    let view = scene.view();
+    assert_eq!(view.verdict.state, VerdictState::Healthy);
+    assert!(
+        reason(&view, ReasonCode::RegistryGarbage)
+            .unwrap()
+            .message
+            .starts_with("3 registry keys")
+    );
+    assert_eq!(
+        node(&view, "10.0.0.1").sources[1].phase.as_deref(),
+        Some("?")
+    );
+}
+
+#[test]
+fn values_of_megabytes_are_not_passed_on() {
+    let huge = "x".repeat(2_000_000);
+    let fields = [
+        ("wsrep_local_state_comment", huge.as_str()),
+        ("phase", &huge),
+        ("wsrep_incoming_addresses", &huge),
+    ];
+    let view = Scene::healthy().registered("10.0.0.1", 9.0, &fields).view();
+    assert!(serde_json::to_string(&view).unwrap().len() < 10_000);
+}

@@ -1,0 +1,293 @@
+//! Laws that hold for any input: nothing panics, positions are ordered as they must be, and no order of arrival matters.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+
+use galera::cluster::{Settings, fold, primary_members};
+use galera::observation::{
+    Evidence, ProbeError, ProbeFailure, RegistryObservation, SqlObservation,
+};
+use galera::registration::{Field, Keys, RegistryKeyKind, parse_key};
+use galera::saved_state::{GraState, GvwState, recovered};
+use galera::view::{RegistryHealth, VerdictState};
+use galera::wsrep::WsrepStatus;
+use galera::{NodeId, Position, Timestamp};
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use crate::scene::{HISTORY, OTHER_HISTORY, UNDEFINED, at, id};
+
+fn position() -> impl Strategy<Value = Position> {
+    (1_u128..4, 0_u64..6)
+        .prop_map(|(uuid, seqno)| Position::new(Uuid::from_u128(uuid), seqno).unwrap())
+}
+
+fn node() -> impl Strategy<Value = NodeId> {
+    prop::sample::select(vec![
+        "10.0.0.1",
+        "10.0.0.1:3306",
+        "10.0.0.2",
+        "10.0.0.3:3307",
+        "db4",
+        "::1",
+    ])
+    .prop_map(id)
+}
+
+/// Rows as servers, agents and vandals write them.
+fn rows() -> impl Strategy<Value = BTreeMap<String, String>> {
+    let value = prop::sample::select(vec![
+        "0",
+        "1",
+        "2",
+        "3",
+        "4",
+        "5",
+        "17",
+        "-1",
+        UNDEFINED,
+        "Primary",
+        "non-Primary",
+        "Disconnected",
+        "Synced",
+        "Joining: receiving State Transfer",
+        "Initialized",
+        "Donor/Desynced",
+        "Inconsistent",
+        HISTORY,
+        OTHER_HISTORY,
+        "AUTO",
+        "AUTO,AUTO",
+        "10.0.0.1:3306,10.0.0.2:3306",
+        "10.0.0.1,,undefined",
+        "ON",
+        "OFF",
+        "running",
+        "stopping",
+        "waiting",
+        "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b:5",
+        "",
+    ]);
+    let name = prop::sample::select(vec![
+        "wsrep_local_state",
+        "wsrep_local_state_comment",
+        "wsrep_cluster_status",
+        "wsrep_cluster_state_uuid",
+        "wsrep_local_state_uuid",
+        "wsrep_last_committed",
+        "wsrep_cluster_conf_id",
+        "wsrep_cluster_size",
+        "wsrep_local_index",
+        "wsrep_incoming_addresses",
+        "wsrep_gcomm_uuid",
+        "wsrep_local_recv_queue",
+        "wsrep_flow_control_paused_ns",
+        "phase",
+        "recovered_position",
+        "seqno",
+        "wsrep_node_name",
+    ]);
+    btree_map(
+        name.prop_map(str::to_owned),
+        value.prop_map(str::to_owned),
+        0..17,
+    )
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Answered(NodeId, i64, BTreeMap<String, String>),
+    Failed(NodeId, i64, usize),
+    Registered(
+        NodeId,
+        Option<i64>,
+        BTreeMap<String, String>,
+        bool,
+        Option<u64>,
+    ),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let time = -20_i64..20;
+    prop_oneof![
+        (node(), time.clone(), rows()).prop_map(|(node, at, rows)| Event::Answered(node, at, rows)),
+        (node(), time.clone(), 0..ProbeFailure::ALL.len())
+            .prop_map(|(node, at, kind)| Event::Failed(node, at, kind)),
+        (
+            node(),
+            prop::option::of(time),
+            rows(),
+            any::<bool>(),
+            prop::option::of(0_u64..40)
+        )
+            .prop_map(|(node, at, rows, durable, ttl)| Event::Registered(
+                node, at, rows, durable, ttl
+            )),
+    ]
+}
+
+fn seconds(seconds: i64) -> Timestamp {
+    at(seconds as f64)
+}
+
+fn evidence(events: &[Event], expected: &BTreeSet<NodeId>, lost: Option<i64>) -> Evidence {
+    let health = RegistryHealth {
+        reachable: lost.is_none(),
+        since: seconds(lost.unwrap_or(-30)),
+        error: None,
+    };
+    let mut evidence = Evidence::new("lab".parse().unwrap(), health);
+    evidence.configured = expected.clone();
+    for event in events {
+        match event.clone() {
+            Event::Answered(node, at, rows) => {
+                let probe: &mut SqlObservation = evidence.sql.entry(node).or_default();
+                probe.answered(seconds(at), WsrepStatus::from_rows(&rows));
+            }
+            Event::Failed(node, at, kind) => evidence.sql.entry(node).or_default().failed(
+                seconds(at),
+                ProbeError {
+                    kind: ProbeFailure::ALL[kind],
+                    message: "it failed".to_owned(),
+                },
+            ),
+            Event::Registered(node, at, fields, durable, ttl) => {
+                let seen = RegistryObservation {
+                    fields,
+                    last_put_at: at.map(seconds),
+                    leased: true,
+                    ttl,
+                    durable,
+                    first_seen: None,
+                };
+                evidence.registry.insert(node, seen);
+            }
+        }
+    }
+    evidence
+}
+
+proptest! {
+    #[test]
+    fn positions_are_ordered_within_one_history_and_nowhere_else(a in position(), b in position(), c in position()) {
+        prop_assert_eq!(a.compare(&b), b.compare(&a).map(Ordering::reverse));
+        prop_assert_eq!(a.compare(&b).is_some(), a.uuid == b.uuid);
+        prop_assert_eq!(a.compare(&b) == Some(Ordering::Equal), a == b);
+        if a.compare(&b).is_some_and(Ordering::is_le) && b.compare(&c).is_some_and(Ordering::is_le) {
+            prop_assert!(a.compare(&c).is_some_and(Ordering::is_le));
+        }
+        prop_assert_eq!(a.to_string().parse(), Ok(a));
+    }
+
+    #[test]
+    fn parsers_take_any_bytes(bytes in vec(any::<u8>(), 0..400)) {
+        let text = String::from_utf8_lossy(&bytes);
+        _ = text.parse::<Position>();
+        _ = text.parse::<NodeId>();
+        _ = text.parse::<galera::ClusterName>();
+        _ = Timestamp::parse(&text);
+        _ = GraState::parse(&bytes);
+        _ = GvwState::parse(&bytes);
+        _ = recovered(&bytes);
+        _ = parse_key("/galera", &bytes);
+        _ = WsrepStatus::from_rows(text.lines().map(|line| line.split_once('\t').unwrap_or((line, ""))));
+    }
+
+    #[test]
+    fn parsers_take_almost_right_text(text in "(my_uuid|uuid|seqno|view_id|member|safe_to_bootstrap|#vwbeg|Recovered position)?:? ?[-0-9a-f:, ]{0,60}\n?") {
+        _ = GraState::parse(text.as_bytes());
+        _ = GvwState::parse(text.as_bytes());
+        _ = recovered(text.as_bytes());
+        _ = text.parse::<Position>();
+    }
+
+    #[test]
+    fn keys_round_trip(prefix in "(/[a-z-]{1,8}){0,3}", cluster in "[A-Za-z0-9_-]{1,64}", host in "[a-z0-9]{1,20}", port in prop::option::of(1_u16..), field in "wsrep_[a-z0-9_]{1,30}|phase|registered|recovered_position|seqno|ipaddress") {
+        prop_assume!(!prefix.ends_with("pxc-cluster"));
+        let node = NodeId::new(&host, port).unwrap();
+        let cluster = cluster.parse().unwrap();
+        let key = Keys::new(&prefix).node_key(&cluster, &node, &field);
+        match parse_key(&prefix, key.as_bytes()) {
+            RegistryKeyKind::Node { cluster: c, node: n, field: f } => {
+                prop_assert_eq!((c, n), (cluster, node));
+                prop_assert_eq!(Field::word(&f), field);
+            }
+            kind => prop_assert!(false, "{:?}", kind),
+        }
+    }
+
+    #[test]
+    fn timestamps_round_trip(millis in -62_135_596_800_000_i64..253_402_300_800_000) {
+        let at = Timestamp::from_unix_millis(millis);
+        prop_assert_eq!(Timestamp::parse(&at.to_string()), Some(at));
+    }
+
+    #[test]
+    fn sentences_take_any_time(one in any::<i64>(), other in any::<i64>()) {
+        _ = Timestamp::from_unix_millis(one).since_text(Timestamp::from_unix_millis(other));
+    }
+
+    #[test]
+    fn the_fold_takes_any_evidence_and_keeps_its_promises(
+        events in vec(event(), 0..12),
+        expected in btree_set(node(), 0..4),
+        lost in prop::option::of(-20_i64..5),
+    ) {
+        let evidence = evidence(&events, &expected, lost);
+        let view = fold(&evidence, seconds(1), &Settings::default(), None);
+        prop_assert!(!view.verdict.reasons.is_empty());
+        prop_assert!(view.nodes.is_sorted_by(|one, other| one.id < other.id));
+        prop_assert!(view.expected_members.is_sorted());
+        for member in view.components.iter().flat_map(|component| &component.members) {
+            prop_assert!(view.nodes.iter().any(|node| node.id == *member));
+        }
+        for member in &view.expected_members {
+            prop_assert!(view.nodes.iter().any(|node| node.id == *member && node.expected));
+        }
+        if view.verdict.state == VerdictState::Healthy {
+            let members = primary_members(&view);
+            prop_assert!(members.is_some_and(|members| view.expected_members.iter().all(|id| members.contains(id))));
+        }
+        prop_assert_eq!(&view, &fold(&evidence, seconds(1), &Settings::default(), None));
+    }
+
+    #[test]
+    fn no_order_of_arrival_matters(
+        events in vec(event(), 0..10).prop_map(one_event_a_source),
+        shuffled in any::<prop::sample::Index>(),
+        expected in btree_set(node(), 0..4),
+    ) {
+        let mut other = events.clone();
+        other.reverse();
+        if !other.is_empty() {
+            let middle = shuffled.index(other.len());
+            other.rotate_left(middle);
+        }
+        let view = |events: &[Event]| fold(&evidence(events, &expected, None), seconds(1), &Settings::default(), None);
+        prop_assert_eq!(view(&events), view(&other));
+    }
+
+    #[test]
+    fn losing_the_registry_turns_nothing_red(events in vec(event(), 0..12), expected in btree_set(node(), 0..4)) {
+        let with = |lost| fold(&evidence(&events, &expected, lost), seconds(20), &Settings::default(), None).verdict.state;
+        let red = |state: VerdictState| state > VerdictState::Unknown;
+        // Lost just now: whatever it said still counts against a bad verdict, and nothing counts for one.
+        if red(with(Some(20))) {
+            prop_assert!(red(with(None)));
+        }
+    }
+}
+
+/// Keeps one event a source and node, as if all arrived within one turn.
+fn one_event_a_source(events: Vec<Event>) -> Vec<Event> {
+    let mut kept = BTreeMap::new();
+    for event in events {
+        let source = match &event {
+            Event::Answered(node, ..) | Event::Failed(node, ..) => (node.clone(), true),
+            Event::Registered(node, ..) => (node.clone(), false),
+        };
+        kept.entry(source).or_insert(event);
+    }
+    kept.into_values().collect()
+}

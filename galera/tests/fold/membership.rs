@@ -1,0 +1,146 @@
+//! Who belongs to which component: joiners, partitions, arbitrators, and nodes of several names (I5).
+
+use galera::view::{ReasonCode, VerdictState};
+
+use crate::scene::{RUNNING, Scene, Server, id, reason, refused};
+
+const MEMBERS: [&str; 4] = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"];
+
+fn founder(name: &str) -> Server {
+    Server::synced(name).view(&["AUTO"], 0).conf("1")
+}
+
+#[test]
+fn a_joiner_that_its_peers_list_belongs_to_them() {
+    let list = ["10.0.0.1:3306", "10.0.0.2:3306", "10.0.0.3:3306"];
+    let joiner = Server::synced("db3")
+        .view(&list, 2)
+        .state("1", "Joining: receiving State Transfer")
+        .says("wsrep_cluster_status", "non-Primary");
+    let scene = Scene::expecting(&MEMBERS[..3])
+        .answers("10.0.0.1", Server::synced("db1").view(&list, 0))
+        .answers(
+            "10.0.0.2",
+            Server::synced("db2")
+                .view(&list, 1)
+                .state("2", "Donor/Desynced"),
+        )
+        .answers("10.0.0.3", joiner);
+    let view = scene.view();
+    assert_eq!(view.components.len(), 1);
+    assert_eq!(view.components[0].members.len(), 3);
+    assert_eq!(view.verdict.state, VerdictState::Degraded);
+}
+
+#[test]
+fn partitions_without_quorum_are_told_apart() {
+    let lone = |name: &str| Server::non_primary(name);
+    let pair = |name: &str, index| {
+        Server::non_primary(name).view(&["10.0.0.3:3306", "10.0.0.4:3306"], index)
+    };
+    let scene = Scene::expecting(&MEMBERS)
+        .answers("10.0.0.1", lone("db1"))
+        .answers("10.0.0.2", lone("db2"))
+        .answers("10.0.0.3", pair("db3", 0))
+        .answers("10.0.0.4", pair("db4", 1));
+    let view = scene.view();
+    assert_eq!(view.verdict.state, VerdictState::NoPrimary);
+    let members: Vec<usize> = view
+        .components
+        .iter()
+        .map(|component| component.members.len())
+        .collect();
+    assert_eq!(members, [2, 1, 1]);
+}
+
+#[test]
+fn one_server_under_two_names_is_no_rival() {
+    let server = |name: &str, index| Server::synced(name).view(&["AUTO"; 2], index);
+    let scene = Scene::expecting(&["db1", "db2"])
+        .answers("db1", server("db1", 0))
+        .answers("db2", server("db2", 1))
+        .answers("10.0.0.1", server("db1", 0))
+        .answers("10.0.0.2", server("db2", 1));
+    assert_eq!(scene.verdict(), VerdictState::Healthy);
+    assert_eq!(scene.view().components.len(), 1);
+    let view = scene
+        .registered("10.0.0.1", 9.0, &RUNNING)
+        .registered("10.0.0.2", 9.0, &RUNNING)
+        .view();
+    assert!(reason(&view, ReasonCode::NodeWithoutRegistration).is_none());
+}
+
+#[test]
+fn addresses_lead_to_nodes_known_by_name() {
+    let list = ["10.0.0.1:3306", "10.0.0.2:3306"];
+    let scene = Scene::expecting(&["db1", "db2"])
+        .answers("db1", Server::synced("db1").view(&list, 0))
+        .answers("db2", Server::synced("db2").view(&list, 1));
+    let view = scene.view();
+    assert_eq!(view.verdict.state, VerdictState::Healthy);
+    assert_eq!(
+        view.nodes.len(),
+        2,
+        "no address is shown beside the name of the same node"
+    );
+    let gone = scene.fails("db2", 9.5, refused()).view();
+    assert_eq!(gone.nodes.len(), 2, "nor once that node fell silent");
+    assert_eq!(
+        gone.components[0].members.len(),
+        2,
+        "its peers list it until they notice"
+    );
+    let misled = Scene::expecting(&["db1", "db2"])
+        .answers("db1", founder("db1").view(&["db:3306"], 0))
+        .answers("db2", founder("db2").view(&["db:3306"], 0));
+    assert_eq!(
+        misled.verdict(),
+        VerdictState::SplitBrain,
+        "an address that two give themselves identifies neither"
+    );
+}
+
+#[test]
+fn a_listed_node_that_denies_it_is_not_a_member() {
+    let list = ["10.0.0.1:3306", "10.0.0.2:3306"];
+    let view = Scene::expecting(&MEMBERS[..2])
+        .answers("10.0.0.1", Server::synced("db1").view(&list, 0))
+        .answers("10.0.0.2", Server::non_primary("db2"))
+        .view();
+    let members: Vec<_> = view
+        .components
+        .iter()
+        .map(|component| component.members.clone())
+        .collect();
+    assert_eq!(members, [vec![id("10.0.0.1")], vec![id("10.0.0.2")]]);
+}
+
+#[test]
+fn an_address_of_a_known_node_is_that_node() {
+    // db1 gives itself the address of another node.
+    let view = Scene::expecting(&["db1", "10.0.0.2", "10.0.0.3"])
+        .answers(
+            "db1",
+            Server::non_primary("db1").view(&["10.0.0.2:3306"], 0),
+        )
+        .answers(
+            "10.0.0.3",
+            Server::synced("db3").view(&["10.0.0.3:3306", "10.0.0.2:3306"], 0),
+        )
+        .view();
+    assert_eq!(view.components[0].members, [id("10.0.0.2"), id("10.0.0.3")]);
+}
+
+#[test]
+fn an_address_that_two_claim_stays_an_address() {
+    let claims = |name: &str| Server::non_primary(name).view(&["db:3306"], 0);
+    let view = Scene::expecting(&["db1", "db2", "db3"])
+        .answers("db1", claims("db1"))
+        .answers("db2", claims("db2"))
+        .answers(
+            "db3",
+            Server::synced("db3").view(&["10.0.0.3:3306", "db:3306"], 0),
+        )
+        .view();
+    assert_eq!(view.components[0].members, [id("db"), id("db3")]);
+}

@@ -1,0 +1,297 @@
+//! Components and rivals: what is a change of views, and what is two clusters under one name (I5, I23).
+
+use galera::view::{ClusterStatus, ReasonCode, VerdictState};
+
+use crate::scene::{OTHER_HISTORY, Scene, Server, codes, id, reason};
+
+const MEMBERS: [&str; 4] = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"];
+
+fn founder(name: &str) -> Server {
+    Server::synced(name).view(&["AUTO"], 0).conf("1")
+}
+
+fn primaries(scene: &Scene) -> usize {
+    let view = scene.view();
+    let primary = |component: &&galera::view::Component| component.status == ClusterStatus::Primary;
+    view.components.iter().filter(primary).count()
+}
+
+#[test]
+fn two_founders_are_split_brain_within_seconds() {
+    let scene = |seconds: f64| {
+        Scene::expecting(&MEMBERS[..2])
+            .at(seconds)
+            .answers("10.0.0.1", founder("db1"))
+            .answers("10.0.0.2", founder("db2").history(OTHER_HISTORY))
+    };
+    for seconds in [0.0, 1.0] {
+        let early = scene(seconds).verdict();
+        assert_eq!(
+            early,
+            VerdictState::Degraded,
+            "after {seconds} s: not proven, and never healthy"
+        );
+    }
+    let view = scene(2.0).view();
+    assert_eq!(view.verdict.state, VerdictState::SplitBrain);
+    let found: Vec<ReasonCode> = codes(&view).into_iter().map(|(code, _)| code).collect();
+    assert!(
+        found.starts_with(&[ReasonCode::RivalPrimaries, ReasonCode::StateUuidsDiffer]),
+        "{found:?}"
+    );
+    assert_eq!(view.components.len(), 2);
+}
+
+#[test]
+fn i23_rivals_may_share_state_uuid_and_conf_id() {
+    let scene = Scene::expecting(&MEMBERS[..2])
+        .answers("10.0.0.1", founder("db1"))
+        .answers("10.0.0.2", founder("db2"));
+    assert_eq!(scene.verdict(), VerdictState::SplitBrain);
+    assert_eq!(primaries(&scene), 2);
+}
+
+#[test]
+fn i23_rivals_of_two_that_report_the_same_words() {
+    let half = |name: &str, index| Server::synced(name).view(&["AUTO"; 2], index).conf("18");
+    let scene = Scene::expecting(&MEMBERS)
+        .answers("10.0.0.1", half("db1", 0))
+        .answers("10.0.0.2", half("db2", 1))
+        .answers("10.0.0.3", half("db3", 0))
+        .answers("10.0.0.4", half("db4", 1));
+    let view = scene.view();
+    assert_eq!(view.verdict.state, VerdictState::SplitBrain);
+    assert!(
+        view.components
+            .iter()
+            .all(|component| component.size == Some(2))
+    );
+    let pairs: Vec<_> = view
+        .verdict
+        .reasons
+        .iter()
+        .filter(|reason| reason.code == ReasonCode::RivalPrimaries)
+        .collect();
+    assert_eq!(
+        pairs.len(),
+        2,
+        "only the same place proves two components: {pairs:#?}"
+    );
+}
+
+#[test]
+fn i23_rivals_with_known_addresses_keep_their_members() {
+    let half =
+        |name: &str, list: [&str; 2], index| Server::synced(name).view(&list, index).conf("18");
+    let (one, other) = (
+        ["10.0.0.1:3306", "10.0.0.2:3306"],
+        ["10.0.0.3:3306", "10.0.0.4:3306"],
+    );
+    let scene = Scene::expecting(&MEMBERS)
+        .answers("10.0.0.1", half("db1", one, 0))
+        .answers("10.0.0.2", half("db2", one, 1))
+        .answers("10.0.0.3", half("db3", other, 0))
+        .answers("10.0.0.4", half("db4", other, 1));
+    let view = scene.view();
+    assert_eq!(view.verdict.state, VerdictState::SplitBrain);
+    let members: Vec<_> = view
+        .components
+        .iter()
+        .map(|component| component.members.clone())
+        .collect();
+    assert_eq!(
+        members,
+        [
+            vec![id("10.0.0.1"), id("10.0.0.2")],
+            vec![id("10.0.0.3"), id("10.0.0.4")]
+        ]
+    );
+    let message = &reason(&view, ReasonCode::RivalPrimaries).unwrap().message;
+    assert!(
+        message.contains("db1 (10.0.0.1), db2 (10.0.0.2) and db3 (10.0.0.3), db4 (10.0.0.4)"),
+        "{message}"
+    );
+}
+
+#[test]
+fn rivals_need_time_together() {
+    // The first stopped answering before the second was bootstrapped: its last words are still fresh.
+    let scene = Scene::expecting(&MEMBERS[..2])
+        .answers_between("10.0.0.1", founder("db1"), 0.0, 6.0)
+        .answers_between("10.0.0.2", founder("db2"), 7.0, 10.0);
+    assert_ne!(scene.verdict(), VerdictState::SplitBrain);
+    assert_ne!(scene.verdict(), VerdictState::Healthy);
+}
+
+/// A view that changes between two polls, with each kind of list: (before, after, own places).
+fn change(before: &[&str], after: &[&str]) -> Scene {
+    let old = |index: usize| {
+        Server::synced(MEMBERS[index])
+            .view(before, index)
+            .conf("17")
+    };
+    let new = |index: usize| Server::synced(MEMBERS[index]).view(after, index).conf("18");
+    // db1 was polled just after the change, the others just before it.
+    Scene::expecting(&MEMBERS[..3])
+        .answers_between("10.0.0.1", old(0), 0.0, 9.0)
+        .answers_between("10.0.0.1", new(0), 10.0, 10.0)
+        .answers_between("10.0.0.2", old(1), 0.0, 9.9)
+        .answers_between("10.0.0.3", old(2), 0.0, 9.9)
+}
+
+#[test]
+fn a_change_of_views_between_two_polls_is_no_alarm() {
+    let known = [
+        "10.0.0.1:3306",
+        "10.0.0.2:3306",
+        "10.0.0.3:3306",
+        "10.0.0.4:3306",
+    ];
+    for (before, after) in [
+        (&["AUTO"; 4][..3], &["AUTO"; 4][..]),
+        (&["AUTO"; 4][..], &["AUTO"; 4][..3]),
+        (&known[..3], &known[..]),
+        (&known[..], &known[..3]),
+    ] {
+        let scene = change(before, after);
+        let view = scene.view();
+        assert_eq!(
+            view.verdict.state,
+            VerdictState::Healthy,
+            "{before:?} {:#?}",
+            view.verdict
+        );
+        assert_eq!(view.components.len(), 1);
+        assert_eq!(view.components[0].conf_id, Some(18));
+    }
+}
+
+#[test]
+fn who_left_is_not_counted_while_it_still_says_primary() {
+    let known = ["10.0.0.1:3306", "10.0.0.2:3306", "10.0.0.3:3306"];
+    let scene = change(&known, &known[..2]);
+    let view = scene.view();
+    assert_eq!(view.verdict.state, VerdictState::Degraded);
+    assert_eq!(view.components[0].members, [id("10.0.0.1"), id("10.0.0.2")]);
+    assert_eq!(
+        codes(&view),
+        [(ReasonCode::MemberNotPrimary, Some("10.0.0.3".to_owned()))]
+    );
+}
+
+#[test]
+fn a_contradiction_that_lasts_is_not_healthy() {
+    let scene = |queue: &str, seconds: f64| {
+        let mut scene = Scene::expecting(&MEMBERS[..3]).at(seconds);
+        for (index, member) in MEMBERS.iter().enumerate().take(3) {
+            let (list, conf) = if index == 0 {
+                (&["AUTO"; 4][..], "18")
+            } else {
+                (&["AUTO"; 4][..3], "17")
+            };
+            let server = Server::synced(member)
+                .view(list, index)
+                .conf(conf)
+                .says("wsrep_local_recv_queue", queue);
+            scene = scene.answers(member, server);
+        }
+        scene
+    };
+    assert_eq!(scene("0", 1.0).verdict(), VerdictState::Healthy);
+    assert_eq!(scene("0", 5.0).verdict(), VerdictState::Degraded);
+    assert_eq!(scene("0", 60.0).verdict(), VerdictState::SplitBrain);
+    assert_eq!(
+        scene("900", 60.0).verdict(),
+        VerdictState::Degraded,
+        "a backlog explains an old view"
+    );
+}
+
+#[test]
+fn histories_that_differ_without_two_primaries_are_diverged() {
+    let scene = Scene::expecting(&MEMBERS[..2])
+        .answers("10.0.0.1", founder("db1"))
+        .answers(
+            "10.0.0.2",
+            Server::non_primary("db2").history(OTHER_HISTORY),
+        );
+    let view = scene.view();
+    assert_eq!(view.verdict.state, VerdictState::Diverged);
+    assert_eq!(view.verdict.reasons[0].code, ReasonCode::StateUuidsDiffer);
+    let joiner = Server::synced("db2")
+        .history(OTHER_HISTORY)
+        .state("0", "Joining: receiving State Transfer")
+        .says("wsrep_cluster_status", "non-Primary");
+    let joining = Scene::expecting(&MEMBERS[..2])
+        .answers("10.0.0.1", Server::synced("db1").view(&["AUTO"; 2], 0))
+        .answers("10.0.0.2", joiner);
+    assert_ne!(
+        joining.verdict(),
+        VerdictState::Diverged,
+        "a joiner's history is about to be replaced"
+    );
+}
+
+#[test]
+fn a_founder_that_nobody_expects_is_never_overlooked() {
+    for (seconds, expected) in [
+        (1.0, VerdictState::Degraded),
+        (5.0, VerdictState::SplitBrain),
+    ] {
+        let scene = Scene::expecting(&MEMBERS[..1])
+            .at(seconds)
+            .answers("10.0.0.1", founder("db1"))
+            .answers("10.0.0.9", founder("db9"));
+        assert_eq!(scene.verdict(), expected, "after {seconds} s");
+    }
+}
+
+#[test]
+fn groups_that_share_a_silent_member_may_be_one_for_a_while() {
+    let scene = |seconds: f64| {
+        let one = ["10.0.0.1:3306", "10.0.0.3:3306"];
+        let other = ["10.0.0.2:3306", "10.0.0.3:3306"];
+        Scene::expecting(&MEMBERS[..3])
+            .at(seconds)
+            .answers("10.0.0.1", Server::synced("db1").view(&one, 0).conf("17"))
+            .answers("10.0.0.2", Server::synced("db2").view(&other, 0).conf("18"))
+    };
+    assert_eq!(scene(10.0).verdict(), VerdictState::Degraded);
+    assert_eq!(scene(60.0).verdict(), VerdictState::SplitBrain);
+}
+
+#[test]
+fn a_view_that_lags_for_long_without_a_backlog_is_not_healthy() {
+    let known = ["10.0.0.1:3306", "10.0.0.2:3306", "10.0.0.3:3306"];
+    let scene = |queue: &str, seconds: f64| {
+        let late = |name: &str, index| {
+            let server = Server::synced(name).view(&known[1..], index).conf("17");
+            server.says("wsrep_local_recv_queue", queue)
+        };
+        Scene::expecting(&MEMBERS[..3])
+            .at(seconds)
+            .answers("10.0.0.1", Server::synced("db1").view(&known, 0).conf("18"))
+            .answers("10.0.0.2", late("db2", 0))
+            .answers("10.0.0.3", late("db3", 1))
+    };
+    assert_eq!(scene("0", 1.0).verdict(), VerdictState::Healthy);
+    assert_eq!(
+        scene("900", 60.0).verdict(),
+        VerdictState::Healthy,
+        "they apply their way there"
+    );
+    assert_eq!(scene("0", 5.0).verdict(), VerdictState::Degraded);
+}
+
+#[test]
+fn reporters_without_a_place_fill_the_list() {
+    let placeless = |name: &str| {
+        let server = Server::synced(name).view(&["AUTO"; 2], 0).conf("18");
+        server.says("wsrep_local_index", "-1")
+    };
+    let scene = Scene::expecting(&MEMBERS[..3])
+        .answers("10.0.0.1", placeless("db1"))
+        .answers("10.0.0.2", placeless("db2"))
+        .answers("10.0.0.3", founder("db3"));
+    assert_eq!(scene.verdict(), VerdictState::SplitBrain);
+}

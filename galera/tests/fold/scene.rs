@@ -1,0 +1,307 @@
+//! A cluster to fold: servers that answer with realistic rows, probes, registrations, and a clock.
+
+use std::time::Duration;
+
+use galera::cluster::{Settings, fold};
+use galera::observation::{
+    Evidence, ProbeError, ProbeFailure, RegistryObservation, SqlObservation,
+};
+use galera::view::{
+    ClusterView, NodeState, NodeView, Reason, ReasonCode, RegistryHealth, VerdictState,
+};
+use galera::wsrep::WsrepStatus;
+use galera::{NodeId, Timestamp};
+
+pub(crate) const HISTORY: &str = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
+pub(crate) const OTHER_HISTORY: &str = "7b2d4e10-0c2f-11ef-8d11-0242ac120002";
+pub(crate) const UNDEFINED: &str = "18446744073709551615";
+pub(crate) const NIL: &str = "00000000-0000-0000-0000-000000000000";
+
+/// 2026-11-23T08:12:00Z: when the console began to look.
+pub(crate) const START: i64 = 1_795_421_520_000;
+
+/// `seconds` after the console began to look.
+pub(crate) fn at(seconds: f64) -> Timestamp {
+    Timestamp::from_unix_millis(START + (seconds * 1_000.0) as i64)
+}
+
+pub(crate) fn id(text: &str) -> NodeId {
+    text.parse().unwrap()
+}
+
+/// The rows that one server answers with.
+#[derive(Clone)]
+pub(crate) struct Server {
+    rows: Vec<(String, String)>,
+}
+
+impl Server {
+    /// A Synced member of a Primary component, as MariaDB 10.11 answers.
+    pub(crate) fn synced(name: &str) -> Self {
+        let gcomm = format!("{:08x}-0c2f-11ef-a1b2-c3d4e5f60718", crc(name));
+        Self { rows: Vec::new() }
+            .says("wsrep_local_state_uuid", HISTORY)
+            .says("wsrep_last_committed", "2881")
+            .says("wsrep_local_send_queue", "0")
+            .says("wsrep_local_recv_queue", "0")
+            .says("wsrep_flow_control_paused_ns", "0")
+            .says("wsrep_local_state", "4")
+            .says("wsrep_local_state_comment", "Synced")
+            .says("wsrep_incoming_addresses", "AUTO,AUTO,AUTO")
+            .says("wsrep_cluster_weight", "3")
+            .says("wsrep_desync_count", "0")
+            .says("wsrep_evs_state", "OPERATIONAL")
+            .says("wsrep_gcomm_uuid", &gcomm)
+            .says("wsrep_gmcast_segment", "0")
+            .says("wsrep_cluster_conf_id", "17")
+            .says("wsrep_cluster_size", "3")
+            .says("wsrep_cluster_state_uuid", HISTORY)
+            .says("wsrep_cluster_status", "Primary")
+            .says("wsrep_connected", "ON")
+            .says("wsrep_local_index", "0")
+            .says("wsrep_provider_version", "26.4.23(r7a0e3f6)")
+            .says("wsrep_ready", "ON")
+            .says("wsrep_node_name", name)
+            .says("version", "10.11.19-MariaDB")
+    }
+
+    /// The survivor of a cluster that lost its quorum, as observed on the real server.
+    pub(crate) fn non_primary(name: &str) -> Self {
+        Self::synced(name)
+            .state("0", "Initialized")
+            .says("wsrep_cluster_status", "non-Primary")
+            .says("wsrep_cluster_conf_id", UNDEFINED)
+            .says("wsrep_cluster_weight", "0")
+            .says("wsrep_ready", "OFF")
+            .view(&["AUTO"], 0)
+    }
+
+    /// Replaces a row.
+    pub(crate) fn says(mut self, name: &str, value: &str) -> Self {
+        self.rows.retain(|(known, _)| known != name);
+        self.rows.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(crate) fn state(self, number: &str, comment: &str) -> Self {
+        self.says("wsrep_local_state", number)
+            .says("wsrep_local_state_comment", comment)
+    }
+
+    /// The member list that it reports, and its own place in that.
+    pub(crate) fn view(self, addresses: &[&str], index: usize) -> Self {
+        self.says("wsrep_incoming_addresses", &addresses.join(","))
+            .says("wsrep_cluster_size", &addresses.len().to_string())
+            .says("wsrep_local_index", &index.to_string())
+    }
+
+    pub(crate) fn history(self, uuid: &str) -> Self {
+        self.says("wsrep_cluster_state_uuid", uuid)
+            .says("wsrep_local_state_uuid", uuid)
+    }
+
+    pub(crate) fn conf(self, conf_id: &str) -> Self {
+        self.says("wsrep_cluster_conf_id", conf_id)
+    }
+
+    pub(crate) fn seqno(self, seqno: &str) -> Self {
+        self.says("wsrep_last_committed", seqno)
+    }
+
+    pub(crate) fn status(self) -> WsrepStatus {
+        WsrepStatus::from_rows(self.rows)
+    }
+}
+
+/// A number that differs from name to name.
+fn crc(name: &str) -> u32 {
+    name.bytes().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    })
+}
+
+pub(crate) fn refused() -> ProbeError {
+    failure(ProbeFailure::Refused, "connection refused")
+}
+
+pub(crate) fn timed_out() -> ProbeError {
+    failure(ProbeFailure::TimedOut, "no answer within 3 s")
+}
+
+pub(crate) fn denied() -> ProbeError {
+    failure(ProbeFailure::AccessDenied, "access denied for user console")
+}
+
+pub(crate) fn failure(kind: ProbeFailure, message: &str) -> ProbeError {
+    ProbeError {
+        kind,
+        message: message.to_owned(),
+    }
+}
+
+/// Evidence under construction; the time of the fold is [`Scene::now`] seconds.
+#[derive(Clone)]
+pub(crate) struct Scene {
+    pub(crate) evidence: Evidence,
+    pub(crate) settings: Settings,
+    pub(crate) now: f64,
+}
+
+impl Scene {
+    /// A cluster `lab` that expects `members`, of which nothing is known yet.
+    pub(crate) fn expecting(members: &[&str]) -> Self {
+        let health = RegistryHealth {
+            reachable: true,
+            since: at(-60.0),
+            error: None,
+        };
+        let mut evidence = Evidence::new("lab".parse().unwrap(), health);
+        evidence.configured = members.iter().map(|member| id(member)).collect();
+        Self {
+            evidence,
+            settings: Settings::default(),
+            now: 10.0,
+        }
+    }
+
+    /// Three Synced nodes 10.0.0.1 to 10.0.0.3, called db1 to db3, seen all along.
+    pub(crate) fn healthy() -> Self {
+        let members = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
+        let mut scene = Self::expecting(&members);
+        for (index, member) in members.iter().enumerate() {
+            scene = scene.answers(
+                member,
+                Server::synced(&format!("db{}", index + 1)).view(&["AUTO"; 3], index),
+            );
+        }
+        scene
+    }
+
+    fn probe(&mut self, node: &str) -> &mut SqlObservation {
+        self.evidence.sql.entry(id(node)).or_default()
+    }
+
+    /// `node` answers the same every second from the start until now.
+    pub(crate) fn answers(self, node: &str, server: Server) -> Self {
+        let now = self.now;
+        self.answers_between(node, server, 0.0, now)
+    }
+
+    /// `node` answers the same every second from `from` to `to`.
+    pub(crate) fn answers_between(
+        mut self,
+        node: &str,
+        server: Server,
+        from: f64,
+        to: f64,
+    ) -> Self {
+        let status = server.status();
+        let mut time = from;
+        while time < to {
+            self.probe(node).answered(at(time), status.clone());
+            time += 1.0;
+        }
+        self.probe(node).answered(at(to), status);
+        self
+    }
+
+    /// `node` fails from `since` until now.
+    pub(crate) fn fails(mut self, node: &str, since: f64, error: ProbeError) -> Self {
+        let now = at(self.now);
+        let probe = self.probe(node);
+        probe.failed(at(since), error.clone());
+        probe.failed(now, error);
+        self
+    }
+
+    /// The first probe of `node` is under way.
+    pub(crate) fn pending(mut self, node: &str) -> Self {
+        self.probe(node);
+        self
+    }
+
+    /// `node` is registered with `fields`, last put at `put` seconds, under a lease of 10 s.
+    pub(crate) fn registered(mut self, node: &str, put: f64, fields: &[(&str, &str)]) -> Self {
+        let seen = RegistryObservation {
+            fields: fields
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            last_put_at: Some(at(put)),
+            leased: true,
+            ttl: Some(10),
+            durable: false,
+            first_seen: None,
+        };
+        self.evidence.registry.insert(id(node), seen);
+        self
+    }
+
+    /// `node` has nothing but its durable registration.
+    pub(crate) fn durable(mut self, node: &str) -> Self {
+        let seen = self.evidence.registry.entry(id(node)).or_default();
+        seen.fields.insert("registered".to_owned(), "{}".to_owned());
+        seen.durable = true;
+        self
+    }
+
+    pub(crate) fn registry_lost(mut self, since: f64) -> Self {
+        self.evidence.registry_health = RegistryHealth {
+            reachable: false,
+            since: at(since),
+            error: Some("connection refused".to_owned()),
+        };
+        self
+    }
+
+    pub(crate) fn at(mut self, now: f64) -> Self {
+        self.now = now;
+        self
+    }
+
+    pub(crate) fn view(&self) -> ClusterView {
+        fold(&self.evidence, at(self.now), &self.settings, None)
+    }
+
+    pub(crate) fn view_later(&self, seconds: f64) -> ClusterView {
+        let now = at(self.now).plus(Duration::from_secs_f64(seconds));
+        fold(&self.evidence, now, &self.settings, None)
+    }
+
+    pub(crate) fn verdict(&self) -> VerdictState {
+        self.view().verdict.state
+    }
+}
+
+pub(crate) fn node<'a>(view: &'a ClusterView, name: &str) -> &'a NodeView {
+    let found = view.nodes.iter().find(|node| node.id == id(name));
+    found.unwrap_or_else(|| panic!("{name} is not shown"))
+}
+
+pub(crate) fn state(view: &ClusterView, name: &str) -> NodeState {
+    node(view, name).state
+}
+
+/// The reasons' codes with their nodes, in order.
+pub(crate) fn codes(view: &ClusterView) -> Vec<(ReasonCode, Option<String>)> {
+    let reasons = view.verdict.reasons.iter();
+    reasons
+        .map(|reason| (reason.code, reason.node.as_ref().map(NodeId::to_string)))
+        .collect()
+}
+
+pub(crate) fn reason(view: &ClusterView, code: ReasonCode) -> Option<&Reason> {
+    view.verdict
+        .reasons
+        .iter()
+        .find(|reason| reason.code == code)
+}
+
+/// The report of an agent whose server is Synced.
+pub(crate) const RUNNING: [(&str, &str); 5] = [
+    ("phase", "running"),
+    ("wsrep_local_state_comment", "Synced"),
+    ("wsrep_cluster_status", "Primary"),
+    ("wsrep_cluster_state_uuid", HISTORY),
+    ("wsrep_last_committed", "2881"),
+];
