@@ -1,0 +1,220 @@
+//! The endpoints in order of preference, each with its own connection, and the calls that move on when one fails.
+//!
+//! The client library would balance over all endpoints and keep sending requests to a dead or hanging one, so every
+//! endpoint has a client of its own here, and the last one that answered is asked first.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use etcd_client::{Client, ConnectOptions};
+use rand::Rng;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::backoff::Backoff;
+use crate::error::{Failed, classify};
+use crate::{Error, Result, Settings};
+
+/// Every endpoint with its connection.
+pub(crate) struct Endpoints {
+    slots: Vec<Slot>,
+    names: String,
+    /// The endpoint that answered last.
+    preferred: AtomicUsize,
+    options: ConnectOptions,
+    settings: Settings,
+}
+
+struct Slot {
+    url: String,
+    client: Mutex<Option<Client>>,
+}
+
+/// An answer, and whether an earlier attempt of the same call may have been carried out as well.
+pub(crate) struct Answer<T> {
+    pub(crate) value: T,
+    pub(crate) repeated: bool,
+}
+
+/// Whether a call may change etcd.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Read,
+    Write,
+}
+
+impl Endpoints {
+    pub(crate) fn new(settings: Settings) -> Result<Self> {
+        let urls = settings.urls()?;
+        let options = settings.options()?;
+        Ok(Self {
+            names: urls.join(", "),
+            // Several clients of one cluster spread over its members.
+            preferred: AtomicUsize::new(rand::rng().random_range(0..urls.len())),
+            slots: urls
+                .into_iter()
+                .map(|url| Slot {
+                    url,
+                    client: Mutex::new(None),
+                })
+                .collect(),
+            options,
+            settings,
+        })
+    }
+
+    pub(crate) fn names(&self) -> &str {
+        &self.names
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(crate) fn preferred(&self) -> usize {
+        self.preferred.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn prefer(&self, index: usize) {
+        self.preferred.store(index, Ordering::Relaxed);
+    }
+
+    pub(crate) fn url(&self, index: usize) -> &str {
+        &self.slots[index].url
+    }
+
+    /// How long one endpoint may take before the next one is asked.
+    pub(crate) fn attempt_timeout(&self) -> Duration {
+        let deadline = self.settings.deadline;
+        match self.slots.len() {
+            1 => deadline,
+            several => deadline / u32::try_from(several + 1).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// A client of the endpoint, connected on first use.
+    pub(crate) async fn client(&self, index: usize) -> Result<Client, etcd_client::Error> {
+        let slot = &self.slots[index];
+        if let Some(client) = lock(&slot.client).clone() {
+            return Ok(client);
+        }
+        let client = Client::connect([slot.url.as_str()], Some(self.options.clone())).await?;
+        *lock(&slot.client) = Some(client.clone());
+        Ok(client)
+    }
+
+    /// Gives up the endpoint's connection: one that let a call time out may be dead for minutes without noticing.
+    pub(crate) fn disconnect(&self, index: usize) {
+        lock(&self.slots[index].client).take();
+    }
+
+    /// Carries out `operation` on the preferred endpoint, then on the others, again and again until the deadline.
+    ///
+    /// Repeating must be harmless: `operation` is a read, is idempotent, or compares what it depends on.
+    pub(crate) async fn call<T, F, Fut>(&self, kind: Kind, operation: F) -> Result<Answer<T>>
+    where
+        F: Fn(Client) -> Fut,
+        Fut: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        let end = Instant::now() + self.settings.deadline;
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(500));
+        let first = self.preferred();
+        let mut repeated = false;
+        loop {
+            let mut last = String::new();
+            for step in 0..self.slots.len() {
+                let index = (first + step) % self.slots.len();
+                let limit = self
+                    .attempt_timeout()
+                    .min(end.saturating_duration_since(Instant::now()));
+                if limit.is_zero() {
+                    break;
+                }
+                match self.attempt(index, limit, &operation).await {
+                    Ok(value) => {
+                        self.prefer(index);
+                        return Ok(Answer { value, repeated });
+                    }
+                    Err(Failed::Final(error)) => return Err(error),
+                    Err(Failed::Transient { cause, maybe_done }) => {
+                        tracing::debug!(
+                            endpoint = self.url(index),
+                            cause,
+                            "etcd endpoint {} failed",
+                            self.url(index)
+                        );
+                        repeated |= maybe_done && kind == Kind::Write;
+                        last = cause;
+                    }
+                }
+            }
+            let pause = backoff.next();
+            if Instant::now() + pause >= end {
+                return Err(self.exhausted(repeated, last));
+            }
+            sleep(pause).await;
+        }
+    }
+
+    async fn attempt<T, F, Fut>(
+        &self,
+        index: usize,
+        limit: Duration,
+        operation: &F,
+    ) -> Result<T, Failed>
+    where
+        F: Fn(Client) -> Fut,
+        Fut: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        let work = async {
+            let client = self.client(index).await?;
+            operation(client).await
+        };
+        // Boxed: the client's calls make futures of many kilobytes.
+        match timeout(limit, Box::pin(work)).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(classify(self.url(index), error)),
+            Err(_) => {
+                self.disconnect(index);
+                Err(Failed::Transient {
+                    cause: format!(
+                        "{} did not answer within {} ms",
+                        self.url(index),
+                        limit.as_millis()
+                    ),
+                    maybe_done: true,
+                })
+            }
+        }
+    }
+
+    fn exhausted(&self, maybe_done: bool, cause: String) -> Error {
+        let endpoints = self.names.clone();
+        let cause = if cause.is_empty() {
+            format!("no answer within {} ms", self.settings.deadline.as_millis())
+        } else {
+            cause
+        };
+        if maybe_done {
+            Error::Unconfirmed { endpoints, cause }
+        } else {
+            Error::Unavailable { endpoints, cause }
+        }
+    }
+}
+
+fn lock(slot: &Mutex<Option<Client>>) -> std::sync::MutexGuard<'_, Option<Client>> {
+    // A client is cloned or replaced under the lock, neither of which can leave it half-done.
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl std::fmt::Debug for Endpoints {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Endpoints").field(&self.names).finish()
+    }
+}

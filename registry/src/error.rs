@@ -1,0 +1,240 @@
+//! Failures by cause, each naming the endpoints or file and the remedy.
+
+use std::path::PathBuf;
+
+use crate::entry::{Entry, LeaseId};
+
+/// Why a call to etcd failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// No endpoint answered in time. A read had no effect; a write had none either.
+    #[error(
+        "etcd cannot be reached at {endpoints}: {cause}; check that its members run and can elect a leader"
+    )]
+    Unavailable {
+        /// The endpoints that were tried.
+        endpoints: String,
+        /// What the last attempt met.
+        cause: String,
+    },
+    /// A write was sent and the answer did not arrive: it may or may not have happened. Read before repeating it.
+    #[error(
+        "etcd at {endpoints} did not confirm a write, which may have happened: {cause}; read before repeating it"
+    )]
+    Unconfirmed {
+        /// The endpoints that were tried.
+        endpoints: String,
+        /// What the last attempt met.
+        cause: String,
+    },
+    /// etcd refused the user, the password or the access to these keys.
+    #[error(
+        "etcd at {endpoints} refused access: {cause}; check the etcd user, its password and its role"
+    )]
+    Denied {
+        /// The endpoint that refused.
+        endpoints: String,
+        /// etcd's reason.
+        cause: String,
+    },
+    /// A value, transaction or answer is larger than etcd or this client accept.
+    #[error(
+        "too large for etcd at {endpoints}: {cause}; a request may have 1.5 MB unless etcd is configured otherwise"
+    )]
+    TooLarge {
+        /// The endpoint that refused.
+        endpoints: String,
+        /// Which limit was exceeded.
+        cause: String,
+    },
+    /// etcd's database has reached its quota and takes no more writes.
+    #[error(
+        "etcd at {endpoints} has no space left: {cause}; compact and defragment it, then disarm its NOSPACE alarm"
+    )]
+    NoSpace {
+        /// The endpoint that refused.
+        endpoints: String,
+        /// etcd's reason.
+        cause: String,
+    },
+    /// Somebody else changed the key since it was read.
+    #[error("{key:?} was changed by somebody else in the meantime; read it again")]
+    Conflict {
+        /// The key, as far as it is text.
+        key: String,
+        /// What the key holds now; `None` when it is gone.
+        current: Option<Box<Entry>>,
+    },
+    /// The lease does not exist (any more); everything written under it is gone.
+    #[error("the lease {id:x} has expired or was revoked; grant a new one and write again")]
+    LeaseGone {
+        /// The lease.
+        id: LeaseId,
+    },
+    /// The wanted revision is no longer, or not yet, in etcd's history.
+    #[error("etcd at {endpoints} does not hold the wanted revision: {cause}; read again")]
+    Compacted {
+        /// The endpoint that was asked.
+        endpoints: String,
+        /// etcd's reason.
+        cause: String,
+    },
+    /// Settings or a request that can never work.
+    #[error("{0}")]
+    Invalid(String),
+    /// A certificate or key file that cannot be read.
+    #[error("cannot read {path}: {cause}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Which kind of failure, so that a missing permission can be told apart.
+        kind: std::io::ErrorKind,
+        /// The system's text.
+        cause: String,
+    },
+}
+
+impl Error {
+    /// Whether waiting may cure it: nobody answered, as opposed to somebody refusing.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable { .. } | Self::Unconfirmed { .. } | Self::Compacted { .. }
+        )
+    }
+}
+
+/// What a failed attempt means for the next one.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    /// Another endpoint, or the same one later, may do better.
+    Transient {
+        cause: String,
+        /// The request may have been carried out all the same.
+        maybe_done: bool,
+    },
+    /// No other endpoint would answer differently.
+    Final(Error),
+}
+
+// gRPC's status numbers, so that this crate needs no gRPC library of its own.
+const UNKNOWN: i32 = 2;
+const INVALID_ARGUMENT: i32 = 3;
+const NOT_FOUND: i32 = 5;
+const PERMISSION_DENIED: i32 = 7;
+const RESOURCE_EXHAUSTED: i32 = 8;
+const FAILED_PRECONDITION: i32 = 9;
+const OUT_OF_RANGE: i32 = 11;
+const UNIMPLEMENTED: i32 = 12;
+const UNAUTHENTICATED: i32 = 16;
+
+/// Reads what the client says about an attempt at `endpoint`.
+pub(crate) fn classify(endpoint: &str, error: etcd_client::Error) -> Failed {
+    use etcd_client::Error as Client;
+    let endpoints = endpoint.to_owned();
+    match error {
+        Client::GRpcStatus(status) => {
+            let code = i32::from(status.code());
+            let cause = cause(status.message(), &status);
+            if let Some(refusal) = refusal(code, status.message(), endpoints, &cause) {
+                return Failed::Final(refusal);
+            }
+            Failed::Transient {
+                maybe_done: !never_sent(&status),
+                cause,
+            }
+        }
+        Client::InvalidArgs(text) => Failed::Final(Error::Invalid(text)),
+        Client::InvalidUri(error) => Failed::Final(Error::Invalid(format!("{endpoint}: {error}"))),
+        // Only made while a connection is configured: the certificate files are not what they should be.
+        Client::TransportError(error) => Failed::Final(Error::Invalid(format!(
+            "the TLS files for {endpoint} cannot be used: {}",
+            root(&error)
+        ))),
+        Client::InvalidMetadataValue(error) => {
+            Failed::Final(Error::Invalid(format!("{endpoint}: {error}")))
+        }
+        other => Failed::Transient {
+            cause: other.to_string(),
+            maybe_done: true,
+        },
+    }
+}
+
+/// The error of a status that every endpoint would repeat.
+fn refusal(code: i32, message: &str, endpoints: String, cause: &str) -> Option<Error> {
+    let cause = cause.to_owned();
+    let says = |text: &str| message.contains(text);
+    Some(match code {
+        // Made by a member whose copy of the accounts lags behind.
+        INVALID_ARGUMENT if says("revision of auth store is old") => return None,
+        INVALID_ARGUMENT if says("authentication failed") || says("user name is empty") => {
+            Error::Denied { endpoints, cause }
+        }
+        FAILED_PRECONDITION if says("authentication is not enabled") => Error::Denied {
+            endpoints,
+            cause: "a user is given, but authentication is not enabled".to_owned(),
+        },
+        PERMISSION_DENIED | UNAUTHENTICATED => Error::Denied { endpoints, cause },
+        INVALID_ARGUMENT if says("request is too large") => Error::TooLarge { endpoints, cause },
+        RESOURCE_EXHAUSTED if says("space exceeded") => Error::NoSpace { endpoints, cause },
+        RESOURCE_EXHAUSTED | OUT_OF_RANGE if says("larger than max") || says("too large") => {
+            Error::TooLarge { endpoints, cause }
+        }
+        OUT_OF_RANGE if says("revision") => Error::Compacted { endpoints, cause },
+        NOT_FOUND if says("lease not found") => Error::LeaseGone { id: 0 },
+        INVALID_ARGUMENT | UNIMPLEMENTED => {
+            Error::Invalid(format!("etcd at {endpoints} refused the request: {cause}"))
+        }
+        // A server that speaks no gRPC, for example HTTP/1.1 or TLS on a plain connection.
+        UNKNOWN if says("frame with invalid size") => Error::Invalid(format!(
+            "{endpoints} is no etcd endpoint of this kind (http or https?): {cause}"
+        )),
+        _ => return None,
+    })
+}
+
+/// Whether the failure proves that the request never reached etcd's state machine.
+fn never_sent(status: &(dyn std::error::Error + 'static)) -> bool {
+    if status.to_string().contains("no leader") {
+        return true;
+    }
+    let mut source = Some(status);
+    while let Some(error) = source {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            use std::io::ErrorKind::{
+                ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut,
+            };
+            // TimedOut only comes from connecting: calls are bounded by our own deadlines.
+            return matches!(
+                io.kind(),
+                ConnectionRefused | HostUnreachable | NetworkUnreachable | TimedOut
+            );
+        }
+        source = error.source();
+    }
+    false
+}
+
+/// etcd's message, with the root cause when there is one beneath.
+fn cause(message: &str, status: &(dyn std::error::Error + 'static)) -> String {
+    let message = message.trim_start_matches("etcdserver: ");
+    let root = root(status);
+    if root == status.to_string() || message.contains(&root) {
+        message.to_owned()
+    } else if message.is_empty() || message == "transport error" {
+        root
+    } else {
+        format!("{message}: {root}")
+    }
+}
+
+/// The text at the end of the chain of causes.
+fn root(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut last = error;
+    while let Some(next) = last.source() {
+        last = next;
+    }
+    last.to_string()
+}

@@ -1,0 +1,57 @@
+//! The etcd adapter shared by the console and the agent: reads, watches, leases and compare-and-act.
+//!
+//! Invariant: no other crate names the etcd client, so that everything outside speaks of entries, revisions and
+//! outcomes only. Every call has a deadline; a read is repeated on the next endpoint, so that one dead or hanging
+//! member of several stays invisible; a write compares what was read and is never repeated blindly.
+
+mod backoff;
+mod endpoints;
+mod entry;
+mod error;
+mod lease;
+mod read;
+mod secret;
+mod settings;
+mod transact;
+mod watch;
+
+pub use entry::{Entry, LeaseId, Listing};
+pub use error::Error;
+pub use lease::{Lease, LeaseInfo, LeaseLost};
+pub use read::MemberStatus;
+pub use secret::Secret;
+pub use settings::Settings;
+pub use transact::{Created, Guard, Outcome, Transaction, Write};
+pub use watch::{Change, Subscription, WatchEvent};
+
+use std::sync::Arc;
+
+use endpoints::Endpoints;
+
+/// What a call returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The connection to an etcd cluster; clones share it.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    endpoints: Arc<Endpoints>,
+}
+
+impl Registry {
+    /// Prepares connections to `settings.endpoints` without opening one: a cluster that is down is no error here.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for settings that can never work, [`Error::Unreadable`] for a certificate or key file that
+    /// cannot be read.
+    pub fn connect(settings: Settings) -> Result<Self> {
+        Ok(Self {
+            endpoints: Arc::new(Endpoints::new(settings)?),
+        })
+    }
+
+    /// The endpoints as one text, for messages.
+    #[must_use]
+    pub fn endpoints(&self) -> &str {
+        self.endpoints.names()
+    }
+}

@@ -1,0 +1,183 @@
+//! Reads: linearizable, repeated on the next endpoint until the deadline.
+
+use std::time::Duration;
+
+use etcd_client::{Error as ClientError, GetOptions, GetResponse};
+
+use crate::endpoints::Kind;
+use crate::entry::{Entry, LeaseId, Listing};
+use crate::lease::LeaseInfo;
+use crate::{Error, Registry, Result};
+
+/// Largest answer accepted, in bytes: far above etcd's default request limit of 1.5 MB.
+pub(crate) const ANSWER_LIMIT: usize = 16 * 1024 * 1024;
+/// Keys asked for at once while listing; fewer when their values are large.
+const PAGE: i64 = 500;
+/// How often a listing starts over because etcd compacted its revision meanwhile.
+const LISTING_ATTEMPTS: usize = 3;
+
+/// What one member says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberStatus {
+    /// etcd's version, as in `3.4.23`.
+    pub version: String,
+    /// Whether the member knows a leader.
+    pub has_leader: bool,
+    /// The size of its database in bytes.
+    pub db_size: u64,
+}
+
+impl Registry {
+    /// The entry of `key`, or `None`.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when no endpoint answers in time, [`Error::Denied`], [`Error::TooLarge`].
+    pub async fn get(&self, key: impl Into<Vec<u8>>) -> Result<Option<Entry>> {
+        let response = self.range(key.into(), GetOptions::new()).await?;
+        Ok(response.kvs().first().map(Entry::from))
+    }
+
+    /// Every entry under `prefix`, all as of one revision, however many and large they are.
+    ///
+    /// # Errors
+    /// As [`Registry::get`].
+    pub async fn list(&self, prefix: impl Into<Vec<u8>>) -> Result<Listing> {
+        let prefix = prefix.into();
+        let mut attempt = 1;
+        loop {
+            match self.list_once(&prefix).await {
+                // Compacted between two pages: the revision is gone, a newer one is not.
+                Err(Error::Compacted { .. }) if attempt < LISTING_ATTEMPTS => attempt += 1,
+                done => return done,
+            }
+        }
+    }
+
+    async fn list_once(&self, prefix: &[u8]) -> Result<Listing> {
+        let end = prefix_end(prefix);
+        // The empty prefix is every key; the first one there can be is a zero byte.
+        let mut from = if prefix.is_empty() {
+            vec![0]
+        } else {
+            prefix.to_vec()
+        };
+        let mut revision = 0;
+        let mut page = PAGE;
+        let mut entries = Vec::new();
+        loop {
+            let options = GetOptions::new()
+                .with_range(end.clone())
+                .with_revision(revision)
+                .with_limit(page);
+            let response = match self.range(from.clone(), options).await {
+                Err(Error::TooLarge { .. }) if page > 1 => {
+                    page = (page / 8).max(1);
+                    continue;
+                }
+                response => response?,
+            };
+            if revision == 0 {
+                revision = response
+                    .header()
+                    .map_or(0, etcd_client::ResponseHeader::revision);
+            }
+            entries.extend(response.kvs().iter().map(Entry::from));
+            match entries.last() {
+                Some(last) if response.more() => {
+                    from.clone_from(&last.key);
+                    from.push(0);
+                }
+                _ => return Ok(Listing { revision, entries }),
+            }
+        }
+    }
+
+    async fn range(&self, key: Vec<u8>, options: GetOptions) -> Result<GetResponse> {
+        let answer = self
+            .endpoints
+            .call(Kind::Read, |client| {
+                let (key, options) = (key.clone(), options.clone());
+                let mut kv = client.kv_client().max_decoding_message_size(ANSWER_LIMIT);
+                async move { kv.get(key, Some(options)).await }
+            })
+            .await?;
+        Ok(answer.value)
+    }
+
+    /// How long a lease was granted for and how long it still has; `None` when it does not exist.
+    ///
+    /// # Errors
+    /// As [`Registry::get`].
+    pub async fn lease_info(&self, id: LeaseId) -> Result<Option<LeaseInfo>> {
+        let answer = self
+            .endpoints
+            .call(Kind::Read, |client| async move {
+                client.lease_client().time_to_live(id, None).await
+            })
+            .await?;
+        let seconds = |value: i64| u64::try_from(value).ok().map(Duration::from_secs);
+        let info = seconds(answer.value.granted_ttl()).zip(seconds(answer.value.ttl()));
+        Ok(info.map(|(granted, remaining)| LeaseInfo { granted, remaining }))
+    }
+
+    /// Whether etcd answers a read that needs a majority.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it does not; [`Error::Denied`] when it does not know us.
+    pub async fn ready(&self) -> Result<()> {
+        match self
+            .range(b"health".to_vec(), GetOptions::new().with_keys_only())
+            .await
+        {
+            Ok(_) => Ok(()),
+            // A role that may not see this key is an answer all the same.
+            Err(Error::Denied { cause, .. }) if cause.contains("permission denied") => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the first member that answers says about itself.
+    ///
+    /// # Errors
+    /// As [`Registry::get`].
+    pub async fn status(&self) -> Result<MemberStatus> {
+        let answer = self
+            .endpoints
+            .call(Kind::Read, |mut client| async move {
+                let status = client.status().await?;
+                Ok::<_, ClientError>(MemberStatus {
+                    version: status.version().to_owned(),
+                    has_leader: status.leader() != 0,
+                    db_size: u64::try_from(status.db_size()).unwrap_or(0),
+                })
+            })
+            .await?;
+        Ok(answer.value)
+    }
+}
+
+/// The first key after every key that starts with `prefix`.
+pub(crate) fn prefix_end(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            return end;
+        }
+    }
+    // etcd's way of saying "to the end of the key space".
+    vec![0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefix_ends() {
+        assert_eq!(prefix_end(b"/galera/"), b"/galera0");
+        assert_eq!(prefix_end(b"a\xff"), b"b");
+        assert_eq!(prefix_end(b"\xff\xff"), b"\0");
+        assert_eq!(prefix_end(b""), b"\0");
+    }
+}

@@ -1,0 +1,397 @@
+//! Writes that compare what they rest on: all of a transaction happens at one revision, or none of it.
+
+use etcd_client::{
+    Compare, CompareOp, GetOptions, PutOptions, Txn, TxnOp, TxnOpResponse, TxnResponse,
+};
+
+use crate::endpoints::{Answer, Kind};
+use crate::entry::{Entry, LeaseId};
+use crate::read::ANSWER_LIMIT;
+use crate::{Error, Registry, Result};
+
+/// What must hold at the moment of the write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// The key does not exist.
+    Absent(Vec<u8>),
+    /// The key exists: the fence of a lock, whose key vanishes with its lease.
+    Exists(Vec<u8>),
+    /// The key was last changed at this revision.
+    Unchanged(Vec<u8>, i64),
+    /// The key lives under this lease; 0 for none.
+    Leased(Vec<u8>, LeaseId),
+}
+
+impl Guard {
+    fn key(&self) -> &[u8] {
+        match self {
+            Self::Absent(key)
+            | Self::Exists(key)
+            | Self::Unchanged(key, _)
+            | Self::Leased(key, _) => key,
+        }
+    }
+
+    fn compare(&self) -> Compare {
+        match self {
+            Self::Absent(key) => Compare::create_revision(key.clone(), CompareOp::Equal, 0),
+            Self::Exists(key) => Compare::create_revision(key.clone(), CompareOp::Greater, 0),
+            Self::Unchanged(key, revision) => {
+                Compare::mod_revision(key.clone(), CompareOp::Equal, *revision)
+            }
+            Self::Leased(key, lease) => Compare::lease(key.clone(), CompareOp::Equal, *lease),
+        }
+    }
+}
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Sets the key, under a lease or durable.
+    Put {
+        /// The key.
+        key: Vec<u8>,
+        /// Its new value.
+        value: Vec<u8>,
+        /// The lease it lives under; `None` for durable.
+        lease: Option<LeaseId>,
+    },
+    /// Removes the key when it exists.
+    Delete(Vec<u8>),
+}
+
+impl Write {
+    /// Sets `key` to `value`.
+    pub fn put(key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>, lease: Option<LeaseId>) -> Self {
+        Self::Put {
+            key: key.into(),
+            value: value.into(),
+            lease,
+        }
+    }
+
+    /// Removes `key`.
+    pub fn delete(key: impl Into<Vec<u8>>) -> Self {
+        Self::Delete(key.into())
+    }
+
+    fn key(&self) -> &[u8] {
+        match self {
+            Self::Put { key, .. } | Self::Delete(key) => key,
+        }
+    }
+
+    fn operation(&self) -> TxnOp {
+        match self {
+            Self::Put { key, value, lease } => {
+                let options = lease.map(|lease| PutOptions::new().with_lease(lease));
+                TxnOp::put(key.clone(), value.clone(), options)
+            }
+            Self::Delete(key) => TxnOp::delete(key.clone(), None),
+        }
+    }
+
+    /// Whether `entry` is what this write leaves behind.
+    fn left(&self, entry: Option<&Entry>) -> bool {
+        match (self, entry) {
+            (Self::Put { value, lease, .. }, Some(entry)) => {
+                entry.value == *value && entry.lease == lease.unwrap_or(0)
+            }
+            (Self::Delete(_), None) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Guards, the writes when all of them hold, and the writes when one does not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Transaction {
+    guards: Vec<Guard>,
+    writes: Vec<Write>,
+    otherwise: Vec<Write>,
+}
+
+impl Transaction {
+    /// An empty transaction.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a guard; all of them must hold.
+    #[must_use]
+    pub fn when(mut self, guard: Guard) -> Self {
+        self.guards.push(guard);
+        self
+    }
+
+    /// Adds writes for when every guard holds.
+    #[must_use]
+    pub fn then(mut self, writes: impl IntoIterator<Item = Write>) -> Self {
+        self.writes.extend(writes);
+        self
+    }
+
+    /// Adds writes for when a guard does not hold. A transaction that has any must be harmless to repeat.
+    #[must_use]
+    pub fn otherwise(mut self, writes: impl IntoIterator<Item = Write>) -> Self {
+        self.otherwise.extend(writes);
+        self
+    }
+
+    /// The keys whose present state a refusal reports.
+    fn keys(&self) -> Vec<Vec<u8>> {
+        let mut keys: Vec<Vec<u8>> = Vec::new();
+        let named = self
+            .guards
+            .iter()
+            .map(Guard::key)
+            .chain(self.writes.iter().map(Write::key));
+        for key in named {
+            if !keys.iter().any(|known| known == key) {
+                keys.push(key.to_vec());
+            }
+        }
+        keys
+    }
+
+    fn request(&self) -> Txn {
+        let reads = self
+            .keys()
+            .into_iter()
+            .map(|key| TxnOp::get(key, Some(GetOptions::new())));
+        let otherwise = self.otherwise.iter().map(Write::operation);
+        Txn::new()
+            .when(self.guards.iter().map(Guard::compare).collect::<Vec<_>>())
+            .and_then(self.writes.iter().map(Write::operation).collect::<Vec<_>>())
+            .or_else(otherwise.chain(reads).collect::<Vec<_>>())
+    }
+
+    /// The revision of our own earlier attempt, when `current` shows exactly what it would have left behind.
+    fn already_done(&self, current: &[Entry]) -> Option<i64> {
+        let find = |key: &[u8]| current.iter().find(|entry| entry.key == key);
+        let done = self
+            .writes
+            .iter()
+            .all(|write| write.left(find(write.key())));
+        let mut revisions = self
+            .writes
+            .iter()
+            .filter_map(|write| find(write.key()))
+            .map(|entry| entry.mod_revision);
+        let first = revisions.next().unwrap_or(0);
+        (done && revisions.all(|revision| revision == first)).then_some(first)
+    }
+}
+
+/// What came of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every guard held and the writes happened at this revision.
+    Committed {
+        /// The revision of the writes; 0 when only deletions were left to confirm.
+        revision: i64,
+    },
+    /// A guard did not hold; of the writes nothing happened, those of [`Transaction::otherwise`] did.
+    Refused {
+        /// The revision at which the guards were compared (or the other writes happened).
+        revision: i64,
+        /// The keys of the guards and writes as they are now; a key that is absent is missing here.
+        current: Vec<Entry>,
+    },
+}
+
+/// What came of [`Registry::create`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// The key is ours, since this revision.
+    Won {
+        /// The revision of the creation.
+        revision: i64,
+    },
+    /// Somebody created it before.
+    Exists(Entry),
+}
+
+impl Registry {
+    /// Carries out `transaction`: all of it at one revision.
+    ///
+    /// A lost answer is repeated on another endpoint, which is harmless because the guards are compared again; when
+    /// they no longer hold and the keys hold exactly what was to be written, our own first attempt did it. So a value
+    /// that decides who won must be unique to its writer (a name, a lease).
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when nothing happened, [`Error::Unconfirmed`] when it may have, [`Error::LeaseGone`],
+    /// [`Error::TooLarge`], [`Error::NoSpace`], [`Error::Denied`].
+    pub async fn transact(&self, transaction: &Transaction) -> Result<Outcome> {
+        let request = transaction.request();
+        let Answer { value, repeated } = self
+            .endpoints
+            .call(Kind::Write, |client| {
+                let request = request.clone();
+                let mut kv = client.kv_client().max_decoding_message_size(ANSWER_LIMIT);
+                async move { kv.txn(request).await }
+            })
+            .await
+            .map_err(|error| name_lease(error, transaction))?;
+        let revision = value
+            .header()
+            .map_or(0, etcd_client::ResponseHeader::revision);
+        if value.succeeded() {
+            return Ok(Outcome::Committed { revision });
+        }
+        let current = entries(&value);
+        match transaction.already_done(&current) {
+            Some(revision) if repeated && transaction.otherwise.is_empty() => {
+                Ok(Outcome::Committed { revision })
+            }
+            _ => Ok(Outcome::Refused { revision, current }),
+        }
+    }
+
+    /// Creates `key` unless it exists: of any number of racers exactly one wins.
+    ///
+    /// # Errors
+    /// As [`Registry::transact`].
+    pub async fn create(
+        &self,
+        key: impl Into<Vec<u8>>,
+        value: impl Into<Vec<u8>>,
+        lease: Option<LeaseId>,
+    ) -> Result<Created> {
+        let key = key.into();
+        let transaction = Transaction::new()
+            .when(Guard::Absent(key.clone()))
+            .then([Write::put(key.clone(), value, lease)]);
+        match self.transact(&transaction).await? {
+            Outcome::Committed { revision } => Ok(Created::Won { revision }),
+            Outcome::Refused { current, .. } => match current.into_iter().next() {
+                Some(entry) => Ok(Created::Exists(entry)),
+                None => Err(conflict(&key, None)),
+            },
+        }
+    }
+
+    /// Sets `key` when it was last changed at `seen`; returns the new revision. The entry becomes durable unless
+    /// `lease` is given.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it was changed or removed since, else as [`Registry::transact`].
+    pub async fn update(
+        &self,
+        key: impl Into<Vec<u8>>,
+        seen: i64,
+        value: impl Into<Vec<u8>>,
+        lease: Option<LeaseId>,
+    ) -> Result<i64> {
+        let key = key.into();
+        self.compared(&key, seen, Write::put(key.clone(), value, lease))
+            .await
+    }
+
+    /// Removes `key` when it was last changed at `seen`.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it was changed or removed since, else as [`Registry::transact`].
+    pub async fn delete_if(&self, key: impl Into<Vec<u8>>, seen: i64) -> Result<()> {
+        let key = key.into();
+        self.compared(&key, seen, Write::delete(key.clone()))
+            .await
+            .map(drop)
+    }
+
+    async fn compared(&self, key: &[u8], seen: i64, write: Write) -> Result<i64> {
+        let transaction = Transaction::new()
+            .when(Guard::Unchanged(key.to_vec(), seen))
+            .then([write]);
+        match self.transact(&transaction).await? {
+            Outcome::Committed { revision } => Ok(revision),
+            Outcome::Refused { current, .. } => Err(conflict(key, current.into_iter().next())),
+        }
+    }
+
+    /// Sets `key` whatever it held before; returns the revision. For values that have one writer only.
+    ///
+    /// # Errors
+    /// As [`Registry::transact`].
+    pub async fn put(
+        &self,
+        key: impl Into<Vec<u8>>,
+        value: impl Into<Vec<u8>>,
+        lease: Option<LeaseId>,
+    ) -> Result<i64> {
+        let transaction = Transaction::new().then([Write::put(key, value, lease)]);
+        match self.transact(&transaction).await? {
+            Outcome::Committed { revision } | Outcome::Refused { revision, .. } => Ok(revision),
+        }
+    }
+}
+
+fn conflict(key: &[u8], current: Option<Entry>) -> Error {
+    Error::Conflict {
+        key: String::from_utf8_lossy(key).into_owned(),
+        current: current.map(Box::new),
+    }
+}
+
+fn entries(response: &TxnResponse) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for answer in response.op_responses() {
+        if let TxnOpResponse::Get(get) = answer {
+            entries.extend(get.kvs().iter().map(Entry::from));
+        }
+    }
+    entries
+}
+
+/// etcd does not say which lease was missing; the transaction knows.
+fn name_lease(error: Error, transaction: &Transaction) -> Error {
+    let writes = transaction.writes.iter().chain(&transaction.otherwise);
+    let mut leases = writes.filter_map(|write| match write {
+        Write::Put { lease, .. } => *lease,
+        Write::Delete(_) => None,
+    });
+    match (error, leases.next()) {
+        (Error::LeaseGone { .. }, Some(id)) => Error::LeaseGone { id },
+        (error, _) => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(key: &str, value: &str, mod_revision: i64) -> Entry {
+        Entry {
+            key: key.into(),
+            value: value.into(),
+            create_revision: 1,
+            mod_revision,
+            version: 1,
+            lease: 0,
+        }
+    }
+
+    #[test]
+    fn recognises_its_own_earlier_attempt() {
+        let both =
+            Transaction::new().then([Write::put("a", "1", None), Write::put("b", "2", None)]);
+        assert_eq!(
+            both.already_done(&[entry("a", "1", 7), entry("b", "2", 7)]),
+            Some(7)
+        );
+        assert_eq!(
+            both.already_done(&[entry("a", "1", 7), entry("b", "2", 8)]),
+            None
+        );
+        assert_eq!(
+            both.already_done(&[entry("a", "1", 7), entry("b", "x", 7)]),
+            None
+        );
+        assert_eq!(both.already_done(&[entry("a", "1", 7)]), None);
+        let leased = Transaction::new().then([Write::put("a", "1", Some(5))]);
+        assert_eq!(leased.already_done(&[entry("a", "1", 7)]), None);
+        let gone = Transaction::new().then([Write::delete("a")]);
+        assert_eq!(gone.already_done(&[]), Some(0));
+    }
+}

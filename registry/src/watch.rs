@@ -1,0 +1,237 @@
+//! A supervised subscription to a prefix: list, then watch from the next revision, and resume for ever.
+//!
+//! Invariants: after a [`WatchEvent::Reset`] every change arrives exactly once and in order; whenever that cannot be
+//! promised (compaction, etcd replaced or restored, a long absence), another reset replaces everything.
+
+mod stream;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use galera::Timestamp;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::backoff::Backoff;
+use crate::entry::Entry;
+use crate::{Error, Listing, Registry};
+use stream::{Ended, Position};
+
+/// Events that wait for a slow subscriber before etcd is slowed down.
+const QUEUE: usize = 64;
+
+/// One change of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The key was set.
+    Put(Entry),
+    /// The key was removed, by somebody or with its lease.
+    Delete {
+        /// The key.
+        key: Vec<u8>,
+        /// The revision of its removal.
+        revision: i64,
+    },
+}
+
+/// What a subscription tells.
+#[derive(Clone, Debug)]
+pub enum WatchEvent {
+    /// Everything under the prefix; replaces whatever was known.
+    Reset {
+        /// The revision of the listing.
+        revision: i64,
+        /// Every entry, in key order.
+        entries: Vec<Entry>,
+    },
+    /// Changes since the last event, in the order in which they happened.
+    Changes {
+        /// The revision of the last of them.
+        revision: i64,
+        /// At least one change; those of one transaction arrive together.
+        changes: Vec<Change>,
+    },
+    /// etcd has not answered on any endpoint for a while; what is known is growing old. Told once.
+    Unreachable {
+        /// When it was first missed.
+        since: Timestamp,
+        /// What the last attempt met.
+        error: Error,
+    },
+    /// etcd answers again; told only after [`WatchEvent::Unreachable`], and followed by a reset.
+    Reachable,
+}
+
+/// A running subscription; dropping it ends it.
+#[derive(Debug)]
+pub struct Subscription {
+    events: mpsc::Receiver<WatchEvent>,
+    _stop: DropGuard,
+}
+
+impl Subscription {
+    /// The next event. Cancelling the wait loses nothing.
+    pub async fn next(&mut self) -> Option<WatchEvent> {
+        self.events.recv().await
+    }
+}
+
+impl Registry {
+    /// Subscribes to everything under `prefix`. Never fails: an etcd that cannot be reached is an event.
+    #[must_use]
+    pub fn watch(&self, prefix: impl Into<Vec<u8>>) -> Subscription {
+        let (sender, events) = mpsc::channel(QUEUE);
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let supervisor = Supervisor {
+            registry: self.clone(),
+            prefix: prefix.into(),
+            events: sender,
+            position: None,
+            listing: None,
+            endpoint: self.endpoints.preferred(),
+            outage: None,
+            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
+        };
+        TaskTracker::new().spawn(async move {
+            tokio::select! {
+                () = stopped.cancelled() => {}
+                _ = supervisor.run() => {}
+            }
+        });
+        Subscription {
+            events,
+            _stop: stop.drop_guard(),
+        }
+    }
+}
+
+/// The subscriber is gone.
+struct Unsubscribed;
+
+/// The present streak of failures.
+struct Outage {
+    since: Timestamp,
+    began: Instant,
+    attempts: usize,
+    announced: bool,
+}
+
+struct Supervisor {
+    registry: Registry,
+    prefix: Vec<u8>,
+    events: mpsc::Sender<WatchEvent>,
+    /// Up to where the subscriber knows everything; `None` makes the next round list anew.
+    position: Option<Position>,
+    /// A listing that was not told yet.
+    listing: Option<Listing>,
+    /// The endpoint that the next stream uses.
+    endpoint: usize,
+    outage: Option<Outage>,
+    backoff: Backoff,
+}
+
+impl Supervisor {
+    async fn run(mut self) -> Result<(), Unsubscribed> {
+        loop {
+            match self.round().await? {
+                Ended::Relist(reason) => {
+                    tracing::info!(reason, "Watch of {} starts over: {reason}", self.name());
+                    self.start_over();
+                }
+                Ended::Failed(error) => self.failed(error).await?,
+            }
+        }
+    }
+
+    /// Lists when needed, then watches until the stream ends.
+    async fn round(&mut self) -> Result<Ended, Unsubscribed> {
+        let position = match self.position.take() {
+            Some(position) => position,
+            None => match self.registry.list(self.prefix.clone()).await {
+                Ok(listing) => {
+                    // Where the listing was answered, the stream is likely to work too.
+                    self.endpoint = self.registry.endpoints.preferred();
+                    let position = Position::after_listing(listing.revision);
+                    self.listing = Some(listing);
+                    position
+                }
+                Err(error) => return Ok(Ended::Failed(error)),
+            },
+        };
+        self.follow(position).await
+    }
+
+    /// Tells a listing that waited for its stream: only with both is the subscriber up to date from now on.
+    async fn reset(&mut self) -> Result<(), Unsubscribed> {
+        match self.listing.take() {
+            Some(Listing { revision, entries }) => {
+                self.send(WatchEvent::Reset { revision, entries }).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Forgets where it was, so that the next round lists anew.
+    fn start_over(&mut self) {
+        self.position = None;
+        self.listing = None;
+    }
+
+    /// Ends the present streak of failures.
+    async fn recovered(&mut self) -> Result<(), Unsubscribed> {
+        self.backoff.reset();
+        match self.outage.take() {
+            Some(outage) if outage.announced => {
+                tracing::info!("Watch of {}: etcd answers again", self.name());
+                self.send(WatchEvent::Reachable).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes a failure, announces an outage that lasts, pauses, and moves on to the next endpoint.
+    async fn failed(&mut self, error: Error) -> Result<(), Unsubscribed> {
+        let endpoints = &self.registry.endpoints;
+        tracing::debug!(%error, endpoint = endpoints.url(self.endpoint), "Watch of {} interrupted", self.name());
+        self.endpoint = (self.endpoint + 1) % endpoints.count();
+        let (count, grace) = (endpoints.count(), endpoints.settings().grace);
+        let outage = self.outage.get_or_insert_with(|| Outage {
+            since: now(),
+            began: Instant::now(),
+            attempts: 0,
+            announced: false,
+        });
+        outage.attempts += 1;
+        let lasting = outage.began.elapsed() >= grace && outage.attempts >= count;
+        let pause = outage.attempts >= count;
+        if !outage.announced && (lasting || !error.is_transient()) {
+            outage.announced = true;
+            let since = outage.since;
+            // Nobody knows what etcd holds when it comes back: another one may stand in its place.
+            self.start_over();
+            tracing::warn!(%error, since = %since, "Watch of {}: etcd is unreachable: {error}", self.name());
+            self.send(WatchEvent::Unreachable { since, error }).await?;
+        }
+        if pause {
+            sleep(self.backoff.next()).await;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, event: WatchEvent) -> Result<(), Unsubscribed> {
+        self.events.send(event).await.map_err(|_| Unsubscribed)
+    }
+
+    fn name(&self) -> String {
+        String::from_utf8_lossy(&self.prefix).into_owned()
+    }
+}
+
+fn now() -> Timestamp {
+    let elapsed = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp::from_unix_millis(i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,76 @@
+//! The adapter against real etcd members.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a failed step is a failed test"
+)]
+
+mod access;
+mod leases;
+mod outages;
+mod reads;
+mod writes;
+
+#[path = "../support/etcd.rs"]
+mod etcd;
+mod proxy;
+
+use std::time::{Duration, Instant};
+
+use registry::{Change, Subscription, WatchEvent};
+
+/// The next event, within a generous deadline.
+async fn next(subscription: &mut Subscription) -> WatchEvent {
+    tokio::time::timeout(Duration::from_secs(30), subscription.next())
+        .await
+        .expect("no event within 30 s")
+        .expect("a subscription never ends by itself")
+}
+
+/// The next event, which must be a reset: its keys.
+async fn reset(subscription: &mut Subscription) -> Vec<String> {
+    match next(subscription).await {
+        WatchEvent::Reset { entries, .. } => entries.iter().map(|entry| text(&entry.key)).collect(),
+        other => panic!("not a reset: {other:?}"),
+    }
+}
+
+/// Collects the values put, in order, until `count` have arrived; anything but changes fails.
+async fn values(subscription: &mut Subscription, count: usize) -> Vec<String> {
+    let mut values = Vec::new();
+    while values.len() < count {
+        match next(subscription).await {
+            WatchEvent::Changes { changes, .. } => {
+                values.extend(changes.iter().filter_map(put_value))
+            }
+            other => panic!("after {} values: {other:?}", values.len()),
+        }
+    }
+    values
+}
+
+fn put_value(change: &Change) -> Option<String> {
+    match change {
+        Change::Put(entry) => Some(text(&entry.value)),
+        Change::Delete { .. } => None,
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Polls until `probe` says yes; fails after `limit`.
+async fn until<F: Future<Output = bool>>(
+    what: &str,
+    limit: Duration,
+    mut probe: impl FnMut() -> F,
+) {
+    let end = Instant::now() + limit;
+    while !probe().await {
+        assert!(Instant::now() < end, "{what}: not within {limit:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

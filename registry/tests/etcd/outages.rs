@@ -1,0 +1,271 @@
+//! Members that die, hang, are replaced; histories that are compacted.
+
+use std::time::Duration;
+
+use etcd_client::Client;
+use tokio::sync::watch;
+
+use registry::{Error, Registry, Settings, Subscription, WatchEvent};
+
+use crate::etcd::Etcd;
+use crate::proxy::Proxy;
+use crate::{next, reset, values};
+
+/// Writes 1, 2, 3 … to one key, each exactly once, until told to stop; returns the last.
+async fn count(registry: Registry, stop: watch::Receiver<bool>) -> usize {
+    let mut written = 0;
+    let mut seen = registry.put("/w/counter", "0", None).await.unwrap();
+    while !*stop.borrow() {
+        match registry
+            .update("/w/counter", seen, (written + 1).to_string(), None)
+            .await
+        {
+            Ok(revision) => {
+                written += 1;
+                seen = revision;
+            }
+            // Nothing else writes this key: whatever is there now is ours.
+            Err(error) => {
+                assert!(error.is_transient(), "{error}");
+                let entry = registry.get("/w/counter").await.unwrap().unwrap();
+                seen = entry.mod_revision;
+                written = String::from_utf8(entry.value).unwrap().parse().unwrap();
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    written
+}
+
+/// Reads until told to stop; no read may fail. Returns the longest.
+async fn read(registry: Registry, stop: watch::Receiver<bool>) -> Duration {
+    let mut longest = Duration::ZERO;
+    while !*stop.borrow() {
+        let began = std::time::Instant::now();
+        registry
+            .get("/w/counter")
+            .await
+            .expect("a reader saw the death of a member");
+        registry
+            .list("/w/")
+            .await
+            .expect("a reader saw the death of a member");
+        longest = longest.max(began.elapsed());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    longest
+}
+
+/// Follows the counter; fails unless every value comes once and in order. Ends after the value that is set as `last`.
+async fn follow(
+    mut subscription: Subscription,
+    seen: watch::Sender<usize>,
+    mut last: watch::Receiver<Option<usize>>,
+) {
+    let mut expected = 0;
+    loop {
+        tokio::select! {
+            arrived = values(&mut subscription, 1) => {
+                for value in arrived {
+                    assert_eq!(value, expected.to_string());
+                    seen.send_replace(expected);
+                    expected += 1;
+                }
+            }
+            _ = last.changed() => {}
+        }
+        if last.borrow().is_some_and(|last| expected > last) {
+            return;
+        }
+    }
+}
+
+/// What the fault may wait for: that the writer and the watcher both move on.
+struct Progress {
+    registry: Registry,
+    seen: watch::Receiver<usize>,
+}
+
+impl Progress {
+    async fn beyond(&mut self, steps: usize) {
+        let entry = self.registry.get("/w/counter").await.unwrap().unwrap();
+        let goal = String::from_utf8(entry.value)
+            .unwrap()
+            .parse::<usize>()
+            .unwrap()
+            + steps;
+        let arrival = self.seen.wait_for(|seen| *seen >= goal);
+        tokio::time::timeout(Duration::from_secs(30), arrival)
+            .await
+            .expect("the watcher saw no progress within 30 s")
+            .unwrap();
+    }
+}
+
+/// Runs a writer, a reader and a watcher while `fault` happens; every write must be seen once, in order, and no read
+/// may fail.
+async fn invisible(etcd: &mut Etcd, fault: impl AsyncFnOnce(&mut Etcd, &mut Progress)) {
+    let mut subscription = etcd.registry().watch("/w/");
+    reset(&mut subscription).await;
+    let (stop, stopped) = watch::channel(false);
+    let (tell_last, last) = watch::channel(None);
+    let (tell_seen, mut seen) = watch::channel(0);
+    let writer = tokio::spawn(count(etcd.registry(), stopped.clone()));
+    let reader = tokio::spawn(read(etcd.registry(), stopped));
+    let watcher = tokio::spawn(follow(subscription, tell_seen, last));
+    seen.wait_for(|seen| *seen > 0).await.unwrap();
+    let mut progress = Progress {
+        registry: etcd.registry(),
+        seen,
+    };
+    fault(etcd, &mut progress).await;
+    stop.send_replace(true);
+    let written = writer.await.unwrap();
+    let longest = reader.await.unwrap();
+    assert!(longest < Duration::from_secs(12), "{longest:?}");
+    tell_last.send_replace(Some(written));
+    watcher.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_death_of_a_member_is_invisible() {
+    let mut etcd = Etcd::cluster(3).await;
+    invisible(&mut etcd, async |etcd, progress| {
+        for index in 0..3 {
+            etcd.kill(index);
+            progress.beyond(30).await;
+            etcd.start(index);
+            etcd.whole().await;
+            progress.beyond(10).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hanging_member_is_invisible() {
+    let mut etcd = Etcd::cluster(3).await;
+    invisible(&mut etcd, async |etcd, progress| {
+        for index in 0..3 {
+            etcd.halt(index);
+            progress.beyond(30).await;
+            etcd.resume(index);
+            etcd.whole().await;
+            progress.beyond(10).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_outage_of_all_members_is_told_once_and_overcome() {
+    let mut etcd = Etcd::cluster(3).await;
+    let registry = etcd.registry();
+    registry.put("/w/a", "1", None).await.unwrap();
+    let mut subscription = registry.watch("/w/");
+    assert_eq!(reset(&mut subscription).await, ["/w/a"]);
+    for index in 0..3 {
+        etcd.kill(index);
+    }
+    match next(&mut subscription).await {
+        WatchEvent::Unreachable { error, .. } => {
+            assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+            assert!(error.to_string().contains(&etcd.endpoints()[0]), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let error = registry.get("/w/a").await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+    for index in 0..3 {
+        etcd.start(index);
+    }
+    assert!(matches!(
+        next(&mut subscription).await,
+        WatchEvent::Reachable
+    ));
+    assert_eq!(reset(&mut subscription).await, ["/w/a"]);
+    etcd.answers(&registry).await;
+    registry.put("/w/a", "2", None).await.unwrap();
+    assert_eq!(values(&mut subscription, 1).await, ["2"]);
+}
+
+#[tokio::test]
+async fn an_etcd_that_is_not_there_yet_is_waited_for() {
+    let mut etcd = Etcd::single().await;
+    etcd.kill(0);
+    let mut subscription = etcd.registry().watch("/");
+    assert!(matches!(
+        next(&mut subscription).await,
+        WatchEvent::Unreachable { .. }
+    ));
+    etcd.start(0);
+    assert!(matches!(
+        next(&mut subscription).await,
+        WatchEvent::Reachable
+    ));
+    reset(&mut subscription).await;
+}
+
+/// A watch through a proxy that can be cut, patient enough never to call that an outage.
+async fn watch_through_proxy(etcd: &Etcd) -> (Proxy, Subscription) {
+    let proxy = Proxy::in_front_of(etcd.address(0)).await;
+    let settings = Settings {
+        grace: Duration::from_secs(300),
+        ..Settings::new([proxy.endpoint()])
+    };
+    let mut subscription = Registry::connect(settings).unwrap().watch("/w/");
+    reset(&mut subscription).await;
+    (proxy, subscription)
+}
+
+#[tokio::test]
+async fn a_broken_watch_resumes_without_a_gap() {
+    let etcd = Etcd::single().await;
+    let registry = etcd.registry();
+    let (proxy, mut subscription) = watch_through_proxy(&etcd).await;
+    registry.put("/w/a", "1", None).await.unwrap();
+    assert_eq!(values(&mut subscription, 1).await, ["1"]);
+    proxy.cut();
+    for value in ["2", "3"] {
+        registry.put("/w/a", value, None).await.unwrap();
+    }
+    proxy.restore();
+    assert_eq!(values(&mut subscription, 2).await, ["2", "3"]);
+}
+
+#[tokio::test]
+async fn compaction_meanwhile_leads_to_a_reset() {
+    let etcd = Etcd::single().await;
+    let registry = etcd.registry();
+    let (proxy, mut subscription) = watch_through_proxy(&etcd).await;
+    proxy.cut();
+    let mut last = 0;
+    for value in ["1", "2", "3"] {
+        last = registry.put("/w/a", value, None).await.unwrap();
+    }
+    let mut client = Client::connect(etcd.endpoints(), None).await.unwrap();
+    client.compact(last, None).await.unwrap();
+    proxy.restore();
+    assert_eq!(reset(&mut subscription).await, ["/w/a"]);
+    registry.put("/w/b", "4", None).await.unwrap();
+    assert_eq!(values(&mut subscription, 1).await, ["4"]);
+}
+
+#[tokio::test]
+async fn an_etcd_that_was_replaced_leads_to_a_reset() {
+    let mut etcd = Etcd::single().await;
+    let registry = etcd.registry();
+    for value in 0..10 {
+        registry
+            .put("/w/old", value.to_string(), None)
+            .await
+            .unwrap();
+    }
+    let (_proxy, mut subscription) = watch_through_proxy(&etcd).await;
+    etcd.wipe(0);
+    etcd.start(0);
+    etcd.answers(&registry).await;
+    assert!(reset(&mut subscription).await.is_empty());
+    registry.put("/w/new", "1", None).await.unwrap();
+    assert_eq!(values(&mut subscription, 1).await, ["1"]);
+}

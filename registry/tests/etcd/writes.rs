@@ -1,0 +1,135 @@
+//! Compare-and-act.
+
+use std::time::Duration;
+
+use registry::{Created, Error, Guard, Outcome, Transaction, Write};
+
+use crate::etcd::Etcd;
+use crate::{next, reset, text};
+
+#[tokio::test]
+async fn of_eight_racers_exactly_one_creates() {
+    let etcd = Etcd::cluster(3).await;
+    let racers = (0..8).map(|racer| {
+        let registry = etcd.registry();
+        tokio::spawn(async move {
+            (
+                racer,
+                registry
+                    .create("/founder", format!("n{racer}"), None)
+                    .await
+                    .unwrap(),
+            )
+        })
+    });
+    let mut winners = Vec::new();
+    let mut seen = Vec::new();
+    for racer in racers.collect::<Vec<_>>() {
+        match racer.await.unwrap() {
+            (racer, Created::Won { .. }) => winners.push(format!("n{racer}")),
+            (_, Created::Exists(entry)) => seen.push(text(&entry.value)),
+        }
+    }
+    assert_eq!(winners.len(), 1, "{winners:?}");
+    assert_eq!(seen, vec![winners[0].clone(); 7]);
+}
+
+#[tokio::test]
+async fn updates_and_deletions_compare_what_was_seen() {
+    let etcd = Etcd::single().await;
+    let registry = etcd.registry();
+    let first = registry.put("/k", "1", None).await.unwrap();
+    let second = registry.update("/k", first, "2", None).await.unwrap();
+    for lost in [
+        registry.update("/k", first, "3", None).await.map(drop),
+        registry.delete_if("/k", first).await,
+    ] {
+        match lost.unwrap_err() {
+            Error::Conflict { key, current } => {
+                assert_eq!(key, "/k");
+                assert_eq!(current.unwrap().mod_revision, second);
+            }
+            other => panic!("{other}"),
+        }
+    }
+    registry.delete_if("/k", second).await.unwrap();
+    let gone = registry.update("/k", second, "3", None).await.unwrap_err();
+    assert!(
+        matches!(gone, Error::Conflict { current: None, .. }),
+        "{gone}"
+    );
+}
+
+#[tokio::test]
+async fn a_transaction_happens_at_one_revision_or_not_at_all() {
+    let etcd = Etcd::single().await;
+    let registry = etcd.registry();
+    let mut subscription = registry.watch("/n/");
+    reset(&mut subscription).await;
+    let report = |state: &str| {
+        let puts = [
+            Write::put("/n/state", state, None),
+            Write::put("/n/seqno", "7", None),
+        ];
+        Transaction::new()
+            .when(Guard::Absent("/n/registered".into()))
+            .then(
+                puts.clone()
+                    .into_iter()
+                    .chain([Write::put("/n/registered", "{}", None)]),
+            )
+            .otherwise(puts)
+    };
+    assert!(matches!(
+        registry.transact(&report("Joined")).await.unwrap(),
+        Outcome::Committed { .. }
+    ));
+    match next(&mut subscription).await {
+        registry::WatchEvent::Changes { changes, .. } => assert_eq!(changes.len(), 3),
+        other => panic!("{other:?}"),
+    }
+    match registry.transact(&report("Synced")).await.unwrap() {
+        Outcome::Refused { current, .. } => {
+            assert!(current.iter().any(|entry| entry.value == b"Synced"))
+        }
+        other => panic!("{other:?}"),
+    }
+    let entries = registry.list("/n/").await.unwrap().entries;
+    let registered = entries
+        .iter()
+        .find(|entry| entry.key == b"/n/registered")
+        .unwrap();
+    assert_eq!(registered.version, 1);
+    assert_eq!(entries.iter().filter(|entry| entry.version == 2).count(), 2);
+}
+
+#[tokio::test]
+async fn a_fence_refuses_whoever_lost_the_lock() {
+    let etcd = Etcd::single().await;
+    let registry = etcd.registry();
+    let lease = registry.grant(Duration::from_secs(10)).await.unwrap();
+    let lock = registry
+        .create("/lock", "me", Some(lease.id()))
+        .await
+        .unwrap();
+    assert!(matches!(lock, Created::Won { .. }));
+    let fenced = Transaction::new()
+        .when(Guard::Exists("/lock".into()))
+        .when(Guard::Leased("/lock".into(), lease.id()))
+        .then([Write::put("/done", "1", None)]);
+    assert!(matches!(
+        registry.transact(&fenced).await.unwrap(),
+        Outcome::Committed { .. }
+    ));
+    let id = lease.id();
+    lease.revoke().await.unwrap();
+    assert!(matches!(
+        registry.transact(&fenced).await.unwrap(),
+        Outcome::Refused { .. }
+    ));
+    let error = registry.put("/k", "v", Some(id)).await.unwrap_err();
+    assert!(
+        matches!(error, Error::LeaseGone { id: named } if named == id),
+        "{error}"
+    );
+}

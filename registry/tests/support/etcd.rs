@@ -1,0 +1,222 @@
+//! Real etcd members for tests: own directory, own loopback address, ended with the test.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use registry::{Registry, Settings};
+
+/// One or more etcd members that form a cluster.
+pub(crate) struct Etcd {
+    members: Vec<Member>,
+    args: Vec<String>,
+    scheme: &'static str,
+    _dir: tempfile::TempDir,
+}
+
+struct Member {
+    name: String,
+    dir: PathBuf,
+    client: String,
+    peer: String,
+    child: Option<Child>,
+}
+
+impl Etcd {
+    /// A cluster of one member that answers.
+    pub(crate) async fn single() -> Self {
+        Self::cluster(1).await
+    }
+
+    /// A cluster of `size` members that answers.
+    pub(crate) async fn cluster(size: usize) -> Self {
+        let etcd = Self::spawn(size, "http", &[]);
+        etcd.answers(&etcd.registry()).await;
+        etcd
+    }
+
+    /// A cluster of `size` members, started with further arguments; it may not answer yet.
+    pub(crate) fn spawn(size: usize, scheme: &'static str, args: &[&str]) -> Self {
+        Self::spawn_at(loopback_address(), size, scheme, args)
+    }
+
+    /// The same on an address that a certificate names.
+    pub(crate) fn spawn_at(
+        address: Ipv4Addr,
+        size: usize,
+        scheme: &'static str,
+        args: &[&str],
+    ) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let members = (0..size)
+            .map(|index| Member {
+                name: format!("m{index}"),
+                dir: dir.path().join(format!("m{index}")),
+                client: format!("{address}:{}", free_port(address)),
+                peer: format!("{address}:{}", free_port(address)),
+                child: None,
+            })
+            .collect();
+        let mut etcd = Self {
+            members,
+            args: args.iter().map(|&arg| arg.to_owned()).collect(),
+            scheme,
+            _dir: dir,
+        };
+        for index in 0..size {
+            etcd.start(index);
+        }
+        etcd
+    }
+
+    /// The client URLs.
+    pub(crate) fn endpoints(&self) -> Vec<String> {
+        let url = |member: &Member| format!("{}://{}", self.scheme, member.client);
+        self.members.iter().map(url).collect()
+    }
+
+    /// The address of one member, for a proxy in front of it.
+    pub(crate) fn address(&self, index: usize) -> String {
+        self.members[index].client.clone()
+    }
+
+    /// A connection to every member.
+    pub(crate) fn registry(&self) -> Registry {
+        Registry::connect(Settings::new(self.endpoints())).unwrap()
+    }
+
+    /// Starts a member that is not running.
+    pub(crate) fn start(&mut self, index: usize) {
+        let cluster: Vec<_> = self
+            .members
+            .iter()
+            .map(|member| format!("{}=http://{}", member.name, member.peer))
+            .collect();
+        let scheme = self.scheme;
+        let member = &mut self.members[index];
+        let log = std::fs::File::create(member.dir.with_extension("log")).unwrap();
+        // The kernel ends the member when the test process dies, however that happens.
+        let child = Command::new("setpriv")
+            .args([
+                "--pdeathsig",
+                "KILL",
+                "etcd",
+                "--name",
+                &member.name,
+                "--data-dir",
+            ])
+            .arg(&member.dir)
+            .args([
+                "--listen-client-urls",
+                &format!("{scheme}://{}", member.client),
+            ])
+            .args([
+                "--advertise-client-urls",
+                &format!("{scheme}://{}", member.client),
+            ])
+            .args(["--listen-peer-urls", &format!("http://{}", member.peer)])
+            .args([
+                "--initial-advertise-peer-urls",
+                &format!("http://{}", member.peer),
+            ])
+            .args(["--initial-cluster", &cluster.join(",")])
+            .args(&self.args)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("etcd and setpriv are installed");
+        member.child = Some(child);
+    }
+
+    /// Ends a member with SIGKILL.
+    pub(crate) fn kill(&mut self, index: usize) {
+        self.members[index].kill();
+    }
+
+    /// Ends a member and forgets its data.
+    pub(crate) fn wipe(&mut self, index: usize) {
+        self.members[index].kill();
+        std::fs::remove_dir_all(&self.members[index].dir).unwrap();
+    }
+
+    /// Halts a member (SIGSTOP): it accepts connections and never answers.
+    pub(crate) fn halt(&self, index: usize) {
+        self.members[index].signal("-STOP");
+    }
+
+    /// Lets a halted member go on.
+    pub(crate) fn resume(&self, index: usize) {
+        self.members[index].signal("-CONT");
+    }
+
+    /// Waits until `registry` gets an answer.
+    pub(crate) async fn answers(&self, registry: &Registry) {
+        let end = Instant::now() + Duration::from_secs(30);
+        while let Err(error) = registry.ready().await {
+            assert!(
+                Instant::now() < end,
+                "etcd does not answer: {error}\n{}",
+                self.logs()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits until every running member answers by itself.
+    pub(crate) async fn whole(&self) {
+        for url in self.endpoints() {
+            let one = Registry::connect(Settings::new([url])).unwrap();
+            self.answers(&one).await;
+        }
+    }
+
+    fn logs(&self) -> String {
+        let log =
+            |dir: &Path| std::fs::read_to_string(dir.with_extension("log")).unwrap_or_default();
+        self.members.iter().map(|member| log(&member.dir)).collect()
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        for member in &mut self.members {
+            member.kill();
+        }
+    }
+}
+
+impl Member {
+    fn signal(&self, signal: &str) {
+        let pid = self.child.as_ref().unwrap().id().to_string();
+        assert!(
+            Command::new("kill")
+                .args([signal, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}
+
+/// A loopback address of our own, so that a port found free stays free: nobody else uses this address.
+pub(crate) fn loopback_address() -> Ipv4Addr {
+    let [a, b, c] = rand::random::<[u8; 3]>();
+    Ipv4Addr::new(127, a.max(1), b, c.clamp(1, 254))
+}
+
+/// A port that nobody listens on.
+pub(crate) fn free_port(address: Ipv4Addr) -> u16 {
+    TcpListener::bind((address, 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
