@@ -1,0 +1,193 @@
+//! The health endpoint for load balancers: 200 when the server is Synced and Primary, 503 with the reason otherwise.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use crate::observation::Server;
+
+/// Connections served at once; further ones wait in the kernel's queue.
+const CONNECTIONS: usize = 64;
+/// Time for one connection: a health check is one small request.
+const CONNECTION_LIMIT: Duration = Duration::from_secs(5);
+
+/// Listens on `address`; where the host has no IPv6, every address means every IPv4 address.
+///
+/// # Errors
+/// The system's, when the address is taken, not ours or not permitted.
+pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(error)
+            if address.is_ipv6()
+                && address.ip().is_unspecified()
+                && error.kind() != io::ErrorKind::AddrInUse =>
+        {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    }
+}
+
+/// Answers on `listener` until dropped.
+pub async fn serve(listener: TcpListener, server: watch::Receiver<Server>) {
+    let free = Arc::new(Semaphore::new(CONNECTIONS));
+    let tasks = TaskTracker::new();
+    loop {
+        let Ok(permit) = Arc::clone(&free).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let server = server.clone();
+                tasks.spawn(async move {
+                    // A connection that takes longer is none of a load balancer.
+                    let _ = timeout(CONNECTION_LIMIT, connection(stream, server)).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!("Health endpoint: a connection could not be accepted: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, server: watch::Receiver<Server>) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let answer = answer(request.method(), request.uri().path(), &server.borrow());
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(CONNECTION_LIMIT)
+        .max_buf_size(16 * 1024)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!("Health endpoint: {error}");
+    }
+}
+
+fn answer(method: &Method, path: &str, server: &Server) -> Response<Full<Bytes>> {
+    if path != "/" {
+        return text(StatusCode::NOT_FOUND, "there is only /");
+    }
+    if ![Method::GET, Method::HEAD, Method::OPTIONS].contains(method) {
+        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "use GET, HEAD or OPTIONS");
+        let allowed = header::HeaderValue::from_static("GET, HEAD, OPTIONS");
+        refused.headers_mut().insert(header::ALLOW, allowed);
+        return refused;
+    }
+    match server.health() {
+        (true, line) => text(StatusCode::OK, &line),
+        (false, line) => text(StatusCode::SERVICE_UNAVAILABLE, &line),
+    }
+}
+
+fn text(status: StatusCode, line: &str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(format!("{line}\n"))));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(
+        header::CACHE_CONTROL,
+        header::HeaderValue::from_static("no-store"),
+    );
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::observation::Reading;
+
+    fn synced() -> Server {
+        let rows = [
+            ("wsrep_local_state", "4"),
+            ("wsrep_cluster_status", "Primary"),
+        ];
+        let rows = rows.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Server::Unknown.after(Ok(Reading::from_rows(&rows)))
+    }
+
+    async fn ask(server: Server, request: &str) -> String {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_sender, receiver) = watch::channel(server);
+        let client = async {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        tokio::select! {
+            () = serve(listener, receiver) => panic!("the endpoint ended"),
+            answer = client => answer,
+        }
+    }
+
+    #[tokio::test]
+    async fn answers_what_load_balancers_ask() {
+        // HAProxy's httpchk asks with OPTIONS and HTTP/1.0, without a Host.
+        let answer = ask(synced(), "OPTIONS / HTTP/1.0\r\n\r\n").await;
+        assert!(
+            answer.starts_with("HTTP/1.0 200 OK\r\n") && answer.ends_with("\r\n\r\nSynced\n"),
+            "{answer}"
+        );
+        let answer = ask(synced(), "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        assert!(
+            answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\n"),
+            "{answer}"
+        );
+        let answer = ask(Server::Unknown, "GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        assert!(
+            answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("was not asked yet\n"),
+            "{answer}"
+        );
+    }
+
+    #[tokio::test]
+    async fn refuses_everything_else() {
+        let answer = ask(
+            synced(),
+            "POST / HTTP/1.1\r\nHost: h\r\ncontent-length: 0\r\n\r\n",
+        )
+        .await;
+        assert!(
+            answer.starts_with("HTTP/1.1 405 ") && answer.contains("allow: GET, HEAD, OPTIONS"),
+            "{answer}"
+        );
+        let answer = ask(synced(), "GET /etc/passwd HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+        let answer = ask(
+            synced(),
+            &format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", "h".repeat(100_000)),
+        )
+        .await;
+        assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+        let answer = ask(synced(), "\x16\x03\x01\x02\x00 not HTTP\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    }
+}

@@ -1,0 +1,279 @@
+//! What the agent knows of its server at this moment, and what of it belongs into the registry.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use galera::observation::ProbeError;
+use galera::registration::Phase;
+use galera::view::ClusterStatus;
+use galera::wsrep::{LocalState, WsrepStatus};
+use tokio::time::Instant;
+
+/// The rows of the server's status that are reported, as keys of the node.
+pub const REPORTED: [&str; 9] = [
+    "wsrep_local_state_comment",
+    "wsrep_last_committed",
+    "wsrep_cluster_status",
+    "wsrep_cluster_state_uuid",
+    "wsrep_cluster_conf_id",
+    "wsrep_cluster_size",
+    "wsrep_gcomm_uuid",
+    "wsrep_incoming_addresses",
+    "wsrep_node_name",
+];
+
+/// A status older than this is no longer vouched for: the probe itself hangs.
+const FRESH: Duration = Duration::from_secs(6);
+
+/// One successful reading.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// The rows of [`REPORTED`], as the server spelled their values.
+    pub rows: BTreeMap<&'static str, String>,
+    /// All of it, understood.
+    pub status: WsrepStatus,
+}
+
+/// The server at this moment.
+#[derive(Clone, Debug)]
+pub enum Server {
+    /// Not asked yet.
+    Unknown,
+    /// It answers.
+    Answers {
+        /// When it did.
+        at: Instant,
+        /// What it said.
+        reading: Box<Reading>,
+    },
+    /// It does not.
+    Silent {
+        /// Why.
+        error: ProbeError,
+        /// Whether it ever answered this agent.
+        answered_before: bool,
+    },
+}
+
+impl Reading {
+    /// Takes the reported rows and the whole status out of rows of name and value.
+    #[must_use]
+    pub fn from_rows(rows: &[(String, String)]) -> Self {
+        let reported = |name: &str| {
+            REPORTED
+                .into_iter()
+                .find(|known| known.eq_ignore_ascii_case(name))
+        };
+        let kept = rows
+            .iter()
+            .filter_map(|(name, value)| Some((reported(name)?, value.clone())));
+        Self {
+            rows: kept.collect(),
+            status: WsrepStatus::from_rows(rows.iter().map(|(name, value)| (name, value))),
+        }
+    }
+
+    /// `Synced, Primary, 3 members`, for messages.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let row = |name| self.rows.get(name).map_or("unknown", String::as_str);
+        let size = self.status.cluster_size.unwrap_or(0);
+        format!(
+            "{}, {}, {size} member{}",
+            row("wsrep_local_state_comment"),
+            row("wsrep_cluster_status"),
+            if size == 1 { "" } else { "s" }
+        )
+    }
+}
+
+impl Server {
+    /// The state after a probe.
+    #[must_use]
+    pub fn after(&self, outcome: Result<Reading, ProbeError>) -> Self {
+        match outcome {
+            Ok(reading) => Self::Answers {
+                at: Instant::now(),
+                reading: Box::new(reading),
+            },
+            Err(error) => Self::Silent {
+                error,
+                answered_before: self.answered(),
+            },
+        }
+    }
+
+    fn answered(&self) -> bool {
+        match self {
+            Self::Unknown => false,
+            Self::Answers { .. } => true,
+            Self::Silent {
+                answered_before, ..
+            } => *answered_before,
+        }
+    }
+
+    /// What the agent may truthfully say that it is doing.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match self {
+            Self::Unknown => Phase::Starting,
+            Self::Silent { .. } if self.answered() => Phase::Waiting,
+            Self::Silent { .. } => Phase::Starting,
+            Self::Answers { reading, .. } => match reading.status.local_state {
+                Some(LocalState::Joiner | LocalState::Joined) => Phase::Joining,
+                _ => Phase::Running,
+            },
+        }
+    }
+
+    /// Every field that the registry is to hold under the node's lease, and no other.
+    #[must_use]
+    pub fn fields(&self) -> BTreeMap<&'static str, String> {
+        let mut fields = match self {
+            Self::Answers { reading, .. } => reading.rows.clone(),
+            Self::Unknown | Self::Silent { .. } => BTreeMap::new(),
+        };
+        fields.insert("phase", self.phase().word().to_owned());
+        fields
+    }
+
+    /// Whether clients may be sent to the server, and in one line why or why not.
+    #[must_use]
+    pub fn health(&self) -> (bool, String) {
+        let (at, reading) = match self {
+            Self::Unknown => return (false, "the server was not asked yet".to_owned()),
+            Self::Silent { error, .. } => return (false, error.message.clone()),
+            Self::Answers { at, reading } => (at, reading),
+        };
+        let age = at.elapsed();
+        if age > FRESH {
+            return (false, format!("the last answer is {} s old", age.as_secs()));
+        }
+        let status = &reading.status;
+        let synced = status.local_state == Some(LocalState::Synced);
+        let primary = status.cluster_status == Some(ClusterStatus::Primary);
+        match (synced && primary, status.ready) {
+            (true, Some(false)) => (false, "Synced, but wsrep_ready is OFF".to_owned()),
+            (true, _) => (true, "Synced".to_owned()),
+            (false, _) => (false, reading.summary()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use galera::observation::ProbeFailure;
+
+    use super::*;
+
+    fn answers(state: &str, comment: &str, cluster: &str, ready: &str) -> Server {
+        let rows = [
+            ("WSREP_LOCAL_STATE", state),
+            ("wsrep_local_state_comment", comment),
+            ("wsrep_cluster_status", cluster),
+            ("wsrep_cluster_size", "3"),
+            ("wsrep_ready", ready),
+            ("wsrep_protocol_version", "10"),
+        ];
+        let rows = rows.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Server::Unknown.after(Ok(Reading::from_rows(&rows)))
+    }
+
+    fn refused() -> ProbeError {
+        ProbeError {
+            kind: ProbeFailure::Refused,
+            message: "connection refused".to_owned(),
+        }
+    }
+
+    #[test]
+    fn only_a_synced_ready_primary_server_is_healthy() {
+        for (server, healthy, line) in [
+            (answers("4", "Synced", "Primary", "ON"), true, "Synced"),
+            (
+                answers("4", "Synced", "Primary", "OFF"),
+                false,
+                "Synced, but wsrep_ready is OFF",
+            ),
+            (
+                answers("4", "Synced", "non-Primary", "ON"),
+                false,
+                "Synced, non-Primary, 3 members",
+            ),
+            (
+                answers("2", "Donor/Desynced", "Primary", "ON"),
+                false,
+                "Donor/Desynced, Primary, 3 members",
+            ),
+            (
+                answers("0", "Initialized", "non-Primary", "OFF"),
+                false,
+                "Initialized, non-Primary, 3 members",
+            ),
+            (answers("", "", "", ""), false, ", , 3 members"),
+            (
+                Server::Unknown.after(Err(refused())),
+                false,
+                "connection refused",
+            ),
+            (Server::Unknown, false, "the server was not asked yet"),
+        ] {
+            assert_eq!(server.health(), (healthy, line.to_owned()));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_old_answer_is_no_health() {
+        let server = answers("4", "Synced", "Primary", "ON");
+        tokio::time::advance(FRESH + Duration::from_secs(1)).await;
+        assert_eq!(
+            server.health(),
+            (false, "the last answer is 7 s old".to_owned())
+        );
+    }
+
+    #[test]
+    fn phases_are_truthful() {
+        let running = answers("4", "Synced", "Primary", "ON");
+        for (server, phase) in [
+            (Server::Unknown, Phase::Starting),
+            (Server::Unknown.after(Err(refused())), Phase::Starting),
+            (
+                answers("1", "Joining: receiving State Transfer", "Primary", "OFF"),
+                Phase::Joining,
+            ),
+            (answers("3", "Joined", "Primary", "ON"), Phase::Joining),
+            (
+                answers("0", "Initialized", "non-Primary", "OFF"),
+                Phase::Running,
+            ),
+            (running.after(Err(refused())), Phase::Waiting),
+            (
+                running.after(Err(refused())).after(Err(refused())),
+                Phase::Waiting,
+            ),
+            (running, Phase::Running),
+        ] {
+            assert_eq!(server.phase(), phase, "{server:?}");
+        }
+    }
+
+    #[test]
+    fn a_silent_server_leaves_no_status_behind() {
+        let running = answers("4", "Synced", "Primary", "ON");
+        let keys: Vec<_> = running.fields().into_keys().collect();
+        let expected = [
+            "phase",
+            "wsrep_cluster_size",
+            "wsrep_cluster_status",
+            "wsrep_local_state_comment",
+        ];
+        assert_eq!(
+            keys, expected,
+            "only what is reported, under its lower-case name"
+        );
+        let silent = running.after(Err(refused())).fields();
+        assert_eq!(silent, BTreeMap::from([("phase", "waiting".to_owned())]));
+    }
+}

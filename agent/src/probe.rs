@@ -1,0 +1,276 @@
+//! Asks the local server for its status every second, over one connection of its own.
+//!
+//! The only place of the agent that knows the database driver. SHOW alone, which needs no privilege and works on a
+//! server that is not Primary; every attempt has a deadline, after which the connection is never used again.
+
+mod failure;
+
+use std::time::Duration;
+
+use galera::ClusterName;
+use galera::observation::{ProbeError, ProbeFailure};
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, DriverError, Error, IoError, Opts, OptsBuilder, Row, Value};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::notice::Notice;
+use crate::observation::{Reading, Server};
+use crate::settings::Database;
+use failure::{closed, failed, from_io, from_server, one_line};
+
+/// How often the server is asked.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Time for one attempt, connecting included.
+const DEADLINE: Duration = Duration::from_secs(3);
+/// No Galera version has as many rows.
+const ROWS_MAX: usize = 1_000;
+/// Largest packet accepted, in bytes.
+const PACKET_MAX: usize = 1 << 20;
+
+const STATUS: &str = "SHOW GLOBAL STATUS LIKE 'wsrep\\_%'";
+const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
+     ('wsrep_node_name', 'wsrep_cluster_name', 'wsrep_provider', 'version')";
+
+type Rows = Vec<(String, String)>;
+
+/// Asks one server.
+pub struct Probe {
+    database: Database,
+    cluster: ClusterName,
+    connection: Option<Connection>,
+    notice: Notice,
+    said: Option<String>,
+}
+
+struct Connection {
+    conn: Conn,
+    /// The variables, which only change with the server.
+    variables: Rows,
+}
+
+impl Probe {
+    /// A probe of `database`, which must belong to `cluster`.
+    #[must_use]
+    pub fn new(database: Database, cluster: ClusterName) -> Self {
+        Self {
+            database,
+            cluster,
+            connection: None,
+            notice: Notice::default(),
+            said: None,
+        }
+    }
+
+    /// Publishes what the server says, every second, until dropped.
+    pub async fn run(mut self, server: watch::Sender<Server>) {
+        let mut ticks = interval(INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let outcome = self.attempt().await;
+            self.say(&outcome);
+            server.send_modify(|server| *server = server.after(outcome));
+        }
+    }
+
+    /// Asks once. A connection that was closed while idle is replaced once: that says nothing about the server.
+    async fn attempt(&mut self) -> Result<Reading, ProbeError> {
+        let reused = self.connection.is_some();
+        match self.within_deadline().await {
+            Err(error) if reused && error.kind == ProbeFailure::Closed => {
+                self.within_deadline().await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn within_deadline(&mut self) -> Result<Reading, ProbeError> {
+        // Taken out, so that an attempt that fails or is cut off leaves no connection behind.
+        let connection = self.connection.take();
+        let attempt = Box::pin(self.read(connection));
+        let (reading, connection) = match timeout(DEADLINE, attempt).await {
+            Ok(read) => read?,
+            Err(_) => {
+                return Err(failed(
+                    ProbeFailure::TimedOut,
+                    format!(
+                        "{} did not answer within {} s",
+                        self.database.place(),
+                        DEADLINE.as_secs()
+                    ),
+                ));
+            }
+        };
+        self.connection = Some(connection);
+        Ok(reading)
+    }
+
+    async fn read(
+        &self,
+        connection: Option<Connection>,
+    ) -> Result<(Reading, Connection), ProbeError> {
+        let fail = |error: Error| self.classify(&error);
+        let mut connection = match connection {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        let mut status = rows(&mut connection.conn, STATUS).await.map_err(fail)?;
+        status.extend(connection.variables.iter().cloned());
+        Ok((Reading::from_rows(&status), connection))
+    }
+
+    async fn connect(&self) -> Result<Connection, ProbeError> {
+        let fail = |error: Error| self.classify(&error);
+        let mut conn = Conn::new(options(&self.database)).await.map_err(fail)?;
+        let variables = rows(&mut conn, VARIABLES).await.map_err(fail)?;
+        check_identity(&self.cluster, &variables)?;
+        // Fails on a server without Galera, which was refused above.
+        conn.query_drop("SET SESSION wsrep_sync_wait=0")
+            .await
+            .map_err(fail)?;
+        Ok(Connection { conn, variables })
+    }
+
+    fn classify(&self, error: &Error) -> ProbeError {
+        let place = self.database.place();
+        match error {
+            Error::Io(IoError::Io(error)) => from_io(&place, error),
+            Error::Driver(DriverError::ConnectionClosed) => closed(&place),
+            Error::Server(error) => from_server(&place, &self.database, error.code, &error.message),
+            other => failed(
+                ProbeFailure::Protocol,
+                format!(
+                    "{place} does not speak the MySQL protocol as expected: {}",
+                    one_line(&other.to_string())
+                ),
+            ),
+        }
+    }
+
+    /// Logs when the server's state changes, and a lasting failure once a minute.
+    fn say(&mut self, outcome: &Result<Reading, ProbeError>) {
+        let place = self.database.place();
+        match outcome {
+            Ok(reading) => {
+                if let Some(outage) = self.notice.recovered() {
+                    tracing::info!(outage_s = outage.as_secs(), "Server {place} answers again");
+                }
+                let summary = reading.summary();
+                if self.said.as_ref() != Some(&summary) {
+                    tracing::info!("Server {place} says: {summary}");
+                    self.said = Some(summary);
+                }
+            }
+            Err(error) => {
+                self.said = None;
+                if let Some(outage) = self.notice.failed(&error.message) {
+                    let (kind, outage_s) = (error.kind.word(), outage.as_secs());
+                    tracing::warn!(
+                        kind,
+                        outage_s,
+                        "Server not readable, its status is withdrawn: {error}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+async fn rows(conn: &mut Conn, query: &str) -> Result<Rows, Error> {
+    let mut result = conn.query_iter(query).await?;
+    let mut rows = Vec::new();
+    while let Some(row) = result.next().await? {
+        if rows.len() < ROWS_MAX {
+            rows.extend(pair(row));
+        }
+    }
+    Ok(rows)
+}
+
+/// A row of SHOW; other bytes than UTF-8 are replaced.
+fn pair(row: Row) -> Option<(String, String)> {
+    let mut values = row.unwrap_raw().into_iter().flatten();
+    let mut text = || match values.next() {
+        Some(Value::Bytes(bytes)) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        _ => None,
+    };
+    Some((text()?, text()?))
+}
+
+fn options(database: &Database) -> Opts {
+    let password = database
+        .password
+        .as_ref()
+        .map(|password| password.expose().to_owned());
+    let socket = database
+        .socket
+        .as_ref()
+        .map(|path| path.to_string_lossy().into_owned());
+    OptsBuilder::default()
+        .ip_or_hostname(database.host.as_str())
+        .tcp_port(database.port)
+        // The driver would otherwise ask the server for its socket's path and reconnect there: another server, perhaps.
+        .prefer_socket(socket.is_some())
+        .socket(socket)
+        .user(Some(database.user.as_str()))
+        .pass(password)
+        // Both set: otherwise the driver asks the server for them first.
+        .max_allowed_packet(Some(PACKET_MAX))
+        .wait_timeout(Some(28_800))
+        .stmt_cache_size(0)
+        .into()
+}
+
+/// Reporting a server of another cluster would mislead everybody who reads the registry.
+fn check_identity(cluster: &ClusterName, variables: &Rows) -> Result<(), ProbeError> {
+    let value = |name: &str| {
+        let found = variables
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name));
+        found.map_or("", |(_, value)| value.as_str())
+    };
+    if matches!(value("wsrep_provider"), "" | "none") {
+        let message = "the server runs without Galera; set wsrep_provider and wsrep_on";
+        return Err(failed(ProbeFailure::Protocol, message.to_owned()));
+    }
+    let name = value("wsrep_cluster_name");
+    if name != cluster.as_str() {
+        let name = one_line(name);
+        let message = format!(
+            "the server belongs to cluster {name:?} while CLUSTER_NAME is {cluster}; correct one of them"
+        );
+        return Err(failed(ProbeFailure::Protocol, message));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(rows: &[(&str, &str)]) -> Result<(), String> {
+        let rows = rows
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
+        check_identity(&"lab".parse().unwrap(), &rows).map_err(|error| error.message)
+    }
+
+    #[test]
+    fn only_a_server_of_this_cluster_is_reported() {
+        let provider = ("wsrep_provider", "/usr/lib/galera/libgalera_smm.so");
+        assert_eq!(checked(&[provider, ("wsrep_cluster_name", "lab")]), Ok(()));
+        let other = checked(&[provider, ("wsrep_cluster_name", "other")]).unwrap_err();
+        assert!(
+            other.contains("\"other\"") && other.contains("CLUSTER_NAME is lab"),
+            "{other}"
+        );
+        assert!(
+            checked(&[("wsrep_provider", "none")])
+                .unwrap_err()
+                .contains("without Galera")
+        );
+        assert!(checked(&[]).unwrap_err().contains("without Galera"));
+    }
+}

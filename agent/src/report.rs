@@ -1,0 +1,236 @@
+//! Keeps the node's keys in the registry true: all of them under one lease, written in one transaction.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use galera::registration::Keys;
+use galera::{ClusterName, NodeId, Timestamp};
+use registry::{Error, Guard, Lease, LeaseLost, Outcome, Registry, Transaction, Write};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::notice::Notice;
+use crate::observation::{REPORTED, Server};
+
+/// Time to withdraw the report when the agent stops; after that the lease ends by itself.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// What identifies the node's keys.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Where the registry's keys lie.
+    pub keys: Keys,
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The node.
+    pub node: NodeId,
+}
+
+type Fields = BTreeMap<&'static str, String>;
+
+/// What the registry holds of this node, as far as we wrote it.
+#[derive(Debug)]
+struct Written {
+    /// When everything was written, not only what had changed.
+    whole_at: Instant,
+    fields: Fields,
+}
+
+/// Writes one node's report.
+#[derive(Debug)]
+pub struct Reporter {
+    registry: Registry,
+    identity: Identity,
+    ttl: Duration,
+    registered: String,
+    lease: Option<Lease>,
+    written: Option<Written>,
+    /// The phase that was reported last.
+    phase: String,
+    notice: Notice,
+}
+
+impl Reporter {
+    /// A reporter whose reports outlive it by `ttl`; `now` becomes the node's first sight when it was never registered.
+    #[must_use]
+    pub fn new(registry: Registry, identity: Identity, ttl: Duration, now: Timestamp) -> Self {
+        let registered = serde_json::json!({
+            "first_seen": now,
+            "agent_version": env!("CARGO_PKG_VERSION"),
+        });
+        Self {
+            registry,
+            identity,
+            ttl,
+            registered: registered.to_string(),
+            lease: None,
+            written: None,
+            phase: String::new(),
+            notice: Notice::default(),
+        }
+    }
+
+    /// Reports every change of `server` at once and everything each third of the time to live, until `stop`; then
+    /// withdraws the report.
+    pub async fn run(mut self, mut server: watch::Receiver<Server>, stop: CancellationToken) {
+        loop {
+            let now = server.borrow_and_update().clone();
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = self.keep_true(&now) => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => break,
+                changed = server.changed() => if changed.is_err() { break },
+                () = sleep(self.ttl / 3) => {}
+                reason = lost(self.lease.as_mut()) => self.lease_lost(reason),
+            }
+        }
+        self.withdraw().await;
+    }
+
+    /// Writes what the registry does not hold yet, or not recently.
+    async fn keep_true(&mut self, server: &Server) {
+        if matches!(server, Server::Unknown) {
+            return;
+        }
+        let fields = server.fields();
+        let whole_at = match &self.written {
+            Some(written) if written.whole_at.elapsed() < self.ttl / 3 => {
+                if written.fields == fields {
+                    return;
+                }
+                written.whole_at
+            }
+            // Long ago, or unknown: everything, so that whatever was removed meanwhile comes back.
+            _ => {
+                self.written = None;
+                Instant::now()
+            }
+        };
+        // Boxed: the etcd client's calls make large futures.
+        let outcome = Box::pin(self.write(&fields)).await;
+        self.say(&outcome, &fields);
+        self.written = outcome.is_ok().then_some(Written { whole_at, fields });
+    }
+
+    /// Writes what is not known to be there, in one transaction; a lease that has vanished is replaced once.
+    async fn write(&mut self, fields: &Fields) -> Result<(), Error> {
+        match self.write_once(fields).await {
+            Err(Error::LeaseGone { .. }) => {
+                self.lease_lost(LeaseLost::Gone);
+                self.write_once(fields).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn write_once(&mut self, fields: &Fields) -> Result<(), Error> {
+        let lease = match &self.lease {
+            Some(lease) => lease.id(),
+            None => self.lease.insert(self.registry.grant(self.ttl).await?).id(),
+        };
+        match self
+            .registry
+            .transact(&self.transaction(fields, lease))
+            .await?
+        {
+            Outcome::Committed { .. } => tracing::info!(
+                node.id = %self.identity.node,
+                cluster.id = %self.identity.cluster,
+                "Registration created: the registry had none of this node"
+            ),
+            Outcome::Refused { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// The fields under the lease, the missing ones removed; the durable registration only when there is none. Of
+    /// what is known to be there nothing is repeated: every value written stays in etcd's history until compaction.
+    fn transaction(&self, fields: &Fields, lease: i64) -> Transaction {
+        let known = self.written.as_ref().map(|written| &written.fields);
+        let holds = |field: &str, value: Option<&String>| {
+            known.is_some_and(|known| known.get(field) == value)
+        };
+        let puts = fields
+            .iter()
+            .filter(|(field, value)| !holds(field, Some(value)))
+            .map(|(field, value)| Write::put(self.key(field), value.as_str(), Some(lease)));
+        let deletions = REPORTED
+            .into_iter()
+            .filter(|field| !fields.contains_key(field) && !holds(field, None))
+            .map(|field| Write::delete(self.key(field)));
+        let writes: Vec<_> = puts.chain(deletions).collect();
+        let registered = self.key("registered");
+        Transaction::new()
+            .when(Guard::Absent(registered.clone().into()))
+            .then(writes.clone())
+            .then([Write::put(registered, self.registered.as_str(), None)])
+            .otherwise(writes)
+    }
+
+    fn key(&self, field: &str) -> String {
+        let Identity {
+            keys,
+            cluster,
+            node,
+        } = &self.identity;
+        keys.node_key(cluster, node, field)
+    }
+
+    fn lease_lost(&mut self, reason: LeaseLost) {
+        tracing::warn!(node.id = %self.identity.node, "Lease lost, the report is written again under a new one: {reason}");
+        self.lease = None;
+        self.written = None;
+    }
+
+    /// Logs a change of phase, and a failure once a minute.
+    fn say(&mut self, outcome: &Result<(), Error>, fields: &Fields) {
+        let node = &self.identity.node;
+        match outcome {
+            Ok(()) => {
+                if let Some(outage) = self.notice.recovered() {
+                    tracing::info!(node.id = %node, outage_s = outage.as_secs(), "Registry answers again");
+                }
+                let phase = fields.get("phase").map_or("", String::as_str);
+                if self.phase != phase {
+                    tracing::info!(node.id = %node, phase, "Reported to the registry as {phase}");
+                    phase.clone_into(&mut self.phase);
+                }
+            }
+            Err(error) => {
+                let kind = std::mem::discriminant(error);
+                if let Some(outage) = self.notice.failed(&format!("{kind:?}")) {
+                    let outage_s = outage.as_secs();
+                    tracing::warn!(node.id = %node, outage_s, "Report not written, trying again; the database is left alone: {error}");
+                }
+            }
+        }
+    }
+
+    /// Ends the lease, and with it everything but the durable registration.
+    async fn withdraw(&mut self) {
+        let Some(lease) = self.lease.take() else {
+            return;
+        };
+        let node = &self.identity.node;
+        match timeout(FAREWELL, Box::pin(lease.revoke())).await {
+            Ok(Ok(())) => tracing::info!(node.id = %node, "Report withdrawn from the registry"),
+            Ok(Err(error)) => {
+                tracing::warn!(node.id = %node, "Report not withdrawn, it expires by itself: {error}")
+            }
+            Err(_) => {
+                tracing::warn!(node.id = %node, "Report not withdrawn in time, it expires by itself")
+            }
+        }
+    }
+}
+
+/// Waits until the lease is lost; for ever when there is none.
+async fn lost(lease: Option<&mut Lease>) -> LeaseLost {
+    match lease {
+        Some(lease) => lease.lost().await,
+        None => std::future::pending().await,
+    }
+}

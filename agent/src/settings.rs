@@ -1,0 +1,235 @@
+//! The agent's settings, read from the environment once, before anything is opened.
+//!
+//! Every variable NAME may be given as NAME_FILE instead, a file that holds the value: for secrets.
+//!
+//! | variable | meaning | default |
+//! |---|---|---|
+//! | `CLUSTER_NAME` | the cluster, as in `wsrep_cluster_name` | required |
+//! | `DISCOVERY_SERVICE` | etcd hosts, comma-separated: `host`, `host:port` or URL | required |
+//! | `TTL` | lifetime of the report in seconds, 3 to 3600 | 10 |
+//! | `NODE_ADDRESS` | the node's identity in the registry, `host` or `host:port` | first address of the host |
+//! | `REGISTRY_PREFIX` | where the registry's keys begin | `/galera` |
+//! | `MYSQL_HOST`, `MYSQL_PORT` | the database, over TCP | 127.0.0.1, 3306 |
+//! | `MYSQL_SOCKET` | the database's Unix socket, instead of TCP | none |
+//! | `MYSQL_USER` | an account with `GRANT USAGE` | `console` |
+//! | `MYSQL_PASSWORD_FILE` | file with its password | no password |
+//! | `HEALTH_LISTEN` | address of the health endpoint, or `off` | `:9200` |
+//! | `ETCD_USER`, `ETCD_PASSWORD_FILE` | etcd account | none |
+//! | `ETCD_CA`, `ETCD_CERT`, `ETCD_KEY` | PEM files for TLS with etcd | none |
+//! | `RUST_LOG` | which messages are logged | `info` |
+
+mod source;
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use galera::registration::Keys;
+use galera::{ClusterName, NodeId};
+use registry::Secret;
+
+pub use source::{Source, Wrong};
+
+/// The port that a node's identity leaves out.
+pub const DEFAULT_PORT: u16 = 3306;
+
+/// Everything the agent needs to know, checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The cluster that the node belongs to.
+    pub cluster: ClusterName,
+    /// The node's identity in the registry.
+    pub node: NodeId,
+    /// Where the registry's keys lie.
+    pub keys: Keys,
+    /// How long a report outlives its agent.
+    pub ttl: Duration,
+    /// How to reach etcd.
+    pub registry: registry::Settings,
+    /// How to reach the database.
+    pub database: Database,
+    /// Where the health endpoint listens; `None` for nowhere.
+    pub health: Option<SocketAddr>,
+}
+
+/// How to reach the database.
+#[derive(Clone, Debug)]
+pub struct Database {
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Unix socket, used instead of host and port.
+    pub socket: Option<PathBuf>,
+    /// The account.
+    pub user: String,
+    /// Its password; `None` for an account without one.
+    pub password: Option<Secret>,
+}
+
+impl Database {
+    /// Where it is, for messages.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match &self.socket {
+            Some(path) => path.display().to_string(),
+            None => format!("{}:{}", self.host, self.port),
+        }
+    }
+}
+
+impl Settings {
+    /// Reads and checks every variable of `source`; `first_address` is asked when `NODE_ADDRESS` is not set.
+    ///
+    /// # Errors
+    /// [`Wrong`] names the variable and the remedy.
+    pub fn read(
+        source: &Source<'_>,
+        first_address: impl FnOnce() -> Option<IpAddr>,
+    ) -> Result<Self, Wrong> {
+        let cluster = source.required(
+            "CLUSTER_NAME",
+            "the cluster's name as in wsrep_cluster_name",
+        )?;
+        let cluster = source.parsed("CLUSTER_NAME", &cluster)?;
+        let ttl = ttl(source)?;
+        let database = database(source)?;
+        Ok(Self {
+            node: node(source, database.port, first_address)?,
+            keys: keys(source)?,
+            registry: etcd(source, ttl)?,
+            health: health(source)?,
+            cluster,
+            ttl,
+            database,
+        })
+    }
+}
+
+fn ttl(source: &Source<'_>) -> Result<Duration, Wrong> {
+    let text = source.optional("TTL")?.unwrap_or_else(|| "10".to_owned());
+    match text.parse::<u64>() {
+        Ok(seconds @ 3..=3600) => Ok(Duration::from_secs(seconds)),
+        _ => Err(source.wrong(
+            "TTL",
+            format!("{text:?} is not a number of seconds from 3 to 3600"),
+        )),
+    }
+}
+
+fn database(source: &Source<'_>) -> Result<Database, Wrong> {
+    let port = match source.optional("MYSQL_PORT")? {
+        None => DEFAULT_PORT,
+        Some(text) => match text.parse::<u16>() {
+            Ok(port) if port > 0 => port,
+            _ => {
+                return Err(source.wrong(
+                    "MYSQL_PORT",
+                    format!("{text:?} is not a port from 1 to 65535"),
+                ));
+            }
+        },
+    };
+    let host = source
+        .optional("MYSQL_HOST")?
+        .unwrap_or_else(|| "127.0.0.1".to_owned());
+    // The same rules as for a node's name, so that a port or a URL given here is refused instead of looked up.
+    NodeId::new(&host, None).map_err(|error| source.wrong("MYSQL_HOST", error.to_string()))?;
+    Ok(Database {
+        host,
+        port,
+        socket: source.optional("MYSQL_SOCKET")?.map(PathBuf::from),
+        user: source
+            .optional("MYSQL_USER")?
+            .unwrap_or_else(|| "console".to_owned()),
+        password: source.optional("MYSQL_PASSWORD")?.map(Secret::new),
+    })
+}
+
+fn node(
+    source: &Source<'_>,
+    mysql_port: u16,
+    first_address: impl FnOnce() -> Option<IpAddr>,
+) -> Result<NodeId, Wrong> {
+    let node = match source.optional("NODE_ADDRESS")? {
+        Some(text) => source.parsed::<NodeId>("NODE_ADDRESS", &text)?,
+        None => match first_address() {
+            Some(address) => source.parsed("NODE_ADDRESS", &address.to_string())?,
+            None => {
+                return Err(source.wrong(
+                    "NODE_ADDRESS",
+                    "is not set and the host has no address of its own; set it to the address that the other nodes use"
+                        .to_owned(),
+                ));
+            }
+        },
+    };
+    let port = node.port().unwrap_or(mysql_port);
+    let node = NodeId::new(node.host(), Some(port))
+        .map_err(|error| source.wrong("NODE_ADDRESS", error.to_string()))?;
+    Ok(node.normalized(DEFAULT_PORT))
+}
+
+fn keys(source: &Source<'_>) -> Result<Keys, Wrong> {
+    let prefix = source
+        .optional("REGISTRY_PREFIX")?
+        .unwrap_or_else(|| "/galera".to_owned());
+    if !prefix.starts_with('/') || prefix.trim_end_matches('/').is_empty() {
+        let why = format!(
+            "{prefix:?} is no prefix; it begins with a slash and names something, as in /galera"
+        );
+        return Err(source.wrong("REGISTRY_PREFIX", why));
+    }
+    Ok(Keys::new(&prefix))
+}
+
+fn etcd(source: &Source<'_>, ttl: Duration) -> Result<registry::Settings, Wrong> {
+    let hosts = source.required("DISCOVERY_SERVICE", "the etcd hosts, comma-separated")?;
+    let path = |name| source.optional(name).map(|text| text.map(PathBuf::from));
+    let settings = registry::Settings {
+        user: source.optional("ETCD_USER")?,
+        password: source.optional("ETCD_PASSWORD")?.map(Secret::new),
+        ca: path("ETCD_CA")?,
+        cert: path("ETCD_CERT")?,
+        key: path("ETCD_KEY")?,
+        // A report that takes longer than most of its own lifetime helps nobody.
+        deadline: ttl.mul_f64(0.6).min(Duration::from_secs(6)),
+        ..registry::Settings::new(
+            hosts
+                .split(',')
+                .map(str::trim)
+                .filter(|host| !host.is_empty()),
+        )
+    };
+    settings
+        .urls()
+        .map_err(|error| source.wrong("DISCOVERY_SERVICE", error.to_string()))?;
+    Ok(settings)
+}
+
+/// `off`, `:port`, `address:port`; without an address every address of both families.
+fn health(source: &Source<'_>) -> Result<Option<SocketAddr>, Wrong> {
+    let text = source
+        .optional("HEALTH_LISTEN")?
+        .unwrap_or_else(|| ":9200".to_owned());
+    if text.eq_ignore_ascii_case("off") {
+        return Ok(None);
+    }
+    let address = match text.strip_prefix(':') {
+        Some(port) => port
+            .parse()
+            .ok()
+            .map(|port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))),
+        None => text.parse().ok(),
+    };
+    match address {
+        Some(address) => Ok(Some(address)),
+        None => Err(source.wrong(
+            "HEALTH_LISTEN",
+            format!("{text:?} is no address; use :9200, 127.0.0.1:9200, [::1]:9200 or off"),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

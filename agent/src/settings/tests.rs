@@ -1,0 +1,125 @@
+use std::collections::HashMap;
+
+use super::*;
+
+fn read_with(pairs: &[(&str, &str)], address: Option<&str>) -> Result<Settings, Wrong> {
+    let mut map = HashMap::from([("CLUSTER_NAME", "lab"), ("DISCOVERY_SERVICE", "etcd1")]);
+    map.extend(pairs.iter().copied());
+    let source = Source::new(|name| map.get(name).map(Into::into));
+    Settings::read(&source, || address.map(|text| text.parse().unwrap()))
+}
+
+fn read(pairs: &[(&str, &str)]) -> Result<Settings, Wrong> {
+    read_with(pairs, Some("10.0.0.7"))
+}
+
+#[test]
+fn defaults() {
+    let settings = read(&[]).unwrap();
+    assert_eq!(settings.node.to_string(), "10.0.0.7");
+    assert_eq!(settings.ttl, Duration::from_secs(10));
+    assert_eq!(settings.database.place(), "127.0.0.1:3306");
+    assert_eq!(settings.health.unwrap().to_string(), "[::]:9200");
+    assert_eq!(settings.keys.root(), "/galera/");
+    assert_eq!(settings.registry.urls().unwrap(), ["http://etcd1:2379"]);
+}
+
+#[test]
+fn the_identity_names_a_port_that_is_not_the_usual_one() {
+    for (address, port, expected) in [
+        ("db1", "3306", "db1"),
+        ("db1", "3307", "db1:3307"),
+        ("db1:3306", "3307", "db1"),
+        ("db1:4000", "3306", "db1:4000"),
+        ("::1", "3306", "::1"),
+        ("::1", "3307", "[::1]:3307"),
+    ] {
+        let settings = read(&[("NODE_ADDRESS", address), ("MYSQL_PORT", port)]).unwrap();
+        assert_eq!(settings.node.to_string(), expected, "{address} {port}");
+    }
+}
+
+#[test]
+fn several_etcd_hosts() {
+    let settings = read(&[("DISCOVERY_SERVICE", "a, b:4001 ,http://c:1,")]).unwrap();
+    assert_eq!(
+        settings.registry.urls().unwrap(),
+        ["http://a:2379", "http://b:4001", "http://c:1"]
+    );
+}
+
+#[test]
+fn health_listens_where_it_is_told() {
+    for (text, expected) in [
+        ("off", None),
+        ("OFF", None),
+        (":80", Some("[::]:80")),
+        ("127.0.0.1:0", Some("127.0.0.1:0")),
+    ] {
+        let health = read(&[("HEALTH_LISTEN", text)]).unwrap().health;
+        assert_eq!(
+            health.map(|address| address.to_string()).as_deref(),
+            expected,
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn every_complaint_names_the_variable_and_the_remedy() {
+    for (name, value, remedy) in [
+        ("CLUSTER_NAME", "", "set it to"),
+        ("CLUSTER_NAME", "a/b", "letters"),
+        ("DISCOVERY_SERVICE", " , ", "host:port"),
+        ("DISCOVERY_SERVICE", "ftp://x", "host:port"),
+        ("DISCOVERY_SERVICE", "https://x", "authority"),
+        ("TTL", "0", "3 to 3600"),
+        ("TTL", "ten", "3 to 3600"),
+        ("NODE_ADDRESS", "<script>", "letters"),
+        ("NODE_ADDRESS", "h:0", "1 to 65535"),
+        ("REGISTRY_PREFIX", "galera", "slash"),
+        ("REGISTRY_PREFIX", "/", "slash"),
+        ("MYSQL_PORT", "99999", "1 to 65535"),
+        ("MYSQL_HOST", "db:3306", "letters"),
+        ("HEALTH_LISTEN", "9200", ":9200"),
+    ] {
+        let wrong = read(&[(name, value)]).unwrap_err();
+        assert_eq!(wrong.variable, name, "{value}");
+        assert!(wrong.why.contains(remedy), "{wrong}");
+        assert!(!wrong.forbidden);
+    }
+    let wrong = read_with(&[], None).unwrap_err();
+    assert_eq!(wrong.variable, "NODE_ADDRESS");
+}
+
+#[test]
+fn values_come_from_files_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (password, name) = (file("password", "hunter 2\r\n"), file("name", "prod\n"));
+    let (empty, binary) = (file("empty", "\n"), dir.path().join("binary"));
+    std::fs::write(&binary, [0xff, 0xfe]).unwrap();
+    let settings = read(&[
+        ("CLUSTER_NAME", ""),
+        ("CLUSTER_NAME_FILE", &name),
+        ("MYSQL_PASSWORD_FILE", &password),
+    ])
+    .unwrap();
+    assert_eq!(settings.cluster.as_str(), "prod");
+    assert_eq!(
+        settings.database.password.as_ref().unwrap().expose(),
+        "hunter 2"
+    );
+    assert!(!format!("{settings:?}").contains("hunter"));
+    for path in [&empty, binary.to_str().unwrap(), "/nonexistent/file"] {
+        let wrong = read(&[("MYSQL_PASSWORD_FILE", path)]).unwrap_err();
+        assert_eq!(wrong.variable, "MYSQL_PASSWORD_FILE");
+        assert!(wrong.why.contains(path), "{wrong}");
+    }
+    let twice = read(&[("MYSQL_PASSWORD", "x"), ("MYSQL_PASSWORD_FILE", &password)]).unwrap_err();
+    assert!(twice.why.contains("twice"), "{twice}");
+}

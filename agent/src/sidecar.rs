@@ -1,0 +1,92 @@
+//! `galera-agent report`: the agent beside a server that something else starts.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use galera::Timestamp;
+use registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::health;
+use crate::observation::Server;
+use crate::probe::Probe;
+use crate::report::{Identity, Reporter};
+use crate::settings::{Settings, Wrong};
+
+/// Reports and answers until `stop`, then withdraws the report. An etcd or a database that is not there is waited for.
+///
+/// # Errors
+/// [`Wrong`] for settings that only turn out to be unusable when they are used: certificate files, the health address.
+pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Wrong> {
+    let registry = Registry::connect(settings.registry).map_err(|error| unusable(&error))?;
+    let listener = match settings.health {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
+    tracing::info!(
+        cluster.id = %settings.cluster,
+        node.id = %settings.node,
+        ttl_s = settings.ttl.as_secs(),
+        "Reporting {} of cluster {} from {} to {}",
+        settings.node,
+        settings.cluster,
+        settings.database.place(),
+        registry.endpoints()
+    );
+    let (publish, server) = watch::channel(Server::Unknown);
+    let probe = Probe::new(settings.database, settings.cluster.clone());
+    let identity = Identity {
+        keys: settings.keys,
+        cluster: settings.cluster,
+        node: settings.node,
+    };
+    let reporter = Reporter::new(registry, identity, settings.ttl, now());
+    let answering = async {
+        match listener {
+            Some(listener) => health::serve(listener, server.clone()).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = reporter.run(server.clone(), stop) => {}
+        () = probe.run(publish) => {}
+        () = answering => {}
+    }
+    Ok(())
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, Wrong> {
+    let listener = health::bind(address).await.map_err(|error| Wrong {
+        variable: "HEALTH_LISTEN".to_owned(),
+        why: format!("cannot listen on {address}: {error}; choose another address or off"),
+        forbidden: error.kind() == ErrorKind::PermissionDenied,
+    })?;
+    let address = listener.local_addr().unwrap_or(address);
+    tracing::info!("Health endpoint listens on {address}");
+    Ok(listener)
+}
+
+fn unusable(error: &registry::Error) -> Wrong {
+    let forbidden = matches!(
+        error,
+        registry::Error::Unreadable {
+            kind: ErrorKind::PermissionDenied,
+            ..
+        }
+    );
+    Wrong {
+        variable: "ETCD_USER, ETCD_PASSWORD_FILE, ETCD_CA, ETCD_CERT, ETCD_KEY".to_owned(),
+        why: error.to_string(),
+        forbidden,
+    }
+}
+
+fn now() -> Timestamp {
+    let elapsed = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp::from_unix_millis(i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
+}

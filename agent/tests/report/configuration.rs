@@ -1,0 +1,142 @@
+//! Wrong usage and wrong settings: a clear message and a documented exit code, before anything is opened.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use crate::agent::{Agent, BINARY, file};
+
+async fn refused(environment: &[(&str, &str)]) -> (i32, String) {
+    let mut agent = Agent::start(environment);
+    (agent.exit().await, agent.log())
+}
+
+#[tokio::test]
+async fn wrong_settings_exit_64_and_name_the_variable() {
+    let good = [
+        ("CLUSTER_NAME", "lab"),
+        ("DISCOVERY_SERVICE", "127.0.0.1:1"),
+        ("HEALTH_LISTEN", "off"),
+    ];
+    for (name, value) in [
+        ("CLUSTER_NAME", ""),
+        ("CLUSTER_NAME", "a/b"),
+        ("DISCOVERY_SERVICE", ""),
+        ("DISCOVERY_SERVICE", "ftp://x"),
+        ("TTL", "soon"),
+        ("NODE_ADDRESS", "<script>"),
+        ("MYSQL_PORT", "0"),
+        ("MYSQL_PASSWORD_FILE", "/nonexistent/password"),
+        ("HEALTH_LISTEN", "everywhere"),
+        ("ETCD_CA", "/nonexistent/ca.pem"),
+        ("ETCD_USER", "somebody"),
+        ("RUST_LOG", "=="),
+    ] {
+        let mut environment: Vec<_> = good
+            .into_iter()
+            .filter(|(known, _)| *known != name)
+            .collect();
+        environment.push((name, value));
+        if name == "ETCD_CA" {
+            environment.retain(|(known, _)| *known != "DISCOVERY_SERVICE");
+            environment.push(("DISCOVERY_SERVICE", "https://127.0.0.1:1"));
+        }
+        let (code, log) = refused(&environment).await;
+        assert_eq!(code, 64, "{name}={value}: {log}");
+        assert!(log.contains(name), "{name}={value}: {log}");
+        assert_eq!(log.lines().count(), 1, "{log}");
+    }
+}
+
+#[tokio::test]
+async fn a_taken_health_port_exits_64() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let environment = [
+        ("CLUSTER_NAME", "lab"),
+        ("DISCOVERY_SERVICE", "127.0.0.1:1"),
+        ("HEALTH_LISTEN", &address),
+    ];
+    let (code, log) = refused(&environment).await;
+    assert_eq!(code, 64, "{log}");
+    assert!(
+        log.contains("HEALTH_LISTEN") && log.contains(&address) && log.contains("in use"),
+        "{log}"
+    );
+}
+
+#[tokio::test]
+async fn an_unreadable_password_file_exits_77() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path(), "password", "secret");
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o0)).unwrap();
+    if std::fs::read(&path).is_ok() {
+        // Root reads everything: become nobody.
+        std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let agent = dir.path().join("galera-agent");
+        // Not by ourselves: a file that this process writes may be inherited, and busy, in another test's child.
+        let copied = Command::new("cp").arg(BINARY).arg(&agent).status().unwrap();
+        assert!(copied.success());
+        let output = Command::new("setpriv")
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .arg(&agent)
+            .arg("report")
+            .env_clear()
+            .envs([
+                ("CLUSTER_NAME", "lab"),
+                ("DISCOVERY_SERVICE", "x"),
+                ("MYSQL_PASSWORD_FILE", &path),
+            ])
+            .output()
+            .unwrap();
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(77), "{log}");
+        assert!(
+            log.contains("MYSQL_PASSWORD_FILE") && log.contains(&path),
+            "{log}"
+        );
+    } else {
+        let environment = [
+            ("CLUSTER_NAME", "lab"),
+            ("DISCOVERY_SERVICE", "x"),
+            ("MYSQL_PASSWORD_FILE", path.as_str()),
+        ];
+        let (code, log) = refused(&environment).await;
+        assert_eq!(code, 77, "{log}");
+    }
+}
+
+#[test]
+fn the_command_line_explains_itself() {
+    let run = |args: &[&str]| {
+        let output = Command::new(BINARY).args(args).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (
+            output.status.code().unwrap(),
+            String::from_utf8(text).unwrap(),
+        )
+    };
+    let (code, text) = run(&["--version"]);
+    assert_eq!(
+        (code, text.trim()),
+        (0, concat!("galera-agent ", env!("CARGO_PKG_VERSION")))
+    );
+    let (code, text) = run(&["report", "--help"]);
+    assert_eq!(code, 0);
+    for name in [
+        "CLUSTER_NAME",
+        "DISCOVERY_SERVICE",
+        "MYSQL_PASSWORD_FILE",
+        "HEALTH_LISTEN",
+        "77",
+    ] {
+        assert!(text.contains(name), "{text}");
+    }
+    for wrong in [
+        &[][..],
+        &["--nonsense"],
+        &["report", "extra"],
+        &["nonsense"],
+    ] {
+        assert_eq!(run(wrong).0, 64, "{wrong:?}");
+    }
+}

@@ -1,0 +1,31 @@
+//! `galera-agent report` against real etcd and a real Galera server.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed step is a failed test"
+)]
+
+mod agent;
+mod configuration;
+mod reporting;
+
+#[path = "../../../registry/tests/support/etcd.rs"]
+#[expect(dead_code, reason = "shared with the tests of the registry")]
+mod etcd;
+#[path = "../support/mariadb.rs"]
+mod mariadb;
+
+use std::time::{Duration, Instant};
+
+/// Polls until `probe` gives something; fails after `limit` with what `explain` says.
+async fn until<T>(what: &str, limit: Duration, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(found) = probe().await {
+            return found;
+        }
+        assert!(Instant::now() < end, "{what}: not within {limit:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,318 @@
+//! What the registry holds while servers, etcd and the agent itself come and go.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use registry::{Entry, Registry};
+
+use crate::agent::{Agent, file};
+use crate::etcd::{Etcd, free_port, loopback_address};
+use crate::mariadb::{MariaDb, PASSWORD};
+use crate::until;
+
+const SOON: Duration = Duration::from_secs(20);
+/// Seconds; the least there is.
+const TTL: &str = "3";
+
+/// An etcd, a Synced server and what an agent needs to know of both.
+struct Lab {
+    etcd: Etcd,
+    server: MariaDb,
+    registry: Registry,
+    address: Ipv4Addr,
+    dir: tempfile::TempDir,
+}
+
+impl Lab {
+    async fn new() -> Self {
+        let etcd = Etcd::single().await;
+        let address = loopback_address();
+        let server =
+            MariaDb::founder("lab", address, [free_port(address), free_port(address)]).await;
+        Self {
+            registry: etcd.registry(),
+            dir: tempfile::tempdir().unwrap(),
+            etcd,
+            server,
+            address,
+        }
+    }
+
+    fn agent(&self) -> Agent {
+        self.agent_with(PASSWORD)
+    }
+
+    fn agent_with(&self, password: &str) -> Agent {
+        let (address, port) = (self.address.to_string(), self.server.port().to_string());
+        let password = file(self.dir.path(), "password", password);
+        Agent::start(&[
+            ("CLUSTER_NAME", "lab"),
+            ("DISCOVERY_SERVICE", &self.etcd.address(0)),
+            ("TTL", TTL),
+            ("NODE_ADDRESS", &address),
+            ("MYSQL_HOST", &address),
+            ("MYSQL_PORT", &port),
+            ("MYSQL_PASSWORD_FILE", &password),
+            ("HEALTH_LISTEN", "127.0.0.1:0"),
+        ])
+    }
+
+    /// The node's entries by field; empty while etcd is away.
+    async fn entries(&self) -> BTreeMap<String, Entry> {
+        let prefix = format!("/galera/lab/{}:{}/", self.address, self.server.port());
+        let entries = self
+            .registry
+            .list("/galera/")
+            .await
+            .map_or_else(|_| Vec::new(), |listing| listing.entries);
+        let field = |entry: Entry| {
+            let key = String::from_utf8(entry.key.clone()).unwrap();
+            let field = key
+                .strip_prefix(&prefix)
+                .expect("only this node is registered")
+                .to_owned();
+            (field, entry)
+        };
+        entries.into_iter().map(field).collect()
+    }
+
+    /// Waits until `field` has `value`, and returns every entry.
+    async fn reported(&self, field: &str, value: &str) -> BTreeMap<String, Entry> {
+        until(&format!("{field} = {value}"), SOON, async || {
+            let entries = self.entries().await;
+            let found = entries
+                .get(field)
+                .is_some_and(|entry| entry.value == value.as_bytes());
+            found.then_some(entries)
+        })
+        .await
+    }
+
+    async fn synced(&self) -> BTreeMap<String, Entry> {
+        self.reported("wsrep_local_state_comment", "Synced").await
+    }
+}
+
+fn fields(entries: &BTreeMap<String, Entry>) -> Vec<&str> {
+    entries.keys().map(String::as_str).collect()
+}
+
+fn text(entries: &BTreeMap<String, Entry>, field: &str) -> String {
+    String::from_utf8(entries[field].value.clone()).unwrap()
+}
+
+const EVERY_FIELD: [&str; 11] = [
+    "phase",
+    "registered",
+    "wsrep_cluster_conf_id",
+    "wsrep_cluster_size",
+    "wsrep_cluster_state_uuid",
+    "wsrep_cluster_status",
+    "wsrep_gcomm_uuid",
+    "wsrep_incoming_addresses",
+    "wsrep_last_committed",
+    "wsrep_local_state_comment",
+    "wsrep_node_name",
+];
+
+#[tokio::test]
+async fn a_report_is_one_transaction_under_one_lease() {
+    let lab = Lab::new().await;
+    let mut agent = lab.agent();
+    let entries = lab.synced().await;
+    assert_eq!(fields(&entries), EVERY_FIELD);
+    assert_eq!(text(&entries, "phase"), "running");
+    assert_eq!(text(&entries, "wsrep_cluster_status"), "Primary");
+    let lease = entries["phase"].lease;
+    assert_ne!(lease, 0);
+    let info = lab.registry.lease_info(lease).await.unwrap().unwrap();
+    assert_eq!(info.granted.as_secs().to_string(), TTL);
+    for (field, entry) in &entries {
+        assert_eq!(
+            entry.lease,
+            if field == "registered" { 0 } else { lease },
+            "{field}"
+        );
+    }
+    let revisions: Vec<_> = entries
+        .iter()
+        .filter(|(field, _)| *field != "registered")
+        .map(|(_, e)| e.mod_revision)
+        .collect();
+    assert!(
+        revisions.iter().all(|revision| *revision == revisions[0]),
+        "{revisions:?}"
+    );
+    assert!(text(&entries, "registered").contains(r#""agent_version":""#));
+    assert_eq!(
+        agent.health().await,
+        ("HTTP/1.0 200 OK".to_owned(), "Synced".to_owned())
+    );
+    assert!(!agent.command_line().contains(PASSWORD) && !agent.log().contains(PASSWORD));
+
+    // A transaction in the server moves the reported position.
+    let before: u64 = text(&entries, "wsrep_last_committed").parse().unwrap();
+    lab.server
+        .execute(&[
+            "INSERT INTO app.t VALUES (1)",
+            "INSERT INTO app.t VALUES (2)",
+        ])
+        .await;
+    lab.reported("wsrep_last_committed", &(before + 2).to_string())
+        .await;
+
+    // An idle node is written at least every third of the time to live, under the same lease.
+    let last = lab.entries().await["phase"].mod_revision;
+    let next = until("renewal", SOON, async || {
+        lab.entries()
+            .await
+            .remove("phase")
+            .filter(|e| e.mod_revision > last)
+    })
+    .await;
+    assert_eq!(next.lease, lease);
+    assert!(
+        agent.own_memory_kb() <= 15 * 1024,
+        "{} kB",
+        agent.own_memory_kb()
+    );
+
+    assert_eq!(agent.stop("-TERM").await, 0, "{}", agent.log());
+    assert_eq!(
+        lab.registry.lease_info(lease).await.unwrap(),
+        None,
+        "the lease is revoked"
+    );
+    let entries = lab.entries().await;
+    assert_eq!(
+        fields(&entries),
+        ["registered"],
+        "only the durable registration is left"
+    );
+    assert_eq!(entries["registered"].version, 1);
+
+    // The next agent keeps the first registration.
+    let mut agent = lab.agent();
+    assert_eq!(lab.synced().await["registered"].version, 1);
+    assert_eq!(agent.stop("-INT").await, 0);
+}
+
+#[tokio::test]
+async fn a_dead_server_leaves_no_status_behind() {
+    let mut lab = Lab::new().await;
+    let agent = lab.agent();
+    lab.synced().await;
+    lab.server.kill();
+    let killed = Instant::now();
+    let entries = lab.reported("phase", "waiting").await;
+    assert!(
+        killed.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        killed.elapsed()
+    );
+    assert_eq!(fields(&entries), ["phase", "registered"]);
+    let (status, reason) = agent.health().await;
+    assert!(
+        status.contains("503") && reason.contains("refuses connections"),
+        "{status} {reason}"
+    );
+    lab.server.start();
+    lab.synced().await;
+    agent.says("answers again").await;
+
+    // A server that hangs is no better than a dead one.
+    lab.server.halt();
+    let entries = lab.reported("phase", "waiting").await;
+    assert_eq!(fields(&entries), ["phase", "registered"]);
+    let (status, reason) = agent.health().await;
+    assert!(
+        status.contains("503") && reason.contains("did not answer"),
+        "{status} {reason}"
+    );
+    lab.server.resume();
+    lab.synced().await;
+}
+
+#[tokio::test]
+async fn etcd_may_come_late_go_away_and_come_back_empty() {
+    let mut lab = Lab::new().await;
+    lab.etcd.kill(0);
+    let agent = lab.agent();
+    agent.says("trying again; the database is left alone").await;
+    assert_eq!(agent.health().await.1, "Synced", "health needs no etcd");
+    lab.etcd.start(0);
+    let first = lab.synced().await["phase"].lease;
+    agent.says("Registry answers again").await;
+
+    lab.etcd.wipe(0);
+    assert_eq!(agent.health().await.1, "Synced");
+    lab.etcd.start(0);
+    let entries = lab.synced().await;
+    assert_eq!(fields(&entries), EVERY_FIELD);
+    assert_ne!(entries["phase"].lease, first);
+
+    // Somebody deletes the registration of a living node, or revokes its lease.
+    let keys: Vec<_> = entries.values().map(|entry| entry.key.clone()).collect();
+    let deletions = keys.into_iter().map(registry::Write::delete);
+    lab.registry
+        .transact(&registry::Transaction::new().then(deletions))
+        .await
+        .unwrap();
+    let entries = lab.synced().await;
+    assert_eq!(fields(&entries), EVERY_FIELD);
+    lab.registry.revoke(entries["phase"].lease).await.unwrap();
+    assert_ne!(lab.synced().await["phase"].lease, entries["phase"].lease);
+}
+
+#[tokio::test]
+async fn the_report_of_a_killed_agent_expires() {
+    let lab = Lab::new().await;
+    let mut agent = lab.agent();
+    lab.synced().await;
+    agent.kill();
+    until("expiry", SOON, async || {
+        (fields(&lab.entries().await) == ["registered"]).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refused_account_is_named_and_nothing_is_claimed() {
+    let lab = Lab::new().await;
+    let agent = lab.agent_with("wrong");
+    let entries = lab.reported("phase", "starting").await;
+    assert_eq!(fields(&entries), ["phase", "registered"]);
+    let line = agent.says("refuses the account console").await;
+    assert!(
+        line.contains("MYSQL_PASSWORD_FILE") && !line.contains("wrong\""),
+        "{line}"
+    );
+    assert!(agent.health().await.0.contains("503"));
+}
+
+#[tokio::test]
+async fn a_server_of_another_cluster_is_not_reported() {
+    let lab = Lab::new().await;
+    let address = lab.address.to_string();
+    let socket = lab.server.socket();
+    let agent = Agent::start(&[
+        ("CLUSTER_NAME", "other"),
+        ("DISCOVERY_SERVICE", &lab.etcd.address(0)),
+        ("TTL", TTL),
+        ("NODE_ADDRESS", &address),
+        ("MYSQL_SOCKET", socket.to_str().unwrap()),
+        ("MYSQL_USER", "root"),
+        ("HEALTH_LISTEN", "off"),
+    ]);
+    agent
+        .says("belongs to cluster \"lab\" while CLUSTER_NAME is other")
+        .await;
+    let prefix = format!("/galera/other/{address}/");
+    let keys = until("registration", SOON, async || {
+        let entries = lab.registry.list(prefix.as_str()).await.unwrap().entries;
+        (!entries.is_empty()).then_some(entries)
+    })
+    .await;
+    assert_eq!(keys.len(), 2, "phase and registered: {keys:?}");
+}
