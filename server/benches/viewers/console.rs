@@ -1,0 +1,47 @@
+//! The console's own live interface.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::routing::any;
+use galera_console::hub::{Board, Hub, now};
+use galera_console::live;
+use galera_console::session::{Principal, SessionGuard};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::frames::{Cluster, answer_questions};
+
+/// Serves viewers and publishes once a second until standard input ends.
+pub(crate) async fn serve() {
+    let board = Arc::new(Board::new());
+    let tracker = TaskTracker::new();
+    let hub = Hub::reading(Arc::clone(&board), tracker.clone());
+    let (_session, ended) = watch::channel(false);
+    let guard = SessionGuard {
+        id: uuid::Uuid::nil(),
+        principal: Principal {
+            username: "bench".into(),
+            roles: Vec::new(),
+        },
+        ended,
+        expires_at: now().plus(Duration::from_secs(3600)),
+    };
+    let stop = CancellationToken::new();
+    let route = any(move |ws: WebSocketUpgrade| async move { live::upgrade(ws, hub, guard, stop) });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    println!("{}", listener.local_addr().unwrap());
+    let server = axum::serve(listener, Router::new().route("/live", route));
+    tracker.spawn(async move { server.await });
+    tracker.spawn_blocking(answer_questions);
+    let mut cluster = Cluster::new();
+    let mut publisher = board.publisher("lab".parse().unwrap());
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        second.tick().await;
+        publisher.publish(cluster.view());
+    }
+}

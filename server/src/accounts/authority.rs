@@ -1,0 +1,348 @@
+//! Signs people in and out, and recognises them: the one place that decides whether a request has a live session.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use galera::Timestamp;
+use registry::{Guard, Outcome, Registry, Transaction, Write};
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::directory::{Absent, Directory, now};
+use super::password::{self, PASSWORD_MAX_BYTES};
+use super::record::{SessionRecord, UserName, UserRecord};
+use super::store::{session_key, user_key};
+use super::throttle::Throttle;
+use super::token::{Claims, InvalidToken};
+use crate::session::SessionGuard;
+
+/// Hashes computed at the same time: each takes 46 MiB and a core.
+const HASHES: usize = 2;
+/// How long a sign-in may wait for its hash.
+const HASH_WAIT: Duration = Duration::from_secs(5);
+/// A session younger than this may be known to the replica that made it only, so etcd is asked before it is refused.
+const YOUNG: Duration = Duration::from_secs(60);
+/// Most sessions of one account; the oldest ends when another begins.
+const SESSIONS_MAX: usize = 50;
+
+/// A successful sign-in.
+#[derive(Clone, Debug)]
+pub struct SignedIn {
+    /// The cookie's value.
+    pub token: String,
+    /// The session.
+    pub session: SessionGuard,
+}
+
+/// Why nobody was signed in.
+#[derive(Debug, thiserror::Error)]
+pub enum SignInError {
+    /// Unknown account or wrong password; which of them is not told.
+    #[error("the name or the password is wrong")]
+    Wrong,
+    /// The password is right, but the account is disabled.
+    #[error("the account is disabled")]
+    Disabled,
+    /// Too many failures.
+    #[error("too many failed attempts; wait {} s", .0.as_secs() + 1)]
+    Throttled(Duration),
+    /// Too many sign-ins at once.
+    #[error("too many people sign in at the same time")]
+    Busy,
+    /// etcd cannot be reached, so nobody can be let in.
+    #[error("etcd cannot be reached: {0}")]
+    Unavailable(String),
+    /// Our own fault.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl From<registry::Error> for SignInError {
+    fn from(error: registry::Error) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+/// Why a request has no live session.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotSignedIn {
+    /// Its time is over.
+    #[error("the session has expired")]
+    Expired,
+    /// The token was not made by this console, or altered since.
+    #[error("the session token was not issued by this console")]
+    Forged,
+    /// Signed out, or the account was disabled, removed or given another password.
+    #[error("the session was ended")]
+    Ended,
+    /// etcd has not been reached yet, so nobody can be recognised.
+    #[error("sessions cannot be checked: {0}")]
+    Unavailable(String),
+}
+
+/// Signs in, recognises and signs out.
+pub struct Authority {
+    registry: Registry,
+    prefix: String,
+    directory: Directory,
+    throttle: Throttle,
+    hashes: Arc<Semaphore>,
+    lifetime: Duration,
+}
+
+impl Authority {
+    /// An authority over the accounts under `state_prefix`; `directory` must be following the same ones.
+    #[must_use]
+    pub fn new(
+        registry: Registry,
+        state_prefix: &str,
+        directory: Directory,
+        lifetime: Duration,
+    ) -> Self {
+        Self {
+            registry,
+            prefix: state_prefix.to_owned(),
+            directory,
+            throttle: Throttle::default(),
+            hashes: Arc::new(Semaphore::new(HASHES)),
+            lifetime,
+        }
+    }
+
+    /// The accounts and sessions as they are known here.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Computes what the first sign-in would otherwise have to wait for.
+    pub async fn warm_up(&self) {
+        if tokio::task::spawn_blocking(password::warm_up)
+            .await
+            .is_err()
+        {
+            tracing::warn!("The first password hash failed");
+        }
+    }
+
+    /// Checks the password and begins a session.
+    ///
+    /// # Errors
+    /// [`SignInError`]; an unknown account takes as long as a wrong password.
+    pub async fn sign_in(
+        &self,
+        username: &str,
+        password: &str,
+        address: IpAddr,
+    ) -> Result<SignedIn, SignInError> {
+        let name: Option<UserName> = username.parse().ok();
+        // All impossible names share one slot, so that they cannot fill the memory of the throttle.
+        let account = name.as_ref().map_or("", UserName::as_str);
+        self.throttle
+            .begin(account, address, Instant::now())
+            .map_err(SignInError::Throttled)?;
+        let result = self.checked_sign_in(name.as_ref(), password).await;
+        match &result {
+            Ok(_) => tracing::info!(user = account, %address, "{account} signed in from {address}"),
+            // What is no account's name may be a password in the wrong field.
+            Err(error) => {
+                tracing::warn!(user = account, %address, "Sign-in from {address} refused: {error}")
+            }
+        }
+        match &result {
+            Ok(_) | Err(SignInError::Disabled) => self.throttle.succeeded(account, address),
+            Err(SignInError::Wrong | SignInError::Throttled(_)) => {}
+            Err(SignInError::Busy | SignInError::Unavailable(_) | SignInError::Internal(_)) => {
+                self.throttle.undecided(account, address);
+            }
+        }
+        result
+    }
+
+    async fn checked_sign_in(
+        &self,
+        name: Option<&UserName>,
+        password: &str,
+    ) -> Result<SignedIn, SignInError> {
+        if let Some(error) = self.directory.unreachable() {
+            return Err(SignInError::Unavailable(error));
+        }
+        if password.len() > PASSWORD_MAX_BYTES {
+            return Err(SignInError::Wrong);
+        }
+        let user = match name {
+            Some(name) => self
+                .user(name)
+                .await?
+                .map(|(record, revision)| (name, record, revision)),
+            None => None,
+        };
+        let hash = user
+            .as_ref()
+            .map(|(_, record, _)| record.password_hash.clone());
+        if !self.verify(password.to_owned(), hash).await? {
+            return Err(SignInError::Wrong);
+        }
+        match user {
+            Some((_, record, _)) if record.disabled => Err(SignInError::Disabled),
+            Some((name, record, revision)) => self.begin(name, record, revision).await,
+            None => Err(SignInError::Wrong),
+        }
+    }
+
+    async fn user(&self, name: &UserName) -> Result<Option<(UserRecord, i64)>, SignInError> {
+        let Some(entry) = self.registry.get(user_key(&self.prefix, name)).await? else {
+            return Ok(None);
+        };
+        match serde_json::from_slice(&entry.value) {
+            Ok(record) => Ok(Some((record, entry.mod_revision))),
+            Err(error) => {
+                tracing::error!(user = %name, %error, "The record of the account {name} is damaged: {error}");
+                Ok(None)
+            }
+        }
+    }
+
+    async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, SignInError> {
+        let permit = tokio::time::timeout(HASH_WAIT, self.hashes.clone().acquire_owned());
+        let Ok(Ok(permit)) = permit.await else {
+            return Err(SignInError::Busy);
+        };
+        let verified = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            password::verify(&password, hash.as_deref())
+        });
+        verified
+            .await
+            .map_err(|error| SignInError::Internal(format!("the password check failed: {error}")))
+    }
+
+    async fn begin(
+        &self,
+        name: &UserName,
+        user: UserRecord,
+        revision: i64,
+    ) -> Result<SignedIn, SignInError> {
+        let signer = self.directory.signer().ok_or_else(|| {
+            SignInError::Unavailable("the session key was not read from etcd yet".to_owned())
+        })?;
+        let internal = |error: String| SignInError::Internal(error);
+        let (id, began) = (Uuid::new_v4(), now());
+        let record = SessionRecord {
+            username: name.clone(),
+            credential: user.credential,
+            created_at: began,
+            expires_at: began.plus(self.lifetime),
+        };
+        let claims = Claims::new(name.clone(), id, began, record.expires_at);
+        let token = signer
+            .sign(&claims)
+            .map_err(|error| internal(format!("the session could not be signed: {error}")))?;
+        let value = serde_json::to_vec(&record).map_err(|error| internal(error.to_string()))?;
+        let lease = self.registry.grant_unattended(self.lifetime).await?;
+        let key = session_key(&self.prefix, id);
+        let transaction = Transaction::new()
+            // Disabled or given another password while its hash was computed: try again with that.
+            .when(Guard::Unchanged(
+                user_key(&self.prefix, name).into_bytes(),
+                revision,
+            ))
+            .then([Write::put(key, value, Some(lease))]);
+        if let Outcome::Refused { .. } = self.registry.transact(&transaction).await? {
+            return Err(SignInError::Busy);
+        }
+        self.directory
+            .note(id, record, lease, Some((user, revision)), began);
+        self.end_surplus(name, id).await;
+        let session = self
+            .directory
+            .session(id, began)
+            .map_err(|_| SignInError::Busy)?;
+        Ok(SignedIn { token, session })
+    }
+
+    /// Ends the oldest sessions of an account that has too many.
+    async fn end_surplus(&self, name: &UserName, newest: Uuid) {
+        let sessions = self.directory.sessions_of(name);
+        let surplus = sessions.len().saturating_sub(SESSIONS_MAX);
+        for (id, lease) in sessions
+            .into_iter()
+            .filter(|(id, _)| *id != newest)
+            .take(surplus)
+        {
+            // What cannot be revoked now ends with its lease.
+            if self.registry.revoke(lease).await.is_ok() {
+                self.directory.end(id);
+            }
+        }
+    }
+
+    /// The live session that `token` names.
+    ///
+    /// # Errors
+    /// [`NotSignedIn`].
+    pub async fn recognise(&self, token: &str) -> Result<SessionGuard, NotSignedIn> {
+        let Some(signer) = self.directory.signer() else {
+            let reason = self
+                .directory
+                .unreachable()
+                .or_else(|| self.directory.not_ready().map(str::to_owned));
+            return Err(NotSignedIn::Unavailable(reason.unwrap_or_default()));
+        };
+        let claims = signer.verify(token).map_err(|error| match error {
+            InvalidToken::Expired => NotSignedIn::Expired,
+            InvalidToken::Forged => NotSignedIn::Forged,
+        })?;
+        if let Some(reason) = self.directory.not_ready() {
+            return Err(NotSignedIn::Unavailable(reason.to_owned()));
+        }
+        let present = now();
+        match self.directory.session(claims.sid, present) {
+            Ok(session) => Ok(session),
+            Err(_) if claims.exp.saturating_mul(1000) <= present.unix_millis() => {
+                Err(NotSignedIn::Expired)
+            }
+            Err(Absent::Unknown) if Self::is_young(&claims, present) => {
+                self.look_up(&claims, present).await
+            }
+            Err(_) => Err(NotSignedIn::Ended),
+        }
+    }
+
+    fn is_young(claims: &Claims, now: Timestamp) -> bool {
+        Timestamp::from_unix_millis(claims.iat.saturating_mul(1000)).age(now) < YOUNG
+    }
+
+    /// Asks etcd for a session that another replica may have begun a moment ago.
+    async fn look_up(&self, claims: &Claims, now: Timestamp) -> Result<SessionGuard, NotSignedIn> {
+        let unavailable = |error: registry::Error| NotSignedIn::Unavailable(error.to_string());
+        let entry = self
+            .registry
+            .get(session_key(&self.prefix, claims.sid))
+            .await
+            .map_err(unavailable)?;
+        let entry = entry.ok_or(NotSignedIn::Ended)?;
+        let record: SessionRecord =
+            serde_json::from_slice(&entry.value).map_err(|_| NotSignedIn::Ended)?;
+        let user = self.user(&record.username).await;
+        let user = user.map_err(|error| NotSignedIn::Unavailable(error.to_string()))?;
+        self.directory
+            .note(claims.sid, record, entry.lease, user, now);
+        self.directory
+            .session(claims.sid, now)
+            .map_err(|_| NotSignedIn::Ended)
+    }
+
+    /// Ends a session everywhere.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached; the session then goes on.
+    pub async fn sign_out(&self, session: &SessionGuard) -> Result<(), registry::Error> {
+        if let Some(lease) = self.directory.lease(session.id) {
+            self.registry.revoke(lease).await?;
+        }
+        self.directory.end(session.id);
+        Ok(())
+    }
+}

@@ -1,0 +1,192 @@
+//! What etcd holds about an account, a session and the key that signs sessions.
+
+use std::fmt;
+use std::str::FromStr;
+
+use galera::Timestamp;
+use galera::access::Role;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use uuid::Uuid;
+
+/// Text that is no account name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no account name; use 1 to 64 of the characters a-z, 0-9, '.', '_' and '-'")]
+pub struct InvalidUserName(pub String);
+
+/// An account's name: 1 to 64 of `a-z 0-9 . _ -`, folded to lower case.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserName(String);
+
+impl UserName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for UserName {
+    type Err = InvalidUserName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUserName> {
+        let folded = text.trim().to_ascii_lowercase();
+        let allowed =
+            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
+        if folded.is_empty() || folded.len() > 64 || !folded.chars().all(allowed) {
+            return Err(InvalidUserName(text.chars().take(80).collect()));
+        }
+        Ok(Self(folded))
+    }
+}
+
+impl fmt::Display for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for UserName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for UserName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
+    }
+}
+
+/// An account, at `<state>/users/<name>`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserRecord {
+    /// The password's argon2id hash as a PHC string.
+    pub password_hash: String,
+    /// Changes with every password, so that sessions of an earlier one end.
+    pub credential: Uuid,
+    /// What the account may do.
+    pub roles: Vec<Role>,
+    /// Whether it may not sign in.
+    pub disabled: bool,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub changed_at: Timestamp,
+}
+
+impl fmt::Debug for UserRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UserRecord")
+            .field("roles", &self.roles)
+            .field("disabled", &self.disabled)
+            .finish_non_exhaustive()
+    }
+}
+
+impl UserRecord {
+    /// Whether this account can manage accounts now.
+    #[must_use]
+    pub fn is_active_admin(&self) -> bool {
+        !self.disabled && self.roles.contains(&Role::Admin)
+    }
+}
+
+/// A session, at `<state>/sessions/<id>` under a lease that ends with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRecord {
+    /// Whose it is.
+    pub username: UserName,
+    /// The account's [`UserRecord::credential`] at sign-in.
+    pub credential: Uuid,
+    /// When it began.
+    pub created_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+/// The key that signs session tokens, at `<state>/keys/session`; removing it ends every session.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct KeyRecord {
+    /// 32 random bytes in hexadecimal.
+    pub hs256: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+impl fmt::Debug for KeyRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyRecord").finish_non_exhaustive()
+    }
+}
+
+impl KeyRecord {
+    /// A new key.
+    #[must_use]
+    pub fn generate(now: Timestamp) -> Self {
+        let bytes: [u8; 32] = rand::random();
+        Self {
+            hs256: bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+            created_at: now,
+        }
+    }
+
+    /// The key's bytes; `None` when the record is damaged.
+    #[must_use]
+    pub fn bytes(&self) -> Option<Vec<u8>> {
+        if self.hs256.len() != 64 || !self.hs256.is_ascii() {
+            return None;
+        }
+        (0..32)
+            .map(|i| u8::from_str_radix(&self.hs256[2 * i..2 * i + 2], 16).ok())
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_folded_and_bounded() {
+        assert_eq!("Dora.K".parse::<UserName>().unwrap().as_str(), "dora.k");
+        for bad in ["", " ", "a b", "a/b", "<script>", "ä", &"a".repeat(65)] {
+            assert!(bad.parse::<UserName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn keys_survive_their_text() {
+        let now = Timestamp::from_unix_millis(0);
+        let (one, other) = (KeyRecord::generate(now), KeyRecord::generate(now));
+        assert_eq!(one.bytes().unwrap().len(), 32);
+        assert_ne!(one.bytes(), other.bytes());
+        for damaged in ["", "00", &"zz".repeat(32), &"é".repeat(32)] {
+            assert_eq!(
+                KeyRecord {
+                    hs256: (*damaged).to_owned(),
+                    created_at: now
+                }
+                .bytes(),
+                None
+            );
+        }
+    }
+
+    #[test]
+    fn debug_output_holds_no_secret() {
+        let now = Timestamp::from_unix_millis(0);
+        let user = UserRecord {
+            password_hash: "$argon2id$secret".to_owned(),
+            credential: Uuid::nil(),
+            roles: vec![Role::Viewer],
+            disabled: false,
+            created_at: now,
+            changed_at: now,
+        };
+        assert!(!format!("{user:?}").contains("argon2id"));
+        let key = KeyRecord::generate(now);
+        assert!(!format!("{key:?}").contains(&key.hs256));
+    }
+}

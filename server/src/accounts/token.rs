@@ -1,0 +1,195 @@
+//! The session cookie's token: a JWT with one fixed algorithm, issuer, audience and leeway.
+
+use galera::Timestamp;
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::record::UserName;
+
+const ALGORITHM: Algorithm = Algorithm::HS256;
+const ISSUER: &str = "galera-console";
+const AUDIENCE: &str = "galera-console/session";
+/// Clock difference between replicas that is forgiven, in seconds.
+const LEEWAY: u64 = 5;
+
+/// What a token says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// Always `galera-console`.
+    pub iss: String,
+    /// Always `galera-console/session`.
+    pub aud: String,
+    /// The account's name.
+    pub sub: UserName,
+    /// The session's id.
+    pub sid: Uuid,
+    /// When it was issued, in seconds since the Unix epoch.
+    pub iat: i64,
+    /// When it expires, in seconds since the Unix epoch.
+    pub exp: i64,
+}
+
+impl Claims {
+    /// Claims for a session of `username`.
+    #[must_use]
+    pub fn new(username: UserName, session: Uuid, issued: Timestamp, expires: Timestamp) -> Self {
+        Self {
+            iss: ISSUER.to_owned(),
+            aud: AUDIENCE.to_owned(),
+            sub: username,
+            sid: session,
+            iat: issued.unix_millis().div_euclid(1000),
+            exp: expires.unix_millis().div_euclid(1000),
+        }
+    }
+}
+
+/// Why a token is not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidToken {
+    /// Its time is over.
+    #[error("the session has expired")]
+    Expired,
+    /// Not made by this console, or altered since.
+    #[error("the session token was not issued by this console")]
+    Forged,
+}
+
+/// Signs and verifies with one key.
+pub struct Signer {
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    validation: Validation,
+}
+
+impl Signer {
+    /// A signer with `key`.
+    #[must_use]
+    pub fn new(key: &[u8]) -> Self {
+        let mut validation = Validation::new(ALGORITHM);
+        validation.leeway = LEEWAY;
+        validation.set_issuer(&[ISSUER]);
+        validation.set_audience(&[AUDIENCE]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        Self {
+            encoding: EncodingKey::from_secret(key),
+            decoding: DecodingKey::from_secret(key),
+            validation,
+        }
+    }
+
+    /// The token that says `claims`.
+    ///
+    /// # Errors
+    /// Only when the crypto library fails.
+    pub fn sign(&self, claims: &Claims) -> Result<String, jsonwebtoken::errors::Error> {
+        jsonwebtoken::encode(&Header::new(ALGORITHM), claims, &self.encoding)
+    }
+
+    /// What `token` says, when it was signed with this key and is in date.
+    ///
+    /// # Errors
+    /// [`InvalidToken`].
+    pub fn verify(&self, token: &str) -> Result<Claims, InvalidToken> {
+        match jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation) {
+            Ok(data) => Ok(data.claims),
+            Err(error) if *error.kind() == ErrorKind::ExpiredSignature => {
+                Err(InvalidToken::Expired)
+            }
+            Err(_) => Err(InvalidToken::Forged),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn now() -> i64 {
+        let elapsed = std::time::UNIX_EPOCH.elapsed().unwrap();
+        i64::try_from(elapsed.as_secs()).unwrap()
+    }
+
+    fn claims(expires_in: i64) -> Claims {
+        let at = |seconds: i64| Timestamp::from_unix_millis(seconds * 1000);
+        Claims::new(
+            "dora".parse().unwrap(),
+            Uuid::from_u128(7),
+            at(now()),
+            at(now() + expires_in),
+        )
+    }
+
+    fn encode(header: &Header, claims: &Value, key: &[u8]) -> String {
+        jsonwebtoken::encode(header, claims, &EncodingKey::from_secret(key)).unwrap()
+    }
+
+    #[test]
+    fn reads_what_it_signs() {
+        let signer = Signer::new(b"key one");
+        let token = signer.sign(&claims(60)).unwrap();
+        assert_eq!(signer.verify(&token), Ok(claims(60)));
+    }
+
+    #[test]
+    fn expiry_forgives_the_leeway_only() {
+        let signer = Signer::new(b"key one");
+        assert!(signer.verify(&signer.sign(&claims(-3)).unwrap()).is_ok());
+        assert_eq!(
+            signer.verify(&signer.sign(&claims(-10)).unwrap()),
+            Err(InvalidToken::Expired)
+        );
+    }
+
+    #[test]
+    fn refuses_every_forgery() {
+        let signer = Signer::new(b"key one");
+        let good = serde_json::to_value(claims(60)).unwrap();
+        let header = Header::new(ALGORITHM);
+        let altered = |name: &str, value: Value| {
+            let mut claims = good.clone();
+            claims[name] = value;
+            encode(&header, &claims, b"key one")
+        };
+        let without = |name: &str| {
+            let mut claims = good.clone();
+            claims.as_object_mut().unwrap().remove(name);
+            encode(&header, &claims, b"key one")
+        };
+        let genuine = signer.sign(&claims(60)).unwrap();
+        let (_, rest) = genuine.split_once('.').unwrap();
+        let (body, _) = rest.split_once('.').unwrap();
+        // {"alg":"none","typ":"JWT"}
+        let none = format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{body}.");
+        for (what, token) in [
+            ("no algorithm", none),
+            ("another key", encode(&header, &good, b"key two")),
+            (
+                "another algorithm of the family",
+                encode(&Header::new(Algorithm::HS512), &good, b"key one"),
+            ),
+            ("another issuer", altered("iss", json!("elsewhere"))),
+            (
+                "another audience",
+                altered("aud", json!("galera-console/share")),
+            ),
+            ("an invalid account", altered("sub", json!("../x"))),
+            ("an invalid session", altered("sid", json!("7"))),
+            ("text as expiry", altered("exp", json!("never"))),
+            ("no expiry", without("exp")),
+            ("no issuer", without("iss")),
+            ("no audience", without("aud")),
+            ("no account", without("sub")),
+            ("no session", without("sid")),
+            ("no token", String::new()),
+            ("not a token", "a.b.c".to_owned()),
+            ("a cut signature", genuine[..genuine.len() - 4].to_owned()),
+        ] {
+            assert_eq!(signer.verify(&token), Err(InvalidToken::Forged), "{what}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The built site: found and checked at start, so that a console never serves pages without their style and script.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// Why the site cannot be served; the text names the path and the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteError {
+    /// No manifest.
+    #[error(
+        "there is no site in {root}: {cause}; run `make build`, or name the site's directory with --site-root"
+    )]
+    Missing {
+        /// Where it was looked for.
+        root: PathBuf,
+        /// Why it was not found.
+        cause: std::io::Error,
+    },
+    /// A manifest that says nothing.
+    #[error("{path} cannot be used: {cause}; run `make build` again")]
+    Damaged {
+        /// The manifest.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+}
+
+/// The manifest that the build writes.
+#[derive(Clone, Debug, Deserialize)]
+struct Manifest {
+    js: String,
+    wasm: String,
+    css: String,
+}
+
+/// A site that is there.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Its directory.
+    pub root: PathBuf,
+    /// The URLs of its script, module and style.
+    pub assets: app::Assets,
+}
+
+impl Site {
+    /// Reads the manifest of the site in `root` and checks that everything it names is there.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn load(root: &Path) -> Result<Self, SiteError> {
+        let path = root.join("manifest.json");
+        let text = std::fs::read_to_string(&path).map_err(|cause| SiteError::Missing {
+            root: root.to_owned(),
+            cause,
+        })?;
+        let damaged = |cause: String| SiteError::Damaged {
+            path: path.clone(),
+            cause,
+        };
+        let Manifest { js, wasm, css } =
+            serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+        for url in [&js, &wasm, &css] {
+            let relative = url
+                .strip_prefix("/pkg/")
+                .filter(|rest| !rest.contains(['/', '\\']) && *rest != "..");
+            let file =
+                relative.ok_or_else(|| damaged(format!("{url:?} is not a file under /pkg")))?;
+            if !root.join("pkg").join(file).is_file() {
+                return Err(damaged(format!("it names {url}, which is not there")));
+            }
+        }
+        Ok(Self {
+            root: root.to_owned(),
+            assets: app::Assets { js, wasm, css },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site(manifest: &str, files: &[&str]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("pkg")).unwrap();
+        for file in files {
+            std::fs::write(root.path().join("pkg").join(file), "x").unwrap();
+        }
+        std::fs::write(root.path().join("manifest.json"), manifest).unwrap();
+        root
+    }
+
+    #[test]
+    fn reads_the_manifest() {
+        let root = site(
+            r#"{"js":"/pkg/a.js","wasm":"/pkg/a.wasm","css":"/pkg/a.css"}"#,
+            &["a.js", "a.wasm", "a.css"],
+        );
+        let site = Site::load(root.path()).unwrap();
+        assert_eq!(site.assets.wasm, "/pkg/a.wasm");
+    }
+
+    #[test]
+    fn says_what_is_missing_and_what_to_do() {
+        let empty = tempfile::tempdir().unwrap();
+        let error = Site::load(empty.path()).unwrap_err().to_string();
+        assert!(
+            error.contains(&empty.path().display().to_string()) && error.contains("make build"),
+            "{error}"
+        );
+        for (manifest, word) in [
+            (
+                r#"{"js":"/pkg/a.js","wasm":"/pkg/b.wasm","css":"/pkg/a.css"}"#,
+                "/pkg/b.wasm",
+            ),
+            (
+                r#"{"js":"/pkg/../manifest.json","wasm":"/pkg/a.wasm","css":"/pkg/a.css"}"#,
+                "not a file under /pkg",
+            ),
+            ("[]", "manifest.json"),
+        ] {
+            let root = site(manifest, &["a.js", "a.wasm", "a.css"]);
+            let error = Site::load(root.path()).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The command line: flags come from the table of settings, exit codes from `sysexits.h`.
+
+mod arguments;
+mod user;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::ArgMatches;
+
+use crate::config::{self, Inputs, Origin, Problem, Problems, read_file, settings};
+use crate::embedded_etcd::EmbeddedError;
+use crate::serve::StartError;
+use crate::telemetry;
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Everything went as it should.
+    Clean = 0,
+    /// Wrong usage or configuration.
+    Usage = 64,
+    /// A needed service is not available at start.
+    Unavailable = 69,
+    /// Our own fault.
+    Internal = 70,
+    /// The system forbids it.
+    NoPermission = 77,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// A message for standard error, and the exit code that goes with it.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    message: String,
+}
+
+impl Failure {
+    fn new(exit: Exit, message: impl std::fmt::Display) -> Self {
+        Self {
+            exit,
+            message: message.to_string(),
+        }
+    }
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        Self::new(Exit::Usage, problems)
+    }
+}
+
+impl From<EmbeddedError> for Failure {
+    fn from(error: EmbeddedError) -> Self {
+        let exit = if error.is_permission() {
+            Exit::NoPermission
+        } else {
+            Exit::Unavailable
+        };
+        Self::new(exit, error)
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Site(_) | StartError::Registry(_) => Self::new(Exit::Usage, error),
+            StartError::Listen {
+                kind: std::io::ErrorKind::PermissionDenied,
+                ..
+            } => Self::new(Exit::NoPermission, error),
+            StartError::Listen { .. } => Self::new(Exit::Unavailable, error),
+            StartError::Embedded(error) => error.into(),
+            StartError::Signals(_) => Self::new(Exit::Internal, error),
+        }
+    }
+}
+
+/// Runs the program with the process's own arguments and environment.
+#[must_use]
+pub fn main() -> ExitCode {
+    let matches = match arguments::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => {
+            let failed = error.use_stderr();
+            let _ = error.print();
+            return if failed { Exit::Usage } else { Exit::Clean }.into();
+        }
+    };
+    match dispatch(&matches) {
+        Ok(()) => Exit::Clean.into(),
+        Err(Failure { exit, message }) => {
+            let _ = writeln!(std::io::stderr(), "galera-console: {message}");
+            exit.into()
+        }
+    }
+}
+
+fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
+    match matches.subcommand() {
+        Some(("serve", matches)) => serve(matches),
+        Some(("check-config", matches)) => check_config(matches),
+        Some(("user", matches)) => user::run(matches),
+        _ => Err(Failure::new(
+            Exit::Usage,
+            "no command given; see galera-console --help",
+        )),
+    }
+}
+
+fn serve(matches: &ArgMatches) -> Result<(), Failure> {
+    let config = config::load(&inputs(matches)?)?;
+    telemetry::init(&config.log);
+    runtime()?.block_on(crate::serve::serve(config))?;
+    Ok(())
+}
+
+fn check_config(matches: &ArgMatches) -> Result<(), Failure> {
+    if matches.get_flag("table") {
+        return print(&settings::markdown_table());
+    }
+    let config = config::load(&inputs(matches)?)?;
+    for warning in &config.warnings {
+        let _ = writeln!(std::io::stderr(), "galera-console: warning: {warning}");
+    }
+    if let Err(error) = crate::assets::Site::load(&config.http.site_root) {
+        let _ = writeln!(std::io::stderr(), "galera-console: warning: {error}");
+    }
+    print(&config.report())
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Internal, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Few threads: the work is waiting for others, and every thread costs memory.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    // One provider for every TLS library in the process; a second call would only say that it is set.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let threads = std::thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 4));
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .max_blocking_threads(16)
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Failure::new(
+                Exit::Internal,
+                format!("threads cannot be started: {error}"),
+            )
+        })
+}
+
+/// Collects what the process was given.
+fn inputs(matches: &ArgMatches) -> Result<Inputs, Failure> {
+    let environment: BTreeMap<String, String> = std::env::vars_os()
+        .map(|(name, value)| {
+            (
+                name.to_string_lossy().into_owned(),
+                value.to_string_lossy().into_owned(),
+            )
+        })
+        .collect();
+    let flags = arguments::flags(matches);
+    let variable = settings::CONFIG.variable();
+    let given = match matches.get_one::<String>(settings::CONFIG.flag) {
+        Some(path) => Some((Origin::Flag(settings::CONFIG.flag), path.clone())),
+        None => environment
+            .get(&variable)
+            .filter(|path| !path.is_empty())
+            .map(|path| (Origin::Variable(variable), path.clone())),
+    };
+    let file = match given {
+        Some((origin, path)) => {
+            let path = PathBuf::from(path);
+            let text =
+                read_file(&path).map_err(|message| Problems(vec![Problem { origin, message }]))?;
+            Some((path, text))
+        }
+        None => None,
+    };
+    let program_dir = std::env::current_exe()
+        .ok()
+        .and_then(|path| path.parent().map(PathBuf::from))
+        .unwrap_or_default();
+    let state_dir = state_dir(&environment);
+    Ok(Inputs {
+        flags,
+        environment,
+        file,
+        program_dir,
+        state_dir,
+    })
+}
+
+/// Where the embedded etcd keeps its data unless told otherwise.
+fn state_dir(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
+    let system = PathBuf::from("/var/lib/galera-console");
+    if rustix::process::geteuid().is_root() && system.is_dir() {
+        return Some(system.join("etcd"));
+    }
+    let directory = |name: &str| {
+        environment
+            .get(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let state = directory("XDG_STATE_HOME")
+        .or_else(|| directory("HOME").map(|home| home.join(".local/state")));
+    state.map(|state| state.join("galera-console/etcd"))
+}

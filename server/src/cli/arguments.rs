@@ -1,0 +1,126 @@
+//! The commands and their flags, made from the table of settings.
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use crate::config::Flags;
+use crate::config::settings::{self, Scope, Setting};
+
+/// The whole command line.
+pub(super) fn command() -> Command {
+    Command::new("galera-console")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("See and recover Galera clusters that find each other through etcd")
+        .after_help("Every flag is also an environment variable (GALERA_CONSOLE_…) and a key of the configuration file;\n`galera-console check-config --table` lists all of them. Exit codes: 0 clean, 64 wrong usage or configuration,\n69 a needed service is unavailable, 70 an error of the console itself, 77 no permission.")
+        .subcommand_required(true)
+        .arg_required_else_help(false)
+        .subcommand(settings_of(Command::new("serve").about("Serve the console"), true))
+        .subcommand(
+            settings_of(Command::new("check-config").about("Check the configuration and show what is in effect"), true)
+                .arg(flag("table", "Print all settings as a Markdown table instead")),
+        )
+        .subcommand(user())
+}
+
+fn user() -> Command {
+    let password = |command: Command| {
+        command
+            .arg(
+                value("password-file", "FILE", "Read the password from this file")
+                    .conflicts_with("password-stdin"),
+            )
+            .arg(flag(
+                "password-stdin",
+                "Read the password from standard input",
+            ))
+    };
+    let named = |name: &'static str, about: &'static str| {
+        let who = Arg::new("name")
+            .value_name("NAME")
+            .required(true)
+            .help("The account");
+        settings_of(Command::new(name).about(about), false).arg(who)
+    };
+    let force = || flag("force", "Even if nobody could manage accounts any more");
+    let role = Arg::new("role")
+        .long("role")
+        .value_name("ROLE[,…]")
+        .action(ArgAction::Append)
+        .required(true)
+        .help("viewer, operator, approver, admin; several separated by commas");
+    Command::new("user")
+        .about("Manage accounts")
+        .subcommand_required(true)
+        .subcommand(password(named("add", "Add an account").arg(role)))
+        .subcommand(settings_of(
+            Command::new("list").about("List accounts"),
+            false,
+        ))
+        .subcommand(password(named(
+            "passwd",
+            "Change an account's password and end its sessions",
+        )))
+        .subcommand(
+            named(
+                "disable",
+                "Forbid an account to sign in and end its sessions",
+            )
+            .arg(force()),
+        )
+        .subcommand(named("enable", "Allow an account to sign in again"))
+        .subcommand(named("remove", "Remove an account and end its sessions").arg(force()))
+}
+
+fn flag(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .action(ArgAction::SetTrue)
+        .help(help)
+}
+
+fn value(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).help(help)
+}
+
+fn settings_of(command: Command, all: bool) -> Command {
+    let used = settings::ALL
+        .iter()
+        .copied()
+        .filter(move |setting| all || setting.scope == Scope::Everywhere);
+    [&settings::CONFIG]
+        .into_iter()
+        .chain(used)
+        .fold(command, |command, setting| command.arg(argument(setting)))
+}
+
+fn argument(setting: &'static Setting) -> Arg {
+    // Kept as text: the configuration reports all wrong values at once, clap only the first.
+    let action = if setting.list {
+        ArgAction::Append
+    } else {
+        ArgAction::Set
+    };
+    Arg::new(setting.flag)
+        .long(setting.flag)
+        .value_name(setting.value)
+        .action(action)
+        .allow_hyphen_values(true)
+        .help(format!(
+            "{} [{}] [default: {}]",
+            setting.help,
+            setting.variable(),
+            setting.fallback_text()
+        ))
+        .help_heading("Settings")
+}
+
+/// The settings that were given as flags.
+pub(super) fn flags(matches: &ArgMatches) -> Flags {
+    let mut flags = Flags::new();
+    for setting in settings::ALL {
+        // A command that has no such flag was not given it.
+        if let Ok(Some(values)) = matches.try_get_many::<String>(setting.flag) {
+            flags.insert(setting.flag, values.cloned().collect());
+        }
+    }
+    flags
+}

@@ -1,0 +1,254 @@
+//! `user …`: accounts, managed on the host by whoever may reach etcd.
+
+use std::io::{IsTerminal, Read};
+use std::path::Path;
+use std::time::Duration;
+
+use clap::ArgMatches;
+use galera::access::Role;
+use registry::{Registry, Secret};
+use tokio::time::{Instant, sleep};
+
+use super::{Exit, Failure, inputs, print, runtime};
+use crate::accounts::store::{Store, StoreError};
+use crate::accounts::{PASSWORD_MAX_BYTES, UserName};
+use crate::config::{self, Etcd, UserConfig, read_password};
+use crate::embedded_etcd::EmbeddedEtcd;
+use crate::session::now;
+use crate::telemetry;
+
+/// How long an embedded etcd that was just started may take to answer.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let exit = match &error {
+            StoreError::Registry(
+                registry::Error::Invalid(_) | registry::Error::Unreadable { .. },
+            ) => Exit::Usage,
+            StoreError::Registry(registry::Error::Denied { .. }) => Exit::NoPermission,
+            StoreError::Registry(_) | StoreError::Contended(_) => Exit::Unavailable,
+            StoreError::Hash(_) => Exit::Internal,
+            StoreError::Exists(_)
+            | StoreError::Unknown(_)
+            | StoreError::LastAdmin(_)
+            | StoreError::NoRole
+            | StoreError::Password(_)
+            | StoreError::Damaged(..) => Exit::Usage,
+        };
+        Self::new(exit, error)
+    }
+}
+
+/// What is to be done, with everything that was asked for read.
+enum Order {
+    Add(UserName, Secret, Vec<Role>),
+    List,
+    Password(UserName, Secret),
+    Disable(UserName, bool),
+    Enable(UserName),
+    Remove(UserName, bool),
+}
+
+pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+    let Some((command, matches)) = matches.subcommand() else {
+        return Err(Failure::new(
+            Exit::Usage,
+            "no command given; see galera-console user --help",
+        ));
+    };
+    let config = config::load_for_user(&inputs(matches)?)?;
+    telemetry::init(&config.log);
+    let order = order(command, matches)?;
+    runtime()?.block_on(carry_out(order, config))
+}
+
+fn order(command: &str, matches: &ArgMatches) -> Result<Order, Failure> {
+    let usage = |error: &dyn std::fmt::Display| Failure::new(Exit::Usage, error);
+    if command == "list" {
+        return Ok(Order::List);
+    }
+    let name = matches
+        .get_one::<String>("name")
+        .map(String::as_str)
+        .unwrap_or_default();
+    let name: UserName = name.parse().map_err(|error| usage(&error))?;
+    let force = || matches.get_flag("force");
+    Ok(match command {
+        "add" => {
+            let texts = matches
+                .get_many::<String>("role")
+                .into_iter()
+                .flatten()
+                .flat_map(|text| text.split(','));
+            let roles = texts
+                .map(|text| text.trim().parse::<Role>())
+                .collect::<Result<Vec<_>, _>>();
+            let roles = roles.map_err(|error| usage(&error))?;
+            let password = password(matches, &name)?;
+            Order::Add(name, password, roles)
+        }
+        "passwd" => {
+            let password = password(matches, &name)?;
+            Order::Password(name, password)
+        }
+        "disable" => Order::Disable(name, force()),
+        "enable" => Order::Enable(name),
+        "remove" => Order::Remove(name, force()),
+        other => {
+            return Err(usage(&format!(
+                "{other} is no command of galera-console user"
+            )));
+        }
+    })
+}
+
+/// The password from the file, standard input, or a question without echo.
+fn password(matches: &ArgMatches, name: &UserName) -> Result<Secret, Failure> {
+    let usage = |message: String| Failure::new(Exit::Usage, message);
+    if let Some(path) = matches.get_one::<String>("password-file") {
+        return read_password(Path::new(path))
+            .map_err(|error| usage(format!("--password-file: {error}")));
+    }
+    if matches.get_flag("password-stdin") {
+        let mut text = String::new();
+        let limit = u64::try_from(PASSWORD_MAX_BYTES).unwrap_or(u64::MAX) + 3;
+        let read = std::io::stdin().take(limit).read_to_string(&mut text);
+        read.map_err(|error| {
+            usage(format!(
+                "--password-stdin: the password cannot be read: {error}"
+            ))
+        })?;
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        if line.is_empty() {
+            return Err(usage(
+                "--password-stdin: standard input is empty; write the password to it".to_owned(),
+            ));
+        }
+        return Ok(Secret::new(line));
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(usage(
+            "no terminal to ask for the password; give --password-file FILE or --password-stdin"
+                .to_owned(),
+        ));
+    }
+    let ask = |prompt: String| {
+        rpassword::prompt_password(prompt)
+            .map_err(|error| usage(format!("the password cannot be read: {error}")))
+    };
+    let first = ask(format!("Password for {name}: "))?;
+    if first != ask("Again: ".to_owned())? {
+        return Err(usage(
+            "the two passwords differ; nothing was changed".to_owned(),
+        ));
+    }
+    Ok(Secret::new(first))
+}
+
+async fn carry_out(order: Order, config: UserConfig) -> Result<(), Failure> {
+    let (embedded, settings) = match config.etcd {
+        Etcd::Cluster(settings) => (None, *settings),
+        Etcd::Embedded(path) => {
+            let etcd = EmbeddedEtcd::join_or_start(&path).await?;
+            let settings = etcd.settings();
+            (Some(etcd), settings)
+        }
+    };
+    let done = async {
+        let registry = Registry::connect(settings).map_err(StoreError::Registry)?;
+        if embedded.is_some() {
+            wait_until_ready(&registry).await?;
+        }
+        act(order, &Store::new(registry, config.state_prefix)).await
+    }
+    .await;
+    if let Some(etcd) = embedded {
+        etcd.stop().await;
+    }
+    print(&done?)
+}
+
+/// An etcd that was just started needs a moment.
+async fn wait_until_ready(registry: &Registry) -> Result<(), StoreError> {
+    let began = Instant::now();
+    loop {
+        match registry.ready().await {
+            Ok(()) => return Ok(()),
+            Err(error) if began.elapsed() > START_LIMIT => return Err(error.into()),
+            Err(_) => sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+async fn act(order: Order, store: &Store) -> Result<String, StoreError> {
+    Ok(match order {
+        Order::Add(name, password, roles) => {
+            store.add(&name, password.expose(), roles, now()).await?;
+            format!("The account {name} was added.\n")
+        }
+        Order::List => list(store).await?,
+        Order::Password(name, password) => {
+            store.set_password(&name, password.expose(), now()).await?;
+            format!("The account {name} has another password; its sessions were ended.\n")
+        }
+        Order::Disable(name, force) => {
+            store.set_disabled(&name, true, force, now()).await?;
+            format!("The account {name} is disabled; its sessions were ended.\n")
+        }
+        Order::Enable(name) => {
+            store.set_disabled(&name, false, true, now()).await?;
+            format!("The account {name} is enabled.\n")
+        }
+        Order::Remove(name, force) => {
+            store.remove(&name, force).await?;
+            format!("The account {name} was removed; its sessions were ended.\n")
+        }
+    })
+}
+
+async fn list(store: &Store) -> Result<String, StoreError> {
+    let accounts = store.list().await?;
+    if accounts.is_empty() {
+        return Ok(
+            "There are no accounts; add one with `galera-console user add NAME --role admin`.\n"
+                .to_owned(),
+        );
+    }
+    let width = accounts
+        .iter()
+        .map(|(name, _)| name.as_str().len())
+        .max()
+        .unwrap_or(0)
+        .max(4);
+    let mut text = format!(
+        "{:width$}  {:8}  {:32}  CHANGED\n",
+        "NAME", "STATE", "ROLES"
+    );
+    for (name, record) in accounts {
+        let line = match record {
+            Ok(record) => {
+                let state = if record.disabled {
+                    "disabled"
+                } else {
+                    "enabled"
+                };
+                let roles = record
+                    .roles
+                    .iter()
+                    .map(|role| role.word())
+                    .collect::<Vec<_>>()
+                    .join(",");
+                format!(
+                    "{:width$}  {state:8}  {roles:32}  {}\n",
+                    name.as_str(),
+                    record.changed_at
+                )
+            }
+            Err(error) => format!("{:width$}  damaged   {error}\n", name.as_str()),
+        };
+        text.push_str(&line);
+    }
+    Ok(text)
+}

@@ -1,0 +1,200 @@
+//! The configuration: a pure function of flags, environment and file, checked whole before any port opens.
+//!
+//! Precedence is flag, environment, file, default. Every problem is collected with where it came from, so that one
+//! start shows them all.
+
+mod parse;
+mod problem;
+mod reader;
+mod report;
+pub mod settings;
+mod sources;
+mod topics;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use galera::{ClusterName, NodeId};
+use registry::Secret;
+
+pub use parse::{Network, PublicUrl};
+pub use problem::{Origin, Problem, Problems, read_file, read_password};
+pub use report::Effective;
+pub use sources::{Flags, Inputs};
+
+use reader::Reader;
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What is logged and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// The format.
+    pub format: LogFormat,
+    /// A `tracing` filter.
+    pub level: String,
+}
+
+/// Where the registry and the console's state live.
+#[derive(Clone, Debug)]
+pub enum Etcd {
+    /// An existing cluster.
+    Cluster(Box<registry::Settings>),
+    /// A child process of our own with its data in this directory.
+    Embedded(PathBuf),
+}
+
+/// Everything about HTTP.
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// Address of pages and API.
+    pub listen: SocketAddr,
+    /// Address that browsers use, when it is known.
+    pub public_url: Option<PublicUrl>,
+    /// The built site.
+    pub site_root: PathBuf,
+    /// Own address of /metrics and the health checks.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
+    /// How long a sign-in lasts.
+    pub session_lifetime: Duration,
+}
+
+/// The account that reads the databases.
+#[derive(Clone, Debug)]
+pub struct MysqlConfig {
+    /// Its name.
+    pub user: String,
+    /// Its password; empty when none was given.
+    pub password: Secret,
+    /// Port of nodes whose identity names none.
+    pub port: u16,
+    /// Authority of the databases' certificates; turns TLS on.
+    pub tls_ca: Option<PathBuf>,
+}
+
+/// The account that may act on the databases.
+#[derive(Clone, Debug)]
+pub struct RecoveryConfig {
+    /// Its name.
+    pub user: String,
+    /// Its password.
+    pub password: Secret,
+}
+
+/// The configuration of `serve`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// HTTP.
+    pub http: HttpConfig,
+    /// etcd.
+    pub etcd: Etcd,
+    /// Where nodes register.
+    pub registry_prefix: String,
+    /// Where the console keeps its state.
+    pub state_prefix: String,
+    /// Pinned clusters with their expected members.
+    pub clusters: BTreeMap<ClusterName, BTreeSet<NodeId>>,
+    /// The account that reads the databases.
+    pub mysql: MysqlConfig,
+    /// The account that may act on the databases.
+    pub recovery: Option<RecoveryConfig>,
+    /// How often every database is asked.
+    pub poll_interval: Duration,
+    /// How long a database may take to answer.
+    pub probe_timeout: Duration,
+    /// Approvals that an action needs.
+    pub approvals: u32,
+    /// The log.
+    pub log: LogConfig,
+    /// Every setting with its value and where that came from, secrets left out.
+    pub effective: Vec<Effective>,
+    /// What works but should be known.
+    pub warnings: Vec<Problem>,
+}
+
+/// The part of the configuration that the `user` commands need.
+#[derive(Clone, Debug)]
+pub struct UserConfig {
+    /// etcd.
+    pub etcd: Etcd,
+    /// Where the console keeps its state.
+    pub state_prefix: String,
+    /// The log.
+    pub log: LogConfig,
+}
+
+/// Reads the configuration of `serve` and `check-config`.
+///
+/// # Errors
+/// Every problem at once.
+pub fn load(inputs: &Inputs) -> Result<Config, Problems> {
+    let mut reader = Reader::new(inputs);
+    let http = reader.http();
+    let etcd = reader.etcd();
+    let prefixes = reader.prefixes();
+    let port = reader.one(&settings::MYSQL_PORT, parse::port);
+    let clusters = reader.clusters(port.unwrap_or(3306));
+    let user = reader.one(&settings::MYSQL_USER, parse::text);
+    let password = reader.password(&settings::MYSQL_PASSWORD_FILE);
+    let tls_ca = reader.readable(&settings::MYSQL_TLS_CA);
+    let recovery = reader.recovery();
+    let timing = reader.timing();
+    let approvals = reader.one(&settings::APPROVALS, parse::approvals);
+    let log = reader.log();
+    reader.finish(|reader| {
+        let (registry_prefix, state_prefix) = prefixes?;
+        let (poll_interval, probe_timeout) = timing?;
+        Some(Config {
+            http: http?,
+            etcd: etcd?,
+            registry_prefix,
+            state_prefix,
+            clusters: clusters?,
+            mysql: MysqlConfig {
+                user: user?,
+                password: password.unwrap_or_else(|| Secret::new("")),
+                port: port?,
+                tls_ca,
+            },
+            recovery,
+            poll_interval,
+            probe_timeout,
+            approvals: approvals?,
+            log: log?,
+            effective: std::mem::take(&mut reader.effective),
+            warnings: std::mem::take(&mut reader.warnings),
+        })
+    })
+}
+
+/// Reads the part of the configuration that the `user` commands need; the values of other settings are not judged.
+///
+/// # Errors
+/// Every problem at once.
+pub fn load_for_user(inputs: &Inputs) -> Result<UserConfig, Problems> {
+    let mut reader = Reader::new(inputs);
+    let etcd = reader.etcd();
+    let state_prefix = reader.one(&settings::STATE_PREFIX, parse::prefix);
+    let log = reader.log();
+    reader.finish(|_| {
+        Some(UserConfig {
+            etcd: etcd?,
+            state_prefix: state_prefix?,
+            log: log?,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests;

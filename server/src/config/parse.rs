@@ -1,0 +1,289 @@
+//! Reads one value. Every message says what is wrong with the text and what a right one looks like.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use galera::{ClusterName, NodeId};
+
+/// The address that browsers use: scheme, host and port, nothing more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicUrl {
+    /// Whether it is served over https.
+    pub https: bool,
+    /// `host` or `host:port` as a browser's `Host` header has it, in lower case.
+    pub authority: String,
+}
+
+impl PublicUrl {
+    /// Whether it names this machine itself, so that nothing crosses a network.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        let host = self
+            .authority
+            .rsplit_once(':')
+            .map_or(self.authority.as_str(), |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        host == "localhost"
+            || host
+                .parse::<IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
+    }
+}
+
+impl std::fmt::Display for PublicUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{}://{}",
+            if self.https { "https" } else { "http" },
+            self.authority
+        )
+    }
+}
+
+/// A network of trusted proxies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl Network {
+    /// Whether `address` lies in this network.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(net), IpAddr::V4(one)) => {
+                let differing = u32::from(net) ^ u32::from(one);
+                differing.leading_zeros() >= u32::from(self.bits)
+            }
+            (IpAddr::V6(net), IpAddr::V6(one)) => {
+                let differing = u128::from(net) ^ u128::from(one);
+                differing.leading_zeros() >= u32::from(self.bits)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl std::str::FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad =
+            || format!("{text:?} is no network; write ADDRESS or ADDRESS/BITS, e.g. 10.0.0.0/8");
+        let (address, bits) = text
+            .split_once('/')
+            .map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let address: IpAddr = address.parse().map_err(|_| bad())?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Ok(longest), |bits| bits.parse::<u8>().map_err(|_| bad()))?;
+        if bits > longest {
+            return Err(bad());
+        }
+        Ok(Self { address, bits })
+    }
+}
+
+impl std::fmt::Display for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
+    }
+}
+
+pub(super) fn text(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("is empty".to_owned()),
+        trimmed if trimmed.chars().any(char::is_control) => {
+            Err("contains control characters".to_owned())
+        }
+        trimmed => Ok(trimmed.to_owned()),
+    }
+}
+
+pub(super) fn path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() {
+        Err("is empty; name a path".to_owned())
+    } else {
+        Ok(PathBuf::from(text))
+    }
+}
+
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    let bad =
+        || format!("{text:?} is no address; write ADDRESS:PORT, e.g. 127.0.0.1:3000 or [::1]:3000");
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
+    let port: u16 = port.parse().map_err(|_| bad())?;
+    match host {
+        "" => Ok((Ipv4Addr::UNSPECIFIED, port).into()),
+        "localhost" => Ok((Ipv4Addr::LOCALHOST, port).into()),
+        _ => Err(bad()),
+    }
+}
+
+pub(super) fn public_url(text: &str) -> Result<PublicUrl, String> {
+    let bad = |why: &str| format!("{text:?} {why}; write e.g. https://console.example.org");
+    let uri: http::Uri = text.parse().map_err(|_| bad("is no URL"))?;
+    let https = match uri.scheme_str() {
+        Some("https") => true,
+        Some("http") => false,
+        _ => return Err(bad("does not begin with https:// or http://")),
+    };
+    let authority = uri.authority().ok_or_else(|| bad("names no host"))?;
+    if authority.as_str().contains('@') {
+        return Err(bad("holds a user name, which no address of a site has"));
+    }
+    if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+        return Err(bad(
+            "has a path; the console is served at the root of its host",
+        ));
+    }
+    let default_port = if https { 443 } else { 80 };
+    let host = authority.host().to_ascii_lowercase();
+    let authority = match authority.port_u16() {
+        Some(port) if port != default_port => format!("{host}:{port}"),
+        _ => host,
+    };
+    Ok(PublicUrl { https, authority })
+}
+
+pub(super) fn port(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err(format!(
+            "{text:?} is no port; write a number from 1 to 65535"
+        )),
+    }
+}
+
+pub(super) fn approvals(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(count) if count <= 16 => Ok(count),
+        _ => Err(format!(
+            "{text:?} is no number of approvals; write a number from 0 to 16"
+        )),
+    }
+}
+
+/// Reads `500ms`, `1s`, `1.5s`, `2m`, `12h` or `7d`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let bad = || {
+        format!(
+            "{text:?} is no duration; write a number with a unit, e.g. 500ms, 3s, 5m, 12h or 7d"
+        )
+    };
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .ok_or_else(bad)?;
+    let (number, unit) = text.split_at(digits);
+    let number: f64 = number.parse().map_err(|_| bad())?;
+    let seconds = match unit.trim() {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        "d" => 86_400.0,
+        _ => return Err(bad()),
+    };
+    Duration::try_from_secs_f64(number * seconds).map_err(|_| bad())
+}
+
+/// Writes a duration as [`duration`] reads it.
+pub(super) fn show_duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    match millis {
+        _ if millis.is_multiple_of(3_600_000) => format!("{}h", millis / 3_600_000),
+        _ if millis.is_multiple_of(60_000) => format!("{}m", millis / 60_000),
+        _ if millis.is_multiple_of(1000) => format!("{}s", millis / 1000),
+        _ => format!("{millis}ms"),
+    }
+}
+
+pub(super) fn between(
+    text: &str,
+    shortest: Duration,
+    longest: Duration,
+) -> Result<Duration, String> {
+    let value = duration(text)?;
+    if (shortest..=longest).contains(&value) {
+        return Ok(value);
+    }
+    Err(format!(
+        "{text:?} is out of range; write {} to {}",
+        show_duration(shortest),
+        show_duration(longest)
+    ))
+}
+
+pub(super) fn prefix(text: &str) -> Result<String, String> {
+    let bad = |why: &str| format!("{text:?} {why}; write e.g. /galera");
+    let rest = text
+        .strip_prefix('/')
+        .ok_or_else(|| bad("does not begin with /"))?;
+    if rest.is_empty() || rest.split('/').any(str::is_empty) {
+        return Err(bad("has an empty part or ends with /"));
+    }
+    if text.len() > 200 || !text.chars().all(|c| c.is_ascii_graphic()) {
+        return Err(bad(
+            "is longer than 200 characters or holds others than printable ASCII",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// One `NAME=HOST[:PORT],…`; members are normalised to `default_port`.
+pub(super) fn cluster(
+    text: &str,
+    default_port: u16,
+) -> Result<(ClusterName, BTreeSet<NodeId>), String> {
+    let (name, members) = text.split_once('=').ok_or_else(|| {
+        format!("{text:?} is no cluster; write NAME=HOST[:PORT],…, e.g. lab=10.0.0.1,10.0.0.2:3307")
+    })?;
+    let name: ClusterName = name
+        .trim()
+        .parse()
+        .map_err(|error| format!("{text:?}: {error}"))?;
+    let mut nodes = BTreeSet::new();
+    for member in members.split(',').map(str::trim) {
+        let node: NodeId = member
+            .parse()
+            .map_err(|error| format!("cluster {name}: member {member:?}: {error}"))?;
+        if !nodes.insert(node.normalized(default_port)) {
+            return Err(format!(
+                "cluster {name} names {member} twice; name each member once"
+            ));
+        }
+    }
+    Ok((name, nodes))
+}
+
+/// All clusters; a name may come once.
+pub(super) fn clusters(
+    texts: &[String],
+    default_port: u16,
+) -> Result<BTreeMap<ClusterName, BTreeSet<NodeId>>, Vec<String>> {
+    let mut clusters = BTreeMap::new();
+    let mut errors = Vec::new();
+    for text in texts {
+        match cluster(text, default_port) {
+            Ok((name, nodes)) => {
+                if clusters.insert(name.clone(), nodes).is_some() {
+                    errors.push(format!(
+                        "cluster {name} is given twice; name all its members in one place"
+                    ));
+                }
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.is_empty() {
+        Ok(clusters)
+    } else {
+        Err(errors)
+    }
+}

@@ -1,0 +1,51 @@
+//! Shows the effective configuration: every setting, its value and where that came from. Secrets are never read here.
+
+use super::Config;
+use super::problem::Origin;
+use super::settings::{self, Setting};
+
+/// One setting as it is in effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effective {
+    /// Which setting.
+    pub setting: &'static Setting,
+    /// Its value as text; `None` when nothing is set. For a password it is the file's path.
+    pub value: Option<String>,
+    /// Where the value came from.
+    pub origin: Origin,
+}
+
+impl Config {
+    /// The effective configuration, one setting a line, in the order of the table.
+    #[must_use]
+    pub fn report(&self) -> String {
+        let mut rows: Vec<[String; 3]> = Vec::new();
+        for setting in settings::ALL {
+            let Some(effective) = self
+                .effective
+                .iter()
+                .find(|effective| effective.setting == *setting)
+            else {
+                continue;
+            };
+            let value = match &effective.value {
+                Some(value) if setting.flag.ends_with("password-file") => {
+                    format!("{value} (the password is not shown)")
+                }
+                Some(value) => value.clone(),
+                None => format!("({})", setting.fallback_text()),
+            };
+            rows.push([setting.flag.to_owned(), value, effective.origin.to_string()]);
+        }
+        let width = |column: usize| {
+            rows.iter()
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or(0)
+        };
+        let (first, second) = (width(0), width(1));
+        rows.iter()
+            .map(|[flag, value, origin]| format!("{flag:first$}  {value:second$}  {origin}\n"))
+            .collect()
+    }
+}

@@ -1,0 +1,227 @@
+//! The one table of settings: flags, variables, file keys, help texts and the README's table all come from here.
+
+use super::problem::closest;
+
+/// Every environment variable of the console begins with this.
+pub const VARIABLE_PREFIX: &str = "GALERA_CONSOLE_";
+
+/// Which commands use a setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// `serve` and `check-config` only.
+    Serve,
+    /// Also the `user` commands.
+    Everywhere,
+}
+
+/// What holds when nothing is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// This text, read like a given one.
+    Value(&'static str),
+    /// Found out at start; the text says how.
+    Computed(&'static str),
+    /// Nothing; the text says what that means.
+    Absent(&'static str),
+}
+
+/// One setting.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The flag without its dashes.
+    pub flag: &'static str,
+    /// The key in the file: `section.key`, or `key` at the top (where `serve.key` means the same).
+    pub key: &'static str,
+    /// What the value looks like.
+    pub value: &'static str,
+    /// What holds when nothing is set.
+    pub fallback: Fallback,
+    /// Whether it may be given more than once.
+    pub list: bool,
+    /// Which commands use it.
+    pub scope: Scope,
+    /// One sentence for people.
+    pub help: &'static str,
+}
+
+impl Setting {
+    /// The environment variable's name.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!(
+            "{VARIABLE_PREFIX}{}",
+            self.flag.to_ascii_uppercase().replace('-', "_")
+        )
+    }
+
+    /// The default as the table shows it.
+    #[must_use]
+    pub const fn fallback_text(&self) -> &'static str {
+        match self.fallback {
+            Fallback::Value(text) | Fallback::Computed(text) | Fallback::Absent(text) => text,
+        }
+    }
+
+    const fn one(
+        flag: &'static str,
+        key: &'static str,
+        value: &'static str,
+        fallback: Fallback,
+        help: &'static str,
+    ) -> Self {
+        Self {
+            flag,
+            key,
+            value,
+            fallback,
+            list: false,
+            scope: Scope::Serve,
+            help,
+        }
+    }
+
+    const fn everywhere(self) -> Self {
+        Self {
+            scope: Scope::Everywhere,
+            ..self
+        }
+    }
+
+    const fn list(self) -> Self {
+        Self { list: true, ..self }
+    }
+}
+
+use Fallback::{Absent, Computed, Value};
+
+macro_rules! settings {
+    ($($name:ident = $setting:expr;)*) => {
+        $(#[doc = concat!("The setting `", stringify!($name), "`.")] pub static $name: Setting = $setting;)*
+        /// Every setting, in the order of the table.
+        pub static ALL: &[&Setting] = &[$(&$name),*];
+    };
+}
+
+settings! {
+    LISTEN = Setting::one("listen", "listen", "ADDRESS:PORT", Value("127.0.0.1:3000"),
+        "Where pages and API are served; port 0 takes a free one.");
+    PUBLIC_URL = Setting::one("public-url", "public_url", "URL", Absent("the request's Host header"),
+        "Address that browsers use, e.g. https://console.example.org; https makes the session cookie Secure.");
+    SITE_ROOT = Setting::one("site-root", "site_root", "DIR", Computed("`site` beside the program"),
+        "Directory of the built site (made by `make build`).");
+    METRICS_LISTEN = Setting::one("metrics-listen", "metrics_listen", "ADDRESS:PORT", Absent("served on --listen"),
+        "Serves /metrics, /healthz and /readyz here; /metrics is then not served on --listen.");
+    TRUSTED_PROXIES = Setting::one("trusted-proxies", "trusted_proxies", "ADDRESS[/BITS],…", Absent("none"),
+        "Reverse proxies whose X-Forwarded-For is believed when sign-in is throttled per address.").list();
+    SESSION_LIFETIME = Setting::one("session-lifetime", "session_lifetime", "DURATION", Value("12h"),
+        "How long a sign-in lasts.");
+    ETCD_ENDPOINTS = Setting::one("etcd-endpoints", "etcd.endpoints", "URL,…", Absent("an embedded etcd"),
+        "Members of the etcd cluster that holds the registry and the console's state.").list().everywhere();
+    ETCD_USER = Setting::one("etcd-user", "etcd.user", "NAME", Absent("no sign-in to etcd"),
+        "Account of the console in etcd.").everywhere();
+    ETCD_PASSWORD_FILE = Setting::one("etcd-password-file", "etcd.password_file", "FILE", Absent("none"),
+        "File that holds the etcd account's password.").everywhere();
+    ETCD_CA = Setting::one("etcd-ca", "etcd.ca", "FILE", Absent("none"),
+        "Certificate authority (PEM) that signed etcd's certificates; needed for https endpoints.").everywhere();
+    ETCD_CERT = Setting::one("etcd-cert", "etcd.cert", "FILE", Absent("none"),
+        "Client certificate (PEM) for etcd.").everywhere();
+    ETCD_KEY = Setting::one("etcd-key", "etcd.key", "FILE", Absent("none"),
+        "Private key (PEM) of the client certificate.").everywhere();
+    ETCD_DATA_DIR = Setting::one("etcd-data-dir", "etcd.data_dir", "DIR",
+        Computed("`/var/lib/galera-console/etcd` for root where its parent exists, else `galera-console/etcd` in the user's state directory"),
+        "Data of the embedded etcd; only used when no endpoints are given.").everywhere();
+    REGISTRY_PREFIX = Setting::one("registry-prefix", "registry.prefix", "KEY", Value("/galera"),
+        "Where nodes register in etcd.");
+    STATE_PREFIX = Setting::one("state-prefix", "state.prefix", "KEY", Value("/galera-console"),
+        "Where the console keeps its own state in etcd.").everywhere();
+    CLUSTER = Setting::one("cluster", "clusters", "NAME=HOST[:PORT],…", Absent("found in the registry"),
+        "Pins a cluster's expected members; may repeat (in the variable: separated by spaces; in the file: NAME = [\"HOST\", …]).").list();
+    MYSQL_USER = Setting::one("mysql-user", "mysql.user", "NAME", Value("console"),
+        "Account that reads the databases' status.");
+    MYSQL_PASSWORD_FILE = Setting::one("mysql-password-file", "mysql.password_file", "FILE", Absent("an empty password"),
+        "File that holds that account's password.");
+    MYSQL_PORT = Setting::one("mysql-port", "mysql.port", "PORT", Value("3306"),
+        "Port of nodes whose identity names none.");
+    MYSQL_TLS_CA = Setting::one("mysql-tls-ca", "mysql.tls_ca", "FILE", Absent("no TLS to the databases"),
+        "Certificate authority (PEM) that signed the databases' certificates; turns TLS on.");
+    RECOVERY_USER = Setting::one("recovery-user", "recovery.user", "NAME", Absent("SQL actions are unavailable"),
+        "Account that may act on the databases.");
+    RECOVERY_PASSWORD_FILE = Setting::one("recovery-password-file", "recovery.password_file", "FILE", Absent("none"),
+        "File that holds that account's password.");
+    POLL_INTERVAL = Setting::one("poll-interval", "poll_interval", "DURATION", Value("1s"),
+        "How often every database is asked.");
+    PROBE_TIMEOUT = Setting::one("probe-timeout", "probe_timeout", "DURATION", Value("3s"),
+        "How long a database may take to answer.");
+    APPROVALS = Setting::one("approvals", "approvals", "COUNT", Value("1"),
+        "Approvals that an action needs; 0 lets one person act alone.");
+    LOG_FORMAT = Setting::one("log-format", "log_format", "text|json", Value("text"),
+        "How the log on standard error is written.").everywhere();
+    LOG_LEVEL = Setting::one("log-level", "log_level", "FILTER", Value("info"),
+        "Which events are logged: error, warn, info, debug, trace, or a filter like info,galera_console=debug.").everywhere();
+}
+
+/// The flag and variable that name the configuration file itself.
+pub static CONFIG: Setting = Setting {
+    flag: "config",
+    key: "",
+    value: "FILE",
+    fallback: Absent("no file"),
+    list: false,
+    scope: Scope::Everywhere,
+    help: "Configuration file (TOML).",
+};
+
+/// The setting whose file key is `key`.
+#[must_use]
+pub fn by_key(key: &str) -> Option<&'static Setting> {
+    let bare = key
+        .strip_prefix("serve.")
+        .filter(|rest| !rest.contains('.'))
+        .unwrap_or(key);
+    ALL.iter().copied().find(|setting| setting.key == bare)
+}
+
+/// The known variable that `name` was probably meant to be.
+#[must_use]
+pub fn similar_variable(name: &str) -> Option<String> {
+    closest(
+        name,
+        ALL.iter().copied().chain([&CONFIG]).map(Setting::variable),
+    )
+}
+
+/// The known file key that `key` was probably meant to be.
+#[must_use]
+pub fn similar_key(key: &str) -> Option<String> {
+    closest(key, ALL.iter().map(|setting| setting.key.to_owned()))
+}
+
+/// The table of all settings in Markdown, as README shows it.
+#[must_use]
+pub fn markdown_table() -> String {
+    let mut table =
+        String::from("| flag | variable | file key | default | meaning |\n|---|---|---|---|---|\n");
+    for setting in [&CONFIG].into_iter().chain(ALL.iter().copied()) {
+        let key = match setting.key {
+            "" => "—".to_owned(),
+            "clusters" => "`[clusters]`".to_owned(),
+            key => match key.split_once('.') {
+                Some((section, key)) => format!("`[{section}] {key}`"),
+                None => format!("`{key}`"),
+            },
+        };
+        let default = match setting.fallback {
+            Value(text) => format!("`{text}`"),
+            Computed(text) | Absent(text) => text.to_owned(),
+        };
+        // A bar would end the cell.
+        let value = setting.value.replace('|', "\\|");
+        table.push_str(&format!(
+            "| `--{} {value}` | `{}` | {key} | {default} | {} |\n",
+            setting.flag,
+            setting.variable(),
+            setting.help.replace('|', "\\|"),
+        ));
+    }
+    table
+}

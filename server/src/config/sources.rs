@@ -1,0 +1,219 @@
+//! Gathers what flags, variables and the file say about each setting; the first of them that says anything wins.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::problem::{Origin, Problem};
+use super::settings::{self, Setting, VARIABLE_PREFIX};
+
+/// Values given as flags, by flag name.
+pub type Flags = BTreeMap<&'static str, Vec<String>>;
+
+/// Everything a configuration is made of; nothing is read from the process itself.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs {
+    /// Flags by name, without dashes.
+    pub flags: Flags,
+    /// The environment.
+    pub environment: BTreeMap<String, String>,
+    /// The configuration file's path and text.
+    pub file: Option<(PathBuf, String)>,
+    /// The directory of the running program; the site's default lies in it.
+    pub program_dir: PathBuf,
+    /// The default of `--etcd-data-dir`; `None` when the user has no home.
+    pub state_dir: Option<PathBuf>,
+}
+
+/// What somebody said about one setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Given {
+    pub(super) values: Vec<String>,
+    pub(super) origin: Origin,
+}
+
+/// All that was said, by flag name.
+pub(super) type Sources = BTreeMap<&'static str, Given>;
+
+/// Merges the inputs by precedence; what cannot be understood becomes a problem.
+pub(super) fn gather(inputs: &Inputs, problems: &mut Vec<Problem>) -> Sources {
+    let mut sources = from_file(inputs, problems);
+    sources.extend(from_environment(inputs, problems));
+    for (flag, values) in &inputs.flags {
+        let given = Given {
+            values: values.clone(),
+            origin: Origin::Flag(flag),
+        };
+        sources.insert(flag, given);
+    }
+    sources
+}
+
+fn from_environment(inputs: &Inputs, problems: &mut Vec<Problem>) -> Sources {
+    let mut sources = Sources::new();
+    for (name, value) in &inputs.environment {
+        if !name.starts_with(VARIABLE_PREFIX)
+            || is_service_link(name)
+            || *name == settings::CONFIG.variable()
+        {
+            continue;
+        }
+        let origin = Origin::Variable(name.clone());
+        let Some(setting) = settings::ALL
+            .iter()
+            .find(|setting| setting.variable() == *name)
+        else {
+            let hint = settings::similar_variable(name).map_or_else(
+                || "remove it, or see `galera-console check-config --table`".to_owned(),
+                |similar| format!("did you mean {similar}?"),
+            );
+            problems.push(Problem {
+                origin,
+                message: format!("unknown variable; {hint}"),
+            });
+            continue;
+        };
+        // Compose files and shells pass on empty variables for "not set".
+        if value.trim().is_empty() {
+            continue;
+        }
+        let values = if setting.key == settings::CLUSTER.key {
+            value.split_whitespace().map(str::to_owned).collect()
+        } else {
+            vec![value.clone()]
+        };
+        sources.insert(setting.flag, Given { values, origin });
+    }
+    sources
+}
+
+/// Kubernetes sets these in every container when a Service is called `galera-console`; they are no settings.
+fn is_service_link(name: &str) -> bool {
+    let rest = name.strip_prefix(VARIABLE_PREFIX).unwrap_or(name);
+    rest == "PORT"
+        || rest.starts_with("SERVICE_HOST")
+        || rest.starts_with("SERVICE_PORT")
+        || rest
+            .strip_prefix("PORT_")
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+fn from_file(inputs: &Inputs, problems: &mut Vec<Problem>) -> Sources {
+    let mut sources = Sources::new();
+    let Some((path, text)) = &inputs.file else {
+        return sources;
+    };
+    let table = match text.parse::<toml::Table>() {
+        Ok(table) => table,
+        Err(error) => {
+            let line = error.span().map_or(1, |span| {
+                text[..span.start.min(text.len())].matches('\n').count() + 1
+            });
+            let message = format!("line {line} is not valid TOML: {}", error.message());
+            problems.push(Problem {
+                origin: Origin::File(path.clone(), String::new()),
+                message,
+            });
+            return sources;
+        }
+    };
+    let mut file = FileReader {
+        path,
+        problems,
+        sources: &mut sources,
+    };
+    for (key, value) in &table {
+        file.top(key, value);
+    }
+    sources
+}
+
+struct FileReader<'a> {
+    path: &'a PathBuf,
+    problems: &'a mut Vec<Problem>,
+    sources: &'a mut Sources,
+}
+
+impl FileReader<'_> {
+    fn top(&mut self, key: &str, value: &toml::Value) {
+        match value {
+            toml::Value::Table(clusters) if key == settings::CLUSTER.key => self.clusters(clusters),
+            toml::Value::Table(section) => {
+                for (inner, value) in section {
+                    self.setting(&format!("{key}.{inner}"), value);
+                }
+            }
+            _ => self.setting(key, value),
+        }
+    }
+
+    fn setting(&mut self, key: &str, value: &toml::Value) {
+        let Some(setting) =
+            settings::by_key(key).filter(|setting| setting.key != settings::CLUSTER.key)
+        else {
+            let hint = settings::similar_key(key).map_or_else(
+                || "remove it, or see `galera-console check-config --table`".to_owned(),
+                |similar| format!("did you mean {similar}?"),
+            );
+            self.problem(key, format!("unknown key; {hint}"));
+            return;
+        };
+        match texts(value) {
+            Some(values) if setting.list || values.len() == 1 => self.give(setting, key, values),
+            _ if setting.list => self.problem(
+                key,
+                "must be a list of texts, e.g. [\"a\", \"b\"]".to_owned(),
+            ),
+            _ => self.problem(key, "must be one text or number".to_owned()),
+        }
+    }
+
+    fn clusters(&mut self, clusters: &toml::Table) {
+        let mut values = Vec::new();
+        for (name, members) in clusters {
+            match texts(members) {
+                Some(members) => values.push(format!("{name}={}", members.join(","))),
+                None => self.problem(
+                    &format!("clusters.{name}"),
+                    "must be a list of members, e.g. [\"10.0.0.1\", \"10.0.0.2:3307\"]".to_owned(),
+                ),
+            }
+        }
+        if !values.is_empty() {
+            self.give(&settings::CLUSTER, settings::CLUSTER.key, values);
+        }
+    }
+
+    fn give(&mut self, setting: &'static Setting, key: &str, values: Vec<String>) {
+        let origin = Origin::File(self.path.clone(), key.to_owned());
+        if self
+            .sources
+            .insert(setting.flag, Given { values, origin })
+            .is_some()
+        {
+            self.problem(
+                key,
+                format!(
+                    "is given twice, here and as serve.{}; keep one",
+                    setting.key
+                ),
+            );
+        }
+    }
+
+    fn problem(&mut self, key: &str, message: String) {
+        let origin = Origin::File(self.path.clone(), key.to_owned());
+        self.problems.push(Problem { origin, message });
+    }
+}
+
+fn texts(value: &toml::Value) -> Option<Vec<String>> {
+    match value {
+        toml::Value::String(text) => Some(vec![text.clone()]),
+        toml::Value::Integer(number) => Some(vec![number.to_string()]),
+        toml::Value::Array(items) => items
+            .iter()
+            .map(|item| item.as_str().map(str::to_owned))
+            .collect(),
+        _ => None,
+    }
+}

@@ -1,0 +1,522 @@
+//! Flags, variables and file in; a configuration or every problem out.
+
+use std::path::Path;
+
+use super::settings::markdown_table;
+use super::*;
+
+#[derive(Default)]
+struct Given {
+    flags: Vec<(&'static str, &'static str)>,
+    environment: Vec<(&'static str, String)>,
+    file: Option<String>,
+}
+
+impl Given {
+    fn inputs(&self) -> Inputs {
+        let mut flags = Flags::new();
+        for (flag, value) in &self.flags {
+            flags.entry(flag).or_default().push((*value).to_owned());
+        }
+        Inputs {
+            flags,
+            environment: self
+                .environment
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                .collect(),
+            file: self
+                .file
+                .clone()
+                .map(|text| ("/etc/console.toml".into(), text)),
+            program_dir: "/opt/console".into(),
+            state_dir: Some("/var/lib/galera-console/etcd".into()),
+        }
+    }
+
+    fn problems(&self) -> Vec<String> {
+        load(&self.inputs())
+            .unwrap_err()
+            .0
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+}
+
+fn flags(flags: &[(&'static str, &'static str)]) -> Given {
+    Given {
+        flags: flags.to_vec(),
+        ..Given::default()
+    }
+}
+
+fn file(text: &str) -> Given {
+    Given {
+        file: Some(text.to_owned()),
+        ..Given::default()
+    }
+}
+
+#[test]
+fn nothing_at_all_is_a_configuration() {
+    let config = load(&Given::default().inputs()).unwrap();
+    assert_eq!(config.http.listen.to_string(), "127.0.0.1:3000");
+    assert_eq!(config.http.site_root, Path::new("/opt/console/site"));
+    assert!(
+        matches!(&config.etcd, Etcd::Embedded(path) if path == Path::new("/var/lib/galera-console/etcd"))
+    );
+    assert_eq!(
+        (
+            config.registry_prefix.as_str(),
+            config.state_prefix.as_str()
+        ),
+        ("/galera", "/galera-console")
+    );
+    assert_eq!(
+        (config.mysql.user.as_str(), config.mysql.port),
+        ("console", 3306)
+    );
+    assert_eq!(
+        (config.poll_interval, config.probe_timeout),
+        (Duration::from_secs(1), Duration::from_secs(3))
+    );
+    assert_eq!(config.approvals, 1);
+    assert_eq!(config.http.session_lifetime, Duration::from_secs(12 * 3600));
+    assert!(config.clusters.is_empty() && config.recovery.is_none() && config.warnings.is_empty());
+}
+
+#[test]
+fn flag_beats_variable_beats_file_beats_default() {
+    let mut given = file("poll_interval = \"5s\"");
+    let poll = |given: &Given| load(&given.inputs()).unwrap().poll_interval.as_secs();
+    assert_eq!(poll(&Given::default()), 1);
+    assert_eq!(poll(&given), 5);
+    given
+        .environment
+        .push(("GALERA_CONSOLE_POLL_INTERVAL", "4s".to_owned()));
+    assert_eq!(poll(&given), 4);
+    given.flags.push(("poll-interval", "2s"));
+    assert_eq!(poll(&given), 2);
+}
+
+#[test]
+fn every_setting_has_its_key_in_the_file() {
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&secret, "hunter2\n").unwrap();
+    let path = secret.path().display();
+    let given = file(&format!(
+        r#"
+listen = "0.0.0.0:8080"
+public_url = "https://console.example.org"
+site_root = "/srv/site"
+metrics_listen = "127.0.0.1:9100"
+trusted_proxies = ["10.0.0.0/8"]
+session_lifetime = "8h"
+poll_interval = "500ms"
+probe_timeout = "2s"
+approvals = 2
+log_format = "json"
+log_level = "debug"
+[etcd]
+endpoints = ["https://etcd-1:2379", "https://etcd-2:2379"]
+user = "console"
+password_file = "{path}"
+ca = "{path}"
+cert = "{path}"
+key = "{path}"
+data_dir = "/unused"
+[registry]
+prefix = "/nodes"
+[state]
+prefix = "/console"
+[mysql]
+user = "reader"
+password_file = "{path}"
+port = 3307
+tls_ca = "{path}"
+[recovery]
+user = "operator"
+password_file = "{path}"
+[clusters]
+lab = ["10.0.0.1", "10.0.0.2:3307", "10.0.0.3:3306"]
+"odd.name" = ["db1"]
+"#
+    ));
+    let config = load(&given.inputs()).unwrap();
+    let Etcd::Cluster(etcd) = &config.etcd else {
+        panic!("endpoints were given")
+    };
+    assert_eq!(
+        etcd.endpoints,
+        ["https://etcd-1:2379", "https://etcd-2:2379"]
+    );
+    assert_eq!(etcd.password.as_ref().unwrap().expose(), "hunter2");
+    assert_eq!(
+        config.recovery.as_ref().unwrap().password.expose(),
+        "hunter2"
+    );
+    assert_eq!(
+        (config.mysql.user.as_str(), config.mysql.port),
+        ("reader", 3307)
+    );
+    let lab: Vec<String> = config.clusters[&"lab".parse().unwrap()]
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(lab, ["10.0.0.1", "10.0.0.2", "10.0.0.3:3306"]);
+    assert_eq!(config.clusters.len(), 2);
+    assert_eq!(config.approvals, 2);
+    assert_eq!(
+        config.log,
+        LogConfig {
+            format: LogFormat::Json,
+            level: "debug".to_owned()
+        }
+    );
+    let report = config.report();
+    assert!(!report.contains("hunter2"), "{report}");
+    assert_eq!(report.lines().count(), settings::ALL.len(), "{report}");
+    for setting in settings::ALL {
+        let line = report
+            .lines()
+            .find(|line| line.starts_with(setting.flag))
+            .unwrap();
+        assert!(line.contains("/etc/console.toml:"), "{line}");
+    }
+}
+
+#[test]
+fn every_setting_has_its_variable() {
+    for setting in settings::ALL {
+        let environment = vec![(setting.variable(), String::new())]
+            .into_iter()
+            .collect();
+        let inputs = Inputs {
+            environment,
+            ..Given::default().inputs()
+        };
+        assert!(
+            load(&inputs).is_ok(),
+            "an empty {} means not set",
+            setting.variable()
+        );
+    }
+    let given = Given {
+        environment: vec![
+            (
+                "GALERA_CONSOLE_CLUSTER",
+                "lab=10.0.0.1,10.0.0.2 other=[::1]:3307".to_owned(),
+            ),
+            (
+                "GALERA_CONSOLE_ETCD_ENDPOINTS",
+                "http://a:2379, http://b:2379".to_owned(),
+            ),
+            ("PATH", "/bin".to_owned()),
+        ],
+        ..Given::default()
+    };
+    let config = load(&given.inputs()).unwrap();
+    assert_eq!(config.clusters.len(), 2);
+    assert!(matches!(&config.etcd, Etcd::Cluster(etcd) if etcd.endpoints.len() == 2));
+}
+
+#[test]
+fn one_wrong_value_is_named_with_its_place_and_a_remedy() {
+    for (flag, value, words) in [
+        (
+            "listen",
+            "3000",
+            &["--listen", "\"3000\"", "127.0.0.1:3000"][..],
+        ),
+        ("listen", "db:3000", &["--listen", "ADDRESS:PORT"]),
+        (
+            "public-url",
+            "console.example.org",
+            &["--public-url", "https://"],
+        ),
+        ("public-url", "https://x/console", &["--public-url", "path"]),
+        (
+            "trusted-proxies",
+            "10.0.0.0/33",
+            &["--trusted-proxies", "10.0.0.0/8"],
+        ),
+        (
+            "session-lifetime",
+            "1s",
+            &["--session-lifetime", "2s", "720h"],
+        ),
+        (
+            "etcd-endpoints",
+            "ftp://x",
+            &["--etcd-endpoints", "ftp://x"],
+        ),
+        (
+            "etcd-endpoints",
+            "https://x:2379",
+            &["--etcd-endpoints", "--etcd-ca"],
+        ),
+        ("etcd-endpoints", ",", &["--etcd-endpoints", "empty"]),
+        (
+            "registry-prefix",
+            "galera",
+            &["--registry-prefix", "/galera"],
+        ),
+        (
+            "registry-prefix",
+            "/galera/",
+            &["--registry-prefix", "ends with /"],
+        ),
+        (
+            "state-prefix",
+            "/galera/console",
+            &["--state-prefix", "overlap"],
+        ),
+        ("cluster", "lab", &["--cluster", "NAME=HOST"]),
+        ("cluster", "a b=h", &["--cluster", "cluster name"]),
+        ("cluster", "lab=10.0.0.1,", &["--cluster", "empty"]),
+        (
+            "cluster",
+            "lab=10.0.0.1,10.0.0.1:3306",
+            &["--cluster", "twice"],
+        ),
+        ("cluster", "lab=h:0", &["--cluster", "port"]),
+        ("cluster", "lab=<script>", &["--cluster", "'<'"]),
+        ("mysql-port", "0", &["--mysql-port", "65535"]),
+        (
+            "mysql-password-file",
+            "/nonexistent/x",
+            &["--mysql-password-file", "/nonexistent/x", "does not exist"],
+        ),
+        (
+            "mysql-password-file",
+            "/tmp",
+            &["--mysql-password-file", "directory"],
+        ),
+        (
+            "mysql-password-file",
+            "/dev/null",
+            &["--mysql-password-file", "empty"],
+        ),
+        (
+            "mysql-tls-ca",
+            "/nonexistent/ca.pem",
+            &["--mysql-tls-ca", "/nonexistent/ca.pem"],
+        ),
+        (
+            "etcd-user",
+            "console",
+            &["--etcd-user", "--etcd-password-file"],
+        ),
+        (
+            "recovery-user",
+            "root",
+            &["--recovery-user", "--recovery-password-file"],
+        ),
+        ("poll-interval", "1", &["--poll-interval", "500ms"]),
+        ("poll-interval", "10ms", &["--poll-interval", "100ms"]),
+        ("poll-interval", "-1s", &["--poll-interval", "duration"]),
+        ("approvals", "-1", &["--approvals", "0 to 16"]),
+        ("log-format", "xml", &["--log-format", "json"]),
+        ("log-level", "galera_console=loud", &["--log-level", "info"]),
+    ] {
+        let problems = flags(&[(flag, value)]).problems();
+        assert!(!problems.is_empty(), "--{flag} {value}");
+        let text = problems.join("\n");
+        for word in words {
+            assert!(
+                text.contains(word),
+                "--{flag} {value}: {word} is missing in: {text}"
+            );
+        }
+        assert!(problems.iter().all(|line| !line.contains('\n')));
+    }
+}
+
+#[test]
+fn settings_that_contradict_each_other() {
+    for (given, word) in [
+        (
+            flags(&[("poll-interval", "100ms"), ("probe-timeout", "10s")]),
+            "60 times the poll interval",
+        ),
+        (
+            flags(&[
+                ("listen", "127.0.0.1:3000"),
+                ("metrics-listen", "127.0.0.1:3000"),
+            ]),
+            "same address",
+        ),
+        (
+            flags(&[("etcd-cert", "/dev/null"), ("etcd-endpoints", "http://x")]),
+            "--etcd-key too",
+        ),
+        (
+            flags(&[("etcd-ca", "/dev/null"), ("etcd-endpoints", "http://x")]),
+            "https",
+        ),
+        (flags(&[("etcd-ca", "/dev/null")]), "embedded etcd"),
+        (
+            flags(&[("registry-prefix", "/x"), ("state-prefix", "/x")]),
+            "overlap",
+        ),
+        (
+            flags(&[("cluster", "lab=a"), ("cluster", "lab=b")]),
+            "given twice",
+        ),
+        (
+            flags(&[("approvals", "1"), ("approvals", "2")]),
+            "more than once",
+        ),
+        (
+            file("listen = \"127.0.0.1:1\"\n[serve]\nlisten = \"127.0.0.1:2\""),
+            "given twice",
+        ),
+    ] {
+        let text = given.problems().join("\n");
+        assert!(text.contains(word), "{word} is missing in: {text}");
+    }
+    let homeless = Inputs {
+        state_dir: None,
+        ..Given::default().inputs()
+    };
+    assert!(
+        load(&homeless)
+            .unwrap_err()
+            .to_string()
+            .contains("--etcd-data-dir")
+    );
+}
+
+#[test]
+fn unknown_names_are_errors_with_a_suggestion() {
+    let mut given = file(
+        "pol_interval = \"1s\"\nnonsense = 1\n[etcd]\nendpoint = \"http://x\"\n[mysql]\nport = [1.5]\n",
+    );
+    given
+        .environment
+        .push(("GALERA_CONSOLE_LISTN", "x".to_owned()));
+    given
+        .environment
+        .push(("GALERA_CONSOLE_SERVICE_HOST", "10.0.0.1".to_owned()));
+    given.environment.push((
+        "GALERA_CONSOLE_PORT_3000_TCP",
+        "tcp://10.0.0.1:3000".to_owned(),
+    ));
+    let mut problems = given.problems();
+    problems.sort();
+    assert_eq!(
+        problems,
+        [
+            "/etc/console.toml:etcd.endpoint: unknown key; did you mean etcd.endpoints?",
+            "/etc/console.toml:mysql.port: must be one text or number",
+            "/etc/console.toml:nonsense: unknown key; remove it, or see `galera-console check-config --table`",
+            "/etc/console.toml:pol_interval: unknown key; did you mean poll_interval?",
+            "GALERA_CONSOLE_LISTN: unknown variable; did you mean GALERA_CONSOLE_LISTEN?",
+        ]
+    );
+}
+
+#[test]
+fn a_broken_file_is_named_with_its_line() {
+    let problems = file("listen = \"127.0.0.1:1\"\nlisten 2").problems();
+    assert!(
+        problems[0].starts_with("/etc/console.toml: line 2 is not valid TOML"),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn all_problems_are_shown_at_once() {
+    let given = Given {
+        flags: vec![("listen", "x"), ("cluster", "lab"), ("cluster", "=h")],
+        environment: vec![("GALERA_CONSOLE_APPROVALS", "many".to_owned())],
+        file: Some("[mysql]\nport = 0\n[recovery]\nuser = \"root\"".to_owned()),
+    };
+    let problems = load(&given.inputs()).unwrap_err();
+    assert_eq!(problems.0.len(), 6, "{problems}");
+    assert!(
+        problems
+            .to_string()
+            .starts_with("the configuration has 6 problems:\n  "),
+        "{problems}"
+    );
+}
+
+#[test]
+fn the_user_commands_judge_only_what_they_use() {
+    let mut given = file("[mysql]\nport = 0");
+    given.flags.push(("etcd-endpoints", "http://a:2379"));
+    assert!(load_for_user(&given.inputs()).is_ok());
+    given.file = Some("mysql_prot = 0".to_owned());
+    assert!(
+        load_for_user(&given.inputs()).is_err(),
+        "a key that nobody knows is an error everywhere"
+    );
+}
+
+#[test]
+fn passwords_lose_their_line_break_and_nothing_else() {
+    for (content, expected) in [
+        ("pass word \n", "pass word "),
+        ("pass\r\n", "pass"),
+        (" pass", " pass"),
+    ] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, content).unwrap();
+        assert_eq!(read_password(file.path()).unwrap().expose(), expected);
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "one\ntwo\n").unwrap();
+    assert!(
+        read_password(file.path())
+            .unwrap_err()
+            .contains("more than one line")
+    );
+}
+
+#[test]
+fn what_crosses_a_network_in_clear_is_warned_about() {
+    for (listen, url, warned) in [
+        ("127.0.0.1:3000", None, false),
+        ("0.0.0.0:3000", None, true),
+        ("0.0.0.0:3000", Some("https://console.example.org"), false),
+        ("127.0.0.1:3000", Some("http://console.example.org"), true),
+        ("0.0.0.0:3000", Some("http://localhost:3000"), false),
+    ] {
+        let mut given = flags(&[("listen", listen)]);
+        given.flags.extend(url.map(|url| ("public-url", url)));
+        let config = load(&given.inputs()).unwrap();
+        assert_eq!(!config.warnings.is_empty(), warned, "{listen} {url:?}");
+    }
+}
+
+#[test]
+fn durations_are_shown_as_they_are_read() {
+    for text in ["500ms", "1s", "90s", "2m", "12h", "36h"] {
+        assert_eq!(parse::show_duration(parse::duration(text).unwrap()), text);
+    }
+    assert_eq!(parse::duration("1.5s"), Ok(Duration::from_millis(1500)));
+    for bad in [
+        "",
+        "s",
+        "1",
+        "1 week",
+        "1.2.3s",
+        "-1s",
+        "1e9s",
+        "99999999999999999999d",
+    ] {
+        assert!(parse::duration(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn the_readme_has_the_same_table() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    assert!(
+        readme.contains(&markdown_table()),
+        "README.md lacks the present table; insert the output of `galera-console check-config --table`"
+    );
+}

@@ -1,0 +1,222 @@
+//! The settings by topic, and what must hold between them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use galera::{ClusterName, NodeId};
+
+use super::problem::{Origin, Problem};
+use super::reader::Reader;
+use super::report::Effective;
+use super::settings::{self, Setting};
+use super::{Etcd, HttpConfig, LogConfig, LogFormat, RecoveryConfig, parse};
+
+impl Reader<'_> {
+    pub(super) fn http(&mut self) -> Option<HttpConfig> {
+        let listen = self.one(&settings::LISTEN, parse::address);
+        let public_url = self.one(&settings::PUBLIC_URL, parse::public_url);
+        let site_root = self.path_or(
+            &settings::SITE_ROOT,
+            Some(self.inputs.program_dir.join("site")),
+        );
+        let metrics_listen = self.one(&settings::METRICS_LISTEN, parse::address);
+        let trusted_proxies = self.list(&settings::TRUSTED_PROXIES, str::parse);
+        let session_lifetime = self.one(&settings::SESSION_LIFETIME, |text| {
+            parse::between(
+                text,
+                Duration::from_secs(2),
+                Duration::from_secs(30 * 86_400),
+            )
+        });
+        if let (Some(listen), Some(metrics)) = (listen, metrics_listen)
+            && listen == metrics
+            && listen.port() != 0
+        {
+            self.problem(
+                self.origin(&settings::METRICS_LISTEN),
+                "is the same address as --listen; name another port or leave it out",
+            );
+        }
+        let in_clear = public_url.as_ref().map_or_else(
+            || listen.is_some_and(|at| !at.ip().is_loopback()),
+            |url| !url.https && !url.is_local(),
+        );
+        if in_clear {
+            let setting = if public_url.is_some() {
+                &settings::PUBLIC_URL
+            } else {
+                &settings::LISTEN
+            };
+            let message = "passwords and session cookies cross the network unencrypted; put an https proxy in front and set --public-url https://…";
+            self.warnings.push(Problem {
+                origin: self.origin(setting),
+                message: message.to_owned(),
+            });
+        }
+        Some(HttpConfig {
+            listen: listen?,
+            public_url,
+            site_root: site_root?,
+            metrics_listen,
+            trusted_proxies,
+            session_lifetime: session_lifetime?,
+        })
+    }
+
+    pub(super) fn path_or(
+        &mut self,
+        setting: &'static Setting,
+        computed: Option<PathBuf>,
+    ) -> Option<PathBuf> {
+        if self.is_given(setting) {
+            return self.one(setting, parse::path);
+        }
+        self.effective.push(Effective {
+            setting,
+            value: computed.as_ref().map(|path| path.display().to_string()),
+            origin: Origin::Default,
+        });
+        computed
+    }
+
+    pub(super) fn etcd(&mut self) -> Option<Etcd> {
+        let endpoints = self.list(&settings::ETCD_ENDPOINTS, parse::text);
+        let user = self.one(&settings::ETCD_USER, parse::text);
+        let password = self.password(&settings::ETCD_PASSWORD_FILE);
+        let ca = self.readable(&settings::ETCD_CA);
+        let cert = self.readable(&settings::ETCD_CERT);
+        let key = self.readable(&settings::ETCD_KEY);
+        let data_dir = self.path_or(&settings::ETCD_DATA_DIR, self.inputs.state_dir.clone());
+        self.requires(&settings::ETCD_USER, &settings::ETCD_PASSWORD_FILE);
+        self.requires(&settings::ETCD_PASSWORD_FILE, &settings::ETCD_USER);
+        self.requires(&settings::ETCD_CERT, &settings::ETCD_KEY);
+        self.requires(&settings::ETCD_KEY, &settings::ETCD_CERT);
+        self.requires(&settings::ETCD_CERT, &settings::ETCD_CA);
+        if !self.is_given(&settings::ETCD_ENDPOINTS) {
+            for setting in [&settings::ETCD_USER, &settings::ETCD_CA] {
+                if self.is_given(setting) {
+                    self.problem(
+                        self.origin(setting),
+                        "has no meaning for the embedded etcd; give --etcd-endpoints or remove it",
+                    );
+                }
+            }
+            if data_dir.is_none() {
+                self.problem(Origin::Default, "there is no home directory for the embedded etcd's data; give --etcd-data-dir DIR or --etcd-endpoints URL,…");
+            }
+            return data_dir.map(Etcd::Embedded);
+        }
+        let settings = registry::Settings {
+            endpoints,
+            user,
+            password,
+            ca,
+            cert,
+            key,
+            ..registry::Settings::default()
+        };
+        // An empty list was reported already, and a file that is unreadable hides whether https has its authority.
+        let judged = !settings.endpoints.is_empty()
+            && (settings.ca.is_some() || !self.is_given(&settings::ETCD_CA));
+        if judged && let Err(error) = settings.urls() {
+            let hint = if settings.ca.is_none() {
+                " (--etcd-ca FILE names the authority for https)"
+            } else {
+                ""
+            };
+            self.problem(
+                self.origin(&settings::ETCD_ENDPOINTS),
+                format!("{error}{hint}"),
+            );
+        }
+        Some(Etcd::Cluster(Box::new(settings)))
+    }
+
+    pub(super) fn prefixes(&mut self) -> Option<(String, String)> {
+        let registry = self.one(&settings::REGISTRY_PREFIX, parse::prefix);
+        let state = self.one(&settings::STATE_PREFIX, parse::prefix);
+        let (registry, state) = (registry?, state?);
+        let within =
+            |outer: &str, inner: &str| inner == outer || inner.starts_with(&format!("{outer}/"));
+        if within(&registry, &state) || within(&state, &registry) {
+            let message = format!(
+                "the registry {registry} and the console's state {state} overlap; use two prefixes side by side"
+            );
+            let origin = match self.origin(&settings::STATE_PREFIX) {
+                Origin::Default => self.origin(&settings::REGISTRY_PREFIX),
+                origin => origin,
+            };
+            self.problem(origin, message);
+        }
+        Some((registry, state))
+    }
+
+    pub(super) fn clusters(
+        &mut self,
+        default_port: u16,
+    ) -> Option<BTreeMap<ClusterName, BTreeSet<NodeId>>> {
+        let Some(given) = self.given(&settings::CLUSTER) else {
+            return Some(BTreeMap::new());
+        };
+        match parse::clusters(&given.values, default_port) {
+            Ok(clusters) => Some(clusters),
+            Err(messages) => {
+                for message in messages {
+                    self.problem(given.origin.clone(), message);
+                }
+                None
+            }
+        }
+    }
+
+    pub(super) fn recovery(&mut self) -> Option<RecoveryConfig> {
+        let user = self.one(&settings::RECOVERY_USER, parse::text);
+        let password = self.password(&settings::RECOVERY_PASSWORD_FILE);
+        self.requires(&settings::RECOVERY_USER, &settings::RECOVERY_PASSWORD_FILE);
+        self.requires(&settings::RECOVERY_PASSWORD_FILE, &settings::RECOVERY_USER);
+        Some(RecoveryConfig {
+            user: user?,
+            password: password?,
+        })
+    }
+
+    pub(super) fn timing(&mut self) -> Option<(Duration, Duration)> {
+        let shortest = Duration::from_millis(100);
+        let minute = Duration::from_secs(60);
+        let poll = self.one(&settings::POLL_INTERVAL, |text| {
+            parse::between(text, shortest, minute)
+        });
+        let timeout = self.one(&settings::PROBE_TIMEOUT, |text| {
+            parse::between(text, shortest, minute)
+        });
+        let (poll, timeout) = (poll?, timeout?);
+        // A node that hangs would be believed for that many polls.
+        if timeout > poll * 60 {
+            let message = format!(
+                "{} is more than 60 times the poll interval of {}; shorten it, or poll less often",
+                parse::show_duration(timeout),
+                parse::show_duration(poll)
+            );
+            self.problem(self.origin(&settings::PROBE_TIMEOUT), message);
+        }
+        Some((poll, timeout))
+    }
+
+    pub(super) fn log(&mut self) -> Option<LogConfig> {
+        let format = self.one(&settings::LOG_FORMAT, |text| match text {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err(format!("{text:?} is no log format; write text or json")),
+        });
+        let level = self.one(&settings::LOG_LEVEL, |text| {
+            crate::telemetry::filter(text)
+                .map(|_| text.to_owned())
+                .map_err(|error| format!("{text:?} is no log filter ({error}); write e.g. info or info,galera_console=debug"))
+        });
+        Some(LogConfig {
+            format: format?,
+            level: level?,
+        })
+    }
+}

@@ -1,0 +1,92 @@
+//! Certificates for the embedded etcd, made anew for every run: its port is on loopback, where every user of the machine
+//! can reach it, but only whoever can read this directory can speak to it.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+
+/// Where the certificates of a data directory are.
+#[derive(Clone, Debug)]
+pub(super) struct Certificates {
+    directory: PathBuf,
+}
+
+impl Certificates {
+    /// The certificates under `root`.
+    pub(super) fn of(root: &Path) -> Self {
+        Self {
+            directory: root.join("tls"),
+        }
+    }
+
+    /// The authority that signed the other one.
+    pub(super) fn authority(&self) -> PathBuf {
+        self.directory.join("authority.pem")
+    }
+
+    /// The certificate of etcd and of its clients.
+    pub(super) fn certificate(&self) -> PathBuf {
+        self.directory.join("certificate.pem")
+    }
+
+    /// Its private key.
+    pub(super) fn key(&self) -> PathBuf {
+        self.directory.join("key.pem")
+    }
+
+    /// Makes an authority and one certificate of it; nobody keeps the authority's key.
+    pub(super) fn make(&self) -> std::io::Result<()> {
+        let (authority, certificate, key) = generate().map_err(std::io::Error::other)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.directory)?;
+        write(&self.authority(), &authority)?;
+        write(&self.certificate(), &certificate)?;
+        write(&self.key(), &key)
+    }
+}
+
+fn generate() -> Result<(String, String, String), rcgen::Error> {
+    let mut authority = CertificateParams::new(Vec::new())?;
+    authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    authority
+        .distinguished_name
+        .push(DnType::CommonName, "Galera Console embedded etcd");
+    let authority_key = KeyPair::generate()?;
+    let authority_pem = authority.self_signed(&authority_key)?.pem();
+    let issuer = Issuer::new(authority, authority_key);
+
+    let mut leaf = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?;
+    leaf.distinguished_name
+        .push(DnType::CommonName, "galera-console");
+    leaf.use_authority_key_identifier_extension = true;
+    leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    leaf.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
+    let key = KeyPair::generate()?;
+    let leaf_pem = leaf.signed_by(&key, &issuer)?.pem();
+    Ok((authority_pem, leaf_pem, key.serialize_pem()))
+}
+
+/// Writes the file whole or not at all, for its owner only.
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    let temporary = path.with_extension("new");
+    let mut file = fs::OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&temporary)?;
+    file.write_all(text.as_bytes())?;
+    fs::rename(&temporary, path)
+}

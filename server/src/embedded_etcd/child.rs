@@ -1,0 +1,199 @@
+//! The child process: started, watched, restarted with growing pauses, stopped.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{ChildStderr, Command};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::EmbeddedError;
+use super::directory::{DataDir, Ports};
+
+/// How long etcd may take to stop before it is killed.
+pub(super) const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// Longest pause between two starts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// A run that lasted this long was no failed start.
+const STABLE: Duration = Duration::from_secs(30);
+/// Lines of its log that are shown when it ends unasked.
+const LAST_WORDS: usize = 5;
+
+/// Reads a process id, waits until standard input closes, and stops that process if it still is etcd.
+const KEEPER: &str = r#"
+read -r pid || exit 0
+read -r _
+[ "$(cat "/proc/$pid/comm" 2>/dev/null)" = etcd ] && kill -TERM "$pid"
+"#;
+
+/// One run of etcd.
+#[derive(Debug)]
+pub(super) struct Child {
+    etcd: tokio::process::Child,
+    /// Stops etcd when this process is gone; its standard input is the pipe that only we hold.
+    keeper: tokio::process::Child,
+    last_words: Arc<Mutex<VecDeque<String>>>,
+    began: Instant,
+}
+
+/// Whether there is an etcd program at all.
+pub(super) async fn check_program() -> Result<(), EmbeddedError> {
+    let version = Command::new("etcd")
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output()
+        .await;
+    version.map(drop).map_err(EmbeddedError::NoProgram)
+}
+
+impl Child {
+    pub(super) async fn spawn(directory: &DataDir, ports: &Ports) -> std::io::Result<Self> {
+        let mut keeper = Command::new("sh")
+            .args(["-c", KEEPER, "etcd-keeper"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()?;
+        let mut etcd = command(directory, ports).spawn()?;
+        if let (Some(pipe), Some(pid)) = (&mut keeper.stdin, etcd.id()) {
+            pipe.write_all(format!("{pid}\n").as_bytes()).await?;
+        }
+        let last_words = Arc::new(Mutex::new(VecDeque::new()));
+        if let Some(stderr) = etcd.stderr.take() {
+            TaskTracker::new().spawn(listen(stderr, last_words.clone()));
+        }
+        Ok(Self {
+            etcd,
+            keeper,
+            last_words,
+            began: Instant::now(),
+        })
+    }
+
+    async fn ended(&mut self) -> std::io::Result<ExitStatus> {
+        self.etcd.wait().await
+    }
+
+    async fn stop(mut self) {
+        // Closing the pipe is the same stop as our death would be.
+        drop(self.keeper.stdin.take());
+        if timeout(STOP_LIMIT, self.etcd.wait()).await.is_err() {
+            tracing::warn!("The embedded etcd does not stop and is killed");
+            if let Err(error) = self.etcd.kill().await {
+                tracing::warn!(%error, "The embedded etcd cannot be killed: {error}");
+            }
+        }
+        // It has nothing left to wait for.
+        let _ = self.keeper.wait().await;
+    }
+
+    fn last_words(&self) -> String {
+        let words = self
+            .last_words
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        words.iter().cloned().collect::<Vec<_>>().join(" | ")
+    }
+}
+
+fn command(directory: &DataDir, ports: &Ports) -> Command {
+    let (client, peer) = (ports.client_url(), ports.peer_url());
+    let certificates = directory.certificates();
+    let file = |flag: &str, path: PathBuf| format!("--{flag}={}", path.display());
+    let mut command = Command::new("etcd");
+    command
+        .arg("--name=galera-console")
+        .arg(format!("--data-dir={}", directory.data().display()))
+        .arg(format!("--listen-client-urls={client}"))
+        .arg(format!("--advertise-client-urls={client}"))
+        .arg(format!("--listen-peer-urls={peer}"))
+        .arg(format!("--initial-advertise-peer-urls={peer}"))
+        .arg(format!("--initial-cluster=galera-console={peer}"))
+        .args(["client-cert-auth", "peer-client-cert-auth"].map(|flag| format!("--{flag}")))
+        .args(
+            ["trusted-ca-file", "peer-trusted-ca-file"]
+                .map(|flag| file(flag, certificates.authority())),
+        )
+        .args(["cert-file", "peer-cert-file"].map(|flag| file(flag, certificates.certificate())))
+        .args(["key-file", "peer-key-file"].map(|flag| file(flag, certificates.key())))
+        .args([
+            "--auto-compaction-mode=periodic",
+            "--auto-compaction-retention=1h",
+        ])
+        .args(["--logger=zap", "--log-level=warn"])
+        // Its JSON interface would be within reach of any web page that is open on this machine.
+        .arg("--enable-grpc-gateway=false")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        // Ctrl-C in a terminal goes to the whole group: etcd shall outlive the console's last writes.
+        .process_group(0)
+        .kill_on_drop(true);
+    // etcd also reads its settings from the environment, which are not meant for this one.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("ETCD_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Passes etcd's log on, and keeps the last lines for when it fails.
+async fn listen(stderr: ChildStderr, last_words: Arc<Mutex<VecDeque<String>>>) {
+    let mut lines = BufReader::new(stderr).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        tracing::debug!(target: "galera_console::etcd", "{line}");
+        let mut words = last_words.lock().unwrap_or_else(PoisonError::into_inner);
+        if words.len() == LAST_WORDS {
+            words.pop_front();
+        }
+        words.push_back(line);
+    }
+}
+
+/// Restarts etcd whenever it ends, until `stop`.
+pub(super) async fn keep_running(
+    first: Child,
+    directory: DataDir,
+    ports: Ports,
+    stop: CancellationToken,
+) {
+    let mut child = first;
+    let mut pause = Duration::from_millis(200);
+    loop {
+        let status = tokio::select! {
+            () = stop.cancelled() => return child.stop().await,
+            status = child.ended() => status,
+        };
+        if child.began.elapsed() >= STABLE {
+            pause = Duration::from_millis(200);
+        }
+        let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+        tracing::error!(
+            status,
+            last_words = child.last_words(),
+            "The embedded etcd ended ({status}); it is started again in {} ms",
+            pause.as_millis()
+        );
+        child = loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(pause) => {}
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            match Child::spawn(&directory, &ports).await {
+                Ok(child) => break child,
+                Err(error) => {
+                    tracing::error!(%error, "The embedded etcd in {} cannot be started: {error}", directory.root().display())
+                }
+            }
+        };
+    }
+}

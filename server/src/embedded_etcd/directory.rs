@@ -1,0 +1,166 @@
+//! The data directory: who uses it, on which ports, and where its running etcd is reached.
+
+use std::fs::{self, File, TryLockError};
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::EmbeddedError;
+use super::certificates::Certificates;
+
+/// How long a console that has just started may take to say where its etcd is.
+const PUBLISH_WAIT: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Debug)]
+pub(super) struct DataDir {
+    root: PathBuf,
+}
+
+/// Exclusive use of the directory; ends when dropped, or with the process.
+#[derive(Debug)]
+pub(super) struct Claim {
+    _lock: File,
+}
+
+/// The ports of one run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ports {
+    client: u16,
+    peer: u16,
+}
+
+impl Ports {
+    pub(super) fn client_url(self) -> String {
+        format!("https://127.0.0.1:{}", self.client)
+    }
+
+    pub(super) fn peer_url(self) -> String {
+        format!("https://127.0.0.1:{}", self.peer)
+    }
+}
+
+impl DataDir {
+    /// Makes the directory when it is missing; only its owner may look into it, for it holds password hashes.
+    pub(super) fn open(root: &Path) -> Result<Self, EmbeddedError> {
+        let directory = Self {
+            root: root.to_owned(),
+        };
+        let made = fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(root);
+        made.and_then(|()| fs::set_permissions(root, fs::Permissions::from_mode(0o700)))
+            .map_err(|cause| directory.unusable(root, cause))?;
+        Ok(directory)
+    }
+
+    /// Where etcd keeps its files.
+    pub(super) fn data(&self) -> PathBuf {
+        self.root.join("data")
+    }
+
+    /// What it takes to speak to it.
+    pub(super) fn certificates(&self) -> Certificates {
+        Certificates::of(&self.root)
+    }
+
+    /// Makes new certificates.
+    pub(super) fn make_certificates(&self) -> Result<(), EmbeddedError> {
+        self.certificates()
+            .make()
+            .map_err(|cause| self.unusable(&self.root.join("tls"), cause))
+    }
+
+    /// The directory itself.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Claims the directory; `None` when another process has it.
+    pub(super) fn claim(&self) -> Result<Option<Claim>, EmbeddedError> {
+        let path = self.root.join("lock");
+        let lock = fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|cause| self.unusable(&path, cause))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(Claim { _lock: lock })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(cause)) => Err(self.unusable(&path, cause)),
+        }
+    }
+
+    /// Free ports; the ones of the last run when they still are, so that a tool keeps finding etcd.
+    pub(super) fn ports(&self) -> Result<Ports, EmbeddedError> {
+        let last = fs::read_to_string(self.url_file()).ok();
+        let last = last.and_then(|url| url.trim().rsplit_once(':')?.1.parse::<u16>().ok());
+        let bind = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+        let client = last
+            .and_then(|port| bind(port).ok())
+            .map_or_else(|| bind(0), Ok);
+        let ports = client.and_then(|client| {
+            let peer = bind(0)?;
+            Ok(Ports {
+                client: client.local_addr()?.port(),
+                peer: peer.local_addr()?.port(),
+            })
+        });
+        ports.map_err(|cause| EmbeddedError::NotStarted {
+            path: self.root.clone(),
+            cause: cause.to_string(),
+        })
+    }
+
+    /// Says where the running etcd is reached.
+    pub(super) fn publish(&self, url: &str) -> Result<(), EmbeddedError> {
+        let (path, temporary) = (self.url_file(), self.root.join("client-url.new"));
+        let written = fs::OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&temporary)
+            .and_then(|mut file| writeln!(file, "{url}"))
+            .and_then(|()| fs::rename(&temporary, &path));
+        written.map_err(|cause| self.unusable(&path, cause))
+    }
+
+    /// Where the etcd is reached that another process runs on this directory.
+    pub(super) async fn url_of_running(&self) -> Result<String, EmbeddedError> {
+        let path = self.url_file();
+        let began = Instant::now();
+        loop {
+            match fs::read_to_string(&path) {
+                Ok(url) if url.ends_with('\n') => return Ok(url.trim().to_owned()),
+                Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(self.unusable(&path, cause));
+                }
+                _ if began.elapsed() > PUBLISH_WAIT => {
+                    let cause =
+                        format!("a console runs on it but did not write {}", path.display());
+                    return Err(EmbeddedError::NotStarted {
+                        path: self.root.clone(),
+                        cause,
+                    });
+                }
+                _ => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
+    fn url_file(&self) -> PathBuf {
+        self.root.join("client-url")
+    }
+
+    fn unusable(&self, path: &Path, cause: std::io::Error) -> EmbeddedError {
+        EmbeddedError::Directory {
+            path: path.to_owned(),
+            cause,
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Everything that is reachable over HTTP: one table of routes, one stack of layers, problems as documents.
+//!
+//! Invariant: every answer passes `observe`, `headers` and [`problem`], so it has a request id, security headers,
+//! and, when it is an error, a problem document.
+
+mod body;
+mod clusters;
+mod cookie;
+mod extract;
+mod headers;
+mod health;
+mod identity;
+mod live;
+mod observe;
+mod origin;
+mod pages;
+pub mod problem;
+mod session;
+mod sign_in;
+mod static_files;
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::extract::{FromRef, FromRequestParts};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{any, get};
+use tokio_util::sync::CancellationToken;
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
+
+use crate::accounts::Authority;
+use crate::assets::Site;
+use crate::config::{Network, PublicUrl};
+use crate::hub::Hub;
+
+/// Most bytes of a request's body.
+pub const BODY_MAX: usize = 64 * 1024;
+
+/// What every handler can reach.
+pub struct App {
+    /// Address that browsers use, when it is known.
+    pub public_url: Option<PublicUrl>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
+    /// Whether /metrics is served with everything else.
+    pub serves_metrics: bool,
+    /// Accounts and sessions.
+    pub authority: Authority,
+    /// Clusters.
+    pub hub: Hub,
+    /// The built site.
+    pub site: Site,
+    /// Ends every long answer.
+    pub shutdown: CancellationToken,
+}
+
+impl App {
+    /// Whether browsers reach the console over https.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.public_url.as_ref().is_some_and(|url| url.https)
+    }
+}
+
+/// The state of the router; as an extractor it gives a handler the [`App`].
+#[derive(Clone, FromRequestParts)]
+#[from_request(via(State))]
+pub struct AppState(pub Arc<App>);
+
+impl Deref for AppState {
+    type Target = App;
+
+    fn deref(&self) -> &App {
+        &self.0
+    }
+}
+
+impl FromRef<AppState> for leptos::config::LeptosOptions {
+    fn from_ref(_: &AppState) -> Self {
+        Self::builder().output_name("console").build()
+    }
+}
+
+/// The console on its main address.
+pub fn router(state: AppState) -> Router {
+    let api = api().layer(from_fn_with_state(state.clone(), identity::identify));
+    // Pages fetch their data through the same routes, without a detour over the network.
+    let in_process = api
+        .clone()
+        .layer(from_fn(problem::render))
+        .with_state(state.clone());
+    let forms = sign_in::routes().layer(from_fn_with_state(state.clone(), identity::identify));
+    let pages = pages::routes(&state, in_process);
+    let mut router = Router::new()
+        .merge(api)
+        .merge(forms)
+        .merge(health::routes());
+    if state.serves_metrics {
+        router = router.merge(health::metrics_routes());
+    }
+    let router = router
+        .merge(pages)
+        .nest_service("/pkg", static_files::hashed(&state.site.root))
+        .route("/api", any(problem::unknown_path))
+        .route("/api/", any(problem::unknown_path))
+        .route("/api/{*path}", any(problem::unknown_path));
+    layered(router, &state).with_state(state)
+}
+
+/// Metrics and health checks on their own address.
+pub fn metrics_router(state: AppState) -> Router {
+    let router = Router::new()
+        .merge(health::routes())
+        .merge(health::metrics_routes())
+        .fallback(problem::unknown_path);
+    layered(router, &state).with_state(state)
+}
+
+fn api() -> Router<AppState> {
+    Router::new()
+        .route(
+            "/api/v1/session",
+            get(session::show)
+                .post(session::sign_in)
+                .delete(session::sign_out),
+        )
+        .route("/api/v1/clusters", get(clusters::overview))
+        .route("/api/v1/clusters/{cluster}", get(clusters::view))
+        .route(
+            "/api/v1/clusters/{cluster}/registry",
+            get(clusters::registry),
+        )
+        .route("/api/v1/live", get(live::connect))
+}
+
+/// The stack of layers around everything; the last one added sees a request first.
+fn layered(router: Router<AppState>, state: &AppState) -> Router<AppState> {
+    router
+        .layer(from_fn(body::bound))
+        .layer(from_fn_with_state(state.clone(), origin::check))
+        // Inside of compression and of the security headers, so that problem documents get both.
+        .layer(from_fn(problem::render))
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
+        .layer(from_fn_with_state(state.clone(), headers::secure))
+        .layer(from_fn_with_state(state.clone(), observe::observe))
+}

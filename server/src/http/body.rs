@@ -1,0 +1,73 @@
+//! Reads bodies once, bounded in size and time, ahead of every handler.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http_body_util::BodyExt;
+
+use super::BODY_MAX;
+use super::problem::ApiError;
+
+/// How long a client may take to send a body of a few kilobytes.
+const TIME: Duration = Duration::from_secs(15);
+/// How much of a body that is too large is read and thrown away: a client that is still sending would otherwise see a
+/// broken connection instead of the answer.
+const DISCARDED_MAX: usize = 8 * 1024 * 1024;
+
+pub(super) async fn bound(request: Request, next: Next) -> Response {
+    if http_body::Body::is_end_stream(request.body()) {
+        return next.run(request).await;
+    }
+    let (parts, body) = request.into_parts();
+    match tokio::time::timeout(TIME, collect(body)).await {
+        Ok(Ok(bytes)) => {
+            next.run(Request::from_parts(parts, Body::from(bytes)))
+                .await
+        }
+        Ok(Err(error)) => error.into_response(),
+        Err(_) => {
+            let detail = format!("The body did not arrive within {} s.", TIME.as_secs());
+            ApiError::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "body_timeout",
+                "Body too slow",
+                detail,
+            )
+            .into_response()
+        }
+    }
+}
+
+async fn collect(mut body: Body) -> Result<Bytes, ApiError> {
+    let mut bytes = Vec::new();
+    let mut size = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            ApiError::bad_request("unreadable_body", "The body could not be read to its end.")
+                .source(error)
+        })?;
+        let Some(data) = frame.data_ref() else {
+            continue;
+        };
+        size += data.len();
+        if size <= BODY_MAX {
+            bytes.extend_from_slice(data);
+        } else if size > DISCARDED_MAX {
+            break;
+        }
+    }
+    if size > BODY_MAX {
+        let detail = format!("The body has more than {BODY_MAX} bytes.");
+        return Err(ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            "Body too large",
+            detail,
+        ));
+    }
+    Ok(bytes.into())
+}

@@ -1,0 +1,74 @@
+//! Clusters through the API. Bodies were serialized when the hub published them.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::response::{IntoResponse, Response};
+use galera::view::RegistryView;
+use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use uuid::Uuid;
+
+use super::AppState;
+use super::extract::{ClusterPath, unknown_cluster};
+use super::identity::Viewer;
+use super::problem::{ApiError, ApiResult};
+
+/// `GET /api/v1/clusters`.
+pub(super) async fn overview(app: AppState, Viewer(_): Viewer, headers: HeaderMap) -> Response {
+    let published = app.hub.overview().borrow().clone();
+    json(&headers, published.revision, || published.body())
+}
+
+/// `GET /api/v1/clusters/{cluster}`.
+pub(super) async fn view(
+    app: AppState,
+    Viewer(_): Viewer,
+    ClusterPath(name): ClusterPath,
+    headers: HeaderMap,
+) -> ApiResult<Response> {
+    let feed = app
+        .hub
+        .cluster(&name)
+        .ok_or_else(|| unknown_cluster(name.as_str()))?;
+    let published = feed.borrow().clone();
+    Ok(json(&headers, published.revision, || published.body()))
+}
+
+/// `GET /api/v1/clusters/{cluster}/registry`.
+pub(super) async fn registry(
+    app: AppState,
+    Viewer(_): Viewer,
+    ClusterPath(name): ClusterPath,
+) -> ApiResult<Json<RegistryView>> {
+    match app.hub.registry_view(&name).await {
+        Ok(Some(view)) => Ok(Json(view)),
+        Ok(None) => Err(unknown_cluster(name.as_str())),
+        Err(error) => Err(ApiError::unavailable(
+            "registry_unavailable",
+            error.to_string(),
+        )),
+    }
+}
+
+/// A published body, or 304 when the client has it already.
+fn json(request: &HeaderMap, revision: u64, body: impl FnOnce() -> Bytes) -> Response {
+    let tag = entity_tag(revision);
+    let known = request
+        .get(IF_NONE_MATCH)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("");
+    if known
+        .split(',')
+        .any(|candidate| candidate.trim().trim_start_matches("W/") == tag.trim_start_matches("W/"))
+    {
+        return (StatusCode::NOT_MODIFIED, [(ETAG, tag)]).into_response();
+    }
+    let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    (headers, [(ETAG, tag)], body()).into_response()
+}
+
+/// Weak, because compression changes the bytes. Revisions begin anew with every start of a replica.
+fn entity_tag(revision: u64) -> String {
+    static REPLICA: std::sync::LazyLock<Uuid> = std::sync::LazyLock::new(Uuid::new_v4);
+    format!("W/\"{}-{revision}\"", REPLICA.simple())
+}

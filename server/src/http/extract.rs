@@ -1,0 +1,103 @@
+//! Extractors that refuse with problem documents.
+
+use axum::Json;
+use axum::extract::rejection::{FormRejection, JsonRejection};
+use axum::extract::{Form, FromRequest, FromRequestParts, Path, Request};
+use galera::ClusterName;
+use http::StatusCode;
+use http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use super::problem::ApiError;
+
+/// A JSON body.
+pub(super) struct JsonBody<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        Json::from_request(request, state)
+            .await
+            .map(|Json(value)| Self(value))
+            .map_err(|rejection| match rejection {
+                JsonRejection::JsonSyntaxError(error) => ApiError::bad_request(
+                    "malformed_json",
+                    format!("The body is not valid JSON: {}.", innermost(&error)),
+                ),
+                JsonRejection::JsonDataError(error) => ApiError::bad_request(
+                    "invalid_body",
+                    format!("The body does not fit: {}.", innermost(&error)),
+                ),
+                JsonRejection::MissingJsonContentType(_) => unsupported("application/json"),
+                // Bodies were read ahead of this.
+                other => ApiError::internal(other.to_string()),
+            })
+    }
+}
+
+/// A form as browsers send it.
+pub(super) struct FormBody<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for FormBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        Form::from_request(request, state)
+            .await
+            .map(|Form(value)| Self(value))
+            .map_err(|rejection| match rejection {
+                FormRejection::InvalidFormContentType(_) => {
+                    unsupported("application/x-www-form-urlencoded")
+                }
+                error => ApiError::bad_request(
+                    "invalid_body",
+                    format!("The form does not fit: {}.", innermost(&error)),
+                ),
+            })
+    }
+}
+
+fn unsupported(expected: &str) -> ApiError {
+    let detail = format!("The body must be sent with Content-Type: {expected}.");
+    ApiError::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported_media_type",
+        "Unsupported media type",
+        detail,
+    )
+}
+
+/// The error at the end of the chain: serde's own words, without axum's around them.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut last = error;
+    while let Some(next) = last.source() {
+        last = next;
+    }
+    last.to_string().chars().take(300).collect()
+}
+
+/// The cluster that the path names. A name that breaks the grammar is as unknown as any other.
+pub(super) struct ClusterPath(pub(super) ClusterName);
+
+impl<S: Send + Sync> FromRequestParts<S> for ClusterPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let name = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_or_else(|_| String::new(), |Path(name)| name);
+        name.parse().map(Self).map_err(|error| {
+            let shown: String = name.chars().take(80).collect();
+            unknown_cluster(&format!("{shown:?}")).source(error)
+        })
+    }
+}
+
+/// The answer to the name of a cluster that is not known.
+pub(super) fn unknown_cluster(shown: &str) -> ApiError {
+    ApiError::not_found(
+        "unknown_cluster",
+        format!("No cluster is called {shown}; /api/v1/clusters lists all of them."),
+    )
+}

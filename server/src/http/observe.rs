@@ -1,0 +1,180 @@
+//! Gives every request an id, and writes one line and one measurement about it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use uuid::Uuid;
+
+use super::AppState;
+use super::identity::Recognised;
+use crate::config::Network;
+
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Finds a request in the log: the caller's own id when it is harmless, else a new one.
+#[derive(Clone, Debug)]
+pub(super) struct RequestId(Arc<str>);
+
+impl RequestId {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn of(headers: &HeaderMap) -> Self {
+        let given = headers
+            .get(&REQUEST_ID)
+            .and_then(|value| value.to_str().ok());
+        let harmless = |text: &&str| {
+            (1..=64).contains(&text.len())
+                && text
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        };
+        given
+            .filter(harmless)
+            .map_or_else(Self::default, |text| Self(text.into()))
+    }
+}
+
+impl Default for RequestId {
+    fn default() -> Self {
+        Self(Uuid::new_v4().simple().to_string().into())
+    }
+}
+
+/// Where a request comes from: the peer, or what a trusted proxy says about it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClientAddress(pub(super) IpAddr);
+
+impl ClientAddress {
+    /// Unknown peers (calls within the process) count as this machine.
+    fn of(request: &Request, trusted: &[Network]) -> Self {
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        let peer = peer
+            .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |info| info.0.ip())
+            .to_canonical();
+        Self(forwarded(peer, request.headers(), trusted))
+    }
+}
+
+/// The last address of the chain that no trusted proxy vouches for.
+fn forwarded(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+    let hops: Vec<&str> = headers
+        .get_all(&FORWARDED_FOR)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .collect();
+    let mut client = peer;
+    for hop in hops.into_iter().rev() {
+        if !is_trusted(client) {
+            break;
+        }
+        match hop.parse::<IpAddr>() {
+            Ok(address) => client = address.to_canonical(),
+            Err(_) => break,
+        }
+    }
+    client
+}
+
+/// The outermost layer.
+pub(super) async fn observe(
+    app: AppState,
+    State(_): State<AppState>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let began = Instant::now();
+    let id = RequestId::of(request.headers());
+    let client = ClientAddress::of(&request, &app.trusted_proxies);
+    request.extensions_mut().insert(id.clone());
+    request.extensions_mut().insert(client);
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("other", MatchedPath::as_str)
+        .to_owned();
+    let mut response = next.run(request).await;
+    let status = response.status().as_u16();
+    let seconds = began.elapsed().as_secs_f64();
+    app.hub
+        .metrics()
+        .http_request(method.as_str(), &route, status, seconds);
+    let user = response
+        .extensions()
+        .get::<Recognised>()
+        .map(|who| who.0.clone());
+    let user = user.as_deref().unwrap_or("-");
+    let (request_id, duration_ms, client) =
+        (id.as_str(), (seconds * 10_000.0).round() / 10.0, client.0);
+    // What is asked for every few seconds by machines, or comes with every page, would drown the rest.
+    if matches!(route.as_str(), "/healthz" | "/readyz" | "/metrics") || path.starts_with("/pkg/") {
+        tracing::debug!(request_id, %method, path, status, duration_ms, user, %client, "{method} {path} {status}");
+    } else {
+        tracing::info!(request_id, %method, path, status, duration_ms, user, %client, "{method} {path} {status}");
+    }
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        response.headers_mut().insert(REQUEST_ID.clone(), value);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_harmless_ids_are_taken_over() {
+        let id = |value: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(&REQUEST_ID, HeaderValue::from_bytes(value).unwrap());
+            RequestId::of(&headers).as_str().to_owned()
+        };
+        assert_eq!(id(b"Abc-1.2_3"), "Abc-1.2_3");
+        for bad in [&b""[..], b"a b", b"<script>", b"\xff", &[b'a'; 65]] {
+            assert_eq!(id(bad).len(), 32, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn forwarded_addresses_are_believed_from_trusted_proxies_only() {
+        let headers = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(&FORWARDED_FOR, HeaderValue::from_str(value).unwrap());
+            }
+            headers
+        };
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        for (peer, given, expected) in [
+            ("192.0.2.1", &["198.51.100.7"][..], "192.0.2.1"),
+            ("10.0.0.1", &["198.51.100.7"], "198.51.100.7"),
+            (
+                "10.0.0.1",
+                &["203.0.113.9, 198.51.100.7, 10.0.0.2"],
+                "198.51.100.7",
+            ),
+            ("10.0.0.1", &["203.0.113.9", "198.51.100.7"], "198.51.100.7"),
+            ("10.0.0.1", &["garbage"], "10.0.0.1"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+        ] {
+            assert_eq!(
+                forwarded(address(peer), &headers(given), &trusted),
+                address(expected),
+                "{peer} {given:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Pages: rendered by the interface, with data from the same API that everybody else uses.
+
+use std::sync::Arc;
+
+use app::InProcessApi;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{Html, IntoResponse, Response};
+use http::header::CONTENT_SECURITY_POLICY;
+use http::{HeaderValue, Method};
+use leptos::nonce::use_nonce;
+use leptos::prelude::{provide_context, use_context};
+use leptos_axum::{
+    LeptosRoutes, ResponseOptions, generate_route_list, render_app_to_stream_with_context,
+};
+use tower::{ServiceExt, service_fn};
+
+use super::AppState;
+use super::headers::page_policy;
+use super::identity::{Identity, identify};
+use super::problem::ApiError;
+use super::sign_in::{local_path, see_other, sign_in_for, to_sign_in};
+use super::static_files;
+use crate::accounts::NotSignedIn;
+
+/// Every page of the interface, and beneath them the site's plain files and the page for an unknown path.
+pub(super) fn routes(state: &AppState, api: Router) -> Router<AppState> {
+    let context = context(state, api);
+    let known = generate_route_list(app::App);
+    let pages = Router::new()
+        .leptos_routes_with_context(state, known, context.clone(), app::shell)
+        .layer(from_fn_with_state(state.clone(), require_session))
+        .layer(from_fn_with_state(state.clone(), identify));
+    let unknown = render_app_to_stream_with_context(context, app::shell);
+    let unknown = service_fn(move |request: Request| {
+        let page = (*request.method() == Method::GET).then(|| unknown(request));
+        async move {
+            Ok(match page {
+                Some(page) => page.await,
+                None => {
+                    ApiError::not_found("unknown_path", "There is nothing here.").into_response()
+                }
+            })
+        }
+    });
+    let others = static_files::plain(&state.site.root)
+        .call_fallback_on_method_not_allowed(true)
+        .fallback(unknown)
+        .map_response(|response| {
+            static_files::cached(response.map(Body::new), "public, max-age=3600")
+        });
+    pages.fallback_service(others)
+}
+
+/// What a page can reach while it is rendered.
+fn context(state: &AppState, api: Router) -> impl Fn() + Clone + Send + Sync + 'static {
+    let assets = state.site.assets.clone();
+    let api = InProcessApi(Arc::new(move |request: http::Request<Body>| {
+        let api = api.clone();
+        Box::pin(async move {
+            api.oneshot(request)
+                .await
+                .unwrap_or_else(|never| match never {})
+        })
+    }));
+    move || {
+        provide_context(assets.clone());
+        provide_context(api.clone());
+        // Only now is the nonce known; the headers leave with the first chunk, after this.
+        if let (Some(nonce), Some(response)) = (use_nonce(), use_context::<ResponseOptions>())
+            && let Ok(policy) = HeaderValue::from_str(&page_policy(&nonce))
+        {
+            response.insert_header(CONTENT_SECURITY_POLICY, policy);
+        }
+    }
+}
+
+/// Sends whoever is not signed in to the sign-in page, and whoever is away from it.
+async fn require_session(State(_): State<AppState>, request: Request, next: Next) -> Response {
+    let is_sign_in = request.uri().path() == "/sign-in";
+    match request.extensions().get::<Identity>() {
+        Some(Identity::Known(_)) if is_sign_in => {
+            let wanted = next_of(&request);
+            see_other(local_path(&wanted)).unwrap_or_else(IntoResponse::into_response)
+        }
+        Some(Identity::Known(_)) => next.run(request).await,
+        _ if is_sign_in => next.run(request).await,
+        Some(Identity::Refused(NotSignedIn::Unavailable(_))) => {
+            to_sign_in(&request, Some("registry_unavailable"))
+        }
+        Some(Identity::Refused(reason)) => {
+            let code = ApiError::from(reason).code();
+            to_sign_in(&request, Some(code))
+        }
+        Some(Identity::Nobody) | None if came_from_elsewhere(&request) => by_way_of_here(&request),
+        Some(Identity::Nobody) | None => to_sign_in(&request, None),
+    }
+}
+
+/// Whether another site's link led here: then the browser kept the session's cookie to itself.
+fn came_from_elsewhere(request: &Request) -> bool {
+    let header = |name: &str| request.headers().get(name).map(http::HeaderValue::as_bytes);
+    header("sec-fetch-mode") == Some(b"navigate")
+        && matches!(header("sec-fetch-site"), Some(b"cross-site" | b"same-site"))
+}
+
+/// A page that leads to the sign-in page by itself. That step comes from this site, so the cookie goes along with it, and
+/// whoever is signed in lands where the link led.
+fn by_way_of_here(request: &Request) -> Response {
+    let target = sign_in_for(request, None).replace('&', "&amp;");
+    let page = format!(
+        "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Galera Console</title>\
+         <meta http-equiv=\"refresh\" content=\"0;url={target}\"></head>\
+         <body><a href=\"{target}\">Continue to Galera Console</a></body></html>"
+    );
+    Html(page).into_response()
+}
+
+/// The `next` of the request's query, decoded.
+fn next_of(request: &Request) -> String {
+    #[derive(Default, serde::Deserialize)]
+    struct Next {
+        #[serde(default)]
+        next: String,
+    }
+    axum::extract::Query::<Next>::try_from_uri(request.uri())
+        .map(|query| query.0.next)
+        .unwrap_or_default()
+}

@@ -1,0 +1,302 @@
+//! Errors as problem documents (RFC 9457): a public text for people, a source for the log.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use galera::access::Denied;
+use galera::api::Problem;
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use super::observe::RequestId;
+
+/// The media type of a problem document.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// What a handler returns.
+pub type ApiResult<T> = Result<T, ApiError>;
+
+/// An error on its way to the client.
+#[derive(Clone, Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    title: &'static str,
+    detail: String,
+    source: Option<String>,
+    retry_after: Option<Duration>,
+}
+
+impl ApiError {
+    /// An error with a stable `code`, a `title` of a few words and a `detail` that names the remedy.
+    pub fn new(
+        status: StatusCode,
+        code: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            status,
+            code,
+            title,
+            detail: detail.into(),
+            source: None,
+            retry_after: None,
+        }
+    }
+
+    /// 400.
+    pub fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, "Malformed request", detail)
+    }
+
+    /// 401.
+    pub fn unauthorized(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, code, "Not signed in", detail)
+    }
+
+    /// 403.
+    pub fn forbidden(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, code, "Not permitted", detail)
+    }
+
+    /// 404.
+    pub fn not_found(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, "Not found", detail)
+    }
+
+    /// 503.
+    pub fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            code,
+            "Not available now",
+            detail,
+        )
+        .retry_after(Duration::from_secs(2))
+    }
+
+    /// 500; `source` goes to the log only.
+    pub fn internal(source: impl Into<String>) -> Self {
+        Self {
+            source: Some(source.into()),
+            ..Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "Internal error",
+                "The console failed to answer. Its log tells why, under this request id.",
+            )
+        }
+    }
+
+    /// Adds what only the log shall tell.
+    #[must_use]
+    pub fn source(mut self, source: impl std::fmt::Display) -> Self {
+        self.source = Some(source.to_string());
+        self
+    }
+
+    /// Tells the client when to come back.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// The stable word.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    fn document(self, request_id: &str) -> Response {
+        let problem = Problem {
+            status: self.status.as_u16(),
+            code: self.code.to_owned(),
+            title: self.title.to_owned(),
+            detail: self.detail,
+            request_id: request_id.to_owned(),
+        };
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let mut response = (self.status, [(CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
+        if let Some(wait) = self.retry_after {
+            // Rounded up: a client that comes back early is refused again.
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        response
+    }
+}
+
+impl From<Denied> for ApiError {
+    fn from(denied: Denied) -> Self {
+        let missing = denied.missing;
+        let detail = format!(
+            "This needs the role {missing}, which your account does not have; ask an administrator."
+        );
+        Self::forbidden("missing_role", detail)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Answers a path that is none.
+pub(super) async fn unknown_path(request: Request) -> ApiError {
+    let path: String = request.uri().path().chars().take(200).collect();
+    ApiError::not_found("unknown_path", format!("There is nothing at {path}."))
+}
+
+/// Makes a problem document of every error, ours or a library's, and of a panic.
+pub(super) async fn render(request: Request, next: Next) -> Response {
+    let id = request
+        .extensions()
+        .get::<RequestId>()
+        .cloned()
+        .unwrap_or_default();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(panic) => {
+            ApiError::internal(format!("panic: {}", panic_text(panic.as_ref()))).into_response()
+        }
+    };
+    let Some(error) = response
+        .extensions_mut()
+        .remove::<ApiError>()
+        .or_else(|| foreign(&response, &method, &path))
+    else {
+        return response;
+    };
+    log(&error, &id, &method, &path);
+    let (parts, _) = response.into_parts();
+    let mut document = error.document(id.as_str());
+    keep(&parts.headers, &mut document);
+    document.extensions_mut().extend(parts.extensions);
+    if method == Method::HEAD {
+        *document.body_mut() = Body::empty();
+    }
+    document
+}
+
+/// Headers of the original answer that mean something besides its body.
+fn keep(original: &HeaderMap, document: &mut Response) {
+    for (name, value) in original {
+        if *name != CONTENT_TYPE
+            && *name != CONTENT_LENGTH
+            && !document.headers().contains_key(name)
+        {
+            document.headers_mut().append(name.clone(), value.clone());
+        }
+    }
+}
+
+fn log(error: &ApiError, id: &RequestId, method: &Method, path: &str) {
+    let (code, request_id) = (error.code, id.as_str());
+    let source = error.source.as_deref().unwrap_or(&error.detail);
+    if error.status == StatusCode::INTERNAL_SERVER_ERROR {
+        tracing::error!(request_id, code, %method, path, "Request failed: {source}");
+    } else if error.status.is_server_error() || error.source.is_some() {
+        tracing::warn!(request_id, code, %method, path, "Request refused: {source}");
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message")
+}
+
+/// An error that a library answered with: pages keep their own, everything else becomes a problem.
+fn foreign(response: &Response, method: &Method, path: &str) -> Option<ApiError> {
+    let status = response.status();
+    if !(status.is_client_error() || status.is_server_error()) {
+        return None;
+    }
+    let media_type = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("");
+    if media_type.starts_with("text/html") || media_type.starts_with(MEDIA_TYPE) {
+        return None;
+    }
+    let path: String = path.chars().take(200).collect();
+    Some(match status {
+        StatusCode::NOT_FOUND => {
+            ApiError::not_found("unknown_path", format!("There is nothing at {path}."))
+        }
+        StatusCode::METHOD_NOT_ALLOWED => {
+            let allowed = response
+                .headers()
+                .get(ALLOW)
+                .and_then(|value| value.to_str().ok())
+                .unwrap_or("other methods");
+            let detail = format!("{path} does not accept {method}; use {allowed}.");
+            ApiError::new(status, "method_not_allowed", "Method not allowed", detail)
+        }
+        _ if status.is_server_error() => ApiError::internal(format!("a library answered {status}")),
+        _ => ApiError::new(
+            status,
+            "bad_request",
+            "Malformed request",
+            format!("The request could not be read ({status})."),
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::middleware::from_fn;
+    use axum::routing::get;
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn answer(path: &str) -> (StatusCode, Problem) {
+        async fn panics() {
+            panic!("a secret of the inside");
+        }
+        let secret = || async { ApiError::internal("a secret of the inside") };
+        let router = Router::new()
+            .route("/panics", get(panics))
+            .route("/fails", get(secret))
+            .route("/library", get(|| async { StatusCode::BAD_GATEWAY }))
+            .layer(from_fn(render));
+        let request = http::Request::get(path).body(Body::empty()).unwrap();
+        let response = router.oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    #[tokio::test]
+    async fn our_own_faults_are_told_without_their_inside() {
+        for path in ["/panics", "/fails", "/library"] {
+            let (status, problem) = answer(path).await;
+            assert_eq!(
+                (status.as_u16(), problem.code.as_str()),
+                (500, "internal"),
+                "{path}"
+            );
+            assert!(
+                !problem.detail.contains("secret") && !problem.request_id.is_empty(),
+                "{path}"
+            );
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Signing in and out with plain forms, for browsers before (or without) their script.
+
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Extension, Router};
+use http::header::LOCATION;
+use http::{HeaderValue, StatusCode};
+use serde::Deserialize;
+
+use super::AppState;
+use super::extract::FormBody;
+use super::identity::Session;
+use super::observe::ClientAddress;
+use super::problem::{ApiError, ApiResult};
+use super::session::{end, with_cookie, without_cookie};
+
+pub(super) fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/sign-in", post(sign_in))
+        .route("/sign-out", post(sign_out))
+}
+
+#[derive(Deserialize)]
+struct SignInForm {
+    username: String,
+    password: String,
+    #[serde(default)]
+    next: String,
+}
+
+async fn sign_in(
+    app: AppState,
+    Extension(client): Extension<ClientAddress>,
+    FormBody(form): FormBody<SignInForm>,
+) -> ApiResult<Response> {
+    let next = local_path(&form.next);
+    match app
+        .authority
+        .sign_in(&form.username, &form.password, client.0)
+        .await
+    {
+        Ok(signed_in) => Ok(with_cookie(&app, &signed_in, see_other(next)?)),
+        Err(error) => {
+            let error = ApiError::from(error);
+            if error.code() == "internal" {
+                return Err(error);
+            }
+            see_other(&format!(
+                "/sign-in?error={}&next={}",
+                error.code(),
+                escape(next)
+            ))
+        }
+    }
+}
+
+async fn sign_out(app: AppState, session: Result<Session, ApiError>) -> ApiResult<Response> {
+    // Somebody whose session is over wanted to leave anyway.
+    if let Ok(Session(session)) = session {
+        end(&app, &session).await?;
+    }
+    Ok(without_cookie(&app, see_other("/sign-in")?))
+}
+
+/// Sends a browser to the sign-in page and, afterwards, back to the page that it asked for.
+pub(super) fn to_sign_in(request: &Request, error: Option<&str>) -> Response {
+    see_other(&sign_in_for(request, error)).unwrap_or_else(IntoResponse::into_response)
+}
+
+/// The address of the sign-in page that leads back to the page that was asked for.
+pub(super) fn sign_in_for(request: &Request, error: Option<&str>) -> String {
+    let asked = request
+        .uri()
+        .path_and_query()
+        .map_or("/", |path| path.as_str());
+    let error = error
+        .map(|code| format!("error={code}&"))
+        .unwrap_or_default();
+    format!("/sign-in?{error}next={}", escape(local_path(asked)))
+}
+
+/// Sends a browser elsewhere with a GET.
+pub(super) fn see_other(location: &str) -> ApiResult<Response> {
+    let value =
+        HeaderValue::from_str(location).map_err(|error| ApiError::internal(error.to_string()))?;
+    Ok((StatusCode::SEE_OTHER, [(LOCATION, value)]).into_response())
+}
+
+/// `text` when it is a path on this host, else the first page: a link must not lead from our form to another site.
+pub(super) fn local_path(text: &str) -> &str {
+    // Browsers read a backslash as a slash and skip control characters, so neither may hide a host.
+    let is_local = text.starts_with('/')
+        && !text.starts_with("//")
+        && text.len() <= 2048
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    let is_form =
+        text == "/sign-in" || text.starts_with("/sign-in?") || text.starts_with("/sign-out");
+    if is_local && !is_form { text } else { "/" }
+}
+
+/// Percent-encodes everything that means something in a query.
+fn escape(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => {
+                char::from(byte).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_local_paths_are_gone_back_to() {
+        for (given, expected) in [
+            ("/clusters/lab", "/clusters/lab"),
+            ("/clusters/lab?tab=a&b=%2F", "/clusters/lab?tab=a&b=%2F"),
+            ("", "/"),
+            ("https://evil.example/", "/"),
+            ("//evil.example/", "/"),
+            ("/\\evil.example/", "/"),
+            ("/\t/evil.example/", "/"),
+            ("javascript:alert(1)", "/"),
+            ("/sign-in?next=/sign-in", "/"),
+            ("/sign-out", "/"),
+            ("/a\r\nSet-Cookie: x=1", "/"),
+        ] {
+            assert_eq!(local_path(given), expected, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_survives_the_query() {
+        assert_eq!(
+            escape("/clusters/lab?a=1&b=2"),
+            "/clusters/lab%3Fa%3D1%26b%3D2"
+        );
+    }
+}

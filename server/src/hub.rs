@@ -1,0 +1,191 @@
+//! The hub: one owner task per cluster folds what probes and the registry say, and publishes immutable views.
+//!
+//! Invariants: a cluster's state has one owner and no lock; readers see last values only and never wait for a database
+//! or for etcd; whatever is slow or gone delays nobody else.
+
+mod board;
+mod discovery;
+mod index;
+mod leases;
+mod listing;
+mod memory;
+mod overview;
+mod owner;
+mod pace;
+mod probed;
+mod readiness;
+mod registrations;
+mod settings;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use galera::api::Overview;
+use galera::view::{ClusterView, RegistryHealth, RegistryView};
+use galera::{ClusterName, Timestamp};
+use registry::Registry;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use board::{Board, ClusterFeed, Directory, Publisher};
+pub use listing::RegistryUnavailable;
+pub use settings::{HubSettings, MysqlSettings};
+
+use crate::metrics::Metrics;
+use crate::published::Published;
+use discovery::Discovery;
+use listing::Listings;
+use readiness::Readiness;
+
+/// The present time; the only clock of the hub, the probes and the live connections.
+#[must_use]
+pub fn now() -> Timestamp {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp::from_unix_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// The reading side, shared by every page, request and viewer. Cheap to clone.
+#[derive(Clone)]
+pub struct Hub {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    board: Arc<Board>,
+    metrics: Arc<Metrics>,
+    tracker: TaskTracker,
+    listings: Option<Listings>,
+    readiness: Arc<Readiness>,
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").finish_non_exhaustive()
+    }
+}
+
+impl Hub {
+    /// Starts watching the registry and probing the databases, on `tracker` and until `shutdown`. Returns at once;
+    /// neither etcd nor any database needs to answer.
+    #[must_use]
+    pub fn start(
+        settings: HubSettings,
+        registry: Registry,
+        tracker: TaskTracker,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let settings = Arc::new(settings);
+        let board = Arc::new(Board::new());
+        let metrics = Arc::new(Metrics::default());
+        let readiness = Arc::new(Readiness::new());
+        tracker.spawn(overview::run(Arc::clone(&board), shutdown.clone()));
+        let discovery = Discovery::new(
+            Arc::clone(&settings),
+            registry.clone(),
+            Arc::clone(&board),
+            Arc::clone(&metrics),
+            tracker.clone(),
+            shutdown,
+        );
+        tracker.spawn(discovery.run(Arc::clone(&readiness)));
+        let listings = Listings::new(registry, &settings);
+        Self {
+            inner: Arc::new(Inner {
+                board,
+                metrics,
+                tracker,
+                listings: Some(listings),
+                readiness,
+            }),
+        }
+    }
+
+    /// The reading side of a board that somebody else publishes on (benchmarks, tests).
+    #[must_use]
+    pub fn reading(board: Arc<Board>, tracker: TaskTracker) -> Self {
+        let readiness = Readiness::new();
+        readiness.registry_spoke();
+        Self {
+            inner: Arc::new(Inner {
+                board,
+                metrics: Arc::default(),
+                tracker,
+                listings: None,
+                readiness: Arc::new(readiness),
+            }),
+        }
+    }
+
+    /// All clusters, worst verdict first, and the news of changes.
+    #[must_use]
+    pub fn overview(&self) -> watch::Receiver<Arc<Published<Overview>>> {
+        self.inner.board.overview()
+    }
+
+    /// One cluster and the news of its changes; `None` when it is neither configured nor found.
+    #[must_use]
+    pub fn cluster(&self, name: &ClusterName) -> Option<ClusterFeed> {
+        self.inner.board.directory().borrow().get(name).cloned()
+    }
+
+    /// Every known cluster, and the news when one comes or goes.
+    #[must_use]
+    pub fn directory(&self) -> watch::Receiver<Arc<Directory>> {
+        self.inner.board.directory()
+    }
+
+    /// The newest views of all clusters.
+    #[must_use]
+    pub fn views(&self) -> Vec<Arc<Published<ClusterView>>> {
+        self.inner.board.views()
+    }
+
+    /// The registry's keys of a cluster, read now and linearizably; `None` for an unknown cluster.
+    ///
+    /// # Errors
+    /// [`RegistryUnavailable`] when etcd does not answer; its text is for people.
+    pub async fn registry_view(
+        &self,
+        name: &ClusterName,
+    ) -> Result<Option<RegistryView>, RegistryUnavailable> {
+        let Some(feed) = self.cluster(name) else {
+            return Ok(None);
+        };
+        let view = Arc::clone(&feed.borrow());
+        match &self.inner.listings {
+            Some(listings) => listings.view(name, &view.value).await.map(Some),
+            None => Err(RegistryUnavailable::none()),
+        }
+    }
+
+    /// Whether the registry can be read, and since when that is so.
+    #[must_use]
+    pub fn registry_health(&self) -> RegistryHealth {
+        self.inner.board.health().borrow().clone()
+    }
+
+    /// Whether views can be shown to people: the registry was read once or is known to be unreachable, and every known
+    /// node was asked once or had its time. Stays true.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        let views = self.views();
+        self.inner
+            .readiness
+            .reached(views.iter().map(|view| &view.value))
+    }
+
+    /// The counters of the console's own work.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.inner.metrics
+    }
+
+    /// What stopping waits for.
+    pub(crate) fn tracker(&self) -> &TaskTracker {
+        &self.inner.tracker
+    }
+}

@@ -1,0 +1,255 @@
+//! The notice board between the owners of clusters, who publish, and everybody else, who reads.
+//!
+//! Only last values: a reader sees the newest view of each cluster, and nobody waits for a reader.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use galera::ClusterName;
+use galera::api::Overview;
+use galera::view::{ClusterView, RegistryHealth};
+use tokio::sync::{Notify, watch};
+
+use super::now;
+use crate::published::Published;
+
+/// The newest view of a cluster and the news of newer ones.
+pub type ClusterFeed = watch::Receiver<Arc<Published<ClusterView>>>;
+/// Every known cluster.
+pub type Directory = BTreeMap<ClusterName, ClusterFeed>;
+
+/// Where views are published.
+#[derive(Debug)]
+pub struct Board {
+    directory: watch::Sender<Arc<Directory>>,
+    overview: watch::Sender<Arc<Published<Overview>>>,
+    health: watch::Sender<RegistryHealth>,
+    notices: watch::Sender<BTreeMap<String, Vec<String>>>,
+    /// Rings after anything that the overview shows changed.
+    news: Notify,
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Board {
+    /// An empty board: no cluster, and a registry that was not read yet.
+    #[must_use]
+    pub fn new() -> Self {
+        let overview = Overview {
+            clusters: Vec::new(),
+            notices: Vec::new(),
+        };
+        let health = RegistryHealth {
+            reachable: false,
+            since: now(),
+            error: Some(NOT_READ_YET.to_owned()),
+        };
+        Self {
+            directory: watch::Sender::default(),
+            overview: watch::Sender::new(Arc::new(Published::new(0, overview))),
+            health: watch::Sender::new(health),
+            notices: watch::Sender::default(),
+            news: Notify::new(),
+        }
+    }
+
+    /// Opens the place of the cluster `name`; it becomes known with its first view and unknown when the publisher is
+    /// dropped.
+    #[must_use]
+    pub fn publisher(self: &Arc<Self>, name: ClusterName) -> Publisher {
+        Publisher {
+            board: Arc::clone(self),
+            name,
+            revision: 0,
+            sender: None,
+        }
+    }
+
+    /// Says how the registry is; the same health again is no news.
+    pub fn set_health(&self, health: RegistryHealth) {
+        self.health.send_if_modified(|present| {
+            let changed = *present != health;
+            *present = health;
+            changed
+        });
+    }
+
+    /// Replaces what `source` has to say to everybody; an empty list takes it back.
+    pub fn set_notices(&self, source: &str, notices: Vec<String>) {
+        let changed = self.notices.send_if_modified(|all| {
+            let before = all.get(source).map_or(&[][..], Vec::as_slice);
+            if before == notices {
+                return false;
+            }
+            if notices.is_empty() {
+                all.remove(source);
+            } else {
+                all.insert(source.to_owned(), notices);
+            }
+            true
+        });
+        if changed {
+            self.news.notify_one();
+        }
+    }
+
+    /// Every known cluster, and the news when one comes or goes.
+    #[must_use]
+    pub fn directory(&self) -> watch::Receiver<Arc<Directory>> {
+        self.directory.subscribe()
+    }
+
+    /// The overview and its news.
+    #[must_use]
+    pub fn overview(&self) -> watch::Receiver<Arc<Published<Overview>>> {
+        self.overview.subscribe()
+    }
+
+    /// How the registry is, and its news.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<RegistryHealth> {
+        self.health.subscribe()
+    }
+
+    /// The newest views of all clusters.
+    #[must_use]
+    pub fn views(&self) -> Vec<Arc<Published<ClusterView>>> {
+        let directory = Arc::clone(&self.directory.borrow());
+        directory
+            .values()
+            .map(|feed| Arc::clone(&feed.borrow()))
+            .collect()
+    }
+
+    /// Waits for a change of what the overview shows.
+    pub(super) async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// Publishes the overview of the present views.
+    pub fn publish_overview(&self) {
+        let mut clusters: Vec<_> = self
+            .views()
+            .iter()
+            .map(|view| view.value.summary())
+            .collect();
+        // Worst first; within a verdict the views are already in the order of names.
+        clusters.sort_by_key(|summary| std::cmp::Reverse(summary.verdict.state));
+        let notices = self.notices.borrow().values().flatten().cloned().collect();
+        let revision = self.overview.borrow().revision + 1;
+        let overview = Overview { clusters, notices };
+        self.overview
+            .send_replace(Arc::new(Published::new(revision, overview)));
+    }
+}
+
+const NOT_READ_YET: &str = "the registry has not been read yet";
+
+/// The one who may publish views of a cluster.
+#[derive(Debug)]
+pub struct Publisher {
+    board: Arc<Board>,
+    name: ClusterName,
+    revision: u64,
+    sender: Option<watch::Sender<Arc<Published<ClusterView>>>>,
+}
+
+impl Publisher {
+    /// Publishes `view` under the next revision.
+    pub fn publish(&mut self, mut view: ClusterView) -> Arc<Published<ClusterView>> {
+        self.revision += 1;
+        view.revision = self.revision;
+        let published = Arc::new(Published::new(self.revision, view));
+        match &self.sender {
+            Some(sender) => {
+                sender.send_replace(Arc::clone(&published));
+            }
+            None => {
+                let (sender, feed) = watch::channel(Arc::clone(&published));
+                self.sender = Some(sender);
+                self.board.directory.send_modify(|directory| {
+                    Arc::make_mut(directory).insert(self.name.clone(), feed);
+                });
+            }
+        }
+        self.board.news.notify_one();
+        published
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        if self.sender.is_some() {
+            self.board.directory.send_modify(|directory| {
+                Arc::make_mut(directory).remove(&self.name);
+            });
+            self.board
+                .set_notices(&format!("cluster/{}", self.name), Vec::new());
+            self.board.news.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use galera::cluster::{Settings, fold};
+    use galera::observation::Evidence;
+    use galera::view::VerdictState;
+
+    use super::*;
+
+    fn view(name: &str, state: VerdictState) -> ClusterView {
+        let health = RegistryHealth {
+            reachable: true,
+            since: now(),
+            error: None,
+        };
+        let evidence = Evidence::new(name.parse().unwrap(), health);
+        let mut view = fold(&evidence, now(), &Settings::default(), None);
+        view.verdict.state = state;
+        view
+    }
+
+    #[test]
+    fn the_overview_lists_the_worst_first_and_then_by_name() {
+        let board = Arc::new(Board::new());
+        let publishers: Vec<_> = [
+            ("b", VerdictState::Healthy),
+            ("a", VerdictState::Healthy),
+            ("z", VerdictState::SplitBrain),
+        ]
+        .map(|(name, state)| {
+            let mut publisher = board.publisher(name.parse().unwrap());
+            publisher.publish(view(name, state));
+            publisher
+        })
+        .into();
+        board.publish_overview();
+        let overview = Arc::clone(&board.overview().borrow());
+        let names: Vec<_> = overview
+            .value
+            .clusters
+            .iter()
+            .map(|c| c.name.to_string())
+            .collect();
+        assert_eq!(names, ["z", "a", "b"]);
+        drop(publishers);
+        board.publish_overview();
+        assert!(board.overview().borrow().value.clusters.is_empty());
+        assert!(board.overview().borrow().revision > overview.revision);
+    }
+
+    #[test]
+    fn revisions_grow_with_each_publication() {
+        let board = Arc::new(Board::new());
+        let mut publisher = board.publisher("lab".parse().unwrap());
+        let first = publisher.publish(view("lab", VerdictState::Unknown));
+        let second = publisher.publish(view("lab", VerdictState::Unknown));
+        assert_eq!((first.revision, second.revision), (1, 2));
+        assert_eq!(second.value.revision, 2);
+    }
+}

@@ -1,0 +1,184 @@
+//! Which clusters are followed, with a registry whose events the test makes up.
+
+use std::time::Duration;
+
+use registry::Settings;
+
+use super::*;
+use crate::hub::MysqlSettings;
+use crate::hub::index::NAMED_MAX;
+
+fn discovery(clusters: &[&str]) -> Discovery {
+    let settings = HubSettings {
+        clusters: clusters
+            .iter()
+            .map(|name| (name.parse().unwrap(), BTreeSet::new()))
+            .collect(),
+        registry_prefix: "/galera".to_owned(),
+        state_prefix: "/galera-console".to_owned(),
+        mysql: MysqlSettings {
+            user: "console".to_owned(),
+            password: registry::Secret::new(""),
+            port: 3306,
+            tls_ca: None,
+        },
+        poll_interval: Duration::from_secs(1),
+        probe_timeout: Duration::from_secs(3),
+    };
+    // Nothing is asked of it: the tests speak for the watch.
+    let registry = Registry::connect(Settings::new(["127.0.0.1:1"])).unwrap();
+    Discovery::new(
+        Arc::new(settings),
+        registry,
+        Arc::new(Board::new()),
+        Arc::default(),
+        TaskTracker::new(),
+        CancellationToken::new(),
+    )
+}
+
+fn entry(key: &str) -> Entry {
+    Entry {
+        key: key.into(),
+        value: b"Synced".to_vec(),
+        create_revision: 1,
+        mod_revision: 2,
+        version: 1,
+        lease: 0,
+    }
+}
+
+fn put(key: &str) -> WatchEvent {
+    WatchEvent::Changes {
+        revision: 2,
+        changes: vec![Change::Put(entry(key))],
+    }
+}
+
+fn delete(key: &str) -> WatchEvent {
+    WatchEvent::Changes {
+        revision: 3,
+        changes: vec![Change::Delete {
+            key: key.into(),
+            revision: 3,
+        }],
+    }
+}
+
+fn names(discovery: &Discovery) -> Vec<String> {
+    discovery.followed.keys().map(ToString::to_string).collect()
+}
+
+async fn notices(discovery: &Discovery) -> Vec<String> {
+    discovery.board.publish_overview();
+    discovery.board.overview().borrow().value.notices.clone()
+}
+
+#[tokio::test]
+async fn clusters_come_and_go_with_their_keys() {
+    let mut discovery = discovery(&["configured"]);
+    discovery.follow(&"configured".parse().unwrap());
+    discovery
+        .registered(put("/galera/found/db1/wsrep_ready"))
+        .await;
+    assert_eq!(names(&discovery), ["configured", "found"]);
+    discovery
+        .registered(delete("/galera/found/db1/wsrep_ready"))
+        .await;
+    assert_eq!(names(&discovery), ["configured"]);
+}
+
+#[tokio::test]
+async fn a_cluster_that_was_seen_primary_outlives_its_keys() {
+    let mut discovery = discovery(&[]);
+    let mut memory = entry("/galera-console/expected/lab");
+    memory.value = br#"{"members":["db1"]}"#.to_vec();
+    discovery
+        .registered(put("/galera/lab/db1/wsrep_ready"))
+        .await;
+    discovery
+        .remembered(WatchEvent::Reset {
+            revision: 2,
+            entries: vec![memory],
+        })
+        .await;
+    discovery
+        .registered(WatchEvent::Reset {
+            revision: 3,
+            entries: Vec::new(),
+        })
+        .await;
+    assert_eq!(names(&discovery), ["lab"]);
+    discovery
+        .remembered(delete("/galera-console/expected/lab"))
+        .await;
+    assert!(names(&discovery).is_empty());
+}
+
+#[tokio::test]
+async fn a_name_that_no_cluster_can_have_becomes_a_notice_until_it_is_removed() {
+    let mut discovery = discovery(&[]);
+    let bad = "/galera/<script>alert(1)</script>/db1/wsrep_ready";
+    discovery.registered(put(bad)).await;
+    assert!(names(&discovery).is_empty());
+    let said = notices(&discovery).await;
+    assert!(
+        said.len() == 1 && said[0].contains("is not used"),
+        "{said:?}"
+    );
+    discovery.registered(delete(bad)).await;
+    assert!(notices(&discovery).await.is_empty());
+}
+
+#[tokio::test]
+async fn the_number_of_clusters_and_notices_is_bounded() {
+    let mut discovery = discovery(&[]);
+    let keys = (0..CLUSTERS_MAX + 5).map(|number| format!("/galera/c{number}/db1/phase"));
+    let bad = (0..50).map(|number| format!("/galera/a b{number}/db1/phase"));
+    let entries = keys.chain(bad).map(|key| entry(&key)).collect();
+    discovery
+        .registered(WatchEvent::Reset {
+            revision: 2,
+            entries,
+        })
+        .await;
+    assert_eq!(discovery.followed.len(), CLUSTERS_MAX);
+    let said = notices(&discovery).await;
+    assert_eq!(said.len(), NAMED_MAX + 2);
+    assert!(
+        said.iter().any(|notice| notice.starts_with("5 clusters")),
+        "{said:?}"
+    );
+    assert!(
+        said.iter().any(|notice| notice.starts_with("40 more keys")),
+        "{said:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_loss_of_the_registry_is_said_with_its_time_and_forgets_nothing() {
+    let mut discovery = discovery(&[]);
+    discovery
+        .registered(WatchEvent::Reset {
+            revision: 2,
+            entries: vec![entry("/galera/lab/db1/wsrep_ready")],
+        })
+        .await;
+    assert!(discovery.board.health().borrow().reachable);
+    let since = now();
+    discovery
+        .registered(WatchEvent::Unreachable {
+            since,
+            error: registry::Error::Unavailable {
+                endpoints: "e1:2379".to_owned(),
+                cause: "refused".to_owned(),
+            },
+        })
+        .await;
+    let health = discovery.board.health().borrow().clone();
+    assert_eq!((health.reachable, health.since), (false, since));
+    assert!(health.error.unwrap().contains("e1:2379"));
+    assert_eq!(names(&discovery), ["lab"]);
+    discovery.registered(WatchEvent::Reachable).await;
+    assert!(discovery.board.health().borrow().reachable);
+}

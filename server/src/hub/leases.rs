@@ -1,0 +1,52 @@
+//! For how long registrations are granted: looked up once a lease, one at a time, off everybody's way.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use registry::{LeaseId, Registry};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::owner::Input;
+
+/// Questions that wait; more are forgotten and asked again with the next reset.
+const QUEUE: usize = 256;
+/// Answers kept.
+const KEPT: usize = 10_000;
+const DEADLINE: Duration = Duration::from_secs(3);
+
+/// A question, and whom to answer.
+pub(super) struct Question {
+    pub(super) lease: LeaseId,
+    pub(super) owner: mpsc::Sender<Input>,
+}
+
+/// Where to ask.
+pub(super) type Leases = mpsc::Sender<Question>;
+
+/// A place to ask, and the task that answers.
+pub(super) fn open(registry: Registry) -> (Leases, impl Future<Output = ()> + Send) {
+    let (sender, questions) = mpsc::channel(QUEUE);
+    (sender, answer(registry, questions))
+}
+
+async fn answer(registry: Registry, mut questions: mpsc::Receiver<Question>) {
+    let mut known: HashMap<LeaseId, u64> = HashMap::new();
+    while let Some(Question { lease, owner }) = questions.recv().await {
+        let ttl = match known.get(&lease) {
+            Some(ttl) => Some(*ttl),
+            None => match timeout(DEADLINE, registry.lease_info(lease)).await {
+                Ok(Ok(Some(info))) => Some(info.granted.as_secs()),
+                // Expired meanwhile, or etcd does not answer: the default goes on to hold.
+                _ => None,
+            },
+        };
+        let Some(ttl) = ttl else { continue };
+        if known.len() == KEPT {
+            known.clear();
+        }
+        known.insert(lease, ttl);
+        // An owner that is gone needs no answer; one that is busy asks again after the next reset.
+        let _ = owner.try_send(Input::Granted { lease, ttl });
+    }
+}

@@ -1,0 +1,127 @@
+//! The registry's keys of one cluster, read on demand: linearizable, with the time that each lease has left.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::StreamExt;
+use galera::ClusterName;
+use galera::registration::{Keys, RawKey, registry_view};
+use galera::view::{ClusterView, RegistryView};
+use registry::{Entry, LeaseId, Registry};
+use tokio::time::{Instant, timeout_at};
+
+use super::HubSettings;
+
+/// Leases that are looked up for one listing, and how many at once.
+const LEASES_MAX: usize = 128;
+const AT_ONCE: usize = 8;
+/// Time for all of those look-ups together; leases that were not reached are shown without the time left.
+const LEASES_DEADLINE: Duration = Duration::from_secs(2);
+
+/// The registry could not be read just now.
+#[derive(Debug, thiserror::Error)]
+#[error("{detail}")]
+pub struct RegistryUnavailable {
+    /// What was met and the remedy, for people.
+    detail: String,
+}
+
+impl RegistryUnavailable {
+    pub(super) fn none() -> Self {
+        Self {
+            detail: "this console has no registry".to_owned(),
+        }
+    }
+}
+
+impl From<registry::Error> for RegistryUnavailable {
+    fn from(error: registry::Error) -> Self {
+        Self {
+            detail: error.to_string(),
+        }
+    }
+}
+
+/// Reads listings.
+pub(super) struct Listings {
+    registry: Registry,
+    keys: Keys,
+    prefix: String,
+    default_port: u16,
+}
+
+impl Listings {
+    pub(super) fn new(registry: Registry, settings: &HubSettings) -> Self {
+        Self {
+            registry,
+            keys: Keys::new(&settings.registry_prefix),
+            prefix: settings.registry_prefix.clone(),
+            default_port: settings.mysql.port,
+        }
+    }
+
+    /// The keys of `cluster`, judged by its present `view`.
+    pub(super) async fn view(
+        &self,
+        cluster: &ClusterName,
+        view: &ClusterView,
+    ) -> Result<RegistryView, RegistryUnavailable> {
+        let listing = self
+            .registry
+            .list(self.keys.cluster_prefix(cluster))
+            .await?;
+        let left = self.time_left(&listing.entries).await;
+        let raw: Vec<RawKey> = listing
+            .entries
+            .into_iter()
+            .map(|entry| RawKey {
+                ttl: left.get(&entry.lease).copied(),
+                key: entry.key,
+                value: entry.value,
+                mod_revision: entry.mod_revision,
+                lease: entry.lease,
+            })
+            .collect();
+        let at = super::now();
+        Ok(registry_view(
+            &self.prefix,
+            cluster,
+            listing.revision,
+            at,
+            &raw,
+            view,
+            self.default_port,
+        ))
+    }
+
+    /// Seconds that each lease has left, each asked once.
+    async fn time_left(&self, entries: &[Entry]) -> BTreeMap<LeaseId, i64> {
+        let leases = distinct_leases(entries);
+        let deadline = Instant::now() + LEASES_DEADLINE;
+        let mut answers = futures::stream::iter(leases)
+            .map(|lease| async move { (lease, self.registry.lease_info(lease).await) })
+            .buffer_unordered(AT_ONCE);
+        let mut left = BTreeMap::new();
+        while let Ok(Some((lease, answer))) = timeout_at(deadline, answers.next()).await {
+            if let Ok(Some(info)) = answer {
+                left.insert(
+                    lease,
+                    i64::try_from(info.remaining.as_secs()).unwrap_or(i64::MAX),
+                );
+            }
+        }
+        left
+    }
+}
+
+fn distinct_leases(entries: &[Entry]) -> Vec<LeaseId> {
+    let mut leases: Vec<_> = entries
+        .iter()
+        .map(|entry| entry.lease)
+        .filter(|lease| *lease != 0)
+        .collect();
+    leases.sort_unstable();
+    leases.dedup();
+    leases.truncate(LEASES_MAX);
+    leases
+}

@@ -1,0 +1,142 @@
+//! Who was in the last Primary component that was seen: kept in etcd, so that a cluster that is gone altogether still
+//! has expected members after the console restarts (I4).
+//!
+//! Any replica writes, and only when it sees the membership change itself: replicas that see different halves of a
+//! cluster do not overwrite each other for ever. Every write compares what it read.
+
+use std::collections::BTreeSet;
+
+use galera::{ClusterName, NodeId};
+use registry::{Created, Error, Registry};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use super::now;
+
+/// Members of different clusters that wait to be written; an owner whose wish found no room repeats it.
+const QUEUE: usize = 64;
+/// Attempts when others write at the same time.
+const ATTEMPTS: usize = 3;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Stored {
+    members: BTreeSet<NodeId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recorded_at: Option<galera::Timestamp>,
+}
+
+/// Members that shall be remembered.
+#[derive(Debug)]
+pub(super) struct Wish {
+    pub(super) cluster: ClusterName,
+    pub(super) members: BTreeSet<NodeId>,
+}
+
+/// Where wishes go.
+pub(super) type Memory = mpsc::Sender<Wish>;
+
+/// Where the members of all clusters are kept.
+pub(super) fn prefix(state_prefix: &str) -> String {
+    format!("{}/expected/", state_prefix.trim_end_matches('/'))
+}
+
+/// The cluster that `key` is about; `None` when it is no key of this memory.
+pub(super) fn cluster_of(state_prefix: &str, key: &[u8]) -> Option<ClusterName> {
+    let key = std::str::from_utf8(key).ok()?;
+    key.strip_prefix(&prefix(state_prefix))?.parse().ok()
+}
+
+/// The members in a stored value; nobody when it cannot be read.
+pub(super) fn read(value: &[u8]) -> BTreeSet<NodeId> {
+    match serde_json::from_slice::<Stored>(value) {
+        Ok(stored) => stored.members,
+        Err(error) => {
+            tracing::warn!(%error, "The remembered members of a cluster cannot be read and do not count");
+            BTreeSet::new()
+        }
+    }
+}
+
+/// A place for wishes, and the task that writes them.
+pub(super) fn open(
+    registry: Registry,
+    state_prefix: &str,
+) -> (Memory, impl Future<Output = ()> + Send + use<>) {
+    let (sender, mut wishes) = mpsc::channel(QUEUE);
+    let prefix = prefix(state_prefix);
+    let task = async move {
+        while let Some(wish) = wishes.recv().await {
+            match write(&registry, &prefix, &wish).await {
+                Ok(()) => {}
+                // The owner repeats its wish until it sees it fulfilled.
+                Err(error) => {
+                    tracing::debug!(cluster.id = %wish.cluster, %error, "Members are not remembered yet")
+                }
+            }
+        }
+    };
+    (sender, task)
+}
+
+/// Writes `wish` unless it is there already. Harmless to repeat: the outcome is the same, and each try compares.
+async fn write(registry: &Registry, prefix: &str, wish: &Wish) -> Result<(), Error> {
+    let key = format!("{prefix}{}", wish.cluster);
+    let stored = Stored {
+        members: wish.members.clone(),
+        recorded_at: Some(now()),
+    };
+    let value = serde_json::to_vec(&stored).map_err(|error| Error::Invalid(error.to_string()))?;
+    let mut lost = None;
+    for _ in 0..ATTEMPTS {
+        let written = match registry.get(key.as_str()).await? {
+            Some(entry) if read(&entry.value) == wish.members => return Ok(()),
+            Some(entry) => registry
+                .update(key.as_str(), entry.mod_revision, value.clone(), None)
+                .await
+                .map(drop),
+            None => match registry.create(key.as_str(), value.clone(), None).await? {
+                Created::Won { .. } => Ok(()),
+                Created::Exists(entry) => Err(Error::Conflict {
+                    key: key.clone(),
+                    current: Some(Box::new(entry)),
+                }),
+            },
+        };
+        match written {
+            Err(error @ Error::Conflict { .. }) => lost = Some(error),
+            done => return done,
+        }
+    }
+    lost.map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_name_their_cluster() {
+        assert_eq!(
+            cluster_of("/galera-console/", b"/galera-console/expected/lab"),
+            "lab".parse().ok()
+        );
+        for key in [
+            "/galera-console/expected/",
+            "/galera-console/expected/a/b",
+            "/galera-console/users/lab",
+        ] {
+            assert_eq!(cluster_of("/galera-console", key.as_bytes()), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn reads_what_it_writes_and_nothing_else() {
+        let members: BTreeSet<NodeId> = ["db1", "db2:3307"].map(|id| id.parse().unwrap()).into();
+        let stored = Stored {
+            members: members.clone(),
+            recorded_at: Some(now()),
+        };
+        assert_eq!(read(&serde_json::to_vec(&stored).unwrap()), members);
+        assert!(read(b"<script>").is_empty());
+    }
+}

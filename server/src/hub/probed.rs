@@ -1,0 +1,309 @@
+//! Which nodes of a cluster are probed: a bounded number, and only addresses that a node can have.
+//!
+//! Names come from the configuration, from memory, from the registry and from the member lists of Primary components;
+//! all of them parse as a node's identity, so that garbage in the registry never becomes an address to connect to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use galera::observation::Evidence;
+use galera::view::ClusterStatus;
+use galera::wsrep::{MemberAddress, WsrepStatus};
+use galera::{NodeId, Timestamp};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// Nodes of one cluster that are probed.
+pub(super) const PROBED_MAX: usize = 64;
+/// How long a node is still probed after nobody names it any more and it no longer answers: it may come back.
+const LINGER: Duration = Duration::from_secs(600);
+
+/// Starts probes.
+pub(super) trait Prober: Send {
+    /// Probes `node` until `cancel`.
+    fn start(&self, node: &NodeId, cancel: CancellationToken);
+    /// `node` is no longer probed.
+    fn forget(&self, node: &NodeId);
+}
+
+/// The running probes of one cluster.
+pub(super) struct Probed {
+    prober: Box<dyn Prober>,
+    nodes: BTreeMap<NodeId, Running>,
+    /// Nodes that found no room.
+    left_out: usize,
+}
+
+struct Running {
+    wanted_at: Timestamp,
+    _stop: DropGuard,
+}
+
+impl Probed {
+    pub(super) fn new(prober: Box<dyn Prober>) -> Self {
+        Self {
+            prober,
+            nodes: BTreeMap::new(),
+            left_out: 0,
+        }
+    }
+
+    /// Starts and stops probes as the evidence demands, and keeps one observation for each.
+    pub(super) fn reconcile(&mut self, evidence: &mut Evidence, now: Timestamp, default_port: u16) {
+        let wanted = wanted(evidence, default_port);
+        for id in &wanted {
+            if let Some(running) = self.nodes.get_mut(id) {
+                running.wanted_at = now;
+            }
+        }
+        self.stop_forgotten(evidence, now);
+        self.left_out = 0;
+        for id in wanted {
+            if self.nodes.contains_key(&id) {
+                continue;
+            }
+            if self.nodes.len() >= PROBED_MAX {
+                self.left_out += 1;
+                continue;
+            }
+            let stop = CancellationToken::new();
+            self.prober.start(&id, stop.clone());
+            evidence.sql.entry(id.clone()).or_default();
+            let running = Running {
+                wanted_at: now,
+                _stop: stop.drop_guard(),
+            };
+            self.nodes.insert(id, running);
+        }
+    }
+
+    fn stop_forgotten(&mut self, evidence: &mut Evidence, now: Timestamp) {
+        let prober = &self.prober;
+        self.nodes.retain(|id, running| {
+            let answered = evidence
+                .sql
+                .get(id)
+                .and_then(|sql| sql.status.as_ref())
+                .map(|(at, _)| *at);
+            let last = answered.map_or(running.wanted_at, |at| at.max(running.wanted_at));
+            let keep = last.age(now) < LINGER;
+            if !keep {
+                evidence.sql.remove(id);
+                prober.forget(id);
+            }
+            keep
+        });
+    }
+
+    /// Whether `node` is probed: a late report of one that is not must not bring it back.
+    pub(super) fn contains(&self, node: &NodeId) -> bool {
+        self.nodes.contains_key(node)
+    }
+
+    /// What people should know about nodes that are not probed.
+    pub(super) fn notice(&self, evidence: &Evidence) -> Option<String> {
+        (self.left_out > 0).then(|| {
+            format!(
+                "Cluster {}: {} nodes are known; only {PROBED_MAX} are asked by SQL. Remove registrations that are no nodes.",
+                evidence.name,
+                self.nodes.len() + self.left_out,
+            )
+        })
+    }
+}
+
+/// The nodes that should be probed, the most important ones first, each once.
+fn wanted(evidence: &Evidence, default_port: u16) -> Vec<NodeId> {
+    let durable = evidence
+        .registry
+        .iter()
+        .filter(|(_, node)| node.durable)
+        .map(|(id, _)| id);
+    let named = evidence
+        .configured
+        .iter()
+        .chain(&evidence.last_primary)
+        .chain(durable);
+    let mut seen = BTreeSet::new();
+    let mut wanted: Vec<NodeId> = Vec::new();
+    for id in named.chain(evidence.registry.keys()) {
+        let id = id.clone().normalized(default_port);
+        if seen.insert(id.clone()) {
+            wanted.push(id);
+        }
+    }
+    for id in listed(evidence, default_port) {
+        if seen.insert(id.clone()) {
+            wanted.push(id);
+        }
+    }
+    wanted
+}
+
+/// Members that Primary components list and that are not another name of a node that answers itself.
+fn listed(evidence: &Evidence, default_port: u16) -> BTreeSet<NodeId> {
+    let answers: Vec<(NodeId, &WsrepStatus)> = evidence
+        .sql
+        .iter()
+        .filter(|(_, sql)| sql.error.is_none())
+        .filter_map(|(id, sql)| {
+            Some((id.clone().normalized(default_port), &sql.status.as_ref()?.1))
+        })
+        .filter(|(_, status)| status.cluster_status == Some(ClusterStatus::Primary))
+        .collect();
+    let member = |address: &MemberAddress| match address {
+        MemberAddress::Known(id) => Some(id.clone().normalized(default_port)),
+        _ => None,
+    };
+    let aliases: BTreeSet<NodeId> = answers
+        .iter()
+        .filter_map(|(id, status)| {
+            let own = status
+                .incoming_addresses
+                .get(usize::try_from(status.local_index?).ok()?)?;
+            member(own).filter(|own| own != id)
+        })
+        .collect();
+    let members = answers
+        .iter()
+        .flat_map(|(_, status)| &status.incoming_addresses)
+        .filter_map(member);
+    members.filter(|id| !aliases.contains(id)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use galera::view::RegistryHealth;
+
+    use super::*;
+
+    #[derive(Default, Clone)]
+    struct Recorded(Arc<Mutex<BTreeMap<NodeId, CancellationToken>>>);
+
+    impl Recorded {
+        fn running(&self) -> Vec<String> {
+            let all = self.0.lock().unwrap();
+            all.iter()
+                .filter(|(_, stop)| !stop.is_cancelled())
+                .map(|(id, _)| id.to_string())
+                .collect()
+        }
+    }
+
+    impl Prober for Recorded {
+        fn start(&self, node: &NodeId, cancel: CancellationToken) {
+            self.0.lock().unwrap().insert(node.clone(), cancel);
+        }
+        fn forget(&self, _: &NodeId) {}
+    }
+
+    fn evidence() -> Evidence {
+        let health = RegistryHealth {
+            reachable: true,
+            since: Timestamp::from_unix_millis(0),
+            error: None,
+        };
+        Evidence::new("lab".parse().unwrap(), health)
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_unix_millis(seconds * 1_000)
+    }
+
+    fn status(rows: &[(&str, &str)]) -> WsrepStatus {
+        WsrepStatus::from_rows(rows.iter().copied())
+    }
+
+    #[test]
+    fn every_source_names_nodes_and_each_is_probed_once() {
+        let recorded = Recorded::default();
+        let mut probed = Probed::new(Box::new(recorded.clone()));
+        let mut evidence = evidence();
+        evidence.configured.insert("db1:3306".parse().unwrap());
+        evidence.last_primary.insert("db1".parse().unwrap());
+        evidence
+            .registry
+            .insert("db2".parse().unwrap(), Default::default());
+        probed.reconcile(&mut evidence, at(0), 3306);
+        assert_eq!(recorded.running(), ["db1", "db2"]);
+        let members = [
+            ("wsrep_cluster_status", "Primary"),
+            (
+                "wsrep_incoming_addresses",
+                "db1:3306,db3:3306,AUTO,,db4:3307",
+            ),
+            ("wsrep_local_index", "0"),
+        ];
+        let db1 = evidence.sql.get_mut(&"db1".parse().unwrap()).unwrap();
+        db1.answered(at(1), status(&members));
+        probed.reconcile(&mut evidence, at(1), 3306);
+        assert_eq!(recorded.running(), ["db1", "db2", "db3", "db4:3307"]);
+    }
+
+    #[test]
+    fn a_minority_names_nobody_and_an_alias_is_not_another_node() {
+        let recorded = Recorded::default();
+        let mut probed = Probed::new(Box::new(recorded.clone()));
+        let mut evidence = evidence();
+        evidence.configured = ["db1", "db2"].map(|id| id.parse().unwrap()).into();
+        probed.reconcile(&mut evidence, at(0), 3306);
+        let mut answer = |id: &str, rows: &[(&str, &str)]| {
+            evidence
+                .sql
+                .get_mut(&id.parse().unwrap())
+                .unwrap()
+                .answered(at(1), status(rows));
+        };
+        answer(
+            "db1",
+            &[
+                ("wsrep_cluster_status", "Primary"),
+                ("wsrep_incoming_addresses", "10.0.0.1:3306"),
+                ("wsrep_local_index", "0"),
+            ],
+        );
+        answer(
+            "db2",
+            &[
+                ("wsrep_cluster_status", "non-Primary"),
+                ("wsrep_incoming_addresses", "evil:3306"),
+            ],
+        );
+        probed.reconcile(&mut evidence, at(1), 3306);
+        assert_eq!(recorded.running(), ["db1", "db2"]);
+    }
+
+    #[test]
+    fn a_node_that_nobody_names_is_probed_for_a_while_longer() {
+        let recorded = Recorded::default();
+        let mut probed = Probed::new(Box::new(recorded.clone()));
+        let mut evidence = evidence();
+        evidence
+            .registry
+            .insert("db1".parse().unwrap(), Default::default());
+        probed.reconcile(&mut evidence, at(0), 3306);
+        evidence.registry.clear();
+        probed.reconcile(&mut evidence, at(599), 3306);
+        assert_eq!(recorded.running(), ["db1"]);
+        probed.reconcile(&mut evidence, at(600), 3306);
+        assert!(recorded.running().is_empty() && evidence.sql.is_empty());
+    }
+
+    #[test]
+    fn the_number_of_probes_is_bounded_and_configured_nodes_come_first() {
+        let recorded = Recorded::default();
+        let mut probed = Probed::new(Box::new(recorded.clone()));
+        let mut evidence = evidence();
+        evidence.configured.insert("zz".parse().unwrap());
+        for number in 0..100 {
+            let id = format!("node{number}").parse().unwrap();
+            evidence.registry.insert(id, Default::default());
+        }
+        probed.reconcile(&mut evidence, at(0), 3306);
+        assert_eq!(recorded.running().len(), PROBED_MAX);
+        assert!(recorded.running().contains(&"zz".to_owned()));
+        let notice = probed.notice(&evidence).unwrap();
+        assert!(notice.contains("101 nodes are known"), "{notice}");
+    }
+}

@@ -1,0 +1,97 @@
+//! When views can be shown to people: the registry has spoken, and every node was asked or had its time.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use galera::view::{ClusterView, NodeView, SourceKind};
+
+/// A node that hangs keeps nobody from seeing the others for longer than this.
+const ASKING: Duration = Duration::from_millis(400);
+
+/// Turns ready once and stays so.
+#[derive(Debug)]
+pub(super) struct Readiness {
+    started: Instant,
+    registry: AtomicBool,
+    ready: AtomicBool,
+}
+
+impl Readiness {
+    /// Nothing is known yet.
+    pub(super) fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            registry: AtomicBool::new(false),
+            ready: AtomicBool::new(false),
+        }
+    }
+
+    /// The registry was read, or is known to be unreachable.
+    pub(super) fn registry_spoke(&self) {
+        self.registry.store(true, Ordering::Release);
+    }
+
+    /// Whether `views` may be shown.
+    pub(super) fn reached<'a>(&self, mut views: impl Iterator<Item = &'a ClusterView>) -> bool {
+        if self.ready.load(Ordering::Acquire) {
+            return true;
+        }
+        let asked = |view: &ClusterView| view.nodes.iter().all(was_asked);
+        let ready = self.registry.load(Ordering::Acquire)
+            && (self.started.elapsed() >= ASKING || views.all(asked));
+        self.ready.fetch_or(ready, Ordering::AcqRel);
+        ready
+    }
+}
+
+fn was_asked(node: &NodeView) -> bool {
+    let mut sources = node.sources.iter();
+    let sql = sources.find(|source| source.kind == SourceKind::Sql);
+    sql.is_none_or(|sql| sql.observed_at.is_some() || sql.error.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use galera::cluster::{Settings, fold};
+    use galera::observation::{Evidence, ProbeError, ProbeFailure};
+    use galera::view::RegistryHealth;
+
+    use super::*;
+    use crate::hub::now;
+
+    #[test]
+    fn waits_for_the_registry_and_for_the_first_answers() {
+        let health = RegistryHealth {
+            reachable: true,
+            since: now(),
+            error: None,
+        };
+        let mut evidence = Evidence::new("lab".parse().unwrap(), health);
+        let node = evidence.sql.entry("db1".parse().unwrap()).or_default();
+        let refused = ProbeError {
+            kind: ProbeFailure::Refused,
+            message: "connection refused".to_owned(),
+        };
+        let mut asked = node.clone();
+        asked.failed(now(), refused);
+        let before = fold(&evidence, now(), &Settings::default(), None);
+        evidence.sql.insert("db1".parse().unwrap(), asked);
+        let after = fold(&evidence, now(), &Settings::default(), None);
+
+        let readiness = Readiness::new();
+        assert!(
+            !readiness.reached([&after].into_iter()),
+            "the registry is silent"
+        );
+        readiness.registry_spoke();
+        assert!(
+            !readiness.reached([&before].into_iter()),
+            "a node was not asked"
+        );
+        assert!(readiness.reached([&after].into_iter()));
+        assert!(
+            readiness.reached([&before].into_iter()),
+            "a new node changes nothing"
+        );
+    }
+}

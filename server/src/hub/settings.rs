@@ -1,0 +1,51 @@
+//! What the hub is told: clusters, prefixes, and how to ask the databases.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use galera::{ClusterName, NodeId};
+
+use registry::Secret;
+
+/// How the databases are asked.
+#[derive(Clone, Debug)]
+pub struct MysqlSettings {
+    /// The account; it needs no privilege beyond USAGE.
+    pub user: String,
+    /// Its password.
+    pub password: Secret,
+    /// The port of nodes whose identity names none.
+    pub port: u16,
+    /// PEM file of the authority that signed the servers' certificates; `None` connects without TLS.
+    pub tls_ca: Option<PathBuf>,
+}
+
+/// Everything that the hub needs to know.
+#[derive(Clone, Debug)]
+pub struct HubSettings {
+    /// Configured clusters with the members that they should have.
+    pub clusters: BTreeMap<ClusterName, BTreeSet<NodeId>>,
+    /// Where nodes register.
+    pub registry_prefix: String,
+    /// Where the console keeps its own state.
+    pub state_prefix: String,
+    /// How the databases are asked.
+    pub mysql: MysqlSettings,
+    /// Time between the starts of two readings of a node.
+    pub poll_interval: Duration,
+    /// Deadline of one reading, connecting included.
+    pub probe_timeout: Duration,
+}
+
+impl HubSettings {
+    /// How long evidence counts under these settings.
+    #[must_use]
+    pub fn fold_settings(&self) -> galera::cluster::Settings {
+        galera::cluster::Settings {
+            stale_after: self.poll_interval * 3 + self.probe_timeout,
+            default_port: self.mysql.port,
+            ..galera::cluster::Settings::default()
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The gateway: reads etcd and the databases, decides nothing by itself, and serves pages, JSON and live views.
+//!
+//! Everything that another program can reach passes through [`http`]; everything that this one reaches passes through
+//! the registry crate (etcd) and the probes (databases).
+
+pub mod accounts;
+pub mod assets;
+pub mod cli;
+pub mod config;
+pub mod embedded_etcd;
+pub mod http;
+pub mod hub;
+pub mod live;
+pub mod metrics;
+pub mod probe;
+pub mod published;
+pub mod serve;
+pub mod session;
+pub mod telemetry;

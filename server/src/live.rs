@@ -1,0 +1,113 @@
+//! The WebSocket: last-value topics for a viewer, as long as the viewer's session lasts.
+//!
+//! One task a viewer and no queue: a viewer that reads slowly gets the newest value of each topic once it reads again.
+//! What a viewer may send and what it gets for a mistake:
+//!
+//! | from the viewer | answer |
+//! |---|---|
+//! | a subscription | replaces the former one; the present value of each topic |
+//! | text that is no subscription | `error` `malformed_message`; the subscription stays |
+//! | a topic that does not exist | `error` `unknown_topic`; the other topics are served |
+//! | a cluster that is not known | `error` `unknown_cluster`; it is served as soon as it is known |
+//! | a binary message | close 1003 |
+//! | more than 4 kB | close 1009 |
+//! | more than 30 messages in 15 s | close 1008 |
+//! | nothing, not even pongs, for 30 s | the connection is dropped |
+//!
+//! The server closes with 4401 when the session ends and with 1001 when it stops.
+
+mod message;
+mod subscription;
+mod viewer;
+
+use std::time::Duration;
+
+use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+use axum::response::Response;
+use tokio_util::sync::CancellationToken;
+
+use crate::hub::Hub;
+use crate::session::SessionGuard;
+use viewer::Viewer;
+
+/// Longest message accepted from a viewer, in bytes.
+pub const MESSAGE_MAX: usize = 4 * 1024;
+/// Messages and pings accepted from a viewer between two of our pings.
+const MESSAGES_MAX: u32 = 30;
+/// A viewer sends next to nothing: the default of 128 KiB each would be most of a viewer's memory.
+const READ_BUFFER: usize = 1024;
+
+/// The clock of a connection.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// Time between two pings; after two without a sign of life the connection is dropped.
+    ping: Duration,
+    /// Time for the peer to take and answer a close message.
+    farewell: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            ping: Duration::from_secs(15),
+            farewell: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Accepts the upgrade of a viewer whose session and origin were checked, with the limits of this module.
+#[must_use = "the upgrade happens only when the response is returned"]
+pub fn upgrade(
+    ws: WebSocketUpgrade,
+    hub: Hub,
+    guard: SessionGuard,
+    shutdown: CancellationToken,
+) -> Response {
+    upgrade_at(Pace::default(), ws, hub, guard, shutdown)
+}
+
+fn upgrade_at(
+    pace: Pace,
+    ws: WebSocketUpgrade,
+    hub: Hub,
+    guard: SessionGuard,
+    shutdown: CancellationToken,
+) -> Response {
+    // Held until the connection ends: stopping waits for it.
+    let tracked = hub.tracker().token();
+    ws.max_message_size(MESSAGE_MAX)
+        .max_frame_size(MESSAGE_MAX)
+        .read_buffer_size(READ_BUFFER)
+        // Every message is flushed at once anyway.
+        .write_buffer_size(0)
+        .on_upgrade(move |socket| async move {
+            serve(pace, socket, hub, guard, shutdown).await;
+            drop(tracked);
+        })
+}
+
+/// Serves a viewer until the connection ends.
+pub async fn serve_socket(
+    socket: WebSocket,
+    hub: Hub,
+    guard: SessionGuard,
+    shutdown: CancellationToken,
+) {
+    serve(Pace::default(), socket, hub, guard, shutdown).await;
+}
+
+async fn serve(
+    pace: Pace,
+    socket: WebSocket,
+    hub: Hub,
+    guard: SessionGuard,
+    shutdown: CancellationToken,
+) {
+    let metrics = hub.metrics().clone();
+    let connection = metrics.live_connection();
+    Viewer::new(pace, socket, hub, guard, shutdown).run().await;
+    drop(connection);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,329 @@
+//! The protocol over real connections to a real server in this process.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::any;
+use futures::{SinkExt, StreamExt};
+use galera::Timestamp;
+use galera::api::LiveMessage;
+use galera::cluster::{Settings, fold};
+use galera::observation::Evidence;
+use galera::view::{ClusterView, RegistryHealth};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_util::task::TaskTracker;
+
+use super::*;
+use crate::hub::{Board, Publisher, now};
+use crate::session::Principal;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+struct Console {
+    board: Arc<Board>,
+    address: SocketAddr,
+    session: watch::Sender<bool>,
+    shutdown: CancellationToken,
+    tracker: TaskTracker,
+}
+
+impl Console {
+    async fn start() -> Self {
+        Self::with(Pace::default(), now().plus(Duration::from_secs(3600))).await
+    }
+
+    async fn with(pace: Pace, expires_at: Timestamp) -> Self {
+        let board = Arc::new(Board::new());
+        let tracker = TaskTracker::new();
+        let hub = Hub::reading(Arc::clone(&board), tracker.clone());
+        let (session, ended) = watch::channel(false);
+        let shutdown = CancellationToken::new();
+        let guard = SessionGuard {
+            id: uuid::Uuid::nil(),
+            principal: Principal {
+                username: "ann".into(),
+                roles: Vec::new(),
+            },
+            ended,
+            expires_at,
+        };
+        let stop = shutdown.clone();
+        let route =
+            any(move |ws: WebSocketUpgrade| async move { upgrade_at(pace, ws, hub, guard, stop) });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = axum::serve(listener, Router::new().route("/live", route));
+        TaskTracker::new().spawn(async move { server.await });
+        Self {
+            board,
+            address,
+            session,
+            shutdown,
+            tracker,
+        }
+    }
+
+    /// A viewer that has got its hello.
+    async fn viewer(&self) -> Client {
+        let (mut client, _) = connect_async(format!("ws://{}/live", self.address))
+            .await
+            .unwrap();
+        let hello = message(&mut client).await;
+        assert!(
+            matches!(hello, LiveMessage::Hello { version: 1, .. }),
+            "{hello:?}"
+        );
+        client
+    }
+
+    fn publisher(&self, name: &str) -> Publisher {
+        let mut publisher = self.board.publisher(name.parse().unwrap());
+        publisher.publish(view(name));
+        publisher
+    }
+}
+
+fn view(name: &str) -> ClusterView {
+    let health = RegistryHealth {
+        reachable: true,
+        since: now(),
+        error: None,
+    };
+    fold(
+        &Evidence::new(name.parse().unwrap(), health),
+        now(),
+        &Settings::default(),
+        None,
+    )
+}
+
+async fn subscribe(client: &mut Client, topics: &[&str]) {
+    let text = serde_json::json!({ "subscribe": topics }).to_string();
+    client.send(Message::text(text)).await.unwrap();
+}
+
+async fn frame(client: &mut Client) -> Message {
+    timeout(PATIENCE, client.next())
+        .await
+        .expect("a message in time")
+        .expect("an open connection")
+        .unwrap()
+}
+
+async fn message(client: &mut Client) -> LiveMessage {
+    loop {
+        if let Message::Text(text) = frame(client).await {
+            return serde_json::from_str(&text).unwrap();
+        }
+    }
+}
+
+async fn close_code(client: &mut Client) -> u16 {
+    loop {
+        if let Message::Close(reason) = frame(client).await {
+            return reason.map_or(0, |reason| u16::from(reason.code));
+        }
+    }
+}
+
+async fn error_code(client: &mut Client) -> String {
+    match message(client).await {
+        LiveMessage::Error { code, .. } => code,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_viewer_gets_the_present_value_and_then_every_newer_one() {
+    let console = Console::start().await;
+    let mut lab = console.publisher("lab");
+    let mut client = console.viewer().await;
+    subscribe(&mut client, &["cluster/lab"]).await;
+    for expected in 1..4 {
+        let LiveMessage::Cluster { revision, cluster } = message(&mut client).await else {
+            panic!()
+        };
+        assert_eq!((revision, cluster.revision), (expected, expected));
+        lab.publish(view("lab"));
+    }
+}
+
+#[tokio::test]
+async fn a_new_subscription_replaces_the_former_one() {
+    let console = Console::start().await;
+    let mut lab = console.publisher("lab");
+    let mut client = console.viewer().await;
+    subscribe(&mut client, &["cluster/lab"]).await;
+    assert!(matches!(
+        message(&mut client).await,
+        LiveMessage::Cluster { .. }
+    ));
+    subscribe(&mut client, &["overview"]).await;
+    assert!(matches!(
+        message(&mut client).await,
+        LiveMessage::Overview { .. }
+    ));
+    lab.publish(view("lab"));
+    console.board.publish_overview();
+    let next = message(&mut client).await;
+    assert!(matches!(next, LiveMessage::Overview { .. }), "{next:?}");
+}
+
+#[tokio::test]
+async fn an_unknown_cluster_is_said_to_be_unknown_and_served_once_it_appears() {
+    let console = Console::start().await;
+    let mut client = console.viewer().await;
+    subscribe(&mut client, &["cluster/later"]).await;
+    assert_eq!(error_code(&mut client).await, "unknown_cluster");
+    let later = console.publisher("later");
+    assert!(matches!(
+        message(&mut client).await,
+        LiveMessage::Cluster { revision: 1, .. }
+    ));
+    drop(later);
+    assert_eq!(error_code(&mut client).await, "unknown_cluster");
+    let _again = console.publisher("later");
+    assert!(matches!(
+        message(&mut client).await,
+        LiveMessage::Cluster { revision: 1, .. }
+    ));
+}
+
+#[tokio::test]
+async fn mistakes_are_answered_and_harm_nothing_else() {
+    let console = Console::start().await;
+    let _lab = console.publisher("lab");
+    let mut client = console.viewer().await;
+    for (text, code) in [
+        ("{", "malformed_message"),
+        (r#"{"subscribe":["cluster/<script>"]}"#, "unknown_topic"),
+        (r#"{"subscribe":["secrets"]}"#, "unknown_topic"),
+        (r#"{"unsubscribe":[]}"#, "malformed_message"),
+    ] {
+        client.send(Message::text(text)).await.unwrap();
+        assert_eq!(error_code(&mut client).await, code, "{text}");
+    }
+    subscribe(&mut client, &["nonsense", "cluster/lab"]).await;
+    assert_eq!(error_code(&mut client).await, "unknown_topic");
+    assert!(matches!(
+        message(&mut client).await,
+        LiveMessage::Cluster { .. }
+    ));
+}
+
+#[tokio::test]
+async fn what_cannot_be_understood_closes_with_its_reason() {
+    let console = Console::start().await;
+    for (sent, code) in [
+        (Message::binary(vec![1, 2, 3]), CloseCode::Unsupported),
+        (Message::text("x".repeat(MESSAGE_MAX + 1)), CloseCode::Size),
+    ] {
+        let mut client = console.viewer().await;
+        client.send(sent).await.unwrap();
+        assert_eq!(close_code(&mut client).await, u16::from(code));
+    }
+    let mut chatty = console.viewer().await;
+    for _ in 0..=MESSAGES_MAX {
+        chatty
+            .send(Message::text(r#"{"subscribe":[]}"#))
+            .await
+            .unwrap();
+    }
+    assert_eq!(close_code(&mut chatty).await, u16::from(CloseCode::Policy));
+}
+
+#[tokio::test]
+async fn the_end_of_the_session_closes_with_4401() {
+    let console = Console::start().await;
+    let mut client = console.viewer().await;
+    console.session.send_replace(true);
+    assert_eq!(close_code(&mut client).await, 4401);
+}
+
+#[tokio::test]
+async fn an_expired_session_closes_with_4401() {
+    let console = Console::with(Pace::default(), now().plus(Duration::from_millis(300))).await;
+    let mut client = console.viewer().await;
+    assert_eq!(close_code(&mut client).await, 4401);
+}
+
+#[tokio::test]
+async fn stopping_says_goodbye_and_waits_for_the_viewers() {
+    let console = Console::start().await;
+    let mut client = console.viewer().await;
+    console.shutdown.cancel();
+    assert_eq!(close_code(&mut client).await, u16::from(CloseCode::Away));
+    drop(client);
+    console.tracker.close();
+    timeout(PATIENCE, console.tracker.wait())
+        .await
+        .expect("no viewer is left");
+}
+
+#[tokio::test]
+async fn a_slow_reader_gets_the_newest_value_and_no_queue() {
+    const PUBLISHED: u64 = 400;
+    let console = Console::start().await;
+    let mut client = console.viewer().await;
+    subscribe(&mut client, &["overview"]).await;
+    assert!(matches!(
+        message(&mut client).await,
+        LiveMessage::Overview { .. }
+    ));
+    // Nobody reads while frames of 100 kB are published: the sockets hold the first ones, nobody holds the rest.
+    let large = "x".repeat(100_000);
+    for number in 0..PUBLISHED {
+        console
+            .board
+            .set_notices("test", vec![format!("{number} {large}")]);
+        console.board.publish_overview();
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let last = console.board.overview().borrow().revision;
+    let mut received = 0;
+    loop {
+        received += 1;
+        if let LiveMessage::Overview { revision, .. } = message(&mut client).await
+            && revision == last
+        {
+            break;
+        }
+    }
+    assert!(
+        received < PUBLISHED / 2,
+        "{received} of {PUBLISHED} were queued"
+    );
+}
+
+#[tokio::test]
+async fn a_viewer_without_a_sign_of_life_is_dropped() {
+    let pace = Pace {
+        ping: Duration::from_millis(50),
+        farewell: Duration::from_millis(50),
+    };
+    let console = Console::with(pace, now().plus(Duration::from_secs(3600))).await;
+    // Never polled again, so its library answers no ping.
+    let silent = console.viewer().await;
+    let mut lively = console.viewer().await;
+    console.tracker.close();
+    let served = async {
+        while console.tracker.len() > 1 {
+            frame(&mut lively).await;
+        }
+    };
+    timeout(PATIENCE, served)
+        .await
+        .expect("the silent viewer is dropped");
+    assert_eq!(console.tracker.len(), 1, "the lively one stays");
+    drop(silent);
+}

@@ -1,0 +1,7 @@
+//! The program `galera-console`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    galera_console::cli::main()
+}

@@ -1,0 +1,145 @@
+//! The SQL probe of one node: one task, one connection, one reading each interval, a hard deadline for each.
+//!
+//! A probe never waits for another one and nobody waits for a probe: it sends what it found to the cluster's owner.
+
+mod connection;
+mod failure;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use galera::observation::{ProbeError, ProbeFailure};
+use galera::wsrep::WsrepStatus;
+use galera::{ClusterName, NodeId, Timestamp};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::hub::{MysqlSettings, now};
+use crate::metrics::Metrics;
+use connection::Connection;
+
+/// How probes work; the same for all nodes.
+#[derive(Clone, Debug)]
+pub struct ProbeSettings {
+    /// Account, port and TLS.
+    pub mysql: MysqlSettings,
+    /// Time between the starts of two readings.
+    pub poll_interval: Duration,
+    /// Deadline of one reading, connecting included.
+    pub timeout: Duration,
+    /// All probes read at this point plus whole intervals, so that one publication covers all nodes of a cluster.
+    pub grid: Instant,
+}
+
+/// What one reading of one node gave.
+#[derive(Debug)]
+pub struct ProbeReport {
+    /// The node.
+    pub node: NodeId,
+    /// When the answer or failure was there.
+    pub at: Timestamp,
+    /// The reading, or why there is none.
+    pub outcome: Result<WsrepStatus, ProbeError>,
+}
+
+/// Reads `node` of `cluster` every interval until cancelled or nobody listens.
+pub async fn run(
+    cluster: ClusterName,
+    node: NodeId,
+    settings: Arc<ProbeSettings>,
+    reports: mpsc::Sender<ProbeReport>,
+    metrics: Arc<Metrics>,
+    cancel: CancellationToken,
+) {
+    let mut probe = Probe::new(cluster, node, settings);
+    // The first reading at once, all others on the grid.
+    let mut grid = interval_at(probe.settings.grid, probe.settings.poll_interval);
+    grid.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        let started = Instant::now();
+        let outcome = tokio::select! {
+            outcome = probe.read() => outcome,
+            () = cancel.cancelled() => return,
+        };
+        metrics.probe(
+            &probe.cluster,
+            &probe.node,
+            started.elapsed(),
+            outcome.as_ref().err(),
+        );
+        let report = ProbeReport {
+            node: probe.node.clone(),
+            at: now(),
+            outcome,
+        };
+        if reports.send(report).await.is_err() {
+            return;
+        }
+        // Ticks that passed meanwhile are over: the next reading starts on the grid, never late and never twice.
+        while futures::FutureExt::now_or_never(grid.tick()).is_some() {}
+        tokio::select! {
+            _ = grid.tick() => {}
+            () = cancel.cancelled() => return,
+        }
+    }
+}
+
+struct Probe {
+    cluster: ClusterName,
+    node: NodeId,
+    settings: Arc<ProbeSettings>,
+    connection: Option<Connection>,
+}
+
+impl Probe {
+    fn new(cluster: ClusterName, node: NodeId, settings: Arc<ProbeSettings>) -> Self {
+        Self {
+            cluster,
+            node,
+            settings,
+            connection: None,
+        }
+    }
+
+    /// One reading. After any failure the connection is gone: after a deadline its protocol state is unknown, and the
+    /// server may still answer the old question.
+    async fn read(&mut self) -> Result<WsrepStatus, ProbeError> {
+        let limit = self.settings.timeout;
+        let connected = self.connection.is_some();
+        let connection = self.connection.take();
+        match timeout(limit, Box::pin(self.attempt(connection))).await {
+            Ok(Ok((connection, status))) => {
+                self.connection = Some(connection);
+                Ok(status)
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(failure::timed_out(limit, connected)),
+        }
+    }
+
+    async fn attempt(
+        &self,
+        connection: Option<Connection>,
+    ) -> Result<(Connection, WsrepStatus), ProbeError> {
+        if let Some(mut open) = connection {
+            match open.read().await {
+                // Closed since the last reading: only a new attempt tells whether anything listens there now.
+                Err(error) if error.kind == ProbeFailure::Closed => {}
+                read => return read.map(|status| (open, status)),
+            }
+        }
+        let mysql = &self.settings.mysql;
+        let mut connection =
+            Connection::open(self.node.host(), mysql, self.port(), &self.cluster).await?;
+        let status = connection.read().await?;
+        Ok((connection, status))
+    }
+
+    fn port(&self) -> u16 {
+        self.node.port().unwrap_or(self.settings.mysql.port)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+//! One SQL connection to one node: the only place of the gateway that knows the database driver's queries.
+//!
+//! Only SHOW and one SET of the session: all of it works on a node that is not Primary and needs no privilege beyond
+//! USAGE. Nothing here has a deadline of its own; the caller gives one and drops the connection when it passes.
+
+use std::net::IpAddr;
+
+use galera::ClusterName;
+use galera::observation::ProbeError;
+use galera::wsrep::WsrepStatus;
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Opts, OptsBuilder, Row, SslOpts, Value};
+
+use super::failure::{self, shorten};
+use crate::hub::MysqlSettings;
+
+/// More rows or bytes than any Galera version sends: whoever answers like this is no Galera node.
+const ROWS_MAX: usize = 1_000;
+/// Largest packet accepted, in bytes.
+const PACKET_MAX: usize = 1 << 20;
+
+const STATUS: &str = "SHOW GLOBAL STATUS LIKE 'wsrep_%'";
+const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
+     ('wsrep_node_name', 'wsrep_cluster_name', 'wsrep_provider', 'version')";
+
+/// A connection that was checked to belong to the expected cluster.
+pub(super) struct Connection {
+    conn: Conn,
+    user: String,
+    /// Variables that go into every reading (`wsrep_node_name`, `version`).
+    identity: Vec<(String, String)>,
+}
+
+impl Connection {
+    /// Connects to `host:port` and checks that a node of `cluster` answers.
+    ///
+    /// # Errors
+    /// Classified, with a message for people.
+    pub(super) async fn open(
+        host: &str,
+        settings: &MysqlSettings,
+        port: u16,
+        cluster: &ClusterName,
+    ) -> Result<Self, ProbeError> {
+        let addresses = resolve(host, port).await?;
+        let fail = |error| failure::classify(&settings.user, &error);
+        let mut conn = Box::pin(Conn::new(options(host, port, addresses, settings)))
+            .await
+            .map_err(&fail)?;
+        conn.query_drop("SET SESSION wsrep_sync_wait=0")
+            .await
+            .map_err(&fail)?;
+        let mut connection = Self {
+            conn,
+            user: settings.user.clone(),
+            identity: Vec::new(),
+        };
+        let variables = connection.rows(VARIABLES).await?;
+        check_identity(cluster, &variables)?;
+        connection.identity = variables;
+        Ok(connection)
+    }
+
+    /// Reads the node's status once.
+    ///
+    /// # Errors
+    /// Classified; the connection must not be used again then.
+    pub(super) async fn read(&mut self) -> Result<WsrepStatus, ProbeError> {
+        let rows = self.rows(STATUS).await?;
+        if rows.is_empty() {
+            return Err(failure::no_galera());
+        }
+        let all = rows.iter().chain(&self.identity);
+        Ok(WsrepStatus::from_rows(
+            all.map(|(name, value)| (name, value)),
+        ))
+    }
+
+    async fn rows(&mut self, query: &str) -> Result<Vec<(String, String)>, ProbeError> {
+        let fail = |error| failure::classify(&self.user, &error);
+        let mut result = self.conn.query_iter(query).await.map_err(&fail)?;
+        let mut rows = Vec::new();
+        while let Some(row) = result.next().await.map_err(&fail)? {
+            if rows.len() == ROWS_MAX {
+                return Err(failure::protocol(format!(
+                    "more than {ROWS_MAX} status rows"
+                )));
+            }
+            rows.extend(pair(row));
+        }
+        Ok(rows)
+    }
+}
+
+async fn resolve(host: &str, port: u16) -> Result<Vec<IpAddr>, ProbeError> {
+    let found = tokio::net::lookup_host((host, port)).await;
+    let addresses: Vec<IpAddr> = match found {
+        Ok(found) => found.map(|socket| socket.ip()).collect(),
+        Err(error) => return Err(failure::unresolvable(host, &error.to_string())),
+    };
+    if addresses.is_empty() {
+        return Err(failure::unresolvable(host, "no address"));
+    }
+    Ok(addresses)
+}
+
+fn options(host: &str, port: u16, addresses: Vec<IpAddr>, settings: &MysqlSettings) -> Opts {
+    let tls = settings.tls_ca.clone().map(|ca| {
+        SslOpts::default()
+            .with_root_certs(vec![ca.into()])
+            .with_disable_built_in_roots(true)
+    });
+    OptsBuilder::default()
+        .ip_or_hostname(host)
+        .resolved_ips(Some(addresses))
+        .tcp_port(port)
+        .user(Some(settings.user.as_str()))
+        .pass(Some(settings.password.expose()))
+        .ssl_opts(tls)
+        // The driver would ask the server for its socket's path and reconnect there: another server, perhaps.
+        .prefer_socket(false)
+        // Both set: otherwise the driver asks the server for them first.
+        .max_allowed_packet(Some(PACKET_MAX))
+        .wait_timeout(Some(28_800))
+        .stmt_cache_size(0)
+        .into()
+}
+
+fn check_identity(cluster: &ClusterName, variables: &[(String, String)]) -> Result<(), ProbeError> {
+    let value = |name: &str| {
+        let found = variables
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    };
+    if value("wsrep_provider").is_none_or(|provider| provider.is_empty() || provider == "none") {
+        return Err(failure::no_galera());
+    }
+    match value("wsrep_cluster_name") {
+        Some(name) if name != cluster.as_str() => Err(failure::protocol(format!(
+            "answers for cluster {:?}, not for {:?}: no node of this cluster, or its wsrep_cluster_name is wrong",
+            shorten(name),
+            cluster.as_str()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// A row of SHOW; values that are no text are left out, other bytes than UTF-8 are replaced.
+fn pair(row: Row) -> Option<(String, String)> {
+    let mut values = row.unwrap_raw().into_iter().flatten();
+    let mut text = || match values.next() {
+        Some(Value::Bytes(bytes)) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        _ => None,
+    };
+    Some((text()?, text()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use galera::observation::ProbeFailure;
+
+    use super::*;
+
+    fn checked(rows: &[(&str, &str)]) -> Result<(), ProbeError> {
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
+        check_identity(&"lab".parse().unwrap(), &rows)
+    }
+
+    #[test]
+    fn accepts_a_node_of_the_cluster() {
+        assert_eq!(
+            checked(&[
+                ("wsrep_provider", "/usr/lib/libgalera.so"),
+                ("wsrep_cluster_name", "lab")
+            ])
+            .map_err(|e| e.message),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn a_node_of_another_cluster_is_none_of_ours() {
+        let error =
+            checked(&[("wsrep_provider", "x.so"), ("wsrep_cluster_name", "other")]).unwrap_err();
+        assert_eq!(error.kind, ProbeFailure::Protocol);
+        assert!(
+            error.message.contains("answers for cluster \"other\""),
+            "{}",
+            error.message
+        );
+    }
+
+    #[test]
+    fn a_database_without_galera_is_no_node() {
+        for rows in [
+            &[("wsrep_provider", "none")][..],
+            &[("version", "8.0.36")][..],
+        ] {
+            let error = checked(rows).unwrap_err();
+            assert!(
+                error.message.contains("without Galera"),
+                "{}",
+                error.message
+            );
+        }
+    }
+}

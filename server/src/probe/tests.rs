@@ -1,0 +1,122 @@
+//! Probes against real TCP peers that misbehave.
+
+use galera::observation::ProbeFailure;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+
+use super::*;
+use registry::Secret;
+
+fn settings(timeout: Duration) -> Arc<ProbeSettings> {
+    Arc::new(ProbeSettings {
+        mysql: MysqlSettings {
+            user: "console".to_owned(),
+            password: Secret::new("s3cret"),
+            port: 3306,
+            tls_ca: None,
+        },
+        poll_interval: Duration::from_millis(50),
+        timeout,
+        grid: Instant::now(),
+    })
+}
+
+fn probe_of(host: &str, port: u16, timeout: Duration) -> Probe {
+    let node = NodeId::new(host, Some(port)).unwrap();
+    Probe::new("lab".parse().unwrap(), node, settings(timeout))
+}
+
+async fn silent_listener() -> (TcpListener, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}
+
+#[tokio::test]
+async fn a_database_that_accepts_and_never_answers_times_out_within_the_deadline() {
+    let (_listener, port) = silent_listener().await;
+    let limit = Duration::from_millis(200);
+    let started = Instant::now();
+    let error = probe_of("127.0.0.1", port, limit).read().await.unwrap_err();
+    assert_eq!(error.kind, ProbeFailure::TimedOut);
+    assert!(started.elapsed() < limit * 3, "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_port_where_nothing_listens_refuses() {
+    let (listener, port) = silent_listener().await;
+    drop(listener);
+    let error = probe_of("127.0.0.1", port, Duration::from_secs(2))
+        .read()
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, ProbeFailure::Refused);
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_exist_is_unresolvable() {
+    let error = probe_of("no-such-host.invalid", 3306, Duration::from_secs(5))
+        .read()
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, ProbeFailure::Unresolvable);
+    assert!(
+        error.message.contains("no-such-host.invalid"),
+        "{}",
+        error.message
+    );
+}
+
+#[tokio::test]
+async fn a_peer_that_closes_is_told_from_one_that_speaks_something_else() {
+    for (bytes, kind) in [
+        (&b""[..], ProbeFailure::Closed),
+        (
+            &b"\x16\x00\x00\x00SSH-2.0-OpenSSH_9.2 hello"[..],
+            ProbeFailure::Protocol,
+        ),
+    ] {
+        let (listener, port) = silent_listener().await;
+        let peer = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(bytes).await.unwrap();
+        };
+        let mut probe = probe_of("127.0.0.1", port, Duration::from_secs(2));
+        let (outcome, ()) = tokio::join!(probe.read(), peer);
+        let error = outcome.unwrap_err();
+        assert_eq!(error.kind, kind, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn attempts_never_overlap_and_stay_on_the_grid() {
+    let (listener, port) = silent_listener().await;
+    let node = NodeId::new("127.0.0.1", Some(port)).unwrap();
+    let (reports, mut received) = mpsc::channel(16);
+    let cancel = CancellationToken::new();
+    // Each attempt outlasts two intervals.
+    let task = run(
+        "lab".parse().unwrap(),
+        node,
+        settings(Duration::from_millis(120)),
+        reports,
+        Arc::default(),
+        cancel.clone(),
+    );
+    let peers = async {
+        let mut open = Vec::new();
+        for round in 1..=3_usize {
+            open.push(listener.accept().await.unwrap());
+            let report = received.recv().await.unwrap();
+            assert_eq!(report.outcome.unwrap_err().kind, ProbeFailure::TimedOut);
+            assert_eq!(open.len(), round);
+            let early = tokio::time::timeout(Duration::ZERO, listener.accept()).await;
+            assert!(
+                early.is_err(),
+                "a second attempt began before the first one ended"
+            );
+        }
+        cancel.cancel();
+    };
+    tokio::join!(task, peers);
+}

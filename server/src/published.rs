@@ -1,0 +1,119 @@
+//! A view as readers get it: immutable, with its JSON made once however many people look at it.
+
+use std::sync::OnceLock;
+
+use axum::extract::ws::Utf8Bytes;
+use bytes::Bytes;
+use galera::api::Overview;
+use galera::view::ClusterView;
+use serde::Serialize;
+
+/// A view and its serialized forms; shared behind an `Arc` by every reader.
+#[derive(Debug)]
+pub struct Published<T> {
+    /// Grows with every publication of this topic.
+    pub revision: u64,
+    /// The view.
+    pub value: T,
+    body: OnceLock<Bytes>,
+    frame: OnceLock<Utf8Bytes>,
+}
+
+/// Something that is a topic of the live interface.
+pub trait Topic: Serialize {
+    /// Makes the WebSocket message out of the HTTP body, so that the view is serialized only once.
+    fn frame(revision: u64, body: &str) -> String;
+}
+
+impl Topic for ClusterView {
+    fn frame(revision: u64, body: &str) -> String {
+        format!(r#"{{"type":"cluster","revision":{revision},"cluster":{body}}}"#)
+    }
+}
+
+impl Topic for Overview {
+    fn frame(revision: u64, body: &str) -> String {
+        // The overview's fields stand beside the revision: the body's opening brace gives way to the header.
+        let fields = body.strip_prefix('{').unwrap_or(body);
+        format!(r#"{{"type":"overview","revision":{revision},{fields}"#)
+    }
+}
+
+impl<T: Topic> Published<T> {
+    /// Publishes `value` as `revision`.
+    #[must_use]
+    pub fn new(revision: u64, value: T) -> Self {
+        Self {
+            revision,
+            value,
+            body: OnceLock::new(),
+            frame: OnceLock::new(),
+        }
+    }
+
+    /// The JSON body of the HTTP answer; cheap to call again.
+    #[must_use]
+    pub fn body(&self) -> Bytes {
+        self.body.get_or_init(|| Bytes::from(self.json())).clone()
+    }
+
+    /// The text of the WebSocket message; cheap to call again.
+    #[must_use]
+    pub fn frame(&self) -> Utf8Bytes {
+        self.frame
+            .get_or_init(|| match std::str::from_utf8(&self.body()) {
+                Ok(body) => Utf8Bytes::from(T::frame(self.revision, body)),
+                Err(_) => Utf8Bytes::from_static(UNREADABLE),
+            })
+            .clone()
+    }
+
+    fn json(&self) -> String {
+        // Views have string keys only, so this cannot fail; a reader would see the error message, never half a view.
+        serde_json::to_string(&self.value).unwrap_or_else(|error| {
+            tracing::error!(%error, "A view could not be serialized");
+            UNREADABLE.to_owned()
+        })
+    }
+}
+
+const UNREADABLE: &str = r#"{"type":"error","code":"internal","detail":"The view could not be serialized; see the console's log."}"#;
+
+#[cfg(test)]
+mod tests {
+    use galera::api::LiveMessage;
+
+    use super::*;
+
+    #[test]
+    fn frames_are_messages_of_the_contract() {
+        let overview = Overview {
+            clusters: Vec::new(),
+            notices: vec!["one".to_owned()],
+        };
+        let published = Published::new(7, overview);
+        let message: LiveMessage = serde_json::from_str(published.frame().as_str()).unwrap();
+        let expected = LiveMessage::Overview {
+            revision: 7,
+            clusters: Vec::new(),
+            notices: vec!["one".to_owned()],
+        };
+        assert_eq!(message, expected);
+    }
+
+    #[test]
+    fn json_is_made_once_and_shared() {
+        let published = Published::new(
+            1,
+            Overview {
+                clusters: Vec::new(),
+                notices: Vec::new(),
+            },
+        );
+        assert_eq!(published.body().as_ptr(), published.body().as_ptr());
+        assert_eq!(
+            published.frame().as_str().as_ptr(),
+            published.frame().as_str().as_ptr()
+        );
+    }
+}

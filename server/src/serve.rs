@@ -1,0 +1,279 @@
+//! `serve`: everything is put together, runs, and ends in order.
+
+mod connections;
+
+use std::io::{ErrorKind, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use registry::Registry;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::accounts::{Authority, Directory};
+use crate::assets::{Site, SiteError};
+use crate::config::{Config, Etcd};
+use crate::embedded_etcd::{EmbeddedError, EmbeddedEtcd};
+use crate::http::{self, App, AppState};
+use crate::hub::{Hub, HubSettings, MysqlSettings};
+
+/// How long open requests and sockets may take to end.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Why the console did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No site.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// An address that cannot be listened on.
+    #[error("cannot listen on {address}: {reason}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What is in the way, with the remedy.
+        reason: String,
+        /// The system's kind of refusal.
+        kind: ErrorKind,
+    },
+    /// No embedded etcd.
+    #[error(transparent)]
+    Embedded(#[from] EmbeddedError),
+    /// Settings of etcd that can never work.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
+    /// The system does not tell us about signals.
+    #[error("cannot wait for signals: {0}")]
+    Signals(std::io::Error),
+}
+
+/// The console's listeners, bound before anything else is started.
+struct Listeners {
+    main: TcpListener,
+    metrics: Option<TcpListener>,
+}
+
+impl Listeners {
+    async fn bind(config: &Config) -> Result<Self, StartError> {
+        let main = bind(config.http.listen, "--listen").await?;
+        let metrics = match config.http.metrics_listen {
+            Some(address) => Some(bind(address, "--metrics-listen").await?),
+            None => None,
+        };
+        Ok(Self { main, metrics })
+    }
+}
+
+async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let reason = match error.kind() {
+            ErrorKind::AddrInUse => format!("another program uses that port; stop it, or choose another with {flag}"),
+            ErrorKind::PermissionDenied => {
+                format!("this user may not use that port; choose one above 1023 with {flag}, or grant CAP_NET_BIND_SERVICE")
+            }
+            ErrorKind::AddrNotAvailable => format!("this machine does not have that address; choose another with {flag}"),
+            _ => format!("{error}; choose another address with {flag}"),
+        };
+        StartError::Listen { address, reason, kind: error.kind() }
+    })
+}
+
+/// Runs the console until a signal ends it.
+///
+/// # Errors
+/// [`StartError`]; once it has started, nothing but a signal ends it.
+pub async fn serve(config: Config) -> Result<(), StartError> {
+    let site = Site::load(&config.http.site_root)?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let signals = Signals::new().map_err(StartError::Signals)?;
+    let listeners = Listeners::bind(&config).await?;
+    raise_file_limit();
+    let (embedded, settings) = match &config.etcd {
+        Etcd::Cluster(settings) => (None, (**settings).clone()),
+        Etcd::Embedded(path) => {
+            let etcd = EmbeddedEtcd::start(path).await?;
+            tracing::info!(data_dir = %path.display(), url = etcd.url(), "Embedded etcd started at {}", etcd.url());
+            let settings = etcd.settings();
+            (Some(etcd), settings)
+        }
+    };
+    let ran = run(config, site, listeners, settings, signals).await;
+    if let Some(etcd) = embedded {
+        etcd.stop().await;
+    }
+    ran
+}
+
+async fn run(
+    config: Config,
+    site: Site,
+    listeners: Listeners,
+    etcd: registry::Settings,
+    mut signals: Signals,
+) -> Result<(), StartError> {
+    let registry = Registry::connect(etcd)?;
+    let (shutdown, tracker) = (CancellationToken::new(), TaskTracker::new());
+    let state = assemble(&config, site, &registry, &tracker, &shutdown);
+    announce(&listeners, &state);
+    if let Some(listener) = listeners.metrics {
+        let router = http::metrics_router(state.clone());
+        tracker.spawn(connections::accept(
+            listener,
+            router,
+            tracker.clone(),
+            shutdown.clone(),
+        ));
+    }
+    let router = http::router(state);
+    tracker.spawn(connections::accept(
+        listeners.main,
+        router,
+        tracker.clone(),
+        shutdown.clone(),
+    ));
+    let signal = signals.next().await;
+    tracing::info!(signal, "{signal}: stopping");
+    shutdown.cancel();
+    tracker.close();
+    tokio::select! {
+        () = tracker.wait() => tracing::info!("Stopped"),
+        () = tokio::time::sleep(DRAIN) => {
+            tracing::warn!(tasks = tracker.len(), "Stopped with {} tasks still running", tracker.len());
+        }
+        signal = signals.next() => tracing::warn!(signal, "{signal} again: stopped at once"),
+    }
+    Ok(())
+}
+
+fn assemble(
+    config: &Config,
+    site: Site,
+    registry: &Registry,
+    tracker: &TaskTracker,
+    shutdown: &CancellationToken,
+) -> AppState {
+    let directory = Directory::new(&config.state_prefix);
+    tracker.spawn(directory.clone().follow(registry.clone(), shutdown.clone()));
+    let authority = Authority::new(
+        registry.clone(),
+        &config.state_prefix,
+        directory,
+        config.http.session_lifetime,
+    );
+    let settings = HubSettings {
+        clusters: config.clusters.clone(),
+        registry_prefix: config.registry_prefix.clone(),
+        state_prefix: config.state_prefix.clone(),
+        mysql: MysqlSettings {
+            user: config.mysql.user.clone(),
+            password: config.mysql.password.clone(),
+            port: config.mysql.port,
+            tls_ca: config.mysql.tls_ca.clone(),
+        },
+        poll_interval: config.poll_interval,
+        probe_timeout: config.probe_timeout,
+    };
+    let hub = Hub::start(
+        settings,
+        registry.clone(),
+        tracker.clone(),
+        shutdown.clone(),
+    );
+    let state = AppState(Arc::new(App {
+        public_url: config.http.public_url.clone(),
+        trusted_proxies: config.http.trusted_proxies.clone(),
+        serves_metrics: config.http.metrics_listen.is_none(),
+        authority,
+        hub,
+        site,
+        shutdown: shutdown.clone(),
+    }));
+    let (early, stop) = (state.clone(), shutdown.clone());
+    tracker.spawn(async move {
+        early.authority.warm_up().await;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tell_about_first_account(early.authority.directory()) => {}
+        }
+    });
+    state
+}
+
+/// A console that nobody can sign in to says how to change that.
+async fn tell_about_first_account(directory: &Directory) {
+    loop {
+        match directory.has_accounts() {
+            Some(true) => return,
+            Some(false) => {
+                tracing::warn!(
+                    "There is no account yet; create the first: galera-console user add NAME --role admin"
+                );
+                return;
+            }
+            None => tokio::time::sleep(Duration::from_millis(500)).await,
+        }
+    }
+}
+
+/// Says on standard output where the console is, for people and for programs that start it.
+fn announce(listeners: &Listeners, state: &AppState) {
+    if let Ok(address) = listeners.main.local_addr() {
+        let url = state
+            .public_url
+            .as_ref()
+            .map_or_else(|| format!("http://{address}"), ToString::to_string);
+        tracing::info!(%address, url, "Listening on {address}");
+        say(&format!("galera-console listens on http://{address}"));
+    }
+    if let Some(Ok(address)) = listeners.metrics.as_ref().map(TcpListener::local_addr) {
+        tracing::info!(%address, "Metrics on {address}");
+        say(&format!(
+            "galera-console serves metrics on http://{address}/metrics"
+        ));
+    }
+}
+
+/// Whoever started the console may have stopped reading, which is no reason to fail.
+fn say(line: &str) {
+    let mut stdout = std::io::stdout();
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+}
+
+/// Every viewer takes a file descriptor, and the usual limit of 1024 is for programs that use select(2).
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            tracing::debug!(%error, "The limit of open files stays as it is");
+        }
+    }
+}
+
+/// The signals that end the console.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

@@ -1,0 +1,538 @@
+//! The program itself: exit codes, messages, the embedded etcd, the end.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests fail like tests"
+)]
+
+#[path = "support/etcd.rs"]
+mod etcd;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use etcd::{Etcd, PATIENCE, eventually};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use tempfile::TempDir;
+
+const PASSWORD: &str = "correct horse battery";
+
+/// The program in an environment of its own.
+fn console(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_galera-console"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("GALERA_CONSOLE_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn run(arguments: &[&str]) -> (i32, String) {
+    told(&console(arguments).output().unwrap())
+}
+
+fn told(output: &Output) -> (i32, String) {
+    let text = [&output.stdout[..], &output.stderr].concat();
+    (
+        output.status.code().unwrap_or(-1),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
+}
+
+fn with_password(arguments: &[&str], password: &str) -> (i32, String) {
+    let mut child = console(arguments).stdin(Stdio::piped()).spawn().unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(password.as_bytes())
+        .unwrap();
+    told(&child.wait_with_output().unwrap())
+}
+
+fn site() -> TempDir {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir(root.path().join("pkg")).unwrap();
+    for name in ["c.js", "c.wasm", "c.css"] {
+        std::fs::write(root.path().join("pkg").join(name), "x").unwrap();
+    }
+    let manifest = r#"{"js":"/pkg/c.js","wasm":"/pkg/c.wasm","css":"/pkg/c.css"}"#;
+    std::fs::write(root.path().join("manifest.json"), manifest).unwrap();
+    root
+}
+
+/// A running `serve`.
+struct Serving {
+    child: Child,
+    address: String,
+}
+
+impl Serving {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = console(&["serve", "--listen", "127.0.0.1:0", "--log-level", "debug"])
+            .args(arguments)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let address = line
+            .trim()
+            .strip_prefix("galera-console listens on http://")
+            .unwrap_or_else(|| panic!("{line}"));
+        Self {
+            address: address.to_owned(),
+            child,
+        }
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// The first line of the answer to a plain GET.
+    fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.lines().next().unwrap_or_default().to_owned()
+    }
+
+    async fn ready(&self) {
+        eventually("the console is ready", async || {
+            self.get("/readyz").contains(" 200 ")
+        })
+        .await;
+    }
+
+    fn stop(mut self) -> i32 {
+        kill_process(self.pid(), Signal::TERM).unwrap();
+        self.child.wait().unwrap().code().unwrap()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Processes whose command line names `directory`, without ourselves.
+fn processes_of(directory: &Path) -> Vec<Pid> {
+    let directory = directory.to_str().unwrap();
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        line.contains(directory) && line.contains("--listen-client-urls")
+    })
+    .filter_map(Pid::from_raw)
+    .collect()
+}
+
+fn is_alive(pid: Pid) -> bool {
+    test_kill_process(pid).is_ok()
+}
+
+#[test]
+fn wrong_usage_is_64() {
+    for (arguments, words) in [
+        (&[][..], &["serve", "user"][..]),
+        (&["dance"], &["dance"]),
+        (&["serve", "--listne", "x"], &["--listne", "--listen"]),
+        (&["user"], &["add", "list"]),
+        (&["user", "add"], &["<NAME>", "--role"]),
+        (
+            &["user", "add", "dora", "--role", "king", "--password-stdin"],
+            &["king", "viewer"],
+        ),
+        (
+            &[
+                "user",
+                "add",
+                "dora smith",
+                "--role",
+                "viewer",
+                "--password-stdin",
+            ],
+            &["dora smith", "a-z"],
+        ),
+        (
+            &["user", "add", "dora", "--role", "viewer"],
+            &["--password-file", "--password-stdin"],
+        ),
+        (
+            &["user", "passwd", "dora", "--password-file", "/nonexistent"],
+            &["--password-file", "/nonexistent"],
+        ),
+        (
+            &["serve", "--config", "/nonexistent/c.toml"],
+            &["--config", "/nonexistent/c.toml", "does not exist"],
+        ),
+        (
+            &["serve", "--site-root", "/nonexistent/site"],
+            &["/nonexistent/site", "make build", "--site-root"],
+        ),
+        (
+            &[
+                "serve",
+                "--listen",
+                "x",
+                "--approvals",
+                "many",
+                "--cluster",
+                "lab",
+            ],
+            &["3 problems", "--listen", "--approvals", "--cluster"],
+        ),
+        (&["check-config", "--mysql-port", "0"], &["--mysql-port"]),
+    ] {
+        let (code, text) = run(arguments);
+        assert_eq!(code, 64, "{arguments:?}: {text}");
+        for word in words {
+            assert!(
+                text.contains(word),
+                "{arguments:?}: {word} is missing in: {text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_right_configuration_is_shown_without_its_secrets() {
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&secret, "hunter2hunter2\n").unwrap();
+    let path = secret.path().to_str().unwrap();
+    let output = console(&[
+        "check-config",
+        "--mysql-password-file",
+        path,
+        "--cluster",
+        "lab=10.0.0.1,10.0.0.2",
+    ])
+    .env("GALERA_CONSOLE_POLL_INTERVAL", "2s")
+    .output()
+    .unwrap();
+    let (code, text) = told(&output);
+    assert_eq!(code, 0, "{text}");
+    assert!(
+        text.contains(path) && !text.contains("hunter2hunter2"),
+        "{text}"
+    );
+    for (flag, words) in [
+        ("cluster ", ["lab=10.0.0.1,10.0.0.2", "--cluster"]),
+        ("poll-interval", ["2s", "GALERA_CONSOLE_POLL_INTERVAL"]),
+    ] {
+        let line = text.lines().find(|line| line.starts_with(flag)).unwrap();
+        assert!(words.iter().all(|word| line.contains(word)), "{line}");
+    }
+}
+
+#[test]
+fn help_version_and_the_table_are_0() {
+    for (arguments, word) in [
+        (&["--version"][..], env!("CARGO_PKG_VERSION")),
+        (&["--help"], "check-config"),
+        (&["serve", "--help"], "GALERA_CONSOLE_PROBE_TIMEOUT"),
+        (
+            &["check-config", "--table"],
+            "| `--listen ADDRESS:PORT` | `GALERA_CONSOLE_LISTEN` | `listen` | `127.0.0.1:3000` |",
+        ),
+    ] {
+        let (code, text) = run(arguments);
+        assert_eq!(code, 0, "{arguments:?}");
+        assert!(text.contains(word), "{arguments:?}: {text}");
+    }
+}
+
+#[test]
+fn a_service_that_is_missing_is_69() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let site = site();
+    let site = site.path().to_str().unwrap();
+    let nobody = "http://127.0.0.1:1";
+    let (code, text) = run(&[
+        "serve",
+        "--site-root",
+        site,
+        "--listen",
+        &address,
+        "--etcd-endpoints",
+        nobody,
+    ]);
+    assert_eq!(code, 69, "{text}");
+    assert!(
+        text.contains(&address) && text.contains("--listen"),
+        "{text}"
+    );
+    let (code, text) = run(&["user", "list", "--etcd-endpoints", nobody]);
+    assert_eq!(code, 69, "{text}");
+    assert!(text.contains("127.0.0.1:1"), "{text}");
+    let data = tempfile::tempdir().unwrap();
+    let output = console(&[
+        "user",
+        "list",
+        "--etcd-data-dir",
+        data.path().to_str().unwrap(),
+    ])
+    .env("PATH", "/nonexistent")
+    .output();
+    let (code, text) = told(&output.unwrap());
+    assert_eq!(code, 69, "{text}");
+    assert!(
+        text.contains("etcd-server") && text.contains("--etcd-endpoints"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn accounts_are_managed_from_the_command_line() {
+    let etcd = Etcd::start().await;
+    let url = etcd.url();
+    let user = |arguments: &[&str]| {
+        [&["user"], arguments, &["--etcd-endpoints", &url]]
+            .concat()
+            .iter()
+            .map(|s| (*s).to_owned())
+            .collect::<Vec<_>>()
+    };
+    let run_user = |arguments: &[&str], password: &str| {
+        let arguments = user(arguments);
+        with_password(
+            &arguments.iter().map(String::as_str).collect::<Vec<_>>(),
+            password,
+        )
+    };
+    let (code, text) = run_user(&["list"], "");
+    assert!(code == 0 && text.contains("no accounts"), "{text}");
+    let add = ["add", "dora", "--role", "viewer,admin", "--password-stdin"];
+    let (code, text) = run_user(&add, "short\n");
+    assert!(code == 64 && text.contains("at least 12"), "{text}");
+    assert_eq!(run_user(&add, &format!("{PASSWORD}\n")).0, 0);
+    let (code, text) = run_user(&add, PASSWORD);
+    assert!(
+        code == 64 && text.contains("exists already") && text.contains("passwd"),
+        "{text}"
+    );
+    let (code, text) = run_user(&["list"], "");
+    assert!(
+        code == 0
+            && text.contains("dora")
+            && text.contains("viewer,admin")
+            && !text.contains("argon2"),
+        "{text}"
+    );
+    for command in ["disable", "remove"] {
+        let (code, text) = run_user(&[command, "dora"], "");
+        assert!(
+            code == 64 && text.contains("last enabled account") && text.contains("--force"),
+            "{text}"
+        );
+    }
+    assert_eq!(run_user(&["disable", "dora", "--force"], "").0, 0);
+    assert!(run_user(&["list"], "").1.contains("disabled"));
+    assert_eq!(run_user(&["enable", "dora"], "").0, 0);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "another good password\n").unwrap();
+    assert_eq!(
+        run_user(
+            &[
+                "passwd",
+                "dora",
+                "--password-file",
+                file.path().to_str().unwrap()
+            ],
+            ""
+        )
+        .0,
+        0
+    );
+    assert_eq!(run_user(&["remove", "dora", "--force"], "").0, 0);
+    let (code, text) = run_user(&["remove", "dora"], "");
+    assert!(code == 64 && text.contains("no account dora"), "{text}");
+}
+
+#[tokio::test]
+async fn it_stops_in_order() {
+    let etcd = Etcd::start().await;
+    let site = site();
+    let serving = Serving::start(&[
+        "--etcd-endpoints",
+        &etcd.url(),
+        "--site-root",
+        site.path().to_str().unwrap(),
+    ]);
+    serving.ready().await;
+    // Neither an idle connection nor half a request delays the end.
+    let _idle = TcpStream::connect(&serving.address).unwrap();
+    let mut half = TcpStream::connect(&serving.address).unwrap();
+    half.write_all(b"GET / HTTP/1.1\r\nHost:").unwrap();
+    let began = Instant::now();
+    assert_eq!(serving.stop(), 0);
+    assert!(
+        began.elapsed() < Duration::from_secs(9),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn metrics_can_have_an_address_of_their_own() {
+    let etcd = Etcd::start().await;
+    let site = site();
+    let [port] = etcd::free_ports();
+    let metrics = format!("127.0.0.1:{port}");
+    let serving = Serving::start(&[
+        "--etcd-endpoints",
+        &etcd.url(),
+        "--site-root",
+        site.path().to_str().unwrap(),
+        "--metrics-listen",
+        &metrics,
+    ]);
+    serving.ready().await;
+    assert!(
+        !serving.get("/metrics").contains(" 200 "),
+        "not on the main address any more"
+    );
+    let other = Serving {
+        child: Command::new("true").spawn().unwrap(),
+        address: metrics,
+    };
+    for (path, status) in [
+        ("/metrics", " 200 "),
+        ("/healthz", " 200 "),
+        ("/api/v1/session", " 404 "),
+        ("/", " 404 "),
+    ] {
+        assert!(
+            other.get(path).contains(status),
+            "{path}: {}",
+            other.get(path)
+        );
+    }
+    assert_eq!(serving.stop(), 0);
+}
+
+#[tokio::test]
+async fn without_etcd_it_brings_its_own() {
+    let (data, site) = (tempfile::tempdir().unwrap(), site());
+    let path = data.path().to_str().unwrap();
+    let flags = [
+        "--etcd-data-dir",
+        path,
+        "--site-root",
+        site.path().to_str().unwrap(),
+    ];
+    // An account before the console has ever run: etcd is started for as long as that takes.
+    let add = |name: &str| {
+        with_password(
+            &[
+                "user",
+                "add",
+                name,
+                "--role",
+                "admin",
+                "--password-stdin",
+                "--etcd-data-dir",
+                path,
+            ],
+            PASSWORD,
+        )
+    };
+    assert_eq!(add("first").0, 0);
+    assert!(processes_of(data.path()).is_empty());
+
+    let serving = Serving::start(&flags);
+    serving.ready().await;
+    let [etcd] = processes_of(data.path())[..] else {
+        panic!("one etcd")
+    };
+    // Another while it runs: its etcd is used.
+    let (code, text) = add("second");
+    assert_eq!(code, 0, "{text}");
+    let (_, text) = run(&["user", "list", "--etcd-data-dir", path]);
+    assert!(text.contains("first") && text.contains("second"), "{text}");
+    assert_eq!(processes_of(data.path()), [etcd]);
+    // A second console on the same data would be a second etcd.
+    let (code, text) = run(&[&["serve", "--listen", "127.0.0.1:0"], &flags[..]].concat());
+    assert!(
+        code == 69 && text.contains(path) && text.contains("--etcd-data-dir"),
+        "{code} {text}"
+    );
+
+    // etcd dies: it is started again on the same address.
+    kill_process(etcd, Signal::KILL).unwrap();
+    eventually(
+        "another etcd",
+        async || matches!(processes_of(data.path())[..], [other] if other != etcd),
+    )
+    .await;
+    eventually("it serves", async || {
+        run(&["user", "list", "--etcd-data-dir", path])
+            .1
+            .contains("second")
+    })
+    .await;
+    assert_eq!(serving.stop(), 0);
+    assert!(
+        processes_of(data.path()).is_empty(),
+        "etcd ends with the console"
+    );
+}
+
+#[tokio::test]
+async fn even_a_killed_console_leaves_no_etcd_behind() {
+    let (data, site) = (tempfile::tempdir().unwrap(), site());
+    let flags = [
+        "--etcd-data-dir",
+        data.path().to_str().unwrap(),
+        "--site-root",
+        site.path().to_str().unwrap(),
+    ];
+    let serving = Serving::start(&flags);
+    serving.ready().await;
+    let [etcd] = processes_of(data.path())[..] else {
+        panic!("one etcd")
+    };
+    kill_process(serving.pid(), Signal::KILL).unwrap();
+    drop(serving);
+    eventually("etcd ends too", async || !is_alive(etcd)).await;
+    let again = Serving::start(&flags);
+    again.ready().await;
+    assert_eq!(again.stop(), 0);
+}
+
+#[tokio::test]
+async fn the_data_of_the_embedded_etcd_is_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let data = tempfile::tempdir().unwrap();
+    let path = data.path().join("new/etcd");
+    let (code, text) = run(&["user", "list", "--etcd-data-dir", path.to_str().unwrap()]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(
+        std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o700
+    );
+}

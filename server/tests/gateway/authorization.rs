@@ -1,0 +1,107 @@
+//! Every address for everybody.
+
+use galera::access::Role;
+use galera_console::accounts::UserRecord;
+use http::Method;
+
+use crate::client::{Client, Console, NOW};
+use crate::etcd::{Etcd, eventually};
+
+/// An address with its answers to nobody, to an account without any role, and to an account with some role.
+const TABLE: &[(Method, &str, u16, u16, u16)] = &[
+    (Method::GET, "/healthz", 200, 200, 200),
+    (Method::GET, "/readyz", 200, 200, 200),
+    (Method::GET, "/metrics", 200, 200, 200),
+    (Method::GET, "/api/v1/session", 401, 200, 200),
+    (Method::GET, "/api/v1/clusters", 401, 403, 200),
+    (Method::GET, "/api/v1/clusters/lab", 401, 403, 200),
+    (Method::GET, "/api/v1/clusters/lab/registry", 401, 403, 200),
+    (Method::GET, "/api/v1/clusters/nowhere", 401, 403, 404),
+    (
+        Method::GET,
+        "/api/v1/clusters/nowhere/registry",
+        401,
+        403,
+        404,
+    ),
+    (Method::GET, "/api/v1/live", 401, 403, 426),
+    (Method::GET, "/api/v1/nothing", 404, 404, 404),
+    (Method::GET, "/api", 404, 404, 404),
+    (Method::GET, "/", 303, 403, 200),
+    (Method::GET, "/clusters/lab", 303, 403, 200),
+    (Method::GET, "/sign-in", 200, 303, 303),
+    (Method::GET, "/pkg/c.1.js", 200, 200, 200),
+    (Method::GET, "/favicon.svg", 200, 200, 200),
+    // Last: it ends the session.
+    (Method::DELETE, "/api/v1/session", 401, 204, 204),
+];
+
+#[tokio::test]
+async fn the_table() {
+    let etcd = Etcd::start().await;
+    let console = Console::start(&etcd).await;
+    check(&console.nobody(), "nobody", |row| row.2).await;
+    for role in Role::ALL {
+        console.add_user(role.word(), &[role]).await;
+        check(&console.sign_in(role.word()).await, role.word(), |row| {
+            row.4
+        })
+        .await;
+    }
+    without_roles(&console, "bare").await;
+    check(&console.sign_in("bare").await, "bare", |row| row.3).await;
+}
+
+/// Every address is in the table, with all that lead to the same place.
+async fn check(
+    client: &Client,
+    who: &str,
+    expected: impl Fn(&(Method, &str, u16, u16, u16)) -> u16,
+) {
+    for row in TABLE {
+        let request = client
+            .request(row.0.clone(), row.1)
+            .body(axum::body::Body::empty())
+            .unwrap();
+        let answer = client.send(request).await;
+        assert_eq!(
+            answer.status.as_u16(),
+            expected(row),
+            "{} {} for {who}: {}",
+            row.0,
+            row.1,
+            answer.text()
+        );
+        if !row.1.starts_with("/api") {
+            continue;
+        }
+        match answer.status.as_u16() {
+            401 => assert_eq!(answer.problem().code, "not_signed_in", "{}", row.1),
+            403 => {
+                let problem = answer.problem();
+                assert_eq!(problem.code, "missing_role", "{}", row.1);
+                assert!(problem.detail.contains("viewer"), "{}", problem.detail);
+            }
+            404 | 426 => drop(answer.problem()),
+            _ => {}
+        }
+    }
+}
+
+/// The command line refuses to make such an account, so it is written by hand.
+async fn without_roles(console: &Console, name: &str) {
+    console.add_user(name, &[Role::Viewer]).await;
+    let key = format!("{}/users/{name}", crate::client::STATE);
+    let entry = console.registry.get(key.clone()).await.unwrap().unwrap();
+    let mut record: UserRecord = serde_json::from_slice(&entry.value).unwrap();
+    record.roles.clear();
+    record.changed_at = NOW;
+    let value = serde_json::to_vec(&record).unwrap();
+    let revision = console.registry.put(key, value, None).await.unwrap();
+    assert!(revision > entry.mod_revision);
+    let client = console.sign_in(name).await;
+    eventually("the roles are gone", async || {
+        client.get("/api/v1/clusters").await.status == 403
+    })
+    .await;
+}

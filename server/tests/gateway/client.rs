@@ -1,0 +1,270 @@
+//! A console for tests, and somebody who uses it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use galera::Timestamp;
+use galera::access::Role;
+use galera::api::Problem;
+use galera_console::accounts::store::Store;
+use galera_console::accounts::{Authority, Directory};
+use galera_console::assets::Site;
+use galera_console::config::PublicUrl;
+use galera_console::http::{App, AppState, router};
+use galera_console::hub::{Hub, HubSettings, MysqlSettings};
+use http::header::{CONTENT_TYPE, COOKIE, HOST, ORIGIN, SET_COOKIE};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use registry::{Registry, Secret};
+use tempfile::TempDir;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use crate::etcd::{Etcd, eventually};
+
+pub(crate) const PASSWORD: &str = "correct horse battery";
+pub(crate) const STATE: &str = "/state";
+pub(crate) const NOW: Timestamp = Timestamp::from_unix_millis(1_795_420_800_000);
+
+/// What a console of a test is like.
+pub(crate) struct Options {
+    pub(crate) lifetime: Duration,
+    pub(crate) https: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            lifetime: Duration::from_secs(3600),
+            https: false,
+        }
+    }
+}
+
+/// A console.
+pub(crate) struct Console {
+    pub(crate) router: Router,
+    pub(crate) state: AppState,
+    pub(crate) registry: Registry,
+    pub(crate) store: Store,
+    _site: TempDir,
+    _stop: DropGuard,
+}
+
+impl Console {
+    /// A console on `etcd` that is ready.
+    pub(crate) async fn start(etcd: &Etcd) -> Self {
+        Self::with(etcd, Options::default()).await
+    }
+
+    pub(crate) async fn with(etcd: &Etcd, options: Options) -> Self {
+        let console = Self::cold(etcd, &options);
+        eventually("the console is ready", async || {
+            console.nobody().get("/readyz").await.status == 200
+        })
+        .await;
+        console
+    }
+
+    /// A console that has not read anything yet.
+    pub(crate) fn cold(etcd: &Etcd, options: &Options) -> Self {
+        let registry = etcd.registry();
+        let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
+        let directory = Directory::new(STATE);
+        tracker.spawn(directory.clone().follow(registry.clone(), shutdown.clone()));
+        let lab = BTreeSet::from(["127.0.0.1:1".parse().unwrap()]);
+        let hub = HubSettings {
+            clusters: BTreeMap::from([("lab".parse().unwrap(), lab)]),
+            registry_prefix: "/galera".to_owned(),
+            state_prefix: STATE.to_owned(),
+            mysql: MysqlSettings {
+                user: "console".to_owned(),
+                password: Secret::new(""),
+                port: 3306,
+                tls_ca: None,
+            },
+            poll_interval: Duration::from_secs(1),
+            probe_timeout: Duration::from_secs(3),
+        };
+        let site = site();
+        let public_url = PublicUrl {
+            https: true,
+            authority: "console.test".to_owned(),
+        };
+        let state = AppState(Arc::new(App {
+            public_url: options.https.then_some(public_url),
+            trusted_proxies: Vec::new(),
+            serves_metrics: true,
+            authority: Authority::new(registry.clone(), STATE, directory, options.lifetime),
+            hub: Hub::start(hub, registry.clone(), tracker, shutdown.clone()),
+            site: Site::load(site.path()).unwrap(),
+            shutdown: shutdown.clone(),
+        }));
+        Self {
+            router: router(state.clone()),
+            state,
+            store: Store::new(registry.clone(), STATE),
+            registry,
+            _site: site,
+            _stop: shutdown.drop_guard(),
+        }
+    }
+
+    pub(crate) async fn add_user(&self, name: &str, roles: &[Role]) {
+        self.store
+            .add(&name.parse().unwrap(), PASSWORD, roles.to_vec(), NOW)
+            .await
+            .unwrap();
+    }
+
+    pub(crate) fn nobody(&self) -> Client {
+        Client {
+            router: self.router.clone(),
+            cookie: None,
+        }
+    }
+
+    pub(crate) fn with_token(&self, token: &str) -> Client {
+        Client {
+            router: self.router.clone(),
+            cookie: Some(format!("galera_console_session={token}")),
+        }
+    }
+
+    /// Signs in and keeps the cookie.
+    pub(crate) async fn sign_in(&self, name: &str) -> Client {
+        let answer = self.nobody().sign_in(name, PASSWORD).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        self.with_token(answer.token())
+    }
+}
+
+fn site() -> TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let write =
+        |name: &str, content: &str| std::fs::write(root.path().join(name), content).unwrap();
+    std::fs::create_dir(root.path().join("pkg")).unwrap();
+    write(
+        "manifest.json",
+        r#"{"js":"/pkg/c.1.js","wasm":"/pkg/c.1.wasm","css":"/pkg/c.1.css"}"#,
+    );
+    write("favicon.svg", "<svg/>");
+    for name in ["pkg/c.1.js", "pkg/c.1.wasm", "pkg/c.1.css"] {
+        write(name, "content");
+    }
+    write("pkg/c.1.css.br", "brotli");
+    root
+}
+
+/// Somebody with or without a cookie.
+#[derive(Clone)]
+pub(crate) struct Client {
+    pub(crate) router: Router,
+    pub(crate) cookie: Option<String>,
+}
+
+impl Client {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(self.request(Method::GET, path).body(Body::empty()).unwrap())
+            .await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.send(
+            self.request(Method::DELETE, path)
+                .body(Body::empty())
+                .unwrap(),
+        )
+        .await
+    }
+
+    pub(crate) async fn sign_in(&self, username: &str, password: &str) -> Answer {
+        let body = serde_json::json!({"username": username, "password": password}).to_string();
+        self.post("/api/v1/session", "application/json", body).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, media_type: &str, body: impl Into<Body>) -> Answer {
+        let request = self
+            .request(Method::POST, path)
+            .header(CONTENT_TYPE, media_type);
+        self.send(request.body(body.into()).unwrap()).await
+    }
+
+    /// A request as a browser on our own pages makes it.
+    pub(crate) fn request(&self, method: Method, path: &str) -> http::request::Builder {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, "console.test");
+        let request = request.header(ORIGIN, "http://console.test");
+        match &self.cookie {
+            Some(cookie) => request.header(COOKIE, cookie),
+            None => request,
+        }
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        Answer::of(self.router.clone().oneshot(request).await.unwrap()).await
+    }
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    async fn of(response: Response<Body>) -> Self {
+        let (parts, body) = response.into_parts();
+        Self {
+            status: parts.status,
+            headers: parts.headers,
+            body: body.collect().await.unwrap().to_bytes(),
+        }
+    }
+
+    pub(crate) fn header(&self, name: impl http::header::AsHeaderName) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(crate) fn json<T: serde::de::DeserializeOwned>(&self) -> T {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    /// The problem document, checked against the answer's head.
+    pub(crate) fn problem(&self) -> Problem {
+        assert_eq!(
+            self.header(CONTENT_TYPE),
+            "application/problem+json",
+            "{} {}",
+            self.status,
+            self.text()
+        );
+        let problem: Problem = self.json();
+        assert_eq!(problem.status, self.status.as_u16());
+        assert_eq!(problem.request_id, self.header("x-request-id"));
+        assert!(!problem.title.is_empty() && !problem.detail.is_empty());
+        problem
+    }
+
+    /// The token that the answer gives to the browser.
+    pub(crate) fn token(&self) -> &str {
+        let pair = self.header(SET_COOKIE).split(';').next().unwrap();
+        pair.split_once('=').unwrap().1
+    }
+}

@@ -1,0 +1,19 @@
+//! The gateway's router on a real etcd, without a port of its own.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests fail like tests"
+)]
+
+#[path = "../support/etcd.rs"]
+mod etcd;
+
+mod accounts;
+mod authorization;
+mod bad_input;
+mod client;
+mod outage;
+mod pages;
+mod sessions;
+mod sign_in;

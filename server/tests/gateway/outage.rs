@@ -1,0 +1,90 @@
+//! etcd away: whoever is signed in goes on seeing, nobody signs in, and everything recovers by itself.
+
+use galera::access::Role;
+
+use crate::client::{Console, Options, PASSWORD};
+use crate::etcd::{Etcd, eventually};
+
+#[tokio::test]
+async fn etcd_goes_and_comes_back() {
+    let mut etcd = Etcd::start().await;
+    let console = Console::start(&etcd).await;
+    console.add_user("dora", &[Role::Viewer]).await;
+    let client = console.sign_in("dora").await;
+    etcd.kill();
+    eventually("the console notices", async || {
+        console.state.authority.directory().unreachable().is_some()
+    })
+    .await;
+    for path in [
+        "/api/v1/session",
+        "/api/v1/clusters",
+        "/api/v1/clusters/lab",
+        "/clusters/lab",
+        "/readyz",
+        "/healthz",
+    ] {
+        let answer = client.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+    }
+    for (what, answer) in [
+        (
+            "signing in",
+            console.nobody().sign_in("dora", PASSWORD).await,
+        ),
+        ("signing out", client.delete("/api/v1/session").await),
+        (
+            "registry",
+            client.get("/api/v1/clusters/lab/registry").await,
+        ),
+    ] {
+        assert_eq!(answer.status, 503, "{what}");
+        assert_eq!(answer.problem().code, "registry_unavailable", "{what}");
+        assert!(!answer.header("retry-after").is_empty(), "{what}");
+    }
+    etcd.resume().await;
+    eventually("one can sign in again", async || {
+        console.nobody().sign_in("dora", PASSWORD).await.status == 200
+    })
+    .await;
+    assert_eq!(
+        client.get("/api/v1/session").await.status,
+        200,
+        "the session of before lives on"
+    );
+    assert_eq!(client.delete("/api/v1/session").await.status, 204);
+}
+
+#[tokio::test]
+async fn a_console_that_starts_without_etcd_says_so() {
+    let mut etcd = Etcd::start().await;
+    etcd.kill();
+    let console = Console::cold(&etcd, &Options::default());
+    let client = console.with_token("any");
+    assert_eq!(client.get("/healthz").await.status, 200);
+    assert_eq!(client.get("/readyz").await.problem().code, "not_ready");
+    assert_eq!(
+        client.get("/api/v1/clusters").await.problem().code,
+        "registry_unavailable"
+    );
+    assert_eq!(
+        console
+            .nobody()
+            .get("/api/v1/clusters")
+            .await
+            .problem()
+            .code,
+        "not_signed_in"
+    );
+    let page = client.get("/clusters/lab").await;
+    assert_eq!(
+        page.header("location"),
+        "/sign-in?error=registry_unavailable&next=/clusters/lab"
+    );
+    assert_eq!(console.nobody().sign_in("dora", PASSWORD).await.status, 503);
+    etcd.resume().await;
+    eventually("it becomes ready", async || {
+        client.get("/readyz").await.status == 200
+    })
+    .await;
+}

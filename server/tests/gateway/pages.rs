@@ -1,0 +1,179 @@
+//! Pages: who gets which, and what they may load.
+
+use axum::body::Body;
+use galera::access::Role;
+use http::Method;
+use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
+
+use crate::client::{Answer, Client, Console};
+use crate::etcd::Etcd;
+
+async fn navigate(client: &Client, path: &str, site: &str) -> Answer {
+    let request = client
+        .request(Method::GET, path)
+        .header("sec-fetch-mode", "navigate")
+        .header("sec-fetch-site", site);
+    client.send(request.body(Body::empty()).unwrap()).await
+}
+
+#[tokio::test]
+async fn a_page_needs_a_session_and_comes_back_after_signing_in() {
+    let etcd = Etcd::start().await;
+    let console = Console::start(&etcd).await;
+    console.add_user("dora", &[Role::Viewer]).await;
+    let nobody = console.nobody();
+    for (path, location) in [
+        ("/", "/sign-in?next=/"),
+        ("/clusters/lab", "/sign-in?next=/clusters/lab"),
+        (
+            "/clusters/lab/registry?a=1&b=2",
+            "/sign-in?next=/clusters/lab/registry%3Fa%3D1%26b%3D2",
+        ),
+        (
+            "/clusters/lab/nodes/127.0.0.1",
+            "/sign-in?next=/clusters/lab/nodes/127.0.0.1",
+        ),
+    ] {
+        let answer = nobody.get(path).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.header(LOCATION)),
+            (303, location)
+        );
+    }
+    let forged = console.with_token("forged").get("/clusters/lab").await;
+    assert_eq!(
+        forged.header(LOCATION),
+        "/sign-in?error=session_invalid&next=/clusters/lab"
+    );
+    let form = nobody.get("/sign-in?next=/clusters/lab").await;
+    assert_eq!(form.status, 200);
+    assert!(
+        form.text().contains("action=\"/sign-in\""),
+        "{}",
+        form.text()
+    );
+
+    let client = console.sign_in("dora").await;
+    let page = client.get("/clusters/lab").await;
+    assert_eq!(page.status, 200);
+    assert!(
+        page.header(CONTENT_TYPE).starts_with("text/html") && page.text().contains("127.0.0.1:1"),
+        "{}",
+        page.text()
+    );
+    for (next, location) in [
+        ("/clusters/lab", "/clusters/lab"),
+        ("https://evil.example", "/"),
+        ("//evil.example", "/"),
+    ] {
+        let answer = client.get(&format!("/sign-in?next={next}")).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.header(LOCATION)),
+            (303, location)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_link_on_another_site_does_not_end_at_the_sign_in_page() {
+    let etcd = Etcd::start().await;
+    let console = Console::start(&etcd).await;
+    console.add_user("dora", &[Role::Viewer]).await;
+    // The browser keeps the strict cookie back.
+    let answer = navigate(&console.nobody(), "/clusters/lab?a=1&b=%22", "cross-site").await;
+    assert_eq!(answer.status, 200);
+    let target = "/sign-in?next=/clusters/lab%3Fa%3D1%26b%3D%2522";
+    assert!(
+        answer
+            .text()
+            .contains(&format!("content=\"0;url={target}\"")),
+        "{}",
+        answer.text()
+    );
+    // The next step comes from our own page, so the cookie is there.
+    let client = console.sign_in("dora").await;
+    let answer = navigate(&client, target, "same-origin").await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.header(LOCATION)),
+        (303, "/clusters/lab?a=1&b=%22")
+    );
+    let without = navigate(&console.nobody(), "/sign-in?next=/", "cross-site").await;
+    assert!(
+        without.text().contains("action=\"/sign-in\""),
+        "whoever is not signed in gets the form, not a loop"
+    );
+}
+
+#[tokio::test]
+async fn only_scripts_with_the_pages_nonce_run() {
+    let etcd = Etcd::start().await;
+    let console = Console::start(&etcd).await;
+    console.add_user("dora", &[Role::Viewer]).await;
+    let client = console.sign_in("dora").await;
+    let mut nonces = Vec::new();
+    for path in [
+        "/",
+        "/sign-in?error=throttled",
+        "/clusters/lab",
+        "/clusters/nowhere",
+        "/no-such-page",
+    ] {
+        let client = if path.starts_with("/sign-in") {
+            console.nobody()
+        } else {
+            client.clone()
+        };
+        let page = client.get(path).await;
+        let policy = page.header(CONTENT_SECURITY_POLICY);
+        let nonce = policy
+            .split("'nonce-")
+            .nth(1)
+            .and_then(|rest| rest.split('\'').next())
+            .expect(path)
+            .to_owned();
+        let text = page.text();
+        let scripts = text.matches("<script").count();
+        assert!(scripts > 0, "{path}");
+        assert_eq!(
+            text.matches(&format!("nonce=\"{nonce}\"")).count(),
+            scripts,
+            "{path}: {text}"
+        );
+        assert!(
+            !text.contains(" style=") && !text.contains("<style") && !text.contains(" onclick="),
+            "{path}"
+        );
+        assert!(
+            !policy.contains("unsafe-inline") && !policy.contains("'unsafe-eval'"),
+            "{policy}"
+        );
+        nonces.push(nonce);
+    }
+    nonces.sort();
+    nonces.dedup();
+    assert_eq!(nonces.len(), 5, "a nonce is used once");
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_a_page_too() {
+    let etcd = Etcd::start().await;
+    let console = Console::start(&etcd).await;
+    console.add_user("dora", &[Role::Viewer]).await;
+    let client = console.sign_in("dora").await;
+    for path in [
+        "/no-such-page",
+        "/clusters/nowhere",
+        "/clusters/%3Cscript%3E",
+        "/clusters/lab/nodes/nobody",
+    ] {
+        let page = client.get(path).await;
+        assert_eq!(page.status, 404, "{path}");
+        assert!(page.header(CONTENT_TYPE).starts_with("text/html"), "{path}");
+        assert!(!page.text().contains("<script>"), "{path}");
+    }
+    let request = client
+        .request(Method::POST, "/no-such-page")
+        .body(Body::empty())
+        .unwrap();
+    assert_eq!(client.send(request).await.problem().status, 404);
+}

@@ -1,0 +1,269 @@
+//! Sessions across replicas: what ends them, and what does not pass for one.
+
+use std::time::Duration;
+
+use galera::Timestamp;
+use galera::access::Role;
+use galera_console::accounts::UserName;
+use galera_console::accounts::token::{Claims, Signer};
+use uuid::Uuid;
+
+use crate::client::{Console, NOW, Options, STATE};
+use crate::etcd::{Etcd, eventually};
+
+fn dora() -> UserName {
+    "dora".parse().unwrap()
+}
+
+#[tokio::test]
+async fn replicas_share_sessions_at_once() {
+    let etcd = Etcd::start().await;
+    let (one, other) = (Console::start(&etcd).await, Console::start(&etcd).await);
+    one.add_user("dora", &[Role::Viewer]).await;
+    for _ in 0..5 {
+        let at_one = one.sign_in("dora").await;
+        let mut at_other = other.nobody();
+        at_other.cookie.clone_from(&at_one.cookie);
+        assert_eq!(
+            at_other.get("/api/v1/session").await.status,
+            200,
+            "known without waiting"
+        );
+        assert_eq!(at_one.delete("/api/v1/session").await.status, 204);
+        eventually("the other replica knows", async || {
+            at_other.get("/api/v1/session").await.status == 401
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn whatever_happens_to_the_account_ends_its_sessions() {
+    let etcd = Etcd::start().await;
+    let console = Console::start(&etcd).await;
+    console.add_user("admin", &[Role::Admin]).await;
+    console.add_user("dora", &[Role::Viewer]).await;
+    for change in ["disable", "passwd", "remove"] {
+        let client = console.sign_in("dora").await;
+        let token = client.cookie.as_deref().unwrap().split_once('=').unwrap().1;
+        let mut guard = console.state.authority.recognise(token).await.unwrap();
+        assert!(!guard.has_ended());
+        match change {
+            "disable" => console
+                .store
+                .set_disabled(&dora(), true, false, NOW)
+                .await
+                .unwrap(),
+            "passwd" => console
+                .store
+                .set_password(&dora(), "another password", NOW)
+                .await
+                .unwrap(),
+            _ => console.store.remove(&dora(), false).await.unwrap(),
+        }
+        tokio::time::timeout(crate::etcd::PATIENCE, guard.wait_ended())
+            .await
+            .expect(change);
+        assert_eq!(
+            client.get("/api/v1/session").await.problem().code,
+            "session_ended",
+            "{change}"
+        );
+        // For the next round; enabling brings no old session back.
+        match change {
+            "disable" => {
+                console
+                    .store
+                    .set_disabled(&dora(), false, false, NOW)
+                    .await
+                    .unwrap();
+                assert_eq!(
+                    console
+                        .sign_in("dora")
+                        .await
+                        .get("/api/v1/session")
+                        .await
+                        .status,
+                    200
+                );
+                assert_eq!(client.get("/api/v1/session").await.status, 401);
+            }
+            "passwd" => console
+                .store
+                .set_password(&dora(), crate::client::PASSWORD, NOW)
+                .await
+                .unwrap(),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_session_expires_by_itself() {
+    let etcd = Etcd::start().await;
+    let console = Console::with(
+        &etcd,
+        Options {
+            lifetime: Duration::from_secs(2),
+            ..Options::default()
+        },
+    )
+    .await;
+    console.add_user("dora", &[Role::Viewer]).await;
+    let client = console.sign_in("dora").await;
+    assert_eq!(client.get("/api/v1/session").await.status, 200);
+    eventually("it expires", async || {
+        let answer = client.get("/api/v1/session").await;
+        answer.status == 401 && answer.problem().code == "session_expired"
+    })
+    .await;
+    let sessions = format!("{STATE}/sessions/");
+    eventually("etcd forgets it too", async || {
+        console
+            .registry
+            .list(sessions.clone())
+            .await
+            .is_ok_and(|listing| listing.entries.is_empty())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn forged_tokens_count_for_nothing() {
+    let etcd = Etcd::start().await;
+    let console = Console::start(&etcd).await;
+    console.add_user("dora", &[Role::Viewer]).await;
+    let client = console.sign_in("dora").await;
+    let token = client
+        .cookie
+        .clone()
+        .unwrap()
+        .split_once('=')
+        .unwrap()
+        .1
+        .to_owned();
+    let body = token.split('.').nth(1).unwrap();
+    let now = galera_console::session::now();
+    let claims = Claims::new(
+        dora(),
+        Uuid::new_v4(),
+        now,
+        now.plus(Duration::from_secs(60)),
+    );
+    let other_key = Signer::new(b"guessed").sign(&claims).unwrap();
+    // {"alg":"none","typ":"JWT"}
+    let unsigned = format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{body}.");
+    let cut = &token[..token.len() - 2];
+    let long = "a".repeat(10_000);
+    for forged in [other_key.as_str(), &unsigned, cut, "", "x", "a.b.c", &long] {
+        let answer = console.with_token(forged).get("/api/v1/clusters").await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.problem().code.as_str()),
+            (401, "session_invalid"),
+            "{forged}"
+        );
+    }
+    assert_eq!(
+        client.get("/api/v1/clusters").await.status,
+        200,
+        "the honest one goes on"
+    );
+}
+
+#[tokio::test]
+async fn a_genuine_token_without_a_session_counts_for_nothing() {
+    let etcd = Etcd::start().await;
+    let console = Console::start(&etcd).await;
+    console.add_user("dora", &[Role::Viewer]).await;
+    let entry = console
+        .registry
+        .get(format!("{STATE}/keys/session"))
+        .await
+        .unwrap()
+        .unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&entry.value).unwrap();
+    let hex = record["hs256"].as_str().unwrap();
+    let key: Vec<u8> = (0..32)
+        .map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap())
+        .collect();
+    let now = galera_console::session::now();
+    let token = |issued: Timestamp, expires: Timestamp| {
+        let claims = Claims::new(dora(), Uuid::new_v4(), issued, expires);
+        Signer::new(&key).sign(&claims).unwrap()
+    };
+    let minute = Duration::from_secs(60);
+    for (token, code) in [
+        (token(now, now.plus(minute)), "session_ended"),
+        (
+            token(now.minus(minute * 5), now.plus(minute)),
+            "session_ended",
+        ),
+        (
+            token(now.minus(minute * 5), now.minus(minute)),
+            "session_expired",
+        ),
+    ] {
+        assert_eq!(
+            console
+                .with_token(&token)
+                .get("/api/v1/session")
+                .await
+                .problem()
+                .code,
+            code
+        );
+    }
+}
+
+#[tokio::test]
+async fn removing_the_key_signs_everybody_out_and_a_new_one_is_made() {
+    let etcd = Etcd::start().await;
+    let (one, other) = (Console::start(&etcd).await, Console::start(&etcd).await);
+    one.add_user("dora", &[Role::Viewer]).await;
+    let client = one.sign_in("dora").await;
+    let key = format!("{STATE}/keys/session");
+    let entry = one.registry.get(key.clone()).await.unwrap().unwrap();
+    one.registry
+        .delete_if(key, entry.mod_revision)
+        .await
+        .unwrap();
+    eventually("nobody is signed in", async || {
+        client.get("/api/v1/session").await.status == 401
+    })
+    .await;
+    eventually("both are ready again", async || {
+        one.nobody().get("/readyz").await.status == 200
+            && other.nobody().get("/readyz").await.status == 200
+    })
+    .await;
+    let client = one.sign_in("dora").await;
+    let mut at_other = other.nobody();
+    at_other.cookie.clone_from(&client.cookie);
+    assert_eq!(
+        at_other.get("/api/v1/session").await.status,
+        200,
+        "both use the same new key"
+    );
+}
+
+#[tokio::test]
+async fn an_account_has_a_bounded_number_of_sessions() {
+    let etcd = Etcd::start().await;
+    let console = Console::start(&etcd).await;
+    console.add_user("dora", &[Role::Viewer]).await;
+    let first = console.sign_in("dora").await;
+    for _ in 0..50 {
+        console.sign_in("dora").await;
+    }
+    assert_eq!(
+        first.get("/api/v1/session").await.status,
+        401,
+        "the oldest one ended"
+    );
+    let sessions = console
+        .registry
+        .list(format!("{STATE}/sessions/"))
+        .await
+        .unwrap();
+    assert_eq!(sessions.entries.len(), 50);
+}

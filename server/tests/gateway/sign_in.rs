@@ -1,0 +1,200 @@
+//! Signing in and out, through the API and through forms.
+
+use galera::access::Role;
+use galera::api::SessionView;
+use http::header::{LOCATION, RETRY_AFTER, SET_COOKIE};
+
+use crate::client::{Console, NOW, Options, PASSWORD};
+use crate::etcd::Etcd;
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+#[tokio::test]
+async fn in_and_out() {
+    let etcd = Etcd::start().await;
+    let console = Console::start(&etcd).await;
+    console
+        .add_user("dora", &[Role::Viewer, Role::Approver])
+        .await;
+    let answer = console.nobody().sign_in(" DORA ", PASSWORD).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let view: SessionView = answer.json();
+    assert_eq!(
+        (view.username.as_str(), &view.roles[..]),
+        ("dora", &[Role::Viewer, Role::Approver][..])
+    );
+    let cookie = answer.header(SET_COOKIE);
+    assert!(
+        cookie.starts_with("galera_console_session=")
+            && cookie.contains("; HttpOnly; SameSite=Strict"),
+        "{cookie}"
+    );
+    assert!(!cookie.contains("Secure"), "{cookie}");
+    let client = console.with_token(answer.token());
+    assert_eq!(
+        client.get("/api/v1/session").await.json::<SessionView>(),
+        view
+    );
+    let goodbye = client.delete("/api/v1/session").await;
+    assert_eq!(goodbye.status, 204);
+    assert!(goodbye.header(SET_COOKIE).contains("Max-Age=0"));
+    assert_eq!(
+        client.get("/api/v1/session").await.problem().code,
+        "session_ended"
+    );
+}
+
+#[tokio::test]
+async fn over_https_the_cookie_is_bound_to_the_host() {
+    let etcd = Etcd::start().await;
+    let console = Console::with(
+        &etcd,
+        Options {
+            https: true,
+            ..Options::default()
+        },
+    )
+    .await;
+    console.add_user("dora", &[Role::Viewer]).await;
+    let answer = console.nobody().sign_in("dora", PASSWORD).await;
+    let cookie = answer.header(SET_COOKIE);
+    assert!(
+        cookie.starts_with("__Host-galera_console_session=") && cookie.ends_with("; Secure"),
+        "{cookie}"
+    );
+    assert!(
+        answer
+            .header("strict-transport-security")
+            .starts_with("max-age=")
+    );
+    let mut client = console.nobody();
+    client.cookie = Some(format!("galera_console_session={}", answer.token()));
+    assert_eq!(
+        client.get("/api/v1/session").await.status,
+        401,
+        "the unbound name counts for nothing"
+    );
+}
+
+#[tokio::test]
+async fn who_is_unknown_is_not_told() {
+    let etcd = Etcd::start().await;
+    let console = Console::start(&etcd).await;
+    console.add_user("dora", &[Role::Viewer]).await;
+    let mut answers = Vec::new();
+    for (name, password) in [
+        ("dora", "wrong"),
+        ("nobody", "wrong"),
+        ("<script>", "wrong"),
+        ("dora", &"x".repeat(2000)),
+    ] {
+        let answer = console.nobody().sign_in(name, password).await;
+        assert_eq!(answer.status, 401, "{name}");
+        let problem = answer.problem();
+        answers.push((problem.code, problem.title, problem.detail));
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    assert_eq!(answers[0].0, "invalid_credentials");
+}
+
+#[tokio::test]
+async fn a_disabled_account_is_told_so_once_the_password_is_right() {
+    let etcd = Etcd::start().await;
+    let console = Console::start(&etcd).await;
+    console.add_user("dora", &[Role::Viewer]).await;
+    console
+        .store
+        .set_disabled(&"dora".parse().unwrap(), true, false, NOW)
+        .await
+        .unwrap();
+    assert_eq!(
+        console
+            .nobody()
+            .sign_in("dora", "wrong")
+            .await
+            .problem()
+            .code,
+        "invalid_credentials"
+    );
+    let answer = console.nobody().sign_in("dora", PASSWORD).await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.problem().code.as_str()),
+        (403, "account_disabled")
+    );
+}
+
+#[tokio::test]
+async fn guessing_is_slowed_down() {
+    let etcd = Etcd::start().await;
+    let console = Console::start(&etcd).await;
+    console.add_user("dora", &[Role::Viewer]).await;
+    console.add_user("emil", &[Role::Viewer]).await;
+    for _ in 0..11 {
+        console.nobody().sign_in("dora", "wrong").await;
+    }
+    let answer = console.nobody().sign_in("dora", PASSWORD).await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.problem().code.as_str()),
+        (429, "throttled")
+    );
+    assert_eq!(answer.header(RETRY_AFTER), "1");
+    assert_eq!(
+        console.nobody().sign_in("emil", PASSWORD).await.status,
+        200,
+        "another account is not concerned"
+    );
+}
+
+#[tokio::test]
+async fn forms_lead_back_to_where_one_came_from() {
+    let etcd = Etcd::start().await;
+    let console = Console::start(&etcd).await;
+    console.add_user("dora", &[Role::Viewer]).await;
+    let form = async |password: &str, next: &str| {
+        let password = password.replace(' ', "+");
+        let body = format!("username=dora&password={password}&next={next}");
+        console.nobody().post("/sign-in", FORM, body).await
+    };
+    let to = |answer: &crate::client::Answer| {
+        (answer.status.as_u16(), answer.header(LOCATION).to_owned())
+    };
+    let good = form(PASSWORD, "%2Fclusters%2Flab%3Fa%3D1").await;
+    assert_eq!(to(&good), (303, "/clusters/lab?a=1".to_owned()));
+    assert_eq!(
+        console
+            .with_token(good.token())
+            .get("/api/v1/session")
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        to(&form(PASSWORD, "https%3A%2F%2Fevil.example").await),
+        (303, "/".to_owned())
+    );
+    assert_eq!(
+        to(&form(PASSWORD, "%2F%2Fevil.example").await),
+        (303, "/".to_owned())
+    );
+    let wrong = form("wrong", "/clusters/lab").await;
+    assert_eq!(
+        to(&wrong),
+        (
+            303,
+            "/sign-in?error=invalid_credentials&next=/clusters/lab".to_owned()
+        )
+    );
+    assert!(!wrong.headers.contains_key(SET_COOKIE));
+
+    let client = console.with_token(good.token());
+    let out = client.post("/sign-out", FORM, "").await;
+    assert_eq!(to(&out), (303, "/sign-in".to_owned()));
+    assert_eq!(client.get("/api/v1/session").await.status, 401);
+    let again = client.post("/sign-out", FORM, "").await;
+    assert_eq!(
+        to(&again),
+        (303, "/sign-in".to_owned()),
+        "leaving twice is no error"
+    );
+}
