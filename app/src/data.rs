@@ -1,0 +1,109 @@
+//! Where views get their data: the HTTP API, called in process on the server and by `fetch` in the browser.
+
+#[cfg(feature = "hydrate")]
+mod fetch;
+#[cfg(feature = "ssr")]
+mod in_process;
+
+#[cfg(feature = "hydrate")]
+pub(crate) use fetch::{get_text, session_is_over};
+#[cfg(feature = "ssr")]
+pub use in_process::InProcessApi;
+#[cfg(feature = "ssr")]
+pub(crate) use in_process::get_text;
+
+use galera::api::Problem;
+
+/// Without a side to get data from, there is none.
+#[cfg(not(any(feature = "ssr", feature = "hydrate")))]
+pub(crate) async fn get_text(_path: String, _until_cleanup: bool) -> Result<String, Problem> {
+    Err(problem(
+        "no_side",
+        "No data",
+        "Built with neither of the features ssr and hydrate.",
+    ))
+}
+
+/// An answer that is not what it should be.
+pub(crate) fn unreadable() -> Problem {
+    problem(
+        "unreadable_answer",
+        "The console's answer cannot be read",
+        "Reload the page; it may be older than the console.",
+    )
+}
+
+/// A problem that did not come from the API.
+pub(crate) fn problem(code: &str, title: &str, detail: &str) -> Problem {
+    Problem {
+        status: 0,
+        code: code.to_owned(),
+        title: title.to_owned(),
+        detail: detail.to_owned(),
+        request_id: String::new(),
+    }
+}
+
+/// A problem as the API would send it.
+pub(crate) fn problem_text(problem: &Problem) -> String {
+    serde_json::to_string(problem).unwrap_or_default()
+}
+
+/// An answer that is no success: its problem document, or what its status says.
+#[cfg(any(feature = "ssr", feature = "hydrate"))]
+fn refused(status: u16, body: &str) -> Problem {
+    serde_json::from_str(body).unwrap_or_else(|_| Problem {
+        status,
+        ..problem(
+            "unexpected_status",
+            "The console answered with an error",
+            &[
+                "HTTP status ",
+                &status.to_string(),
+                ". Reload the page; if it stays, look into the console's log.",
+            ]
+            .concat(),
+        )
+    })
+}
+
+/// Gives the page the status of a problem. In the browser there is no status any more.
+#[cfg(feature = "ssr")]
+pub(crate) fn set_status(status: u16) {
+    let code = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::BAD_GATEWAY);
+    if let Some(response) = leptos::prelude::use_context::<leptos_axum::ResponseOptions>() {
+        response.set_status(code);
+    }
+}
+
+/// Gives the page the status of a problem. In the browser there is no status any more.
+#[cfg(not(feature = "ssr"))]
+pub(crate) fn set_status(_status: u16) {}
+
+/// One segment of a path, with everything escaped that might end it.
+pub(crate) fn segment(text: &str) -> String {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b':') {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push('%');
+            escaped.push(char::from(HEX[usize::from(byte >> 4)]));
+            escaped.push(char::from(HEX[usize::from(byte & 15)]));
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_hold_no_separators() {
+        assert_eq!(segment("n1.example-a_b:3306"), "n1.example-a_b:3306");
+        assert_eq!(segment("[::1]:3306"), "%5B::1%5D:3306");
+        assert_eq!(segment("a/b?c#d é"), "a%2Fb%3Fc%23d%20%C3%A9");
+    }
+}

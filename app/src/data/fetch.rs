@@ -1,0 +1,61 @@
+//! The browser's side of data access: `fetch`, aborted when nobody waits for it any more.
+
+use std::future::Future;
+
+use galera::api::Problem;
+use leptos::prelude::on_cleanup;
+use send_wrapper::SendWrapper;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{AbortController, RequestInit, Response};
+
+use super::{problem, refused};
+use crate::browser;
+
+/// The answer's text. An ended session leads to the sign-in page. With `until_cleanup` the request ends with the
+/// reactive owner that made it.
+pub(crate) fn get_text(
+    path: String,
+    until_cleanup: bool,
+) -> impl Future<Output = Result<String, Problem>> + Send {
+    let options = RequestInit::new();
+    if until_cleanup && let Ok(controller) = AbortController::new() {
+        options.set_signal(Some(&controller.signal()));
+        let controller = SendWrapper::new(controller);
+        on_cleanup(move || controller.abort());
+    }
+    SendWrapper::new(async move {
+        let (status, text) = fetch(&path, &options).await.map_err(|_| unreachable())?;
+        match status {
+            200..300 => Ok(text),
+            401 => {
+                browser::go_to_sign_in();
+                Err(refused(status, &text))
+            }
+            _ => Err(refused(status, &text)),
+        }
+    })
+}
+
+async fn fetch(path: &str, options: &RequestInit) -> Result<(u16, String), JsValue> {
+    let window = web_sys::window().ok_or(JsValue::NULL)?;
+    let response: Response = JsFuture::from(window.fetch_with_str_and_init(path, options))
+        .await?
+        .dyn_into()?;
+    let text = JsFuture::from(response.text()?).await?;
+    Ok((response.status(), text.as_string().unwrap_or_default()))
+}
+
+fn unreachable() -> Problem {
+    problem(
+        "console_unreachable",
+        "The console does not answer",
+        "Check your connection; the page tries again when it is back.",
+    )
+}
+
+/// Whether the session is over. No answer is no proof.
+pub(crate) async fn session_is_over() -> bool {
+    let answer = fetch("/api/v1/session", &RequestInit::new()).await;
+    matches!(answer, Ok((401, _)))
+}

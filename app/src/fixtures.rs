@@ -1,0 +1,398 @@
+//! Clusters in every condition, for tests of the views.
+
+use galera::view::{
+    ClusterStatus, ClusterView, Component, NodeState, NodeView, Reason, ReasonCode, RegistryHealth,
+    RegistryKey, RegistryView, SourceKind, SourceView, Verdict, VerdictState,
+};
+use galera::{NodeId, Position, Timestamp};
+
+/// One history.
+pub(crate) const UUID: &str = "8f3c1c52-c7b1-11f0-9a3e-6f0d3a1b2c4d";
+
+/// The time at which every fixture is taken.
+pub(crate) fn at() -> Timestamp {
+    Timestamp::from_unix_millis(1_795_420_800_000)
+}
+
+fn before(millis: u64) -> Timestamp {
+    at().minus(std::time::Duration::from_millis(millis))
+}
+
+/// A node's identity.
+pub(crate) fn id(text: &str) -> NodeId {
+    text.parse().unwrap()
+}
+
+fn source(kind: SourceKind, age: u64, state: &str, seqno: Option<u64>) -> SourceView {
+    SourceView {
+        kind,
+        observed_at: Some(before(age)),
+        stale: false,
+        error: None,
+        failing_since: None,
+        state: Some(state.to_owned()),
+        cluster_status: Some("Primary".to_owned()),
+        seqno,
+        phase: (kind == SourceKind::Registry).then(|| "running".to_owned()),
+    }
+}
+
+/// A Synced node in a Primary component.
+pub(crate) fn synced(host: &str, name: &str, seqno: u64) -> NodeView {
+    NodeView {
+        id: id(host),
+        name: Some(name.to_owned()),
+        state: NodeState::Synced,
+        state_comment: Some("Synced".to_owned()),
+        cluster_status: Some(ClusterStatus::Primary),
+        position: [UUID, ":", &seqno.to_string()]
+            .concat()
+            .parse::<Position>()
+            .ok(),
+        position_fresh: true,
+        behind: Some(0),
+        commit_rate: Some(12.5),
+        recent_rates: (0..30).map(|i| 10.0 + f64::from(i % 7)).collect(),
+        recv_queue: Some(0),
+        send_queue: Some(0),
+        flow_control_paused: Some(0.0),
+        ready: Some(true),
+        connected: Some(true),
+        segment: Some(0),
+        version: Some("10.11.19-MariaDB-deb12-log".to_owned()),
+        gcomm_uuid: Some("0a1b2c3d-c7b1-11f0-8d21-2f6c7a55e1aa".to_owned()),
+        evs_state: Some("OPERATIONAL".to_owned()),
+        expected: true,
+        registered: true,
+        sources: vec![
+            source(SourceKind::Sql, 400, "Synced", Some(seqno)),
+            source(SourceKind::Registry, 2_000, "Synced", Some(seqno - 20)),
+        ],
+    }
+}
+
+/// The same node in another state, in the server's words.
+pub(crate) fn in_state(mut node: NodeView, state: NodeState, words: &str) -> NodeView {
+    node.state = state;
+    node.state_comment = Some(words.to_owned());
+    for source in &mut node.sources {
+        source.state = Some(words.to_owned());
+    }
+    node
+}
+
+/// The same node, gone for three minutes.
+pub(crate) fn unreachable(mut node: NodeView) -> NodeView {
+    node.state = NodeState::Unreachable;
+    node.state_comment = None;
+    node.cluster_status = None;
+    node.position_fresh = false;
+    node.behind = None;
+    node.commit_rate = None;
+    node.recv_queue = None;
+    node.flow_control_paused = None;
+    node.ready = None;
+    for source in &mut node.sources {
+        source.stale = true;
+        source.observed_at = Some(before(185_000));
+        source.failing_since = Some(before(183_000));
+    }
+    let host = node.id.host().to_owned();
+    node.sources[0].error = Some(format!(
+        "connection refused by {host}:3306: is the server running?"
+    ));
+    node.sources[1].error = Some("its lease ended".to_owned());
+    node
+}
+
+/// A node that nobody has ever heard of.
+pub(crate) fn absent(host: &str) -> NodeView {
+    let mut node = unreachable(synced(host, "", 20));
+    node.state = NodeState::Absent;
+    node.name = None;
+    node.position = None;
+    node.registered = false;
+    node.recent_rates.clear();
+    node.version = None;
+    for source in &mut node.sources {
+        source.observed_at = None;
+        source.state = None;
+        source.seqno = None;
+        source.phase = None;
+    }
+    node.sources[0].error = Some("no such host".to_owned());
+    node.sources[1].error = None;
+    node
+}
+
+/// A component of these members.
+pub(crate) fn component(status: ClusterStatus, members: &[&str]) -> Component {
+    Component {
+        status,
+        members: members.iter().map(|member| id(member)).collect(),
+        state_uuid: Some(UUID.to_owned()),
+        conf_id: (status == ClusterStatus::Primary).then_some(17),
+        size: u64::try_from(members.len()).ok(),
+    }
+}
+
+/// A reason about a node.
+pub(crate) fn reason(code: ReasonCode, node: Option<&str>, message: &str) -> Reason {
+    Reason {
+        code,
+        node: node.map(id),
+        message: message.to_owned(),
+    }
+}
+
+/// A cluster with this verdict.
+pub(crate) fn cluster(
+    name: &str,
+    state: VerdictState,
+    reasons: Vec<Reason>,
+    components: Vec<Component>,
+    nodes: Vec<NodeView>,
+) -> ClusterView {
+    ClusterView {
+        name: name.parse().unwrap(),
+        revision: 42,
+        observed_at: before(300),
+        verdict: Verdict {
+            state,
+            reasons,
+            since: before(240_000),
+        },
+        expected_members: nodes.iter().map(|node| node.id.clone()).collect(),
+        components,
+        nodes,
+        registry: RegistryHealth {
+            reachable: true,
+            since: before(3_600_000),
+            error: None,
+        },
+    }
+}
+
+/// Three nodes, all well.
+pub(crate) fn healthy(name: &str, seqno: u64) -> ClusterView {
+    let hosts = ["127.0.0.1", "127.0.0.2", "127.0.0.3"];
+    cluster(
+        name,
+        VerdictState::Healthy,
+        vec![reason(
+            ReasonCode::AllSynced,
+            None,
+            "All 3 expected members are Synced in one Primary component.",
+        )],
+        vec![component(ClusterStatus::Primary, &hosts)],
+        vec![
+            synced(hosts[0], "n1", seqno),
+            synced(hosts[1], "n2", seqno),
+            synced(hosts[2], "n3", seqno),
+        ],
+    )
+}
+
+/// The third node receives the second one's state; a fourth is gone.
+pub(crate) fn transfer(name: &str, seqno: u64) -> ClusterView {
+    let hosts = ["127.0.0.1", "127.0.0.2", "127.0.0.3"];
+    let mut joiner = in_state(
+        synced(hosts[2], "n3", seqno - 900),
+        NodeState::Joining,
+        "Joining: receiving State Transfer",
+    );
+    joiner.behind = Some(900);
+    joiner.ready = Some(false);
+    cluster(
+        name,
+        VerdictState::Degraded,
+        vec![
+            reason(
+                ReasonCode::MemberUnreachable,
+                Some("127.0.0.4"),
+                "127.0.0.4 does not answer SQL: connection refused.",
+            ),
+            reason(
+                ReasonCode::MemberNotSynced,
+                Some("127.0.0.3"),
+                "n3 is Joining: receiving State Transfer.",
+            ),
+            reason(
+                ReasonCode::MemberNotSynced,
+                Some("127.0.0.2"),
+                "n2 is Donor/Desynced.",
+            ),
+        ],
+        vec![component(ClusterStatus::Primary, &hosts)],
+        vec![
+            synced(hosts[0], "n1", seqno),
+            in_state(
+                synced(hosts[1], "n2", seqno),
+                NodeState::Donor,
+                "Donor/Desynced",
+            ),
+            joiner,
+            unreachable(synced("127.0.0.4", "n4", seqno - 5_000)),
+        ],
+    )
+}
+
+/// Two components that both say Primary.
+pub(crate) fn split(name: &str, seqno: u64) -> ClusterView {
+    let mut view = healthy(name, seqno);
+    view.verdict.state = VerdictState::SplitBrain;
+    view.verdict.reasons = vec![reason(
+        ReasonCode::RivalPrimaries,
+        None,
+        "Two disjoint components both say that they are Primary: 127.0.0.1, 127.0.0.2 and 127.0.0.3.",
+    )];
+    view.components = vec![
+        component(ClusterStatus::Primary, &["127.0.0.1", "127.0.0.2"]),
+        component(ClusterStatus::Primary, &["127.0.0.3"]),
+    ];
+    view
+}
+
+/// One node is left, without quorum.
+pub(crate) fn no_primary(name: &str, seqno: u64) -> ClusterView {
+    let alone = in_state(
+        synced("127.0.0.1", "n1", seqno),
+        NodeState::Initialized,
+        "Initialized",
+    );
+    let alone = NodeView {
+        cluster_status: Some(ClusterStatus::NonPrimary),
+        ready: Some(false),
+        ..alone
+    };
+    cluster(
+        name,
+        VerdictState::NoPrimary,
+        vec![
+            reason(
+                ReasonCode::NobodyPrimary,
+                None,
+                "Nobody who answers is Primary: 1 of 3 expected members answers.",
+            ),
+            reason(
+                ReasonCode::MemberUnreachable,
+                Some("127.0.0.2"),
+                "127.0.0.2 does not answer SQL: timed out after 3 s.",
+            ),
+            reason(
+                ReasonCode::MemberAbsent,
+                Some("127.0.0.3"),
+                "127.0.0.3 is expected, but neither SQL nor the registry knows it.",
+            ),
+        ],
+        vec![component(ClusterStatus::NonPrimary, &["127.0.0.1"])],
+        vec![
+            alone,
+            unreachable(synced("127.0.0.2", "n2", seqno)),
+            absent("127.0.0.3"),
+        ],
+    )
+}
+
+/// All well by SQL, while the registry cannot be read.
+pub(crate) fn blind(name: &str, seqno: u64) -> ClusterView {
+    let mut view = healthy(name, seqno);
+    view.registry = RegistryHealth {
+        reachable: false,
+        since: before(42_000),
+        error: Some("no etcd endpoint answers: connection refused".to_owned()),
+    };
+    for node in &mut view.nodes {
+        node.sources[1].stale = true;
+        node.sources[1].observed_at = Some(before(42_000));
+    }
+    view
+}
+
+/// `count` Synced nodes with long names.
+pub(crate) fn crowd(name: &str, count: usize, seqno: u64) -> ClusterView {
+    let hosts: Vec<String> = (1..=count)
+        .map(|i| format!("db-{i:02}.galera.eu-central-1.prod.example.org:3307"))
+        .collect();
+    let nodes = hosts
+        .iter()
+        .enumerate()
+        .map(|(i, host)| synced(host, &format!("galera-prod-eu-central-{i:02}"), seqno));
+    let members: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    let mut view = cluster(
+        name,
+        VerdictState::Healthy,
+        vec![reason(
+            ReasonCode::AllSynced,
+            None,
+            &format!("All {count} expected members are Synced in one Primary component."),
+        )],
+        vec![component(ClusterStatus::Primary, &members)],
+        nodes.collect(),
+    );
+    view.nodes.sort_by(|a, b| a.id.cmp(&b.id));
+    view
+}
+
+/// A registry with a key of every kind, and with values that mean harm.
+pub(crate) fn registry(cluster: &str) -> RegistryView {
+    let key = |node: &str, field: &str, value: &str, leased: bool| RegistryKey {
+        key: format!("/galera/{cluster}/{node}/{field}"),
+        value: value.to_owned(),
+        value_bytes: value.len(),
+        truncated: false,
+        revision: 4711,
+        lease: leased.then(|| "694d9a1c2f3e4b05".to_owned()),
+        ttl: leased.then_some(8),
+        node: node.parse().ok(),
+        known: true,
+        stale: false,
+        reason: None,
+    };
+    let mut keys = Vec::new();
+    for (node, seqno) in [
+        ("127.0.0.1", "2881"),
+        ("127.0.0.2", "2881"),
+        ("127.0.0.3", "2879"),
+    ] {
+        keys.push(key(
+            node,
+            "registered",
+            r#"{"first_seen":"2026-11-20T08:00:00Z","agent":"0.1.0"}"#,
+            false,
+        ));
+        keys.push(key(node, "wsrep_cluster_status", "Primary", true));
+        keys.push(key(node, "wsrep_last_committed", seqno, true));
+        keys.push(key(node, "wsrep_local_state_comment", "Synced", true));
+    }
+    keys.push(RegistryKey {
+        stale: true,
+        reason: Some("its node neither answers SQL nor is in any member list".to_owned()),
+        ..key("127.0.0.9", "ipaddress", "127.0.0.9", false)
+    });
+    keys.push(RegistryKey {
+        known: false,
+        node: None,
+        reason: Some("no dialect has the field \"note\"".to_owned()),
+        ..key(
+            "127.0.0.1",
+            "note",
+            "<script>alert(1)</script><img src=x onerror=alert(2)>",
+            false,
+        )
+    });
+    keys.push(RegistryKey {
+        known: false,
+        truncated: true,
+        value_bytes: 2_097_152,
+        reason: Some("no dialect has the field \"blob\"".to_owned()),
+        ..key("127.0.0.1", "blob", &"A\u{fffd}B".repeat(60), false)
+    });
+    RegistryView {
+        cluster: cluster.parse().unwrap(),
+        prefix: format!("/galera/{cluster}/"),
+        revision: 9_001,
+        observed_at: before(500),
+        keys,
+    }
+}

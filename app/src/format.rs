@@ -1,0 +1,291 @@
+//! Numbers and times as text. Pure, and the same on the server and in the browser.
+
+use galera::Timestamp;
+
+use crate::markup::{Child, El, el};
+
+/// How long ago, in the two largest useful units: `0.4 s`, `12 s`, `3 min 5 s`, `2 h 5 min`, `3 d 4 h`.
+pub(crate) fn age(millis: i64) -> String {
+    let millis = millis.max(0);
+    let seconds = millis / 1000;
+    match seconds {
+        0..10 => [
+            &seconds.to_string(),
+            ".",
+            &(millis % 1000 / 100).to_string(),
+            " s",
+        ]
+        .concat(),
+        10..60 => [&seconds.to_string(), " s"].concat(),
+        60..3600 => two(seconds / 60, " min", seconds % 60, " s"),
+        3600..86_400 => two(seconds / 3600, " h", seconds % 3600 / 60, " min"),
+        _ => two(seconds / 86_400, " d", seconds % 86_400 / 3600, " h"),
+    }
+}
+
+fn two(large: i64, large_unit: &str, small: i64, small_unit: &str) -> String {
+    if small == 0 {
+        return [&large.to_string(), large_unit].concat();
+    }
+    [
+        &large.to_string(),
+        large_unit,
+        " ",
+        &small.to_string(),
+        small_unit,
+    ]
+    .concat()
+}
+
+/// A point in time in full: `2026-11-23 08:00:00 UTC`.
+pub(crate) fn absolute(at: Timestamp) -> String {
+    let text = at.to_string();
+    match (text.get(..10), text.get(11..19)) {
+        (Some(day), Some(clock)) => [day, " ", clock, " UTC"].concat(),
+        _ => text,
+    }
+}
+
+/// With one decimal below ten, rounded above: `0.0`, `9.5`, `12`, `1500`.
+pub(crate) fn rate(value: f64) -> String {
+    if !value.is_finite() || value < 0.0 {
+        return "0.0".to_owned();
+    }
+    let tenths = whole(value * 10.0);
+    if tenths < 100 {
+        return [&(tenths / 10).to_string(), ".", &(tenths % 10).to_string()].concat();
+    }
+    whole(value).to_string()
+}
+
+/// A fraction in per cent: `0 %`, `3.5 %`, `100 %`.
+pub(crate) fn percent(fraction: f64) -> String {
+    let fraction = fraction.clamp(0.0, 1.0);
+    let text = if fraction == 0.0 {
+        "0".to_owned()
+    } else {
+        rate(fraction * 100.0)
+    };
+    [&text, " %"].concat()
+}
+
+fn whole(value: f64) -> u64 {
+    // Saturates, and the caller has excluded what is no number.
+    (value + 0.5) as u64
+}
+
+/// Bytes in the unit that keeps them short: `512 B`, `2.0 MB`.
+pub(crate) fn bytes(count: usize) -> String {
+    let count = u64::try_from(count).unwrap_or(u64::MAX);
+    match count {
+        0..1000 => [&count.to_string(), " B"].concat(),
+        1000..1_000_000 => [&tenths(count, 1000), " kB"].concat(),
+        _ => [&tenths(count, 1_000_000), " MB"].concat(),
+    }
+}
+
+fn tenths(count: u64, unit: u64) -> String {
+    let tenths = count / (unit / 10);
+    [&(tenths / 10).to_string(), ".", &(tenths % 10).to_string()].concat()
+}
+
+/// A count with its noun: `1 node`, `3 nodes`.
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    [&count.to_string(), " ", noun, plural].concat()
+}
+
+/// The digits of a number in threes from the right; joined they are the number again.
+fn groups(digits: &str) -> Vec<&str> {
+    let head = digits.len() % 3;
+    let mut parts = Vec::new();
+    let (first, rest) = digits.split_at(head);
+    if !first.is_empty() {
+        parts.push(first);
+    }
+    let mut rest = rest;
+    while !rest.is_empty() {
+        let (group, tail) = rest.split_at(3);
+        parts.push(group);
+        rest = tail;
+    }
+    parts
+}
+
+/// A number whose digits are set apart in threes by style alone, so that copying it gives plain digits.
+pub(crate) fn number(value: u64) -> El {
+    let digits = value.to_string();
+    let number = el("span").class("num");
+    if digits.len() < 5 {
+        return number.with(digits);
+    }
+    let parts: Vec<El> = groups(&digits)
+        .into_iter()
+        .map(|part| el("span").with(part.to_owned()))
+        .collect();
+    number.with(parts)
+}
+
+/// What stands where a fact is not known.
+pub(crate) fn unknown() -> El {
+    el("span")
+        .class("none")
+        .with(el("span").at("aria-hidden", "true").with("–"))
+        .with(hidden("not known"))
+}
+
+/// Said to screen readers only.
+pub(crate) fn hidden(text: impl Into<Child>) -> El {
+    el("span").class("vh").with(text)
+}
+
+/// Text that matters less.
+pub(crate) fn quiet(text: impl Into<Child>) -> El {
+    el("span").class("quiet").with(text)
+}
+
+/// A second line under a fact.
+pub(crate) fn sub(text: impl Into<Child>) -> El {
+    el("span").class("sub").with(text)
+}
+
+/// Text as it stands in a program or a file.
+pub(crate) fn code(text: impl Into<Child>) -> El {
+    el("code").with(text)
+}
+
+/// A link.
+pub(crate) fn link(href: String, text: impl Into<Child>) -> El {
+    el("a").at("href", href).with(text)
+}
+
+/// A fact in an element of its own, or that it is not known.
+pub(crate) fn or_unknown(text: Option<String>) -> El {
+    text.map_or_else(unknown, |text| el("span").with(text))
+}
+
+/// A number, or that it is not known.
+pub(crate) fn number_or_unknown(value: Option<u64>) -> El {
+    value.map_or_else(unknown, number)
+}
+
+/// A point in time: the age where a clock is given (`now`, the server's), else the absolute time. The absolute time is
+/// always in the title and in the accessible name.
+pub(crate) fn moment(at: Timestamp, now: Option<Timestamp>, suffix: &'static str) -> El {
+    let full = absolute(at);
+    let (text, name) = match now {
+        Some(now) => {
+            let text = [age(now.unix_millis() - at.unix_millis()).as_str(), suffix].concat();
+            let name = [&text, ", ", &full].concat();
+            (text, name)
+        }
+        None => (full.clone(), full.clone()),
+    };
+    el("time")
+        .at("datetime", at.to_string())
+        .at("title", full)
+        .at("aria-label", name)
+        .with(text)
+}
+
+/// A point in time as `3 s ago`.
+pub(crate) fn ago(at: Timestamp, now: Option<Timestamp>) -> El {
+    moment(at, now, " ago")
+}
+
+/// How long something lasts: `for 3 s`, without a clock `since` the absolute time.
+pub(crate) fn lasting(since: Timestamp, now: Option<Timestamp>) -> El {
+    let preposition = if now.is_some() { "for " } else { "since " };
+    el("span").with(preposition).with(moment(since, now, ""))
+}
+
+/// Transactions behind the most advanced member.
+pub(crate) fn behind(count: u64) -> String {
+    match count {
+        0 => "level".to_owned(),
+        count => [&count.to_string(), " behind"].concat(),
+    }
+}
+
+/// At most `limit` characters of a text: its beginning and, because names often differ there only, its end.
+pub(crate) fn shortened(text: &str, limit: usize) -> String {
+    let count = text.chars().count();
+    if count <= limit {
+        return text.to_owned();
+    }
+    let tail = limit / 2;
+    let head = limit.saturating_sub(tail + 1);
+    let start = text.chars().take(head);
+    start
+        .chain(['…'])
+        .chain(text.chars().skip(count - tail))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_use_the_two_largest_units() {
+        let cases = [
+            (-5_000, "0.0 s"),
+            (0, "0.0 s"),
+            (449, "0.4 s"),
+            (9_999, "9.9 s"),
+            (12_345, "12 s"),
+            (60_000, "1 min"),
+            (185_000, "3 min 5 s"),
+            (7_500_000, "2 h 5 min"),
+            (273_600_000, "3 d 4 h"),
+        ];
+        for (millis, expected) in cases {
+            assert_eq!(age(millis), expected);
+        }
+    }
+
+    #[test]
+    fn absolute_times_name_their_zone() {
+        let at = Timestamp::from_unix_millis(1_795_420_800_123);
+        assert_eq!(absolute(at), "2026-11-23 08:00:00 UTC");
+    }
+
+    #[test]
+    fn rates_and_fractions() {
+        let rates: Vec<String> = [0.0, 0.04, 9.94, 9.96, 12.4, 1499.6, f64::NAN, -1.0]
+            .into_iter()
+            .map(rate)
+            .collect();
+        assert_eq!(
+            rates,
+            ["0.0", "0.0", "9.9", "10", "12", "1500", "0.0", "0.0"]
+        );
+        let fractions: Vec<String> = [0.0, 0.035, 0.5, 1.0, 7.0]
+            .into_iter()
+            .map(percent)
+            .collect();
+        assert_eq!(fractions, ["0 %", "3.5 %", "50 %", "100 %", "100 %"]);
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(
+            [bytes(512), bytes(1_500), bytes(2_097_152)],
+            ["512 B", "1.5 kB", "2.0 MB"]
+        );
+    }
+
+    #[test]
+    fn groups_join_to_the_number() {
+        assert_eq!(groups("1234567"), ["1", "234", "567"]);
+        assert_eq!(groups("123456").concat(), "123456");
+        assert!(groups("").is_empty());
+    }
+
+    #[test]
+    fn shortens_in_the_middle_and_by_characters() {
+        assert_eq!(shortened("äöüß", 4), "äöüß");
+        assert_eq!(shortened("äöüßx", 4), "ä…ßx");
+        assert_eq!(shortened("galera-prod-eu-01", 11), "galer…eu-01");
+    }
+}

@@ -1,0 +1,309 @@
+//! What surrounds every page: the header, the banner of a lost connection, the footer.
+
+use galera::Timestamp;
+use galera::api::SessionView;
+use leptos::prelude::*;
+use leptos_router::hooks::use_location;
+use leptos_router::location::Url;
+
+use crate::format::{absolute, age, ago, link};
+use crate::live::{Link, Live, use_live};
+use crate::markup::{El, el};
+use crate::reactive::{live, load, loaded, watch};
+
+/// A step of the way to a page; the last one has no address.
+#[derive(Debug, PartialEq, Eq)]
+struct Crumb {
+    label: String,
+    href: Option<String>,
+}
+
+/// The way to the page at `path`.
+fn crumbs(path: &str) -> Vec<Crumb> {
+    let crumb = |label: &str, href: Option<&str>| Crumb {
+        label: label.to_owned(),
+        href: href.map(str::to_owned),
+    };
+    let segments: Vec<&str> = path
+        .split('/')
+        .filter(|segment| !segment.is_empty())
+        .collect();
+    let ["clusters", name, rest @ ..] = segments.as_slice() else {
+        let here = if segments.is_empty() {
+            "Clusters"
+        } else {
+            return vec![crumb("Clusters", Some("/"))];
+        };
+        return vec![crumb(here, None)];
+    };
+    let cluster = ["/clusters/", name].concat();
+    let mut way = vec![
+        crumb("Clusters", Some("/")),
+        crumb(&Url::unescape(name), Some(&cluster)),
+    ];
+    match rest {
+        ["registry"] => way.push(crumb("Registry", None)),
+        ["nodes", node] => way.push(crumb(&Url::unescape(node), None)),
+        _ => {
+            if let Some(last) = way.last_mut() {
+                last.href = None;
+            }
+        }
+    }
+    way
+}
+
+/// The first thing that the keyboard reaches.
+pub(crate) fn skip_link() -> AnyView {
+    // The router must leave this one to the browser, which moves the keyboard along.
+    live(|| {
+        link("#main".to_owned(), "Skip to the content")
+            .class("skip")
+            .at("rel", "external")
+    })
+}
+
+/// The header: where one is, whether it is live, who one is.
+pub(crate) fn top() -> AnyView {
+    let (path, state) = (use_location().pathname, use_live());
+    let session = load(move || {
+        path.with(|path| {
+            if path == SIGN_IN {
+                ""
+            } else {
+                "/api/v1/session"
+            }
+            .to_owned()
+        })
+    });
+    loaded(session, move |answer| {
+        let session = answer.read::<SessionView>().ok();
+        live(move || header(&path.read(), state, session.as_ref()))
+    })
+}
+
+const SIGN_IN: &str = "/sign-in";
+
+fn header(path: &str, state: Live, session: Option<&SessionView>) -> El {
+    let header = el("header")
+        .class("top")
+        .with(link("/".to_owned(), "Galera Console").class("brand"));
+    if path == SIGN_IN {
+        return header;
+    }
+    header
+        .with(way(path))
+        .with(link_state(state))
+        .with(session.map(account))
+}
+
+fn way(path: &str) -> El {
+    let step = |Crumb { label, href }| match href {
+        Some(href) => el("li").with(link(href, label)),
+        None => el("li").at("aria-current", "page").with(label),
+    };
+    let steps: Vec<El> = crumbs(path).into_iter().map(step).collect();
+    el("nav")
+        .class("way")
+        .at("aria-label", "Breadcrumbs")
+        .with(el("ol").with(steps))
+}
+
+fn link_state(live: Live) -> El {
+    let (class, word, meaning) = match (live.link.get(), live.stale_since.get()) {
+        (Link::Snapshot, _) => (
+            "link t-off",
+            "Snapshot",
+            "As of when the page was loaded; not updated by itself.",
+        ),
+        (Link::Connecting, _) => (
+            "link t-off",
+            "Connecting",
+            "Connecting to the console for live updates.",
+        ),
+        (Link::Open, None) => (
+            "link t-ok",
+            "Live",
+            "Connected; changes are shown as they happen.",
+        ),
+        (Link::Open, Some(_)) => (
+            "link t-warn",
+            "Silent",
+            "Connected, but nothing new has come for a while.",
+        ),
+        (Link::Lost { .. }, _) => (
+            "link t-warn",
+            "Offline",
+            "The connection to the console is lost.",
+        ),
+    };
+    el("p").class(class).at("title", meaning).with(word)
+}
+
+fn account(session: &SessionView) -> El {
+    let roles: Vec<&str> = session.roles.iter().map(|role| role.word()).collect();
+    let roles = if roles.is_empty() {
+        "no role".to_owned()
+    } else {
+        roles.join(", ")
+    };
+    let sign_out = el("button").at("type", "submit").with("Sign out");
+    el("div")
+        .class("account")
+        .with(el("span").class("who").with(session.username.clone()))
+        .with(" ")
+        .with(el("span").class("roles").with(roles))
+        .with(
+            el("form")
+                .at("method", "post")
+                .at("action", "/sign-out")
+                .with(sign_out),
+        )
+}
+
+/// What is wrong between this page and the console: since when, and when it is tried again.
+pub(crate) fn banners() -> AnyView {
+    let state = use_live();
+    speak_of_connection(state);
+    live(move || {
+        let banner = match (state.link.get(), state.stale_since.get(), state.now.get()) {
+            (Link::Lost { since, retry_at }, stale, Some(now)) => {
+                Some(lost(state, stale.unwrap_or(since), retry_at, now))
+            }
+            (Link::Open, Some(since), Some(now)) => Some(silent(since, now)),
+            _ => None,
+        };
+        let notice = state.notice.get().map(notice);
+        let anything = banner.is_some() || notice.is_some();
+        let place = el("div").with(banner).with(notice);
+        // A landmark only while it holds something, so that nobody is led to an empty one.
+        if anything {
+            place.at("role", "region").at("aria-label", "Connection")
+        } else {
+            place
+        }
+    })
+}
+
+/// Said once, without the seconds that tick in the banner.
+fn speak_of_connection(live: Live) {
+    let mut was_lost = false;
+    watch(move || {
+        let link = live.link.get();
+        match link {
+            Link::Lost { since, .. } if !was_lost => {
+                live.spoken
+                    .set(["Lost the connection to the console at ", &absolute(since)].concat());
+            }
+            Link::Open if was_lost => live.spoken.set("Connection is back".to_owned()),
+            _ => {}
+        }
+        was_lost = matches!(link, Link::Lost { .. });
+    });
+}
+
+fn lost(live: Live, since: Timestamp, retry_at: Timestamp, now: Timestamp) -> El {
+    let left = (retry_at.unix_millis() - now.unix_millis() + 999) / 1000;
+    let next = if left > 0 {
+        [
+            ". Next attempt in ",
+            &left.to_string(),
+            " s. What you see is old.",
+        ]
+        .concat()
+    } else {
+        ". Trying now. What you see is old.".to_owned()
+    };
+    let text = el("p")
+        .with(el("strong").with("Connection lost"))
+        .with("; last word ")
+        .with(ago(since, Some(now)))
+        .with(next);
+    let retry = el("button")
+        .at("type", "button")
+        .on("click", move |_| live.retry_now())
+        .with("Retry now");
+    el("div")
+        .key("lost".to_owned())
+        .class("banner")
+        .with(text)
+        .with(retry)
+}
+
+fn silent(since: Timestamp, now: Timestamp) -> El {
+    let silence = age(now.unix_millis() - since.unix_millis());
+    let text = [
+        " for ",
+        &silence,
+        ". The console is connected, but sends no data. What you see is old.",
+    ]
+    .concat();
+    el("div")
+        .key("silent".to_owned())
+        .class("banner")
+        .with(el("p").with(el("strong").with("Nothing new")).with(text))
+}
+
+fn notice(text: String) -> El {
+    let reload = link(String::new(), "Reload").at("rel", "external");
+    el("p")
+        .key("notice".to_owned())
+        .class("banner")
+        .with(text)
+        .with(" ")
+        .with(reload)
+}
+
+/// What holds for every page.
+pub(crate) fn footer() -> AnyView {
+    live(|| {
+        let text =
+            "Times are UTC, by the console's clock. An age counts from when its source last spoke.";
+        el("footer").class("foot").with(el("p").with(text))
+    })
+}
+
+/// For screen readers: changes that matter, never ticking numbers.
+pub(crate) fn spoken() -> AnyView {
+    let state = use_live();
+    live(move || {
+        el("div")
+            .class("vh")
+            .at("role", "status")
+            .with(state.spoken.get())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(path: &str) -> Vec<String> {
+        crumbs(path).into_iter().map(|crumb| crumb.label).collect()
+    }
+
+    #[test]
+    fn the_way_to_every_page() {
+        assert_eq!(labels("/"), ["Clusters"]);
+        assert_eq!(labels("/clusters/lab"), ["Clusters", "lab"]);
+        assert_eq!(
+            labels("/clusters/lab/registry"),
+            ["Clusters", "lab", "Registry"]
+        );
+        assert_eq!(labels("/clusters/lab/nodes/n1"), ["Clusters", "lab", "n1"]);
+    }
+
+    #[test]
+    fn the_last_step_is_here() {
+        for path in [
+            "/",
+            "/clusters/lab",
+            "/clusters/lab/registry",
+            "/clusters/lab/nodes/n1",
+        ] {
+            let way = crumbs(path);
+            let links = way.iter().filter(|crumb| crumb.href.is_some()).count();
+            assert_eq!(links, way.len() - 1, "{path}");
+        }
+    }
+}

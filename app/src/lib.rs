@@ -1,0 +1,28 @@
+//! The interface of Galera Console: rendered on the server, hydrated in the browser.
+//!
+//! Feature `ssr` renders pages inside the gateway; feature `hydrate` takes them over in the browser. Views are plain
+//! functions of their data and of the server's clock, so that both sides produce the same markup; whatever needs a
+//! window or a timer lives in effects.
+
+mod app;
+#[cfg(feature = "hydrate")]
+mod browser;
+mod data;
+mod format;
+mod frame;
+mod live;
+mod markup;
+mod pages;
+mod reactive;
+mod shell;
+mod sparkline;
+mod topology;
+mod words;
+
+pub use app::App;
+#[cfg(feature = "ssr")]
+pub use data::InProcessApi;
+pub use shell::{Assets, shell};
+
+#[cfg(test)]
+mod fixtures;

@@ -1,0 +1,125 @@
+//! What is shown, as it changes: last values from the live channel, the state of the channel, the server's clock.
+//!
+//! The server only ever sees the empty state, so that the first rendering in the browser equals the server's.
+
+#[cfg(any(feature = "hydrate", test))]
+mod message;
+#[cfg(feature = "hydrate")]
+mod socket;
+
+use std::sync::Arc;
+
+use galera::Timestamp;
+use galera::api::Overview;
+use galera::view::ClusterView;
+use leptos::prelude::*;
+
+/// The state of the live channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "hydrate"),
+    expect(dead_code, reason = "only a browser connects")
+)]
+pub(crate) enum Link {
+    /// None: a page as the server made it.
+    Snapshot,
+    /// Connecting for the first time.
+    Connecting,
+    /// Connected.
+    Open,
+    /// Lost, by the server's clock.
+    Lost {
+        /// When the last word came.
+        since: Timestamp,
+        /// When the next attempt is made.
+        retry_at: Timestamp,
+    },
+}
+
+/// The live state of a page; a context.
+#[derive(Clone, Copy)]
+pub(crate) struct Live {
+    /// The newest overview since it was subscribed to.
+    pub(crate) overview: RwSignal<Option<Arc<Overview>>>,
+    /// The newest view since the cluster was subscribed to.
+    pub(crate) cluster: RwSignal<Option<Arc<ClusterView>>>,
+    /// The channel's state.
+    pub(crate) link: RwSignal<Link>,
+    /// The server's clock, about once a second; `None` until the browser has taken over.
+    pub(crate) now: RwSignal<Option<Timestamp>>,
+    /// Since when nothing new came, if that is too long.
+    pub(crate) stale_since: RwSignal<Option<Timestamp>>,
+    /// What the server could not do for this page, or that the page is older than the server.
+    pub(crate) notice: RwSignal<Option<String>>,
+    /// What screen readers are told.
+    pub(crate) spoken: RwSignal<String>,
+}
+
+impl Live {
+    /// The state before anything is known.
+    pub(crate) fn new() -> Self {
+        Self {
+            overview: RwSignal::new(None),
+            cluster: RwSignal::new(None),
+            link: RwSignal::new(Link::Snapshot),
+            now: RwSignal::new(None),
+            stale_since: RwSignal::new(None),
+            notice: RwSignal::new(None),
+            spoken: RwSignal::new(String::new()),
+        }
+    }
+
+    /// Subscribes to what the page at `path` shows, and connects if need be.
+    #[cfg(feature = "hydrate")]
+    pub(crate) fn follow(self, path: &str) {
+        socket::follow(self, topics(path));
+    }
+
+    /// The server follows nothing.
+    #[cfg(not(feature = "hydrate"))]
+    pub(crate) fn follow(self, path: &str) {
+        let _ = topics(path);
+    }
+
+    /// Tries to connect now rather than at the next appointed time.
+    pub(crate) fn retry_now(self) {
+        #[cfg(feature = "hydrate")]
+        socket::retry_now();
+    }
+}
+
+/// The live state of this page.
+pub(crate) fn use_live() -> Live {
+    // Only views outside of the application, in tests, have none.
+    use_context().unwrap_or_else(Live::new)
+}
+
+/// What a page shows that can change.
+fn topics(path: &str) -> Vec<String> {
+    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+    match (segments.next(), segments.next()) {
+        (None, _) => vec!["overview".to_owned()],
+        (Some("clusters"), Some(name)) => vec![["cluster/", name].concat()],
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_follow_what_they_show() {
+        assert_eq!(topics("/"), ["overview"]);
+        for path in [
+            "/clusters/lab",
+            "/clusters/lab/registry",
+            "/clusters/lab/nodes/n1",
+        ] {
+            assert_eq!(topics(path), ["cluster/lab"]);
+        }
+        for path in ["/sign-in", "/clusters", "/elsewhere"] {
+            assert!(topics(path).is_empty(), "{path}");
+        }
+    }
+}

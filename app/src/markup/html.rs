@@ -1,0 +1,82 @@
+//! Markup as HTML text, on the server.
+
+use super::{El, Node};
+
+/// Elements that have no end tag.
+const VOID: [&str; 4] = ["br", "hr", "img", "input"];
+
+impl El {
+    /// The element as HTML.
+    #[cfg(test)]
+    pub(crate) fn html(&self) -> String {
+        let mut html = String::new();
+        self.write_html(&mut html);
+        html
+    }
+
+    /// Appends the element as HTML, with everything escaped that did not come from this program's text.
+    pub(super) fn write_html(&self, html: &mut String) {
+        html.push('<');
+        html.push_str(self.0.tag);
+        for (name, value) in &self.0.attributes {
+            html.push(' ');
+            html.push_str(name);
+            html.push_str("=\"");
+            escape(value, html);
+            html.push('"');
+        }
+        html.push('>');
+        if VOID.contains(&self.0.tag) {
+            return;
+        }
+        for child in &self.0.children {
+            match child {
+                Node::El(el) => el.write_html(html),
+                Node::Text(text) => escape(text, html),
+            }
+        }
+        html.push_str("</");
+        html.push_str(self.0.tag);
+        html.push('>');
+    }
+}
+
+fn escape(text: &str, html: &mut String) {
+    for character in text.chars() {
+        match character {
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            // Browsers read these otherwise than they were written, which would differ from the markup.
+            '\r' => html.push_str("&#13;"),
+            '\0' => html.push('\u{fffd}'),
+            _ => html.push(character),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::el;
+
+    #[test]
+    fn elements_nest() {
+        let el = el("p")
+            .class("a")
+            .with("x")
+            .with(el("br"))
+            .with(el("b").with("y"));
+        assert_eq!(el.html(), "<p class=\"a\">x<br><b>y</b></p>");
+    }
+
+    #[test]
+    fn texts_and_attributes_cannot_break_out() {
+        let el = el("p")
+            .at("title", "\"><script>")
+            .with("<script>&amp;</script>");
+        let expected =
+            "<p title=\"&quot;&gt;&lt;script&gt;\">&lt;script&gt;&amp;amp;&lt;/script&gt;</p>";
+        assert_eq!(el.html(), expected);
+    }
+}

@@ -1,0 +1,330 @@
+//! Markup in a page: made, taken over from the server's HTML, and patched in place when it changes.
+
+use std::future::{Future, ready};
+
+use leptos::attr::Attribute;
+use leptos::attr::any_attribute::AnyAttribute;
+use leptos::tachys::hydration::Cursor;
+use leptos::tachys::renderer::types::{self, Element};
+use leptos::tachys::renderer::{CastFrom, RemoveEventHandler, Rndr};
+use leptos::tachys::view::add_attr::AddAnyAttr;
+use leptos::tachys::view::{Mountable, Position, PositionState, Render, RenderHtml};
+use leptos::wasm_bindgen::JsCast;
+
+use super::{El, Handler, Node, Parts, Text};
+
+const SVG: &str = "http://www.w3.org/2000/svg";
+
+/// An element in the page, and what it was made of.
+pub(crate) struct Mounted {
+    element: Element,
+    tag: &'static str,
+    key: Option<String>,
+    attributes: Vec<(&'static str, Text)>,
+    children: Vec<MountedNode>,
+    svg: bool,
+    /// What hears events; ends with the element.
+    listeners: Vec<RemoveEventHandler<Element>>,
+}
+
+enum MountedNode {
+    El(Mounted),
+    Text(types::Text, Text),
+}
+
+impl MountedNode {
+    fn node(&self) -> &types::Node {
+        match self {
+            Self::El(mounted) => mounted.element.as_ref(),
+            Self::Text(node, _) => node.as_ref(),
+        }
+    }
+
+    fn can_become(&self, wanted: &Node) -> bool {
+        match (self, wanted) {
+            (Self::El(mounted), Node::El(el)) => mounted.is(el),
+            (Self::Text(..), Node::Text(_)) => true,
+            _ => false,
+        }
+    }
+
+    fn become_(&mut self, wanted: Node) {
+        match (self, wanted) {
+            (Self::El(mounted), Node::El(el)) => mounted.patch(el),
+            (Self::Text(node, text), Node::Text(wanted)) if *text != wanted => {
+                Rndr::set_text(node, &wanted);
+                *text = wanted;
+            }
+            _ => {}
+        }
+    }
+}
+
+fn make(node: Node, svg: bool) -> MountedNode {
+    match node {
+        Node::Text(text) => MountedNode::Text(Rndr::create_text_node(&text), text),
+        Node::El(el) => MountedNode::El(make_element(el, svg)),
+    }
+}
+
+fn make_element(el: El, within_svg: bool) -> Mounted {
+    let svg = within_svg || el.0.tag == "svg";
+    let element = Rndr::create_element(el.0.tag, svg.then_some(SVG));
+    for (name, value) in &el.0.attributes {
+        Rndr::set_attribute(&element, name, value);
+    }
+    let Parts {
+        tag,
+        key,
+        attributes,
+        handlers,
+        children,
+    } = *el.0;
+    let mut mounted = Mounted {
+        element,
+        tag,
+        key,
+        attributes,
+        children: Vec::with_capacity(children.len()),
+        svg,
+        listeners: Vec::new(),
+    };
+    for child in children {
+        let child = make(child, svg);
+        Rndr::insert_node(&mounted.element, child.node(), None);
+        mounted.children.push(child);
+    }
+    mounted.attach(handlers);
+    mounted
+}
+
+/// Takes over an element of the server's HTML; what differs from it is made anew.
+fn adopt(el: El, element: Element, within_svg: bool) -> Mounted {
+    let Parts {
+        tag,
+        key,
+        attributes,
+        handlers,
+        children,
+    } = *el.0;
+    let svg = within_svg || tag == "svg";
+    let mut mounted = Mounted {
+        element,
+        tag,
+        key,
+        attributes,
+        children: Vec::with_capacity(children.len()),
+        svg,
+        listeners: Vec::new(),
+    };
+    let mut next = Rndr::first_child(mounted.element.as_ref());
+    for child in children {
+        let found = next.take();
+        next = found.as_ref().and_then(Rndr::next_sibling);
+        let child = mounted.adopt_child(child, found.as_ref());
+        mounted.children.push(child);
+    }
+    mounted.attach(handlers);
+    mounted
+}
+
+impl Mounted {
+    /// Whether this is what `el` was before a change.
+    fn is(&self, el: &El) -> bool {
+        self.tag == el.0.tag && self.key == el.0.key
+    }
+
+    fn adopt_child(&self, child: Node, found: Option<&types::Node>) -> MountedNode {
+        let child = match (child, found.cloned()) {
+            (Node::El(el), Some(node)) => match Element::cast_from(node) {
+                Some(element) if element.tag_name().eq_ignore_ascii_case(el.0.tag) => {
+                    return MountedNode::El(adopt(el, element, self.svg));
+                }
+                _ => Node::El(el),
+            },
+            (Node::Text(text), Some(node)) => match types::Text::cast_from(node) {
+                Some(node) => return MountedNode::Text(node, text),
+                None => Node::Text(text),
+            },
+            (child, None) => child,
+        };
+        let made = make(child, self.svg);
+        Rndr::insert_node(&self.element, made.node(), found);
+        found.inspect(|found| Rndr::remove(found));
+        leptos::logging::warn!("the server's page differs from this one; it was mended");
+        made
+    }
+
+    fn attach(&mut self, handlers: Vec<(&'static str, Handler)>) {
+        let element = &self.element;
+        let listen = |(event, handler): (_, Handler)| {
+            Rndr::add_event_listener(
+                element,
+                event,
+                Box::new(move |event| handler(event.unchecked_into())),
+            )
+        };
+        self.listeners = handlers.into_iter().map(listen).collect();
+    }
+
+    /// Makes this element show what `el` says; both have the same tag and key.
+    fn patch(&mut self, el: El) {
+        self.patch_attributes(el.0.attributes);
+        let mut old = std::mem::take(&mut self.children);
+        for wanted in el.0.children {
+            let found = old.iter().position(|child| child.can_become(&wanted));
+            let child = match found {
+                Some(index) => {
+                    let mut child = old.remove(index);
+                    child.become_(wanted);
+                    if index > 0 {
+                        self.put(&child, &old);
+                    }
+                    child
+                }
+                None => {
+                    let child = make(wanted, self.svg);
+                    self.put(&child, &old);
+                    child
+                }
+            };
+            self.children.push(child);
+        }
+        for child in old {
+            Rndr::remove(child.node());
+        }
+    }
+
+    /// Puts a child before those that are not placed yet.
+    fn put(&self, child: &MountedNode, rest: &[MountedNode]) {
+        Rndr::insert_node(
+            &self.element,
+            child.node(),
+            rest.first().map(MountedNode::node),
+        );
+    }
+
+    fn patch_attributes(&mut self, wanted: Vec<(&'static str, Text)>) {
+        for (name, value) in &wanted {
+            let old = self.attributes.iter().find(|(old, _)| old == name);
+            if old.is_none_or(|(_, old)| old != value) {
+                Rndr::set_attribute(&self.element, name, value);
+            }
+        }
+        for (name, _) in &self.attributes {
+            if !wanted.iter().any(|(wanted, _)| wanted == name) {
+                Rndr::remove_attribute(&self.element, name);
+            }
+        }
+        self.attributes = wanted;
+    }
+}
+
+impl Mountable for Mounted {
+    fn unmount(&mut self) {
+        Rndr::remove(self.element.as_ref());
+    }
+
+    fn mount(&mut self, parent: &Element, marker: Option<&types::Node>) {
+        Rndr::insert_node(parent, self.element.as_ref(), marker);
+    }
+
+    fn insert_before_this(&self, child: &mut dyn Mountable) -> bool {
+        let Some(parent) = Rndr::get_parent(self.element.as_ref()).and_then(Element::cast_from)
+        else {
+            return false;
+        };
+        child.mount(&parent, Some(self.element.as_ref()));
+        true
+    }
+
+    fn elements(&self) -> Vec<Element> {
+        vec![self.element.clone()]
+    }
+}
+
+impl Render for El {
+    type State = Mounted;
+
+    fn build(self) -> Mounted {
+        make_element(self, false)
+    }
+
+    fn rebuild(self, state: &mut Mounted) {
+        if state.is(&self) {
+            state.patch(self);
+            return;
+        }
+        let mut fresh = self.build();
+        state.insert_before_this(&mut fresh);
+        state.unmount();
+        *state = fresh;
+    }
+}
+
+impl AddAnyAttr for El {
+    type Output<NewAttr: Attribute> = Self;
+
+    // Nothing spreads attributes onto views here.
+    fn add_any_attr<NewAttr: Attribute>(self, _attribute: NewAttr) -> Self {
+        self
+    }
+}
+
+impl RenderHtml for El {
+    type AsyncOutput = Self;
+    type Owned = Self;
+
+    const MIN_LENGTH: usize = 0;
+
+    fn dry_resolve(&mut self) {}
+
+    fn resolve(self) -> impl Future<Output = Self> + Send {
+        ready(self)
+    }
+
+    fn to_html_with_buf(
+        self,
+        html: &mut String,
+        position: &mut Position,
+        _escape: bool,
+        _mark_branches: bool,
+        _extra_attributes: Vec<AnyAttribute>,
+    ) {
+        self.write_html(html);
+        *position = Position::NextChild;
+    }
+
+    fn hydrate<const FROM_SERVER: bool>(
+        self,
+        cursor: &Cursor,
+        position: &PositionState,
+    ) -> Mounted {
+        match position.get() {
+            Position::Current => {}
+            Position::FirstChild => cursor.child(),
+            _ => cursor.sibling(),
+        }
+        position.set(Position::NextChild);
+        let node = cursor.current();
+        match Element::cast_from(node.clone()) {
+            Some(element) if element.tag_name().eq_ignore_ascii_case(self.0.tag) => {
+                adopt(self, element, false)
+            }
+            _ => {
+                let mounted = self.build();
+                if let Some(parent) = Rndr::get_parent(&node).and_then(Element::cast_from) {
+                    Rndr::insert_node(&parent, mounted.element.as_ref(), Some(&node));
+                }
+                Rndr::remove(&node);
+                cursor.set(AsRef::<types::Node>::as_ref(&mounted.element).clone());
+                leptos::logging::warn!("the server's page differs from this one; it was mended");
+                mounted
+            }
+        }
+    }
+
+    fn into_owned(self) -> Self {
+        self
+    }
+}

@@ -1,0 +1,161 @@
+//! The tables of the node page: what each source says side by side, and every fact with its source and age.
+
+use galera::Timestamp;
+use galera::view::{NodeView, SourceKind, SourceView};
+
+use super::{cell, ledger, row};
+use crate::format::{ago, lasting, number, number_or_unknown, or_unknown, percent, quiet, unknown};
+use crate::markup::{El, el};
+use crate::words::source_word;
+
+const KINDS: [SourceKind; 2] = [SourceKind::Sql, SourceKind::Registry];
+
+fn source(node: &NodeView, kind: SourceKind) -> Option<&SourceView> {
+    node.sources.iter().find(|source| source.kind == kind)
+}
+
+/// Both sources side by side, unaltered.
+pub(super) fn sources(node: &NodeView, now: Option<Timestamp>) -> El {
+    type Cell = fn(&SourceView, Option<Timestamp>) -> El;
+    let lines: [(&'static str, Cell); 8] = [
+        ("State", |s, _| or_unknown(s.state.clone())),
+        ("Component", |s, _| or_unknown(s.cluster_status.clone())),
+        ("Last committed", |s, _| number_or_unknown(s.seqno)),
+        ("Phase", |s, _| or_unknown(s.phase.clone())),
+        ("Last word", |s, now| {
+            s.observed_at.map_or_else(unknown, |at| ago(at, now))
+        }),
+        ("Freshness", |s, _| freshness(s)),
+        ("Error", |s, _| {
+            s.error
+                .clone()
+                .map_or_else(none, |error| el("span").class("failure").with(error))
+        }),
+        ("Failing", |s, now| {
+            s.failing_since.map_or_else(none, |at| lasting(at, now))
+        }),
+    ];
+    let line = |(label, show): (&'static str, Cell)| {
+        let says = |kind| source(node, kind).map_or_else(unknown, |source| show(source, now));
+        let [sql, registry] = KINDS.map(says);
+        row(label.to_owned(), label)
+            .with(cell("SQL", sql))
+            .with(cell("Registry", registry))
+    };
+    let columns = [
+        "Fact",
+        "SQL (the console's own probe)",
+        "Registry (the node's registration)",
+    ];
+    ledger(
+        "ledger pairs",
+        "What each source says",
+        &columns,
+        lines.into_iter().map(line).collect(),
+    )
+}
+
+fn none() -> El {
+    quiet("none")
+}
+
+fn freshness(source: &SourceView) -> El {
+    match (source.observed_at, source.stale) {
+        (None, _) => unknown(),
+        (Some(_), true) => el("span").class("stale-word").with("stale"),
+        (Some(_), false) => el("span").with("fresh"),
+    }
+}
+
+/// Every other fact, with the source that it comes from and its age.
+pub(super) fn facts(node: &NodeView, now: Option<Timestamp>) -> El {
+    let yes_no = |value: Option<bool>| {
+        or_unknown(value.map(|value| if value { "yes" } else { "no" }.to_owned()))
+    };
+    let behind = node.behind.map(|behind| match behind {
+        0 => "level with the most advanced member".to_owned(),
+        count => [&count.to_string(), " transactions"].concat(),
+    });
+    let position = position_source(node);
+    let sql = Some(SourceKind::Sql);
+    let uuid = node
+        .position
+        .as_ref()
+        .map(|position| position.uuid.to_string());
+    let seqno = node
+        .position
+        .as_ref()
+        .map_or_else(unknown, |position| number(position.seqno));
+    let identity = node.gcomm_uuid.as_ref().and(any_source(node));
+    let lines = vec![
+        ("State UUID", or_unknown(uuid), position),
+        ("Last committed", seqno, position),
+        ("Behind", or_unknown(behind), position),
+        ("Receive queue", number_or_unknown(node.recv_queue), sql),
+        ("Send queue", number_or_unknown(node.send_queue), sql),
+        (
+            "Flow control paused",
+            or_unknown(node.flow_control_paused.map(percent)),
+            sql,
+        ),
+        ("Ready for queries", yes_no(node.ready), sql),
+        ("Connected to the group", yes_no(node.connected), sql),
+        ("Segment", number_or_unknown(node.segment), sql),
+        ("Group view state", or_unknown(node.evs_state.clone()), sql),
+        (
+            "Group identity",
+            or_unknown(node.gcomm_uuid.clone()),
+            identity,
+        ),
+        ("Version", or_unknown(node.version.clone()), sql),
+        (
+            "Registered",
+            yes_no(Some(node.registered)),
+            Some(SourceKind::Registry),
+        ),
+    ];
+    let line = |(label, value, kind): (&'static str, El, Option<SourceKind>)| {
+        row(label.to_owned(), label)
+            .with(cell("Value", value))
+            .with(cell("Source and age", origin(node, kind, now)))
+    };
+    let columns = ["Fact", "Value", "Source and age"];
+    ledger(
+        "ledger pairs",
+        "Facts, with their source and age",
+        &columns,
+        lines.into_iter().map(line).collect(),
+    )
+}
+
+fn origin(node: &NodeView, kind: Option<SourceKind>, now: Option<Timestamp>) -> El {
+    let Some(source) = kind.and_then(|kind| source(node, kind)) else {
+        return unknown();
+    };
+    let Some(at) = source.observed_at else {
+        return unknown();
+    };
+    let stale = source
+        .stale
+        .then(|| el("span").class("stale-word").with("stale "));
+    el("span")
+        .with(source_word(source.kind))
+        .with(" ")
+        .with(stale)
+        .with(ago(at, now))
+}
+
+/// The source that gave the position: the one with the same number, SQL first.
+fn position_source(node: &NodeView) -> Option<SourceKind> {
+    let seqno = node.position.as_ref()?.seqno;
+    KINDS
+        .into_iter()
+        .find(|kind| source(node, *kind).is_some_and(|source| source.seqno == Some(seqno)))
+}
+
+/// The source that a fact which both may give comes from: SQL where it ever spoke.
+fn any_source(node: &NodeView) -> Option<SourceKind> {
+    KINDS
+        .into_iter()
+        .find(|kind| source(node, *kind).is_some_and(|source| source.observed_at.is_some()))
+}

@@ -1,0 +1,229 @@
+//! The table of a cluster's nodes. On a narrow screen every row becomes a card with the same facts.
+
+use galera::Timestamp;
+use galera::view::{ClusterView, NodeView, SourceKind, SourceView};
+
+use super::head::node_href;
+use super::{cell, ledger, row};
+use crate::format::{
+    ago, behind, lasting, link, number, number_or_unknown, or_unknown, percent, quiet, rate, sub,
+    unknown,
+};
+use crate::markup::{Child, El, el};
+use crate::sparkline::{sparkline, top};
+use crate::words::{node_mark, state};
+
+const COLUMNS: [&str; 9] = [
+    "Node",
+    "State",
+    "Last committed",
+    "Commits per second",
+    "Receive queue",
+    "Flow control",
+    "SQL",
+    "Registry",
+    "Version",
+];
+
+/// The table.
+pub(super) fn node_table(view: &ClusterView, now: Option<Timestamp>) -> El {
+    if view.nodes.is_empty() {
+        return el("p")
+            .class("quiet")
+            .with("No node is known: nothing is configured and nothing is registered.");
+    }
+    let highest = top(view.nodes.iter().map(|node| node.recent_rates.as_slice()));
+    let rows = view
+        .nodes
+        .iter()
+        .map(|node| node_row(view, node, highest, now))
+        .collect();
+    ledger(
+        "ledger nodes",
+        ["Nodes of ", view.name.as_str()].concat(),
+        &COLUMNS,
+        rows,
+    )
+}
+
+fn node_row(view: &ClusterView, node: &NodeView, highest: f64, now: Option<Timestamp>) -> El {
+    let id = node.id.to_string();
+    let href = node_href(&view.name, &node.id);
+    let head: Child = match &node.name {
+        Some(name) => [link(href, name.clone()), sub(id.clone())].into(),
+        None => link(href, id.clone()).into(),
+    };
+    let line = sparkline(&node.recent_rates, highest, 88, 20);
+    // Without a present rate the line is history.
+    let line = if node.commit_rate.is_some() {
+        line
+    } else {
+        el("span").class("past").with(line)
+    };
+    let rates = [line, or_unknown(node.commit_rate.map(rate))];
+    row(id, head)
+        .with(cell(COLUMNS[1], state(node_mark(node.state))).with(comment(node)))
+        .with(cell(COLUMNS[2], position(node)).class("n"))
+        .with(cell(COLUMNS[3], rates).class("n rate"))
+        .with(cell(COLUMNS[4], number_or_unknown(node.recv_queue)).class("n"))
+        .with(
+            cell(
+                COLUMNS[5],
+                or_unknown(node.flow_control_paused.map(percent)),
+            )
+            .class("n"),
+        )
+        .with(cell(COLUMNS[6], source(node, SourceKind::Sql, now)).class("source"))
+        .with(cell(COLUMNS[7], source(node, SourceKind::Registry, now)).class("source"))
+        .with(cell(COLUMNS[8], or_unknown(node.version.clone())).class("version"))
+}
+
+/// The server's own words, where they say more than our one.
+fn comment(node: &NodeView) -> Option<El> {
+    let comment = node.state_comment.as_ref()?;
+    (comment != node_mark(node.state).word).then(|| sub(comment.clone()))
+}
+
+/// The sequence number, and how far behind the most advanced member it is.
+fn position(node: &NodeView) -> Child {
+    let Some(position) = &node.position else {
+        return unknown().into();
+    };
+    let behind = node.behind.map(|count| {
+        let class = if count > 0 { "sub lags" } else { "sub" };
+        el("span").class(class).with(behind(count))
+    });
+    let old = (!node.position_fresh).then(|| sub("last known"));
+    [Some(number(position.seqno)), behind, old].into()
+}
+
+/// What one source says, how long ago it said so, and why it says nothing now.
+fn source(node: &NodeView, kind: SourceKind, now: Option<Timestamp>) -> Child {
+    match node.sources.iter().find(|source| source.kind == kind) {
+        Some(source) => [Some(said(source, now)), failure(source, now)].into(),
+        None => quiet("no word").into(),
+    }
+}
+
+/// The last words of a source and their age; too old ones are called stale.
+fn said(source: &SourceView, now: Option<Timestamp>) -> El {
+    let Some(at) = source.observed_at else {
+        return quiet(match source.kind {
+            SourceKind::Sql => "never answered",
+            SourceKind::Registry => "not registered",
+        });
+    };
+    let words = source.state.as_ref().or(source.phase.as_ref());
+    let words = words.map_or("no state", String::as_str).to_owned();
+    let stale = source
+        .stale
+        .then(|| el("span").class("stale-word").with("stale"));
+    let when = sub(stale)
+        .with(source.stale.then_some(" "))
+        .with(ago(at, now));
+    el("span").with(words).with(" ").with(when)
+}
+
+/// Why a source is silent and since when.
+fn failure(source: &SourceView, now: Option<Timestamp>) -> Option<El> {
+    let error = source.error.clone()?;
+    let text = el("span")
+        .class("sub failure")
+        .at("title", error.clone())
+        .with(error);
+    Some(match source.failing_since {
+        Some(at) => text.with(", failing ").with(lasting(at, now)),
+        None => text,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+
+    fn row(view: &ClusterView, id: &str) -> String {
+        let node = view
+            .nodes
+            .iter()
+            .find(|node| node.id == fixtures::id(id))
+            .unwrap();
+        node_row(view, node, 20.0, Some(fixtures::at())).html()
+    }
+
+    #[test]
+    fn a_synced_node_says_what_both_sources_say_and_when() {
+        let html = row(&fixtures::healthy("lab", 2_881), "127.0.0.1");
+        for expected in [
+            "n1",
+            "127.0.0.1",
+            "Synced",
+            "2881",
+            "level",
+            "0.4 s ago",
+            "2.0 s ago",
+            "0 %",
+            "10.11.19-MariaDB",
+        ] {
+            assert!(html.contains(expected), "{expected} in {html}");
+        }
+        assert!(!html.contains("stale"), "{html}");
+    }
+
+    #[test]
+    fn a_lost_node_says_why_and_keeps_its_last_words() {
+        let html = row(&fixtures::transfer("lab", 90_000), "127.0.0.4");
+        for expected in [
+            "Unreachable",
+            "last known",
+            "stale",
+            "3 min 5 s ago",
+            "connection refused by 127.0.0.4:3306",
+            "failing <span>for ",
+        ] {
+            assert!(html.contains(expected), "{expected} in {html}");
+        }
+    }
+
+    #[test]
+    fn a_lagging_node_says_how_far() {
+        let html = row(&fixtures::transfer("lab", 90_000), "127.0.0.3");
+        assert!(
+            html.contains("900 behind") && html.contains("Joining: receiving State Transfer"),
+            "{html}"
+        );
+    }
+
+    #[test]
+    fn an_absent_node_has_no_invented_facts() {
+        let html = row(&fixtures::no_primary("lab", 90_000), "127.0.0.3");
+        for expected in ["Absent", "not known", "never answered", "not registered"] {
+            assert!(html.contains(expected), "{expected} in {html}");
+        }
+    }
+
+    #[test]
+    fn untrusted_words_are_escaped_and_nothing_is_styled_inline() {
+        let mut view = fixtures::healthy("lab", 2_881);
+        view.nodes[0].name = Some("<script>alert(1)</script>".to_owned());
+        view.nodes[0].version = Some("\"><img src=x>".to_owned());
+        view.nodes[0].sources[0].error = Some("<b>\" onmouseover=\"x</b>".to_owned());
+        let html = row(&view, "127.0.0.1");
+        assert!(
+            !html.contains("<script") && !html.contains("<img") && !html.contains("<b>"),
+            "{html}"
+        );
+        assert!(!html.contains("\" onmouseover=\"x"), "{html}");
+        assert!(!html.contains(" style="), "{html}");
+    }
+
+    #[test]
+    fn without_a_clock_times_are_absolute() {
+        let view = fixtures::healthy("lab", 2_881);
+        let html = node_row(&view, &view.nodes[0], 20.0, None).html();
+        assert!(
+            html.contains("2026-11-23 07:59:59 UTC") && !html.contains(" ago"),
+            "{html}"
+        );
+    }
+}

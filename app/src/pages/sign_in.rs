@@ -1,0 +1,134 @@
+//! Signing in: a plain form that needs no script.
+
+use leptos::prelude::*;
+use leptos_router::hooks::use_query_map;
+
+use crate::format::code;
+use crate::markup::{El, el};
+use crate::reactive::{all, live, title};
+
+/// What a code in the address means, in a sentence with a remedy.
+fn explain(code: &str) -> &'static str {
+    match code {
+        "invalid_credentials" => {
+            "The name or the password is wrong. Names and passwords are case-sensitive."
+        }
+        "account_disabled" => "This account is disabled. Ask an administrator to enable it.",
+        "throttled" => "Too many attempts. Wait a minute, then try again.",
+        "sign_in_busy" => "Too many people sign in at the same moment. Try again in a moment.",
+        "registry_unavailable" => {
+            "Accounts cannot be read, because the console does not reach etcd. Try again when it does."
+        }
+        "session_ended" | "session_expired" | "session_invalid" => {
+            "Your session has ended. Sign in again to go on."
+        }
+        "cross_origin" | "origin_required" => {
+            "The form came from another site. Sign in from this page."
+        }
+        _ => "Signing in did not work. Try again; if it stays, look into the console's log.",
+    }
+}
+
+/// A place to go to afterwards, if it is one of ours.
+fn local(next: &str) -> Option<&str> {
+    let mut characters = next.chars();
+    let ours = characters.next() == Some('/') && !matches!(characters.next(), Some('/' | '\\'));
+    (ours && !next.chars().any(char::is_control)).then_some(next)
+}
+
+/// The page.
+pub(crate) fn sign_in_page() -> AnyView {
+    let query = use_query_map().get_untracked();
+    let error = query.get_str("error").map(explain);
+    let next = query
+        .get_str("next")
+        .and_then(local)
+        .unwrap_or("/")
+        .to_owned();
+    all(vec![
+        title(|| "Sign in".to_owned()),
+        live(move || page(error, &next)),
+    ])
+}
+
+fn page(error: Option<&'static str>, next: &str) -> El {
+    let described = error.map(|_| "error");
+    let field = |id: &'static str, kind: &'static str, complete: &'static str| {
+        let input = el("input")
+            .at("id", id)
+            .at("name", id)
+            .at("type", kind)
+            .at("autocomplete", complete);
+        input
+            .at("required", "")
+            .maybe("aria-describedby", described)
+    };
+    let name = field("username", "text", "username")
+        .at("autocapitalize", "none")
+        .at("spellcheck", "false");
+    let form = el("form")
+        .at("method", "post")
+        .at("action", "/sign-in")
+        .with(
+            el("input")
+                .at("type", "hidden")
+                .at("name", "next")
+                .at("value", next.to_owned()),
+        )
+        .with(el("label").at("for", "username").with("Name"))
+        .with(name.at("autofocus", ""))
+        .with(el("label").at("for", "password").with("Password"))
+        .with(field("password", "password", "current-password"))
+        .with(el("button").at("type", "submit").with("Sign in"));
+    el("section")
+        .class("sign-in")
+        .with(el("h1").with("Sign in"))
+        .with(error.map(|text| {
+            el("p")
+                .class("error")
+                .at("id", "error")
+                .at("role", "alert")
+                .with(text)
+        }))
+        .with(form)
+        .with(
+            el("p")
+                .class("quiet")
+                .with("Accounts are made on the console's host with ")
+                .with(code("galera-console user add"))
+                .with("."),
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leads_only_to_our_own_pages() {
+        assert_eq!(local("/clusters/lab?q=x"), Some("/clusters/lab?q=x"));
+        for next in [
+            "",
+            "//evil.example",
+            "/\\evil.example",
+            "https://evil.example",
+            "javascript:alert(1)",
+            "/a\nb",
+        ] {
+            assert_eq!(local(next), None, "{next:?}");
+        }
+    }
+
+    #[test]
+    fn the_form_works_without_script_and_says_what_went_wrong() {
+        let html = page(Some(explain("throttled")), "/clusters/\"x").html();
+        for expected in [
+            "method=\"post\" action=\"/sign-in\"",
+            "name=\"username\"",
+            "Wait a minute",
+            "value=\"/clusters/&quot;x\"",
+        ] {
+            assert!(html.contains(expected), "{expected} in {html}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Where markup meets Leptos: shown again when a signal changes, loaded from the API, given a title.
+//!
+//! Everything generic ends here: closures are boxed, by functions that are generic, and reach Leptos in functions that
+//! are not. A closure within a generic function would be compiled once for each of its callers.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use galera::api::Problem;
+use leptos::prelude::*;
+use leptos_meta::Title;
+
+use crate::data;
+use crate::markup::{El, el};
+use crate::pages::problem_page;
+
+/// Markup that is made anew whenever a signal in it changes.
+pub(crate) fn live(markup: impl Fn() -> El + Send + Sync + 'static) -> AnyView {
+    boxed(Arc::new(markup))
+}
+
+fn boxed(markup: Arc<dyn Fn() -> El + Send + Sync>) -> AnyView {
+    (move || markup()).into_any()
+}
+
+/// Runs now and whenever a signal in it changes; in the browser only.
+pub(crate) fn watch(act: impl FnMut() + 'static) {
+    boxed_watch(Box::new(act));
+}
+
+fn boxed_watch(mut act: Box<dyn FnMut()>) {
+    Effect::new(move |_| act());
+}
+
+/// The window's title.
+pub(crate) fn title(text: impl Fn() -> String + Send + Sync + 'static) -> AnyView {
+    boxed_title(Box::new(text))
+}
+
+fn boxed_title(text: Box<dyn Fn() -> String + Send + Sync>) -> AnyView {
+    view! { <Title text=move || [&text(), " · Galera Console"].concat() /> }.into_any()
+}
+
+/// One view after the other.
+pub(crate) fn all(views: Vec<AnyView>) -> AnyView {
+    views.into_any()
+}
+
+/// An answer of the API as it came: the body, or the body of a problem. It travels within the server's page.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Answer {
+    is_problem: bool,
+    body: Arc<str>,
+}
+
+/// An answer that is on its way, or here.
+pub(crate) type Loading = Resource<Answer, leptos::server::codee::string::FromToStringCodec>;
+
+impl Answer {
+    /// What the answer says.
+    pub(crate) fn read<T: serde::de::DeserializeOwned>(&self) -> Result<T, Problem> {
+        if self.is_problem {
+            return Err(serde_json::from_str(&self.body).unwrap_or_else(|_| data::unreadable()));
+        }
+        serde_json::from_str(&self.body).map_err(|_| data::unreadable())
+    }
+}
+
+impl From<Result<String, Problem>> for Answer {
+    fn from(result: Result<String, Problem>) -> Self {
+        match result {
+            Ok(body) => Self {
+                is_problem: false,
+                body: body.into(),
+            },
+            Err(problem) => Self {
+                is_problem: true,
+                body: data::problem_text(&problem).into(),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_problem { "!" } else { "=" })?;
+        f.write_str(&self.body)
+    }
+}
+
+impl FromStr for Answer {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self {
+            is_problem: text.starts_with('!'),
+            body: text.get(1..).unwrap_or_default().into(),
+        })
+    }
+}
+
+/// Asks the API for a path, again whenever the path changes. An empty path asks for nothing.
+pub(crate) fn load(path: impl Fn() -> String + Send + Sync + 'static) -> Loading {
+    boxed_load(Box::new(path))
+}
+
+fn boxed_load(path: Box<dyn Fn() -> String + Send + Sync>) -> Loading {
+    Loading::new_str_blocking(path, |path| {
+        let nothing = path.is_empty();
+        let text = data::get_text(path, true);
+        async move {
+            if nothing {
+                return Answer::from(Err(data::problem("nothing_asked", "", "")));
+            }
+            Answer::from(text.await)
+        }
+    })
+}
+
+/// Shows what was loaded. While something is loaded again, the former view stays.
+pub(crate) fn loaded(
+    loading: Loading,
+    show: impl Fn(Answer) -> AnyView + Send + Sync + 'static,
+) -> AnyView {
+    boxed_loaded(loading, Arc::new(show))
+}
+
+fn boxed_loaded(loading: Loading, show: Arc<dyn Fn(Answer) -> AnyView + Send + Sync>) -> AnyView {
+    view! {
+        <Transition fallback=|| live(|| el("p").class("quiet").with("Loading…"))>
+            {move || {
+                let show = Arc::clone(&show);
+                Suspend::new(async move { show(loading.await) })
+            }}
+        </Transition>
+    }
+    .into_any()
+}
+
+/// Shows what was loaded, or the problem in its place.
+pub(crate) fn loaded_page<T: serde::de::DeserializeOwned>(
+    loading: Loading,
+    show: impl Fn(T) -> AnyView + Send + Sync + 'static,
+) -> AnyView {
+    loaded(loading, move |answer| match answer.read() {
+        Ok(value) => show(value),
+        Err(problem) => problem_page(problem),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_survive_the_way_within_a_page() {
+        for answer in [
+            Answer::from(Ok("{\"a\":1}".to_owned())),
+            Answer::from(Err(data::problem("c", "t", "d"))),
+        ] {
+            assert_eq!(answer.to_string().parse(), Ok(answer));
+        }
+    }
+
+    #[test]
+    fn problems_stay_problems() {
+        let answer = Answer::from(Err(data::problem("gone", "Gone", "It is gone.")));
+        let problem = answer.read::<Vec<u8>>().unwrap_err();
+        assert_eq!(
+            (problem.code.as_str(), problem.title.as_str()),
+            ("gone", "Gone")
+        );
+    }
+
+    #[test]
+    fn unreadable_bodies_are_problems() {
+        let answer = Answer::from(Ok("<html>".to_owned()));
+        assert_eq!(
+            answer.read::<Vec<u8>>().unwrap_err().code,
+            "unreadable_answer"
+        );
+    }
+}

@@ -1,0 +1,419 @@
+//! Where everything in the drawing goes. Pure arithmetic in pixels.
+
+use galera::NodeId;
+use galera::view::{ClusterStatus, ClusterView, Component, NodeState};
+
+/// Size of a node.
+pub(super) const TILE_WIDTH: u32 = 176;
+/// Size of a node.
+pub(super) const TILE_HEIGHT: u32 = 82;
+/// Between nodes beside each other: room for an arrow.
+const GAP_X: u32 = 34;
+/// Between rows of nodes: room for an arrow's bend.
+const GAP_Y: u32 = 26;
+const PADDING: u32 = 12;
+const TITLE: u32 = 32;
+/// Room for arrows that pass below the last row.
+const FOOT: u32 = 16;
+const BETWEEN: u32 = 18;
+
+/// What a frame around nodes means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FrameKind {
+    /// A component with quorum.
+    Primary,
+    /// A component without quorum.
+    NonPrimary,
+    /// No component: stopped, unreachable, absent.
+    Outside,
+}
+
+/// A box around nodes.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Frame {
+    pub(super) kind: FrameKind,
+    pub(super) title: &'static str,
+    pub(super) detail: String,
+    pub(super) x: u32,
+    pub(super) y: u32,
+    pub(super) width: u32,
+    pub(super) height: u32,
+}
+
+/// A node's place.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Tile {
+    pub(super) id: NodeId,
+    pub(super) x: u32,
+    pub(super) y: u32,
+    /// The frame that it is in, by index.
+    pub(super) frame: usize,
+}
+
+/// An arrow from a donor to a joiner.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Transfer {
+    pub(super) donor: NodeId,
+    pub(super) joiner: NodeId,
+    /// Whether no other donor of the component could be meant.
+    pub(super) certain: bool,
+    /// The arrow's shaft, as an SVG path.
+    pub(super) line: String,
+    /// The arrow's head, as an SVG path.
+    pub(super) head: String,
+}
+
+/// The whole drawing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Layout {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) frames: Vec<Frame>,
+    pub(super) tiles: Vec<Tile>,
+    pub(super) transfers: Vec<Transfer>,
+}
+
+#[cfg(any(feature = "hydrate", test))]
+/// How many nodes fit beside each other in `width` pixels.
+pub(crate) fn columns_for(width: u32) -> usize {
+    let room = width.saturating_sub(2 * PADDING) + GAP_X;
+    // Never fewer than two: on a phone the drawing is scaled down rather than endless.
+    usize::try_from(room / (TILE_WIDTH + GAP_X))
+        .unwrap_or(2)
+        .max(2)
+}
+
+struct Group {
+    kind: FrameKind,
+    title: &'static str,
+    detail: String,
+    members: Vec<NodeId>,
+}
+
+impl Layout {
+    /// Places every node of `view`, at most `columns` beside each other.
+    pub(super) fn of(view: &ClusterView, columns: usize) -> Self {
+        let columns = columns.max(1);
+        let mut layout = Self::default();
+        let (mut x, mut y, mut used, mut line_height) = (0, 0, 0, 0);
+        for group in groups(view) {
+            let across = group.members.len().clamp(1, columns);
+            if used > 0 && used + across > columns {
+                (x, used) = (0, 0);
+                y += line_height + BETWEEN;
+                line_height = 0;
+            }
+            let (width, height) = layout.place(group, across, x, y);
+            x += width + BETWEEN;
+            used += across;
+            line_height = line_height.max(height);
+            layout.width = layout.width.max(x - BETWEEN);
+            layout.height = layout.height.max(y + height);
+        }
+        layout.level();
+        layout.connect(view);
+        // Hairlines on the edge must not be cut.
+        layout.width += 1;
+        layout.height += 1;
+        layout
+    }
+
+    fn place(&mut self, group: Group, across: usize, x: u32, y: u32) -> (u32, u32) {
+        let frame = self.frames.len();
+        let (columns, rows) = (small(across), small(group.members.len().div_ceil(across)));
+        for (index, id) in group.members.into_iter().enumerate() {
+            self.tiles.push(Tile {
+                id,
+                x: x + PADDING + small(index % across) * (TILE_WIDTH + GAP_X),
+                y: y + TITLE + small(index / across) * (TILE_HEIGHT + GAP_Y),
+                frame,
+            });
+        }
+        let width = 2 * PADDING + columns * TILE_WIDTH + (columns - 1) * GAP_X;
+        let height = TITLE + rows * TILE_HEIGHT + rows.saturating_sub(1) * GAP_Y + FOOT;
+        self.frames.push(Frame {
+            kind: group.kind,
+            title: group.title,
+            detail: group.detail,
+            x,
+            y,
+            width,
+            height,
+        });
+        (width, height)
+    }
+
+    /// Frames beside each other end on one line.
+    fn level(&mut self) {
+        for index in 0..self.frames.len() {
+            let y = self.frames[index].y;
+            let tallest = self
+                .frames
+                .iter()
+                .filter(|f| f.y == y)
+                .map(|f| f.height)
+                .max();
+            self.frames[index].height = tallest.unwrap_or(0);
+        }
+    }
+
+    fn connect(&mut self, view: &ClusterView) {
+        let state_of = |id: &NodeId| {
+            view.nodes
+                .iter()
+                .find(|node| node.id == *id)
+                .map(|node| node.state)
+        };
+        for frame in 0..self.frames.len() {
+            if self.frames[frame].kind == FrameKind::Outside {
+                continue;
+            }
+            let within = |state| {
+                let members = self.tiles.iter().filter(move |tile| tile.frame == frame);
+                members
+                    .filter(move |tile| state_of(&tile.id) == Some(state))
+                    .collect::<Vec<_>>()
+            };
+            let (donors, joiners) = (within(NodeState::Donor), within(NodeState::Joining));
+            let certain = donors.len() == 1;
+            let pairs = joiners
+                .iter()
+                .flat_map(|joiner| donors.iter().map(move |donor| (donor, joiner)));
+            let transfers: Vec<Transfer> = pairs
+                .map(|(donor, joiner)| transfer(donor, joiner, certain))
+                .collect();
+            self.transfers.extend(transfers);
+        }
+    }
+}
+
+fn groups(view: &ClusterView) -> Vec<Group> {
+    let uuid = |component: &Component| component.state_uuid.clone();
+    let several = view
+        .components
+        .iter()
+        .any(|one| uuid(one) != view.components.first().and_then(uuid));
+    let mut groups: Vec<Group> = view
+        .components
+        .iter()
+        .map(|one| component(one, several))
+        .collect();
+    let placed = |id: &NodeId| {
+        view.components
+            .iter()
+            .any(|component| component.members.contains(id))
+    };
+    let outside: Vec<NodeId> = view
+        .nodes
+        .iter()
+        .map(|node| &node.id)
+        .filter(|id| !placed(id))
+        .cloned()
+        .collect();
+    if !outside.is_empty() {
+        groups.push(Group {
+            kind: FrameKind::Outside,
+            title: "Not in any component",
+            detail: String::new(),
+            members: outside,
+        });
+    }
+    groups
+}
+
+/// A component; `history` adds which history it holds, where components differ in that.
+fn component(component: &Component, history: bool) -> Group {
+    let known = u64::try_from(component.members.len()).unwrap_or(u64::MAX);
+    let unnamed = |size: u64| match size.saturating_sub(known) {
+        0 => String::new(),
+        more => [", ", &more.to_string(), " unnamed"].concat(),
+    };
+    let mut detail = component.size.map_or_else(String::new, |size| {
+        ["size ", &size.to_string(), &unnamed(size)].concat()
+    });
+    if let Some(uuid) = component.state_uuid.as_deref().filter(|_| history) {
+        detail.push_str(" · ");
+        detail.push_str(uuid.get(..8).unwrap_or(uuid));
+    }
+    let (kind, title) = match component.status {
+        ClusterStatus::Primary => (FrameKind::Primary, "Primary"),
+        ClusterStatus::NonPrimary => (FrameKind::NonPrimary, "non-Primary"),
+        ClusterStatus::Disconnected => (FrameKind::NonPrimary, "Disconnected"),
+    };
+    Group {
+        kind,
+        title,
+        detail,
+        members: component.members.clone(),
+    }
+}
+
+fn transfer(donor: &Tile, joiner: &Tile, certain: bool) -> Transfer {
+    let (line, head) = if donor.y == joiner.y && donor.x.abs_diff(joiner.x) == TILE_WIDTH + GAP_X {
+        straight(donor, joiner)
+    } else {
+        bent(donor, joiner)
+    };
+    Transfer {
+        donor: donor.id.clone(),
+        joiner: joiner.id.clone(),
+        certain,
+        line,
+        head,
+    }
+}
+
+/// Through the gap between neighbours.
+fn straight(donor: &Tile, joiner: &Tile) -> (String, String) {
+    let y = donor.y + TILE_HEIGHT / 2;
+    let (from, to, base) = if donor.x < joiner.x {
+        (donor.x + TILE_WIDTH + 2, joiner.x - 3, joiner.x - 12)
+    } else {
+        (
+            donor.x - 2,
+            joiner.x + TILE_WIDTH + 3,
+            joiner.x + TILE_WIDTH + 12,
+        )
+    };
+    let line = path(&[("M", from, y), ("L", base, y)]);
+    let head = path(&[("M", to, y), ("L", base, y - 6), ("L", base, y + 6)]);
+    (line, head)
+}
+
+/// Around everything else: along the gaps between rows and beside the joiner's column.
+fn bent(donor: &Tile, joiner: &Tile) -> (String, String) {
+    const AWAY: u32 = 12;
+    let (from_x, to_x) = (donor.x + TILE_WIDTH / 2, joiner.x + TILE_WIDTH / 2);
+    let lane = joiner.x.saturating_sub(9);
+    let enters_below = joiner.y <= donor.y;
+    let (from_y, leave) = if joiner.y < donor.y {
+        (donor.y - 1, donor.y - AWAY)
+    } else {
+        (donor.y + TILE_HEIGHT + 1, donor.y + TILE_HEIGHT + AWAY)
+    };
+    let (tip, base, enter) = if enters_below {
+        let edge = joiner.y + TILE_HEIGHT;
+        (edge + 2, edge + 10, edge + AWAY)
+    } else {
+        (joiner.y - 2, joiner.y - 10, joiner.y - (GAP_Y - AWAY))
+    };
+    let mut steps = vec![("M", from_x, from_y), ("L", from_x, leave)];
+    if leave != enter {
+        steps.extend([("L", lane, leave), ("L", lane, enter)]);
+    }
+    steps.extend([("L", to_x, enter), ("L", to_x, base)]);
+    let head = path(&[
+        ("M", to_x, tip),
+        ("L", to_x - 6, base),
+        ("L", to_x + 6, base),
+    ]);
+    (path(&steps), head)
+}
+
+fn path(steps: &[(&str, u32, u32)]) -> String {
+    let parts = steps
+        .iter()
+        .map(|(command, x, y)| [command, x.to_string().as_str(), " ", &y.to_string()].concat());
+    parts.collect()
+}
+
+fn small(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+
+    #[test]
+    fn nodes_never_overlap_and_stay_in_their_frame() {
+        for count in 1..=15 {
+            for columns in 1..=7 {
+                let layout = Layout::of(&fixtures::crowd("many", count, 2_881), columns);
+                assert_eq!(layout.tiles.len(), count);
+                for (index, tile) in layout.tiles.iter().enumerate() {
+                    let frame = &layout.frames[tile.frame];
+                    assert!(tile.x >= frame.x && tile.x + TILE_WIDTH <= frame.x + frame.width);
+                    assert!(tile.y >= frame.y && tile.y + TILE_HEIGHT <= frame.y + frame.height);
+                    let apart = |other: &Tile| {
+                        tile.x.abs_diff(other.x) >= TILE_WIDTH
+                            || tile.y.abs_diff(other.y) >= TILE_HEIGHT
+                    };
+                    assert!(
+                        layout.tiles[index + 1..].iter().all(apart),
+                        "{count} nodes, {columns} columns"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn frames_never_overlap_and_stay_in_the_drawing() {
+        for columns in 1..=7 {
+            let layout = Layout::of(&fixtures::no_primary("lab", 2_881), columns);
+            let [component, outside] = layout.frames.as_slice() else {
+                panic!("two frames");
+            };
+            let beside = component.x + component.width <= outside.x;
+            assert!(
+                beside || component.y + component.height <= outside.y,
+                "{columns} columns"
+            );
+            for frame in &layout.frames {
+                assert!(
+                    frame.x + frame.width <= layout.width
+                        && frame.y + frame.height <= layout.height
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_arrow_leads_from_the_donor_to_every_joiner() {
+        for columns in 1..=4 {
+            let layout = Layout::of(&fixtures::transfer("lab", 90_000), columns);
+            let [transfer] = layout.transfers.as_slice() else {
+                panic!("one transfer");
+            };
+            assert_eq!(
+                (transfer.donor.to_string(), transfer.joiner.to_string()),
+                ("127.0.0.2".into(), "127.0.0.3".into())
+            );
+            assert!(transfer.certain);
+        }
+    }
+
+    #[test]
+    fn members_that_nobody_can_name_are_counted() {
+        let mut view = fixtures::healthy("lab", 2_881);
+        view.components[0].size = Some(4);
+        assert_eq!(Layout::of(&view, 4).frames[0].detail, "size 4, 1 unnamed");
+    }
+
+    #[test]
+    fn different_histories_are_told_apart() {
+        let mut view = fixtures::split("lab", 90_000);
+        view.components[1].state_uuid = Some("11111111-c7b1-11f0-9a3e-6f0d3a1b2c4d".to_owned());
+        let details: Vec<String> = Layout::of(&view, 4)
+            .frames
+            .into_iter()
+            .map(|frame| frame.detail)
+            .collect();
+        assert_eq!(details, ["size 2 · 8f3c1c52", "size 1 · 11111111"]);
+    }
+
+    #[test]
+    fn columns_follow_the_width() {
+        assert_eq!(
+            [
+                columns_for(0),
+                columns_for(358),
+                columns_for(900),
+                columns_for(1376)
+            ],
+            [2, 2, 4, 6]
+        );
+    }
+}

@@ -1,0 +1,99 @@
+//! The files of a site: bundled, minified and named by their content, so that browsers may keep them for ever.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use sha2::{Digest, Sha256};
+
+use crate::site::{Tools, files};
+use crate::wasm::{Glue, run};
+
+/// The file that tells the server the names of the others.
+pub(crate) const MANIFEST: &str = "manifest.json";
+
+/// The name by which wasm-bindgen's script asks for its module.
+const MODULE_IN_GLUE: &str = "console_bg.wasm";
+
+/// Content, reduced to a name.
+#[derive(Default)]
+pub(crate) struct Hash(Sha256);
+
+impl Hash {
+    /// Adds one more piece; where it ends makes a difference.
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
+        self.0.update(bytes.len().to_le_bytes());
+        self.0.update(bytes);
+    }
+
+    /// 64 bits of the digest, in hexadecimal.
+    pub(crate) fn short(self) -> String {
+        self.0
+            .finalize()
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+}
+
+/// Copies the files that are served under the name that they have.
+pub(crate) fn copy_public(public: &Path, site: &Path) -> Result<()> {
+    for file in files(public)? {
+        let to = site.join(file.strip_prefix(public)?);
+        fs::create_dir_all(to.parent().context("a file without a directory")?)?;
+        fs::copy(&file, &to).with_context(|| format!("cannot copy {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// Bundles script and style sheets, writes them and the module to `pkg/`, and names them all in the manifest.
+pub(crate) fn bundle(tools: &Tools, glue: &Glue, style: &Path, site: &Path) -> Result<()> {
+    let pkg = site.join("pkg");
+    fs::create_dir_all(&pkg)?;
+    let wasm = store(&pkg, "wasm", &fs::read(&glue.wasm)?)?;
+
+    // The script names its module, hence must know the hashed name before its own content is hashed.
+    let script = fs::read_to_string(&glue.js)?;
+    ensure!(
+        script.matches(MODULE_IN_GLUE).count() == 1,
+        "wasm-bindgen's script does not name {MODULE_IN_GLUE} once"
+    );
+    fs::write(&glue.js, script.replace(MODULE_IN_GLUE, &wasm))?;
+    let js = store(&pkg, "js", &esbuild(tools, &glue.js, "js")?)?;
+    let css = store(&pkg, "css", &esbuild(tools, style, "css")?)?;
+
+    let manifest = serde_json::json!({
+        "js": format!("/pkg/{js}"), "wasm": format!("/pkg/{wasm}"), "css": format!("/pkg/{css}"),
+    });
+    fs::write(site.join(MANIFEST), format!("{manifest:#}\n"))?;
+    Ok(())
+}
+
+/// Writes a file named by its content; returns the name.
+fn store(pkg: &Path, extension: &str, bytes: &[u8]) -> Result<String> {
+    let mut hash = Hash::default();
+    hash.add(bytes);
+    let name = format!("console.{}.{extension}", hash.short());
+    fs::write(pkg.join(&name), bytes)?;
+    Ok(name)
+}
+
+/// One minified file of an entry file and everything that it imports. What is addressed by an absolute URL stays.
+fn esbuild(tools: &Tools, entry: &Path, extension: &str) -> Result<Vec<u8>> {
+    let out = tempfile::Builder::new()
+        .suffix(&format!(".{extension}"))
+        .tempfile()?;
+    let mut outfile = std::ffi::OsString::from("--outfile=");
+    outfile.push(out.path());
+    run(Command::new(&tools.esbuild).arg(entry).arg(outfile).args([
+        "--bundle",
+        "--minify",
+        "--format=esm",
+        "--external:/pkg/*",
+        "--log-level=warning",
+        "--allow-overwrite",
+    ]))?;
+    fs::read(out.path()).with_context(|| format!("esbuild made nothing of {}", entry.display()))
+}

@@ -1,0 +1,73 @@
+//! What a first load costs a browser. The project promises a figure; a build that breaks the promise fails.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+
+use crate::assets::MANIFEST;
+use crate::compress::packed_path;
+use crate::site::files;
+
+/// The promise for the first load of the cluster page, everything, brotli: 200 kB.
+const FIRST_LOAD_BYTES: u64 = 200_000;
+/// Kept free for the page itself, which the server renders: a cluster of some dozen nodes.
+const PAGE_BYTES: u64 = 15_000;
+/// What is left for script, module, style sheet and icons.
+const ASSET_BYTES: u64 = FIRST_LOAD_BYTES - PAGE_BYTES;
+
+/// Prints the size of each asset; fails when together they exceed what was promised.
+pub(crate) fn report(site: &Path) -> Result<()> {
+    println!(
+        "{:<40} {:>10} {:>10} {:>10}",
+        "asset", "raw", "gzip", "brotli"
+    );
+    let mut total = Sizes::default();
+    for file in files(site)? {
+        let extension = file.extension().unwrap_or_default();
+        if extension == "br" || extension == "gz" || file.ends_with(MANIFEST) {
+            continue;
+        }
+        let sizes = Sizes::of(&file)?;
+        sizes.print(&file.strip_prefix(site)?.display().to_string());
+        total.raw += sizes.raw;
+        total.gzip += sizes.gzip;
+        total.brotli += sizes.brotli;
+    }
+    total.print("together");
+    println!("{:<40} {:>10} {:>10} {ASSET_BYTES:>10}", "at most", "", "");
+    ensure!(
+        total.brotli <= ASSET_BYTES,
+        "a first load needs {} bytes of assets; {ASSET_BYTES} are allowed ({FIRST_LOAD_BYTES} with the page itself)",
+        total.brotli
+    );
+    Ok(())
+}
+
+/// Bytes of one file, as it is and packed; a file that packing would not make smaller counts as it is.
+#[derive(Default)]
+struct Sizes {
+    raw: u64,
+    gzip: u64,
+    brotli: u64,
+}
+
+impl Sizes {
+    fn of(file: &Path) -> Result<Self> {
+        let raw = fs::metadata(file)?.len();
+        let packed =
+            |suffix| fs::metadata(packed_path(file, suffix)).map_or(raw, |data| data.len());
+        Ok(Self {
+            raw,
+            gzip: packed("gz"),
+            brotli: packed("br"),
+        })
+    }
+
+    fn print(&self, name: &str) {
+        println!(
+            "{name:<40} {:>10} {:>10} {:>10}",
+            self.raw, self.gzip, self.brotli
+        );
+    }
+}

@@ -1,0 +1,171 @@
+//! The site directory: made once for each state of its inputs, then put in place as a whole.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use anyhow::{Context, Result};
+
+use crate::{SiteArgs, assets, browser_size, compress, wasm};
+
+/// How many finished sites are kept: switching between two branches costs nothing then.
+const KEPT_SITES: usize = 3;
+
+/// Builds the site into `args.out`, and fails when a first load of it would exceed the promised size.
+pub(crate) fn build(args: &SiteArgs) -> Result<()> {
+    let root = args
+        .package_dir
+        .parent()
+        .context("xtask lies in no workspace")?;
+    let target_dir = std::path::absolute(&args.target_dir)?.join("wasm");
+    let module = wasm::compile(root, &args.profile, &target_dir)?;
+
+    let sites = target_dir.join("sites");
+    fs::create_dir_all(&sites)?;
+    let kept = sites.join(key(root, &module)?);
+    if !kept.join(assets::MANIFEST).is_file() {
+        let work = tempfile::Builder::new()
+            .prefix(".building-")
+            .tempdir_in(&sites)?;
+        produce(root, &module, work.path())?;
+        drop_old(&sites)?;
+        // Whoever was faster made the same.
+        if fs::rename(work.path(), &kept).is_ok() {
+            let _moved = work.keep();
+        }
+    }
+    browser_size::report(&kept)?;
+    if !same(&kept, &args.out)? {
+        replace(&kept, &args.out)?;
+    }
+    Ok(())
+}
+
+/// Makes everything of the site from the compiled module, in an empty directory.
+fn produce(root: &Path, module: &Path, site: &Path) -> Result<()> {
+    let tools = Tools::find(root)?;
+    let scratch = tempfile::tempdir()?;
+    let glue = wasm::bind(module, scratch.path())?;
+    wasm::optimise(&tools, &glue.wasm)?;
+    assets::copy_public(&root.join("public"), site)?;
+    assets::bundle(&tools, &glue, &root.join("style/main.css"), site)?;
+    compress::beside(site)
+}
+
+/// The programs of npm that set-up installs.
+pub(crate) struct Tools {
+    pub(crate) wasm_opt: PathBuf,
+    pub(crate) esbuild: PathBuf,
+}
+
+impl Tools {
+    fn find(root: &Path) -> Result<Self> {
+        let bin = root.join("scripts/site-tools/node_modules/.bin");
+        let tool = |name: &str| {
+            let path = bin.join(name);
+            path.exists()
+                .then_some(path)
+                .with_context(|| format!("{name} is not installed: run scripts/setup"))
+        };
+        Ok(Self {
+            wasm_opt: tool("wasm-opt")?,
+            esbuild: tool("esbuild")?,
+        })
+    }
+}
+
+/// Names the state of everything that the site is made from, this program and its tools included.
+fn key(root: &Path, module: &Path) -> Result<String> {
+    let mut inputs = vec![
+        module.to_path_buf(),
+        root.join("scripts/site-tools/package-lock.json"),
+    ];
+    inputs.extend(files(&root.join("style"))?);
+    inputs.extend(files(&root.join("public"))?);
+    let mut hash = assets::Hash::default();
+    for input in inputs {
+        // Two clones with the same content share what is built.
+        let name = input.strip_prefix(root).unwrap_or(&input);
+        hash.add(name.as_os_str().as_encoded_bytes());
+        hash.add(&fs::read(&input).with_context(|| format!("cannot read {}", input.display()))?);
+    }
+    // Reading this program whole would take longer than all the rest.
+    let program = fs::metadata(std::env::current_exe()?)?;
+    let modified = program.modified()?.duration_since(UNIX_EPOCH)?;
+    hash.add(format!("{} {}", program.len(), modified.as_nanos()).as_bytes());
+    Ok(hash.short())
+}
+
+/// Every file below a directory, in order; none when there is no such directory.
+pub(crate) fn files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut pending = vec![dir.to_path_buf()];
+    while let Some(dir) = pending.pop() {
+        if !dir.is_dir() {
+            continue;
+        }
+        for entry in fs::read_dir(&dir)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                pending.push(path);
+            } else {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Removes the oldest of the finished sites, and what killed builds left.
+fn drop_old(sites: &Path) -> Result<()> {
+    let mut finished = Vec::new();
+    for entry in fs::read_dir(sites)? {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with('.') {
+            finished.push((entry.metadata()?.modified()?, entry.path()));
+        }
+    }
+    finished.sort();
+    let surplus = (finished.len() + 1).saturating_sub(KEPT_SITES);
+    for (_, site) in finished.into_iter().take(surplus) {
+        fs::remove_dir_all(&site).with_context(|| format!("cannot remove {}", site.display()))?;
+    }
+    Ok(())
+}
+
+/// The files of a site and their content, by the name within it.
+fn contents(site: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    files(site)?
+        .into_iter()
+        .map(|path| Ok((path.strip_prefix(site)?.to_path_buf(), fs::read(&path)?)))
+        .collect()
+}
+
+fn same(kept: &Path, out: &Path) -> Result<bool> {
+    Ok(contents(kept)? == contents(out)?)
+}
+
+/// Puts a copy of a finished site in the place of another one. A server that reads it sees the old or the new one
+/// whole, but for the moment between two renames.
+fn replace(kept: &Path, out: &Path) -> Result<()> {
+    let out = std::path::absolute(out)?;
+    let beside = out
+        .parent()
+        .context("the site cannot be the root directory")?;
+    fs::create_dir_all(beside)?;
+    let work = tempfile::Builder::new()
+        .prefix(".site-")
+        .tempdir_in(beside)?;
+    let fresh = work.path().join("new");
+    for (name, bytes) in contents(kept)? {
+        let path = fresh.join(name);
+        fs::create_dir_all(path.parent().context("a file without a directory")?)?;
+        fs::write(path, bytes)?;
+    }
+    if out.exists() {
+        fs::rename(&out, work.path().join("old"))?;
+    }
+    fs::rename(&fresh, &out).with_context(|| format!("cannot put the site at {}", out.display()))
+}
