@@ -1,0 +1,146 @@
+import AxeBuilder from '@axe-core/playwright';
+import type { Page } from '@playwright/test';
+
+import { command, expect, live, openCluster, row, signIn, test, verdict } from './test';
+
+test.beforeAll(() => command('repair'));
+
+const PAGES = ['/', '/clusters/lab', '/clusters/lab/registry', '/clusters/lab/nodes/127.0.0.1', '/clusters/nowhere', '/nowhere'];
+/** The browser itself notes answers with 404. */
+const NOT_FOUND = /status of 404/;
+
+async function violations(page: Page): Promise<string[]> {
+  const found = await new AxeBuilder({ page }).analyze();
+  return found.violations.map(
+    (violation) => `${violation.id}: ${violation.help}: ${violation.nodes.map((node) => node.html).slice(0, 3).join(' | ')}`,
+  );
+}
+
+for (const scheme of ['light', 'dark'] as const) {
+  test.describe(`in ${scheme} colours`, () => {
+    test.use({ colorScheme: scheme, allowed: NOT_FOUND });
+
+    test('every page passes axe', async ({ page }) => {
+      test.setTimeout(120_000);
+      await page.goto('/sign-in?error=invalid_credentials');
+      expect(await violations(page), '/sign-in').toEqual([]);
+      await signIn(page);
+      for (const path of PAGES) {
+        await page.goto(path);
+        await page.getByRole('heading', { level: 1 }).waitFor();
+        expect(await violations(page), path).toEqual([]);
+      }
+    });
+
+    test('a degraded cluster passes axe', async ({ page }) => {
+      test.setTimeout(120_000);
+      await openCluster(page);
+      await command('kill n3');
+      await expect(verdict(page)).toHaveText('Degraded');
+      expect(await violations(page)).toEqual([]);
+      await command('repair');
+    });
+  });
+}
+
+test('the colours follow the system', async ({ page }) => {
+  await page.goto('/sign-in');
+  const ink = () => page.evaluate(() => getComputedStyle(document.body).color);
+  await page.emulateMedia({ colorScheme: 'light' });
+  const light = await ink();
+  await page.emulateMedia({ colorScheme: 'dark' });
+  expect(await ink()).not.toBe(light);
+});
+
+test.describe('on a phone', () => {
+  test.use({ viewport: { width: 360, height: 740 }, allowed: NOT_FOUND });
+
+  test('no page scrolls sideways', async ({ page }) => {
+    await command(`put /galera/lab/${'x'.repeat(300)}/wsrep_last_committed ${'y'.repeat(3000)}`);
+    await signIn(page);
+    for (const path of [...PAGES, '/sign-in']) {
+      await page.goto(path);
+      await page.getByRole('heading', { level: 1 }).waitFor();
+      const [wide, width] = await page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
+      expect(wide, path).toBeLessThanOrEqual(width);
+    }
+    await page.goto('/clusters/lab');
+    await live(page);
+    await expect(row(page, 'n1')).toContainText('Synced');
+    await command('repair');
+  });
+});
+
+test.describe('without JavaScript', () => {
+  test.use({ javaScriptEnabled: false });
+
+  test('signing in, reading and signing out work', async ({ page }) => {
+    await signIn(page);
+    await page.getByRole('link', { name: 'lab', exact: true }).first().click();
+    await expect(verdict(page)).toHaveText('Healthy');
+    for (const name of ['n1', 'n2', 'n3']) await expect(row(page, name)).toContainText('Synced');
+    await page.getByRole('link', { name: 'Registry', exact: true }).click();
+    await page.getByLabel('Filter').fill('wsrep_node_name');
+    await page.getByRole('button', { name: 'Reload' }).click();
+    await expect(page).toHaveURL(/\?q=wsrep_node_name/);
+    const keys = page.getByRole('table', { name: /^Registry keys of lab/ }).getByRole('rowgroup').nth(1).getByRole('row');
+    await expect(keys).toHaveCount(3);
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    await expect(page).toHaveURL(/\/sign-in/);
+  });
+});
+
+test('the keyboard alone leads from signing in to a node and out again', async ({ page, stage }) => {
+  const user = stage.users.viewer;
+  await page.goto('/');
+  const reach = async (name: string | RegExp, role: 'link' | 'button' | 'textbox') => {
+    const wanted = page.getByRole(role, { name, exact: typeof name === 'string' }).first();
+    for (let presses = 0; presses < 60; presses++) {
+      if (await wanted.evaluate((element) => element === document.activeElement)) return;
+      await page.keyboard.press('Tab');
+    }
+    throw new Error(`the keyboard does not reach ${name}`);
+  };
+  await reach('Name', 'textbox');
+  await page.keyboard.type(user.name);
+  await reach('Password', 'textbox');
+  await page.keyboard.type(user.password);
+  await page.keyboard.press('Enter');
+  await live(page);
+
+  await page.keyboard.press('Tab');
+  await reach('Skip to the content', 'link');
+  await page.keyboard.press('Enter');
+  await expect(page.getByRole('main')).toBeFocused();
+  await reach('lab', 'link');
+  await page.keyboard.press('Enter');
+  await expect(page).toHaveURL(/\/clusters\/lab$/);
+  await reach('n3', 'link');
+  const outline = await page.evaluate(() => {
+    const style = getComputedStyle(document.activeElement as Element);
+    return style.outlineStyle !== 'none' || style.boxShadow !== 'none';
+  });
+  expect(outline, 'the focus is visible').toBe(true);
+  await page.keyboard.press('Enter');
+  await expect(page).toHaveURL(/\/nodes\//);
+  await reach('Sign out', 'button');
+  await page.keyboard.press('Enter');
+  await expect(page).toHaveURL(/\/sign-in/);
+});
+
+test('answers carry the headers that keep a page to itself', async ({ page, request }) => {
+  await signIn(page);
+  const answer = await page.goto('/clusters/lab');
+  const headers = answer?.headers() ?? {};
+  const policy = headers['content-security-policy'] ?? '';
+  expect(policy).toMatch(/default-src '(none|self)'/);
+  expect(policy).toContain("frame-ancestors 'none'");
+  expect(policy).toMatch(/script-src [^;]*'nonce-/);
+  expect(policy).not.toMatch(/script-src [^;]*'unsafe-inline'/);
+  expect(headers['x-content-type-options']).toBe('nosniff');
+  expect(headers['referrer-policy']).toBeTruthy();
+  expect(headers['cache-control']).toContain('no-store');
+  const script = await page.locator('link[rel=modulepreload]').getAttribute('href');
+  const asset = await request.get(script ?? '');
+  expect(asset.headers()['cache-control']).toContain('immutable');
+});

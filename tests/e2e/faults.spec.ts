@@ -1,0 +1,83 @@
+import { OFFLINE, command, expect, mark, openCluster, row, seqno, test, verdict } from './test';
+
+test.beforeEach(() => command('repair'));
+test.afterAll(() => command('repair'));
+
+test('a killed node is named, its return is shown', async ({ page }) => {
+  test.setTimeout(120_000);
+  await openCluster(page);
+  const same = await mark(page);
+  await command('kill n3');
+  // Galera's own timeout in the lab is 4 s.
+  await expect(verdict(page)).toHaveText('Degraded', { timeout: 7_000 });
+  await expect(page.locator('.reasons')).toContainText(/n3|127\.0\.0\.3/);
+  await expect(row(page, 'n3')).toContainText('Unreachable');
+  await expect(row(page, 'n1')).toContainText('Synced');
+  await expect(page).toHaveTitle(/^Degraded/);
+
+  await command('wipe n3');
+  await command('start n3');
+  await expect(row(page, 'n3')).toContainText('Joining', { timeout: 20_000 });
+  await expect(page.getByRole('img', { name: /gives its state to n3/ })).toBeVisible({ timeout: 20_000 });
+  await expect(verdict(page)).toHaveText('Healthy', { timeout: 60_000 });
+  expect(await same()).toBe(true);
+});
+
+test('two killed nodes leave no Primary', async ({ page }) => {
+  test.setTimeout(120_000);
+  await openCluster(page);
+  await command('kill n2');
+  await command('kill n3');
+  await expect(verdict(page)).toHaveText('No Primary', { timeout: 8_000 });
+  await expect(row(page, 'n1')).toContainText('Initialized');
+  await expect(page.getByRole('img', { name: /non-Primary component: n1/ })).toBeVisible();
+});
+
+test('a silent node is unreachable with the reason, and the page goes on', async ({ page }) => {
+  test.setTimeout(120_000);
+  await openCluster(page);
+  await command('pause n2');
+  await expect(row(page, 'n2')).toContainText('Unreachable', { timeout: 12_000 });
+  await expect(row(page, 'n2')).toContainText(/answer|timed out/);
+  const before = await seqno(page, 'n1');
+  await expect.poll(() => seqno(page, 'n1'), { timeout: 15_000 }).toBeGreaterThan(before);
+  await page.getByRole('link', { name: 'Registry', exact: true }).click();
+  await expect(page.getByRole('table', { name: /^Registry keys of/ })).toBeVisible();
+  await command('resume n2');
+});
+
+test('etcd lost: said since when, nothing turns red, back by itself', async ({ page }) => {
+  test.setTimeout(120_000);
+  await openCluster(page);
+  await command('etcd kill');
+  const notice = page.getByText(/Registry unreachable since/);
+  await expect(notice).toBeVisible({ timeout: 20_000 });
+  await expect(verdict(page)).toHaveText('Healthy');
+  await expect(page.locator('.t-bad')).toHaveCount(0);
+  const before = await seqno(page, 'n1');
+  await expect.poll(() => seqno(page, 'n1'), { timeout: 15_000 }).toBeGreaterThan(before);
+  await command('etcd start');
+  await expect(notice).toBeHidden({ timeout: 30_000 });
+  await expect(verdict(page)).toHaveText('Healthy');
+});
+
+test.describe('without the console', () => {
+  test.use({ allowed: OFFLINE });
+
+  test('an open page says that it is old, reconnects by itself and is right again', async ({ page }) => {
+    test.setTimeout(120_000);
+    await openCluster(page);
+    const same = await mark(page);
+    await command('console stop');
+    await expect(page.getByText('Connection lost', { exact: true })).toBeVisible();
+    await expect(page.getByRole('main')).toHaveClass(/stale/);
+    await expect(row(page, 'n1')).toContainText('Synced');
+    await command('kill n3');
+    await command('console start');
+    await expect(page.getByText('Connection lost', { exact: true })).toBeHidden({ timeout: 30_000 });
+    await expect(verdict(page)).toHaveText('Degraded', { timeout: 15_000 });
+    // The new console has never heard from it and does not know its name.
+    await expect(row(page, '127.0.0.3')).toContainText('Unreachable');
+    expect(await same()).toBe(true);
+  });
+});

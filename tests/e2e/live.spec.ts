@@ -1,0 +1,81 @@
+import { command, expect, live, mark, openCluster, row, seqno, signIn, test, verdict } from './test';
+
+test.beforeEach(() => command('repair'));
+
+test('the overview names every cluster and its verdict', async ({ page }) => {
+  await signIn(page);
+  await expect(page).toHaveTitle('All healthy · Galera Console');
+  const line = page.getByRole('table').getByRole('row').filter({ hasText: 'lab' });
+  await expect(line).toContainText('Healthy');
+  await expect(line).toContainText('3 / 3');
+  await line.getByRole('link', { name: 'lab', exact: true }).click();
+  await expect(page).toHaveURL(/\/clusters\/lab$/);
+  await expect(page).toHaveTitle('Healthy · lab · Galera Console');
+});
+
+test('three Synced nodes with equal, moving sequence numbers, without a reload', async ({ page }) => {
+  await openCluster(page);
+  const same = await mark(page);
+  for (const name of ['n1', 'n2', 'n3']) await expect(row(page, name)).toContainText('Synced');
+  await expect(verdict(page)).toHaveText('Healthy');
+  const met = new Set<number>();
+  await expect
+    .poll(
+      async () => {
+        const seqnos = await Promise.all(['n1', 'n2', 'n3'].map((name) => seqno(page, name)));
+        if (seqnos.every((own) => own === seqnos[0])) met.add(seqnos[0]);
+        return met.size;
+      },
+      { message: 'equal sequence numbers, each higher', timeout: 40_000, intervals: [150] },
+    )
+    .toBeGreaterThanOrEqual(3);
+  expect(await same()).toBe(true);
+});
+
+test('both sources are shown with their age, which ticks', async ({ page }) => {
+  await openCluster(page);
+  const agent = row(page, 'n2').getByRole('cell').nth(6);
+  await expect(agent).toContainText('Synced');
+  await command('agent kill 2');
+  await expect(agent).toContainText('stale', { timeout: 25_000 });
+  await expect(row(page, 'n2').getByRole('cell').first()).toContainText('Synced');
+  await command('agent start 2');
+  await expect(agent).not.toContainText('stale', { timeout: 20_000 });
+});
+
+test('the drawing says in words what it shows', async ({ page }) => {
+  await openCluster(page);
+  const drawing = page.getByRole('img', { name: /^Primary component:/ });
+  await expect(drawing).toHaveAttribute('aria-label', /n1 Synced at \d+.*n2 Synced at \d+.*n3 Synced at \d+/);
+});
+
+test('the node page has every fact and its source', async ({ page }) => {
+  await openCluster(page);
+  await row(page, 'n2').getByRole('link', { name: 'n2' }).click();
+  await expect(page).toHaveURL(/\/clusters\/lab\/nodes\//);
+  await expect(page.getByRole('heading', { level: 1 })).toHaveText('n2');
+  for (const heading of ['What each source says', 'Facts', 'Commits per second', 'Registry keys']) {
+    await expect(page.getByRole('heading', { name: heading })).toBeVisible();
+  }
+  await expect(page.getByRole('table', { name: /^Registry keys of/ })).toContainText('wsrep_local_state_comment');
+  await live(page);
+});
+
+test('the registry tab lists raw keys, garbage included, as text', async ({ page }) => {
+  const garbage = '/galera/lab/<script>window.pwned=1</script>/unheard_of';
+  await command(`put ${garbage} <img src=x onerror=window.pwned=1>`);
+  await openCluster(page, '/registry');
+  const table = page.getByRole('table', { name: /^Registry keys of lab/ });
+  await expect(table).toContainText('/wsrep_last_committed');
+  await expect(table).toContainText(garbage);
+  await expect(table).toContainText('<img src=x onerror=window.pwned=1>');
+  expect(await page.evaluate(() => 'pwned' in window)).toBe(false);
+
+  await page.getByLabel('Filter').fill('unheard_of');
+  await expect(page).toHaveURL(/\?q=unheard_of$/);
+  await expect(table.getByRole('rowgroup').nth(1).getByRole('row')).toHaveCount(1);
+  await page.reload();
+  await expect(page.getByLabel('Filter')).toHaveValue('unheard_of');
+  await expect(table.getByRole('rowgroup').nth(1).getByRole('row')).toHaveCount(1);
+  await command(`delete ${garbage}`);
+});

@@ -1,0 +1,86 @@
+// What every test has: the stage, a healthy lab at the start, a browser console that stays empty.
+import { type Locator, type Page, test as base } from '@playwright/test';
+
+import { type Stage, command, stage } from './stage';
+
+export { expect } from '@playwright/test';
+export { command };
+
+interface Fixtures {
+  stage: Stage;
+  /** Messages that this test brings about on purpose. */
+  allowed: RegExp;
+  /** Fails the test when the browser's console is not empty, Content Security Policy included. */
+  silence: void;
+}
+
+export const test = base.extend<Fixtures>({
+  stage: async ({}, use) => use(stage()),
+  baseURL: async ({}, use) => use(stage().url),
+  allowed: [/^$/, { option: true }],
+  silence: [
+    async ({ context, allowed }, use) => {
+      const messages = new Set<string>();
+      const note = (message: string) => {
+        if (!allowed.test(message)) messages.add(message);
+      };
+      context.on('console', (message) => {
+        if (['error', 'warning', 'assert'].includes(message.type())) note(`${message.type()}: ${message.text()}`);
+      });
+      context.on('weberror', (error) => note(`uncaught: ${error.error().message}`));
+      await use();
+      if (messages.size > 0) throw new Error(`the browser's console is not empty:\n${[...messages].join('\n')}`);
+    },
+    { auto: true },
+  ],
+});
+
+/** Messages of a page whose server is away. */
+export const OFFLINE = /WebSocket connection to .* failed|Failed to load resource|net::ERR_/;
+
+/** Signs in through the form. */
+export async function signIn(page: Page, role = 'viewer', path = '/'): Promise<void> {
+  const user = stage().users[role];
+  if (!user) throw new Error(`no account with the role ${role}`);
+  await page.goto(path);
+  await page.getByLabel('Name').fill(user.name);
+  await page.getByLabel('Password').fill(user.password);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.getByRole('button', { name: 'Sign out' }).waitFor();
+}
+
+/** Signs in and opens the cluster's page, or a page below it, live. */
+export async function openCluster(page: Page, below = ''): Promise<void> {
+  await signIn(page, 'viewer', `/clusters/${stage().cluster}${below}`);
+  await live(page);
+}
+
+/** Waits until the page is hydrated and connected. */
+export async function live(page: Page): Promise<void> {
+  await page.getByText('Live', { exact: true }).waitFor();
+}
+
+/** A node's row in the table of nodes, by its name or its address. */
+export function row(page: Page, node: string): Locator {
+  const table = page.getByRole('table', { name: /^Nodes of/ });
+  const word = new RegExp(`(^|\\s)${node.replaceAll('.', '\\.')}(\\s|$)`);
+  return table.getByRole('row').filter({ has: page.getByRole('rowheader', { name: word }) });
+}
+
+/** The verdict's word in the head of the page. */
+export function verdict(page: Page): Locator {
+  return page.locator('.head .verdict .word');
+}
+
+/** A node's last committed sequence number as the table shows it. */
+export async function seqno(page: Page, name: string): Promise<number> {
+  const text = await row(page, name).getByRole('cell').nth(1).innerText();
+  const digits = /^[\d\s,.\u00a0\u202f]+/.exec(text)?.[0].replace(/\D/g, '');
+  return Number(digits ?? Number.NaN);
+}
+
+/** Marks the document, so that a reload can be told. */
+export async function mark(page: Page): Promise<() => Promise<boolean>> {
+  await page.evaluate(() => document.documentElement.setAttribute('data-mark', 'here'));
+  return () => page.evaluate(() => document.documentElement.getAttribute('data-mark') === 'here');
+}

@@ -1,0 +1,225 @@
+//! A typed client of the HTTP interface: the session cookie and the `Origin` that a browser would send.
+
+use ::galera::api::{Overview, Problem, SessionView};
+use ::galera::id::NodeId;
+use ::galera::view::{ClusterView, NodeView, RegistryView, SourceKind, SourceView};
+use anyhow::{Context, Result, bail, ensure};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, header};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::live::Live;
+
+/// A client of one console.
+#[derive(Clone)]
+pub struct Api {
+    base: String,
+    client: Client,
+    cookie: Option<String>,
+}
+
+impl Api {
+    /// A client that is not signed in.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be made.
+    pub fn new(base: &str) -> Result<Self> {
+        let client = Client::builder()
+            .timeout(std::time::Duration::from_secs(10))
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        Ok(Self {
+            base: base.to_owned(),
+            client,
+            cookie: None,
+        })
+    }
+
+    /// Where the console is.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// The session cookie as `name=value`.
+    #[must_use]
+    pub fn cookie(&self) -> Option<&str> {
+        self.cookie.as_deref()
+    }
+
+    /// The same client with another cookie, as somebody who made one up would have it.
+    #[must_use]
+    pub fn with_cookie(mut self, cookie: &str) -> Self {
+        self.cookie = Some(cookie.to_owned());
+        self
+    }
+
+    /// A request with this client's cookie and the console's own origin.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self
+            .client
+            .request(method, format!("{}{path}", self.base))
+            .header(header::ORIGIN, &self.base);
+        match &self.cookie {
+            Some(cookie) => request.header(header::COOKIE, cookie),
+            None => request,
+        }
+    }
+
+    /// Signs in; the returned client has the session.
+    ///
+    /// # Errors
+    /// When the console refuses; quotes its problem document.
+    pub async fn sign_in(mut self, username: &str, password: &str) -> Result<Self> {
+        let body = json!({"username": username, "password": password});
+        let answer = self
+            .request(Method::POST, "/api/v1/session")
+            .json(&body)
+            .send()
+            .await?;
+        let status = answer.status();
+        let cookie = answer.headers().get(header::SET_COOKIE).cloned();
+        ensure!(
+            status.is_success(),
+            "signing in as {username}: {status}: {}",
+            answer.text().await?
+        );
+        let cookie = cookie.context("signing in set no cookie")?;
+        let pair = cookie.to_str()?.split(';').next().unwrap_or_default();
+        self.cookie = Some(pair.to_owned());
+        Ok(self)
+    }
+
+    /// Signs out.
+    ///
+    /// # Errors
+    /// When the console refuses.
+    pub async fn sign_out(&self) -> Result<()> {
+        let answer = self
+            .request(Method::DELETE, "/api/v1/session")
+            .send()
+            .await?;
+        ensure!(
+            answer.status().is_success(),
+            "signing out: {}",
+            answer.status()
+        );
+        Ok(())
+    }
+
+    /// Who is signed in.
+    ///
+    /// # Errors
+    /// When nobody is.
+    pub async fn session(&self) -> Result<SessionView> {
+        self.get("/api/v1/session").await
+    }
+
+    /// All clusters.
+    ///
+    /// # Errors
+    /// When the console does not answer with it.
+    pub async fn overview(&self) -> Result<Overview> {
+        self.get("/api/v1/clusters").await
+    }
+
+    /// One cluster.
+    ///
+    /// # Errors
+    /// When the console does not answer with it.
+    pub async fn cluster(&self, name: &str) -> Result<ClusterView> {
+        self.get(&format!("/api/v1/clusters/{name}")).await
+    }
+
+    /// One cluster's registry keys.
+    ///
+    /// # Errors
+    /// When the console does not answer with them.
+    pub async fn registry(&self, name: &str) -> Result<RegistryView> {
+        self.get(&format!("/api/v1/clusters/{name}/registry")).await
+    }
+
+    /// `GET`s JSON.
+    ///
+    /// # Errors
+    /// When the answer is another than expected; quotes it.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        let answer = self.request(Method::GET, path).send().await?;
+        let status = answer.status();
+        let text = answer.text().await?;
+        ensure!(status.is_success(), "GET {path}: {status}: {text}");
+        serde_json::from_str(&text).with_context(|| format!("GET {path}: {text}"))
+    }
+
+    /// `GET`s a page as text.
+    ///
+    /// # Errors
+    /// When the answer is another than expected.
+    pub async fn get_text(&self, path: &str) -> Result<String> {
+        let answer = self.request(Method::GET, path).send().await?;
+        ensure!(
+            answer.status().is_success(),
+            "GET {path}: {}",
+            answer.status()
+        );
+        Ok(answer.text().await?)
+    }
+
+    /// Sends a request that is to be refused and returns the problem document.
+    ///
+    /// # Errors
+    /// When it is not refused with a problem document.
+    pub async fn problem(&self, request: RequestBuilder) -> Result<Problem> {
+        problem(request.send().await?).await
+    }
+
+    /// A live connection with this client's session.
+    ///
+    /// # Errors
+    /// When the console refuses it.
+    pub async fn live(&self) -> Result<Live> {
+        Live::connect(&self.base, self.cookie.as_deref(), &self.base).await
+    }
+}
+
+/// Reads an answer as a problem document, which must agree with its status.
+///
+/// # Errors
+/// When it is none.
+pub async fn problem(answer: Response) -> Result<Problem> {
+    let status = answer.status();
+    let kind = answer.headers().get(header::CONTENT_TYPE).cloned();
+    let text = answer.text().await?;
+    if status.is_success() {
+        bail!("not refused: {status}: {text}");
+    }
+    ensure!(
+        kind.as_ref()
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/problem+json")),
+        "{status} with content type {kind:?}: {text}"
+    );
+    let problem: Problem = serde_json::from_str(&text).with_context(|| text.clone())?;
+    ensure!(
+        StatusCode::from_u16(problem.status)? == status,
+        "{status} says of itself {}",
+        problem.status
+    );
+    Ok(problem)
+}
+
+/// A node of a view.
+///
+/// # Errors
+/// When it is not there.
+pub fn node<'v>(view: &'v ClusterView, id: &NodeId) -> Result<&'v NodeView> {
+    view.nodes
+        .iter()
+        .find(|node| node.id == *id)
+        .with_context(|| format!("{id} is not in the view"))
+}
+
+/// What one source said of a node.
+#[must_use]
+pub fn source(node: &NodeView, kind: SourceKind) -> Option<&SourceView> {
+    node.sources.iter().find(|source| source.kind == kind)
+}

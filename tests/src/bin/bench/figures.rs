@@ -1,0 +1,112 @@
+//! Samples, and figures side by side with what is promised.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+/// Measured durations.
+#[derive(Default)]
+pub(crate) struct Sample(Vec<Duration>);
+
+impl Sample {
+    pub(crate) fn add(&mut self, duration: Duration) {
+        self.0.push(duration);
+        self.0.sort_unstable();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The smallest value that at least this share of the sample does not exceed.
+    pub(crate) fn quantile(&self, share: f64) -> Duration {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "samples have some hundred values"
+        )]
+        let index = (share * self.0.len() as f64).ceil() as usize;
+        self.0
+            .get(index.saturating_sub(1))
+            .copied()
+            .unwrap_or_default()
+    }
+}
+
+/// A measured figure and its limit, in the same unit.
+pub(crate) struct Figure {
+    name: String,
+    measured: f64,
+    limit: Option<f64>,
+    unit: &'static str,
+}
+
+impl Figure {
+    pub(crate) fn duration(name: &str, measured: Duration, limit: Duration) -> Self {
+        Self::new(
+            name,
+            measured.as_secs_f64() * 1e3,
+            Some(limit.as_secs_f64() * 1e3),
+            "ms",
+        )
+    }
+
+    /// A duration that nothing is promised about.
+    pub(crate) fn plain(name: &str, measured: Duration) -> Self {
+        Self::new(name, measured.as_secs_f64() * 1e3, None, "ms")
+    }
+
+    /// From bytes; the limit in megabytes (10^6 bytes).
+    pub(crate) fn megabytes(name: &str, bytes: u64, limit: f64) -> Self {
+        Self::new(
+            name,
+            f64::from(u32::try_from(bytes / 1_000).unwrap_or(u32::MAX)) / 1e3,
+            Some(limit),
+            "MB",
+        )
+    }
+
+    /// From bytes; the limit in kilobytes (10^3 bytes).
+    pub(crate) fn kilobytes(name: &str, bytes: usize, limit: f64) -> Self {
+        Self::new(
+            name,
+            f64::from(u32::try_from(bytes).unwrap_or(u32::MAX)) / 1e3,
+            Some(limit),
+            "kB",
+        )
+    }
+
+    fn new(name: &str, measured: f64, limit: Option<f64>, unit: &'static str) -> Self {
+        Self {
+            name: name.to_owned(),
+            measured,
+            limit,
+            unit,
+        }
+    }
+}
+
+/// All figures, aligned.
+pub(crate) fn table(figures: &[Figure]) -> String {
+    let mut text = format!("{:<58} {:>12} {:>12}\n", "figure", "measured", "limit");
+    for Figure {
+        name,
+        measured,
+        limit,
+        unit,
+    } in figures
+    {
+        let (limit, word) = match limit {
+            Some(limit) if measured <= limit => (format!("{limit:.1} {unit}"), "met"),
+            Some(limit) => (format!("{limit:.1} {unit}"), "NOT MET"),
+            None => (String::new(), ""),
+        };
+        let line = format!(
+            "{name:<58} {:>12} {limit:>12}  {word}",
+            format!("{measured:.1} {unit}")
+        );
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text
+}

@@ -1,0 +1,144 @@
+//! How long a change takes to reach a browser.
+
+use std::time::{Duration, Instant};
+
+use acceptance::Lab;
+use acceptance::api::Api;
+use acceptance::live::Live;
+use anyhow::{Context, Result};
+use galera::id::NodeId;
+use galera::view::{ClusterView, SourceKind};
+use mysql_async::prelude::Queryable;
+use rand::Rng;
+use registry::{Transaction, Write};
+
+use crate::figures::{Figure, Sample};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const CHANGES: u64 = 200;
+const COMMITS: u64 = 60;
+
+/// A report of a node that exists in the registry alone, so that nothing but the registry changes what is said of it.
+pub(crate) async fn registry(lab: &Lab, api: &Api) -> Result<Vec<Figure>> {
+    let registry = lab.registry()?;
+    let lease = registry.grant(Duration::from_secs(300)).await?;
+    let node: NodeId = "127.0.0.77".parse()?;
+    let mut live = subscribed(api, lab).await?;
+    let (mut whole, mut commit, mut frame) =
+        (Sample::default(), Sample::default(), Sample::default());
+    for number in 1..=CHANGES {
+        let key = format!("/galera/{}/{node}/wsrep_last_committed", lab.cluster());
+        let write = Write::put(key, number.to_string(), Some(lease.id()));
+        let began = Instant::now();
+        // The frame may come before etcd's answer does: both are awaited at once.
+        let change = async {
+            registry.transact(&Transaction::new().then([write])).await?;
+            anyhow::Ok(began.elapsed())
+        };
+        let seen = async {
+            live.wait_for("the change", PATIENCE, |view| {
+                registered(view, &node) == Some(number)
+            })
+            .await?;
+            anyhow::Ok(began.elapsed())
+        };
+        let (committed, seen) = tokio::try_join!(change, seen)?;
+        whole.add(seen);
+        commit.add(committed);
+        frame.add(seen.saturating_sub(committed));
+        pause(20..80).await;
+    }
+    lease.revoke().await?;
+    println!(
+        "    {} changes; from sending the put: p50 {:?}, p99 {:?}",
+        whole.len(),
+        whole.quantile(0.5),
+        whole.quantile(0.99)
+    );
+    println!(
+        "    of which etcd's own commit: p50 {:?}, p99 {:?}",
+        commit.quantile(0.5),
+        commit.quantile(0.99)
+    );
+    let limit = Duration::from_millis(50);
+    Ok(vec![
+        Figure::plain(
+            "registry change to frame, from sending the put, p50",
+            whole.quantile(0.5),
+        ),
+        Figure::duration(
+            "registry change to frame, from sending the put, p99",
+            whole.quantile(0.99),
+            limit,
+        ),
+        Figure::plain(
+            "registry change to frame, from etcd's answer, p99",
+            frame.quantile(0.99),
+        ),
+    ])
+}
+
+/// A commit that only the next poll can tell of.
+pub(crate) async fn sql(lab: &Lab, api: &Api, poll_interval: Duration) -> Result<Vec<Figure>> {
+    let id = lab.node(1).id().clone();
+    let mut connection = lab.node(1).app().await?;
+    connection
+        .query_drop("CREATE TABLE IF NOT EXISTS ticks (id INT AUTO_INCREMENT PRIMARY KEY)")
+        .await?;
+    let mut live = subscribed(api, lab).await?;
+    let mut sample = Sample::default();
+    for _ in 0..COMMITS {
+        let before = lab.node(1).wsrep().await?.remove("wsrep_last_committed");
+        let before: u64 = before.context("no wsrep_last_committed")?.parse()?;
+        connection.query_drop("INSERT INTO ticks VALUES ()").await?;
+        let began = Instant::now();
+        live.wait_for("the commit", PATIENCE, |view| {
+            position(view, &id) > Some(before)
+        })
+        .await?;
+        sample.add(began.elapsed());
+        pause(100..900).await;
+    }
+    println!(
+        "    {} commits: p50 {:?}, p99 {:?}",
+        sample.len(),
+        sample.quantile(0.5),
+        sample.quantile(0.99)
+    );
+    let limit = poll_interval + Duration::from_millis(50);
+    Ok(vec![
+        Figure::plain("SQL-only change to frame, p50", sample.quantile(0.5)),
+        Figure::duration(
+            "SQL-only change to frame, p99",
+            sample.quantile(0.99),
+            limit,
+        ),
+    ])
+}
+
+async fn subscribed(api: &Api, lab: &Lab) -> Result<Live> {
+    let mut live = api.live().await?;
+    live.subscribe(&[&format!("cluster/{}", lab.cluster())])
+        .await?;
+    live.wait_for("the first view", PATIENCE, |_| true).await?;
+    Ok(live)
+}
+
+fn registered(view: &ClusterView, id: &NodeId) -> Option<u64> {
+    let node = view.nodes.iter().find(|node| node.id == *id)?;
+    node.sources
+        .iter()
+        .find(|source| source.kind == SourceKind::Registry)?
+        .seqno
+}
+
+fn position(view: &ClusterView, id: &NodeId) -> Option<u64> {
+    let node = view.nodes.iter().find(|node| node.id == *id)?;
+    node.position.as_ref().map(|position| position.seqno)
+}
+
+/// Some time, so that changes do not fall into step with the console.
+async fn pause(millis: std::ops::Range<u64>) {
+    let pause = Duration::from_millis(rand::rng().random_range(millis));
+    tokio::time::sleep(pause).await;
+}

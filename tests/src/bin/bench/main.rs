@@ -1,0 +1,140 @@
+//! The figures that the project promises, measured on a real lab: how fast a change reaches a browser, how much a
+//! first visit loads, how much the idle console needs.
+
+mod figures;
+mod first_load;
+mod latency;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use acceptance::Lab;
+use acceptance::lab::Progress;
+use acceptance::lab::console::Console;
+use anyhow::{Context, Result};
+
+use figures::{Figure, Sample};
+
+/// The console's own default.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the console is left alone before its memory is read.
+const IDLE: Duration = Duration::from_secs(20);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match measure().await {
+        Ok(figures) => {
+            println!("\n{}", figures::table(&figures));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("The benchmarks failed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn measure() -> Result<Vec<Figure>> {
+    let lab = Lab::builder()
+        .etcd(3)
+        .nodes(3)
+        .progress(|progress| match progress {
+            Progress::Begun(name) => println!("==> {name}"),
+            Progress::Done(took) => println!("    done in {:.1} s", took.as_secs_f64()),
+        })
+        .start()
+        .await?;
+    let mut figures = vec![ready(&lab).await?];
+    println!("==> A console, left alone for {} s", IDLE.as_secs());
+    let console = lab.console().await?;
+    tokio::time::sleep(IDLE).await;
+    figures.push(Figure::megabytes(
+        "idle console, resident",
+        resident(&console)?,
+        40.0,
+    ));
+    println!("==> Pages");
+    let api = console.sign_in("viewer").await?;
+    figures.push(pages(&api).await?);
+    let first_load = first_load::measure(&api, lab.cluster()).await?;
+    println!("\n{}", first_load.table());
+    figures.push(first_load.figure());
+    println!("==> Registry change to WebSocket frame");
+    figures.extend(latency::registry(&lab, &api).await?);
+    println!("==> SQL-only change to WebSocket frame");
+    figures.extend(latency::sql(&lab, &api, POLL_INTERVAL).await?);
+    Ok(figures)
+}
+
+/// From the start of the process to the first answer of `/readyz`, etcd being there.
+async fn ready(lab: &Lab) -> Result<Figure> {
+    println!("==> Ready after its start, etcd running");
+    let mut sample = Sample::default();
+    for _ in 0..10 {
+        let mut settings = lab.console_settings();
+        settings.users.clear();
+        let console = Console::prepare(settings)?;
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(1))
+            .build()?;
+        let url = format!("{}/readyz", console.url());
+        let began = Instant::now();
+        console.launch()?;
+        while !client
+            .get(&url)
+            .send()
+            .await
+            .is_ok_and(|answer| answer.status().is_success())
+        {
+            anyhow::ensure!(
+                began.elapsed() < Duration::from_secs(30),
+                "it does not become ready"
+            );
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        sample.add(began.elapsed());
+        console.stop().await?;
+    }
+    Ok(Figure::duration(
+        "ready after its start, median of 10",
+        sample.quantile(0.5),
+        Duration::from_millis(500),
+    ))
+}
+
+async fn pages(api: &acceptance::api::Api) -> Result<Figure> {
+    let mut sample = Sample::default();
+    for _ in 0..300 {
+        let began = Instant::now();
+        let answer = api
+            .request(reqwest::Method::GET, "/clusters/lab")
+            .send()
+            .await?
+            .error_for_status()?;
+        let text = answer.text().await?;
+        sample.add(began.elapsed());
+        anyhow::ensure!(text.contains("127.0.0.3"), "the page has no nodes");
+    }
+    println!(
+        "    p50 {:?}, p99 {:?}",
+        sample.quantile(0.5),
+        sample.quantile(0.99)
+    );
+    Ok(Figure::duration(
+        "server-rendered cluster page, p50",
+        sample.quantile(0.5),
+        Duration::from_millis(20),
+    ))
+}
+
+/// Resident memory of the console in bytes.
+fn resident(console: &Console) -> Result<u64> {
+    let pid = console.pid().context("the console does not run")?;
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .context("no VmRSS")?;
+    let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+    Ok(kilobytes * 1024)
+}

@@ -1,0 +1,183 @@
+//! Commands that make something fail or come back, typed by a person or sent by a browser test.
+
+use std::sync::atomic::Ordering;
+
+use acceptance::lab::node::{Node, Start};
+use acceptance::lab::traffic::Flow;
+use anyhow::{Context, Result, bail};
+use tokio_util::sync::CancellationToken;
+
+use crate::stage::Stage;
+
+const HELP: &str = "\
+kill|stop|pause|resume|start|wipe|isolate|heal|bootstrap n1   a node (start does not wait)
+whole                       waits until all nodes are Synced in one Primary component
+repair                      brings everything back that was made to fail
+etcd kill|start|pause|resume [1]     every etcd member, or one
+agent kill|stop|start 1              the agent beside a node
+console kill|stop|start|restart      the console
+traffic off | traffic RATE [BYTES]   transactions a second and their size
+transfer off | transfer BYTES        bytes a second of incremental state transfers
+put KEY VALUE | delete KEY           a registry key
+revive off | revive SECONDS          starting dead nodes again
+status                      everything as JSON
+quit                        as Ctrl-C";
+
+/// Carries out one command and says what was done.
+///
+/// # Errors
+/// When it is no command or fails.
+pub(crate) async fn perform(stage: &Stage, line: &str, quit: &CancellationToken) -> Result<String> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let lab = &stage.lab;
+    match words.as_slice() {
+        ["help"] => return Ok(HELP.to_owned()),
+        ["status"] => return Ok(stage.describe(None).to_string()),
+        ["quit"] => quit.cancel(),
+        ["whole"] => lab.galera().whole().await?,
+        ["repair"] => {
+            lab.repair().await?;
+            if stage.console.pid().is_none() {
+                stage.console.launch()?;
+            }
+            stage.console.ready().await?;
+        }
+        ["etcd", verb, rest @ ..] => etcd(stage, verb, rest).await?,
+        ["agent", verb, number] => agent(stage, verb, number).await?,
+        ["console", verb] => console(stage, verb).await?,
+        ["traffic", "off"] => stage.traffic.set(Flow::NONE),
+        ["traffic", rate, rest @ ..] => stage.traffic.set(Flow {
+            rate: rate.parse().context("a rate in transactions a second")?,
+            size: rest
+                .first()
+                .map_or(Ok(Flow::TRICKLE.size), |size| size.parse())?,
+        }),
+        ["transfer", speed] => transfer(stage, speed)?,
+        ["revive", "off"] => stage.revive_after.store(0, Ordering::Relaxed),
+        ["revive", seconds] => stage
+            .revive_after
+            .store(seconds.parse().context("seconds")?, Ordering::Relaxed),
+        // The value is the rest of the line as it is.
+        ["put", key, ..] => {
+            let value = line.split_once(key).map_or("", |(_, rest)| rest.trim());
+            lab.registry()?.put(*key, value, None).await?;
+        }
+        ["delete", key] => {
+            let delete = registry::Transaction::new().then([registry::Write::delete(*key)]);
+            lab.registry()?.transact(&delete).await?;
+        }
+        [verb, name] => return node(stage, verb, name).await,
+        _ => bail!("unknown command; type help"),
+    }
+    Ok(format!("done: {}", line.trim()))
+}
+
+async fn node(stage: &Stage, verb: &str, name: &str) -> Result<String> {
+    let node = find(stage, name)?;
+    let pid = node.pid();
+    match verb {
+        "kill" => node.kill(),
+        "stop" => node.stop().await?,
+        "pause" => node.pause()?,
+        "resume" => node.resume()?,
+        "start" => node.launch(Start::Join).await?,
+        "found" => node.launch(Start::FoundApart).await?,
+        "wipe" => node.wipe()?,
+        "isolate" => node.isolate(true).await?,
+        "heal" => node.isolate(false).await?,
+        "bootstrap" => node.bootstrap().await?,
+        _ => bail!("unknown command {verb:?}; type help"),
+    }
+    let pid = pid
+        .or_else(|| node.pid())
+        .map_or_else(String::new, |pid| format!(" (pid {pid})"));
+    Ok(format!("done: {verb} {name}{pid}"))
+}
+
+fn find<'s>(stage: &'s Stage, name: &str) -> Result<&'s Node> {
+    let mut nodes = stage.lab.nodes().iter();
+    nodes
+        .find(|node| node.name() == name)
+        .with_context(|| format!("there is no node {name:?}"))
+}
+
+async fn etcd(stage: &Stage, verb: &str, number: &[&str]) -> Result<()> {
+    let etcd = stage.lab.etcd();
+    let members = match number {
+        [] => etcd.members(),
+        [number] => {
+            let number: usize = number.parse().context("the number of an etcd member")?;
+            let index = number
+                .checked_sub(1)
+                .context("members are counted from 1")?;
+            std::slice::from_ref(
+                etcd.members()
+                    .get(index)
+                    .context("there is no such etcd member")?,
+            )
+        }
+        _ => bail!("one member or all of them"),
+    };
+    for member in members {
+        match verb {
+            "kill" => member.kill(),
+            "pause" => member.pause()?,
+            "resume" => member.resume()?,
+            // A single member serves only with a majority, so all are started before any is waited for.
+            "start" => member.launch()?,
+            _ => bail!("unknown command etcd {verb:?}; type help"),
+        }
+    }
+    Ok(())
+}
+
+async fn agent(stage: &Stage, verb: &str, number: &str) -> Result<()> {
+    let number: usize = number
+        .trim_start_matches('n')
+        .parse()
+        .context("the number of a node")?;
+    let index = number.checked_sub(1).context("nodes are counted from 1")?;
+    let agent = stage
+        .lab
+        .agents()
+        .get(index)
+        .context("there is no such agent")?;
+    match verb {
+        "kill" => agent.kill(),
+        "stop" => agent.stop().await?,
+        "start" => agent.ensure_running()?,
+        _ => bail!("unknown command agent {verb:?}; type help"),
+    }
+    Ok(())
+}
+
+async fn console(stage: &Stage, verb: &str) -> Result<()> {
+    let console = &stage.console;
+    match verb {
+        "kill" => console.kill(),
+        "stop" => console.stop().await.map(drop)?,
+        "start" => {
+            console.launch()?;
+            console.ready().await?;
+        }
+        "restart" => {
+            console.stop().await?;
+            console.launch()?;
+            console.ready().await?;
+        }
+        _ => bail!("unknown command console {verb:?}; type help"),
+    }
+    Ok(())
+}
+
+fn transfer(stage: &Stage, speed: &str) -> Result<()> {
+    let speed = match speed {
+        "off" => None,
+        speed => Some(speed.parse().context("bytes a second")?),
+    };
+    stage
+        .lab
+        .nodes()
+        .iter()
+        .try_for_each(|node| node.transfer_speed(speed))
+}

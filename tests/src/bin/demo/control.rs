@@ -1,0 +1,61 @@
+//! The same commands by HTTP, for browser tests: `POST /TOKEN` with a command as the body.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use anyhow::Result;
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::post;
+use rand::Rng;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::command;
+use crate::stage::Stage;
+
+/// The listener and its secret.
+pub(crate) struct Control {
+    listener: TcpListener,
+    address: String,
+    router: Router,
+}
+
+#[derive(Clone)]
+struct Context {
+    stage: Arc<Stage>,
+    quit: CancellationToken,
+}
+
+impl Control {
+    pub(crate) async fn open(stage: Arc<Stage>, quit: CancellationToken) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        // Web pages of other origins can send here, too; they cannot know the path.
+        let path = format!("/{:032x}", rand::rng().random::<u128>());
+        let address = format!("http://{}{path}", listener.local_addr()?);
+        let router = Router::new()
+            .route(&path, post(receive))
+            .with_state(Context { stage, quit });
+        Ok(Self {
+            listener,
+            address,
+            router,
+        })
+    }
+
+    pub(crate) fn address(&self) -> String {
+        self.address.clone()
+    }
+
+    pub(crate) async fn serve(self) {
+        axum::serve(self.listener, self.router).await.ok();
+    }
+}
+
+async fn receive(State(context): State<Context>, line: String) -> (StatusCode, String) {
+    match command::perform(&context.stage, &line, &context.quit).await {
+        Ok(answer) => (StatusCode::OK, answer),
+        Err(error) => (StatusCode::UNPROCESSABLE_ENTITY, format!("{error:#}")),
+    }
+}

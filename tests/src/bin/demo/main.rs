@@ -1,0 +1,149 @@
+//! The demonstration: a console on a real etcd and a real Galera cluster on this machine. Ctrl-C stops everything that
+//! it started and nothing else.
+
+mod command;
+mod control;
+mod observe;
+mod revive;
+mod say;
+mod stage;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use say::Say;
+use stage::Stage;
+
+/// A console on a real etcd and a real Galera cluster on this machine; Ctrl-C ends it.
+#[derive(Parser)]
+struct Arguments {
+    /// Port of the console on 127.0.0.1, or the next one that is free; 0 for any free port.
+    #[arg(long, default_value_t = 3000)]
+    port: u16,
+    /// How many Galera nodes.
+    #[arg(long, default_value_t = 3)]
+    nodes: usize,
+    /// How many etcd members: 1 or 3.
+    #[arg(long, default_value_t = 3)]
+    etcd: usize,
+    /// Seconds after which a dead node is started again, so that its return can be watched; 0 for never.
+    #[arg(long, default_value_t = 20)]
+    revive_after: u64,
+    /// Prints one line of JSON when everything is ready; everything else goes to standard error.
+    #[arg(long)]
+    json: bool,
+    /// Takes commands by HTTP on a free port of loopback, besides those on standard input.
+    #[arg(long)]
+    control: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let say = Say::new(arguments.json);
+    match perform(&arguments, say).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say.line(&format!("\nThe demo failed: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn perform(arguments: &Arguments, say: Say) -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = CancellationToken::new();
+    let listener = async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    tokio::pin!(listener);
+
+    // Dropping the unfinished start stops what it has started.
+    let stage = tokio::select! {
+        () = &mut listener => {
+            say.line("\nInterrupted while starting; everything that was started is stopped.");
+            return Ok(());
+        }
+        stage = Stage::set_up(arguments, say) => Arc::new(stage?),
+    };
+
+    let tasks = TaskTracker::new();
+    let quit = CancellationToken::new();
+    let control = if arguments.control {
+        let commands = control::Control::open(Arc::clone(&stage), quit.clone()).await?;
+        let address = commands.address();
+        tasks.spawn(stop.clone().run_until_cancelled_owned(commands.serve()));
+        Some(address)
+    } else {
+        None
+    };
+    tasks.spawn(
+        stop.clone()
+            .run_until_cancelled_owned(observe::observe(Arc::clone(&stage), say)),
+    );
+    tasks.spawn(
+        stop.clone()
+            .run_until_cancelled_owned(revive::revive(Arc::clone(&stage), say)),
+    );
+    let typed = obey(Arc::clone(&stage), typed_lines(), quit.clone(), say);
+    tasks.spawn(stop.clone().run_until_cancelled_owned(typed));
+    stage.introduce(say, control.as_deref())?;
+
+    tokio::select! {
+        () = listener => {}
+        () = quit.cancelled() => {}
+    }
+    say.line("\nStopping everything that was started …");
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+    // An orderly end for open pages; the rest is killed when the stage is dropped.
+    tokio::time::timeout(Duration::from_secs(3), stage.console.stop())
+        .await
+        .ok();
+    drop(stage);
+    say.line("Stopped.");
+    Ok(())
+}
+
+/// Lines from standard input, read by a thread of its own: the process can end while it waits.
+fn typed_lines() -> mpsc::Receiver<String> {
+    let (sender, lines) = mpsc::channel(8);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            if sender.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+async fn obey(
+    stage: Arc<Stage>,
+    mut lines: mpsc::Receiver<String>,
+    quit: CancellationToken,
+    say: Say,
+) {
+    while let Some(line) = lines.recv().await {
+        if line.trim().is_empty() {
+            continue;
+        }
+        match command::perform(&stage, &line, &quit).await {
+            Ok(answer) => say.line(&answer),
+            Err(error) => say.line(&format!("{error:#}")),
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What the demo prints, and where: with `--json` standard output is for the one line of JSON.
+
+use std::io::Write;
+use std::time::Duration;
+
+use acceptance::lab::Progress;
+
+/// The demo's voice.
+#[derive(Clone, Copy)]
+pub(crate) struct Say {
+    json: bool,
+}
+
+impl Say {
+    pub(crate) const fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// A line for people.
+    pub(crate) fn line(self, text: &str) {
+        // Nobody may be reading any more; the demo goes on.
+        if self.json {
+            writeln!(std::io::stderr(), "{text}").ok();
+        } else {
+            writeln!(std::io::stdout(), "{text}").ok();
+        }
+    }
+
+    /// A line for people about something that happened now.
+    pub(crate) fn event(self, text: &str) {
+        let now = galera::timestamp::Timestamp::from_unix_millis(millis()).to_string();
+        let time = now.get(11..19).unwrap_or(&now);
+        self.line(&format!("{time} UTC  {text}"));
+    }
+
+    /// The line for programs; nothing without `--json`.
+    pub(crate) fn json(self, value: &serde_json::Value) {
+        if self.json {
+            writeln!(std::io::stdout(), "{value}").ok();
+        }
+    }
+
+    /// A step of the start.
+    pub(crate) fn progress(self, progress: Progress<'_>) {
+        match progress {
+            Progress::Begun(name) => self.line(&format!("==> {name}")),
+            Progress::Done(took) => self.done(took),
+        }
+    }
+
+    /// The end of a step.
+    pub(crate) fn done(self, took: Duration) {
+        self.line(&format!("    done in {:.1} s", took.as_secs_f64()));
+    }
+}
+
+fn millis() -> i64 {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

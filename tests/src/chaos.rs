@@ -1,0 +1,296 @@
+//! A TCP proxy that breaks connections on demand: slow, late, cut, silent or refused.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::background::runtime;
+use crate::lab::ports::Port;
+
+/// Most bytes that are passed on at once.
+const CHUNK: usize = 16 * 1024;
+
+/// What happens to connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Passed on as they are.
+    Pass,
+    /// Every chunk is late by this much.
+    Delay(Duration),
+    /// So many bytes a second, each way.
+    Throttle(u64),
+    /// Accepted; nothing is ever answered.
+    Silent,
+    /// Nobody listens; open connections are cut.
+    Refuse,
+}
+
+/// Mode and the number of cuts so far.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Order {
+    mode: Mode,
+    cuts: u64,
+}
+
+/// A proxy; it ends when dropped.
+pub struct Proxy {
+    address: SocketAddr,
+    orders: watch::Sender<Order>,
+    _port: Port,
+    _stop: DropGuard,
+}
+
+impl Proxy {
+    /// Listens on a free port of `address` and passes connections on to `target`.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub fn start(address: Ipv4Addr, target: SocketAddr) -> Result<Self> {
+        let port = Port::reserve(address)?;
+        let address = SocketAddr::from((address, port.number()));
+        // Listening from the start, not only when the task runs for the first time.
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let (orders, received) = watch::channel(Order {
+            mode: Mode::Pass,
+            cuts: 0,
+        });
+        let stop = CancellationToken::new();
+        let work = serve(listener, address, target, received);
+        runtime()?.spawn(stop.clone().run_until_cancelled_owned(work));
+        Ok(Self {
+            address,
+            orders,
+            _port: port,
+            _stop: stop.drop_guard(),
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Passes everything on.
+    pub fn pass(&self) {
+        self.set(Mode::Pass);
+    }
+
+    /// Passes every chunk on `late` later.
+    pub fn delay(&self, late: Duration) {
+        self.set(Mode::Delay(late));
+    }
+
+    /// Passes on so many bytes a second.
+    pub fn throttle(&self, bytes_per_second: u64) {
+        self.set(Mode::Throttle(bytes_per_second.max(1)));
+    }
+
+    /// Accepts connections and never answers; open ones fall silent.
+    pub fn silence(&self) {
+        self.set(Mode::Silent);
+    }
+
+    /// Refuses connections and cuts the open ones.
+    pub fn refuse(&self) {
+        self.set(Mode::Refuse);
+    }
+
+    /// Cuts the open connections; new ones are served as before.
+    pub fn cut(&self) {
+        self.orders.send_modify(|order| order.cuts += 1);
+    }
+
+    fn set(&self, mode: Mode) {
+        self.orders.send_modify(|order| order.mode = mode);
+    }
+}
+
+async fn serve(
+    first: std::net::TcpListener,
+    address: SocketAddr,
+    target: SocketAddr,
+    mut orders: watch::Receiver<Order>,
+) {
+    let connections = TaskTracker::new();
+    // Relays end with this token, that is, when this future is dropped.
+    let stop = CancellationToken::new();
+    let _end = stop.clone().drop_guard();
+    let mut listener = TcpListener::from_std(first).ok();
+    loop {
+        let order = *orders.borrow_and_update();
+        match (&listener, order.mode) {
+            (Some(_), Mode::Refuse) => listener = None,
+            (None, Mode::Refuse) => {
+                if orders.changed().await.is_err() {
+                    return;
+                }
+            }
+            (None, _) => {
+                listener = TcpListener::bind(address).await.ok();
+                if listener.is_none() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+            (Some(open), _) => tokio::select! {
+                changed = orders.changed() => if changed.is_err() { return },
+                accepted = open.accept() => if let Ok((stream, _)) = accepted {
+                    let relay = relay(stream, target, orders.clone());
+                    connections.spawn(stop.clone().run_until_cancelled_owned(relay));
+                },
+            },
+        }
+    }
+}
+
+async fn relay(client: TcpStream, target: SocketAddr, orders: watch::Receiver<Order>) {
+    let cuts = orders.borrow().cuts;
+    let mut severed = orders.clone();
+    let is_severed = |order: &Order| order.cuts != cuts || order.mode == Mode::Refuse;
+    tokio::select! {
+        _ = severed.wait_for(is_severed) => {}
+        () = pass(client, target, orders) => {}
+    }
+}
+
+async fn pass(client: TcpStream, target: SocketAddr, mut orders: watch::Receiver<Order>) {
+    if orders
+        .wait_for(|order| order.mode != Mode::Silent)
+        .await
+        .is_err()
+    {
+        return;
+    }
+    let Ok(server) = TcpStream::connect(target).await else {
+        return;
+    };
+    client.set_nodelay(true).ok();
+    server.set_nodelay(true).ok();
+    let (client_reads, client_writes) = client.into_split();
+    let (server_reads, server_writes) = server.into_split();
+    tokio::join!(
+        one_way(client_reads, server_writes, orders.clone()),
+        one_way(server_reads, client_writes, orders)
+    );
+}
+
+async fn one_way(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut orders: watch::Receiver<Order>,
+) {
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        let limit = match orders.borrow().mode {
+            // Small enough for a smooth flow: twenty chunks a second at least.
+            Mode::Throttle(speed) => usize::try_from(speed / 20).unwrap_or(CHUNK).clamp(1, CHUNK),
+            _ => CHUNK,
+        };
+        let Ok(count @ 1..) = from.read(&mut buffer[..limit]).await else {
+            to.shutdown().await.ok();
+            return;
+        };
+        let Ok(order) = orders
+            .wait_for(|order| order.mode != Mode::Silent)
+            .await
+            .map(|order| *order)
+        else {
+            return;
+        };
+        match order.mode {
+            Mode::Delay(late) => tokio::time::sleep(late).await,
+            Mode::Throttle(speed) => {
+                let seconds = f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / speed as f64;
+                tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+            }
+            Mode::Pass | Mode::Silent | Mode::Refuse => {}
+        }
+        if to.write_all(&buffer[..count]).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eventually;
+
+    /// A server that sends back what it gets.
+    async fn echo() -> SocketAddr {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        TaskTracker::new().spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                TaskTracker::new().spawn(async move {
+                    let (mut reads, mut writes) = stream.into_split();
+                    tokio::io::copy(&mut reads, &mut writes).await
+                });
+            }
+        });
+        address
+    }
+
+    async fn round_trip(stream: &mut TcpStream) -> std::io::Result<usize> {
+        stream.write_all(b"ping").await?;
+        stream.read(&mut [0; 4]).await
+    }
+
+    #[tokio::test]
+    async fn breaks_connections_as_told() {
+        let proxy = Proxy::start(Ipv4Addr::LOCALHOST, echo().await).unwrap();
+        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+        assert_eq!(round_trip(&mut stream).await.unwrap(), 4);
+
+        proxy.silence();
+        let silent =
+            tokio::time::timeout(Duration::from_millis(200), round_trip(&mut stream)).await;
+        assert!(silent.is_err(), "nothing is answered");
+        let mut late = TcpStream::connect(proxy.address()).await.unwrap();
+        proxy.pass();
+        assert_eq!(round_trip(&mut late).await.unwrap(), 4, "it answers again");
+
+        proxy.cut();
+        assert_eq!(
+            round_trip(&mut late).await.unwrap_or(0),
+            0,
+            "the connection is gone"
+        );
+
+        proxy.refuse();
+        eventually("refusal", Duration::from_secs(5), async || {
+            anyhow::ensure!(TcpStream::connect(proxy.address()).await.is_err());
+            Ok(())
+        })
+        .await
+        .unwrap();
+        proxy.pass();
+        eventually("service", Duration::from_secs(5), async || {
+            Ok(TcpStream::connect(proxy.address()).await?)
+        })
+        .await
+        .unwrap();
+    }
+
+    #[tokio::test]
+    async fn is_as_slow_as_told() {
+        let proxy = Proxy::start(Ipv4Addr::LOCALHOST, echo().await).unwrap();
+        proxy.delay(Duration::from_millis(50));
+        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+        let began = std::time::Instant::now();
+        round_trip(&mut stream).await.unwrap();
+        assert!(
+            began.elapsed() >= Duration::from_millis(100),
+            "{:?}",
+            began.elapsed()
+        );
+    }
+}

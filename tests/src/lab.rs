@@ -1,0 +1,347 @@
+//! A laboratory: etcd members, a Galera cluster, node agents and consoles on loopback, each a real process.
+
+pub mod agent;
+pub mod console;
+pub mod directory;
+pub mod etcd;
+pub mod galera;
+pub mod node;
+pub mod ports;
+pub mod process;
+mod repair;
+pub mod template;
+pub mod traffic;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ::galera::id::NodeId;
+use anyhow::{Context, Result};
+
+use agent::Agent;
+use console::{Console, ConsoleSettings};
+use directory::Directory;
+use etcd::Etcd;
+use galera::Galera;
+use node::Node;
+use registry::{Registry, Transaction, Write};
+
+/// The name of the lab's cluster unless the builder says otherwise.
+pub const CLUSTER: &str = "lab";
+
+/// What a lab is doing while it starts.
+#[derive(Clone, Copy, Debug)]
+pub enum Progress<'a> {
+    /// A step begins.
+    Begun(&'a str),
+    /// The step that began last has ended; how long it took.
+    Done(Duration),
+}
+
+/// Describes a lab that is to be started.
+pub struct LabBuilder {
+    cluster: String,
+    etcd: usize,
+    nodes: usize,
+    agents: bool,
+    ttl: Duration,
+    slow_transfers: Option<u64>,
+    progress: Box<dyn Fn(Progress<'_>) + Send + Sync>,
+}
+
+impl LabBuilder {
+    /// The cluster's name.
+    #[must_use]
+    pub fn cluster(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.cluster);
+        self
+    }
+
+    /// How many etcd members (0, 1 or 3).
+    #[must_use]
+    pub const fn etcd(mut self, members: usize) -> Self {
+        self.etcd = members;
+        self
+    }
+
+    /// How many Galera nodes.
+    #[must_use]
+    pub const fn nodes(mut self, nodes: usize) -> Self {
+        self.nodes = nodes;
+        self
+    }
+
+    /// Whether a `galera-agent report` stands beside every node.
+    #[must_use]
+    pub const fn agents(mut self, agents: bool) -> Self {
+        self.agents = agents;
+        self
+    }
+
+    /// The agents' lease, as `TTL`.
+    #[must_use]
+    pub const fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// Lets incremental state transfers pass at most so many bytes a second, so that they can be watched.
+    #[must_use]
+    pub const fn slow_transfers(mut self, bytes_per_second: u64) -> Self {
+        self.slow_transfers = Some(bytes_per_second);
+        self
+    }
+
+    /// Called when a step begins and when it ends.
+    #[must_use]
+    pub fn progress(mut self, report: impl Fn(Progress<'_>) + Send + Sync + 'static) -> Self {
+        self.progress = Box::new(report);
+        self
+    }
+
+    /// Starts everything and waits until every node is Synced.
+    ///
+    /// # Errors
+    /// When a program is missing or does not come up; names it and quotes the end of its log. What was started is
+    /// stopped again.
+    pub async fn start(self) -> Result<Lab> {
+        let directory = Directory::create()?;
+        let step = Step::begin(&self, &format!("etcd, {} member(s)", self.etcd));
+        let etcd = Etcd::start(&directory, self.etcd).await?;
+        step.done();
+        let step = Step::begin(&self, "Data directories");
+        let galera =
+            Galera::prepare(&directory, &self.cluster, self.nodes, self.slow_transfers).await?;
+        step.done();
+        let step = Step::begin(&self, &format!("MariaDB Galera, {} node(s)", self.nodes));
+        galera.start().await?;
+        step.done();
+        let mut lab = Lab {
+            agents: Vec::new(),
+            galera,
+            etcd,
+            cluster: self.cluster.clone(),
+            ttl: self.ttl,
+            directory,
+        };
+        if self.agents {
+            let step = Step::begin(&self, "galera-agent report beside every node");
+            for number in 1..=self.nodes {
+                lab.agents.push(Agent::start(&lab, lab.node(number))?);
+            }
+            step.done();
+        }
+        Ok(lab)
+    }
+}
+
+/// A step of the start, reported when it begins and when it ends.
+struct Step<'a> {
+    builder: &'a LabBuilder,
+    began: Instant,
+}
+
+impl<'a> Step<'a> {
+    fn begin(builder: &'a LabBuilder, name: &str) -> Self {
+        (builder.progress)(Progress::Begun(name));
+        Self {
+            builder,
+            began: Instant::now(),
+        }
+    }
+
+    fn done(self) {
+        (self.builder.progress)(Progress::Done(self.began.elapsed()));
+    }
+}
+
+/// Everything that was started; dropping it ends all of it and removes its files.
+pub struct Lab {
+    // Dropped in this order: what depends on others first, the directory last.
+    agents: Vec<Agent>,
+    galera: Galera,
+    etcd: Etcd,
+    cluster: String,
+    ttl: Duration,
+    directory: Directory,
+}
+
+impl Lab {
+    /// A lab with one etcd member, three nodes and no agents, unless told otherwise.
+    #[must_use]
+    pub fn builder() -> LabBuilder {
+        LabBuilder {
+            cluster: CLUSTER.to_owned(),
+            etcd: 1,
+            nodes: 3,
+            agents: false,
+            ttl: Duration::from_secs(10),
+            slow_transfers: None,
+            progress: Box::new(|_| {}),
+        }
+    }
+
+    /// The cluster's name.
+    #[must_use]
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    /// The TTL that agents report with.
+    #[must_use]
+    pub const fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
+    /// The etcd cluster.
+    #[must_use]
+    pub const fn etcd(&self) -> &Etcd {
+        &self.etcd
+    }
+
+    /// The Galera cluster.
+    #[must_use]
+    pub const fn galera(&self) -> &Galera {
+        &self.galera
+    }
+
+    /// Node `number`, counted from 1 as its name is.
+    ///
+    /// # Panics
+    /// When there is no such node.
+    #[must_use]
+    pub fn node(&self, number: usize) -> &Node {
+        &self.galera.nodes()[number - 1]
+    }
+
+    /// Every node.
+    #[must_use]
+    pub fn nodes(&self) -> &[Node] {
+        self.galera.nodes()
+    }
+
+    /// The identities of all nodes, in order.
+    #[must_use]
+    pub fn ids(&self) -> Vec<NodeId> {
+        self.nodes().iter().map(|node| node.id().clone()).collect()
+    }
+
+    /// The agent beside node `number`, counted from 1.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn agent(&self, number: usize) -> &Agent {
+        &self.agents[number - 1]
+    }
+
+    /// Every agent.
+    #[must_use]
+    pub fn agents(&self) -> &[Agent] {
+        &self.agents
+    }
+
+    /// Where all files of this lab are.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// A client of the lab's etcd.
+    ///
+    /// # Errors
+    /// When the lab has none.
+    pub fn registry(&self) -> Result<Registry> {
+        Ok(Registry::connect(registry::Settings::new(
+            self.etcd.endpoints(),
+        ))?)
+    }
+
+    /// Settings of a console for this lab; [`Console::start`] starts it.
+    #[must_use]
+    pub fn console_settings(&self) -> ConsoleSettings {
+        ConsoleSettings::of(self)
+    }
+
+    /// Starts a console on this lab as a user would.
+    ///
+    /// # Errors
+    /// As [`Console::start`].
+    pub async fn console(&self) -> Result<Console> {
+        Console::start(self.console_settings()).await
+    }
+
+    /// Brings a lab that a test has hurt back to all members Synced in one Primary component, etcd and agents running.
+    ///
+    /// # Errors
+    /// When that does not succeed; the lab should then be thrown away.
+    pub async fn repair(&self) -> Result<()> {
+        self.etcd.repair().await.context("etcd does not recover")?;
+        self.galera
+            .repair()
+            .await
+            .context("the Galera cluster does not recover")?;
+        for agent in &self.agents {
+            agent.ensure_running()?;
+        }
+        self.clean_registry()
+            .await
+            .context("the registry cannot be cleaned")
+    }
+
+    /// Deletes every key of the registry that is not about a node of this lab.
+    async fn clean_registry(&self) -> Result<()> {
+        if self.etcd.members().is_empty() {
+            return Ok(());
+        }
+        let registry = self.registry()?;
+        let port = self.galera.port();
+        let own = |key: &str| {
+            self.ids().iter().any(|id| {
+                // The agent names the port in its key when it is not MariaDB's own.
+                [format!("{id}/"), format!("{id}:{port}/")]
+                    .iter()
+                    .any(|node| key.starts_with(&format!("/galera/{}/{node}", self.cluster)))
+            })
+        };
+        for entry in registry.list("/galera/").await?.entries {
+            let key = String::from_utf8_lossy(&entry.key);
+            if !own(&key) {
+                let delete = Transaction::new().then([Write::delete(entry.key.clone())]);
+                registry.transact(&delete).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The directory of the built programs: `CONSOLE_BIN_DIR`, else where this program's own executable lies.
+///
+/// # Errors
+/// When the operating system does not tell.
+pub fn program_directory() -> Result<PathBuf> {
+    if let Some(directory) = std::env::var_os("CONSOLE_BIN_DIR") {
+        return Ok(directory.into());
+    }
+    let executable = std::env::current_exe().context("the path of this executable")?;
+    let mut directory = executable.parent().unwrap_or(Path::new("/")).to_path_buf();
+    // Test executables lie in deps/.
+    if directory.ends_with("deps") {
+        directory.pop();
+    }
+    Ok(directory)
+}
+
+/// The path of one of this project's programs.
+///
+/// # Errors
+/// When it is not built; names the command that builds it.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let path = program_directory()?.join(name);
+    anyhow::ensure!(
+        path.is_file(),
+        "{} is missing; build it with: cargo build -p {name} (or set CONSOLE_BIN_DIR)",
+        path.display()
+    );
+    Ok(path)
+}

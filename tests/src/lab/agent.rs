@@ -1,0 +1,125 @@
+//! `galera-agent report` beside a node.
+
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::process::Signal;
+
+use super::node::Node;
+use super::process::{Process, Program};
+use super::{Lab, program};
+
+/// The side-car of one node.
+pub struct Agent {
+    program: Program,
+    log: PathBuf,
+    process: Mutex<Option<Process>>,
+}
+
+impl Agent {
+    /// Starts it for `node`, with the settings that a person would give.
+    ///
+    /// # Errors
+    /// When it is not built.
+    pub fn start(lab: &Lab, node: &Node) -> Result<Self> {
+        let log = lab.directory().join(format!("agent-{}.log", node.name()));
+        // One file each: another agent may be reading while this one is written.
+        let password = lab
+            .directory()
+            .join(format!("agent-{}.password", node.name()));
+        write_secret(
+            &password,
+            &lab.galera()
+                .accounts()
+                .context("no database accounts")?
+                .agent,
+        )?;
+        let program = Program::new(
+            &format!("galera-agent of {}", node.name()),
+            program("galera-agent")?,
+            &log,
+        )
+        .arg("report")
+        .env("CLUSTER_NAME", lab.cluster())
+        .env("DISCOVERY_SERVICE", lab.etcd().endpoints().join(","))
+        .env("TTL", lab.ttl().as_secs().to_string())
+        .env("NODE_ADDRESS", node.id().to_string())
+        .env("MYSQL_HOST", node.address().to_string())
+        .env("MYSQL_PORT", node.port().to_string())
+        .env("MYSQL_USER", "agent")
+        .env("MYSQL_PASSWORD_FILE", password.display().to_string())
+        .env("HEALTH_LISTEN", "off");
+        let agent = Self {
+            program,
+            log,
+            process: Mutex::default(),
+        };
+        agent.ensure_running()?;
+        Ok(agent)
+    }
+
+    /// Its log.
+    #[must_use]
+    pub const fn log(&self) -> &PathBuf {
+        &self.log
+    }
+
+    /// Its process id while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process()
+            .as_ref()
+            .filter(|process| process.alive())
+            .map(Process::pid)
+    }
+
+    /// Starts it when it does not run; wakes it when it is stopped.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn ensure_running(&self) -> Result<()> {
+        let mut process = self.process();
+        match process.as_ref().filter(|process| process.alive()) {
+            Some(process) => process.signal(Signal::CONT),
+            None => {
+                *process = Some(self.program.start()?);
+                Ok(())
+            }
+        }
+    }
+
+    /// SIGKILL: its lease expires by itself.
+    pub fn kill(&self) {
+        self.process().take();
+    }
+
+    /// SIGTERM: it revokes its lease.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub async fn stop(&self) -> Result<()> {
+        let process = self.process().take().context("the agent does not run")?;
+        process.stop(Duration::from_secs(10)).await.map(drop)
+    }
+
+    fn process(&self) -> MutexGuard<'_, Option<Process>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes a file that only its owner can read.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_secret(path: &std::path::Path, secret: &str) -> Result<()> {
+    use std::io::Write;
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).write(true).truncate(true).mode(0o600);
+    options
+        .open(path)?
+        .write_all(secret.as_bytes())
+        .with_context(|| format!("writing {}", path.display()))
+}

@@ -1,0 +1,325 @@
+//! `galera-console serve`, started and given accounts as a user would.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use tokio::io::AsyncWriteExt;
+
+use super::agent::write_secret;
+use super::ports::Port;
+use super::process::{Process, Program};
+use super::{Lab, program};
+use crate::api::Api;
+use crate::eventually;
+
+/// Longest wait for the console to be ready.
+const READY: Duration = Duration::from_secs(30);
+
+/// An account of the console.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Its name.
+    pub name: String,
+    /// Its roles, separated by commas.
+    pub roles: String,
+    /// Its password.
+    pub password: String,
+}
+
+impl User {
+    /// An account with a name, roles and a password that is made from the name.
+    #[must_use]
+    pub fn new(name: &str, roles: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            roles: roles.to_owned(),
+            password: format!("{name}-of-the-lab"),
+        }
+    }
+}
+
+/// Settings of a console; every field is what the flag of that name gets.
+#[derive(Clone)]
+pub struct ConsoleSettings {
+    /// `--listen`; a free port of loopback by default.
+    pub listen: Option<String>,
+    /// `--etcd-endpoints`.
+    pub etcd_endpoints: Vec<String>,
+    /// `--cluster`, each as `NAME=HOST,…`.
+    pub clusters: Vec<String>,
+    /// `--mysql-port`.
+    pub mysql_port: u16,
+    /// The content of `--mysql-password-file`; empty for none.
+    pub mysql_password: String,
+    /// `--state-prefix`.
+    pub state_prefix: String,
+    /// More arguments, as they are.
+    pub more: Vec<String>,
+    /// The accounts that are created before it starts.
+    pub users: Vec<User>,
+    /// Where its files go.
+    pub directory: PathBuf,
+}
+
+impl ConsoleSettings {
+    /// A console for all of a lab, with one account a role and a state prefix of its own.
+    #[must_use]
+    pub fn of(lab: &Lab) -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let members: Vec<_> = lab.ids().iter().map(ToString::to_string).collect();
+        let pinned =
+            (!members.is_empty()).then(|| format!("{}={}", lab.cluster(), members.join(",")));
+        Self {
+            listen: None,
+            etcd_endpoints: lab.etcd().endpoints(),
+            clusters: pinned.into_iter().collect(),
+            mysql_port: lab.galera().port(),
+            mysql_password: lab
+                .galera()
+                .accounts()
+                .map(|a| a.console.clone())
+                .unwrap_or_default(),
+            state_prefix: format!("/console-{number}"),
+            more: Vec::new(),
+            users: ["viewer", "operator", "approver", "admin"]
+                .map(|role| User::new(role, role))
+                .to_vec(),
+            directory: lab.directory().join(format!("console-{number}")),
+        }
+    }
+
+    fn etcd_arguments(&self) -> Vec<String> {
+        let mut arguments = vec!["--state-prefix".to_owned(), self.state_prefix.clone()];
+        if !self.etcd_endpoints.is_empty() {
+            arguments.extend(["--etcd-endpoints".to_owned(), self.etcd_endpoints.join(",")]);
+        }
+        arguments
+    }
+}
+
+/// A running console.
+pub struct Console {
+    settings: ConsoleSettings,
+    program: Program,
+    log: PathBuf,
+    listen: String,
+    _port: Option<Port>,
+    process: Mutex<Option<Process>>,
+}
+
+impl Console {
+    /// Creates the accounts through the command line, starts the console and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it is not built or does not become ready; quotes the end of its log.
+    pub async fn start(settings: ConsoleSettings) -> Result<Self> {
+        let console = Self::prepare(settings)?;
+        for user in &console.settings.users {
+            console.add_user(user).await?;
+        }
+        console.launch()?;
+        console.ready().await?;
+        Ok(console)
+    }
+
+    /// A console that does not run yet.
+    ///
+    /// # Errors
+    /// When it is not built.
+    pub fn prepare(settings: ConsoleSettings) -> Result<Self> {
+        std::fs::create_dir_all(&settings.directory)?;
+        let port = match settings.listen {
+            None => Some(Port::reserve(Ipv4Addr::LOCALHOST)?),
+            Some(_) => None,
+        };
+        let free = || format!("127.0.0.1:{}", port.as_ref().map_or(0, Port::number));
+        let listen = settings.listen.clone().unwrap_or_else(free);
+        let log = settings.directory.join("console.log");
+        let mut program = Program::new("galera-console", program("galera-console")?, &log)
+            .args(["serve", "--listen", &listen])
+            .args(settings.etcd_arguments())
+            .args(["--mysql-user", "console"])
+            .args(["--mysql-port", &settings.mysql_port.to_string()]);
+        if !settings.mysql_password.is_empty() {
+            let password = settings.directory.join("mysql.password");
+            write_secret(&password, &settings.mysql_password)?;
+            program = program.args(["--mysql-password-file", &password.display().to_string()]);
+        }
+        for cluster in &settings.clusters {
+            program = program.args(["--cluster", cluster]);
+        }
+        let program = program.args(settings.more.clone());
+        Ok(Self {
+            settings,
+            program,
+            log,
+            listen,
+            _port: port,
+            process: Mutex::default(),
+        })
+    }
+
+    /// Its address for browsers, without a slash at the end.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.listen)
+    }
+
+    /// Its log.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Its settings.
+    #[must_use]
+    pub const fn settings(&self) -> &ConsoleSettings {
+        &self.settings
+    }
+
+    /// Its process id while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process()
+            .as_ref()
+            .filter(|process| process.alive())
+            .map(Process::pid)
+    }
+
+    /// The first account with this role.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn user(&self, role: &str) -> Result<&User> {
+        let mut users = self.settings.users.iter();
+        users
+            .find(|user| user.roles.split(',').any(|own| own == role))
+            .with_context(|| format!("no {role}"))
+    }
+
+    /// Creates an account with `galera-console user add`.
+    ///
+    /// # Errors
+    /// When the command fails; quotes what it said.
+    pub async fn add_user(&self, user: &User) -> Result<()> {
+        let arguments = ["add", &user.name, "--role", &user.roles, "--password-stdin"];
+        self.user_command(&arguments, Some(&user.password))
+            .await
+            .map(drop)
+    }
+
+    /// Runs `galera-console user ARGUMENTS…` and returns what it printed.
+    ///
+    /// # Errors
+    /// When it does not exit with 0; quotes what it said.
+    pub async fn user_command(&self, arguments: &[&str], input: Option<&str>) -> Result<String> {
+        let mut command = tokio::process::Command::new(program("galera-console")?);
+        command
+            .arg("user")
+            .args(arguments)
+            .args(self.settings.etcd_arguments())
+            .kill_on_drop(true);
+        command
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped());
+        let mut child = command.stderr(std::process::Stdio::piped()).spawn()?;
+        let mut pipe = child.stdin.take().context("no standard input")?;
+        if let Some(input) = input {
+            pipe.write_all(format!("{input}\n").as_bytes()).await?;
+        }
+        drop(pipe);
+        let output = tokio::time::timeout(READY, child.wait_with_output()).await??;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "galera-console user {arguments:?}: {}: {said}",
+            output.status
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Signs in with the first account that has `role`.
+    ///
+    /// # Errors
+    /// When that is refused.
+    pub async fn sign_in(&self, role: &str) -> Result<Api> {
+        let user = self.user(role)?;
+        let api = Api::new(&self.url())?;
+        api.sign_in(&user.name, &user.password).await
+    }
+
+    /// SIGTERM, and waits for its orderly end.
+    ///
+    /// # Errors
+    /// When it does not run or does not end.
+    pub async fn stop(&self) -> Result<std::process::ExitStatus> {
+        let process = self.process().take().context("the console does not run")?;
+        process.stop(Duration::from_secs(15)).await
+    }
+
+    /// SIGKILL.
+    pub fn kill(&self) {
+        self.process().take();
+    }
+
+    /// SIGSTOP (`true`) or SIGCONT (`false`).
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pause(&self, paused: bool) -> Result<()> {
+        let signal = if paused { Signal::STOP } else { Signal::CONT };
+        self.process()
+            .as_ref()
+            .context("the console does not run")?
+            .signal(signal)
+    }
+
+    /// Starts it without waiting.
+    ///
+    /// # Errors
+    /// When the program cannot be run.
+    pub fn launch(&self) -> Result<()> {
+        *self.process() = Some(self.program.start()?);
+        Ok(())
+    }
+
+    /// Waits until `/readyz` says so.
+    ///
+    /// # Errors
+    /// When it ends early or is not ready in time.
+    pub async fn ready(&self) -> Result<()> {
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(2))
+            .build()?;
+        eventually("the console to be ready", READY, async || {
+            if let Some(process) = self.process().as_ref() {
+                process.check()?;
+            }
+            let answer = client.get(format!("{}/readyz", self.url())).send().await?;
+            ensure!(
+                answer.status().is_success(),
+                "it says {}: {}",
+                answer.status(),
+                answer.text().await?
+            );
+            Ok(())
+        })
+        .await
+        .with_context(|| {
+            format!(
+                "the end of its log:\n{}",
+                super::process::tail(&self.log, 15)
+            )
+        })
+    }
+
+    fn process(&self) -> MutexGuard<'_, Option<Process>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

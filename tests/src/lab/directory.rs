@@ -1,0 +1,88 @@
+//! The lab's own directory, removed with it; what a killed predecessor left behind is removed at the next start.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context, Result, ensure};
+
+/// A directory that lives as long as this value.
+pub struct Directory {
+    path: PathBuf,
+    // Held locked while in use: the lock goes with the process, however that ends.
+    _lock: File,
+}
+
+impl Directory {
+    /// A new directory below [`base`].
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn create() -> Result<Self> {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let base = base()?;
+        sweep(&base);
+        let name = format!(
+            "{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
+        let path = base.join(name);
+        // Locked before the directory exists, so that nobody's sweep takes it.
+        let lock = File::create(path.with_extension("lock"))?;
+        lock.try_lock().context("locking the lab's directory")?;
+        fs::create_dir(&path).with_context(|| format!("creating {}", path.display()))?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.path).ok();
+        fs::remove_file(self.path.with_extension("lock")).ok();
+    }
+}
+
+/// The directory of all labs of this user: short, because the path of a socket may have 107 bytes only.
+///
+/// # Errors
+/// When it belongs to somebody else.
+pub fn base() -> Result<PathBuf> {
+    let user = rustix::process::getuid().as_raw();
+    let path = std::env::temp_dir().join(format!("galera-lab-{user}"));
+    // The database's own user passes through it.
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(&path)?;
+    let owner = fs::symlink_metadata(&path)?;
+    ensure!(
+        owner.is_dir() && owner.uid() == user,
+        "{} belongs to somebody else; set TMPDIR to a directory of your own",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// Removes the directories whose owner has died.
+fn sweep(base: &Path) {
+    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+        let lock = entry.path();
+        if lock.extension().is_none_or(|extension| extension != "lock") {
+            continue;
+        }
+        if File::open(&lock).is_ok_and(|file| file.try_lock().is_ok()) {
+            let directory = lock.with_extension("");
+            if !directory.exists() || fs::remove_dir_all(&directory).is_ok() {
+                fs::remove_file(&lock).ok();
+            }
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! A real etcd cluster of one or more members.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::directory::Directory;
+use super::ports::Port;
+use super::process::{Process, Program};
+use crate::eventually;
+
+const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
+/// Longest wait for a member to serve.
+const START: Duration = Duration::from_secs(30);
+
+/// The members.
+pub struct Etcd {
+    members: Vec<Member>,
+}
+
+/// One member.
+pub struct Member {
+    name: String,
+    directory: PathBuf,
+    client: Port,
+    peer: Port,
+    initial_cluster: String,
+    token: String,
+    process: Mutex<Option<Process>>,
+}
+
+impl Etcd {
+    /// Starts `count` members and waits until each of them serves.
+    ///
+    /// # Errors
+    /// When `etcd` is not installed or does not come up.
+    pub async fn start(directory: &Directory, count: usize) -> Result<Self> {
+        let mut members = Vec::new();
+        for number in 1..=count {
+            members.push(Member {
+                name: format!("e{number}"),
+                directory: directory.path().to_path_buf(),
+                client: Port::reserve(LOOPBACK)?,
+                peer: Port::reserve(LOOPBACK)?,
+                initial_cluster: String::new(),
+                token: directory.path().display().to_string(),
+                process: Mutex::default(),
+            });
+        }
+        let peers = members
+            .iter()
+            .map(|m| format!("{}=http://{LOOPBACK}:{}", m.name, m.peer.number()));
+        let initial_cluster = peers.collect::<Vec<_>>().join(",");
+        for member in &mut members {
+            member.initial_cluster.clone_from(&initial_cluster);
+        }
+        let etcd = Self { members };
+        etcd.start_all().await?;
+        Ok(etcd)
+    }
+
+    /// Every member's client URL.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<String> {
+        self.members.iter().map(Member::endpoint).collect()
+    }
+
+    /// Member `number`, counted from 1.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn member(&self, number: usize) -> &Member {
+        &self.members[number - 1]
+    }
+
+    /// Every member.
+    #[must_use]
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// SIGKILL for every member.
+    pub fn kill_all(&self) {
+        for member in &self.members {
+            member.kill();
+        }
+    }
+
+    /// Starts the members that do not run and waits until all of them serve.
+    ///
+    /// # Errors
+    /// When one does not come up.
+    pub async fn start_all(&self) -> Result<()> {
+        for member in &self.members {
+            member.launch()?;
+        }
+        for member in &self.members {
+            member.serves().await?;
+        }
+        Ok(())
+    }
+
+    /// Wakes and starts whatever does not serve.
+    ///
+    /// # Errors
+    /// When a member does not come up.
+    pub async fn repair(&self) -> Result<()> {
+        for member in &self.members {
+            member.resume().ok();
+        }
+        self.start_all().await
+    }
+}
+
+impl Member {
+    /// Its client URL.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("http://{LOOPBACK}:{}", self.client.number())
+    }
+
+    /// Its process id while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process().as_ref().map(Process::pid)
+    }
+
+    /// SIGKILL.
+    pub fn kill(&self) {
+        self.process().take();
+    }
+
+    /// SIGSTOP: it keeps its connections and answers nothing.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(rustix::process::Signal::STOP)
+    }
+
+    /// SIGCONT.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn resume(&self) -> Result<()> {
+        self.signal(rustix::process::Signal::CONT)
+    }
+
+    /// Starts it again with its data and waits until it serves.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn restart(&self) -> Result<()> {
+        self.kill();
+        self.launch()?;
+        self.serves().await
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
+        self.process()
+            .as_ref()
+            .with_context(|| format!("{} does not run", self.name))?
+            .signal(signal)
+    }
+
+    fn process(&self) -> MutexGuard<'_, Option<Process>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts it without waiting, unless it runs.
+    ///
+    /// # Errors
+    /// When etcd is not installed.
+    pub fn launch(&self) -> Result<()> {
+        let mut process = self.process();
+        if process.as_ref().is_some_and(Process::alive) {
+            return Ok(());
+        }
+        let peer = format!("http://{LOOPBACK}:{}", self.peer.number());
+        let data = self.directory.join(format!("{}.data", self.name));
+        let log = self.directory.join(format!("{}.log", self.name));
+        let program = Program::new(&format!("etcd {}", self.name), "etcd", &log)
+            .args(["--name", &self.name])
+            .arg("--data-dir")
+            .arg(data.display().to_string())
+            .args([
+                "--listen-client-urls",
+                &self.endpoint(),
+                "--advertise-client-urls",
+                &self.endpoint(),
+            ])
+            .args([
+                "--listen-peer-urls",
+                &peer,
+                "--initial-advertise-peer-urls",
+                &peer,
+            ])
+            .args([
+                "--initial-cluster",
+                &self.initial_cluster,
+                "--initial-cluster-token",
+                &self.token,
+            ])
+            .args(["--initial-cluster-state", "new", "--logger", "zap"])
+            .args(["--heartbeat-interval", "100", "--election-timeout", "1000"])
+            // Tests put values of megabytes into it; etcd's own limit is 1.5 MB.
+            .args(["--max-request-bytes", "10485760"])
+            // etcd 3.4 refuses to start on this processor without it.
+            .env("ETCD_UNSUPPORTED_ARCH", "arm64");
+        *process = Some(
+            program
+                .start()
+                .context("is etcd installed? scripts/setup lab")?,
+        );
+        Ok(())
+    }
+
+    async fn serves(&self) -> Result<()> {
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(1))
+            .build()?;
+        let url = format!("{}/health", self.endpoint());
+        eventually(&format!("etcd {} to serve", self.name), START, async || {
+            if let Some(process) = self.process().as_ref() {
+                process.check()?;
+            }
+            let health = client.get(&url).send().await?.text().await?;
+            ensure!(health.contains("true"), "it says {health}");
+            Ok(())
+        })
+        .await
+    }
+}

@@ -1,0 +1,438 @@
+//! One MariaDB server with Galera.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ::galera::id::NodeId;
+use anyhow::{Context, Result, bail, ensure};
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Opts, OptsBuilder};
+use rustix::process::Signal;
+
+use super::ports::Port;
+use super::process::{Process, Program};
+use super::template::{Template, server_user};
+use super::traffic;
+use crate::chaos::Proxy;
+use crate::eventually;
+
+/// Longest wait for a node to be Synced after its start; a state transfer included.
+pub const SYNC: Duration = Duration::from_secs(60);
+/// Longest wait for one statement.
+const STATEMENT: Duration = Duration::from_secs(10);
+
+/// What all nodes of a cluster have in common.
+pub(super) struct Common {
+    pub(super) cluster: String,
+    pub(super) template: Template,
+    /// The port for SQL, the same on every node's own address.
+    pub(super) mysql: Port,
+    /// `gcomm://…` with every node.
+    pub(super) peers: String,
+}
+
+/// How a node comes up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// As the founder of a new cluster (`--wsrep-new-cluster`).
+    Found,
+    /// As the founder of a cluster of the same name that the other nodes cannot meet: a split.
+    FoundApart,
+    /// As a member of whatever cluster the other addresses form.
+    Join,
+}
+
+/// A node; it may run or not.
+pub struct Node {
+    pub(super) number: usize,
+    pub(super) id: NodeId,
+    pub(super) address: Ipv4Addr,
+    pub(super) directory: PathBuf,
+    pub(super) gcomm: Port,
+    pub(super) apart: Port,
+    pub(super) ist: Port,
+    pub(super) sst: Port,
+    pub(super) transfer: Option<Proxy>,
+    pub(super) common: Arc<Common>,
+    pub(super) process: Mutex<Option<Process>>,
+}
+
+impl Node {
+    /// Its identity in the registry and in the console.
+    #[must_use]
+    pub const fn id(&self) -> &NodeId {
+        &self.id
+    }
+
+    /// Its `wsrep_node_name`: `n1`, `n2`, …
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("n{}", self.number)
+    }
+
+    /// The address that it serves on.
+    #[must_use]
+    pub const fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    /// The port that it serves SQL on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.common.mysql.number()
+    }
+
+    /// Its error log.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.directory.join("error.log")
+    }
+
+    /// Its socket, where `root` needs no password.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join("sql.sock")
+    }
+
+    /// Its process id while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process()
+            .as_ref()
+            .filter(|process| process.alive())
+            .map(Process::pid)
+    }
+
+    /// SIGKILL, as a crash.
+    pub fn kill(&self) {
+        self.process().take();
+    }
+
+    /// SIGTERM, as an orderly stop.
+    ///
+    /// # Errors
+    /// When it does not run or had to be killed.
+    pub async fn stop(&self) -> Result<()> {
+        let process = self
+            .process()
+            .take()
+            .with_context(|| format!("{} does not run", self.name()))?;
+        process.stop(Duration::from_secs(30)).await.map(drop)
+    }
+
+    /// SIGSTOP: it keeps its connections and answers nothing.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// SIGCONT.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let process = self.process();
+        process
+            .as_ref()
+            .with_context(|| format!("{} does not run", self.name()))?
+            .signal(signal)
+    }
+
+    /// Starts it and waits until it is Synced.
+    ///
+    /// # Errors
+    /// When it ends early or is not Synced in time; quotes its error log.
+    pub async fn start(&self, start: Start) -> Result<()> {
+        self.launch(start).await?;
+        self.synced().await
+    }
+
+    /// Starts it without waiting for the cluster. After a crash its position is recovered first, as the start-up
+    /// scripts of distributions do, so that it needs no whole state transfer.
+    ///
+    /// # Errors
+    /// When it runs already or the program is missing.
+    pub async fn launch(&self, start: Start) -> Result<()> {
+        ensure!(self.pid().is_none(), "{} runs already", self.name());
+        let mut program = self.program(start);
+        if start == Start::Join && self.crashed() {
+            let position = self.recover().await?;
+            program = program.arg(format!("--wsrep-start-position={position}"));
+        }
+        *self.process() = Some(program.start()?);
+        Ok(())
+    }
+
+    /// Whether it has data but does not know how far they go.
+    fn crashed(&self) -> bool {
+        let saved = fs::read_to_string(self.data().join("grastate.dat")).unwrap_or_default();
+        let undefined = |line: &str| {
+            line.strip_prefix("seqno:")
+                .is_some_and(|seqno| seqno.trim() == "-1")
+        };
+        saved.lines().any(undefined)
+    }
+
+    /// Reads the position from the storage engine (`--wsrep-recover`).
+    async fn recover(&self) -> Result<String> {
+        let log = self.directory.join("recovery.log");
+        fs::remove_file(&log).ok();
+        let program = self
+            .program_with_log(Start::Join, &log)
+            .arg("--wsrep-recover");
+        program.start()?.ended(SYNC).await?;
+        let text = fs::read(&log)?;
+        let text = String::from_utf8_lossy(&text);
+        let mut found = text
+            .lines()
+            .filter_map(|line| line.split_once("Recovered position:"));
+        let position = found
+            .next_back()
+            .map(|(_, position)| position.trim().to_owned());
+        position.with_context(|| {
+            format!(
+                "{} recovered no position; see {}",
+                self.name(),
+                log.display()
+            )
+        })
+    }
+
+    /// Waits until it is Synced in a Primary component.
+    ///
+    /// # Errors
+    /// When it ends early or is not in time.
+    pub async fn synced(&self) -> Result<()> {
+        eventually(&format!("{} to be Synced", self.name()), SYNC, async || {
+            self.check()?;
+            let status = self.wsrep().await?;
+            let read = |name: &str| status.get(name).map(String::as_str);
+            let state = read("wsrep_local_state_comment");
+            ensure!(
+                state == Some("Synced") && read("wsrep_cluster_status") == Some("Primary"),
+                "it says {state:?}"
+            );
+            Ok(())
+        })
+        .await
+    }
+
+    /// Fails when it does not run, quoting its error log.
+    ///
+    /// # Errors
+    /// As said.
+    pub fn check(&self) -> Result<()> {
+        match self.process().as_ref() {
+            Some(process) => process.check(),
+            None => bail!("{} does not run", self.name()),
+        }
+    }
+
+    /// Empties its data directory, so that it needs a whole state transfer. It must not run.
+    ///
+    /// # Errors
+    /// When it runs or a file cannot be removed.
+    pub fn wipe(&self) -> Result<()> {
+        ensure!(self.pid().is_none(), "{} runs", self.name());
+        fs::remove_dir_all(self.data()).ok();
+        fs::create_dir(self.data())?;
+        self.common.template.give(&self.data())
+    }
+
+    /// Gives it a new data directory with which it can found a cluster. It must not run.
+    ///
+    /// # Errors
+    /// When it runs or the copy fails.
+    pub async fn initialise(&self) -> Result<()> {
+        ensure!(self.pid().is_none(), "{} runs", self.name());
+        fs::remove_dir_all(self.data()).ok();
+        self.common.template.copy_to(&self.data()).await
+    }
+
+    /// Drops and refuses (`true`) or accepts again (`false`) every connection to the other nodes; SQL is not affected.
+    ///
+    /// # Errors
+    /// When the server refuses the setting.
+    pub async fn isolate(&self, isolated: bool) -> Result<()> {
+        let value = u8::from(isolated);
+        self.execute(&format!(
+            "SET GLOBAL wsrep_provider_options = 'gmcast.isolate={value}'"
+        ))
+        .await
+    }
+
+    /// Declares this node's component Primary.
+    ///
+    /// # Errors
+    /// When the server refuses the statement.
+    pub async fn bootstrap(&self) -> Result<()> {
+        self.execute("SET GLOBAL wsrep_provider_options = 'pc.bootstrap=1'")
+            .await
+    }
+
+    /// Runs a statement as `root` through the socket.
+    ///
+    /// # Errors
+    /// When the node does not answer in time or the statement fails.
+    pub async fn execute(&self, statement: &str) -> Result<()> {
+        let work = async {
+            let mut connection = self.root().await?;
+            connection.query_drop(statement).await?;
+            connection.disconnect().await?;
+            anyhow::Ok(())
+        };
+        tokio::time::timeout(STATEMENT, work)
+            .await
+            .context("the node does not answer")?
+    }
+
+    /// Its `wsrep_…` status, through the socket.
+    ///
+    /// # Errors
+    /// When the node does not answer in time.
+    pub async fn wsrep(&self) -> Result<BTreeMap<String, String>> {
+        let work = async {
+            let mut connection = self.root().await?;
+            let rows: Vec<(String, String)> = connection
+                .query("SHOW GLOBAL STATUS LIKE 'wsrep_%'")
+                .await?;
+            connection.disconnect().await?;
+            anyhow::Ok(rows.into_iter().collect())
+        };
+        tokio::time::timeout(STATEMENT, work)
+            .await
+            .context("the node does not answer")?
+    }
+
+    /// A connection as `root` through the socket.
+    ///
+    /// # Errors
+    /// When the node does not answer.
+    pub async fn root(&self) -> Result<Conn> {
+        let options = OptsBuilder::default()
+            .user(Some("root"))
+            .socket(Some(self.socket().display().to_string()));
+        Ok(Conn::new(options).await?)
+    }
+
+    /// A connection as `app` to the database `demo`, over TCP.
+    ///
+    /// # Errors
+    /// When the node does not answer.
+    pub async fn app(&self) -> Result<Conn> {
+        Ok(Conn::new(self.app_options()).await?)
+    }
+
+    pub(super) fn app_options(&self) -> Opts {
+        traffic::app_options(
+            self.address,
+            self.port(),
+            &self.common.template.accounts.app,
+        )
+    }
+
+    /// Sets how many bytes a second incremental state transfers to this node may carry; `None` for no limit.
+    ///
+    /// # Errors
+    /// When the lab was not built with slow transfers.
+    pub fn transfer_speed(&self, bytes_per_second: Option<u64>) -> Result<()> {
+        let proxy = self
+            .transfer
+            .as_ref()
+            .context("the lab was built without slow_transfers")?;
+        match bytes_per_second {
+            Some(speed) => proxy.throttle(speed),
+            None => proxy.pass(),
+        }
+        Ok(())
+    }
+
+    pub(super) fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    fn process(&self) -> MutexGuard<'_, Option<Process>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn program(&self, start: Start) -> Program {
+        self.program_with_log(start, &self.log())
+    }
+
+    fn program_with_log(&self, start: Start, log: &Path) -> Program {
+        let Self {
+            address, common, ..
+        } = self;
+        let path = |file: &str| Path::display(&self.directory.join(file)).to_string();
+        let ist = self
+            .transfer
+            .as_ref()
+            .map_or(self.ist.number(), |proxy| proxy.address().port());
+        let gcomm = match start {
+            // The others go on trying the port that they know.
+            Start::FoundApart => self.apart.number(),
+            Start::Found | Start::Join => self.gcomm.number(),
+        };
+        let provider_options = format!(
+            "gmcast.listen_addr=tcp://{address}:{gcomm};ist.recv_addr={address}:{ist};ist.recv_bind={address}:{bind};\
+             gcache.size=64M;evs.keepalive_period=PT0.5S;evs.suspect_timeout=PT2S;evs.inactive_timeout=PT4S;\
+             evs.install_timeout=PT4S",
+            bind = self.ist.number(),
+        );
+        let program = Program::new(&format!("mariadbd {}", self.name()), "mariadbd", log)
+            .user(server_user())
+            .arg("--no-defaults")
+            .arg(format!("--datadir={}", path("data")))
+            .arg(format!("--tmpdir={}", path("tmp")))
+            .arg(format!("--socket={}", path("sql.sock")))
+            .arg(format!("--pid-file={}", path("pid")))
+            .arg(format!("--bind-address={address}"))
+            .arg(format!("--port={}", self.port()))
+            .args([
+                "--skip-name-resolve",
+                "--performance-schema=OFF",
+                "--innodb-buffer-pool-size=32M",
+            ])
+            .args([
+                "--innodb-log-file-size=16M",
+                "--innodb-flush-log-at-trx-commit=0",
+            ])
+            .args([
+                "--binlog-format=ROW",
+                "--default-storage-engine=InnoDB",
+                "--innodb-autoinc-lock-mode=2",
+            ])
+            .args([
+                "--wsrep-on=ON",
+                "--wsrep-provider=/usr/lib/galera/libgalera_smm.so",
+            ])
+            .arg(format!("--wsrep-cluster-name={}", common.cluster))
+            .arg(format!("--wsrep-cluster-address={}", common.peers))
+            .arg(format!("--wsrep-node-name={}", self.name()))
+            .arg(format!("--wsrep-node-address={address}:{gcomm}"))
+            .arg(format!(
+                "--wsrep-node-incoming-address={address}:{}",
+                self.port()
+            ))
+            .arg("--wsrep-sst-method=rsync")
+            .arg(format!(
+                "--wsrep-sst-receive-address={address}:{}",
+                self.sst.number()
+            ))
+            .arg(format!("--wsrep-provider-options={provider_options}"));
+        match start {
+            Start::Found | Start::FoundApart => program.arg("--wsrep-new-cluster"),
+            Start::Join => program,
+        }
+    }
+}

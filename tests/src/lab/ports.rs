@@ -1,0 +1,68 @@
+//! Ports that nobody else takes: below the range that the kernel hands out to clients, reserved by a lock file for
+//! as long as they are in use, so that a node can be started again on its port and labs can run side by side.
+
+use std::fs::{self, File};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
+
+use anyhow::{Context, Result, bail};
+use rand::Rng;
+
+use super::directory;
+
+/// Where searching begins; below are well-known services.
+const LOWEST: u16 = 14_000;
+
+/// A port that is reserved for this value's owner.
+pub struct Port {
+    number: u16,
+    _lock: File,
+}
+
+impl Port {
+    /// The number.
+    #[must_use]
+    pub const fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// Reserves a port that is free on `address` alone.
+    ///
+    /// # Errors
+    /// When none is free.
+    pub fn reserve(address: Ipv4Addr) -> Result<Self> {
+        Self::reserve_on(&[address])
+    }
+
+    /// Reserves one port that is free on every one of `addresses`.
+    ///
+    /// # Errors
+    /// When none is free.
+    pub fn reserve_on(addresses: &[Ipv4Addr]) -> Result<Self> {
+        let directory = directory::base()?.join("ports");
+        fs::create_dir_all(&directory)?;
+        let highest = lowest_client_port().unwrap_or(32_768).max(LOWEST + 1_000);
+        for _ in 0..1_000 {
+            let number = rand::rng().random_range(LOWEST..highest);
+            let lock =
+                File::create(directory.join(number.to_string())).context("reserving a port")?;
+            if lock.try_lock().is_ok() && addresses.iter().all(|address| free(*address, number)) {
+                return Ok(Self {
+                    number,
+                    _lock: lock,
+                });
+            }
+        }
+        bail!("no free port from {LOWEST} to {highest}")
+    }
+}
+
+fn free(address: Ipv4Addr, port: u16) -> bool {
+    // A listener on all addresses would get connections that are meant for us, or keep us from listening.
+    TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)).is_ok()
+        && TcpListener::bind((address, port)).is_ok()
+}
+
+fn lowest_client_port() -> Option<u16> {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    range.split_whitespace().next()?.parse().ok()
+}

@@ -1,0 +1,267 @@
+//! Child processes that never outlive their owner: each leads its own process group, is ended by id when dropped, and
+//! is killed by the kernel when this process dies.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
+};
+
+/// How a program is to be run.
+pub struct Program {
+    name: String,
+    path: PathBuf,
+    user: Option<String>,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    log: PathBuf,
+}
+
+impl Program {
+    /// `path`, called `name` in messages, with its output appended to the file `log`.
+    #[must_use]
+    pub fn new(name: &str, path: impl Into<PathBuf>, log: &Path) -> Self {
+        Self {
+            name: name.to_owned(),
+            path: path.into(),
+            user: None,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            log: log.to_path_buf(),
+        }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl Into<String>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<A: Into<String>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets a variable; the rest of the environment is this process's own.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Runs it as another user; only root can.
+    #[must_use]
+    pub fn user(mut self, user: Option<&str>) -> Self {
+        self.user = user.map(ToOwned::to_owned);
+        self
+    }
+
+    fn command(&self) -> Result<Command> {
+        let log = append(&self.log)?;
+        // The kernel forgets the parent-death signal when a process changes its user, so setpriv does both, in order.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]);
+        if let Some(user) = &self.user {
+            command.args(["--reuid", user, "--regid", user, "--init-groups"]);
+        }
+        command.arg("--").arg(&self.path).args(&self.arguments);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        Ok(command)
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When the log cannot be written or `setpriv` (util-linux) cannot be run.
+    pub fn start(&self) -> Result<Process> {
+        let child = spawn(self.command()?).with_context(|| format!("starting {}", self.name))?;
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        Ok(Process {
+            name: self.name.clone(),
+            log: self.log.clone(),
+            pid: pid.context("a process id out of range")?,
+            child: Mutex::new(child),
+        })
+    }
+}
+
+fn append(path: &Path) -> Result<File> {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    file.with_context(|| format!("opening {}", path.display()))
+}
+
+type Order = (Command, Sender<io::Result<Child>>);
+
+/// Starts a child from a thread that lives as long as this process: the parent-death signal is sent when the *thread*
+/// that forked ends, and test threads end early.
+fn spawn(command: Command) -> Result<Child> {
+    static SPAWNER: OnceLock<Sender<Order>> = OnceLock::new();
+    let spawner = SPAWNER.get_or_init(|| {
+        let (sender, orders) = channel::<Order>();
+        std::thread::spawn(move || {
+            for (mut command, answer) in orders {
+                // Nobody waits any more: the child ends as if it had been dropped at once.
+                if let Err(unclaimed) = answer.send(command.spawn())
+                    && let Ok(mut child) = unclaimed.0
+                {
+                    child.kill().ok();
+                    child.wait().ok();
+                }
+            }
+        });
+        sender
+    });
+    let (answer, result) = channel();
+    spawner
+        .send((command, answer))
+        .ok()
+        .context("the spawning thread is gone")?;
+    Ok(result.recv().context("the spawning thread is gone")??)
+}
+
+/// A running (or ended, but not yet forgotten) child process and its group.
+pub struct Process {
+    name: String,
+    log: PathBuf,
+    pid: Pid,
+    child: Mutex<Child>,
+}
+
+impl Process {
+    /// The process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Whether it has not ended.
+    #[must_use]
+    pub fn alive(&self) -> bool {
+        // NOWAIT leaves the zombie, so that the group's id stays ours until we have signalled the group.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        matches!(waitid(WaitId::Pid(self.pid), options), Ok(None))
+    }
+
+    /// Sends a signal to this process alone.
+    ///
+    /// # Errors
+    /// When it has ended and was waited for.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(self.pid, signal).with_context(|| format!("signalling {}", self.name))
+    }
+
+    /// SIGKILL for the whole group, and waits for the process.
+    pub fn kill(&self) {
+        // Before the wait: afterwards the id could be somebody else's.
+        if self.owned() {
+            kill_process_group(self.pid, Signal::KILL).ok();
+        }
+        self.child
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .wait()
+            .ok();
+    }
+
+    /// Whether the process exists, if only as a zombie.
+    fn owned(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(self.pid), options).is_ok()
+    }
+
+    /// SIGTERM, then SIGKILL for what is left of the group when it ended or `patience` has passed.
+    ///
+    /// # Errors
+    /// When it had to be killed.
+    pub async fn stop(&self, patience: Duration) -> Result<ExitStatus> {
+        self.signal(Signal::TERM).ok();
+        let ended = self.ended(patience).await;
+        self.kill();
+        let status = self
+            .child
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .wait()?;
+        ended.map(|()| status)
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Errors
+    /// When it has not within `patience`.
+    pub async fn ended(&self, patience: Duration) -> Result<()> {
+        crate::eventually(&format!("{} to end", self.name), patience, async || {
+            if self.alive() {
+                bail!("it runs still");
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// How it ended; `None` while it runs.
+    #[must_use]
+    pub fn status(&self) -> Option<ExitStatus> {
+        self.child
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .try_wait()
+            .ok()
+            .flatten()
+    }
+
+    /// Fails with [`Ended`] when it has ended, quoting the end of its log.
+    ///
+    /// # Errors
+    /// As said.
+    pub fn check(&self) -> Result<()> {
+        if self.alive() {
+            return Ok(());
+        }
+        Err(Ended {
+            name: self.name.clone(),
+            log: self.log.clone(),
+            end: tail(&self.log, 25),
+        }
+        .into())
+    }
+}
+
+/// A process that was to serve has ended; waiting on is pointless.
+#[derive(Debug, thiserror::Error)]
+#[error("{name} ended early; the end of {}:\n{end}", log.display())]
+pub struct Ended {
+    name: String,
+    log: PathBuf,
+    end: String,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The last lines of a file.
+#[must_use]
+pub fn tail(path: &Path, lines: usize) -> String {
+    let text = std::fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}

@@ -1,0 +1,134 @@
+//! Brings a cluster that a test has hurt back to one Primary component of all nodes.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::time::Instant;
+
+use super::galera::Galera;
+use super::node::{Node, Start};
+
+/// How long views may take to agree after the last fault.
+const AGREE: Duration = Duration::from_secs(20);
+/// How long all must have been without a Primary component before it is given up: components merge by themselves.
+const HOPELESS: Duration = Duration::from_secs(8);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(200);
+
+impl Galera {
+    /// Resumes, heals, starts, and wipes whoever does not fit.
+    ///
+    /// # Errors
+    /// When a node does not come up.
+    pub async fn repair(&self) -> Result<()> {
+        for node in self.nodes() {
+            node.resume().ok();
+            if let Some(proxy) = &node.transfer {
+                proxy.pass();
+            }
+        }
+        let Some(kept) = self.agreed().await else {
+            return self.start_over().await;
+        };
+        for node in self.nodes() {
+            if kept.has(node) && node.pid().is_some() {
+                continue;
+            }
+            node.kill();
+            node.wipe()?;
+            node.start(Start::Join).await?;
+        }
+        self.whole().await
+    }
+
+    /// The largest Primary component once all of its members run and agree; `None` when there is none to wait for.
+    async fn agreed(&self) -> Option<View> {
+        let end = Instant::now() + AGREE;
+        let mut hopeless_since = None;
+        while Instant::now() < end {
+            let mut views = Vec::new();
+            for node in self.nodes().iter().filter(|node| node.pid().is_some()) {
+                views.extend(View::of(node).await);
+            }
+            match views.iter().max_by_key(|view| view.members.len()) {
+                None => {
+                    let since = *hopeless_since.get_or_insert_with(Instant::now);
+                    if views.is_empty() && since.elapsed() > HOPELESS {
+                        return None;
+                    }
+                }
+                Some(largest) => {
+                    hopeless_since = None;
+                    let same = views.iter().filter(|view| *view == largest).count();
+                    if same == largest.members.len() {
+                        return Some(largest.clone());
+                    }
+                }
+            }
+            if self.nodes().iter().all(|node| node.pid().is_none()) {
+                return None;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        None
+    }
+
+    /// Nobody is Primary: one that has data founds the cluster anew, the others take its state.
+    async fn start_over(&self) -> Result<()> {
+        for node in self.nodes() {
+            node.kill();
+        }
+        let has_data = |node: &&Node| {
+            // A node whose first transfer was interrupted has no file or the nil UUID.
+            let saved = fs::read_to_string(node.data().join("grastate.dat")).unwrap_or_default();
+            saved.contains("uuid:") && !saved.contains("00000000-0000-0000-0000-000000000000")
+        };
+        let first = self.nodes().iter().find(has_data).or(self.nodes().first());
+        let first = first.context("a cluster without nodes")?;
+        if has_data(&first) {
+            for file in ["grastate.dat", "gvwstate.dat"] {
+                fs::remove_file(first.data().join(file)).ok();
+            }
+        } else {
+            first.initialise().await?;
+        }
+        first.start(Start::Found).await?;
+        for node in self
+            .nodes()
+            .iter()
+            .filter(|node| node.number != first.number)
+        {
+            node.wipe()?;
+            node.start(Start::Join).await?;
+        }
+        self.whole().await
+    }
+}
+
+/// A Primary component as one of its members sees it.
+#[derive(Clone, PartialEq)]
+struct View {
+    uuid: String,
+    members: Vec<String>,
+}
+
+impl View {
+    async fn of(node: &Node) -> Option<Self> {
+        let mut status = node.wsrep().await.ok()?;
+        let mut take = |name: &str| status.remove(name).unwrap_or_default();
+        if take("wsrep_cluster_status") != "Primary" {
+            return None;
+        }
+        let addresses = take("wsrep_incoming_addresses");
+        let mut members: Vec<_> = addresses.split(',').map(ToOwned::to_owned).collect();
+        members.sort();
+        let uuid = take("wsrep_cluster_state_uuid");
+        Some(Self { uuid, members })
+    }
+
+    fn has(&self, node: &Node) -> bool {
+        let address = format!("{}:{}", node.address(), node.port());
+        self.members.contains(&address)
+    }
+}

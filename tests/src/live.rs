@@ -1,0 +1,162 @@
+//! A client of the live interface (`/api/v1/live`).
+
+use std::time::Duration;
+
+use ::galera::api::{LiveMessage, Subscribe};
+use ::galera::view::ClusterView;
+use anyhow::{Context, Result, anyhow, bail};
+use futures::{SinkExt, StreamExt};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+/// How long a connection attempt may take.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// A live connection; its `hello` has been read.
+pub struct Live {
+    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    last: Option<LiveMessage>,
+}
+
+impl Live {
+    /// Connects to the console at `base` with a cookie, as a page of `origin` would.
+    ///
+    /// # Errors
+    /// When the console refuses; the status can be read with [`refused_with`].
+    pub async fn connect(base: &str, cookie: Option<&str>, origin: &str) -> Result<Self> {
+        let url = format!("{}/api/v1/live", base.replacen("http", "ws", 1));
+        let mut request = url.into_client_request()?;
+        request
+            .headers_mut()
+            .insert(header::ORIGIN, HeaderValue::from_str(origin)?);
+        if let Some(cookie) = cookie {
+            request
+                .headers_mut()
+                .insert(header::COOKIE, HeaderValue::from_str(cookie)?);
+        }
+        let (stream, _) = tokio::time::timeout(CONNECT, connect_async(request)).await??;
+        let mut live = Self { stream, last: None };
+        match live.next(CONNECT).await? {
+            LiveMessage::Hello { .. } => Ok(live),
+            other => bail!("the first message is not hello but {other:?}"),
+        }
+    }
+
+    /// Replaces the subscription.
+    ///
+    /// # Errors
+    /// When the connection is closed.
+    pub async fn subscribe(&mut self, topics: &[&str]) -> Result<()> {
+        let subscribe = topics.iter().map(|&topic| topic.to_owned()).collect();
+        self.send(&serde_json::to_string(&Subscribe { subscribe })?)
+            .await
+    }
+
+    /// Sends a text frame as it is.
+    ///
+    /// # Errors
+    /// When the connection is closed.
+    pub async fn send(&mut self, text: &str) -> Result<()> {
+        Ok(self.stream.send(Message::text(text)).await?)
+    }
+
+    /// The next message.
+    ///
+    /// # Errors
+    /// When none comes within `patience` or the connection is closed; the close code can be read with [`closed_with`].
+    pub async fn next(&mut self, patience: Duration) -> Result<LiveMessage> {
+        let text = async {
+            loop {
+                match self
+                    .stream
+                    .next()
+                    .await
+                    .context("the connection ended without a close frame")??
+                {
+                    Message::Text(text) => return Ok(text),
+                    Message::Close(frame) => {
+                        let code = frame.map_or(1005, |frame| u16::from(frame.code));
+                        return Err(anyhow!(Closed(code)));
+                    }
+                    _ => {}
+                }
+            }
+        };
+        let text = tokio::time::timeout(patience, text)
+            .await
+            .context("no message in time")??;
+        let message: LiveMessage =
+            serde_json::from_str(&text).with_context(|| format!("unreadable: {text}"))?;
+        self.last = Some(message.clone());
+        Ok(message)
+    }
+
+    /// Reads until a cluster view satisfies `wanted`, and returns it with all states that were seen on the way judged
+    /// by `wanted` itself.
+    ///
+    /// # Errors
+    /// When `deadline` passes; names `what` and quotes the last message.
+    pub async fn wait_for(
+        &mut self,
+        what: &str,
+        deadline: Duration,
+        mut wanted: impl FnMut(&ClusterView) -> bool,
+    ) -> Result<ClusterView> {
+        let end = Instant::now() + deadline;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.next(left).await {
+                Ok(LiveMessage::Cluster { cluster, .. }) if wanted(&cluster) => {
+                    return Ok(*cluster);
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    let last = serde_json::to_string(&self.last).unwrap_or_default();
+                    return Err(error.context(format!(
+                        "waited {deadline:?} for: {what}; the last message: {last}"
+                    )));
+                }
+            }
+        }
+    }
+
+    /// Reads until the server closes, and returns the close code.
+    ///
+    /// # Errors
+    /// When it does not close within `deadline`.
+    pub async fn closed(&mut self, deadline: Duration) -> Result<u16> {
+        let end = Instant::now() + deadline;
+        loop {
+            match self
+                .next(end.saturating_duration_since(Instant::now()))
+                .await
+            {
+                Ok(_) => {}
+                Err(error) => return closed_with(&error).ok_or(error),
+            }
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the server closed the connection with code {0}")]
+struct Closed(u16);
+
+/// The close code, when that is what ended a connection.
+#[must_use]
+pub fn closed_with(error: &anyhow::Error) -> Option<u16> {
+    error.downcast_ref::<Closed>().map(|closed| closed.0)
+}
+
+/// The HTTP status with which a connection was refused.
+#[must_use]
+pub fn refused_with(error: &anyhow::Error) -> Option<u16> {
+    match error.downcast_ref::<Error>() {
+        Some(Error::Http(answer)) => Some(answer.status().as_u16()),
+        _ => None,
+    }
+}

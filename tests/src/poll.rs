@@ -1,0 +1,37 @@
+//! Waiting for something to become true, with a deadline instead of a sleep.
+
+use std::future::Future;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use tokio::time::Instant;
+
+use crate::lab::process::Ended;
+
+/// Pause between two attempts.
+const PAUSE: Duration = Duration::from_millis(40);
+
+/// Repeats `attempt` until it succeeds.
+///
+/// # Errors
+/// When `deadline` has passed, or at once when a process that was waited for has [`Ended`]; names `what` and the last attempt's error.
+pub async fn eventually<T, F, A>(what: &str, deadline: Duration, mut attempt: F) -> Result<T>
+where
+    F: FnMut() -> A,
+    A: Future<Output = Result<T>>,
+{
+    let end = Instant::now() + deadline;
+    let mut last = anyhow!("the first attempt did not end");
+    loop {
+        match tokio::time::timeout_at(end, attempt()).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) if error.is::<Ended>() => return Err(error.context(what.to_owned())),
+            Ok(Err(error)) => last = error,
+            Err(_elapsed) => {}
+        }
+        if Instant::now() + PAUSE > end {
+            return Err(last.context(format!("waited {deadline:?} for: {what}")));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}

@@ -1,0 +1,42 @@
+//! The laboratory itself, without any program of ours.
+
+use std::time::Duration;
+
+use acceptance::{Lab, eventually};
+use anyhow::{Result, ensure};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_nodes_form_a_cluster_and_end_with_the_lab() -> Result<()> {
+    let lab = Lab::builder()
+        .etcd(3)
+        .progress(|progress| println!("{progress:?}"))
+        .start()
+        .await?;
+    let size = lab.node(3).wsrep().await?.remove("wsrep_cluster_size");
+    ensure!(size.as_deref() == Some("3"), "{size:?}");
+
+    lab.node(2).kill();
+    lab.node(3).kill();
+    eventually("n1 to lose quorum", Duration::from_secs(15), async || {
+        let status = lab.node(1).wsrep().await?.remove("wsrep_cluster_status");
+        ensure!(status.as_deref() == Some("non-Primary"), "{status:?}");
+        Ok(())
+    })
+    .await?;
+    let began = std::time::Instant::now();
+    lab.repair().await?;
+    println!("repair: {:?}", began.elapsed());
+
+    let directory = lab.directory().to_path_buf();
+    let pids: Vec<_> = lab.nodes().iter().filter_map(|node| node.pid()).collect();
+    ensure!(pids.len() == 3);
+    drop(lab);
+    for pid in pids {
+        ensure!(
+            !std::path::Path::new(&format!("/proc/{pid}")).exists(),
+            "{pid} lives on"
+        );
+    }
+    ensure!(!directory.exists(), "{} is left", directory.display());
+    Ok(())
+}

@@ -1,0 +1,16 @@
+//! Acceptance tests: the real programs on real etcd and real Galera, seen through the interfaces that people use.
+//!
+//! Tests that leave no lasting mark share one lab (`shared`), one after the other; it is repaired before each.
+
+mod bad_input;
+mod command_line;
+mod demo;
+mod laboratory;
+mod members;
+mod quorum;
+mod registry_loss;
+mod rivals;
+mod sessions;
+mod shared;
+mod sources;
+mod views;

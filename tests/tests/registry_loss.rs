@@ -1,0 +1,131 @@
+//! etcd lost in part and as a whole, and the console restarted: nothing turns red because of it.
+
+use std::time::{Duration, Instant};
+
+use acceptance::eventually;
+use anyhow::{Context, Result, ensure};
+use galera::view::{NodeState, ReasonCode, VerdictState};
+
+use crate::shared;
+use crate::views::{self, CONSOLE, GALERA, LONG};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_etcd_sql_facts_go_on_and_nothing_turns_red() -> Result<()> {
+    let lab = shared::lab().await?;
+    let mut live = lab.live().await?;
+    lab.lab.etcd().kill_all();
+    let calm = |view: &galera::view::ClusterView| {
+        assert!(
+            views::is(view, VerdictState::Healthy),
+            "{}",
+            views::describe(view)
+        );
+        assert!(
+            view.nodes
+                .iter()
+                .all(|node| node.state == NodeState::Synced),
+            "{}",
+            views::describe(view)
+        );
+    };
+    let view = live
+        .wait_for("the registry to be unreachable", LONG, |view| {
+            calm(view);
+            !view.registry.reachable
+        })
+        .await?;
+    let since = view.registry.since;
+    ensure!(view.registry.error.is_some());
+    ensure!(
+        views::gives(&view, ReasonCode::RegistryUnreachable),
+        "{}",
+        views::describe(&view)
+    );
+    let before = views::seqnos(&view).context("no sequence numbers")?;
+    // Longer than the TTL of every registration.
+    let end = Instant::now() + lab.lab.ttl() + CONSOLE;
+    let view = live
+        .wait_for("SQL facts to go on for longer than a TTL", LONG, |view| {
+            calm(view);
+            assert!(
+                !view.registry.reachable && view.registry.since == since,
+                "{:?}",
+                view.registry
+            );
+            Instant::now() > end
+        })
+        .await?;
+    let after = views::seqnos(&view).context("no sequence numbers")?;
+    ensure!(
+        before
+            .iter()
+            .zip(&after)
+            .all(|(before, after)| after > before),
+        "{before:?} {after:?}"
+    );
+
+    lab.lab.etcd().start_all().await?;
+    live.wait_for("the registry to be back", LONG, |view| {
+        calm(view);
+        view.registry.reachable && !views::gives(view, ReasonCode::NodeWithoutRegistration)
+    })
+    .await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_etcd_member_of_three_may_die_unseen() -> Result<()> {
+    let lab = shared::lab().await?;
+    let api = lab.viewer().await?;
+    let mut live = lab.live().await?;
+    for number in [1, 2, 3] {
+        let member = lab.lab.etcd().member(number);
+        member.kill();
+        let end = Instant::now() + GALERA + CONSOLE;
+        while Instant::now() < end {
+            let view = live
+                .wait_for("the next view", CONSOLE * 2, |_| true)
+                .await?;
+            ensure!(
+                view.registry.reachable && views::is(&view, VerdictState::Healthy),
+                "{}",
+                views::describe(&view)
+            );
+            api.registry("lab").await?;
+        }
+        member.restart().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_console_is_right_again_and_keeps_its_sessions() -> Result<()> {
+    let lab = shared::lab().await?;
+    let api = lab.viewer().await?;
+    let mut live = lab.live().await?;
+    let began = Instant::now();
+    let status = lab.console.stop().await?;
+    ensure!(status.success(), "it ended with {status}");
+    ensure!(
+        began.elapsed() < Duration::from_secs(5),
+        "it took {:?} to stop",
+        began.elapsed()
+    );
+    let code = live.closed(CONSOLE).await?;
+    ensure!(
+        code == 1001 || code == 1012,
+        "closed with {code}, not with going away or service restart"
+    );
+
+    // What happens meanwhile must be seen afterwards.
+    let id = lab.lab.node(3).id().clone();
+    lab.lab.node(3).kill();
+    lab.console.launch()?;
+    let mut live = eventually("pages to reconnect", LONG, async || api.live().await).await?;
+    live.subscribe(&[views::TOPIC]).await?;
+    live.wait_for("the truth", GALERA + CONSOLE, |view| {
+        views::is(view, VerdictState::Degraded) && views::blames(view, &id)
+    })
+    .await?;
+    Ok(())
+}
