@@ -1,0 +1,88 @@
+# The commands of this project. Everything that is built stays in cargo's target directory, outside of the clone.
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# The steps share two cores and cargo's lock, and people read their output.
+.NOTPARALLEL:
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/galera-console
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+# Servers live in sbin, which an ordinary user's PATH leaves out.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin:$(HOME)/.cargo/bin
+
+STEP := scripts/step
+# console-hydrate exists for wasm32 only.
+HOST := --workspace --exclude console-hydrate
+CODE := read the error above: it is in the code
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Install whatever is missing for building, the demo, the tests and the lints
+	@scripts/setup lab browser lint
+
+.PHONY: build
+build: ## Release build: galera-console, galera-agent and the site, under cargo's target directory
+	@scripts/setup
+	@$(STEP) "Release build of galera-console and galera-agent" "$(CODE)" \
+	  cargo build --release --locked -p galera-console -p galera-agent
+	@$(STEP) "Site" "$(CODE)" \
+	  cargo run --quiet --locked -p xtask -- site --out "$(CARGO_TARGET_DIR)/release/site"
+	@printf 'Built: %s\n' "$(CARGO_TARGET_DIR)/release/"{galera-console,galera-agent,site}
+
+.PHONY: site
+site: ## The site alone, into the release directory
+	@scripts/setup
+	@$(STEP) "Site" "$(CODE)" \
+	  cargo run --quiet --locked -p xtask -- site --out "$(CARGO_TARGET_DIR)/release/site"
+
+.PHONY: demo
+demo: ## A console on a real etcd and a real Galera cluster on this machine; Ctrl-C ends it
+	@scripts/setup lab
+	@$(STEP) "Release build of galera-console, galera-agent and the demo" "$(CODE)" \
+	  cargo build --release --locked -p galera-console -p galera-agent -p acceptance --bins
+	@$(STEP) "Site" "$(CODE)" \
+	  cargo run --quiet --locked -p xtask -- site --out "$(CARGO_TARGET_DIR)/release/site"
+	@exec "$(CARGO_TARGET_DIR)/release/demo"
+
+.PHONY: test
+test: ## Every test: unit, property, API, real etcd and Galera, browser
+	@scripts/setup lab browser
+	@$(STEP) "Build of all programs and tests" "$(CODE)" \
+	  cargo build --locked $(HOST) --lib --bins --tests --examples
+	@$(STEP) "Site" "$(CODE)" \
+	  cargo run --quiet --locked -p xtask -- site --out "$(CARGO_TARGET_DIR)/debug/site"
+	@$(STEP) "Unit, property, API and laboratory tests" "a test failed: its output is above" \
+	  cargo test --locked $(HOST)
+	@$(STEP) "Playwright" "check that npm reaches its registry: npm ping" \
+	  scripts/npm-install tests/e2e
+	@$(STEP) "Browser tests" "a test failed: its trace is in tests/e2e/test-results" \
+	  scripts/browser-tests
+
+.PHONY: lint
+lint: ## Formatting, clippy for host and wasm, documentation, shell scripts; warnings are errors
+	@scripts/setup lint
+	@$(STEP) "Formatting" "cargo fmt --all" cargo fmt --all --check
+	@$(STEP) "Shell scripts" "mend what shellcheck names above" \
+	  shellcheck --external-sources --source-path=scripts $$(grep -lE '^#!.*(bash|sh)$$|^# shellcheck shell' -r scripts .ci)
+	@$(STEP) "Clippy" "mend what clippy names above" \
+	  cargo clippy --locked $(HOST) --all-targets -- -D warnings
+	@$(STEP) "Clippy for wasm" "mend what clippy names above" \
+	  cargo $$(scripts/wasm-toolchain) clippy --locked -p console-hydrate -p galera-console-app --features hydrate \
+	  --target wasm32-unknown-unknown --target-dir "$(CARGO_TARGET_DIR)/wasm" -- -D warnings
+	@$(STEP) "Documentation" "mend what rustdoc names above" \
+	  env RUSTDOCFLAGS=-Dwarnings cargo doc --locked $(HOST) --no-deps --document-private-items
+
+.PHONY: bench
+bench: ## The figures that the project promises, measured on this machine
+	@scripts/setup lab
+	@$(STEP) "Release build of all programs" "$(CODE)" \
+	  cargo build --release --locked -p galera-console -p galera-agent -p acceptance --bins
+	@$(STEP) "Site" "$(CODE)" \
+	  cargo run --quiet --locked -p xtask -- site --out "$(CARGO_TARGET_DIR)/release/site"
+	@$(STEP) "Figures on a real lab" "read the message above" \
+	  "$(CARGO_TARGET_DIR)/release/bench"
+	@$(STEP) "Benchmarks" "read the message above" \
+	  cargo bench --locked $(HOST)
