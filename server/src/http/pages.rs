@@ -1,19 +1,21 @@
 //! Pages: rendered by the interface, with data from the same API that everybody else uses.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use app::InProcessApi;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Response};
 use http::header::CONTENT_SECURITY_POLICY;
 use http::{HeaderValue, Method};
 use leptos::nonce::use_nonce;
 use leptos::prelude::{provide_context, use_context};
 use leptos_axum::{
-    LeptosRoutes, ResponseOptions, generate_route_list, render_app_to_stream_with_context,
+    AxumRouteListing, LeptosRoutes, ResponseOptions, generate_route_list,
+    render_app_async_with_context,
 };
 use tower::{ServiceExt, service_fn};
 
@@ -25,20 +27,27 @@ use super::sign_in::{local_path, see_other, sign_in_for, to_sign_in};
 use super::static_files;
 use crate::accounts::NotSignedIn;
 
+/// Longest time for rendering a page. Its data are in memory, so more than this is our own fault.
+const RENDERING: Duration = Duration::from_secs(10);
+
+/// The interface's routes. Made once, before any page is rendered: while Leptos makes the list, resources that are polled
+/// anywhere in the process never become ready (leptos-rs/leptos#4773).
+static KNOWN: LazyLock<Vec<AxumRouteListing>> = LazyLock::new(|| generate_route_list(app::App));
+
 /// Every page of the interface, and beneath them the site's plain files and the page for an unknown path.
 pub(super) fn routes(state: &AppState, api: Router) -> Router<AppState> {
     let context = context(state, api);
-    let known = generate_route_list(app::App);
     let pages = Router::new()
-        .leptos_routes_with_context(state, known, context.clone(), app::shell)
+        .leptos_routes_with_context(state, KNOWN.clone(), context.clone(), app::shell)
+        .layer(from_fn(bounded))
         .layer(from_fn_with_state(state.clone(), require_session))
         .layer(from_fn_with_state(state.clone(), identify));
-    let unknown = render_app_to_stream_with_context(context, app::shell);
+    let unknown = render_app_async_with_context(context, app::shell);
     let unknown = service_fn(move |request: Request| {
         let page = (*request.method() == Method::GET).then(|| unknown(request));
         async move {
             Ok(match page {
-                Some(page) => page.await,
+                Some(page) => within_time(page).await,
                 None => {
                     ApiError::not_found("unknown_path", "There is nothing here.").into_response()
                 }
@@ -75,6 +84,21 @@ fn context(state: &AppState, api: Router) -> impl Fn() + Clone + Send + Sync + '
             response.insert_header(CONTENT_SECURITY_POLICY, policy);
         }
     }
+}
+
+/// Gives up on a page that is not rendered in time.
+async fn bounded(request: Request, next: Next) -> Response {
+    within_time(next.run(request)).await
+}
+
+async fn within_time(page: impl Future<Output = Response>) -> Response {
+    let gave_up = |_| {
+        let error = format!("the page was not rendered within {} s", RENDERING.as_secs());
+        ApiError::internal(error).into_response()
+    };
+    tokio::time::timeout(RENDERING, page)
+        .await
+        .unwrap_or_else(gave_up)
 }
 
 /// Sends whoever is not signed in to the sign-in page, and whoever is away from it.

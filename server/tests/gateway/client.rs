@@ -25,7 +25,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use crate::etcd::{Etcd, eventually};
+use crate::etcd::{Etcd, PATIENCE, eventually};
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
 pub(crate) const STATE: &str = "/state";
@@ -208,8 +208,14 @@ impl Client {
         }
     }
 
+    /// The whole answer; one that does not come fails the test.
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
-        Answer::of(self.router.clone().oneshot(request).await.unwrap()).await
+        let what = format!("{} {}", request.method(), request.uri());
+        let router = self.router.clone();
+        let answer = async move { Answer::of(router.oneshot(request).await.unwrap()).await };
+        tokio::time::timeout(PATIENCE, answer)
+            .await
+            .unwrap_or_else(|_| panic!("no answer within {PATIENCE:?}: {what}"))
     }
 }
 

@@ -2,8 +2,10 @@
 
 use axum::body::Body;
 use galera::access::Role;
+use galera_console::http::router;
 use http::Method;
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
+use tokio_util::sync::CancellationToken;
 
 use crate::client::{Answer, Client, Console};
 use crate::etcd::Etcd;
@@ -176,4 +178,28 @@ async fn what_does_not_exist_is_a_page_too() {
         .body(Body::empty())
         .unwrap();
     assert_eq!(client.send(request).await.problem().status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_are_rendered_while_other_consoles_start_in_the_process() {
+    let etcd = Etcd::start().await;
+    let console = Console::start(&etcd).await;
+    console.add_user("dora", &[Role::Viewer]).await;
+    let client = console.sign_in("dora").await;
+    let state = console.state.clone();
+    let enough = CancellationToken::new();
+    let others = tokio::task::spawn_blocking({
+        let enough = enough.clone();
+        move || {
+            while !enough.is_cancelled() {
+                drop(router(state.clone()));
+            }
+        }
+    });
+    for path in ["/", "/no-page", "/clusters/lab"].iter().cycle().take(60) {
+        let page = client.get(path).await;
+        assert!(page.text().contains("</html>"), "{path}: {}", page.text());
+    }
+    enough.cancel();
+    others.await.unwrap();
 }
