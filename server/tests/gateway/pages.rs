@@ -188,8 +188,9 @@ async fn pages_are_rendered_while_other_consoles_start_in_the_process() {
     let client = console.sign_in("dora").await;
     let state = console.state.clone();
     let enough = CancellationToken::new();
+    // A failing test ends the others too.
+    let stop = enough.clone().drop_guard();
     let others = tokio::task::spawn_blocking({
-        let enough = enough.clone();
         move || {
             while !enough.is_cancelled() {
                 drop(router(state.clone()));
@@ -200,6 +201,6 @@ async fn pages_are_rendered_while_other_consoles_start_in_the_process() {
         let page = client.get(path).await;
         assert!(page.text().contains("</html>"), "{path}: {}", page.text());
     }
-    enough.cancel();
+    drop(stop);
     others.await.unwrap();
 }
