@@ -60,39 +60,68 @@ impl FromStr for Role {
 /// Something a signed-in person may want to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
-    /// Look at clusters, nodes, registry keys and plans.
+    /// Look at clusters, nodes, registry keys, plans and actions.
     See,
-    /// Request a bootstrap, clean-up or decommission.
+    /// Request a bootstrap, clean-up or decommission, and attest members.
     RequestAction,
-    /// Approve or reject somebody else's request.
-    DecideAction,
+    /// Approve somebody else's request.
+    ApproveAction,
+    /// Reject somebody else's request.
+    RejectAction,
+    /// Withdraw one's own request; an administrator may withdraw any.
+    CancelAction,
+    /// Have an approved action carried out.
+    ExecuteAction,
+    /// Comment on an open action.
+    CommentAction,
+    /// Request an action against failed checks, naming each.
+    BreakGlass,
+    /// Switch recovery off: for everybody who may act, because refusing is always safe.
+    SwitchRecoveryOff,
+    /// Switch recovery on again.
+    SwitchRecoveryOn,
+    /// Read the audit trail.
+    ReadAudit,
     /// Create, change or remove accounts.
     ManageAccounts,
     /// Create or revoke shares of the status page.
     ManageShares,
-    /// Override failed checks.
-    BreakGlass,
 }
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 13] = [
         Self::See,
         Self::RequestAction,
-        Self::DecideAction,
+        Self::ApproveAction,
+        Self::RejectAction,
+        Self::CancelAction,
+        Self::ExecuteAction,
+        Self::CommentAction,
+        Self::BreakGlass,
+        Self::SwitchRecoveryOff,
+        Self::SwitchRecoveryOn,
+        Self::ReadAudit,
         Self::ManageAccounts,
         Self::ManageShares,
-        Self::BreakGlass,
     ];
 
-    /// The role that permits this operation; `None` when any role does.
+    /// The roles of which any one permits this operation; empty when any role at all does.
     #[must_use]
-    pub const fn required_role(self) -> Option<Role> {
+    pub const fn permitted_to(self) -> &'static [Role] {
         match self {
-            Self::See => None,
-            Self::RequestAction => Some(Role::Operator),
-            Self::DecideAction => Some(Role::Approver),
-            Self::ManageAccounts | Self::ManageShares | Self::BreakGlass => Some(Role::Admin),
+            Self::See | Self::ReadAudit => &[],
+            Self::RequestAction => &[Role::Operator],
+            Self::ApproveAction | Self::RejectAction => &[Role::Approver],
+            Self::CancelAction => &[Role::Operator, Role::Admin],
+            Self::ExecuteAction => &[Role::Operator, Role::Approver],
+            Self::CommentAction | Self::SwitchRecoveryOff => {
+                &[Role::Operator, Role::Approver, Role::Admin]
+            }
+            Self::BreakGlass
+            | Self::SwitchRecoveryOn
+            | Self::ManageAccounts
+            | Self::ManageShares => &[Role::Admin],
         }
     }
 }
@@ -108,14 +137,21 @@ pub struct Denied {
 /// Whether an account with `roles` may do `operation`. An account without any role may do nothing.
 ///
 /// # Errors
-/// [`Denied`] names the missing role.
+/// [`Denied`] names the missing role; the first of those that would do.
 pub fn permit(roles: &[Role], operation: Operation) -> Result<(), Denied> {
-    match operation.required_role() {
-        Some(missing) if !roles.contains(&missing) => Err(Denied { missing }),
-        None if roles.is_empty() => Err(Denied {
-            missing: Role::Viewer,
-        }),
-        _ => Ok(()),
+    let permitted = operation.permitted_to();
+    let Some(&missing) = permitted.first() else {
+        return match roles {
+            [] => Err(Denied {
+                missing: Role::Viewer,
+            }),
+            _ => Ok(()),
+        };
+    };
+    if roles.iter().any(|role| permitted.contains(role)) {
+        Ok(())
+    } else {
+        Err(Denied { missing })
     }
 }
 
@@ -126,15 +162,49 @@ mod tests {
     #[test]
     fn the_table() {
         use Operation::{
-            BreakGlass, DecideAction, ManageAccounts, ManageShares, RequestAction, See,
+            ApproveAction, BreakGlass, CancelAction, CommentAction, ExecuteAction, ManageAccounts,
+            ManageShares, ReadAudit, RejectAction, RequestAction, See, SwitchRecoveryOff,
+            SwitchRecoveryOn,
         };
         let rows: [(Role, &[Operation]); 4] = [
-            (Role::Viewer, &[See]),
-            (Role::Operator, &[See, RequestAction]),
-            (Role::Approver, &[See, DecideAction]),
+            (Role::Viewer, &[See, ReadAudit]),
+            (
+                Role::Operator,
+                &[
+                    See,
+                    ReadAudit,
+                    RequestAction,
+                    CancelAction,
+                    ExecuteAction,
+                    CommentAction,
+                    SwitchRecoveryOff,
+                ],
+            ),
+            (
+                Role::Approver,
+                &[
+                    See,
+                    ReadAudit,
+                    ApproveAction,
+                    RejectAction,
+                    ExecuteAction,
+                    CommentAction,
+                    SwitchRecoveryOff,
+                ],
+            ),
             (
                 Role::Admin,
-                &[See, ManageAccounts, ManageShares, BreakGlass],
+                &[
+                    See,
+                    ReadAudit,
+                    CancelAction,
+                    CommentAction,
+                    BreakGlass,
+                    SwitchRecoveryOff,
+                    SwitchRecoveryOn,
+                    ManageAccounts,
+                    ManageShares,
+                ],
             ),
         ];
         for (role, permitted) in rows {

@@ -11,11 +11,11 @@ use crate::observation::Evidence;
 use crate::timestamp::Timestamp;
 use crate::view::{ClusterStatus, ClusterView, Verdict, VerdictState};
 
-mod components;
-mod facts;
-mod gather;
+pub(crate) mod components;
+pub(crate) mod facts;
+pub(crate) mod gather;
 mod nodes;
-mod reasons;
+pub(crate) mod reasons;
 mod remarks;
 mod rivals;
 mod verdict;

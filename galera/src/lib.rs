@@ -4,10 +4,17 @@
 //! needs the time takes it as an argument, so that a decision can be replayed in a test.
 
 pub mod access;
+pub mod action;
 pub mod api;
+pub mod attestation;
+pub mod audit;
+#[cfg(feature = "decide")]
+pub mod bootstrap;
 pub mod cluster;
+pub mod history;
 pub mod id;
 pub mod observation;
+pub mod plan;
 pub mod position;
 pub mod registration;
 pub mod saved_state;

@@ -178,6 +178,8 @@ pub struct WsrepStatus {
     pub node_name: Option<String>,
     /// `version`, a variable rather than a status.
     pub version: Option<String>,
+    /// Whether the variable `wsrep_provider_pc_bootstrap` exists: the server takes provider options as variables.
+    pub provider_plugin: bool,
 }
 
 impl WsrepStatus {
@@ -232,6 +234,7 @@ impl WsrepStatus {
             b"wsrep_desync_count" => self.desync_count = parse_seqno(value),
             b"wsrep_node_name" => self.node_name = text(value),
             b"version" => self.version = text(value),
+            b"wsrep_provider_pc_bootstrap" => self.provider_plugin = true,
             _ => {}
         }
     }

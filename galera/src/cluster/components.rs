@@ -10,33 +10,33 @@ use crate::view::{ClusterStatus, Component, NodeState};
 use crate::wsrep::{MemberAddress, WsrepStatus};
 
 /// Nodes that report one and the same view.
-pub(super) struct Group<'a> {
-    pub(super) status: &'a WsrepStatus,
+pub(crate) struct Group<'a> {
+    pub(crate) status: &'a WsrepStatus,
     /// Which nodes report it: places in [`Gathered::nodes`], ascending.
-    pub(super) reporters: Vec<usize>,
+    pub(crate) reporters: Vec<usize>,
     /// Reporters and the other nodes that its list names.
-    pub(super) members: BTreeSet<usize>,
+    pub(crate) members: BTreeSet<usize>,
     /// Members that the list does not name.
-    pub(super) open: usize,
+    pub(crate) open: usize,
     /// Groups of one bucket say the same words, yet cannot be one component.
-    pub(super) bucket: usize,
+    pub(crate) bucket: usize,
 }
 
 /// Nodes that see each other: one view, or a view and those who have not caught up with it.
-pub(super) struct Seen {
-    pub(super) members: BTreeSet<usize>,
-    pub(super) view: Component,
+pub(crate) struct Seen {
+    pub(crate) members: BTreeSet<usize>,
+    pub(crate) view: Component,
 }
 
 /// All components, Primary first, with the groups that claim to be Primary.
-pub(super) struct Components<'a> {
-    pub(super) seen: Vec<Seen>,
-    pub(super) primary_groups: Vec<Group<'a>>,
+pub(crate) struct Components<'a> {
+    pub(crate) seen: Vec<Seen>,
+    pub(crate) primary_groups: Vec<Group<'a>>,
 }
 
 impl Components<'_> {
     /// The Primary component; the one with the newest view when several say so.
-    pub(super) fn primary(&self) -> Option<&Seen> {
+    pub(crate) fn primary(&self) -> Option<&Seen> {
         self.seen
             .first()
             .filter(|seen| seen.view.status == ClusterStatus::Primary)
@@ -44,7 +44,7 @@ impl Components<'_> {
 }
 
 /// Groups the fresh answers.
-pub(super) fn components<'a>(gathered: &Gathered<'a>, settle: Duration) -> Components<'a> {
+pub(crate) fn components<'a>(gathered: &Gathered<'a>, settle: Duration) -> Components<'a> {
     let nodes = &gathered.nodes;
     let mut primary_groups = groups(gathered, ClusterStatus::Primary, &BTreeSet::new());
     primary_groups.sort_by_key(|group| {

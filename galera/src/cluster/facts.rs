@@ -13,7 +13,7 @@ const FAILURE_LASTS: u32 = 4;
 
 /// What the console's own probe says about a node now.
 #[derive(Clone, Copy)]
-pub(super) enum Sql<'a> {
+pub(crate) enum Sql<'a> {
     /// Nobody probes it.
     Unprobed,
     /// The first probe is under way.
@@ -31,40 +31,40 @@ pub(super) enum Sql<'a> {
 
 /// A fresh answer.
 #[derive(Clone, Copy)]
-pub(super) struct Answer<'a> {
-    pub(super) at: Timestamp,
+pub(crate) struct Answer<'a> {
+    pub(crate) at: Timestamp,
     /// Since when the node has been reporting the same view.
-    pub(super) since: Timestamp,
+    pub(crate) since: Timestamp,
     /// Whether the beginning of that view was witnessed.
-    pub(super) witnessed: bool,
-    pub(super) status: &'a WsrepStatus,
+    pub(crate) witnessed: bool,
+    pub(crate) status: &'a WsrepStatus,
 }
 
 /// What the registry says about a node.
-pub(super) struct Registered<'a> {
-    pub(super) seen: &'a RegistryObservation,
-    pub(super) status: WsrepStatus,
+pub(crate) struct Registered<'a> {
+    pub(crate) seen: &'a RegistryObservation,
+    pub(crate) status: WsrepStatus,
     /// Whether it may be believed now.
-    pub(super) fresh: bool,
+    pub(crate) fresh: bool,
     /// Whether it was to be believed when the registry was last read: losing etcd must not turn anything red (I18).
-    pub(super) credible: bool,
+    pub(crate) credible: bool,
 }
 
 /// One node with everything known about it.
-pub(super) struct Facts<'a> {
-    pub(super) id: NodeId,
-    pub(super) expected: bool,
-    pub(super) probe: Option<&'a SqlObservation>,
-    pub(super) sql: Sql<'a>,
-    pub(super) registered: Option<Registered<'a>>,
+pub(crate) struct Facts<'a> {
+    pub(crate) id: NodeId,
+    pub(crate) expected: bool,
+    pub(crate) probe: Option<&'a SqlObservation>,
+    pub(crate) sql: Sql<'a>,
+    pub(crate) registered: Option<Registered<'a>>,
     /// Whether it entered a Primary component after its probe began to fail: a server that receives its state
     /// accepts no connection until it is done, but its peers list it.
-    pub(super) returning: bool,
+    pub(crate) returning: bool,
 }
 
 impl<'a> Facts<'a> {
     /// The fresh SQL answer, if there is one.
-    pub(super) fn answer(&self) -> Option<Answer<'a>> {
+    pub(crate) fn answer(&self) -> Option<Answer<'a>> {
         match self.sql {
             Sql::Fresh(answer) => Some(answer),
             _ => None,
@@ -72,14 +72,14 @@ impl<'a> Facts<'a> {
     }
 
     /// The registration when it may be believed now.
-    pub(super) fn fresh_registration(&self) -> Option<&Registered<'a>> {
+    pub(crate) fn fresh_registration(&self) -> Option<&Registered<'a>> {
         self.registered
             .as_ref()
             .filter(|registered| registered.fresh)
     }
 
     /// The registration when it was put after the probe began to fail, so that it speaks of a living node.
-    pub(super) fn outlives_probe(&self) -> Option<&Registered<'a>> {
+    pub(crate) fn outlives_probe(&self) -> Option<&Registered<'a>> {
         let registered = self.registered.as_ref().filter(|r| r.credible)?;
         match self.sql {
             Sql::Fresh(_) => None,
@@ -93,14 +93,14 @@ impl<'a> Facts<'a> {
     }
 
     /// The node's name as it calls itself.
-    pub(super) fn name(&self) -> Option<&str> {
+    pub(crate) fn name(&self) -> Option<&str> {
         let sql = self.probe.and_then(|probe| probe.status.as_ref());
         sql.and_then(|(_, status)| status.node_name.as_deref())
             .or_else(|| self.registered.as_ref()?.status.node_name.as_deref())
     }
 
     /// The state in one word: fresh SQL decides, then a fresh registration.
-    pub(super) fn state(&self) -> NodeState {
+    pub(crate) fn state(&self) -> NodeState {
         match self.sql {
             Sql::Fresh(answer) => answer.status.node_state().unwrap_or(NodeState::Unknown),
             // A server that answers anything is not stopped, whatever its agent says.
@@ -147,7 +147,7 @@ impl<'a> Facts<'a> {
 }
 
 /// What `probe` says as of `now`.
-pub(super) fn sql<'a>(
+pub(crate) fn sql<'a>(
     probe: Option<&'a SqlObservation>,
     now: Timestamp,
     settings: &Settings,
@@ -175,7 +175,7 @@ pub(super) fn sql<'a>(
 }
 
 /// What a registration is worth as of `now`.
-pub(super) fn judged<'a>(
+pub(crate) fn judged<'a>(
     seen: &'a RegistryObservation,
     health: &RegistryHealth,
     now: Timestamp,

@@ -11,10 +11,10 @@ use crate::view::ClusterStatus;
 use crate::wsrep::{MemberAddress, WsrepStatus};
 
 /// The whole evidence in order.
-pub(super) struct Gathered<'a> {
+pub(crate) struct Gathered<'a> {
     /// Sorted by identity.
-    pub(super) nodes: Vec<Facts<'a>>,
-    pub(super) expected: Vec<NodeId>,
+    pub(crate) nodes: Vec<Facts<'a>>,
+    pub(crate) expected: Vec<NodeId>,
     aliases: BTreeMap<NodeId, NodeId>,
     default_port: u16,
 }
@@ -40,7 +40,7 @@ impl<'a> Gathered<'a> {
     }
 
     /// The node that a known address names.
-    pub(super) fn resolve(&self, address: &NodeId) -> Option<usize> {
+    pub(crate) fn resolve(&self, address: &NodeId) -> Option<usize> {
         let address = address.clone().normalized(self.default_port);
         let id = self.aliases.get(&address).unwrap_or(&address);
         self.nodes.binary_search_by(|facts| facts.id.cmp(id)).ok()
@@ -48,7 +48,7 @@ impl<'a> Gathered<'a> {
 }
 
 /// Puts the evidence in order as of `now`.
-pub(super) fn gather<'a>(
+pub(crate) fn gather<'a>(
     evidence: &'a Evidence,
     now: Timestamp,
     settings: &Settings,

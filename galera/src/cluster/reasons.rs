@@ -8,7 +8,7 @@ use crate::timestamp::Timestamp;
 use crate::view::{NodeState, Reason, ReasonCode};
 
 /// A node as people call it: its name and its address.
-pub(super) fn label(facts: &Facts<'_>) -> String {
+pub(crate) fn label(facts: &Facts<'_>) -> String {
     let id = facts.id.to_string();
     match facts.name() {
         Some(name) if name != id => format!("{name} ({id})"),
@@ -17,7 +17,7 @@ pub(super) fn label(facts: &Facts<'_>) -> String {
 }
 
 /// The reasons of one verdict in the making.
-pub(super) struct Reasons<'a> {
+pub(crate) struct Reasons<'a> {
     nodes: &'a [Facts<'a>],
     now: Timestamp,
     found: Vec<Reason>,
@@ -33,7 +33,7 @@ impl<'a> Reasons<'a> {
     }
 
     /// A reason about the whole cluster.
-    pub(super) fn cluster(&mut self, code: ReasonCode, message: &str) {
+    pub(crate) fn cluster(&mut self, code: ReasonCode, message: &str) {
         self.found.push(Reason {
             code,
             node: None,
@@ -42,7 +42,7 @@ impl<'a> Reasons<'a> {
     }
 
     /// A reason about a node.
-    pub(super) fn node(&mut self, code: ReasonCode, node: usize, message: String) {
+    pub(crate) fn node(&mut self, code: ReasonCode, node: usize, message: String) {
         self.found.push(Reason {
             code,
             node: Some(self.nodes[node].id.clone()),
@@ -51,7 +51,7 @@ impl<'a> Reasons<'a> {
     }
 
     /// The registration of a node speaks of life where SQL is blind.
-    pub(super) fn blind(&mut self, node: usize, what: &str) {
+    pub(crate) fn blind(&mut self, node: usize, what: &str) {
         let facts = &self.nodes[node];
         let why = match facts.sql {
             Sql::Failing { error, since } => {
@@ -69,7 +69,7 @@ impl<'a> Reasons<'a> {
     }
 
     /// Why a member is not Synced in the Primary component; `listed` when its peers list it there all the same.
-    pub(super) fn member(&mut self, node: usize, listed: bool) {
+    pub(crate) fn member(&mut self, node: usize, listed: bool) {
         let facts = &self.nodes[node];
         let who = label(facts);
         let comment = facts
@@ -185,7 +185,7 @@ impl<'a> Reasons<'a> {
     }
 
     /// The reasons in a fixed order, without repetitions.
-    pub(super) fn sorted(mut self) -> Vec<Reason> {
+    pub(crate) fn sorted(mut self) -> Vec<Reason> {
         self.found.sort_by(|one, other| {
             rank(one.code)
                 .cmp(&rank(other.code))

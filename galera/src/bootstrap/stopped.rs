@@ -1,0 +1,328 @@
+//! A stopped cluster: which node's data goes on, by an order to its agent or by a person's hand (I6, I7, I8).
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use super::running::blocked_summary;
+use super::situation::{Known, Situation, Standing};
+use super::{Case, Order, loss};
+use crate::attestation::Statement;
+use crate::id::NodeId;
+use crate::plan::digest::{Draft, fact};
+use crate::plan::{CheckCode, CheckStatus, Command, EvidenceSource, Mechanism, Step, Target};
+use crate::registration::{ClusterField, Keys, Phase};
+
+const RECOVER: &str = "mariadbd --wsrep-recover 2>&1 | grep 'Recovered position'";
+const MARK_SAFE: &str =
+    "sed -i 's/^safe_to_bootstrap:.*/safe_to_bootstrap: 1/' /var/lib/mysql/grastate.dat";
+
+pub(super) fn plan(case: &Case<'_>, situation: &Situation<'_>, draft: &mut Draft) -> String {
+    let known: Vec<(usize, Known)> = situation
+        .counted()
+        .filter_map(|node| Some((node, situation.stopped_position(node)?)))
+        .collect();
+    let complete = positions_known(situation, draft, &known);
+    let agree = one_history(situation, draft, &known);
+    let chosen = if agree {
+        choose(situation, &known)
+    } else {
+        None
+    };
+    candidate(situation, draft, chosen);
+    let goal = chosen.map(|(node, known)| loss::Goal {
+        position: known.position.clone(),
+        holders: BTreeSet::from([*node]),
+    });
+    loss::ahead(case, situation, draft, goal.as_ref());
+    let waits = chosen.is_some_and(|(node, _)| situation.phase(*node) == Some(Phase::Waiting));
+    agent_waits(situation, draft, chosen, waits);
+    let Some((node, known)) = chosen else {
+        recover_by_hand(situation, draft);
+        return blocked_summary(draft, None);
+    };
+    if complete {
+        commands(situation, draft, *node);
+    } else {
+        recover_by_hand(situation, draft);
+    }
+    fill(case, situation, draft, *node, known, waits);
+    blocked_summary(draft, Some(situation.names(std::iter::once(*node))))
+}
+
+/// Every member's position must be known, or the member attested as lost (I4): an unknown one may be the highest (I8).
+fn positions_known(situation: &Situation<'_>, draft: &mut Draft, known: &[(usize, Known)]) -> bool {
+    let mut evidence = Vec::new();
+    let (mut running, mut missing, mut lost) = (Vec::new(), Vec::new(), Vec::new());
+    for node in situation.counted() {
+        let id = &situation.nodes()[node].id;
+        match known.iter().find(|(with, _)| *with == node) {
+            Some((_, known)) => {
+                evidence.push(fact(
+                    Some(id),
+                    known.source,
+                    known.at,
+                    known.position.to_string(),
+                ));
+            }
+            None => evidence.push(fact(
+                Some(id),
+                EvidenceSource::Console,
+                None,
+                "position unknown",
+            )),
+        }
+        if situation.standings[node] == Standing::Disconnected {
+            running.push(node);
+        } else if !known.iter().any(|(with, _)| *with == node) {
+            match situation
+                .attested(node)
+                .map(|attestation| attestation.statement)
+            {
+                Some(Statement::Fenced | Statement::Decommissioned) => lost.push(node),
+                _ => missing.push(node),
+            }
+        }
+    }
+    let (status, message) = if !running.is_empty() {
+        (
+            CheckStatus::Fail,
+            format!(
+                "{} runs but is connected to no group: stop it, so that its position can be recovered.",
+                situation.names(running.into_iter())
+            ),
+        )
+    } else if !missing.is_empty() {
+        (
+            CheckStatus::Unknown,
+            format!(
+                "Where {} stopped is not known, and it may be the most advanced. Start its agent, or paste its \
+                 grastate.dat or recovered position.",
+                situation.names(missing.into_iter())
+            ),
+        )
+    } else if !lost.is_empty() {
+        (
+            CheckStatus::Attested,
+            format!(
+                "{} counts as lost, with what only it held.",
+                situation.names(lost.into_iter())
+            ),
+        )
+    } else if known.is_empty() {
+        (CheckStatus::Unknown, "No position is known.".to_owned())
+    } else {
+        (
+            CheckStatus::Pass,
+            format!("All {} positions are known.", known.len()),
+        )
+    };
+    draft.check(CheckCode::POSITIONS_KNOWN, status, message, evidence);
+    status.permits()
+}
+
+fn one_history(situation: &Situation<'_>, draft: &mut Draft, known: &[(usize, Known)]) -> bool {
+    let uuids: BTreeSet<_> = known.iter().map(|(_, known)| known.position.uuid).collect();
+    let evidence = known
+        .iter()
+        .map(|(node, known)| {
+            let id = &situation.nodes()[*node].id;
+            fact(
+                Some(id),
+                known.source,
+                known.at,
+                known.position.uuid.to_string(),
+            )
+        })
+        .collect();
+    let (status, message) = match uuids.len() {
+        0 => (
+            CheckStatus::Unknown,
+            "No node tells a defined position.".to_owned(),
+        ),
+        1 => (
+            CheckStatus::Pass,
+            "All known positions belong to one history.".to_owned(),
+        ),
+        count => (
+            CheckStatus::Fail,
+            format!(
+                "The nodes hold {count} different histories, which have no order. Decide whose data counts first."
+            ),
+        ),
+    };
+    draft.check(CheckCode::ONE_HISTORY, status, message, evidence);
+    uuids.len() == 1
+}
+
+/// The most advanced; of equals one whose agent waits, then the only one with the flag, then the smallest name (I10).
+fn choose<'k>(
+    situation: &Situation<'_>,
+    known: &'k [(usize, Known)],
+) -> Option<&'k (usize, Known)> {
+    let flagged = known
+        .iter()
+        .filter(|(_, known)| known.flag == Some(true))
+        .count();
+    known.iter().max_by_key(|(node, known)| {
+        (
+            known.position.seqno,
+            situation.phase(*node) == Some(Phase::Waiting),
+            known.flag == Some(true) && flagged == 1,
+            Reverse(&situation.nodes()[*node].id),
+        )
+    })
+}
+
+fn candidate(situation: &Situation<'_>, draft: &mut Draft, chosen: Option<&(usize, Known)>) {
+    let (status, message, evidence) = match chosen {
+        None => (
+            CheckStatus::Fail,
+            "No stopped node has a defined position of one common history: a nil UUID or -1 is never a candidate.".to_owned(),
+            Vec::new(),
+        ),
+        Some((node, known)) => {
+            let id = &situation.nodes()[*node].id;
+            let mut evidence = vec![fact(Some(id), known.source, known.at, known.position.to_string())];
+            if let Some(flag) = known.flag {
+                let value = format!("safe_to_bootstrap: {}", u8::from(flag));
+                evidence.push(fact(Some(id), EvidenceSource::Attestation, None, value));
+            }
+            (
+                CheckStatus::Pass,
+                format!(
+                    "{} at {} holds the highest known position.",
+                    situation.names(std::iter::once(*node)),
+                    known.position.seqno
+                ),
+                evidence,
+            )
+        }
+    };
+    draft.check(CheckCode::CANDIDATE, status, message, evidence);
+}
+
+fn agent_waits(
+    situation: &Situation<'_>,
+    draft: &mut Draft,
+    chosen: Option<&(usize, Known)>,
+    waits: bool,
+) {
+    let (status, message, evidence) = match chosen {
+        None => (
+            CheckStatus::Unknown,
+            "Without a candidate there is nobody to obey.".to_owned(),
+            Vec::new(),
+        ),
+        Some((node, _)) => {
+            let facts = &situation.nodes()[*node];
+            let name = situation.names(std::iter::once(*node));
+            let phase = situation.phase(*node).map_or("no agent", Phase::word);
+            let evidence = vec![fact(Some(&facts.id), EvidenceSource::Registry, None, phase)];
+            if waits {
+                (
+                    CheckStatus::Pass,
+                    format!("The agent of {name} waits for the order."),
+                    evidence,
+                )
+            } else {
+                (
+                    CheckStatus::Fail,
+                    format!(
+                        "No agent of {name} waits for an order: type the commands below there."
+                    ),
+                    evidence,
+                )
+            }
+        }
+    };
+    draft.check(CheckCode::AGENT_WAITS, status, message, evidence);
+}
+
+fn recover_by_hand(situation: &Situation<'_>, draft: &mut Draft) {
+    for node in situation.counted() {
+        if situation.stopped_position(node).is_none()
+            && situation
+                .attested(node)
+                .is_none_or(|a| a.statement == Statement::Stopped)
+        {
+            draft.commands.push(Command {
+                node: Some(situation.nodes()[node].id.clone()),
+                command: RECOVER.to_owned(),
+                why:
+                    "Tells where its data stands; the server must be stopped. Paste the line here."
+                        .to_owned(),
+            });
+        }
+    }
+}
+
+fn commands(situation: &Situation<'_>, draft: &mut Draft, chosen: usize) {
+    let id = &situation.nodes()[chosen].id;
+    let line = |node: &NodeId, command: &str, why: &str| Command {
+        node: Some(node.clone()),
+        command: command.to_owned(),
+        why: why.to_owned(),
+    };
+    draft.commands.push(line(
+        id,
+        MARK_SAFE,
+        "Allows this node, and only this one, to begin.",
+    ));
+    draft.commands.push(line(
+        id,
+        "galera_new_cluster",
+        "Starts it as a Primary component of its own.",
+    ));
+    draft.commands.push(line(
+        id,
+        "mariadb -e \"SHOW GLOBAL STATUS LIKE 'wsrep_cluster_status'\"",
+        "Must say Primary before any other node is started.",
+    ));
+    for node in situation.counted().filter(|&node| node != chosen) {
+        let id = &situation.nodes()[node].id;
+        draft.commands.push(line(
+            id,
+            "systemctl start mariadb",
+            "Joins; start one at a time and wait until it is Synced.",
+        ));
+    }
+}
+
+fn fill(
+    case: &Case<'_>,
+    situation: &Situation<'_>,
+    draft: &mut Draft,
+    node: usize,
+    known: &Known,
+    waits: bool,
+) {
+    let id = situation.nodes()[node].id.clone();
+    if waits {
+        let keys = Keys::new(&case.circumstances.registry_prefix);
+        draft.steps.push(Step::Key {
+            key: keys.cluster_key(&case.evidence.name, ClusterField::Bootstrap),
+            mod_revision: 0,
+            value: Some(Order::planned(&id, &known.position).to_value()),
+        });
+    }
+    let leaves_out = situation
+        .counted()
+        .filter(|&other| other != node)
+        .map(|other| situation.nodes()[other].id.clone())
+        .collect();
+    let holders = BTreeSet::from([node]);
+    draft.loss = loss::estimate(case, situation, &known.position, &holders);
+    draft.target = Some(Target {
+        mechanism: if waits {
+            Mechanism::Order
+        } else {
+            Mechanism::ByHand
+        },
+        node: Some(id.clone()),
+        members: vec![id.clone()],
+        position: Some(known.position.clone()),
+        revives: vec![id],
+        leaves_out,
+        removes: Vec::new(),
+    });
+}

@@ -1,0 +1,158 @@
+//! What the console remembers of a cluster's positions across restarts (I9, I31).
+//!
+//! GCS ranks the members of a component by the last Primary view that each of them saw, yet a node that is not Primary
+//! shows an undefined conf_id; and a position may regress from crash to crash. So both are kept while they are known.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::cluster::Settings;
+use crate::id::NodeId;
+use crate::observation::Evidence;
+use crate::position::{Position, Seqno};
+use crate::registration;
+use crate::timestamp::Timestamp;
+use crate::view::ClusterStatus;
+use crate::wsrep::WsrepStatus;
+
+/// The highest position of one history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Highest {
+    /// Its sequence number.
+    pub seqno: Seqno,
+    /// Who reported it.
+    pub node: NodeId,
+    /// When it was seen first.
+    pub at: Timestamp,
+}
+
+/// What a node was when it was last seen Primary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastPrimary {
+    /// `wsrep_cluster_conf_id` of its component.
+    pub conf_id: u64,
+    /// Its position.
+    pub position: Position,
+    /// Members of its component, as far as they were known.
+    pub members: BTreeSet<NodeId>,
+    /// When it was last seen so.
+    pub at: Timestamp,
+}
+
+/// What is remembered of one cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// The highest position ever seen, for each history's UUID.
+    #[serde(default)]
+    pub highest: BTreeMap<Uuid, Highest>,
+    /// For each node, when it was last seen Primary.
+    #[serde(default)]
+    pub primary: BTreeMap<NodeId, LastPrimary>,
+}
+
+impl History {
+    /// Takes in what is known at `now`. Only fresh answers and live registrations of stopped nodes count.
+    ///
+    /// Forgets nothing: who persists it decides how often; losing the last seconds only makes the console less strict.
+    pub fn learn(&mut self, evidence: &Evidence, now: Timestamp, settings: &Settings) {
+        for (id, probe) in &evidence.sql {
+            let id = id.clone().normalized(settings.default_port);
+            let Some((at, status)) = &probe.status else {
+                continue;
+            };
+            if probe.error.is_some() || at.age(now) > settings.stale_after {
+                continue;
+            }
+            self.learn_status(&id, *at, status, settings.default_port);
+        }
+        for (id, seen) in &evidence.registry {
+            let id = id.clone().normalized(settings.default_port);
+            if let Some(position) = registration::recovered_position(&seen.fields) {
+                self.raise(&id, &position, seen.last_put_at.unwrap_or(now));
+            }
+        }
+    }
+
+    fn learn_status(&mut self, id: &NodeId, at: Timestamp, status: &WsrepStatus, port: u16) {
+        let Some(position) = status.position() else {
+            return;
+        };
+        // A joiner's position belongs to data that is about to be replaced.
+        if status.local_state_uuid != status.cluster_state_uuid && status.local_state_uuid.is_some()
+        {
+            return;
+        }
+        self.raise(id, &position, at);
+        let (Some(ClusterStatus::Primary), Some(conf_id)) = (status.cluster_status, status.conf_id)
+        else {
+            return;
+        };
+        let mut members: BTreeSet<NodeId> = status
+            .incoming_addresses
+            .iter()
+            .filter_map(|address| match address {
+                crate::wsrep::MemberAddress::Known(id) => Some(id.clone().normalized(port)),
+                _ => None,
+            })
+            .collect();
+        members.insert(id.clone());
+        self.primary.insert(
+            id.clone(),
+            LastPrimary {
+                conf_id,
+                position,
+                members,
+                at,
+            },
+        );
+    }
+
+    /// Remembers `position` when it is the highest of its history.
+    pub fn raise(&mut self, node: &NodeId, position: &Position, at: Timestamp) {
+        let known = self.highest.get(&position.uuid);
+        if known.is_none_or(|highest| highest.seqno < position.seqno) {
+            self.highest.insert(
+                position.uuid,
+                Highest {
+                    seqno: position.seqno,
+                    node: node.clone(),
+                    at,
+                },
+            );
+        }
+    }
+
+    /// Takes in what another replica remembered.
+    pub fn merge(&mut self, other: &Self) {
+        for (uuid, highest) in &other.highest {
+            let position = Position {
+                uuid: *uuid,
+                seqno: highest.seqno,
+            };
+            self.raise(&highest.node, &position, highest.at);
+        }
+        for (id, last) in &other.primary {
+            if self.primary.get(id).is_none_or(|known| known.at < last.at) {
+                self.primary.insert(id.clone(), last.clone());
+            }
+        }
+    }
+
+    /// The newest Primary view of the history `uuid` that anybody was seen in, with those who were seen in it.
+    #[must_use]
+    pub fn newest_primary(&self, uuid: &Uuid) -> Option<(u64, BTreeSet<NodeId>)> {
+        let of_history = || {
+            self.primary
+                .iter()
+                .filter(|(_, last)| last.position.uuid == *uuid)
+        };
+        let conf_id = of_history().map(|(_, last)| last.conf_id).max()?;
+        let nodes = of_history()
+            .filter(|(_, last)| last.conf_id == conf_id)
+            .map(|(id, _)| id.clone())
+            .collect();
+        Some((conf_id, nodes))
+    }
+}

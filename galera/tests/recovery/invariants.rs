@@ -1,0 +1,564 @@
+//! The invariants that concern deciding, one test each.
+
+use galera::action::SwitchedOff;
+use galera::attestation::Statement;
+use galera::bootstrap::{Outcome, returning_ahead, verify};
+use galera::plan::{CheckCode, CheckStatus};
+
+use crate::scene::{
+    HISTORY, NIL, OTHER_HISTORY, Scene, Server, at, check, failing, id, position, status,
+};
+
+#[test]
+fn i01_no_bootstrap_while_any_node_says_primary() {
+    // Expected or not: a node that only a member list names counts as well.
+    for node in ["n3", "n9"] {
+        let scene = Scene::two_of_three_lost().answers(node, Server::primary(&[node], 0, 100));
+        let plan = scene.plan();
+        assert_eq!(status(&plan, &CheckCode::NOBODY_PRIMARY), CheckStatus::Fail);
+        assert!(!plan.executable && plan.steps.is_empty());
+    }
+}
+
+#[test]
+fn i01_a_primary_that_the_console_cannot_reach_is_inferred() {
+    let running = [
+        ("phase", "running"),
+        ("wsrep_cluster_status", "Primary"),
+        ("wsrep_local_state_comment", "Synced"),
+    ];
+    let plan = Scene::expecting(&["n1", "n2"])
+        .answers("n1", Server::non_primary(&["n1"], 0, 100))
+        .times_out("n2")
+        .registered("n2", &running)
+        .attest("n2", Statement::Fenced)
+        .plan();
+    assert_eq!(
+        status(&plan, &CheckCode::NOBODY_PRIMARY),
+        CheckStatus::Unknown
+    );
+    assert_eq!(
+        status(&plan, &CheckCode::ATTESTATIONS_HOLD),
+        CheckStatus::Fail
+    );
+    assert!(!plan.executable);
+}
+
+#[test]
+fn i02_silence_and_refusal_are_not_death() {
+    for scene in [
+        Scene::two_of_three_lost().times_out("n2"),
+        Scene::two_of_three_lost(),
+        Scene::two_of_three_lost().denies("n2"),
+    ] {
+        let mut scene = scene;
+        scene
+            .attestations
+            .retain(|attestation| attestation.node != id("n2"));
+        let plan = scene.plan();
+        assert_eq!(
+            status(&plan, &CheckCode::MEMBERS_ACCOUNTED),
+            CheckStatus::Unknown
+        );
+        assert!(
+            check(&plan, &CheckCode::MEMBERS_ACCOUNTED)
+                .message
+                .contains("n2")
+        );
+        assert!(!plan.executable);
+    }
+}
+
+#[test]
+fn i02_an_agents_word_and_a_refusal_together_are() {
+    let plan = Scene::expecting(&["n1", "n2"])
+        .answers("n1", Server::non_primary(&["n1"], 0, 100))
+        .waits("n2", 100)
+        .plan();
+    assert_eq!(
+        status(&plan, &CheckCode::MEMBERS_ACCOUNTED),
+        CheckStatus::Pass
+    );
+    assert!(plan.executable, "{plan:#?}");
+}
+
+#[test]
+fn i02_an_attestation_for_a_node_that_answers_does_not_hold() {
+    for scene in [
+        Scene::three_isolated().attest("n3", Statement::Stopped),
+        Scene::two_of_three_lost().denies("n2"),
+        Scene::two_of_three_lost().attest("n7", Statement::Stopped),
+        Scene::two_of_three_lost().attest("n2", Statement::Fenced),
+    ] {
+        let plan = scene.plan();
+        assert_eq!(
+            failing(&plan),
+            ["attestations_hold"],
+            "{:?}",
+            scene.attestations
+        );
+    }
+}
+
+#[test]
+fn i03_a_missing_registration_is_not_death_and_a_present_one_not_primary() {
+    let plan = Scene::expecting(&["n1", "n2"])
+        .answers("n1", Server::non_primary(&["n1"], 0, 100))
+        .registered(
+            "n1",
+            &[
+                ("wsrep_cluster_status", "Primary"),
+                ("wsrep_local_state_comment", "Synced"),
+            ],
+        )
+        .times_out("n2")
+        .plan();
+    // The direct answer of n1 outweighs its registration; n2 without any is unknown, not dead.
+    assert_eq!(status(&plan, &CheckCode::NOBODY_PRIMARY), CheckStatus::Pass);
+    assert_eq!(
+        status(&plan, &CheckCode::MEMBERS_ACCOUNTED),
+        CheckStatus::Unknown
+    );
+}
+
+#[test]
+fn i04_the_denominator_is_everybody_expected() {
+    let mut scene = Scene::expecting(&["n1"]).answers("n1", Server::non_primary(&["n1"], 0, 100));
+    assert!(scene.plan().executable);
+    scene.evidence.last_primary = [id("n1"), id("n4")].into();
+    let plan = scene.plan();
+    assert_eq!(failing(&plan), ["members_accounted"]);
+    let mut stopped = Scene::all_stopped();
+    stopped.evidence.last_primary = [id("n4")].into();
+    assert_eq!(
+        failing(&stopped.plan()),
+        ["members_accounted", "positions_known"]
+    );
+}
+
+#[test]
+fn i05_a_component_is_chosen_and_one_member_executes() {
+    let plan = Scene::expecting(&["n1", "n2", "n3"])
+        .answers("n1", Server::non_primary(&["n1", "n2"], 0, 10))
+        .answers("n2", Server::non_primary(&["n1", "n2"], 1, 10))
+        .answers("n3", Server::non_primary(&["n3"], 0, 9))
+        .plan();
+    assert_eq!(plan.steps.len(), 1);
+    let target = plan.target.unwrap();
+    assert_eq!(target.members, [id("n1"), id("n2")]);
+    assert_eq!(target.node, Some(id("n1")));
+}
+
+#[test]
+fn i06_nil_uuid_is_never_a_candidate() {
+    let plan = Scene::expecting(&["n1"])
+        .answers("n1", Server::non_primary(&["n1"], 0, 100).history(NIL))
+        .plan();
+    assert_eq!(status(&plan, &CheckCode::CANDIDATE), CheckStatus::Fail);
+    assert!(plan.target.is_none() && plan.steps.is_empty());
+    let pasted = format!("version: 2.1\nuuid: {NIL}\nseqno: -1\nsafe_to_bootstrap: 1");
+    let plan = Scene::expecting(&["n1"])
+        .refuses("n1")
+        .pastes("n1", &pasted)
+        .plan();
+    assert!(plan.target.is_none() && plan.steps.is_empty());
+}
+
+#[test]
+fn i06_different_histories_stop_everything() {
+    let plan = Scene::expecting(&["n1", "n2"])
+        .answers("n1", Server::non_primary(&["n1"], 0, 5))
+        .answers(
+            "n2",
+            Server::non_primary(&["n2"], 0, 900).history(OTHER_HISTORY),
+        )
+        .plan();
+    assert_eq!(status(&plan, &CheckCode::ONE_HISTORY), CheckStatus::Fail);
+    assert!(plan.target.is_none() && plan.steps.is_empty());
+}
+
+#[test]
+fn i07_safe_to_bootstrap_alone_decides_nothing() {
+    let file = |seqno: u64, flag: u8| {
+        format!("version: 2.1\nuuid: {HISTORY}\nseqno: {seqno}\nsafe_to_bootstrap: {flag}")
+    };
+    let chosen = |one: &str, other: &str| {
+        let scene = Scene::expecting(&["n1", "n2"])
+            .refuses("n1")
+            .refuses("n2")
+            .pastes("n1", one)
+            .pastes("n2", other);
+        scene.plan().target.unwrap().node.unwrap()
+    };
+    assert_eq!(
+        chosen(&file(9, 1), &file(10, 0)),
+        id("n2"),
+        "a higher position outweighs the flag"
+    );
+    assert_eq!(
+        chosen(&file(10, 0), &file(10, 1)),
+        id("n2"),
+        "of equals the only one with the flag"
+    );
+    assert_eq!(
+        chosen(&file(10, 1), &file(10, 1)),
+        id("n1"),
+        "several flags prove nothing"
+    );
+}
+
+#[test]
+fn i08_minus_one_is_unknown_and_asks_for_a_recovery() {
+    let crashed = format!("version: 2.1\nuuid: {HISTORY}\nseqno: -1\nsafe_to_bootstrap: 0");
+    let plan = Scene::expecting(&["n1", "n2"])
+        .waits("n1", 9)
+        .refuses("n2")
+        .pastes("n2", &crashed)
+        .plan();
+    assert_eq!(
+        status(&plan, &CheckCode::POSITIONS_KNOWN),
+        CheckStatus::Unknown
+    );
+    assert!(!plan.executable);
+    assert!(
+        check(&plan, &CheckCode::ATTESTATIONS_HOLD)
+            .message
+            .contains("--wsrep-recover")
+    );
+}
+
+#[test]
+fn i09_a_regression_is_refused_with_its_loss() {
+    for mut scene in [Scene::two_of_three_lost(), Scene::all_stopped()] {
+        scene.history.raise(&id("n2"), &position(5_000), at(0));
+        let plan = scene.plan();
+        assert!(failing(&plan).contains(&"no_regression"), "{plan:#?}");
+        let from = plan.target.unwrap().position.unwrap().seqno;
+        assert_eq!(plan.loss.transactions, Some(5_000 - from));
+    }
+    let mut scene = Scene::two_of_three_lost();
+    let other = galera::Position::new(OTHER_HISTORY.parse().unwrap(), 5_000).unwrap();
+    scene.history.raise(&id("n2"), &other, at(0));
+    assert!(
+        scene.plan().executable,
+        "another history has no order with this one"
+    );
+}
+
+#[test]
+fn i10_ties_are_the_same_everywhere() {
+    let scene = |order: [&str; 3]| {
+        let mut scene = Scene::expecting(&order);
+        for node in order {
+            scene = scene.answers(node, Server::non_primary(&[node], 0, 10));
+        }
+        scene.plan()
+    };
+    let one = scene(["n1", "n2", "n3"]);
+    assert_eq!(one.target.as_ref().unwrap().node, Some(id("n1")));
+    assert_eq!(one, scene(["n3", "n1", "n2"]));
+}
+
+#[test]
+fn i11_ten_is_more_than_nine_and_undefined_is_nothing() {
+    assert_eq!(
+        Scene::three_isolated().plan().target.unwrap().node,
+        Some(id("n2"))
+    );
+    let undefined = Server::non_primary(&["n3"], 0, u64::MAX);
+    let plan = Scene::three_isolated().answers("n3", undefined).plan();
+    assert_eq!(plan.target.unwrap().node, Some(id("n2")));
+}
+
+#[test]
+fn i12_a_cluster_that_may_heal_by_itself_is_given_time() {
+    let mut scene = Scene::expecting(&["n1", "n2", "n3"]);
+    for node in ["n1", "n2", "n3"] {
+        scene = scene.answers_since(node, Server::non_primary(&[node], 0, 10), 40);
+    }
+    let plan = scene.plan();
+    assert_eq!(
+        failing(&plan),
+        ["settled"],
+        "everybody runs: 20 s are too short"
+    );
+    scene.now += 10;
+    for node in ["n1", "n2", "n3"] {
+        scene = scene.answers_since(node, Server::non_primary(&[node], 0, 10), 40);
+    }
+    assert!(scene.plan().executable, "30 s are enough");
+    let lost =
+        Scene::two_of_three_lost().answers_since("n1", Server::non_primary(&["n1"], 0, 100), 54);
+    assert!(
+        lost.plan().executable,
+        "nobody can come back by itself: 6 s are enough"
+    );
+    let lost =
+        Scene::two_of_three_lost().answers_since("n1", Server::non_primary(&["n1"], 0, 100), 57);
+    assert_eq!(failing(&lost.plan()), ["settled"]);
+}
+
+#[test]
+fn i12_a_starting_member_may_complete_the_view() {
+    let starting = Scene::expecting(&["n1", "n2"])
+        .answers_since("n1", Server::non_primary(&["n1"], 0, 100), 45)
+        .refuses("n2")
+        .registered("n2", &[("phase", "starting")])
+        .attest("n2", Statement::Stopped);
+    assert_eq!(
+        status(&starting.plan(), &CheckCode::SETTLED),
+        CheckStatus::Unknown
+    );
+}
+
+#[test]
+fn i13_never_during_a_state_transfer_or_another_recovery() {
+    let donor = Server::non_primary(&["n1"], 0, 100)
+        .says("wsrep_local_state", "2")
+        .says("wsrep_local_state_comment", "Donor/Desynced");
+    let plan = Scene::two_of_three_lost().answers("n1", donor).plan();
+    assert_eq!(
+        status(&plan, &CheckCode::NO_STATE_TRANSFER),
+        CheckStatus::Fail
+    );
+    let joining = Scene::expecting(&["n1", "n2"])
+        .answers("n1", Server::non_primary(&["n1"], 0, 100))
+        .refuses("n2")
+        .registered("n2", &[("phase", "joining")]);
+    assert_eq!(
+        status(&joining.plan(), &CheckCode::NO_STATE_TRANSFER),
+        CheckStatus::Fail
+    );
+    let mut open = Scene::two_of_three_lost();
+    open.circumstances.open_action = Some("a1".to_owned());
+    assert_eq!(failing(&open.plan()), ["no_other_recovery"]);
+    let mut ordered = Scene::all_stopped();
+    ordered.circumstances.standing_order = Some("{}".to_owned());
+    assert_eq!(failing(&ordered.plan()), ["no_other_recovery"]);
+}
+
+#[test]
+fn i14_damaged_nodes_are_neither_source_nor_executor() {
+    let inconsistent = Server::non_primary(&["n1", "n2"], 0, 12)
+        .says("wsrep_local_state", "5")
+        .says("wsrep_local_state_comment", "Inconsistent");
+    let failed = Server::non_primary(&["n1", "n2"], 0, 12).says(
+        "wsrep_local_state_comment",
+        "Joining: State Transfer failed",
+    );
+    for damaged in [inconsistent, failed] {
+        let scene = Scene::expecting(&["n1", "n2"])
+            .answers("n1", damaged.clone())
+            .answers("n2", Server::non_primary(&["n1", "n2"], 1, 10));
+        let plan = scene.plan();
+        assert_eq!(
+            status(&plan, &CheckCode::CANDIDATE),
+            CheckStatus::Fail,
+            "it holds the highest position"
+        );
+        assert_eq!(
+            plan.target.unwrap().node,
+            Some(id("n2")),
+            "it never executes"
+        );
+    }
+}
+
+#[test]
+fn i15_the_executor_is_connected_operational_and_has_applied_everything() {
+    for (name, value) in [
+        ("wsrep_connected", "OFF"),
+        ("wsrep_evs_state", "GATHER"),
+        ("wsrep_local_recv_queue", "3"),
+        ("wsrep_evs_state", ""),
+        ("wsrep_local_recv_queue", ""),
+    ] {
+        let server = Server::non_primary(&["n1"], 0, 100).says(name, value);
+        let plan = Scene::two_of_three_lost().answers("n1", server).plan();
+        assert_eq!(failing(&plan), ["executor_ready"], "{name}={value}");
+        assert!(plan.steps.is_empty());
+    }
+}
+
+#[test]
+fn i16_the_digest_ignores_times_and_nothing_else() {
+    let scene = Scene::two_of_three_lost();
+    let digest = scene.plan().digest;
+    let mut later = scene.clone();
+    later.now += 3;
+    let later = later
+        .answers("n1", Server::non_primary(&["n1"], 0, 100))
+        .refuses("n2")
+        .refuses("n3");
+    assert_eq!(later.plan().digest, digest);
+    let mut changed = vec![
+        scene
+            .clone()
+            .answers("n1", Server::non_primary(&["n1"], 0, 101)),
+        scene.clone().answers(
+            "n1",
+            Server::non_primary(&["n1"], 0, 100).history(OTHER_HISTORY),
+        ),
+        scene
+            .clone()
+            .answers("n2", Server::non_primary(&["n2"], 0, 100)),
+        scene.clone().attest("n2", Statement::Fenced),
+        scene
+            .clone()
+            .answers("n1", Server::non_primary(&["n1", "n2"], 0, 100)),
+    ];
+    let mut off = scene.clone();
+    off.circumstances.sql_account = false;
+    changed.push(off);
+    let mut known = scene;
+    known.history.raise(&id("n2"), &position(3), at(0));
+    changed.push(known);
+    for scene in changed {
+        assert_ne!(scene.plan().digest, digest);
+    }
+}
+
+#[test]
+fn i18_without_the_registry_nothing_is_executable() {
+    let mut scene = Scene::two_of_three_lost();
+    scene.evidence.registry_health.reachable = false;
+    assert_eq!(failing(&scene.plan()), ["registry_readable"]);
+}
+
+#[test]
+fn i19_the_off_switch_blocks_with_who_and_why() {
+    let mut scene = Scene::two_of_three_lost();
+    scene.circumstances.off = Some(SwitchedOff {
+        by: "ann".to_owned(),
+        at: at(0),
+        reason: "datacentre move".to_owned(),
+    });
+    let plan = scene.plan();
+    assert_eq!(failing(&plan), ["recovery_enabled"]);
+    assert!(
+        check(&plan, &CheckCode::RECOVERY_ENABLED)
+            .message
+            .contains("ann")
+    );
+}
+
+#[test]
+fn i21_success_is_what_the_nodes_say() {
+    let before = Scene::expecting(&["n1", "n2", "n3"])
+        .answers("n1", Server::non_primary(&["n1", "n2"], 0, 100))
+        .answers("n2", Server::non_primary(&["n1", "n2"], 1, 100))
+        .refuses("n3")
+        .attest("n3", Statement::Stopped);
+    let target = before.plan().target.unwrap();
+    assert!(
+        matches!(verify(&target, &before.case()), Outcome::NotYet(_)),
+        "nothing changed yet"
+    );
+    let half = before
+        .clone()
+        .answers("n1", Server::primary(&["n1", "n2"], 0, 101));
+    assert!(
+        matches!(verify(&target, &half.case()), Outcome::NotYet(_)),
+        "n2 is missing"
+    );
+    let done = half
+        .clone()
+        .answers("n2", Server::primary(&["n1", "n2"], 1, 101));
+    assert_eq!(verify(&target, &done.case()), Outcome::Proven);
+    let other = done.clone().answers(
+        "n1",
+        Server::primary(&["n1", "n2"], 0, 101).history(OTHER_HISTORY),
+    );
+    assert!(matches!(
+        verify(&target, &other.case()),
+        Outcome::Contradicted(_)
+    ));
+    let joined = half.answers(
+        "n2",
+        Server::primary(&["n1", "n2"], 1, 101)
+            .says("wsrep_local_state", "3")
+            .says("wsrep_local_state_comment", "Joined"),
+    );
+    assert!(
+        matches!(verify(&target, &joined.case()), Outcome::NotYet(_)),
+        "n2 is not Synced"
+    );
+}
+
+#[test]
+fn i22_who_returns_ahead_is_told_to_keep_its_data() {
+    let target = Scene::two_of_three_lost().plan().target.unwrap();
+    let back = Scene::two_of_three_lost()
+        .answers("n1", Server::primary(&["n1"], 0, 101))
+        .answers("n2", Server::non_primary(&["n2"], 0, 130));
+    let ahead = returning_ahead(&target, &back.case());
+    assert_eq!((&ahead[0].node, ahead[0].transactions), (&id("n2"), 30));
+    assert!(ahead[0].message.contains("Copy its data directory"));
+}
+
+#[test]
+fn i22_who_returns_primary_elsewhere_contradicts_the_bootstrap() {
+    let target = Scene::two_of_three_lost().plan().target.unwrap();
+    let rival = Scene::two_of_three_lost()
+        .answers("n1", Server::primary(&["n1"], 0, 101))
+        .answers(
+            "n2",
+            Server::primary(&["n2"], 0, 101)
+                .says("wsrep_gcomm_uuid", "99990000-0c2f-11ef-a1b2-c3d4e5f60718"),
+        );
+    assert!(matches!(
+        verify(&target, &rival.case()),
+        Outcome::Contradicted(_)
+    ));
+}
+
+#[test]
+fn i30_a_blocked_plan_keeps_its_target_and_says_every_why() {
+    let mut scene = Scene::two_of_three_lost();
+    scene.attestations.clear();
+    scene.history.raise(&id("n2"), &position(103), at(0));
+    let plan = scene.plan();
+    assert_eq!(failing(&plan), ["members_accounted", "no_regression"]);
+    assert!(plan.target.is_some() && plan.steps.len() == 1);
+    assert!(
+        plan.summary
+            .starts_with("n1 would be the one to go on from, but:"),
+        "{}",
+        plan.summary
+    );
+}
+
+#[test]
+fn i31_the_last_primary_view_outranks_a_position() {
+    let mut scene = Scene::expecting(&["n1", "n2"]);
+    let primary = Scene::expecting(&["n1", "n2"]).answers(
+        "n2",
+        Server::primary(&["n2"], 0, 10).says("wsrep_cluster_conf_id", "18"),
+    );
+    scene
+        .history
+        .learn(&primary.evidence, at(60), &primary.settings.fold);
+    let scene = scene
+        .answers("n1", Server::non_primary(&["n1"], 0, 100))
+        .refuses("n2")
+        .attest("n2", Statement::Stopped);
+    assert_eq!(failing(&scene.plan()), ["last_primary"]);
+    let record = &scene.history.primary[&id("n2")];
+    assert_eq!((record.conf_id, record.position.seqno), (18, 10));
+    let json = serde_json::to_string(&scene.history).unwrap();
+    assert_eq!(
+        serde_json::from_str::<galera::history::History>(&json).unwrap(),
+        scene.history
+    );
+}
+
+#[test]
+fn i33_evidence_has_source_and_age() {
+    let plan = Scene::two_of_three_lost().plan();
+    let evidence = &check(&plan, &CheckCode::NOBODY_PRIMARY).evidence;
+    assert!(
+        evidence
+            .iter()
+            .all(|fact| fact.node.is_some() && fact.observed_at.is_some())
+    );
+}

@@ -1,0 +1,12 @@
+//! Recovery, seen from outside: plans with their checks and invariants, the life of an action, clean-up.
+
+#[cfg(test)]
+mod invariants;
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod running;
+#[cfg(test)]
+mod scene;
+#[cfg(test)]
+mod stopped;

@@ -1,0 +1,190 @@
+//! Plans for a running cluster that lost its quorum.
+
+use galera::attestation::Statement;
+use galera::plan::{CheckCode, CheckStatus, Kind, Mechanism, Step};
+use serde_json::json;
+
+use crate::scene::{Scene, Server, at, check, failing, id, position, status};
+
+#[test]
+fn two_of_three_lost_and_attested_is_executable() {
+    let plan = Scene::two_of_three_lost().plan();
+    assert!(plan.executable, "{plan:#?}");
+    assert_eq!(
+        plan.steps,
+        [Step::Statement {
+            node: id("n1"),
+            statement: "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'".to_owned(),
+        }]
+    );
+    let target = plan.target.clone().unwrap();
+    assert_eq!(target.mechanism, Mechanism::Statement);
+    assert_eq!(target.revives, [id("n1")]);
+    assert_eq!(target.leaves_out, [id("n2"), id("n3")]);
+    assert_eq!(target.position, Some(position(100)));
+    assert_eq!(plan.loss.transactions, Some(0));
+    assert_eq!(plan.summary, "Make n1 Primary again.");
+    assert_eq!(
+        status(&plan, &CheckCode::MEMBERS_ACCOUNTED),
+        CheckStatus::Attested
+    );
+}
+
+#[test]
+fn the_json_is_the_contract() {
+    let plan = Scene::two_of_three_lost().plan();
+    let json = serde_json::to_value(&plan).unwrap();
+    assert_eq!(json["kind"], "bootstrap");
+    assert_eq!(json["cluster"], "lab");
+    assert_eq!(json["executable"], true);
+    assert_eq!(json["computed_at"], at(60).to_string());
+    assert_eq!(json["digest"].as_str().unwrap().len(), 64);
+    assert_eq!(json["loss"]["transactions"], 0);
+    assert_eq!(
+        json["steps"],
+        json!([{"node": "n1", "statement": "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'"}])
+    );
+    let check = json["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|check| check["code"] == "members_accounted")
+        .unwrap();
+    assert_eq!(check["status"], "attested");
+    assert_eq!(
+        check["evidence"][0],
+        json!({"node": "n1", "source": "sql", "observed_at": at(60).to_string(),
+               "value": "non-Primary, Initialized, 6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b:100"})
+    );
+    let back: galera::plan::Plan = serde_json::from_value(json).unwrap();
+    assert_eq!(back, plan);
+    assert_eq!(back.computed_digest(), plan.digest);
+}
+
+#[test]
+fn the_most_advanced_of_isolated_nodes_goes_on() {
+    let plan = Scene::three_isolated().plan();
+    assert!(plan.executable, "{plan:#?}");
+    let target = plan.target.unwrap();
+    assert_eq!(
+        (target.node, target.members),
+        (Some(id("n2")), vec![id("n2")])
+    );
+    assert_eq!(target.leaves_out, [id("n1"), id("n3")]);
+}
+
+#[test]
+fn the_larger_of_equal_components_goes_on() {
+    let scene = Scene::expecting(&["n1", "n2", "n3"])
+        .answers("n1", Server::non_primary(&["n1"], 0, 10))
+        .answers("n2", Server::non_primary(&["n2", "n3"], 0, 10))
+        .answers("n3", Server::non_primary(&["n2", "n3"], 1, 10));
+    let target = scene.plan().target.unwrap();
+    assert_eq!(target.members, [id("n2"), id("n3")]);
+    assert_eq!(target.node, Some(id("n2")));
+}
+
+#[test]
+fn a_primary_is_nothing_to_recover() {
+    let scene = Scene::expecting(&["n1", "n2", "n3"])
+        .answers("n1", Server::non_primary(&["n1"], 0, 9))
+        .answers("n2", Server::primary(&["n2", "n3"], 0, 12))
+        .answers("n3", Server::primary(&["n2", "n3"], 1, 12));
+    let plan = scene.plan();
+    assert!(!plan.executable);
+    assert!(plan.steps.is_empty() && plan.target.is_none());
+    assert!(
+        plan.summary
+            .starts_with("Nothing to recover: n2 and n3 are Primary."),
+        "{}",
+        plan.summary
+    );
+    assert_eq!(plan.kind, Kind::Bootstrap);
+}
+
+#[test]
+fn rival_primaries_are_no_case_for_a_bootstrap() {
+    let scene = Scene::expecting(&["n1", "n2"])
+        .answers("n1", Server::primary(&["n1"], 0, 9))
+        .answers(
+            "n2",
+            Server::primary(&["n2"], 0, 12)
+                .says("wsrep_gcomm_uuid", "99990000-0c2f-11ef-a1b2-c3d4e5f60718"),
+        );
+    let plan = scene.plan();
+    assert!(!plan.executable && plan.steps.is_empty());
+    assert!(
+        plan.summary.contains("2 separate components"),
+        "{}",
+        plan.summary
+    );
+}
+
+#[test]
+fn the_plugin_dialect_has_its_own_statement() {
+    let server = Server::non_primary(&["n1"], 0, 5).says("wsrep_provider_pc_bootstrap", "OFF");
+    let plan = Scene::expecting(&["n1"]).answers("n1", server).plan();
+    assert!(matches!(&plan.steps[..],
+        [Step::Statement { statement, .. }] if statement == "SET GLOBAL wsrep_provider_pc_bootstrap=ON"));
+}
+
+#[test]
+fn without_an_account_the_commands_remain() {
+    let mut scene = Scene::two_of_three_lost();
+    scene.circumstances.sql_account = false;
+    let plan = scene.plan();
+    assert_eq!(failing(&plan), ["sql_account"]);
+    assert!(plan.commands[0].command.contains("pc.bootstrap=YES"));
+}
+
+#[test]
+fn what_a_stopped_node_holds_more_is_a_loss() {
+    let scene = Scene::expecting(&["n1", "n2"])
+        .answers("n1", Server::non_primary(&["n1"], 0, 100))
+        .waits("n2", 107);
+    let plan = scene.plan();
+    assert_eq!(failing(&plan), ["most_advanced"]);
+    assert_eq!(plan.loss.transactions, Some(7));
+    assert!(
+        plan.loss.explanation.contains("n2"),
+        "{}",
+        plan.loss.explanation
+    );
+}
+
+#[test]
+fn a_member_that_only_the_list_shows_counts_as_part_of_the_component() {
+    let scene = Scene::expecting(&["n1", "n2", "n3"])
+        .answers("n1", Server::non_primary(&["n1", "n2:3306"], 0, 100))
+        .denies("n2")
+        .refuses("n3")
+        .attest("n3", Statement::Stopped);
+    let plan = scene.plan();
+    assert!(plan.executable, "{plan:#?}");
+    assert_eq!(plan.target.unwrap().revives, [id("n1"), id("n2")]);
+}
+
+#[test]
+fn nothing_known_is_no_plan_but_an_answer() {
+    let plan = Scene::expecting(&[]).plan();
+    assert!(!plan.executable);
+    assert_eq!(plan.summary, "Nothing is known about this cluster.");
+    assert_eq!(status(&plan, &CheckCode::CANDIDATE), CheckStatus::Unknown);
+}
+
+#[test]
+fn every_check_of_a_blocked_plan_has_a_sentence() {
+    let plan = Scene::expecting(&["n1", "n2"])
+        .times_out("n1")
+        .times_out("n2")
+        .plan();
+    assert!(!plan.executable);
+    for check in &plan.checks {
+        assert!(check.message.ends_with('.'), "{check:?}");
+    }
+    assert!(
+        check(&plan, &CheckCode::MEMBERS_ACCOUNTED)
+            .message
+            .contains("n1 and n2")
+    );
+}

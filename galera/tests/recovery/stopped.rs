@@ -1,0 +1,150 @@
+//! Plans for a cluster of which nothing runs.
+
+use galera::attestation::Statement;
+use galera::bootstrap::Order;
+use galera::plan::{CheckCode, CheckStatus, Mechanism, Step};
+
+use crate::scene::{HISTORY, OTHER_HISTORY, Scene, Server, failing, id, position, status};
+
+#[test]
+fn the_most_advanced_agent_gets_the_order() {
+    let plan = Scene::all_stopped().plan();
+    assert!(plan.executable, "{plan:#?}");
+    let [
+        Step::Key {
+            key,
+            mod_revision,
+            value: Some(value),
+        },
+    ] = &plan.steps[..]
+    else {
+        panic!("{:?}", plan.steps);
+    };
+    assert_eq!((key.as_str(), *mod_revision), ("/galera/lab/bootstrap", 0));
+    let order: Order = serde_json::from_str(value).unwrap();
+    assert_eq!(order.node, id("n2"));
+    assert_eq!(order.position, position(10).to_string());
+    assert_eq!(order.action_id, None);
+    let order = Order::of(&plan, "a1").unwrap();
+    let json: serde_json::Value = serde_json::from_str(&order.to_value()).unwrap();
+    assert_eq!(
+        json,
+        serde_json::json!({"node": "n2", "position": format!("{HISTORY}:10"), "action_id": "a1"})
+    );
+    let target = plan.target.unwrap();
+    assert_eq!(
+        (target.mechanism, target.node),
+        (Mechanism::Order, Some(id("n2")))
+    );
+}
+
+#[test]
+fn without_agents_the_commands_are_to_be_typed() {
+    let scene = Scene::expecting(&["n1", "n2"])
+        .refuses("n1")
+        .refuses("n2")
+        .pastes("n1", &format!("WSREP: Recovered position: {HISTORY}:41"))
+        .pastes(
+            "n2",
+            &format!("version: 2.1\nuuid: {HISTORY}\nseqno: 40\nsafe_to_bootstrap: 0"),
+        );
+    let plan = scene.plan();
+    assert_eq!(failing(&plan), ["agent_waits"]);
+    assert!(plan.steps.is_empty());
+    assert_eq!(plan.target.as_ref().unwrap().mechanism, Mechanism::ByHand);
+    let lines: Vec<(String, &str)> = plan
+        .commands
+        .iter()
+        .map(|line| {
+            (
+                line.node.as_ref().unwrap().to_string(),
+                line.command.as_str(),
+            )
+        })
+        .collect();
+    assert!(
+        lines.contains(&("n1".to_owned(), "galera_new_cluster")),
+        "{lines:?}"
+    );
+    assert!(
+        lines.contains(&("n2".to_owned(), "systemctl start mariadb")),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn without_positions_the_recovery_is_to_be_typed() {
+    let plan = Scene::expecting(&["n1", "n2"])
+        .refuses("n1")
+        .refuses("n2")
+        .attest("n1", Statement::Stopped)
+        .attest("n2", Statement::Stopped)
+        .plan();
+    assert!(!plan.executable);
+    assert!(plan.target.is_none());
+    assert_eq!(plan.commands.len(), 2);
+    assert!(
+        plan.commands[0]
+            .command
+            .starts_with("mariadbd --wsrep-recover")
+    );
+}
+
+#[test]
+fn a_disconnected_server_must_be_stopped_first() {
+    let disconnected =
+        Server::non_primary(&["n1"], 0, 5).says("wsrep_cluster_status", "Disconnected");
+    let plan = Scene::expecting(&["n1", "n2"])
+        .answers("n1", disconnected)
+        .waits("n2", 9)
+        .plan();
+    assert!(!plan.executable);
+    assert_eq!(
+        status(&plan, &CheckCode::POSITIONS_KNOWN),
+        CheckStatus::Fail
+    );
+}
+
+#[test]
+fn a_lost_member_is_attested_with_what_it_held() {
+    let plan = Scene::expecting(&["n1", "n2", "n3"])
+        .waits("n1", 9)
+        .waits("n2", 10)
+        .times_out("n3")
+        .attest("n3", Statement::Decommissioned)
+        .plan();
+    assert!(plan.executable, "{plan:#?}");
+    assert_eq!(
+        status(&plan, &CheckCode::POSITIONS_KNOWN),
+        CheckStatus::Attested
+    );
+    assert!(
+        plan.loss.explanation.contains("What only n3 may hold"),
+        "{}",
+        plan.loss.explanation
+    );
+}
+
+#[test]
+fn equal_positions_prefer_an_agent_then_the_smallest_name() {
+    let scene = Scene::expecting(&["n1", "n2", "n3"])
+        .refuses("n1")
+        .pastes("n1", &format!("{HISTORY}:10"))
+        .waits("n2", 10)
+        .waits("n3", 10);
+    let plan = scene.plan();
+    assert!(plan.executable, "{plan:#?}");
+    assert_eq!(plan.target.unwrap().node, Some(id("n2")));
+}
+
+#[test]
+fn different_histories_need_a_person() {
+    let other = format!("{OTHER_HISTORY}:900");
+    let plan = Scene::expecting(&["n1", "n2"])
+        .waits("n1", 9)
+        .refuses("n2")
+        .pastes("n2", &other)
+        .plan();
+    assert_eq!(status(&plan, &CheckCode::ONE_HISTORY), CheckStatus::Fail);
+    assert!(plan.target.is_none() && plan.steps.is_empty());
+}
