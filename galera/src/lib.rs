@@ -10,6 +10,8 @@ pub mod attestation;
 pub mod audit;
 #[cfg(feature = "decide")]
 pub mod bootstrap;
+#[cfg(feature = "decide")]
+pub mod cleanup;
 pub mod cluster;
 pub mod history;
 pub mod id;
@@ -18,6 +20,7 @@ pub mod plan;
 pub mod position;
 pub mod registration;
 pub mod saved_state;
+pub mod startup;
 pub mod timestamp;
 pub mod view;
 pub mod wsrep;

@@ -1,6 +1,8 @@
 //! Recovery, seen from outside: plans with their checks and invariants, the life of an action, clean-up.
 
 #[cfg(test)]
+mod cleanup;
+#[cfg(test)]
 mod invariants;
 #[cfg(test)]
 mod laws;

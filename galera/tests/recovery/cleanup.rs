@@ -1,0 +1,421 @@
+//! Removing registrations: what is stale, what stays, and what forbids it all.
+
+use galera::attestation::Statement;
+use galera::cleanup::{Patience, Reading, decommission, lost_registrations, plan};
+use galera::plan::{CheckCode, CheckStatus, Kind, Plan, Step};
+use galera::registration::RawKey;
+
+use crate::scene::{Scene, Server, at, check, failing, id, status};
+
+/// A key of the reading.
+fn key(name: &str, value: &str, mod_revision: i64, lease: i64) -> RawKey {
+    RawKey {
+        key: format!("/galera/lab/{name}").into_bytes(),
+        value: value.as_bytes().to_vec(),
+        mod_revision,
+        lease,
+        ttl: None,
+    }
+}
+
+fn keys() -> Vec<RawKey> {
+    vec![
+        key("founder", "{}", 1, 0),
+        key("n1/registered", "{}", 2, 0),
+        key("n1/phase", "running", 50, 7),
+        key("n2/registered", "{}", 3, 0),
+        key("n2/wsrep_local_state_comment", "Synced", 51, 8),
+        key("n9/registered", "{\"first_seen\":\"x\"}", 4, 0),
+        key("n9/ipaddress", "10.0.0.9", 5, 0),
+    ]
+}
+
+/// Two nodes run; `n9` has been gone for five minutes.
+struct Register {
+    scene: Scene,
+    readings: Vec<Reading>,
+}
+
+impl Register {
+    fn new() -> Self {
+        let mut scene = Scene::expecting(&["n1", "n2"]);
+        scene.now = 300;
+        let scene = scene
+            .answers_since("n1", Server::primary(&["n1:3306", "n2:3306"], 0, 20), 200)
+            .answers_since("n2", Server::primary(&["n1:3306", "n2:3306"], 1, 20), 200)
+            .refuses("n9");
+        let readings = [100, 150, 200, 299].map(|second| Reading {
+            at: at(second),
+            revision: 100 + second,
+            keys: keys(),
+        });
+        Self {
+            scene,
+            readings: readings.into(),
+        }
+    }
+
+    /// Alters the keys of every reading from the place `from` on.
+    fn altered(mut self, from: usize, alter: impl Fn(&mut Vec<RawKey>)) -> Self {
+        for reading in &mut self.readings[from..] {
+            alter(&mut reading.keys);
+        }
+        self
+    }
+
+    fn with(mut self, change: impl FnOnce(Scene) -> Scene) -> Self {
+        self.scene = change(self.scene);
+        self
+    }
+
+    fn plan(&self) -> Plan {
+        plan(&self.scene.case(), &self.readings, &Patience::default())
+    }
+
+    fn removed(&self) -> Vec<String> {
+        let target = self.plan().target;
+        target.map_or(Vec::new(), |target| {
+            target.removes.iter().map(ToString::to_string).collect()
+        })
+    }
+}
+
+#[test]
+fn a_node_that_is_gone_is_removed_key_by_key() {
+    let plan = Register::new().plan();
+    assert!(plan.executable, "{plan:#?}");
+    assert_eq!(plan.kind, Kind::Cleanup);
+    assert_eq!(
+        serde_json::to_value(&plan.steps).unwrap(),
+        serde_json::json!([
+            {"key": "/galera/lab/n9/ipaddress", "mod_revision": 5, "value": null},
+            {"key": "/galera/lab/n9/registered", "mod_revision": 4, "value": null},
+        ])
+    );
+    assert_eq!(
+        serde_json::to_value(&plan.undo).unwrap(),
+        serde_json::json!([
+            {"key": "/galera/lab/n9/ipaddress", "mod_revision": 0, "value": "10.0.0.9"},
+            {"key": "/galera/lab/n9/registered", "mod_revision": 0, "value": "{\"first_seen\":\"x\"}"},
+        ])
+    );
+    assert_eq!(plan.summary, "Remove the registration of n9.");
+    assert!(
+        check(&plan, &CheckCode::STALE_REGISTRATION)
+            .message
+            .starts_with("n9 does not answer")
+    );
+}
+
+#[test]
+fn i25_every_sign_of_life_keeps_a_registration() {
+    let leased = |keys: &mut Vec<RawKey>| keys.push(key("n9/phase", "stopping", 60, 9));
+    let rewritten = |keys: &mut Vec<RawKey>| {
+        keys.iter_mut()
+            .filter(|raw| raw.mod_revision == 4)
+            .for_each(|raw| raw.mod_revision = 61)
+    };
+    let speaks = |keys: &mut Vec<RawKey>| keys.push(key("n9/seqno", "12", 6, 0));
+    let signs = [
+        Register::new().altered(0, leased),
+        Register::new().altered(3, rewritten),
+        Register::new().altered(0, speaks),
+        Register::new().with(|scene| scene.denies("n9")),
+        Register::new().with(|mut scene| {
+            scene.evidence.sql.remove(&id("n9"));
+            scene
+        }),
+        Register::new().with(|scene| {
+            let listed = Server::primary(&["n1:3306", "n2:3306", "n9:3306"], 0, 20);
+            scene.answers_since("n1", listed, 200)
+        }),
+        Register::new().with(|scene| scene.registered("n9", &[("phase", "running")])),
+    ];
+    for (place, register) in signs.iter().enumerate() {
+        let plan = register.plan();
+        assert!(
+            !plan.executable && plan.steps.is_empty(),
+            "{place}: {plan:#?}"
+        );
+        assert!(check(&plan, &CheckCode::KEPT_REGISTRATION).status == CheckStatus::Pass);
+    }
+}
+
+#[test]
+fn i25_a_lease_that_ended_within_the_period_keeps_it() {
+    let mut register = Register::new();
+    register.readings[2]
+        .keys
+        .push(key("n9/phase", "running", 60, 9));
+    assert!(register.removed().is_empty());
+    let mut long_ago = Register::new();
+    long_ago.readings[0]
+        .keys
+        .push(key("n9/phase", "running", 60, 9));
+    assert_eq!(long_ago.removed(), ["n9"]);
+}
+
+#[test]
+fn i25_two_readings_over_ninety_seconds_at_least() {
+    let mut register = Register::new();
+    register.readings.drain(..3);
+    assert_eq!(
+        status(&register.plan(), &CheckCode::READ_LONG_ENOUGH),
+        CheckStatus::Unknown
+    );
+    let mut register = Register::new();
+    register.readings.drain(..2);
+    assert!(
+        register.plan().executable,
+        "99 s are enough for a time to live of 10 s"
+    );
+    let slow = Register {
+        readings: register.readings,
+        scene: register.scene.registered("n2", &[("phase", "running")]),
+    };
+    let mut slow = slow;
+    slow.scene.evidence.registry.get_mut(&id("n2")).unwrap().ttl = Some(60);
+    assert_eq!(
+        status(&slow.plan(), &CheckCode::READ_LONG_ENOUGH),
+        CheckStatus::Unknown
+    );
+    let mut old = Register::new();
+    old.readings.pop();
+    assert_eq!(
+        status(&old.plan(), &CheckCode::READ_LONG_ENOUGH),
+        CheckStatus::Unknown
+    );
+}
+
+#[test]
+fn i25_an_attestation_stands_in_for_the_probe() {
+    let register = Register::new().with(|mut scene| {
+        scene.evidence.sql.remove(&id("n9"));
+        scene.attest("n9", Statement::Decommissioned)
+    });
+    // Known by its registration only.
+    let register = register.with(|mut scene| {
+        let seen = scene.evidence.registry.entry(id("n9")).or_default();
+        seen.fields.insert("registered".to_owned(), "{}".to_owned());
+        seen.durable = true;
+        scene
+    });
+    assert_eq!(register.removed(), ["n9"]);
+    assert!(register.plan().executable, "{:#?}", register.plan());
+}
+
+#[test]
+fn i26_every_step_is_one_key_at_the_revision_that_was_seen() {
+    let register = Register::new();
+    let last = register.readings.last().unwrap();
+    for step in register.plan().steps {
+        let Step::Key {
+            key,
+            mod_revision,
+            value: None,
+        } = step
+        else {
+            panic!("{step:?}");
+        };
+        assert!(!key.ends_with('/'), "never a prefix");
+        assert!(
+            last.keys
+                .iter()
+                .any(|raw| raw.key == key.as_bytes() && raw.mod_revision == mod_revision)
+        );
+    }
+}
+
+#[test]
+fn i27_nothing_while_the_cluster_is_not_primary() {
+    let register = Register::new().with(|scene| {
+        scene
+            .answers_since(
+                "n1",
+                Server::non_primary(&["n1:3306", "n2:3306"], 0, 20),
+                200,
+            )
+            .answers_since(
+                "n2",
+                Server::non_primary(&["n1:3306", "n2:3306"], 1, 20),
+                200,
+            )
+    });
+    assert_eq!(
+        failing(&register.plan()),
+        ["cluster_primary", "keeps_verified"]
+    );
+    let blind = Register::new().with(|scene| scene.times_out("n1").times_out("n2"));
+    assert!(!blind.plan().executable);
+}
+
+#[test]
+fn i27_nothing_while_somebody_starts_or_a_recovery_is_open() {
+    for phase in ["starting", "waiting", "joining"] {
+        let register = Register::new().altered(3, |keys| keys.push(key("n5/phase", phase, 70, 11)));
+        assert_eq!(
+            status(&register.plan(), &CheckCode::NOBODY_STARTING),
+            CheckStatus::Fail,
+            "{phase}"
+        );
+    }
+    let joining = Register::new().with(|scene| {
+        let server = Server::primary(&["n1:3306", "n2:3306"], 1, 20)
+            .says("wsrep_local_state", "1")
+            .says(
+                "wsrep_local_state_comment",
+                "Joining: receiving State Transfer",
+            );
+        scene.answers_since("n2", server, 200)
+    });
+    assert_eq!(failing(&joining.plan()), ["nobody_starting"]);
+    let open = Register::new().with(|mut scene| {
+        scene.circumstances.open_action = Some("a1".to_owned());
+        scene
+    });
+    assert_eq!(failing(&open.plan()), ["no_other_recovery"]);
+}
+
+#[test]
+fn i28_a_verified_registration_remains() {
+    let register = Register::new().altered(0, |keys| {
+        keys.retain(|raw| raw.key.starts_with(b"/galera/lab/n9"))
+    });
+    assert_eq!(failing(&register.plan()), ["keeps_verified"]);
+}
+
+#[test]
+fn i28_a_living_node_that_lost_its_registration_gets_it_back() {
+    let register = Register::new();
+    let before = register.readings.last().unwrap();
+    let mut after = before.clone();
+    after.keys.retain(|raw| {
+        !raw.key.starts_with(b"/galera/lab/n2/") && !raw.key.starts_with(b"/galera/lab/n9/")
+    });
+    assert_eq!(
+        lost_registrations(&register.scene.case(), before, &after),
+        [Step::Key {
+            key: "/galera/lab/n2/registered".to_owned(),
+            mod_revision: 0,
+            value: Some("{}".to_owned()),
+        }]
+    );
+    assert!(lost_registrations(&register.scene.case(), before, before).is_empty());
+}
+
+#[test]
+fn i29_unknown_keys_are_shown_and_stay() {
+    let register = Register::new().altered(0, |keys| {
+        keys.push(key("n9/something_else", "x", 8, 0));
+        keys.push(key("n9/a/b", "x", 9, 0));
+    });
+    let plan = register.plan();
+    assert!(
+        check(&plan, &CheckCode::UNKNOWN_KEYS)
+            .message
+            .contains("/galera/lab/n9/something_else")
+    );
+    assert_eq!(plan.steps.len(), 2);
+}
+
+#[test]
+fn a_value_that_cannot_be_put_back_is_not_removed() {
+    let register = Register::new().altered(0, |keys| {
+        keys.iter_mut()
+            .filter(|raw| raw.mod_revision == 5)
+            .for_each(|raw| raw.value = vec![0xff]);
+    });
+    assert!(register.removed().is_empty());
+}
+
+#[test]
+fn the_digest_follows_revisions_but_not_time() {
+    let register = Register::new();
+    let digest = register.plan().digest;
+    let mut later = Register::new();
+    later.scene.now = 302;
+    let later = later.with(|scene| {
+        scene
+            .answers_since("n1", Server::primary(&["n1:3306", "n2:3306"], 0, 25), 200)
+            .answers_since("n2", Server::primary(&["n1:3306", "n2:3306"], 1, 25), 200)
+            .refuses("n9")
+    });
+    assert_eq!(later.plan().digest, digest);
+    let rewritten = Register::new().altered(0, |keys| {
+        keys.iter_mut()
+            .filter(|raw| raw.mod_revision == 5)
+            .for_each(|raw| raw.mod_revision = 6)
+    });
+    assert_ne!(rewritten.plan().digest, digest);
+}
+
+/// A cluster of two that is gone, both attested.
+fn gone() -> (Scene, Reading) {
+    let scene = Scene::expecting(&["n1", "n2"])
+        .refuses("n1")
+        .times_out("n2")
+        .attest("n1", Statement::Decommissioned)
+        .attest("n2", Statement::Decommissioned);
+    let mut keys = keys();
+    keys.retain(|raw| raw.lease == 0 && !raw.key.starts_with(b"/galera/lab/n9"));
+    let reading = Reading {
+        at: at(60),
+        revision: 200,
+        keys,
+    };
+    (scene, reading)
+}
+
+#[test]
+fn a_decommissioned_cluster_loses_every_key_the_founder_last() {
+    let (scene, reading) = gone();
+    let plan = decommission(&scene.case(), &reading);
+    assert!(plan.executable, "{plan:#?}");
+    let keys: Vec<&str> = plan
+        .steps
+        .iter()
+        .map(|step| match step {
+            Step::Key { key, .. } => key.as_str(),
+            Step::Statement { .. } => panic!("{step:?}"),
+        })
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "/galera/lab/n1/registered",
+            "/galera/lab/n2/registered",
+            "/galera/lab/founder"
+        ]
+    );
+    assert_eq!(plan.undo.len(), 3);
+}
+
+#[test]
+fn i26_decommissioning_needs_everybody_attested_and_nobody_alive() {
+    let (scene, reading) = gone();
+    let mut stopped = scene.clone();
+    stopped.attestations[1].statement = Statement::Stopped;
+    assert_eq!(
+        failing(&decommission(&stopped.case(), &reading)),
+        ["all_attested"]
+    );
+    let mut more = reading.clone();
+    more.keys.push(key("n7/registered", "{}", 9, 0));
+    assert_eq!(
+        failing(&decommission(&scene.case(), &more)),
+        ["all_attested"]
+    );
+    let mut leased = reading.clone();
+    leased.keys.push(key("n2/phase", "running", 9, 4));
+    assert_eq!(
+        failing(&decommission(&scene.case(), &leased)),
+        ["nobody_answers"]
+    );
+    let alive = scene
+        .clone()
+        .answers("n1", Server::non_primary(&["n1"], 0, 3));
+    assert_eq!(
+        failing(&decommission(&alive.case(), &reading)),
+        ["attestations_hold", "nobody_answers"]
+    );
+}
