@@ -1,1 +1,519 @@
-//! x
+//! Requesting, approving, rejecting, withdrawing, expiring: who may, and when.
+
+use galera::access::Role;
+use galera::action::{
+    COMMENTS_MAX, Event, Limits, Refusal, Request, State, StepState, TEXT_MAX, request, step,
+};
+use galera::attestation::Statement;
+use galera::plan::CheckCode;
+
+use crate::life::{
+    adam, after, anna, approved, asked, asked_with, begin, done, executing, intend, intended,
+    later, observed, olga, other_plan, pending, person, plan,
+};
+use crate::scene::{NOW, Scene, Server, at, id, position};
+
+#[test]
+fn a_request_waits_for_approval() {
+    let action = pending();
+    assert_eq!((action.state, action.approvals_needed), (State::Pending, 1));
+    assert_eq!(action.expires_at, Some(later(15 * 60)));
+    assert_eq!(action.steps[0].state, StepState::Waiting);
+    assert_eq!(action.attestations.len(), 2);
+    let json = serde_json::to_string(&action).unwrap();
+    assert_eq!(
+        serde_json::from_str::<galera::action::Action>(&json).unwrap(),
+        action
+    );
+}
+
+#[test]
+fn i19_a_request_is_confirmed_by_the_clusters_exact_name() {
+    let (olga, plan) = (olga(), plan());
+    let ask = |confirm: &str, reason: &str, digest: &str| {
+        let wanted = Request {
+            id: "a1",
+            by: &olga,
+            plan_digest: digest,
+            confirm,
+            reason,
+            break_glass: None,
+        };
+        request(&wanted, &plan, &plan, &Limits::default(), at(NOW))
+            .map_err(|refusal| refusal.code())
+    };
+    assert!(ask("lab", "why", &plan.digest).is_ok());
+    for typed in ["", "Lab", "lab ", "lab2"] {
+        assert_eq!(
+            ask(typed, "why", &plan.digest).unwrap_err(),
+            "not_confirmed",
+            "{typed:?}"
+        );
+    }
+    assert_eq!(ask("lab", " \n", &plan.digest).unwrap_err(), "no_reason");
+    assert_eq!(
+        ask("lab", &"x".repeat(TEXT_MAX + 1), &plan.digest).unwrap_err(),
+        "too_long"
+    );
+    assert_eq!(ask("lab", "why", "stale").unwrap_err(), "plan_changed");
+}
+
+#[test]
+fn the_digest_may_be_of_the_plan_before_the_attestations() {
+    let olga = olga();
+    let mut scene = Scene::two_of_three_lost();
+    let with = scene.plan();
+    scene.attestations.clear();
+    let without = scene.plan();
+    assert_ne!(without.digest, with.digest);
+    let wanted = Request {
+        id: "a1",
+        by: &olga,
+        plan_digest: &without.digest,
+        confirm: "lab",
+        reason: "why",
+        break_glass: None,
+    };
+    let action = request(&wanted, &without, &with, &Limits::default(), at(NOW)).unwrap();
+    assert_eq!(action.plan.digest, with.digest);
+}
+
+#[test]
+fn a_plan_that_does_not_pass_cannot_be_requested() {
+    let plan = Scene::two_of_three_lost()
+        .attest("n9", Statement::Stopped)
+        .plan();
+    let refusal = asked(&olga(), &plan, &Limits::default()).unwrap_err();
+    assert_eq!(refusal.code(), "plan_not_executable");
+    assert!(
+        refusal.to_string().contains("n9 is no known member"),
+        "{refusal}"
+    );
+    let healthy = Scene::expecting(&["n1"])
+        .answers("n1", Server::primary(&["n1"], 0, 5))
+        .plan();
+    assert!(asked(&olga(), &healthy, &Limits::default()).is_err());
+}
+
+#[test]
+fn i19_only_operators_request_and_only_approvers_approve() {
+    for role in Role::ALL {
+        let who = person("zoe", &[role]);
+        let may = asked(&who, &plan(), &Limits::default()).is_ok();
+        assert_eq!(may, role == Role::Operator, "{role}");
+        let digest = plan().digest;
+        let approve = Event::Approve {
+            by: &who,
+            digest: &digest,
+            comment: None,
+        };
+        assert_eq!(
+            after(&pending(), &approve, 1).is_ok(),
+            role == Role::Approver,
+            "{role}"
+        );
+        let reject = Event::Reject {
+            by: &who,
+            comment: None,
+        };
+        assert_eq!(
+            after(&pending(), &reject, 1).is_ok(),
+            role == Role::Approver,
+            "{role}"
+        );
+        let cancel = Event::Cancel {
+            by: &who,
+            comment: None,
+        };
+        assert_eq!(
+            after(&pending(), &cancel, 1).is_ok(),
+            role == Role::Admin,
+            "{role}: not the requester"
+        );
+        let comment = Event::Comment {
+            by: &who,
+            text: "hm",
+        };
+        assert_eq!(
+            after(&pending(), &comment, 1).is_ok(),
+            role != Role::Viewer,
+            "{role}"
+        );
+        let plan = plan();
+        let execute = Event::Begin {
+            by: Some(&who),
+            replica: "r1",
+            fence: 1,
+            plan: &plan,
+            off: None,
+        };
+        let may = after(&approved(), &execute, 11).is_ok();
+        assert_eq!(
+            may,
+            matches!(role, Role::Operator | Role::Approver),
+            "{role}"
+        );
+    }
+}
+
+#[test]
+fn i19_the_requester_never_approves() {
+    let digest = plan().digest;
+    for name in ["olga", "Olga"] {
+        let all = person(name, &Role::ALL);
+        let approve = Event::Approve {
+            by: &all,
+            digest: &digest,
+            comment: None,
+        };
+        assert_eq!(
+            after(&pending(), &approve, 1).unwrap_err().code(),
+            "own_request"
+        );
+    }
+}
+
+#[test]
+fn i19_no_approval_counts_twice() {
+    let limits = Limits {
+        approvals: 2,
+        ..Limits::default()
+    };
+    let action = asked(&olga(), &plan(), &limits).unwrap();
+    let digest = plan().digest;
+    let (adam, eve) = (adam(), person("eve", &[Role::Approver]));
+    let by = |who| Event::Approve {
+        by: who,
+        digest: &digest,
+        comment: None,
+    };
+    let once = after(&action, &by(&adam), 1).unwrap();
+    assert_eq!(once.state, State::Pending);
+    assert_eq!(
+        after(&once, &by(&adam), 2).unwrap_err().code(),
+        "already_approved"
+    );
+    let twice = after(&once, &by(&eve), 3).unwrap();
+    assert_eq!((twice.state, twice.approvals.len()), (State::Approved, 2));
+    assert_eq!(
+        after(&twice, &by(&adam), 4).unwrap_err().code(),
+        "wrong_state"
+    );
+}
+
+#[test]
+fn i16_an_approval_binds_to_the_digest_that_was_seen() {
+    let adam = adam();
+    let approve = Event::Approve {
+        by: &adam,
+        digest: "another",
+        comment: None,
+    };
+    assert_eq!(
+        after(&pending(), &approve, 1).unwrap_err(),
+        Refusal::DigestChanged
+    );
+}
+
+#[test]
+fn zero_approvals_must_be_asked_for() {
+    let limits = Limits {
+        approvals: 0,
+        ..Limits::default()
+    };
+    let action = asked(&olga(), &plan(), &limits).unwrap();
+    assert_eq!(
+        (action.state, action.expires_at),
+        (State::Approved, Some(later(5 * 60)))
+    );
+}
+
+#[test]
+fn requests_and_approvals_expire() {
+    for (action, seconds) in [(pending(), 15 * 60), (approved(), 10 + 5 * 60)] {
+        assert_eq!(
+            after(&action, &Event::Tick, seconds - 1)
+                .unwrap_err()
+                .code(),
+            "nothing_due"
+        );
+        let expired = after(&action, &Event::Tick, seconds).unwrap();
+        assert_eq!(expired.state, State::Expired);
+        assert_eq!(expired.ended_at, Some(later(seconds)));
+        // Also before anybody has written that it expired.
+        let adam = adam();
+        let reject = Event::Reject {
+            by: &adam,
+            comment: None,
+        };
+        assert_eq!(
+            after(&action, &reject, seconds).unwrap_err().code(),
+            "action_expired"
+        );
+        assert_eq!(
+            after(&action, &begin(&plan(), 1), seconds)
+                .unwrap_err()
+                .code(),
+            "action_expired"
+        );
+    }
+}
+
+#[test]
+fn the_requester_withdraws_until_it_begins() {
+    let olga = olga();
+    let cancel = Event::Cancel {
+        by: &olga,
+        comment: Some("n2 is back"),
+    };
+    for action in [pending(), approved()] {
+        let cancelled = after(&action, &cancel, 11).unwrap();
+        assert_eq!(cancelled.state, State::Cancelled);
+        assert_eq!(
+            cancelled.outcome.as_deref(),
+            Some("cancelled by olga: n2 is back")
+        );
+    }
+    assert_eq!(
+        after(&executing(), &cancel, 21).unwrap_err().code(),
+        "wrong_state"
+    );
+    let other = person("otto", &[Role::Operator]);
+    let theirs = Event::Cancel {
+        by: &other,
+        comment: None,
+    };
+    assert_eq!(
+        after(&pending(), &theirs, 1).unwrap_err().code(),
+        "not_yours"
+    );
+    let anna = anna();
+    let admin = Event::Cancel {
+        by: &anna,
+        comment: None,
+    };
+    assert_eq!(
+        after(&approved(), &admin, 11).unwrap().state,
+        State::Cancelled
+    );
+}
+
+#[test]
+fn final_states_refuse_everything() {
+    let (olga, adam, anna) = (olga(), adam(), anna());
+    let plan = plan();
+    let reject = Event::Reject {
+        by: &adam,
+        comment: None,
+    };
+    let cancel = Event::Cancel {
+        by: &olga,
+        comment: None,
+    };
+    let ended = [
+        after(&pending(), &reject, 1).unwrap(),
+        after(&pending(), &cancel, 1).unwrap(),
+        after(&pending(), &Event::Tick, 900).unwrap(),
+        after(&approved(), &begin(&other_plan(), 7), 20).unwrap(),
+        after(
+            &done(),
+            &observed(7, galera::action::Verdict::Proven("Primary".to_owned())),
+            23,
+        )
+        .unwrap(),
+        after(&done(), &Event::Tick, 90).unwrap(),
+        after(&executing(), &Event::Tick, 90).unwrap(),
+    ];
+    let states: Vec<State> = ended.iter().map(|action| action.state).collect();
+    let expected = [
+        State::Rejected,
+        State::Cancelled,
+        State::Expired,
+        State::Superseded,
+        State::Succeeded,
+        State::Unverified,
+        State::Failed,
+    ];
+    assert_eq!(states, expected);
+    for action in &ended {
+        let events = [
+            Event::Approve {
+                by: &adam,
+                digest: &plan.digest,
+                comment: None,
+            },
+            Event::Reject {
+                by: &adam,
+                comment: None,
+            },
+            Event::Cancel {
+                by: &anna,
+                comment: None,
+            },
+            Event::Comment {
+                by: &olga,
+                text: "late",
+            },
+            begin(&plan, 9),
+            Event::TakeOver {
+                replica: "r2",
+                fence: 99,
+            },
+            intend(&plan.digest, 7),
+            observed(7, galera::action::Verdict::Proven(String::new())),
+            Event::Tick,
+        ];
+        for event in events {
+            assert_eq!(
+                after(action, &event, 100).unwrap_err().code(),
+                "action_final",
+                "{event:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn comments_are_kept_and_bounded() {
+    let olga = olga();
+    let mut action = pending();
+    for number in 0..COMMENTS_MAX {
+        let text = format!("comment {number}");
+        action = after(
+            &action,
+            &Event::Comment {
+                by: &olga,
+                text: &text,
+            },
+            1,
+        )
+        .unwrap();
+    }
+    let more = Event::Comment {
+        by: &olga,
+        text: "more",
+    };
+    assert_eq!(
+        after(&action, &more, 1).unwrap_err().code(),
+        "too_many_comments"
+    );
+    let long = "x".repeat(1 << 20);
+    let long = Event::Comment {
+        by: &olga,
+        text: &long,
+    };
+    assert_eq!(after(&pending(), &long, 1).unwrap_err().code(), "too_long");
+    assert_eq!(
+        after(
+            &pending(),
+            &Event::Comment {
+                by: &olga,
+                text: " "
+            },
+            1
+        )
+        .unwrap_err()
+        .code(),
+        "no_reason"
+    );
+    assert_eq!(
+        after(&intended(), &more, 22).unwrap().comments.len(),
+        1,
+        "also while it executes"
+    );
+}
+
+/// A plan that would lose three transactions.
+fn lossy() -> galera::plan::Plan {
+    let mut scene = Scene::two_of_three_lost();
+    scene.history.raise(&id("n2"), &position(103), at(0));
+    scene.plan()
+}
+
+#[test]
+fn i19_break_glass_names_every_failed_check_and_needs_an_administrator() {
+    let (plan, limits) = (lossy(), Limits::default());
+    let exact = [CheckCode::NO_REGRESSION];
+    let action = asked_with(&anna(), &plan, &limits, Some(&exact)).unwrap();
+    assert_eq!(action.break_glass.as_ref().unwrap().overrides, exact);
+    assert_eq!(action.plan.loss.transactions, Some(3));
+    let code = |refused: Result<galera::action::Action, Refusal>| refused.unwrap_err().code();
+    assert_eq!(
+        code(asked_with(&olga(), &plan, &limits, Some(&exact))),
+        "forbidden"
+    );
+    assert_eq!(
+        code(asked_with(&anna(), &plan, &limits, Some(&[]))),
+        "overrides_differ"
+    );
+    let more = [CheckCode::NO_REGRESSION, CheckCode::SETTLED];
+    assert_eq!(
+        code(asked_with(&anna(), &plan, &limits, Some(&more))),
+        "overrides_differ"
+    );
+    assert_eq!(
+        code(asked_with(
+            &anna(),
+            &crate::life::plan(),
+            &limits,
+            Some(&[])
+        )),
+        "nothing_to_override"
+    );
+    assert_eq!(code(asked(&anna(), &plan, &limits)), "forbidden");
+}
+
+#[test]
+fn i19_break_glass_is_never_decided_alone() {
+    let limits = Limits {
+        approvals: 0,
+        ..Limits::default()
+    };
+    let anna = person("anna", &Role::ALL);
+    let action = asked_with(&anna, &lossy(), &limits, Some(&[CheckCode::NO_REGRESSION])).unwrap();
+    assert_eq!((action.state, action.approvals_needed), (State::Pending, 1));
+    let digest = action.plan.digest.clone();
+    let own = Event::Approve {
+        by: &anna,
+        digest: &digest,
+        comment: None,
+    };
+    assert!(step(&action, &own, &limits, at(NOW)).is_err());
+}
+
+#[test]
+fn i01_i06_nobody_overrides_a_primary_or_makes_up_a_candidate() {
+    let limits = Limits::default();
+    let primary = Scene::two_of_three_lost()
+        .answers("n9", Server::primary(&["n9"], 0, 100))
+        .plan();
+    let nil = Scene::expecting(&["n1"])
+        .answers(
+            "n1",
+            Server::non_primary(&["n1"], 0, 5).history(crate::scene::NIL),
+        )
+        .plan();
+    let false_word = Scene::two_of_three_lost().denies("n2").plan();
+    for plan in [primary, nil, false_word] {
+        let failing: Vec<CheckCode> = plan.failing().map(|check| check.code.clone()).collect();
+        let refusal = asked_with(&anna(), &plan, &limits, Some(&failing)).unwrap_err();
+        assert!(
+            ["plan_not_executable", "not_overridable"].contains(&refusal.code()),
+            "{refusal}"
+        );
+    }
+}
+
+#[test]
+fn refusals_name_the_thing_and_the_remedy() {
+    let action = after(&pending(), &Event::Tick, 900).unwrap();
+    let adam = adam();
+    let reject = Event::Reject {
+        by: &adam,
+        comment: None,
+    };
+    assert_eq!(
+        after(&action, &reject, 901).unwrap_err().to_string(),
+        "action a1 is expired: it never changes again; request a new one"
+    );
+}

@@ -1,1 +1,366 @@
-//! x
+//! Carrying out: lock, intention, answer, observation, end; and every place where an executor may die.
+
+use galera::action::{Action, Event, Next, State, StepResult, StepState, SwitchedOff, Verdict};
+
+use crate::cleanup_action::{cleanup_executing, cleanup_intend};
+use crate::life::{
+    after, answered, approved, begin, done, executing, intend, intended, later, observed,
+    other_plan, pending, plan,
+};
+use crate::scene::at;
+
+fn proven() -> Verdict {
+    Verdict::Proven("n1 is Primary and Synced".to_owned())
+}
+
+fn off() -> SwitchedOff {
+    SwitchedOff {
+        by: "anna".to_owned(),
+        at: at(0),
+        reason: "maintenance".to_owned(),
+    }
+}
+
+#[test]
+fn the_whole_life() {
+    let action = executing();
+    assert_eq!(action.next(), Some(Next::Do(0)));
+    assert_eq!(action.execution.as_ref().unwrap().deadline, later(20 + 60));
+    let action = intended();
+    assert_eq!(action.next(), Some(Next::Observe));
+    assert_eq!(action.steps[0].state, StepState::Intended);
+    let action = done();
+    assert_eq!(action.next(), Some(Next::Observe));
+    let action = after(
+        &action,
+        &observed(7, Verdict::NotYet("n1 is not Primary yet".to_owned())),
+        23,
+    )
+    .unwrap();
+    assert_eq!(action.state, State::Executing);
+    let action = after(&action, &observed(7, proven()), 24).unwrap();
+    assert_eq!(action.state, State::Succeeded);
+    assert_eq!(action.outcome.as_deref(), Some("n1 is Primary and Synced"));
+    let texts: Vec<&str> = action
+        .journal
+        .iter()
+        .map(|line| line.text.as_str())
+        .collect();
+    assert_eq!(
+        texts,
+        [
+            "requested: two hosts lost power",
+            "approved: seen it",
+            "begun by r1",
+            "step 1 is about to be done",
+            "step 1 was taken: OK",
+            "n1 is not Primary yet",
+            "succeeded: n1 is Primary and Synced",
+        ]
+    );
+}
+
+#[test]
+fn nothing_executes_before_approval_or_while_recovery_is_off() {
+    let plan = plan();
+    assert_eq!(
+        after(&pending(), &begin(&plan, 7), 1).unwrap_err().code(),
+        "wrong_state"
+    );
+    let off = off();
+    let begin = Event::Begin {
+        by: None,
+        replica: "r1",
+        fence: 7,
+        plan: &plan,
+        off: Some(&off),
+    };
+    assert_eq!(
+        after(&approved(), &begin, 20).unwrap_err().code(),
+        "recovery_off"
+    );
+    let intend = Event::Intend {
+        fence: 7,
+        step: 0,
+        digest: &plan.digest,
+        off: Some(&off),
+    };
+    assert_eq!(
+        after(&executing(), &intend, 21).unwrap_err().code(),
+        "recovery_off"
+    );
+}
+
+#[test]
+fn i16_another_digest_supersedes_and_does_nothing() {
+    let action = after(&approved(), &begin(&other_plan(), 7), 20).unwrap();
+    assert_eq!(action.state, State::Superseded);
+    assert!(!action.may_have_acted());
+    let late = after(&executing(), &intend(&other_plan().digest, 7), 21).unwrap();
+    assert_eq!(
+        late.state,
+        State::Superseded,
+        "also between lock and statement"
+    );
+    assert!(!late.may_have_acted());
+}
+
+#[test]
+fn i17_a_step_is_never_intended_twice() {
+    let digest = plan().digest;
+    for action in [intended(), done()] {
+        assert_eq!(
+            after(&action, &intend(&digest, 7), 23).unwrap_err().code(),
+            "already_intended"
+        );
+        let taken = after(
+            &action,
+            &Event::TakeOver {
+                replica: "r2",
+                fence: 9,
+            },
+            40,
+        )
+        .unwrap();
+        assert_eq!(taken.next(), Some(Next::Observe));
+        assert_eq!(
+            after(&taken, &intend(&digest, 9), 41).unwrap_err().code(),
+            "already_intended"
+        );
+    }
+}
+
+#[test]
+fn i17_only_a_newer_lock_takes_over_and_the_old_one_is_fenced() {
+    for fence in [6, 7] {
+        let take = Event::TakeOver {
+            replica: "r2",
+            fence,
+        };
+        assert_eq!(after(&executing(), &take, 30).unwrap_err().code(), "fenced");
+    }
+    let taken = after(
+        &executing(),
+        &Event::TakeOver {
+            replica: "r2",
+            fence: 9,
+        },
+        30,
+    )
+    .unwrap();
+    assert_eq!(
+        after(&taken, &intend(&plan().digest, 7), 31)
+            .unwrap_err()
+            .code(),
+        "fenced"
+    );
+    assert_eq!(
+        after(&taken, &observed(7, proven()), 31)
+            .unwrap_err()
+            .code(),
+        "fenced"
+    );
+    assert_eq!(
+        taken.next(),
+        Some(Next::Do(0)),
+        "nothing was intended: the successor may do it"
+    );
+    assert!(after(&taken, &intend(&plan().digest, 9), 31).is_ok());
+}
+
+/// An executor may die at any of these; the successor ends the action without a second attempt.
+#[test]
+fn i17_a_successor_finishes_from_every_step() {
+    let refused = |action: &Action| {
+        after(action, &intend(&plan().digest, 9), 41).map_err(|refusal| refusal.code())
+    };
+    let unknown = after(
+        &intended(),
+        &answered(7, StepResult::Unknown("no answer in 3 s".to_owned())),
+        24,
+    )
+    .unwrap();
+    for (action, may_do) in [
+        (executing(), true),
+        (intended(), false),
+        (unknown, false),
+        (done(), false),
+    ] {
+        let taken = after(
+            &action,
+            &Event::TakeOver {
+                replica: "r2",
+                fence: 9,
+            },
+            40,
+        )
+        .unwrap();
+        assert_eq!(refused(&taken).is_ok(), may_do, "{:?}", action.steps);
+        if !may_do {
+            let seen = after(&taken, &observed(9, proven()), 42).unwrap();
+            assert_eq!(seen.state, State::Succeeded);
+        }
+        let unseen = after(&taken, &Event::Tick, 20 + 60).unwrap();
+        let expected = if may_do {
+            State::Failed
+        } else {
+            State::Unverified
+        };
+        assert_eq!(unseen.state, expected);
+    }
+}
+
+#[test]
+fn i17_only_the_sender_knows_that_nothing_arrived() {
+    let taken = after(
+        &intended(),
+        &Event::TakeOver {
+            replica: "r2",
+            fence: 9,
+        },
+        40,
+    )
+    .unwrap();
+    let refused = answered(9, StepResult::Refused("connection refused".to_owned()));
+    assert_eq!(after(&taken, &refused, 41).unwrap_err().code(), "not_next");
+}
+
+#[test]
+fn a_refused_step_fails_without_another_attempt() {
+    let refused = answered(7, StepResult::Refused("1227: SUPER is missing".to_owned()));
+    let action = after(&intended(), &refused, 22).unwrap();
+    assert_eq!(action.state, State::Failed);
+    assert!(!action.may_have_acted());
+    assert!(action.outcome.unwrap().contains("1227: SUPER is missing"));
+}
+
+#[test]
+fn i21_ok_is_not_done() {
+    assert_eq!(done().state, State::Executing);
+    let end = after(&done(), &Event::Tick, 20 + 60).unwrap();
+    assert_eq!(end.state, State::Unverified);
+}
+
+#[test]
+fn i21_an_outcome_is_not_claimed_before_anything_was_done() {
+    assert_eq!(
+        after(&executing(), &observed(7, proven()), 21)
+            .unwrap_err()
+            .code(),
+        "wrong_state"
+    );
+}
+
+#[test]
+fn i17_a_statement_that_may_still_arrive_keeps_the_action_open() {
+    let contradicted = || {
+        observed(
+            7,
+            Verdict::Contradicted("n2 is Primary elsewhere".to_owned()),
+        )
+    };
+    assert_eq!(
+        after(&intended(), &contradicted(), 30).unwrap_err().code(),
+        "too_early"
+    );
+    assert_eq!(
+        after(&intended(), &contradicted(), 31).unwrap().state,
+        State::Failed
+    );
+    let answered = after(&done(), &contradicted(), 23).unwrap();
+    assert_eq!(
+        answered.state,
+        State::Failed,
+        "an answered statement is no longer under way"
+    );
+    // Intended just before the deadline.
+    let late = after(&executing(), &intend(&plan().digest, 7), 79).unwrap();
+    assert_eq!(
+        after(&late, &Event::Tick, 80).unwrap_err().code(),
+        "too_early"
+    );
+    assert_eq!(
+        after(&late, &Event::Tick, 89).unwrap().state,
+        State::Unverified
+    );
+}
+
+#[test]
+fn nothing_begins_after_the_deadline() {
+    assert_eq!(
+        after(&executing(), &intend(&plan().digest, 7), 80)
+            .unwrap_err()
+            .code(),
+        "action_expired"
+    );
+    assert_eq!(
+        after(&executing(), &Event::Tick, 79).unwrap_err().code(),
+        "nothing_due"
+    );
+}
+
+#[test]
+fn observations_are_noted_once_each() {
+    let not_yet = || observed(7, Verdict::NotYet("n1 is not Primary yet".to_owned()));
+    let mut action = done();
+    let before = action.journal.len();
+    for second in 0..20 {
+        action = after(&action, &not_yet(), 23 + second).unwrap();
+    }
+    assert_eq!(action.journal.len(), before + 1);
+}
+
+#[test]
+fn several_steps_go_in_order_and_stop_at_a_refusal() {
+    let action = cleanup_executing();
+    assert_eq!(
+        after(&action, &cleanup_intend(&action, 1), 21)
+            .unwrap_err()
+            .code(),
+        "not_next"
+    );
+    assert_eq!(
+        after(&action, &cleanup_intend(&action, 9), 21)
+            .unwrap_err()
+            .code(),
+        "not_next"
+    );
+    let first = after(&action, &cleanup_intend(&action, 0), 21).unwrap();
+    assert_eq!(
+        after(&first, &cleanup_intend(&first, 1), 22)
+            .unwrap_err()
+            .code(),
+        "not_next",
+        "the first has no answer"
+    );
+    let first = after(
+        &first,
+        &answered(7, StepResult::Done("deleted".to_owned())),
+        22,
+    )
+    .unwrap();
+    assert_eq!(first.next(), Some(Next::Do(1)));
+    assert_eq!(
+        after(&first, &observed(7, proven()), 23)
+            .unwrap_err()
+            .code(),
+        "wrong_state",
+        "one step is missing"
+    );
+    // What is left of the plan has another digest; the second step compares its own key.
+    let rest = Event::Intend {
+        fence: 7,
+        step: 1,
+        digest: "another",
+        off: None,
+    };
+    let second = after(&first, &rest, 23).unwrap();
+    let refused = Event::Answered {
+        fence: 7,
+        step: 1,
+        result: StepResult::Refused("the key changed".to_owned()),
+    };
+    let ended = after(&second, &refused, 24).unwrap();
+    assert_eq!(ended.state, State::Failed);
+    assert!(ended.outcome.unwrap().contains("1 of 2 steps were done"));
+}

@@ -1,0 +1,40 @@
+//! An executing action with two steps.
+
+use galera::action::{Action, Event, Limits};
+use galera::plan::{Plan, Step};
+
+use crate::life::{adam, after, asked, begin, olga, plan};
+
+fn two_steps() -> Plan {
+    let mut plan = plan();
+    plan.steps = ["/galera/lab/n9/ipaddress", "/galera/lab/n9/registered"]
+        .map(|key| Step::Key {
+            key: key.to_owned(),
+            mod_revision: 4,
+            value: None,
+        })
+        .into();
+    plan.digest = plan.computed_digest();
+    plan
+}
+
+pub(crate) fn cleanup_executing() -> Action {
+    let (plan, adam) = (two_steps(), adam());
+    let action = asked(&olga(), &plan, &Limits::default()).unwrap();
+    let approve = Event::Approve {
+        by: &adam,
+        digest: &plan.digest,
+        comment: None,
+    };
+    let action = after(&action, &approve, 10).unwrap();
+    after(&action, &begin(&plan, 7), 20).unwrap()
+}
+
+pub(crate) fn cleanup_intend(action: &Action, step: usize) -> Event<'_> {
+    Event::Intend {
+        fence: 7,
+        step,
+        digest: &action.plan.digest,
+        off: None,
+    }
+}

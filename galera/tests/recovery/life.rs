@@ -1,0 +1,145 @@
+//! An action under test: a plan, people with roles, and shorthand for events.
+
+use std::time::Duration;
+
+use galera::Timestamp;
+use galera::access::Role;
+use galera::action::{
+    Action, Actor, BreakGlassRequest, Event, Limits, Refusal, Request, StepResult, Verdict,
+    request, step,
+};
+use galera::plan::{CheckCode, Plan};
+
+use crate::scene::{NOW, Scene, at};
+
+pub(crate) fn person(name: &str, roles: &[Role]) -> Actor {
+    Actor {
+        name: name.to_owned(),
+        roles: roles.to_vec(),
+    }
+}
+
+/// Requests.
+pub(crate) fn olga() -> Actor {
+    person("olga", &[Role::Operator])
+}
+
+/// Approves.
+pub(crate) fn adam() -> Actor {
+    person("adam", &[Role::Approver])
+}
+
+/// Administers.
+pub(crate) fn anna() -> Actor {
+    person("anna", &[Role::Admin])
+}
+
+pub(crate) fn plan() -> Plan {
+    Scene::two_of_three_lost().plan()
+}
+
+/// Another plan of the same cluster.
+pub(crate) fn other_plan() -> Plan {
+    let mut scene = Scene::two_of_three_lost();
+    scene.circumstances.registry_prefix = "/galera".to_owned();
+    scene
+        .history
+        .raise(&crate::scene::id("n2"), &crate::scene::position(50), at(0));
+    scene.plan()
+}
+
+/// A request by `by` for `plan`, confirmed and with a reason.
+pub(crate) fn asked(by: &Actor, plan: &Plan, limits: &Limits) -> Result<Action, Refusal> {
+    asked_with(by, plan, limits, None)
+}
+
+pub(crate) fn asked_with(
+    by: &Actor,
+    plan: &Plan,
+    limits: &Limits,
+    overrides: Option<&[CheckCode]>,
+) -> Result<Action, Refusal> {
+    let wanted = Request {
+        id: "a1",
+        by,
+        plan_digest: &plan.digest,
+        confirm: "lab",
+        reason: "two hosts lost power",
+        break_glass: overrides.map(|codes| BreakGlassRequest {
+            overrides: codes.to_vec(),
+        }),
+    };
+    request(&wanted, plan, plan, limits, at(NOW))
+}
+
+pub(crate) fn pending() -> Action {
+    asked(&olga(), &plan(), &Limits::default()).unwrap()
+}
+
+/// `action` after `event`, `seconds` after the request.
+pub(crate) fn after(action: &Action, event: &Event<'_>, seconds: i64) -> Result<Action, Refusal> {
+    step(action, event, &Limits::default(), later(seconds))
+}
+
+pub(crate) fn later(seconds: i64) -> Timestamp {
+    at(NOW).plus(Duration::from_secs(u64::try_from(seconds).unwrap()))
+}
+
+pub(crate) fn approved() -> Action {
+    let digest = plan().digest;
+    let adam = adam();
+    let approve = Event::Approve {
+        by: &adam,
+        digest: &digest,
+        comment: Some("seen it"),
+    };
+    after(&pending(), &approve, 10).unwrap()
+}
+
+pub(crate) fn begin<'a>(plan: &'a Plan, fence: i64) -> Event<'a> {
+    Event::Begin {
+        by: None,
+        replica: "r1",
+        fence,
+        plan,
+        off: None,
+    }
+}
+
+pub(crate) fn intend(digest: &str, fence: i64) -> Event<'_> {
+    Event::Intend {
+        fence,
+        step: 0,
+        digest,
+        off: None,
+    }
+}
+
+pub(crate) fn answered(fence: i64, result: StepResult) -> Event<'static> {
+    Event::Answered {
+        fence,
+        step: 0,
+        result,
+    }
+}
+
+pub(crate) fn observed(fence: i64, verdict: Verdict) -> Event<'static> {
+    Event::Observed { fence, verdict }
+}
+
+pub(crate) fn executing() -> Action {
+    after(&approved(), &begin(&plan(), 7), 20).unwrap()
+}
+
+pub(crate) fn intended() -> Action {
+    after(&executing(), &intend(&plan().digest, 7), 21).unwrap()
+}
+
+pub(crate) fn done() -> Action {
+    after(
+        &intended(),
+        &answered(7, StepResult::Done("OK".to_owned())),
+        22,
+    )
+    .unwrap()
+}
