@@ -17,6 +17,12 @@ use crate::timestamp::Timestamp;
 use crate::view::ClusterStatus;
 use crate::wsrep::WsrepStatus;
 
+/// The highest position that a node's agent recorded durably (`highest_position`).
+#[must_use]
+pub fn recorded(fields: &BTreeMap<String, String>) -> Option<Position> {
+    fields.get("highest_position")?.parse().ok()
+}
+
 /// The highest position of one history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Highest {
@@ -53,7 +59,7 @@ pub struct History {
 }
 
 impl History {
-    /// Takes in what is known at `now`. Only fresh answers and live registrations of stopped nodes count.
+    /// Takes in what is known at `now`. Only fresh answers and what agents registered of positions count.
     ///
     /// Forgets nothing: who persists it decides how often; losing the last seconds only makes the console less strict.
     pub fn learn(&mut self, evidence: &Evidence, now: Timestamp, settings: &Settings) {
@@ -69,7 +75,11 @@ impl History {
         }
         for (id, seen) in &evidence.registry {
             let id = id.clone().normalized(settings.default_port);
-            if let Some(position) = registration::recovered_position(&seen.fields) {
+            let told = [
+                registration::recovered_position(&seen.fields),
+                recorded(&seen.fields),
+            ];
+            for position in told.into_iter().flatten() {
                 self.raise(&id, &position, seen.last_put_at.unwrap_or(now));
             }
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::Case;
 use super::situation::{Situation, Standing};
 use crate::attestation::Statement;
+use crate::history::{self, Highest};
 use crate::plan::digest::{Draft, fact};
 use crate::plan::{CheckCode, CheckStatus, EvidenceSource, Loss};
 use crate::position::Position;
@@ -81,8 +82,29 @@ fn most_advanced(situation: &Situation<'_>, draft: &mut Draft, goal: &Goal) {
     draft.check(CheckCode::MOST_ADVANCED, status, message, evidence);
 }
 
+/// The highest position of a history that the console remembers or an agent recorded.
+fn highest_ever(case: &Case<'_>, uuid: &uuid::Uuid) -> Option<Highest> {
+    let mut highest = case.history.highest.get(uuid).cloned();
+    for (id, seen) in &case.evidence.registry {
+        let Some(position) = history::recorded(&seen.fields) else {
+            continue;
+        };
+        let more = highest
+            .as_ref()
+            .is_none_or(|known| known.seqno < position.seqno);
+        if position.uuid == *uuid && more {
+            highest = Some(Highest {
+                seqno: position.seqno,
+                node: id.clone().normalized(case.settings.fold.default_port),
+                at: seen.last_put_at.unwrap_or(case.now),
+            });
+        }
+    }
+    highest
+}
+
 fn no_regression(case: &Case<'_>, draft: &mut Draft, goal: &Goal) {
-    let (status, message, evidence) = match case.history.highest.get(&goal.position.uuid) {
+    let (status, message, evidence) = match highest_ever(case, &goal.position.uuid) {
         None => (
             CheckStatus::Pass,
             "The console remembers no higher position of this history.".to_owned(),
@@ -170,11 +192,8 @@ pub(super) fn estimate(
     holders: &BTreeSet<usize>,
 ) -> Loss {
     let others = (0..situation.nodes().len()).filter(|node| !holders.contains(node));
-    let mut highest: Option<(u64, String)> = case
-        .history
-        .highest
-        .get(&position.uuid)
-        .map(|highest| (highest.seqno, highest.node.to_string()));
+    let mut highest: Option<(u64, String)> =
+        highest_ever(case, &position.uuid).map(|highest| (highest.seqno, highest.node.to_string()));
     let mut blind = Vec::new();
     for node in others {
         let id = &situation.nodes()[node].id;
@@ -187,7 +206,7 @@ pub(super) fn estimate(
         {
             highest = Some((known.seqno, id.to_string()));
         }
-        if known.is_none() && situation.nodes()[node].expected {
+        if known.is_none() && situation.nodes()[node].expected && !situation.holds_nothing(node) {
             blind.push(id.to_string());
         }
         let gone = matches!(

@@ -14,6 +14,9 @@ use crate::registration::{self, Phase};
 use crate::timestamp::Timestamp;
 use crate::view::ClusterStatus;
 
+/// What an agent registers as the recovered position of data that offer none.
+const NO_POSITION: &str = "00000000-0000-0000-0000-000000000000:-1";
+
 /// What is known of a member's server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
@@ -169,6 +172,16 @@ impl<'a> Situation<'a> {
                 flag: pasted.safe_to_bootstrap,
             })
         })
+    }
+
+    /// Whether a stopped node's agent says, under a live lease, that its data offer no position: nothing is lost with
+    /// it, and it is never a candidate (I6).
+    pub(crate) fn holds_nothing(&self, node: usize) -> bool {
+        self.standings[node] == Standing::SaysStopped
+            && self.nodes()[node].fresh_registration().is_some_and(|seen| {
+                let value = seen.seen.fields.get("recovered_position");
+                value.is_some_and(|value| value.trim() == NO_POSITION)
+            })
     }
 
     /// The best that is known of where a node's data stands, from any source and any time.

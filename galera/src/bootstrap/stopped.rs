@@ -64,6 +64,12 @@ fn positions_known(situation: &Situation<'_>, draft: &mut Draft, known: &[(usize
                     known.position.to_string(),
                 ));
             }
+            None if situation.holds_nothing(node) => evidence.push(fact(
+                Some(id),
+                EvidenceSource::Registry,
+                None,
+                "its data offer no position, by its agent's word",
+            )),
             None => evidence.push(fact(
                 Some(id),
                 EvidenceSource::Console,
@@ -73,7 +79,7 @@ fn positions_known(situation: &Situation<'_>, draft: &mut Draft, known: &[(usize
         }
         if situation.standings[node] == Standing::Disconnected {
             running.push(node);
-        } else if !known.iter().any(|(with, _)| *with == node) {
+        } else if !known.iter().any(|(with, _)| *with == node) && !situation.holds_nothing(node) {
             match situation
                 .attested(node)
                 .map(|attestation| attestation.statement)
@@ -241,6 +247,7 @@ fn agent_waits(
 fn recover_by_hand(situation: &Situation<'_>, draft: &mut Draft) {
     for node in situation.counted() {
         if situation.stopped_position(node).is_none()
+            && !situation.holds_nothing(node)
             && situation
                 .attested(node)
                 .is_none_or(|a| a.statement == Statement::Stopped)

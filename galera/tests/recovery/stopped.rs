@@ -148,3 +148,40 @@ fn different_histories_need_a_person() {
     assert_eq!(status(&plan, &CheckCode::ONE_HISTORY), CheckStatus::Fail);
     assert!(plan.target.is_none() && plan.steps.is_empty());
 }
+
+#[test]
+fn a_node_without_data_is_accounted_for_and_never_chosen() {
+    let nothing = "00000000-0000-0000-0000-000000000000:-1";
+    let empty = [("phase", "stopping"), ("recovered_position", nothing)];
+    let scene = Scene::expecting(&["n1", "n2"])
+        .refuses("n1")
+        .registered("n1", &empty)
+        .waits("n2", 10);
+    let plan = scene.plan();
+    assert!(plan.executable, "{plan:#?}");
+    assert_eq!(plan.target.unwrap().node, Some(id("n2")));
+    assert_eq!(plan.loss.explanation, "Nothing is known to lie above 10.");
+    let alone = Scene::expecting(&["n1"])
+        .refuses("n1")
+        .registered("n1", &empty);
+    assert!(alone.plan().target.is_none());
+}
+
+#[test]
+fn i09_what_an_agent_recorded_as_its_highest_counts() {
+    let highest = format!("{HISTORY}:40");
+    let recovered = format!("{HISTORY}:8");
+    let fields = [
+        ("phase", "waiting"),
+        ("recovered_position", recovered.as_str()),
+        ("highest_position", highest.as_str()),
+    ];
+    let mut scene = Scene::all_stopped().registered("n3", &fields);
+    let plan = scene.plan();
+    assert_eq!(failing(&plan), ["no_regression"]);
+    assert_eq!(plan.loss.transactions, Some(30));
+    let (now, fold) = (crate::scene::at(scene.now), scene.settings.fold.clone());
+    scene.history.learn(&scene.evidence, now, &fold);
+    scene.evidence.registry.clear();
+    assert_eq!(scene.history.highest.values().next().unwrap().seqno, 40);
+}
