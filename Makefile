@@ -17,7 +17,7 @@ CODE := read the error above: it is in the code
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## Install whatever is missing for building, the demo, the tests and the lints
@@ -61,12 +61,17 @@ test: ## Every test: unit, property, API, real etcd and Galera, browser
 	@$(STEP) "Browser tests" "a test failed: its trace is in tests/e2e/test-results" \
 	  scripts/browser-tests
 
+.PHONY: images
+images: ## The container images galera-console, galera-node and galera-etcd
+	@$(STEP) "Images" "read the error above; make images again goes on where it stopped" \
+	  scripts/docker-engine scripts/images
+
 .PHONY: lint
 lint: ## Formatting, clippy for host and wasm, documentation, shell scripts; warnings are errors
 	@scripts/setup lint
 	@$(STEP) "Formatting" "cargo fmt --all" cargo fmt --all --check
 	@$(STEP) "Shell scripts" "mend what shellcheck names above" \
-	  shellcheck --external-sources --source-path=scripts $$(grep -lE '^#!.*(bash|sh)$$|^# shellcheck shell' -r scripts .ci)
+	  shellcheck --external-sources --source-path=scripts $$(grep -lE '^#!.*(bash|sh)$$|^# shellcheck shell' -r scripts .ci deploy)
 	@$(STEP) "Clippy" "mend what clippy names above" \
 	  cargo clippy --locked $(HOST) --all-targets -- -D warnings
 	@$(STEP) "Clippy for wasm" "mend what clippy names above" \
