@@ -20,6 +20,7 @@ pub mod plan;
 pub mod position;
 pub mod registration;
 pub mod saved_state;
+pub mod startup;
 pub mod timestamp;
 pub mod view;
 pub mod wsrep;

@@ -14,7 +14,7 @@ mod listing;
 mod phase;
 
 pub use listing::{RawKey, registry_view};
-pub use phase::{Phase, recovered_position, says_running, says_stopped};
+pub use phase::{NO_POSITION, Phase, recovered_position, says_running, says_stopped};
 
 /// Longest field name accepted, in characters.
 pub const FIELD_MAX: usize = 64;
@@ -30,6 +30,8 @@ pub enum Field {
     RecoveredPosition,
     /// `registered`: the durable registration.
     Registered,
+    /// `highest_position`: the highest position that the node ever had.
+    HighestPosition,
     /// `seqno` of the older dialects.
     Seqno,
     /// `ipaddress` of the older dialects, without a lease.
@@ -49,6 +51,7 @@ impl Field {
             Self::Phase => "phase",
             Self::RecoveredPosition => "recovered_position",
             Self::Registered => "registered",
+            Self::HighestPosition => "highest_position",
             Self::Seqno => "seqno",
             Self::IpAddress => "ipaddress",
             Self::IpAddr => "ipaddr",
@@ -59,7 +62,10 @@ impl Field {
     /// Whether it lasts by design, so that its presence says nothing about the present.
     #[must_use]
     pub fn is_durable(&self) -> bool {
-        matches!(self, Self::Registered | Self::IpAddress)
+        matches!(
+            self,
+            Self::Registered | Self::HighestPosition | Self::IpAddress
+        )
     }
 
     fn parse(word: &str, dialect: Dialect) -> Option<Self> {
@@ -67,6 +73,7 @@ impl Field {
             ("phase", Dialect::Galera) => Self::Phase,
             ("recovered_position", Dialect::Galera) => Self::RecoveredPosition,
             ("registered", Dialect::Galera) => Self::Registered,
+            ("highest_position", Dialect::Galera) => Self::HighestPosition,
             ("seqno", Dialect::Galera) => Self::Seqno,
             ("ipaddress", Dialect::Galera) => Self::IpAddress,
             ("ipaddr", Dialect::PxcCluster) => Self::IpAddr,

@@ -62,6 +62,17 @@ pub fn recovered_position(fields: &BTreeMap<String, String>) -> Option<Position>
     fields.get("recovered_position")?.parse().ok()
 }
 
+/// What an agent registers as `recovered_position` when its data have none to offer, as a server says it.
+pub const NO_POSITION: &str = "00000000-0000-0000-0000-000000000000:-1";
+
+/// Whether the agent has said what its data hold, be it nothing.
+fn reports_data(fields: &BTreeMap<String, String>) -> bool {
+    recovered_position(fields).is_some()
+        || fields
+            .get("recovered_position")
+            .is_some_and(|value| value.trim() == NO_POSITION)
+}
+
 /// Whether the node's agent says that its server is stopped.
 #[must_use]
 pub fn says_stopped(fields: &BTreeMap<String, String>) -> bool {
@@ -69,8 +80,7 @@ pub fn says_stopped(fields: &BTreeMap<String, String>) -> bool {
         Some(Phase::Stopping) => true,
         Some(Phase::Running | Phase::Joining) => false,
         Some(Phase::Starting | Phase::Waiting) | None => {
-            recovered_position(fields).is_some()
-                && !fields.contains_key("wsrep_local_state_comment")
+            reports_data(fields) && !fields.contains_key("wsrep_local_state_comment")
         }
     }
 }

@@ -1,0 +1,152 @@
+//! What a server tells its `wsrep_notify_cmd`: the command's arguments, handed on as one datagram.
+
+use uuid::Uuid;
+
+use crate::position::parse_uuid;
+use crate::view::ClusterStatus;
+use crate::wsrep::LocalState;
+
+/// Longest datagram that is read, in bytes.
+const EVENT_MAX: usize = 16 * 1024;
+
+/// One change of state, as far as the server told it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Event {
+    /// `--status`, lower case: `joiner`, `joined`, `synced`, …
+    pub status: Option<String>,
+    /// `--uuid`: the cluster's state UUID.
+    pub uuid: Option<Uuid>,
+    /// `--primary`.
+    pub primary: Option<bool>,
+    /// How many `--members` there are.
+    pub members: Option<usize>,
+}
+
+impl Event {
+    /// Reads the arguments; unknown ones are skipped, unreadable values are not known.
+    #[must_use]
+    pub fn from_arguments<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut event = Self::default();
+        let mut arguments = arguments.into_iter();
+        while let Some(name) = arguments.next() {
+            let (name, value) = match name.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None if name.starts_with("--") => (name, arguments.next()),
+                None => continue,
+            };
+            let Some(value) = value else { break };
+            event.read(name, value.trim());
+        }
+        event
+    }
+
+    fn read(&mut self, name: &str, value: &str) {
+        match name {
+            "--status" => {
+                let word: String = value
+                    .chars()
+                    .filter(char::is_ascii_alphanumeric)
+                    .take(32)
+                    .collect();
+                self.status = (!word.is_empty()).then(|| word.to_ascii_lowercase());
+            }
+            "--uuid" => self.uuid = parse_uuid(value),
+            "--primary" => {
+                self.primary = match value.to_ascii_lowercase().as_str() {
+                    "yes" => Some(true),
+                    "no" => Some(false),
+                    _ => None,
+                }
+            }
+            "--members" => {
+                self.members = Some(value.split(',').filter(|member| !member.is_empty()).count());
+            }
+            _ => {}
+        }
+    }
+
+    /// Reads a datagram: the arguments, separated by zero bytes. Any bytes are accepted.
+    #[must_use]
+    pub fn from_datagram(bytes: &[u8]) -> Self {
+        let bytes = &bytes[..bytes.len().min(EVENT_MAX)];
+        let text = String::from_utf8_lossy(bytes);
+        Self::from_arguments(text.split('\0'))
+    }
+
+    /// The arguments as a datagram; what does not fit is left out.
+    #[must_use]
+    pub fn datagram<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for argument in arguments {
+            if bytes.len() + argument.len() + 1 > EVENT_MAX {
+                break;
+            }
+            bytes.extend_from_slice(argument.as_bytes());
+            bytes.push(0);
+        }
+        bytes
+    }
+
+    /// The state that the server is in now, and the comment it would show; `None` for states that have no comment.
+    #[must_use]
+    pub fn local_state(&self) -> Option<(LocalState, &'static str)> {
+        Some(match self.status.as_deref()? {
+            "joiner" => (LocalState::Joiner, "Joining"),
+            "donor" => (LocalState::Donor, "Donor/Desynced"),
+            "joined" => (LocalState::Joined, "Joined"),
+            "synced" => (LocalState::Synced, "Synced"),
+            _ => return None,
+        })
+    }
+
+    /// Whether the component is Primary.
+    #[must_use]
+    pub fn cluster_status(&self) -> Option<ClusterStatus> {
+        self.primary.map(|primary| match primary {
+            true => ClusterStatus::Primary,
+            false => ClusterStatus::NonPrimary,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_a_server_says() {
+        let uuid = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
+        let said = [
+            "--status",
+            "joined",
+            "--uuid",
+            uuid,
+            "--primary",
+            "yes",
+            "--index",
+            "1",
+        ];
+        let members = ["--members", "a/n1/h1:3306,b/n2/h2:3306"];
+        let event = Event::from_datagram(&Event::datagram(said.into_iter().chain(members)));
+        assert_eq!(event.local_state(), Some((LocalState::Joined, "Joined")));
+        assert_eq!(event.cluster_status(), Some(ClusterStatus::Primary));
+        assert_eq!(event.uuid, uuid.parse().ok());
+        assert_eq!(event.members, Some(2));
+    }
+
+    #[test]
+    fn garbage_says_nothing() {
+        for bytes in [
+            &b""[..],
+            b"\xff\xfe\0--status",
+            b"--primary\0maybe",
+            b"--uuid\0x",
+        ] {
+            assert_eq!(Event::from_datagram(bytes), Event::default(), "{bytes:?}");
+        }
+        assert_eq!(
+            Event::from_arguments(["--status", "\u{1b}[31m"]).local_state(),
+            None
+        );
+    }
+}

@@ -1,0 +1,381 @@
+//! The cluster exists, but nobody is Primary: wait for an order, or, when that is set, for everybody's position.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::member::{Member, Reported};
+use super::registry::{FounderKey, Order, OrderKey, Snapshot};
+use super::{Action, AutoBootstrap, Data, Decision, Expect, Expected, Own, Settings, listed};
+use crate::id::NodeId;
+use crate::position::Position;
+use crate::registration::{Field, Phase};
+
+pub(super) fn decide(own: &Own, seen: &Snapshot, settings: &Settings) -> Decision {
+    if let Some(founder) = starting_founder(own, seen) {
+        return Decision::wait(
+            vec![founder.clone()],
+            format!(
+                "{founder} founds cluster {}; waiting until it is Synced and Primary to join it",
+                own.cluster
+            ),
+        );
+    }
+    match &seen.order {
+        OrderKey::Known {
+            order,
+            revision,
+            leased,
+        } => ordered(own, order, *revision, *leased),
+        OrderKey::Absent | OrderKey::Unreadable => match settings.auto {
+            AutoBootstrap::Never => Decision::wait(
+                Vec::new(),
+                format!(
+                    "{} Waiting for a member to be Primary or for an approved order to bootstrap",
+                    situation(own, seen)
+                ),
+            ),
+            AutoBootstrap::AllReported => automatic(own, seen, settings),
+        },
+    }
+}
+
+/// Somebody else who is alive and at founding; there is nothing to recover yet.
+fn starting_founder<'a>(own: &Own, seen: &'a Snapshot) -> Option<&'a NodeId> {
+    let FounderKey::Known { founder, .. } = &seen.founder else {
+        return None;
+    };
+    let member = seen.members.get(&founder.node)?;
+    let founds = founder.state_uuid.is_none()
+        && founder.node != own.node
+        && !own.data.is_history()
+        && member.live
+        && member.phase != Some(Phase::Waiting);
+    founds.then_some(&founder.node)
+}
+
+/// What this node knows, as the beginning of a sentence.
+fn situation(own: &Own, seen: &Snapshot) -> String {
+    let data = match &own.data {
+        Data::Empty => format!("{} has no data", own.node),
+        Data::Incomplete { why } => format!("{} has no usable data ({why})", own.node),
+        Data::At(position) => format!("{} is at {position}", own.node),
+        Data::Unrecovered { .. } => format!("{} does not know its position", own.node),
+        Data::Unrecoverable { why, .. } => {
+            format!("{} cannot vouch for its position ({why})", own.node)
+        }
+    };
+    let founder = match &seen.founder {
+        FounderKey::Absent => "the registry has lost its founder".to_owned(),
+        FounderKey::Unreadable { .. } => "the founder key is unreadable".to_owned(),
+        FounderKey::Known { founder, .. } if founder.state_uuid.is_none() => format!(
+            "it was founded by {}, which never recorded its history (if its data are lost for good, remove the founder key)",
+            founder.node
+        ),
+        FounderKey::Known { founder, .. } => format!("it was founded by {}", founder.node),
+    };
+    format!(
+        "{data}; nobody of cluster {} is Primary and {founder}.",
+        own.cluster
+    )
+}
+
+fn ordered(own: &Own, order: &Order, revision: i64, leased: bool) -> Decision {
+    let action = order.action_id.as_deref().unwrap_or_default();
+    if order.node != own.node {
+        return Decision::wait(
+            vec![order.node.clone()],
+            format!(
+                "{} is ordered to bootstrap cluster {} (action {action:?}); waiting until it is Primary",
+                order.node, own.cluster
+            ),
+        );
+    }
+    let refused = if !leased {
+        Some("its key has no lease, so nobody answers for it".to_owned())
+    } else if action.trim().is_empty() {
+        Some("it names no action".to_owned())
+    } else if own.obeyed.contains(action) {
+        Some("it was obeyed before".to_owned())
+    } else {
+        match (own.data.position(), order.position.parse::<Position>()) {
+            (Some(position), Ok(ordered)) if *position == ordered => None,
+            (Some(position), _) => Some(format!(
+                "it names position {:?}, this node is at {position}",
+                crate::wsrep::clip(&order.position)
+            )),
+            (None, _) => Some("this node has no position that it can vouch for".to_owned()),
+        }
+    };
+    match refused {
+        None => Decision::new(
+            Action::ObeyOrder {
+                order: order.clone(),
+                revision,
+            },
+            format!(
+                "Action {action} orders {} at {} to bootstrap, nobody is Primary, and node, position and lease are right: bootstrapping",
+                own.node, order.position
+            ),
+        ),
+        Some(why) => Decision::wait(
+            Vec::new(),
+            format!(
+                "Not obeying the order to bootstrap of action {action:?}: {why}; waiting for a right one"
+            ),
+        ),
+    }
+}
+
+/// One member's contribution to the decision.
+struct Report<'a> {
+    node: &'a NodeId,
+    position: Option<&'a Position>,
+    /// Whether it stands ready to bootstrap, rather than having left its position behind.
+    ready: bool,
+}
+
+fn automatic(own: &Own, seen: &Snapshot, settings: &Settings) -> Decision {
+    let waiting = |members: Vec<NodeId>, what: String| {
+        Decision::wait(members, format!("{} {what}", situation(own, seen)))
+    };
+    if matches!(seen.founder, FounderKey::Absent) && settings.expected == Expected::Registered {
+        return waiting(
+            Vec::new(),
+            "The registry was lost, so nobody knows how many members there are; waiting for a member to be Primary, for \
+             an approved order, or for EXPECTED_MEMBERS to be set"
+                .to_owned(),
+        );
+    }
+    let reports = match reports(own, seen, settings) {
+        Ok(reports) => reports,
+        Err(missing) => {
+            let names = listed(missing.keys());
+            let why: BTreeSet<&str> = missing.values().copied().collect();
+            let why: Vec<&str> = why.into_iter().collect();
+            return waiting(
+                missing.keys().cloned().collect(),
+                format!("Waiting for {names}: {}", why.join("; ")),
+            );
+        }
+    };
+    if let Expected::Count(count) = settings.expected
+        && reports.len() < count
+    {
+        return waiting(
+            Vec::new(),
+            format!(
+                "Waiting for {} more member(s): {} of {count} expected have reported",
+                count - reports.len(),
+                reports.len()
+            ),
+        );
+    }
+    match best(seen, &reports) {
+        Err((members, why)) => waiting(members, why),
+        Ok(best) if best.node != &own.node => waiting(
+            vec![best.node.clone()],
+            format!(
+                "Everybody has reported and {} is most advanced; waiting until it has bootstrapped",
+                best.node
+            ),
+        ),
+        Ok(best) => bootstrap(own, seen, &reports, best),
+    }
+}
+
+fn bootstrap(own: &Own, seen: &Snapshot, reports: &[Report<'_>], best: &Report<'_>) -> Decision {
+    let Some(position) = best.position.cloned() else {
+        return Decision::wait(Vec::new(), situation(own, seen));
+    };
+    let sentence = format!(
+        "{} All {} expected members have reported, all of one history, and nobody is ahead of {position}: taking the order to bootstrap",
+        situation(own, seen),
+        reports.len()
+    );
+    let expect = expectations(own, seen, reports);
+    Decision::new(Action::Bootstrap { position, expect }, sentence)
+}
+
+/// Everybody's report, or who is missing and why.
+fn reports<'a>(
+    own: &'a Own,
+    seen: &'a Snapshot,
+    settings: &'a Settings,
+) -> Result<Vec<Report<'a>>, BTreeMap<NodeId, &'static str>> {
+    let mut reports = vec![Report {
+        node: &own.node,
+        position: own.data.position(),
+        ready: true,
+    }];
+    let mut missing = BTreeMap::new();
+    if matches!(own.data, Data::Unrecovered { .. }) {
+        missing.insert(own.node.clone(), "its position is not recovered yet");
+    }
+    for (node, member) in seen.others(&own.node) {
+        match report(member) {
+            Ok(Some((position, ready))) => reports.push(Report {
+                node,
+                position,
+                ready,
+            }),
+            Ok(None) => {}
+            Err(why) => {
+                missing.insert(node.clone(), why);
+            }
+        }
+    }
+    if let Expected::Members(expected) = &settings.expected {
+        for node in expected {
+            let known = reports.iter().any(|report| report.node == node);
+            if !known && !missing.contains_key(node) {
+                missing.insert(node.clone(), "it is expected and has not reported");
+            }
+        }
+    }
+    if missing.is_empty() {
+        Ok(reports)
+    } else {
+        Err(missing)
+    }
+}
+
+type Told<'a> = Option<(Option<&'a Position>, bool)>;
+
+/// What a member contributes; `None` for traces of no member.
+fn report(member: &Member) -> Result<Told<'_>, &'static str> {
+    if member.answers {
+        return Err("its server runs without being Primary");
+    }
+    if let Some(position) = member.stopped() {
+        return Ok(Some((Some(position), false)));
+    }
+    if !member.live {
+        return match member.registered.is_some() || member.highest.is_some() {
+            true => Err("it is registered and has not come back"),
+            false => Ok(None),
+        };
+    }
+    match (member.phase, &member.reported) {
+        (Some(Phase::Waiting), Reported::At(position)) => Ok(Some((Some(position), true))),
+        (Some(Phase::Waiting), Reported::Nothing) => Ok(Some((None, true))),
+        _ => Err("it has not reported its position yet"),
+    }
+}
+
+/// The most advanced member that can bootstrap; the same on every node that sees the same registry (I10).
+fn best<'a>(
+    seen: &Snapshot,
+    reports: &'a [Report<'a>],
+) -> Result<&'a Report<'a>, (Vec<NodeId>, String)> {
+    let with = |report: &&'a Report<'a>| report.position.is_some();
+    let mut candidates = reports.iter().filter(with);
+    let Some(first) = candidates.next() else {
+        return Err((
+            Vec::new(),
+            "Everybody has reported, and nobody has a position; waiting for a person".to_owned(),
+        ));
+    };
+    let mut best = first;
+    for report in candidates {
+        let order = report
+            .position
+            .zip(best.position)
+            .and_then(|(one, other)| one.compare(other));
+        match order {
+            None => {
+                return Err((
+                    vec![best.node.clone(), report.node.clone()],
+                    format!(
+                        "{} and {} hold different histories; waiting for a person to choose",
+                        best.node, report.node
+                    ),
+                ));
+            }
+            Some(Ordering::Greater) => best = report,
+            // Of equals whoever is ready, then the first by name.
+            Some(Ordering::Equal) if report.ready && !best.ready => best = report,
+            Some(Ordering::Equal) if report.ready == best.ready && report.node < best.node => {
+                best = report;
+            }
+            Some(_) => {}
+        }
+    }
+    check(seen, best)?;
+    Ok(best)
+}
+
+fn check(seen: &Snapshot, best: &Report<'_>) -> Result<(), (Vec<NodeId>, String)> {
+    let Some(position) = best.position else {
+        return Ok(());
+    };
+    if !best.ready {
+        return Err((
+            vec![best.node.clone()],
+            format!(
+                "{} stopped at {position}, ahead of everybody here; waiting for it to come back",
+                best.node
+            ),
+        ));
+    }
+    if let FounderKey::Known { founder, .. } = &seen.founder
+        && founder.state_uuid.is_some_and(|uuid| uuid != position.uuid)
+    {
+        return Err((
+            Vec::new(),
+            format!(
+                "The members' history {} is not the one that {} founded; waiting for a person",
+                position.uuid, founder.node
+            ),
+        ));
+    }
+    let recorded = seen
+        .members
+        .iter()
+        .filter_map(|(node, member)| Some((node, member.highest.as_ref()?)))
+        .filter(|(_, highest)| highest.uuid == position.uuid)
+        .max_by_key(|(_, highest)| highest.seqno);
+    match recorded {
+        Some((node, highest)) if highest.seqno > position.seqno => Err((
+            vec![node.clone()],
+            format!(
+                "The best position reported is {}, but {node} once was at {}: {} transaction(s) may be missing; waiting \
+                 for an approved order",
+                position.seqno,
+                highest.seqno,
+                highest.seqno - position.seqno
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Every key that the decision rests on must be as it was seen.
+fn expectations(own: &Own, seen: &Snapshot, reports: &[Report<'_>]) -> Vec<Expect> {
+    let mut expect = vec![match &seen.founder {
+        FounderKey::Known { revision, .. } | FounderKey::Unreadable { revision } => {
+            Expect::Unchanged(seen.founder_key.clone(), *revision)
+        }
+        FounderKey::Absent => Expect::Absent(seen.founder_key.clone()),
+    }];
+    expect.push(Expect::Absent(seen.order_key.clone()));
+    for report in reports {
+        let Some(member) = seen
+            .members
+            .get(report.node)
+            .filter(|_| report.node != &own.node)
+        else {
+            continue;
+        };
+        for (key, (field, revision)) in &member.revisions {
+            let matters = match field {
+                Field::Phase | Field::RecoveredPosition => report.ready,
+                Field::Registered => !report.ready,
+                _ => false,
+            };
+            if matters {
+                expect.push(Expect::Unchanged(key.clone(), *revision));
+            }
+        }
+    }
+    expect
+}

@@ -1,0 +1,233 @@
+//! The registry's keys of one cluster, as the decision reads them. Any bytes are accepted.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::member::{Draft, Member};
+use crate::id::{ClusterName, NodeId};
+use crate::position::{Position, parse_uuid};
+use crate::registration::{ClusterField, Keys, RawKey, RegistryKeyKind};
+use crate::timestamp::Timestamp;
+
+/// The port that a node's identity leaves out.
+const DEFAULT_PORT: u16 = 3306;
+/// Longest value that is read, in bytes; no field comes near it.
+const VALUE_MAX: usize = 4096;
+
+/// Who founded the cluster: the value of `founder`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Founder {
+    /// The node.
+    pub node: NodeId,
+    /// When, by its own clock.
+    pub at: Option<Timestamp>,
+    /// The identity of its data.
+    pub id: Option<String>,
+    /// Whether a server may have been started; a founder that does not say so may have.
+    pub started: bool,
+    /// The history that it began, once the cluster was Primary. Nobody joins before this is recorded.
+    pub state_uuid: Option<Uuid>,
+}
+
+#[derive(Deserialize)]
+struct RawFounder {
+    node: NodeId,
+    #[serde(default)]
+    at: Option<String>,
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    started: Option<bool>,
+    #[serde(default)]
+    state_uuid: Option<String>,
+}
+
+impl Founder {
+    /// Reads the key's value; `None` when it is no founder's.
+    #[must_use]
+    pub fn parse(value: &[u8]) -> Option<Self> {
+        let raw: RawFounder = serde_json::from_slice(value).ok()?;
+        Some(Self {
+            node: raw.node.normalized(DEFAULT_PORT),
+            at: raw.at.and_then(|at| Timestamp::parse(&at)),
+            id: raw.id,
+            started: raw.started.unwrap_or(true),
+            state_uuid: raw.state_uuid.and_then(|uuid| parse_uuid(&uuid)),
+        })
+    }
+
+    /// The key's value.
+    #[must_use]
+    pub fn to_value(&self) -> String {
+        serde_json::json!({
+            "node": self.node,
+            "at": self.at,
+            "state_uuid": self.state_uuid,
+            "id": self.id,
+            "started": self.started,
+        })
+        .to_string()
+    }
+}
+
+/// The founder key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum FounderKey {
+    /// It does not exist.
+    #[default]
+    Absent,
+    /// It is readable.
+    Known {
+        /// What it says.
+        founder: Founder,
+        /// Its `mod_revision`.
+        revision: i64,
+    },
+    /// It exists, but says nothing that can be understood: somebody founded.
+    Unreadable {
+        /// Its `mod_revision`.
+        revision: i64,
+    },
+}
+
+/// The order to a stopped cluster: the value of `bootstrap`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// Who shall bootstrap.
+    pub node: NodeId,
+    /// The position that it must have.
+    pub position: String,
+    /// The action that it carries out; no order without one is obeyed.
+    pub action_id: Option<String>,
+}
+
+impl Order {
+    /// The order that `node` gives itself when every expected member has reported; `attempt` tells orders apart.
+    #[must_use]
+    pub fn automatic(node: &NodeId, position: &Position, attempt: &str) -> Self {
+        Self {
+            node: node.clone(),
+            position: position.to_string(),
+            action_id: Some(format!("auto-{attempt}")),
+        }
+    }
+
+    /// The key's value.
+    #[must_use]
+    pub fn to_value(&self) -> String {
+        serde_json::json!({
+            "node": self.node, "position": self.position, "action_id": self.action_id,
+        })
+        .to_string()
+    }
+}
+
+/// The order key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum OrderKey {
+    /// It does not exist.
+    #[default]
+    Absent,
+    /// It is readable.
+    Known {
+        /// What it says.
+        order: Order,
+        /// Its `mod_revision`.
+        revision: i64,
+        /// Whether it lives under a lease, so that somebody answers for it.
+        leased: bool,
+    },
+    /// It exists, but says nothing that can be understood.
+    Unreadable,
+}
+
+/// All keys of one cluster as of one revision.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// The founder key.
+    pub founder: FounderKey,
+    /// The order key.
+    pub order: OrderKey,
+    /// Every node that has a key.
+    pub members: BTreeMap<NodeId, Member>,
+    pub(super) founder_key: Vec<u8>,
+    pub(super) order_key: Vec<u8>,
+}
+
+impl Snapshot {
+    /// Reads every key of `cluster` among `raw`; the rest is skipped.
+    #[must_use]
+    pub fn read<'a>(
+        keys: &Keys,
+        cluster: &ClusterName,
+        raw: impl IntoIterator<Item = &'a RawKey>,
+    ) -> Self {
+        let mut snapshot = Self {
+            founder_key: keys.cluster_key(cluster, ClusterField::Founder).into(),
+            order_key: keys.cluster_key(cluster, ClusterField::Bootstrap).into(),
+            ..Self::default()
+        };
+        let mut drafts: BTreeMap<NodeId, Draft> = BTreeMap::new();
+        for raw in raw {
+            match keys.parse(&raw.key) {
+                RegistryKeyKind::Cluster { cluster: of, field } if of == *cluster => match field {
+                    ClusterField::Founder => snapshot.founder = founder(raw),
+                    ClusterField::Bootstrap => snapshot.order = order(raw),
+                },
+                RegistryKeyKind::Node {
+                    cluster: of,
+                    node,
+                    field,
+                } if of == *cluster && raw.value.len() <= VALUE_MAX => drafts
+                    .entry(node.normalized(DEFAULT_PORT))
+                    .or_default()
+                    .add(field, raw),
+                _ => {}
+            }
+        }
+        let finished = drafts.into_iter().map(|(id, draft)| (id, draft.finish()));
+        snapshot.members = finished.collect();
+        snapshot
+    }
+
+    /// Everybody but `own` whose server says that it is Primary.
+    pub fn primaries<'a>(
+        &'a self,
+        own: &'a NodeId,
+    ) -> impl Iterator<Item = (&'a NodeId, &'a Member)> {
+        self.others(own).filter(|(_, member)| member.is_primary())
+    }
+
+    /// Everybody but `own`.
+    pub fn others<'a>(&'a self, own: &'a NodeId) -> impl Iterator<Item = (&'a NodeId, &'a Member)> {
+        self.members.iter().filter(move |(id, _)| *id != own)
+    }
+}
+
+fn founder(raw: &RawKey) -> FounderKey {
+    match Founder::parse(&raw.value) {
+        Some(founder) => FounderKey::Known {
+            founder,
+            revision: raw.mod_revision,
+        },
+        None => FounderKey::Unreadable {
+            revision: raw.mod_revision,
+        },
+    }
+}
+
+fn order(raw: &RawKey) -> OrderKey {
+    match serde_json::from_slice::<Order>(&raw.value) {
+        Ok(mut order) => {
+            order.node = order.node.normalized(DEFAULT_PORT);
+            OrderKey::Known {
+                order,
+                revision: raw.mod_revision,
+                leased: raw.lease != 0,
+            }
+        }
+        Err(_) => OrderKey::Unreadable,
+    }
+}
