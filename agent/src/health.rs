@@ -1,8 +1,10 @@
-//! The health endpoint for load balancers: 200 when the server is Synced and Primary, 503 with the reason otherwise.
+//! The health endpoint: `/` for load balancers, 200 when the server is Synced and Primary, 503 with the reason
+//! otherwise; `/live` for those who restart what hangs, 200 whatever the server does (I24).
 
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,12 +20,21 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use crate::observation::Server;
+use crate::observation::{Availability, Server};
 
 /// Connections served at once; further ones wait in the kernel's queue.
 const CONNECTIONS: usize = 64;
 /// Time for one connection: a health check is one small request.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(5);
+
+/// What counts as healthy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// When a node that is not plainly Synced may be sent clients.
+    pub available: Availability,
+    /// While this file exists, the node takes no clients.
+    pub disable_file: Option<PathBuf>,
+}
 
 /// Listens on `address`; where the host has no IPv6, every address means every IPv4 address.
 ///
@@ -43,7 +54,8 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Answers on `listener` until dropped.
-pub async fn serve(listener: TcpListener, server: watch::Receiver<Server>) {
+pub async fn serve(listener: TcpListener, server: watch::Receiver<Server>, policy: Policy) {
+    let policy = Arc::new(policy);
     let free = Arc::new(Semaphore::new(CONNECTIONS));
     let tasks = TaskTracker::new();
     loop {
@@ -52,10 +64,10 @@ pub async fn serve(listener: TcpListener, server: watch::Receiver<Server>) {
         };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let server = server.clone();
+                let (server, policy) = (server.clone(), Arc::clone(&policy));
                 tasks.spawn(async move {
                     // A connection that takes longer is none of a load balancer.
-                    let _ = timeout(CONNECTION_LIMIT, connection(stream, server)).await;
+                    let _ = timeout(CONNECTION_LIMIT, connection(stream, server, policy)).await;
                     drop(permit);
                 });
             }
@@ -67,9 +79,10 @@ pub async fn serve(listener: TcpListener, server: watch::Receiver<Server>) {
     }
 }
 
-async fn connection(stream: TcpStream, server: watch::Receiver<Server>) {
+async fn connection(stream: TcpStream, server: watch::Receiver<Server>, policy: Arc<Policy>) {
     let service = service_fn(|request: Request<Incoming>| {
-        let answer = answer(request.method(), request.uri().path(), &server.borrow());
+        let server = server.borrow().clone();
+        let answer = answer(request.method(), request.uri().path(), &server, &policy);
         async move { Ok::<_, Infallible>(answer) }
     });
     let served = http1::Builder::new()
@@ -84,9 +97,9 @@ async fn connection(stream: TcpStream, server: watch::Receiver<Server>) {
     }
 }
 
-fn answer(method: &Method, path: &str, server: &Server) -> Response<Full<Bytes>> {
-    if path != "/" {
-        return text(StatusCode::NOT_FOUND, "there is only /");
+fn answer(method: &Method, path: &str, server: &Server, policy: &Policy) -> Response<Full<Bytes>> {
+    if path != "/" && path != "/live" {
+        return text(StatusCode::NOT_FOUND, "there are only / and /live");
     }
     if ![Method::GET, Method::HEAD, Method::OPTIONS].contains(method) {
         let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "use GET, HEAD or OPTIONS");
@@ -94,7 +107,15 @@ fn answer(method: &Method, path: &str, server: &Server) -> Response<Full<Bytes>>
         refused.headers_mut().insert(header::ALLOW, allowed);
         return refused;
     }
-    match server.health() {
+    let (healthy, line) = server.health(&policy.available);
+    if path == "/live" {
+        return text(StatusCode::OK, &line);
+    }
+    if let Some(file) = policy.disable_file.as_ref().filter(|file| file.exists()) {
+        let line = format!("disabled by {}", file.display());
+        return text(StatusCode::SERVICE_UNAVAILABLE, &line);
+    }
+    match (healthy, line) {
         (true, line) => text(StatusCode::OK, &line),
         (false, line) => text(StatusCode::SERVICE_UNAVAILABLE, &line),
     }
@@ -143,7 +164,7 @@ mod tests {
             answer
         };
         tokio::select! {
-            () = serve(listener, receiver) => panic!("the endpoint ended"),
+            () = serve(listener, receiver, Policy::default()) => panic!("the endpoint ended"),
             answer = client => answer,
         }
     }

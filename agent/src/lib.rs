@@ -1,12 +1,16 @@
-//! The node agent: reports one Galera node to the registry and answers load balancers for it.
+//! The node agent: runs or only reports one Galera node, and answers load balancers for it.
 //!
-//! Invariant: the database is only ever read (SHOW). Nothing that happens to etcd or to this agent changes it.
+//! Invariant: a running server is only ever read (SHOW). Nothing that happens to etcd or to this agent changes it.
 
 pub mod address;
+pub mod check;
+pub mod clock;
 pub mod health;
 pub mod notice;
+pub mod notify;
 pub mod observation;
 pub mod probe;
 pub mod report;
+pub mod run;
 pub mod settings;
 pub mod sidecar;

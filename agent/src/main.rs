@@ -1,11 +1,13 @@
 //! `galera-agent`: the command line, the exit codes and nothing else.
 
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use galera_agent::settings::{Settings, Source, Wrong};
-use galera_agent::{address, sidecar};
+use galera_agent::settings::homogeneous::Run;
+use galera_agent::settings::{self, Settings, Source, Wrong};
+use galera_agent::{address, check, notify, run, sidecar};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -31,8 +33,25 @@ Settings are environment variables; each may be given as NAME_FILE, a file that 
   RUST_LOG             which messages are logged [info]
 Exit codes: 0 clean, 64 wrong usage or configuration, 70 a fault of the agent, 77 no permission.";
 
+const RUN: &str = "\
+Beside those of `report`, where MYSQL_HOST, MYSQL_PORT, MYSQL_SOCKET and MYSQL_USER do not count here:
+  CLUSTER_JOIN         members to join without etcd, instead of DISCOVERY_SERVICE [none]
+  MYSQL_ROOT_PASSWORD  of root@localhost (required)
+  MYSQL_ROOT_HOST      from where a second root may connect [none]
+  XTRABACKUP_USER, XTRABACKUP_PASSWORD   the state transfer's account [xtrabackup; required for mariabackup]
+  CONSOLE_USER, CONSOLE_PASSWORD         an account that may only look [console; none is made]
+  RECOVERY_USER, RECOVERY_PASSWORD       the account that may bootstrap [recovery; none is made]
+  GALERA_PORT          group communication port of every member [4567]
+  NODE_NAME            wsrep_node_name [the node's identity]
+  AUTO_BOOTSTRAP       all-reported: a stopped cluster comes back when all expected members have reported [never]
+  EXPECTED_MEMBERS     how many members there are, or their names [the durable registrations]
+  AVAILABLE_WHEN_DONOR, AVAILABLE_WHEN_READONLY   whether these nodes are healthy [0, 1]
+  HEALTH_DISABLE_FILE  while it exists, the node is not healthy [/var/tmp/galera-agent.disabled]
+Exit codes: the server's own (128 and the signal's number when killed), 0 stopped before it was started, 64 wrong usage,
+configuration or foreign data, 69 data in use or a program missing, 70 a fault of the agent, 77 no permission.";
+
 #[derive(Parser)]
-#[command(version, about = "Reports a Galera node to the registry", after_help = ENVIRONMENT)]
+#[command(version, about = "Runs a Galera node, or reports one to the registry", after_help = ENVIRONMENT)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -43,13 +62,33 @@ enum Command {
     /// Report on a server that something else starts, until stopped.
     #[command(after_help = ENVIRONMENT)]
     Report,
+    /// Found, join or recover the cluster with this server, and stand by it until it ends.
+    #[command(after_help = RUN)]
+    Run {
+        /// The server and its arguments, after --.
+        #[arg(required = true, last = true)]
+        command: Vec<OsString>,
+    },
+    /// Hand on what the server tells its wsrep_notify_cmd; `run` sets that.
+    Notify {
+        /// What the server says.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Ask the health endpoint that HEALTH_LISTEN names: 0 healthy, 1 not.
+    Check {
+        /// Only whether the agent answers, whatever the server does: for checks that restart what fails.
+        #[arg(long)]
+        live: bool,
+    },
 }
 
 fn main() -> ExitCode {
-    match Cli::try_parse() {
-        Ok(Cli {
-            command: Command::Report,
-        }) => report(),
+    match Cli::try_parse().map(|cli| cli.command) {
+        Ok(Command::Report) => report(),
+        Ok(Command::Run { command }) => run(&command),
+        Ok(Command::Notify { arguments }) => told(&arguments),
+        Ok(Command::Check { live }) => check(live),
         Err(error) => {
             let code = if error.use_stderr() { USAGE } else { 0 };
             // Nothing is left to say when even this cannot be printed.
@@ -89,6 +128,75 @@ fn refuse(wrong: &Wrong) -> ExitCode {
     } else {
         USAGE
     })
+}
+
+/// The server waits for this: quick, and never a failure.
+fn told(arguments: &[String]) -> ExitCode {
+    let source = Source::new(|name| std::env::var_os(name));
+    let Ok(Some(place)) = source.optional(notify::VARIABLE) else {
+        eprintln!(
+            "galera-agent: {} is not set; it is meant for wsrep_notify_cmd",
+            notify::VARIABLE
+        );
+        return ExitCode::SUCCESS;
+    };
+    if let Err(error) = notify::tell(&place, arguments) {
+        eprintln!("galera-agent: the agent was not told: {error}");
+    }
+    ExitCode::SUCCESS
+}
+
+fn check(live: bool) -> ExitCode {
+    let source = Source::new(|name| std::env::var_os(name));
+    let address = match settings::health_address(&source) {
+        Ok(Some(address)) => address,
+        Ok(None) => {
+            return refuse(&source.wrong(
+                "HEALTH_LISTEN",
+                "is off, so there is nobody to ask".to_owned(),
+            ));
+        }
+        Err(wrong) => return refuse(&wrong),
+    };
+    match check::ask(address, live) {
+        Ok((true, line)) => {
+            println!("{line}");
+            ExitCode::SUCCESS
+        }
+        Ok((false, line)) => {
+            println!("{line}");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            println!("the agent does not answer at {address}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &[OsString]) -> ExitCode {
+    let source = Source::new(|name| std::env::var_os(name));
+    let settings = log_as_asked(&source).and_then(|()| Run::read(&source, address::first));
+    let settings = match settings {
+        Ok(settings) => settings,
+        Err(wrong) => return refuse(&wrong),
+    };
+    // One provider for everything that speaks TLS; it only fails when one is installed already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(run::run(settings, command)),
+        Err(error) => Err(run::Failure::Internal(error.to_string())),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            eprintln!("galera-agent: {failure}");
+            ExitCode::from(failure.code())
+        }
+    }
 }
 
 async fn until_stopped(settings: Settings) -> anyhow::Result<Result<(), Wrong>> {

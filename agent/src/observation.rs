@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use galera::Timestamp;
 use galera::observation::ProbeError;
 use galera::registration::Phase;
+use galera::startup::Event;
 use galera::view::ClusterStatus;
 use galera::wsrep::{LocalState, WsrepStatus};
 use tokio::time::Instant;
@@ -32,6 +34,32 @@ pub struct Reading {
     pub rows: BTreeMap<&'static str, String>,
     /// All of it, understood.
     pub status: WsrepStatus,
+    /// `read_only`, where it was asked for.
+    pub read_only: Option<bool>,
+}
+
+/// What the agent itself does before its server answers or after it was told to stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The phase.
+    pub phase: Phase,
+    /// What the registry is to hold as `recovered_position`.
+    pub recovered: Option<String>,
+    /// The server's state, as far as the server told it without being asked.
+    pub state: Option<&'static str>,
+    /// What is waited for or done, in one line.
+    pub line: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// When a node that is not plainly Synced may be sent clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Availability {
+    /// Also while it donates its state.
+    pub donor: bool,
+    /// Also while it is `read_only`.
+    pub read_only: bool,
 }
 
 /// The server at this moment.
@@ -39,6 +67,8 @@ pub struct Reading {
 pub enum Server {
     /// Not asked yet.
     Unknown,
+    /// It is not started, or does not answer yet; the agent knows why.
+    Held(Box<Held>),
     /// It answers.
     Answers {
         /// When it did.
@@ -70,6 +100,10 @@ impl Reading {
         Self {
             rows: kept.collect(),
             status: WsrepStatus::from_rows(rows.iter().map(|(name, value)| (name, value))),
+            read_only: rows
+                .iter()
+                .find(|(name, _)| name.eq_ignore_ascii_case("read_only"))
+                .map(|(_, value)| !value.eq_ignore_ascii_case("OFF")),
         }
     }
 
@@ -96,6 +130,8 @@ impl Server {
                 at: Instant::now(),
                 reading: Box::new(reading),
             },
+            // A server that starts does not answer yet; the agent's own word says more than that.
+            Err(_) if matches!(self, Self::Held(_)) => self.clone(),
             Err(error) => Self::Silent {
                 error,
                 answered_before: self.answered(),
@@ -103,9 +139,35 @@ impl Server {
         }
     }
 
+    /// The state after the server told `event` by itself: what it says counts until the next answer.
+    #[must_use]
+    pub fn told(&self, event: &Event) -> Self {
+        let Some((state, comment)) = event.local_state() else {
+            return self.clone();
+        };
+        match self {
+            Self::Held(held) if held.phase != Phase::Stopping => {
+                let mut held = held.clone();
+                held.phase = Phase::Joining;
+                held.state = Some(comment);
+                Self::Held(held)
+            }
+            Self::Answers { at, reading } => {
+                let mut reading = reading.clone();
+                reading.status.local_state = Some(state);
+                reading.status.local_state_comment = Some(comment.to_owned());
+                reading
+                    .rows
+                    .insert("wsrep_local_state_comment", comment.to_owned());
+                Self::Answers { at: *at, reading }
+            }
+            Self::Unknown | Self::Held(_) | Self::Silent { .. } => self.clone(),
+        }
+    }
+
     fn answered(&self) -> bool {
         match self {
-            Self::Unknown => false,
+            Self::Unknown | Self::Held(_) => false,
             Self::Answers { .. } => true,
             Self::Silent {
                 answered_before, ..
@@ -118,6 +180,7 @@ impl Server {
     pub fn phase(&self) -> Phase {
         match self {
             Self::Unknown => Phase::Starting,
+            Self::Held(held) => held.phase,
             Self::Silent { .. } if self.answered() => Phase::Waiting,
             Self::Silent { .. } => Phase::Starting,
             Self::Answers { reading, .. } => match reading.status.local_state {
@@ -132,6 +195,14 @@ impl Server {
     pub fn fields(&self) -> BTreeMap<&'static str, String> {
         let mut fields = match self {
             Self::Answers { reading, .. } => reading.rows.clone(),
+            Self::Held(held) => {
+                let recovered = held.recovered.clone();
+                let recovered = recovered.map(|position| ("recovered_position", position));
+                let state = held
+                    .state
+                    .map(|state| ("wsrep_local_state_comment", state.to_owned()));
+                recovered.into_iter().chain(state).collect()
+            }
             Self::Unknown | Self::Silent { .. } => BTreeMap::new(),
         };
         fields.insert("phase", self.phase().word().to_owned());
@@ -140,8 +211,11 @@ impl Server {
 
     /// Whether clients may be sent to the server, and in one line why or why not.
     #[must_use]
-    pub fn health(&self) -> (bool, String) {
+    pub fn health(&self, available: &Availability) -> (bool, String) {
         let (at, reading) = match self {
+            Self::Held(held) => {
+                return (false, format!("{} (since {})", held.line, held.since));
+            }
             Self::Unknown => return (false, "the server was not asked yet".to_owned()),
             Self::Silent { error, .. } => return (false, error.message.clone()),
             Self::Answers { at, reading } => (at, reading),
@@ -153,11 +227,18 @@ impl Server {
         let status = &reading.status;
         let synced = status.local_state == Some(LocalState::Synced);
         let primary = status.cluster_status == Some(ClusterStatus::Primary);
-        match (synced && primary, status.ready) {
-            (true, Some(false)) => (false, "Synced, but wsrep_ready is OFF".to_owned()),
-            (true, _) => (true, "Synced".to_owned()),
-            (false, _) => (false, reading.summary()),
+        let donates = available.donor && status.local_state == Some(LocalState::Donor);
+        if !primary || !(synced || donates) {
+            return (false, reading.summary());
         }
+        let word = if synced { "Synced" } else { "Donor/Desynced" };
+        if status.ready == Some(false) {
+            return (false, format!("{word}, but wsrep_ready is OFF"));
+        }
+        if reading.read_only == Some(true) && !available.read_only {
+            return (false, format!("{word}, but read_only is ON"));
+        }
+        (true, word.to_owned())
     }
 }
 
@@ -219,7 +300,10 @@ mod tests {
             ),
             (Server::Unknown, false, "the server was not asked yet"),
         ] {
-            assert_eq!(server.health(), (healthy, line.to_owned()));
+            assert_eq!(
+                server.health(&Availability::default()),
+                (healthy, line.to_owned())
+            );
         }
     }
 
@@ -228,7 +312,7 @@ mod tests {
         let server = answers("4", "Synced", "Primary", "ON");
         tokio::time::advance(FRESH + Duration::from_secs(1)).await;
         assert_eq!(
-            server.health(),
+            server.health(&Availability::default()),
             (false, "the last answer is 7 s old".to_owned())
         );
     }

@@ -5,13 +5,14 @@
 
 mod failure;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use galera::ClusterName;
 use galera::observation::{ProbeError, ProbeFailure};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, DriverError, Error, IoError, Opts, OptsBuilder, Row, Value};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::notice::Notice;
@@ -29,6 +30,7 @@ const ROWS_MAX: usize = 1_000;
 const PACKET_MAX: usize = 1 << 20;
 
 const STATUS: &str = "SHOW GLOBAL STATUS LIKE 'wsrep\\_%'";
+const READ_ONLY: &str = "SHOW GLOBAL VARIABLES LIKE 'read_only'";
 const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
      ('wsrep_node_name', 'wsrep_cluster_name', 'wsrep_provider', 'version')";
 
@@ -39,6 +41,7 @@ pub struct Probe {
     database: Database,
     cluster: ClusterName,
     connection: Option<Connection>,
+    read_only: bool,
     notice: Notice,
     said: Option<String>,
 }
@@ -57,17 +60,36 @@ impl Probe {
             database,
             cluster,
             connection: None,
+            read_only: false,
             notice: Notice::default(),
             said: None,
         }
     }
 
-    /// Publishes what the server says, every second, until dropped.
-    pub async fn run(mut self, server: watch::Sender<Server>) {
+    /// Asks for `read_only` too.
+    #[must_use]
+    pub const fn with_read_only(mut self, asked: bool) -> Self {
+        self.read_only = asked;
+        self
+    }
+
+    /// Asks once, over a connection of its own.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn once(mut self) -> Result<Reading, ProbeError> {
+        self.attempt().await
+    }
+
+    /// Publishes what the server says, every second and whenever `at_once` is notified, until dropped.
+    pub async fn run(mut self, server: watch::Sender<Server>, at_once: Arc<Notify>) {
         let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = at_once.notified() => {}
+            }
             let outcome = self.attempt().await;
             self.say(&outcome);
             server.send_modify(|server| *server = server.after(outcome));
@@ -116,6 +138,10 @@ impl Probe {
             None => self.connect().await?,
         };
         let mut status = rows(&mut connection.conn, STATUS).await.map_err(fail)?;
+        if self.read_only {
+            let more = rows(&mut connection.conn, READ_ONLY).await;
+            status.extend(more.map_err(fail)?);
+        }
         status.extend(connection.variables.iter().cloned());
         Ok((Reading::from_rows(&status), connection))
     }

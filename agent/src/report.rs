@@ -1,12 +1,13 @@
 //! Keeps the node's keys in the registry true: all of them under one lease, written in one transaction.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use galera::registration::Keys;
 use galera::{ClusterName, NodeId, Timestamp};
-use registry::{Error, Guard, Lease, LeaseLost, Outcome, Registry, Transaction, Write};
-use tokio::sync::watch;
+use registry::{Error, Guard, Lease, LeaseId, LeaseLost, Outcome, Registry, Transaction, Write};
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -43,8 +44,11 @@ pub struct Reporter {
     registry: Registry,
     identity: Identity,
     ttl: Duration,
-    registered: String,
+    /// The durable registration, unless somebody else keeps it.
+    registered: Option<String>,
     lease: Option<Lease>,
+    standing: watch::Sender<Option<LeaseId>>,
+    again: Arc<Notify>,
     written: Option<Written>,
     /// The phase that was reported last.
     phase: String,
@@ -63,12 +67,34 @@ impl Reporter {
             registry,
             identity,
             ttl,
-            registered: registered.to_string(),
+            registered: Some(registered.to_string()),
             lease: None,
+            standing: watch::Sender::new(None),
+            again: Arc::default(),
             written: None,
             phase: String::new(),
             notice: Notice::default(),
         }
+    }
+
+    /// Leaves the durable registration to somebody else.
+    #[must_use]
+    pub fn without_registration(mut self) -> Self {
+        self.registered = None;
+        self
+    }
+
+    /// Writes everything again whenever `again` is notified.
+    #[must_use]
+    pub fn repeating(mut self, again: Arc<Notify>) -> Self {
+        self.again = again;
+        self
+    }
+
+    /// The lease under which everything is written; `None` while nothing is.
+    #[must_use]
+    pub fn standing(&self) -> watch::Receiver<Option<LeaseId>> {
+        self.standing.subscribe()
     }
 
     /// Reports every change of `server` at once and everything each third of the time to live, until `stop`; then
@@ -84,6 +110,7 @@ impl Reporter {
                 () = stop.cancelled() => break,
                 changed = server.changed() => if changed.is_err() { break },
                 () = sleep(self.ttl / 3) => {}
+                () = self.again.notified() => self.written = None,
                 reason = lost(self.lease.as_mut()) => self.lease_lost(reason),
             }
         }
@@ -112,6 +139,13 @@ impl Reporter {
         // Boxed: the etcd client's calls make large futures.
         let outcome = Box::pin(self.write(&fields)).await;
         self.say(&outcome, &fields);
+        let lease = self
+            .lease
+            .as_ref()
+            .filter(|_| outcome.is_ok())
+            .map(Lease::id);
+        self.standing
+            .send_if_modified(|standing| std::mem::replace(standing, lease) != lease);
         self.written = outcome.is_ok().then_some(Written { whole_at, fields });
     }
 
@@ -136,12 +170,12 @@ impl Reporter {
             .transact(&self.transaction(fields, lease))
             .await?
         {
-            Outcome::Committed { .. } => tracing::info!(
+            Outcome::Committed { .. } if self.registered.is_some() => tracing::info!(
                 node.id = %self.identity.node,
                 cluster.id = %self.identity.cluster,
                 "Registration created: the registry had none of this node"
             ),
-            Outcome::Refused { .. } => {}
+            Outcome::Committed { .. } | Outcome::Refused { .. } => {}
         }
         Ok(())
     }
@@ -159,14 +193,18 @@ impl Reporter {
             .map(|(field, value)| Write::put(self.key(field), value.as_str(), Some(lease)));
         let deletions = REPORTED
             .into_iter()
+            .chain(["recovered_position"])
             .filter(|field| !fields.contains_key(field) && !holds(field, None))
             .map(|field| Write::delete(self.key(field)));
         let writes: Vec<_> = puts.chain(deletions).collect();
+        let Some(value) = &self.registered else {
+            return Transaction::new().then(writes);
+        };
         let registered = self.key("registered");
         Transaction::new()
             .when(Guard::Absent(registered.clone().into()))
             .then(writes.clone())
-            .then([Write::put(registered, self.registered.as_str(), None)])
+            .then([Write::put(registered, value.as_str(), None)])
             .otherwise(writes)
     }
 
@@ -183,6 +221,7 @@ impl Reporter {
         tracing::warn!(node.id = %self.identity.node, "Lease lost, the report is written again under a new one: {reason}");
         self.lease = None;
         self.written = None;
+        self.standing.send_replace(None);
     }
 
     /// Logs a change of phase, and a failure once a minute.

@@ -14,10 +14,14 @@
 //! | `MYSQL_USER` | an account with `GRANT USAGE` | `console` |
 //! | `MYSQL_PASSWORD_FILE` | file with its password | no password |
 //! | `HEALTH_LISTEN` | address of the health endpoint, or `off` | `:9200` |
+//! | `AVAILABLE_WHEN_DONOR` | whether a donor is healthy | 0 |
+//! | `AVAILABLE_WHEN_READONLY` | whether a server with `read_only` is healthy | 1 |
+//! | `HEALTH_DISABLE_FILE` | while it exists, the node is not healthy | `/var/tmp/galera-agent.disabled` |
 //! | `ETCD_USER`, `ETCD_PASSWORD_FILE` | etcd account | none |
 //! | `ETCD_CA`, `ETCD_CERT`, `ETCD_KEY` | PEM files for TLS with etcd | none |
 //! | `RUST_LOG` | which messages are logged | `info` |
 
+pub mod homogeneous;
 mod source;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -27,6 +31,9 @@ use std::time::Duration;
 use galera::registration::Keys;
 use galera::{ClusterName, NodeId};
 use registry::Secret;
+
+use crate::health;
+use crate::observation::Availability;
 
 pub use source::{Source, Wrong};
 
@@ -50,6 +57,8 @@ pub struct Settings {
     pub database: Database,
     /// Where the health endpoint listens; `None` for nowhere.
     pub health: Option<SocketAddr>,
+    /// What it calls healthy.
+    pub policy: health::Policy,
 }
 
 /// How to reach the database.
@@ -98,7 +107,8 @@ impl Settings {
             node: node(source, database.port, first_address)?,
             keys: keys(source)?,
             registry: etcd(source, ttl)?,
-            health: health(source)?,
+            health: health_address(source)?,
+            policy: policy(source)?,
             cluster,
             ttl,
             database,
@@ -208,7 +218,10 @@ fn etcd(source: &Source<'_>, ttl: Duration) -> Result<registry::Settings, Wrong>
 }
 
 /// `off`, `:port`, `address:port`; without an address every address of both families.
-fn health(source: &Source<'_>) -> Result<Option<SocketAddr>, Wrong> {
+///
+/// # Errors
+/// [`Wrong`] when it is none of these.
+pub fn health_address(source: &Source<'_>) -> Result<Option<SocketAddr>, Wrong> {
     let text = source
         .optional("HEALTH_LISTEN")?
         .unwrap_or_else(|| ":9200".to_owned());
@@ -228,6 +241,30 @@ fn health(source: &Source<'_>) -> Result<Option<SocketAddr>, Wrong> {
             "HEALTH_LISTEN",
             format!("{text:?} is no address; use :9200, 127.0.0.1:9200, [::1]:9200 or off"),
         )),
+    }
+}
+
+fn policy(source: &Source<'_>) -> Result<health::Policy, Wrong> {
+    let disable_file = source
+        .optional("HEALTH_DISABLE_FILE")?
+        .unwrap_or_else(|| "/var/tmp/galera-agent.disabled".to_owned());
+    Ok(health::Policy {
+        available: Availability {
+            donor: switch(source, "AVAILABLE_WHEN_DONOR", false)?,
+            read_only: switch(source, "AVAILABLE_WHEN_READONLY", true)?,
+        },
+        disable_file: Some(disable_file.into()),
+    })
+}
+
+fn switch(source: &Source<'_>, name: &str, default: bool) -> Result<bool, Wrong> {
+    match source.optional(name)?.map(|text| text.to_ascii_lowercase()) {
+        None => Ok(default),
+        Some(text) => match text.as_str() {
+            "1" | "yes" | "true" | "on" => Ok(true),
+            "0" | "no" | "false" | "off" => Ok(false),
+            _ => Err(source.wrong(name, format!("{text:?} is neither 1 nor 0"))),
+        },
     }
 }
 

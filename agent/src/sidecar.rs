@@ -2,14 +2,14 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
 
-use galera::Timestamp;
 use registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::now;
 use crate::health;
 use crate::observation::Server;
 use crate::probe::Probe;
@@ -37,7 +37,8 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Wron
         registry.endpoints()
     );
     let (publish, server) = watch::channel(Server::Unknown);
-    let probe = Probe::new(settings.database, settings.cluster.clone());
+    let probe = Probe::new(settings.database, settings.cluster.clone())
+        .with_read_only(!settings.policy.available.read_only);
     let identity = Identity {
         keys: settings.keys,
         cluster: settings.cluster,
@@ -46,19 +47,20 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Wron
     let reporter = Reporter::new(registry, identity, settings.ttl, now());
     let answering = async {
         match listener {
-            Some(listener) => health::serve(listener, server.clone()).await,
+            Some(listener) => health::serve(listener, server.clone(), settings.policy).await,
             None => std::future::pending().await,
         }
     };
     tokio::select! {
         () = reporter.run(server.clone(), stop) => {}
-        () = probe.run(publish) => {}
+        () = probe.run(publish, Arc::default()) => {}
         () = answering => {}
     }
     Ok(())
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, Wrong> {
+/// Opens the health endpoint.
+pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, Wrong> {
     let listener = health::bind(address).await.map_err(|error| Wrong {
         variable: "HEALTH_LISTEN".to_owned(),
         why: format!("cannot listen on {address}: {error}; choose another address or off"),
@@ -69,7 +71,8 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Wrong> {
     Ok(listener)
 }
 
-fn unusable(error: &registry::Error) -> Wrong {
+/// Settings for etcd that only turn out to be unusable when they are used.
+pub(crate) fn unusable(error: &registry::Error) -> Wrong {
     let forbidden = matches!(
         error,
         registry::Error::Unreadable {
@@ -82,11 +85,4 @@ fn unusable(error: &registry::Error) -> Wrong {
         why: error.to_string(),
         forbidden,
     }
-}
-
-fn now() -> Timestamp {
-    let elapsed = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp::from_unix_millis(i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
 }

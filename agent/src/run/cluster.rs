@@ -1,0 +1,344 @@
+//! The registry as this node uses it: what it says of the cluster, and the durable keys that this node keeps.
+
+use std::time::Duration;
+
+use galera::registration::{ClusterField, Keys, RawKey};
+use galera::startup::{Expect, Founder, FounderKey, Order, Registered, Snapshot, Stopped};
+use galera::{ClusterName, NodeId, Position};
+use registry::{Entry, Error, Guard, LeaseId, Outcome, Registry, Transaction, Write};
+use uuid::Uuid;
+
+use crate::clock::now;
+
+/// One cluster in the registry, seen by one node.
+#[derive(Clone, Debug)]
+pub(super) struct Cluster {
+    /// The connection.
+    pub(super) registry: Registry,
+    /// Where the keys lie.
+    pub(super) keys: Keys,
+    /// The cluster.
+    pub(super) name: ClusterName,
+    /// This node.
+    pub(super) node: NodeId,
+}
+
+/// Everything the registry holds of the cluster, with what it means.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    /// What it means.
+    pub(super) snapshot: Snapshot,
+    entries: Vec<Entry>,
+}
+
+impl Seen {
+    /// The entry of `key`.
+    #[must_use]
+    pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries
+            .iter()
+            .find(|entry| entry.key == key.as_bytes())
+    }
+
+    /// The lease under which `prefix` has keys.
+    #[must_use]
+    pub(super) fn lease_under(&self, prefix: &str) -> Option<LeaseId> {
+        let of_node = |entry: &&Entry| entry.key.starts_with(prefix.as_bytes());
+        let mut leases = self.entries.iter().filter(of_node).map(|entry| entry.lease);
+        leases.find(|lease| *lease != 0)
+    }
+}
+
+type Result<T> = std::result::Result<T, Error>;
+
+impl Cluster {
+    /// Reads everything, as of one revision.
+    ///
+    /// # Errors
+    /// When etcd does not answer.
+    pub(super) async fn look(&self) -> Result<Seen> {
+        let listing = Box::pin(self.registry.list(self.keys.cluster_prefix(&self.name))).await?;
+        let raw: Vec<RawKey> = listing.entries.iter().map(raw).collect();
+        Ok(Seen {
+            snapshot: Snapshot::read(&self.keys, &self.name, &raw),
+            entries: listing.entries,
+        })
+    }
+
+    /// The key of one of this node's fields.
+    #[must_use]
+    pub(super) fn own_key(&self, field: &str) -> String {
+        self.keys.node_key(&self.name, &self.node, field)
+    }
+
+    /// The key of one of the cluster's fields.
+    #[must_use]
+    pub(super) fn key(&self, field: ClusterField) -> String {
+        self.keys.cluster_key(&self.name, field)
+    }
+
+    /// Puts `founder` in the place of revision `seen` (0: of nothing), while `lease` still holds our phase. Returns the
+    /// new revision, or `None` when somebody else was first.
+    ///
+    /// # Errors
+    /// When etcd does not answer.
+    pub(super) async fn claim_founding(
+        &self,
+        founder: &Founder,
+        seen: i64,
+        lease: LeaseId,
+    ) -> Result<Option<i64>> {
+        let key = self.key(ClusterField::Founder);
+        let transaction = Transaction::new()
+            .when(compared(key.as_bytes(), seen))
+            .when(Guard::Leased(self.own_key("phase").into(), lease))
+            .then([Write::put(key, founder.to_value(), None)]);
+        self.committed(&transaction).await
+    }
+
+    /// Gives up a claim to found of revision `seen`.
+    ///
+    /// # Errors
+    /// When etcd does not answer.
+    pub(super) async fn give_up_founding(&self, seen: i64) -> Result<()> {
+        let key = self.key(ClusterField::Founder);
+        let transaction = Transaction::new()
+            .when(compared(key.as_bytes(), seen))
+            .then([Write::delete(key)]);
+        self.committed(&transaction).await.map(drop)
+    }
+
+    /// Writes the order under `lease` when everything is as expected; whether it was written.
+    ///
+    /// # Errors
+    /// When etcd does not answer.
+    pub(super) async fn take_order(
+        &self,
+        order: &Order,
+        expect: &[Expect],
+        lease: LeaseId,
+    ) -> Result<bool> {
+        let mut transaction =
+            Transaction::new().when(Guard::Leased(self.own_key("phase").into(), lease));
+        for expect in expect {
+            transaction = transaction.when(match expect {
+                Expect::Absent(key) => Guard::Absent(key.clone()),
+                Expect::Unchanged(key, revision) => Guard::Unchanged(key.clone(), *revision),
+            });
+        }
+        let key = self.key(ClusterField::Bootstrap);
+        let transaction = transaction.then([Write::put(key, order.to_value(), Some(lease))]);
+        Ok(self.committed(&transaction).await?.is_some())
+    }
+
+    /// Whether the order of `revision` still stands and its lease lives for at least `left`.
+    ///
+    /// # Errors
+    /// When etcd does not answer.
+    pub(super) async fn order_stands(&self, revision: i64, left: Duration) -> Result<bool> {
+        let key = self.key(ClusterField::Bootstrap);
+        let Some(entry) = Box::pin(self.registry.get(key)).await? else {
+            return Ok(false);
+        };
+        if entry.mod_revision != revision || entry.lease == 0 {
+            return Ok(false);
+        }
+        let info = Box::pin(self.registry.lease_info(entry.lease)).await?;
+        Ok(info.is_some_and(|info| info.remaining >= left.min(info.granted / 4)))
+    }
+
+    /// Removes the order to this node, once it is not needed any more.
+    ///
+    /// # Errors
+    /// When etcd does not answer.
+    pub(super) async fn remove_order(&self) -> Result<()> {
+        let key = self.key(ClusterField::Bootstrap);
+        let Some(entry) = Box::pin(self.registry.get(key.clone())).await? else {
+            return Ok(());
+        };
+        let ours = serde_json::from_slice::<Order>(&entry.value)
+            .is_ok_and(|order| order.node.normalized(3306) == self.node);
+        if !ours {
+            return Ok(());
+        }
+        match Box::pin(self.registry.delete_if(key, entry.mod_revision)).await {
+            // Removed or replaced meanwhile: not ours to remove any more.
+            Err(Error::Conflict { .. }) | Ok(()) => {
+                tracing::info!("The order to bootstrap is carried out and removed");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sees to it that the founder key exists and names the history `uuid` of the Primary component that this node is in.
+    ///
+    /// # Errors
+    /// When etcd does not answer.
+    pub(super) async fn keep_founder(&self, id: &str, uuid: Uuid) -> Result<()> {
+        let key = self.key(ClusterField::Founder);
+        let entry = Box::pin(self.registry.get(key)).await?;
+        let seen = entry.as_ref().map_or(0, |entry| entry.mod_revision);
+        let known = entry.as_ref().map(|entry| Founder::parse(&entry.value));
+        let founder = match known {
+            None => Founder {
+                node: self.node.clone(),
+                at: Some(now()),
+                id: Some(id.to_owned()),
+                started: true,
+                state_uuid: Some(uuid),
+            },
+            Some(Some(founder)) if founder.state_uuid.is_none() => Founder {
+                started: true,
+                state_uuid: Some(uuid),
+                ..founder
+            },
+            Some(Some(founder)) if founder.state_uuid != Some(uuid) => {
+                tracing::error!(
+                    "The founder key names history {}, this Primary component has {uuid}: somebody must find out which \
+                     cluster is the right one",
+                    founder.state_uuid.unwrap_or_default()
+                );
+                return Ok(());
+            }
+            Some(_) => return Ok(()),
+        };
+        let value = founder.to_value();
+        let written = self.replace(ClusterField::Founder, seen, &value);
+        if written.await?.is_some() {
+            tracing::info!("The founder key names history {uuid} now");
+        }
+        Ok(())
+    }
+
+    async fn replace(&self, field: ClusterField, seen: i64, value: &str) -> Result<Option<i64>> {
+        let key = self.key(field);
+        let transaction = Transaction::new()
+            .when(compared(key.as_bytes(), seen))
+            .then([Write::put(key, value, None)]);
+        self.committed(&transaction).await
+    }
+
+    /// Writes the durable registration of the data `id`, without or with a clean stop, and raises the highest position.
+    ///
+    /// # Errors
+    /// When etcd does not answer or somebody else writes the same keys.
+    pub(super) async fn register(
+        &self,
+        id: &str,
+        stopped: Option<Position>,
+        highest: Option<&Position>,
+    ) -> Result<()> {
+        let key = self.own_key("registered");
+        let entry = Box::pin(self.registry.get(key.clone())).await?;
+        let seen = entry.as_ref().map_or(0, |entry| entry.mod_revision);
+        let known = entry.map(|entry| Registered::parse(&entry.value));
+        let first_seen = known
+            .as_ref()
+            .filter(|known| known.id.as_deref().is_none_or(|known| known == id))
+            .and_then(|known| known.first_seen);
+        let wanted = Registered {
+            first_seen: first_seen.or_else(|| Some(now())),
+            agent_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            id: Some(id.to_owned()),
+            stopped: stopped.map(|position| Stopped {
+                position,
+                at: Some(now()),
+            }),
+        };
+        if known.as_ref() != Some(&wanted) {
+            let transaction = Transaction::new()
+                .when(compared(key.as_bytes(), seen))
+                .then([Write::put(key.clone(), wanted.to_value(), None)]);
+            if self.committed(&transaction).await?.is_none() {
+                return Err(Error::Conflict { key, current: None });
+            }
+        }
+        match highest {
+            Some(highest) => self.raise(highest).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Records `position` as the node's highest, unless a higher one of the same history is recorded.
+    ///
+    /// # Errors
+    /// When etcd does not answer or somebody else writes the same key.
+    pub(super) async fn raise(&self, position: &Position) -> Result<()> {
+        let key = self.own_key("highest_position");
+        let entry = Box::pin(self.registry.get(key.clone())).await?;
+        let seen = entry.as_ref().map_or(0, |entry| entry.mod_revision);
+        let known: Option<Position> =
+            entry.and_then(|entry| String::from_utf8_lossy(&entry.value).parse().ok());
+        let higher =
+            known.is_some_and(|known| known.uuid == position.uuid && known.seqno >= position.seqno);
+        if higher {
+            return Ok(());
+        }
+        let transaction = Transaction::new()
+            .when(compared(key.as_bytes(), seen))
+            .then([Write::put(key.clone(), position.to_string(), None)]);
+        match self.committed(&transaction).await? {
+            Some(_) => Ok(()),
+            None => Err(Error::Conflict { key, current: None }),
+        }
+    }
+
+    /// Moves the registration of the same data from `old` to this node's address.
+    ///
+    /// # Errors
+    /// When etcd does not answer.
+    pub(super) async fn move_from(&self, old: &NodeId, seen: &Seen) -> Result<bool> {
+        let old_key = |field: &str| self.keys.node_key(&self.name, old, field);
+        let mut transaction = Transaction::new();
+        for field in ["registered", "highest_position"] {
+            let Some(entry) = seen.entry(&old_key(field)) else {
+                continue;
+            };
+            let here = seen
+                .entry(&self.own_key(field))
+                .map_or(0, |entry| entry.mod_revision);
+            transaction = transaction
+                .when(Guard::Unchanged(entry.key.clone(), entry.mod_revision))
+                .when(compared(self.own_key(field).as_bytes(), here))
+                .then([
+                    Write::delete(entry.key.clone()),
+                    Write::put(self.own_key(field), entry.value.clone(), None),
+                ]);
+        }
+        Ok(self.committed(&transaction).await?.is_some())
+    }
+
+    async fn committed(&self, transaction: &Transaction) -> Result<Option<i64>> {
+        match Box::pin(self.registry.transact(transaction)).await? {
+            Outcome::Committed { revision } => Ok(Some(revision)),
+            Outcome::Refused { .. } => Ok(None),
+        }
+    }
+}
+
+fn compared(key: &[u8], seen: i64) -> Guard {
+    match seen {
+        0 => Guard::Absent(key.to_vec()),
+        revision => Guard::Unchanged(key.to_vec(), revision),
+    }
+}
+
+fn raw(entry: &Entry) -> RawKey {
+    RawKey {
+        key: entry.key.clone(),
+        value: entry.value.clone(),
+        mod_revision: entry.mod_revision,
+        lease: entry.lease,
+        ttl: None,
+    }
+}
+
+/// The founder as far as a snapshot knows it.
+#[must_use]
+pub(super) fn founder(snapshot: &Snapshot) -> Option<&Founder> {
+    match &snapshot.founder {
+        FounderKey::Known { founder, .. } => Some(founder),
+        FounderKey::Absent | FounderKey::Unreadable { .. } => None,
+    }
+}

@@ -1,0 +1,390 @@
+//! The server's command: what it will use, as it says itself, and how it is started.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::children::Children;
+use super::failure::Failure;
+
+/// Time for the server to print its variables.
+const ASK: Duration = Duration::from_secs(20);
+/// Most that is read of what it prints, in bytes.
+const HELP_MAX: u64 = 4 << 20;
+
+/// A directory that only this user can use and that ends with this value.
+#[derive(Debug)]
+pub(super) struct Workspace {
+    path: PathBuf,
+}
+
+impl Workspace {
+    /// A new one below the directory for temporary files.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(super) fn create() -> Result<Self, Failure> {
+        let token = token()?;
+        let path = std::env::temp_dir().join(format!("galera-agent-{token}"));
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .map_err(|error| Failure::of("cannot create", &path, &error))?;
+        Ok(Self { path })
+    }
+
+    /// A path in it.
+    #[must_use]
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Writes a file that only this user can read.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn write(&self, name: &str, text: &str) -> Result<PathBuf, Failure> {
+        let path = self.file(name);
+        let mut options = OpenOptions::new();
+        options.create(true).write(true).truncate(true).mode(0o600);
+        options
+            .open(&path)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .map_err(|error| Failure::of("cannot write", &path, &error))?;
+        Ok(path)
+    }
+
+    /// Opens a file for a child's output.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub(super) fn output(&self, name: &str) -> Result<File, Failure> {
+        let path = self.file(name);
+        File::create(&path).map_err(|error| Failure::of("cannot create", &path, &error))
+    }
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        // What is left is in the directory for temporary files.
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Random text that nobody has used before.
+///
+/// # Errors
+/// When the kernel gives none.
+pub(super) fn token() -> Result<String, Failure> {
+    let path = Path::new("/proc/sys/kernel/random/uuid");
+    let text =
+        std::fs::read_to_string(path).map_err(|error| Failure::of("cannot read", path, &error))?;
+    Ok(text.trim().to_owned())
+}
+
+/// What the server says that it will use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Variables {
+    /// `datadir`.
+    pub(super) datadir: PathBuf,
+    /// `socket`.
+    pub(super) socket: PathBuf,
+    /// `port`.
+    pub(super) port: u16,
+    /// `wsrep_sst_method`.
+    pub(super) sst_method: String,
+}
+
+/// The server's program and arguments, as given after `--`.
+#[derive(Clone, Debug)]
+pub(super) struct ServerCommand {
+    program: OsString,
+    /// `--no-defaults`, `--defaults-file=…`: only valid before all others.
+    first: Option<String>,
+    arguments: Vec<String>,
+    extra_file: Option<PathBuf>,
+}
+
+impl ServerCommand {
+    /// Takes the words after `--`.
+    ///
+    /// # Errors
+    /// When there is none, or one is no text.
+    pub(super) fn new(words: &[OsString]) -> Result<Self, Failure> {
+        let Some((program, rest)) = words.split_first() else {
+            return Err(Failure::Refused(
+                "no server is named; use: galera-agent run -- mariadbd".to_owned(),
+            ));
+        };
+        let mut arguments = Vec::new();
+        for word in rest {
+            let text = word.to_str().ok_or_else(|| {
+                Failure::Refused(format!("the argument {} is not UTF-8 text", word.display()))
+            })?;
+            arguments.push(text.to_owned());
+        }
+        let is_first = |argument: &String| {
+            argument == "--no-defaults"
+                || argument.starts_with("--defaults-file=")
+                || argument.starts_with("--defaults-extra-file=")
+        };
+        let first = arguments.first().is_some_and(is_first);
+        Ok(Self {
+            program: program.clone(),
+            first: first.then(|| arguments.remove(0)),
+            arguments,
+            extra_file: None,
+        })
+    }
+
+    /// Lets the server read `lines` from a private file, for what must not be an argument.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(super) fn with_settings(
+        mut self,
+        workspace: &Workspace,
+        lines: &str,
+    ) -> Result<Self, Failure> {
+        let before = match self
+            .first
+            .as_deref()
+            .and_then(|first| first.split_once('='))
+        {
+            Some((_, path)) => format!("!include {path}\n"),
+            None => String::new(),
+        };
+        let text = format!("{before}[mysqld]\n{lines}\n");
+        self.extra_file = Some(workspace.write("server.cnf", &text)?);
+        Ok(self)
+    }
+
+    fn first_argument(&self) -> Option<String> {
+        let Some(file) = &self.extra_file else {
+            return self.first.clone();
+        };
+        let extra = match &self.first {
+            Some(first) => first.starts_with("--defaults-extra-file="),
+            None => true,
+        };
+        let name = if extra {
+            "--defaults-extra-file"
+        } else {
+            "--defaults-file"
+        };
+        Some(format!("{name}={}", file.display()))
+    }
+
+    /// The server with all its arguments.
+    #[must_use]
+    pub(super) fn server(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(self.first_argument()).args(&self.arguments);
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// `program` with those arguments that concern the data.
+    #[must_use]
+    pub(super) fn installer(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        let concerns_data = |argument: &&String| {
+            let name = argument.trim_start_matches('-').replace('_', "-");
+            let other = [
+                "wsrep",
+                "log-error",
+                "datadir",
+                "tmpdir",
+                "socket",
+                "pid-file",
+            ];
+            !other.iter().any(|prefix| name.starts_with(prefix))
+        };
+        command
+            .args(self.first.as_ref())
+            .args(self.arguments.iter().filter(concerns_data))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Asks the server what it will use; it does not start.
+    ///
+    /// # Errors
+    /// [`Failure::Unavailable`] when it cannot be run, [`Failure::Refused`] when its configuration does not fit.
+    pub(super) async fn ask(
+        &self,
+        children: &Children,
+        workspace: &Workspace,
+    ) -> Result<Variables, Failure> {
+        let mut command = self.server();
+        command
+            // Some transfer methods want to see an address, be it none.
+            .args(["--verbose", "--help", "--wsrep-cluster-address=gcomm://"])
+            .stdout(workspace.output("help")?)
+            .stderr(workspace.output("help.log")?);
+        let mut child = children
+            .helper(&mut command)
+            .map_err(|error| self.not_runnable(&error))?;
+        let ended = timeout(ASK, child.ended()).await.map_err(|_| {
+            Failure::Unavailable(format!(
+                "{} did not print its variables within {} s",
+                self.name(),
+                ASK.as_secs()
+            ))
+        })?;
+        let help = read(&workspace.file("help"))?;
+        if !ended.is_success() {
+            let log = read(&workspace.file("help.log"))?;
+            return Err(Failure::Refused(format!(
+                "{} does not accept its configuration ({ended}): {}",
+                self.name(),
+                complaint(&log)
+            )));
+        }
+        variables(&help)
+    }
+
+    fn not_runnable(&self, error: &io::Error) -> Failure {
+        Failure::Unavailable(format!("{} cannot be run: {error}", self.name()))
+    }
+
+    /// The program's name, for messages.
+    #[must_use]
+    pub(super) fn name(&self) -> String {
+        self.program.display().to_string()
+    }
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(HELP_MAX).read_to_end(&mut bytes))
+        .map_err(|error| Failure::of("cannot read", path, &error))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The last line of a log that names an error, else the last line.
+#[must_use]
+pub(super) fn complaint(log: &str) -> String {
+    let mut lines = log.lines().rev().filter(|line| !line.trim().is_empty());
+    let last = lines.clone().next().unwrap_or("it says nothing");
+    let line = lines.find(|line| line.contains("ERROR")).unwrap_or(last);
+    line.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(300)
+        .collect()
+}
+
+/// The table of variables at the end of `--verbose --help`.
+fn variables(help: &str) -> Result<Variables, Failure> {
+    let table = help.split_once("\n---").map_or("", |(_, table)| table);
+    let value = |name: &str| {
+        table.lines().find_map(|line| {
+            let (found, value) = line.split_once(char::is_whitespace)?;
+            (found == name).then(|| value.trim())
+        })
+    };
+    let text = |name: &str| {
+        value(name)
+            .filter(|value| !value.is_empty() && *value != "(No default value)")
+            .ok_or_else(|| Failure::Refused(format!("the server has no {name}; set it")))
+    };
+    let off = |value: Option<&str>| matches!(value, Some("FALSE" | "none" | "(No default value)"));
+    if off(value("wsrep-on")) || off(value("wsrep-provider")) {
+        return Err(Failure::Refused(
+            "the server is configured without Galera; set wsrep_on=ON and wsrep_provider"
+                .to_owned(),
+        ));
+    }
+    let port = text("port")?;
+    Ok(Variables {
+        datadir: text("datadir")?.into(),
+        socket: text("socket")?.into(),
+        port: port
+            .parse()
+            .ok()
+            .filter(|port| *port > 0)
+            .ok_or_else(|| Failure::Refused(format!("the server's port {port:?} is none")))?,
+        sst_method: value("wsrep-sst-method").unwrap_or("rsync").to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(words: &[&str]) -> ServerCommand {
+        let words: Vec<OsString> = words.iter().map(Into::into).collect();
+        ServerCommand::new(&words).unwrap()
+    }
+
+    fn arguments(command: &Command) -> Vec<String> {
+        let words = command
+            .get_args()
+            .map(|word| word.to_str().unwrap().to_owned());
+        words.collect()
+    }
+
+    #[test]
+    fn private_settings_replace_or_extend_the_defaults() {
+        for (given, expected) in [
+            (&["m", "--port=1"][..], "--defaults-extra-file="),
+            (&["m", "--no-defaults", "--port=1"], "--defaults-file="),
+            (&["m", "--defaults-file=/x", "--port=1"], "--defaults-file="),
+            (
+                &["m", "--defaults-extra-file=/x", "--port=1"],
+                "--defaults-extra-file=",
+            ),
+        ] {
+            let workspace = Workspace::create().unwrap();
+            let command = command(given).with_settings(&workspace, "a=b").unwrap();
+            let words = arguments(&command.server());
+            assert!(words[0].starts_with(expected), "{words:?}");
+            assert_eq!(words[1..], ["--port=1"]);
+            let text = std::fs::read_to_string(workspace.file("server.cnf")).unwrap();
+            assert_eq!(
+                text.contains("!include /x"),
+                given.len() > 2 && given[1] != "--no-defaults"
+            );
+            assert!(text.ends_with("[mysqld]\na=b\n"), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_what_concerns_the_data_reaches_the_installer() {
+        let command = command(&[
+            "mariadbd",
+            "--no-defaults",
+            "--innodb-page-size=8k",
+            "--wsrep_on=ON",
+            "--log-error=x",
+        ]);
+        assert_eq!(
+            arguments(&command.installer("i")),
+            ["--no-defaults", "--innodb-page-size=8k"]
+        );
+        assert!(ServerCommand::new(&[]).is_err());
+    }
+
+    #[test]
+    fn reads_the_servers_variables() {
+        let table = |on: &str| {
+            format!(
+                "mariadbd  Ver 10\n\nVariables (--variable-name=value)\n-----\ndatadir  /d/ \nsocket /s\nport 3307\n\
+                 wsrep-on {on}\nwsrep-provider /p.so\nwsrep-sst-method mariabackup\n"
+            )
+        };
+        let read = variables(&table("TRUE")).unwrap();
+        assert_eq!((read.port, read.sst_method.as_str()), (3307, "mariabackup"));
+        assert_eq!(read.datadir, Path::new("/d/"));
+        let wrong = variables(&table("FALSE")).unwrap_err();
+        assert!(wrong.to_string().contains("wsrep_on=ON"), "{wrong}");
+        assert!(variables("").is_err());
+    }
+}

@@ -1,0 +1,288 @@
+//! What the data directory holds, read without changing anything in it but our own lock file.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use galera::saved_state::{GraState, GvwState};
+use galera::startup::Data;
+use rustix::process::{Flock, FlockType, fcntl_getlk};
+
+use super::failure::Failure;
+use super::identity::Identity;
+
+const LOCK: &str = ".galera-agent.lock";
+/// While it exists, the directory is being initialized, and everything in it was made by that.
+const INITIALIZING: &str = ".galera-agent-initializing";
+/// Largest state file that is read, in bytes: the real ones have a few hundred.
+const STATE_MAX: u64 = 64 * 1024;
+
+/// The data directory, held by this agent alone.
+#[derive(Debug)]
+pub(super) struct DataDir {
+    path: PathBuf,
+    // Held locked as long as this agent lives, however it ends.
+    _lock: File,
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// What it means for starting.
+    pub(super) data: Data,
+    /// The data's identity; `None` when they never had one.
+    pub(super) identity: Option<Identity>,
+    /// Whether an initialization was interrupted; what it left must go.
+    pub(super) remains: bool,
+}
+
+impl DataDir {
+    /// Opens `path` and makes sure that no server and no other agent uses it.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`] for a directory that is missing or holds something else, [`Failure::Forbidden`] without
+    /// permission, [`Failure::Unavailable`] when it is in use.
+    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
+        let names = names(path)?;
+        let own = names.iter().any(|name| name.starts_with(".galera-agent"));
+        let database = ["mysql", "ibdata1", "grastate.dat"];
+        let known = names.iter().any(|name| database.contains(&name.as_str()));
+        let foreign = names.iter().find(|name| !ignored(name));
+        if let Some(name) = foreign.filter(|_| !own && !known) {
+            return Err(Failure::Refused(format!(
+                "{} is no database's data directory: it holds {name:?}; name another directory or empty it",
+                path.display()
+            )));
+        }
+        if let Some(pid) = server(path) {
+            return Err(Failure::Unavailable(format!(
+                "{} is in use by process {pid}; stop that server first",
+                path.display()
+            )));
+        }
+        let file = path.join(LOCK);
+        let lock = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .open(&file)
+            .map_err(|error| Failure::of("the data directory cannot be written:", &file, &error))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self {
+                path: path.to_path_buf(),
+                _lock: lock,
+            }),
+            Err(TryLockError::WouldBlock) => Err(Failure::Unavailable(format!(
+                "{} is in use by another galera-agent",
+                path.display()
+            ))),
+            Err(TryLockError::Error(error)) => Err(Failure::of("cannot lock", &file, &error)),
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Looks what it holds.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`] for a stand-alone database or another cluster's data.
+    pub(super) fn examine(&self, cluster: &str) -> Result<Found, Failure> {
+        let names = names(&self.path)?;
+        let identity = Identity::read(&self.path)?;
+        if let Some(identity) = identity.as_ref().filter(|known| known.cluster != cluster) {
+            return Err(Failure::Refused(format!(
+                "{} holds data of cluster {:?} while CLUSTER_NAME is {cluster}; correct one of them",
+                self.path.display(),
+                identity.cluster
+            )));
+        }
+        let found = |data, remains| Found {
+            data,
+            identity: identity.clone(),
+            remains,
+        };
+        if names.iter().any(|name| name == INITIALIZING) {
+            return Ok(found(Data::Empty, true));
+        }
+        if names.iter().all(|name| ignored(name)) {
+            return Ok(found(Data::Empty, false));
+        }
+        let prepared = identity.as_ref().is_some_and(|identity| identity.prepared);
+        match self.state("grastate.dat")? {
+            Some(bytes) => Ok(found(saved(&bytes), false)),
+            None if prepared => Ok(found(Data::Empty, false)),
+            None if identity.is_some() => {
+                let why = "grastate.dat is missing".to_owned();
+                Ok(found(Data::Incomplete { why }, false))
+            }
+            None => Err(Failure::Refused(format!(
+                "{} holds a database that never was in a Galera cluster; this agent neither founds a cluster from it nor \
+                 replaces it; name an empty directory and import the data",
+                self.path.display()
+            ))),
+        }
+    }
+
+    /// grastate.dat, understood; the default when it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn saved_state(&self) -> Result<GraState, Failure> {
+        let bytes = self.state("grastate.dat")?.unwrap_or_default();
+        Ok(GraState::parse(&bytes))
+    }
+
+    /// Says in grastate.dat that the next start may found: what `--wsrep-new-cluster` asks for.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn allow_bootstrap(&self) -> Result<(), Failure> {
+        let Some(bytes) = self.state("grastate.dat")? else {
+            return Ok(());
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        let text = text.trim_end_matches(['\0', '\n', ' ']);
+        let mut lines: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("safe_to_bootstrap"))
+            .collect();
+        lines.push("safe_to_bootstrap: 1");
+        let path = self.path.join("grastate.dat");
+        // In place, as the server does it: the file keeps its owner and its lock.
+        fs::write(&path, format!("{}\n", lines.join("\n")))
+            .map_err(|error| Failure::of("cannot write", &path, &error))
+    }
+
+    /// Puts a saved view aside that is cut off, because no server starts with one. Returns its new name.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub(super) fn put_broken_view_aside(&self) -> Result<Option<PathBuf>, Failure> {
+        let Some(bytes) = self.state("gvwstate.dat")? else {
+            return Ok(None);
+        };
+        if GvwState::parse(&bytes).complete {
+            return Ok(None);
+        }
+        let (path, aside) = (
+            self.path.join("gvwstate.dat"),
+            self.path.join("gvwstate.dat.broken"),
+        );
+        fs::rename(&path, &aside).map_err(|error| Failure::of("cannot rename", &path, &error))?;
+        Ok(Some(aside))
+    }
+
+    /// Marks the beginning of an initialization. The directory must be empty.
+    ///
+    /// # Errors
+    /// When it is not, or cannot be written.
+    pub(super) fn begin(&self) -> Result<(), Failure> {
+        let path = self.path.join(INITIALIZING);
+        if let Some(name) = names(&self.path)?.iter().find(|name| !ignored(name)) {
+            return Err(Failure::Internal(format!(
+                "{} is not empty any more: {name}",
+                self.path.display()
+            )));
+        }
+        File::create(&path)
+            .and_then(|file| file.sync_all())
+            .and_then(|()| File::open(&self.path)?.sync_all())
+            .map_err(|error| Failure::of("cannot create", &path, &error))
+    }
+
+    /// Marks its end.
+    ///
+    /// # Errors
+    /// When the mark cannot be removed.
+    pub(super) fn finish(&self) -> Result<(), Failure> {
+        let path = self.path.join(INITIALIZING);
+        fs::remove_file(&path)
+            .and_then(|()| File::open(&self.path)?.sync_all())
+            .map_err(|error| Failure::of("cannot remove", &path, &error))
+    }
+
+    /// Removes what this agent itself made in an empty directory: an initialization, finished or not, that no server
+    /// ever ran on.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub(super) fn discard(&self) -> Result<(), Failure> {
+        for name in names(&self.path)?.iter().filter(|name| !ignored(name)) {
+            let path = self.path.join(name);
+            let removed = match fs::symlink_metadata(&path) {
+                Ok(found) if found.is_dir() => fs::remove_dir_all(&path),
+                Ok(_) => fs::remove_file(&path),
+                Err(error) => Err(error),
+            };
+            removed.map_err(|error| Failure::of("cannot remove", &path, &error))?;
+        }
+        match self.path.join(INITIALIZING).exists() {
+            true => self.finish(),
+            false => Ok(()),
+        }
+    }
+
+    fn state(&self, name: &str) -> Result<Option<Vec<u8>>, Failure> {
+        let path = self.path.join(name);
+        let mut bytes = Vec::new();
+        match File::open(&path).and_then(|file| file.take(STATE_MAX).read_to_end(&mut bytes)) {
+            Ok(_) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Failure::of("cannot read", &path, &error)),
+        }
+    }
+}
+
+/// What grastate.dat says of the data.
+fn saved(bytes: &[u8]) -> Data {
+    let state = GraState::parse(bytes);
+    match (state.uuid, state.position()) {
+        (_, Some(position)) => Data::At(position),
+        (Some(uuid), None) => Data::Unrecovered { uuid: Some(uuid) },
+        // A whole file with a nil UUID is how an interrupted transfer or a crash within DDL is marked.
+        (None, None) if state.version.is_some() => Data::Incomplete {
+            why: "grastate.dat names no history".to_owned(),
+        },
+        (None, None) => Data::Unrecovered { uuid: None },
+    }
+}
+
+/// Names that say nothing about whose directory it is.
+fn ignored(name: &str) -> bool {
+    name == "lost+found" || name.starts_with(".galera-agent") || name.starts_with(".nfs")
+}
+
+fn names(path: &Path) -> Result<Vec<String>, Failure> {
+    let entries = fs::read_dir(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => Failure::Refused(format!(
+            "the data directory {} does not exist; create it for the database's user",
+            path.display()
+        )),
+        _ => Failure::of("cannot read the data directory", path, &error),
+    })?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| Failure::of("cannot read", path, &error))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The process that holds the database's own locks.
+fn server(path: &Path) -> Option<i32> {
+    ["ibdata1", "aria_log_control"]
+        .into_iter()
+        .find_map(|name| {
+            let file = File::open(path.join(name)).ok()?;
+            let lock = fcntl_getlk(&file, &Flock::from(FlockType::ReadLock)).ok()??;
+            lock.pid.map(|pid| pid.as_raw_nonzero().get())
+        })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+use super::*;
+
+const UUID: &str = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
+
+fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    dir
+}
+
+fn grastate(uuid: &str, seqno: &str) -> String {
+    format!(
+        "# GALERA saved state\nversion: 2.1\nuuid:    {uuid}\nseqno:   {seqno}\nsafe_to_bootstrap: 0\n"
+    )
+}
+
+fn examined(files: &[(&str, &str)]) -> Result<Found, Failure> {
+    let dir = directory(files);
+    DataDir::open(dir.path())?.examine("lab")
+}
+
+fn identity(prepared: bool) -> String {
+    format!(r#"{{"id":"a","cluster":"lab","prepared":{prepared},"obeyed":[]}}"#)
+}
+
+#[test]
+fn what_a_directory_holds() {
+    let nil = "00000000-0000-0000-0000-000000000000";
+    let (known, prepared) = (identity(false), identity(true));
+    let incomplete = |data: &Data| matches!(data, Data::Incomplete { .. });
+    type Check = fn(&Data) -> bool;
+    let cases: [(&[(&str, &str)], Check); 9] = [
+        (&[], |data| *data == Data::Empty),
+        (&[("lost+found", "")], |data| *data == Data::Empty),
+        (&[(INITIALIZING, ""), ("ibdata1", "x")], |data| {
+            *data == Data::Empty
+        }),
+        (&[("grastate.dat", &grastate(UUID, "17"))], |data| {
+            data.position().is_some_and(|position| position.seqno == 17)
+        }),
+        // i08: a crashed node's -1 is unknown, not lowest.
+        (&[("grastate.dat", &grastate(UUID, "-1"))], |data| {
+            matches!(data, Data::Unrecovered { uuid: Some(_) })
+        }),
+        (&[("grastate.dat", &grastate(nil, "-1"))], incomplete),
+        (&[("grastate.dat", "\u{0}\u{0}garbage")], |data| {
+            matches!(data, Data::Unrecovered { uuid: None })
+        }),
+        (
+            &[(".galera-agent.json", &known), ("ibdata1", "")],
+            incomplete,
+        ),
+        (
+            &[(".galera-agent.json", &prepared), ("ibdata1", "")],
+            |data| *data == Data::Empty,
+        ),
+    ];
+    for (files, check) in cases {
+        let found = examined(files).unwrap();
+        assert!(check(&found.data), "{files:?}: {found:?}");
+        assert_eq!(
+            found.remains,
+            files.iter().any(|(name, _)| *name == INITIALIZING)
+        );
+    }
+}
+
+#[test]
+fn foreign_directories_are_refused_and_left_as_they_are() {
+    for files in [&[("thesis.txt", "x")][..], &[("ibdata1", "x")]] {
+        let dir = directory(files);
+        let failure = DataDir::open(dir.path())
+            .and_then(|data| data.examine("lab"))
+            .unwrap_err();
+        assert_eq!(failure.code(), 64, "{failure}");
+        assert!(failure.to_string().contains(dir.path().to_str().unwrap()));
+        assert_eq!(
+            fs::read_to_string(dir.path().join(files[0].0)).unwrap(),
+            "x"
+        );
+    }
+    let other = r#"{"id":"a","cluster":"other","prepared":false,"obeyed":[]}"#;
+    let failure = examined(&[(".galera-agent.json", other)]).unwrap_err();
+    assert!(failure.to_string().contains("\"other\""), "{failure}");
+    let failure = DataDir::open(Path::new("/nonexistent/data")).unwrap_err();
+    assert_eq!(failure.code(), 64, "{failure}");
+}
+
+#[test]
+fn one_agent_holds_a_directory() {
+    let dir = directory(&[]);
+    let held = DataDir::open(dir.path()).unwrap();
+    let failure = DataDir::open(dir.path()).unwrap_err();
+    assert_eq!(failure.code(), 69, "{failure}");
+    drop(held);
+    DataDir::open(dir.path()).unwrap();
+}
+
+#[test]
+fn an_interrupted_initialization_is_removed_whole() {
+    let dir = directory(&[]);
+    let data = DataDir::open(dir.path()).unwrap();
+    data.begin().unwrap();
+    fs::create_dir(dir.path().join("mysql")).unwrap();
+    fs::write(dir.path().join("mysql/db.frm"), "x").unwrap();
+    assert!(data.examine("lab").unwrap().remains);
+    data.discard().unwrap();
+    assert_eq!(
+        data.examine("lab").unwrap(),
+        Found {
+            data: Data::Empty,
+            identity: None,
+            remains: false
+        }
+    );
+    fs::write(dir.path().join("ibdata1"), "x").unwrap();
+    assert!(data.begin().is_err(), "never over data");
+}
+
+#[test]
+fn bootstrapping_keeps_the_position() {
+    let dir = directory(&[
+        ("grastate.dat", &grastate(UUID, "17")),
+        ("gvwstate.dat", ""),
+    ]);
+    let data = DataDir::open(dir.path()).unwrap();
+    data.allow_bootstrap().unwrap();
+    let state = data.saved_state().unwrap();
+    assert_eq!(state.safe_to_bootstrap, Some(true));
+    assert_eq!(state.position().unwrap().seqno, 17);
+    let aside = data.put_broken_view_aside().unwrap().unwrap();
+    assert!(aside.exists() && !dir.path().join("gvwstate.dat").exists());
+    assert_eq!(data.put_broken_view_aside().unwrap(), None);
+}

@@ -1,0 +1,206 @@
+//! Asks the storage engine how far its data go: `--wsrep-recover`. The server must not run.
+
+use std::fs;
+use std::time::Duration;
+
+use galera::saved_state::{GraState, Recovered, recovered};
+use galera::startup::Data;
+use tokio::time::timeout;
+
+use super::children::{Children, Ended};
+use super::command::{ServerCommand, Workspace, complaint};
+use super::failure::Failure;
+
+/// Time for a recovery: the engine may have to read all of its log.
+const LIMIT: Duration = Duration::from_secs(3600);
+
+/// The data after a recovery, and what is worth knowing of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Outcome {
+    /// What the data are now.
+    pub(super) data: Data,
+    /// For the log.
+    pub(super) line: String,
+}
+
+/// Recovers the position of data that grastate.dat describes as `saved`.
+///
+/// # Errors
+/// When the server cannot be run at all; a recovery that fails is an outcome.
+pub(super) async fn recover(
+    command: &ServerCommand,
+    children: &Children,
+    workspace: &Workspace,
+    saved: &GraState,
+) -> Result<Outcome, Failure> {
+    let first = attempt(command, children, workspace, &["--wsrep-recover"]).await?;
+    if first.ended.is_success() || !first.prepared_transactions() {
+        return Ok(judge(saved, &first, false));
+    }
+    tracing::warn!(
+        "Prepared transactions keep the storage engine from recovering; rolling them back"
+    );
+    attempt(
+        command,
+        children,
+        workspace,
+        &["--tc-heuristic-recover=rollback"],
+    )
+    .await?;
+    let second = attempt(command, children, workspace, &["--wsrep-recover"]).await?;
+    Ok(judge(saved, &second, true))
+}
+
+struct Attempt {
+    ended: Ended,
+    log: Vec<u8>,
+}
+
+impl Attempt {
+    fn prepared_transactions(&self) -> bool {
+        let log = String::from_utf8_lossy(&self.log).to_lowercase();
+        log.contains("prepared transaction") || log.contains("heuristic-recover")
+    }
+}
+
+async fn attempt(
+    command: &ServerCommand,
+    children: &Children,
+    workspace: &Workspace,
+    arguments: &[&str],
+) -> Result<Attempt, Failure> {
+    let path = workspace.file("recovery.log");
+    // The log of an earlier attempt would be taken for this one's.
+    let output = workspace.output("recovery.log")?;
+    let errors = output
+        .try_clone()
+        .map_err(|error| Failure::Internal(error.to_string()))?;
+    let mut server = command.server();
+    server
+        .args(arguments)
+        .arg(format!("--log-error={}", path.display()))
+        .args(["--skip-networking", "--wsrep-cluster-address=gcomm://"])
+        .stdout(output)
+        .stderr(errors);
+    let mut child = children.helper(&mut server).map_err(|error| {
+        Failure::Unavailable(format!("{} cannot be run: {error}", command.name()))
+    })?;
+    let ended = timeout(LIMIT, child.ended()).await.map_err(|_| {
+        Failure::Internal(format!(
+            "the position was not recovered within {} s",
+            LIMIT.as_secs()
+        ))
+    })?;
+    let log = fs::read(&path).map_err(|error| Failure::of("cannot read", &path, &error))?;
+    Ok(Attempt { ended, log })
+}
+
+fn judge(saved: &GraState, attempt: &Attempt, forced: bool) -> Outcome {
+    let untold = |why: String| Outcome {
+        line: format!("Position not recovered: {why}"),
+        data: Data::Unrecoverable {
+            uuid: saved.uuid,
+            why,
+        },
+    };
+    if !attempt.ended.is_success() {
+        let log = String::from_utf8_lossy(&attempt.log);
+        return untold(format!(
+            "the server's recovery failed ({}): {}",
+            attempt.ended,
+            complaint(&log)
+        ));
+    }
+    let position = match recovered(&attempt.log) {
+        Some(Recovered {
+            position: Some(position),
+            ..
+        }) => position,
+        Some(Recovered { position: None, .. }) => {
+            return untold("the storage engine holds no position".to_owned());
+        }
+        None => return untold("the server's recovery does not name a position".to_owned()),
+    };
+    if forced {
+        let why =
+            format!("prepared transactions were rolled back by force, then it was {position}");
+        return Outcome {
+            line: format!("Recovered {position}, not good for bootstrapping: {why}"),
+            data: Data::Unrecoverable {
+                uuid: Some(position.uuid),
+                why,
+            },
+        };
+    }
+    match saved.uuid {
+        Some(uuid) if uuid != position.uuid => untold(format!(
+            "the storage engine is at {position}, but grastate.dat names history {uuid}"
+        )),
+        // Nobody says which history this is but the engine itself.
+        None => Outcome {
+            line: format!("Recovered {position}, but grastate.dat is unreadable"),
+            data: Data::Unrecoverable {
+                uuid: Some(position.uuid),
+                why: format!("grastate.dat is unreadable; the storage engine is at {position}"),
+            },
+        },
+        Some(_) => Outcome {
+            line: format!("Recovered position {position} from the storage engine"),
+            data: Data::At(position),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UUID: &str = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
+
+    fn saved(uuid: &str) -> GraState {
+        GraState::parse(format!("version: 2.1\nuuid: {uuid}\nseqno: -1\n").as_bytes())
+    }
+
+    fn judged(saved: &GraState, log: &str, ended: Ended, forced: bool) -> Data {
+        let log = log.as_bytes().to_vec();
+        judge(saved, &Attempt { ended, log }, forced).data
+    }
+
+    #[test]
+    fn the_last_position_counts_without_its_gtid() {
+        let log = format!(
+            "WSREP: Recovered position: {UUID}:7\nWSREP: Recovered position: {UUID}:9,0-1-4\n"
+        );
+        let data = judged(&saved(UUID), &log, Ended::Code(0), false);
+        assert_eq!(data.position().unwrap().seqno, 9);
+    }
+
+    #[test]
+    fn i06_whatever_is_doubtful_is_no_position() {
+        let nil = "00000000-0000-0000-0000-000000000000";
+        let line = |uuid: &str, seqno: &str| format!("WSREP: Recovered position: {uuid}:{seqno}");
+        for (saved, log, ended, forced) in [
+            (saved(UUID), line(UUID, "9"), Ended::Code(1), false),
+            (saved(UUID), line(UUID, "9"), Ended::Signal(6), false),
+            (saved(UUID), line(UUID, "9"), Ended::Code(0), true),
+            (saved(UUID), line(nil, "-1"), Ended::Code(0), false),
+            (saved(UUID), line(nil, "9"), Ended::Code(0), false),
+            (saved(UUID), String::new(), Ended::Code(0), false),
+            (
+                saved("7f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b"),
+                line(UUID, "9"),
+                Ended::Code(0),
+                false,
+            ),
+            (
+                GraState::parse(b"\xff"),
+                line(UUID, "9"),
+                Ended::Code(0),
+                false,
+            ),
+        ] {
+            let data = judged(&saved, &log, ended, forced);
+            assert!(matches!(data, Data::Unrecoverable { .. }), "{data:?}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The running server: started, told what others want, waited for.
+
+use std::time::Duration;
+
+use galera::Position;
+use galera::registration::Phase;
+use galera::startup::Data;
+use rustix::process::Signal;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::children::{Child, Ended};
+use super::cluster::Cluster;
+use super::command::ServerCommand;
+use super::datadir::DataDir;
+use super::holder::Holder;
+use super::identity::Identity;
+use super::join;
+use super::signals::{Signals, Wish};
+use super::starter::Start;
+use crate::settings::homogeneous::Run;
+use crate::{notify, settings};
+
+/// Time to record the final position; after that the registry says less, but nothing wrong.
+const RECORD: Duration = Duration::from_secs(5);
+
+/// The server's command for `start`.
+#[must_use]
+pub(super) fn server(
+    command: &ServerCommand,
+    settings: &Run,
+    port: u16,
+    start: &Start,
+    place: &str,
+) -> std::process::Command {
+    let node = settings.node(port);
+    let mut server = command.server();
+    let address = match &start.join {
+        Some(members) => join::address(members, settings.galera_port),
+        None => "gcomm://".to_owned(),
+    };
+    let incoming = galera::NodeId::new(node.host(), Some(port))
+        .map_or_else(|_| node.to_string(), |node| node.to_string());
+    // The server notifies nobody when a name has any other character.
+    let name = settings
+        .name
+        .clone()
+        .unwrap_or_else(|| node.to_string().replace([':', '[', ']'], "-"));
+    server
+        .arg(format!("--wsrep-cluster-name={}", settings.cluster))
+        .arg(format!("--wsrep-cluster-address={address}"))
+        .arg(format!("--wsrep-node-name={name}"))
+        .arg(format!(
+            "--wsrep-node-address={}",
+            join::gcomm(&node, settings.galera_port)
+        ))
+        .arg(format!("--wsrep-node-incoming-address={incoming}"));
+    if let Ok(own) = std::env::current_exe() {
+        // The kernel's word for a program that was replaced since, as by an upgrade; the new one does as well.
+        let own = own.display().to_string();
+        let own = own.strip_suffix(" (deleted)").unwrap_or(&own);
+        server.arg(format!("--wsrep-notify-cmd={own} notify"));
+    }
+    if start.join.is_none() {
+        server.arg("--wsrep-new-cluster");
+    }
+    if let Some(position) = &start.position {
+        server.arg(format!("--wsrep-start-position={position}"));
+    }
+    for name in settings::homogeneous::SECRETS {
+        server.env_remove(name);
+    }
+    server.env(notify::VARIABLE, place);
+    server
+}
+
+/// Waits for the server's end and passes on what is wished meanwhile. Says how it ended.
+pub(super) async fn wait(
+    child: &mut Child,
+    signals: &mut Signals,
+    holder: &Holder,
+    stopping: &CancellationToken,
+) -> Ended {
+    loop {
+        let wish = tokio::select! {
+            ended = child.ended() => return ended,
+            wish = signals.next() => wish,
+        };
+        match wish {
+            Wish::Stop(name) => {
+                // Before the word is said: the probe must not take it back.
+                stopping.cancel();
+                let line = format!("Stopping the server on {name}");
+                holder.say(Phase::Stopping, &Data::Empty, &line);
+                child.signal(Signal::TERM);
+            }
+            Wish::Forward(signal) => child.signal(signal),
+        }
+    }
+}
+
+/// Records where the data are after a clean stop, so that this node need not come back for others to know.
+pub(super) async fn record_stop(cluster: &Cluster, directory: &DataDir, identity: &Identity) {
+    let position: Option<Position> = directory
+        .saved_state()
+        .ok()
+        .and_then(|state| state.position());
+    let Some(position) = position else {
+        tracing::warn!(
+            "The server stopped without leaving its position; it is recovered at the next start"
+        );
+        return;
+    };
+    let record = Box::pin(cluster.register(&identity.id, Some(position.clone()), Some(&position)));
+    match timeout(RECORD, record).await {
+        Ok(Ok(())) => tracing::info!("Stopped cleanly at {position}, recorded in the registry"),
+        Ok(Err(error)) => tracing::warn!("Stopped cleanly at {position}, not recorded: {error}"),
+        Err(_) => tracing::warn!("Stopped cleanly at {position}, not recorded in time"),
+    }
+}
