@@ -1,0 +1,14 @@
+//! A model of approved recovery: console replicas that pause and crash, a lock whose lease ends, two approvers, a
+//! cluster whose network changes at the worst moment, and statements that arrive late.
+//!
+//! The life of an action is not modelled but real: every change of a record is `galera::action::step`. What is modelled
+//! is the surroundings: etcd's compare, the database's quorum rules, what a replica believes, and time.
+
+mod cluster;
+mod console;
+mod properties;
+mod record;
+mod transition;
+
+pub use cluster::{Cluster, NODES};
+pub use console::{Local, Message, Model, Move, Sizes, State, Stored, Weakness};
