@@ -65,3 +65,63 @@ pub(crate) fn live_address() -> Option<String> {
     // http becomes ws, https becomes wss.
     Some(origin.replacen("http", "ws", 1) + "/api/v1/live")
 }
+
+/// Shows the ages in the server's HTML by the present time.
+pub(crate) fn tick_ages(now: Timestamp) {
+    let Some(times) =
+        document().and_then(|document| document.query_selector_all("time[data-age]").ok())
+    else {
+        return;
+    };
+    for index in 0..times.length() {
+        let element = times
+            .get(index)
+            .and_then(|node| node.dyn_into::<web_sys::Element>().ok());
+        let Some(element) = element else {
+            continue;
+        };
+        let attribute = |name: &str| element.get_attribute(name).unwrap_or_default();
+        if let Some(at) = Timestamp::parse(&attribute("datetime")) {
+            let age = crate::format::age(now.unix_millis() - at.unix_millis());
+            let text = [age.as_str(), &attribute("data-age")].concat();
+            let name = [&text, ", ", &attribute("title")].concat();
+            element.set_text_content(Some(&text));
+            // Fails only for impossible names.
+            let _ = element.set_attribute("aria-label", &name);
+        }
+    }
+}
+
+/// A form that is about to be sent: where to, and what it says.
+pub(crate) struct Submission {
+    pub(crate) action: String,
+    pub(crate) body: web_sys::UrlSearchParams,
+}
+
+/// What a submit event would send, if it is a POST; the event is then ours.
+pub(crate) fn take_submission(event: &web_sys::Event) -> Option<Submission> {
+    let form = event
+        .target()?
+        .dyn_into::<web_sys::HtmlFormElement>()
+        .ok()?;
+    if form.method() != "post" {
+        return None;
+    }
+    let submitter = event
+        .dyn_ref::<web_sys::SubmitEvent>()
+        .and_then(web_sys::SubmitEvent::submitter);
+    let elsewhere = submitter.and_then(|button| button.get_attribute("formaction"));
+    let action = elsewhere.or_else(|| form.get_attribute("action"))?;
+    let data = web_sys::FormData::new_with_form(&form).ok()?;
+    let body = web_sys::UrlSearchParams::new_with_str_sequence_sequence(&data).ok()?;
+    event.prevent_default();
+    Some(Submission { action, body })
+}
+
+/// Loads another page.
+pub(crate) fn go_to(location: &str) {
+    if let Some(window) = window() {
+        // Refused only while another navigation is under way.
+        let _ = window.location().set_href(location);
+    }
+}

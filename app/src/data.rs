@@ -6,11 +6,11 @@ mod fetch;
 mod in_process;
 
 #[cfg(feature = "hydrate")]
-pub(crate) use fetch::{get_text, session_is_over};
+pub(crate) use fetch::{get_text, send, session_is_over};
 #[cfg(feature = "ssr")]
 pub use in_process::InProcessApi;
 #[cfg(feature = "ssr")]
-pub(crate) use in_process::get_text;
+pub(crate) use in_process::{ask, get_text};
 
 use galera::api::Problem;
 

@@ -193,6 +193,12 @@ pub(crate) fn ago(at: Timestamp, now: Option<Timestamp>) -> El {
     moment(at, now, " ago")
 }
 
+/// A point in time in the server's HTML: the browser lets its age tick.
+#[cfg(feature = "ssr")]
+pub(crate) fn ticking(at: Timestamp, now: Timestamp) -> El {
+    ago(at, Some(now)).at("data-age", " ago")
+}
+
 /// How long something lasts: `for 3 s`, without a clock `since` the absolute time.
 pub(crate) fn lasting(since: Timestamp, now: Option<Timestamp>) -> El {
     let preposition = if now.is_some() { "for " } else { "since " };

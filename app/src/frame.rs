@@ -1,14 +1,16 @@
 //! What surrounds every page: the header, the banner of a lost connection, the footer.
 
 use galera::Timestamp;
-use galera::api::SessionView;
+use galera::api::{Overview, SessionView};
+use galera::view::VerdictState;
 use leptos::prelude::*;
 use leptos_router::hooks::use_location;
 use leptos_router::location::Url;
 
-use crate::format::{absolute, age, ago, link};
+use crate::format::{absolute, age, ago, hidden, link};
 use crate::live::{Link, Live, use_live};
 use crate::markup::{El, el};
+use crate::pages::cluster_href;
 use crate::reactive::{live, load, loaded, watch};
 
 /// A step of the way to a page; the last one has no address.
@@ -29,12 +31,13 @@ fn crumbs(path: &str) -> Vec<Crumb> {
         .filter(|segment| !segment.is_empty())
         .collect();
     let ["clusters", name, rest @ ..] = segments.as_slice() else {
-        let here = if segments.is_empty() {
-            "Clusters"
-        } else {
-            return vec![crumb("Clusters", Some("/"))];
+        return match segments.as_slice() {
+            [] => vec![crumb("Clusters", None)],
+            ["actions"] => vec![crumb("Actions", None)],
+            ["actions", id, ..] => vec![crumb("Actions", Some("/actions")), crumb(id, None)],
+            ["audit"] => vec![crumb("Audit", None)],
+            _ => vec![crumb("Clusters", Some("/"))],
         };
-        return vec![crumb(here, None)];
     };
     let cluster = ["/clusters/", name].concat();
     let mut way = vec![
@@ -43,6 +46,7 @@ fn crumbs(path: &str) -> Vec<Crumb> {
     ];
     match rest {
         ["registry"] => way.push(crumb("Registry", None)),
+        ["recovery"] => way.push(crumb("Recovery", None)),
         ["nodes", node] => way.push(crumb(&Url::unescape(node), None)),
         _ => {
             if let Some(last) = way.last_mut() {
@@ -93,6 +97,7 @@ fn header(path: &str, state: Live, session: Option<&SessionView>) -> El {
     }
     header
         .with(way(path))
+        .with(places(path, state.pending.get()))
         .with(link_state(state))
         .with(session.map(account))
 }
@@ -107,6 +112,23 @@ fn way(path: &str) -> El {
         .class("way")
         .at("aria-label", "Breadcrumbs")
         .with(el("ol").with(steps))
+}
+
+/// Where everybody may go from everywhere. The count is of requests that wait for somebody's approval.
+fn places(path: &str, pending: usize) -> El {
+    let waiting = (pending > 0).then(|| {
+        el("span")
+            .class("count")
+            .with(pending.to_string())
+            .with(hidden(" waiting for approval"))
+    });
+    let here = |href: &'static str| path.starts_with(href).then_some("page");
+    let actions = link("/actions".to_owned(), "Actions").maybe("aria-current", here("/actions"));
+    let audit = link("/audit".to_owned(), "Audit").maybe("aria-current", here("/audit"));
+    el("nav")
+        .class("places")
+        .at("aria-label", "Actions and audit")
+        .with(el("ul").with([el("li").with(actions.with(waiting)), el("li").with(audit)]))
 }
 
 fn link_state(live: Live) -> El {
@@ -174,14 +196,38 @@ pub(crate) fn banners() -> AnyView {
             _ => None,
         };
         let notice = state.notice.get().map(notice);
-        let anything = banner.is_some() || notice.is_some();
-        let place = el("div").with(banner).with(notice);
+        let torn = state.overview.with(|overview| torn(overview.as_deref()));
+        let anything = banner.is_some() || notice.is_some() || torn.is_some();
+        let place = el("div").with(torn).with(banner).with(notice);
         // A landmark only while it holds something, so that nobody is led to an empty one.
         if anything {
-            place.at("role", "region").at("aria-label", "Connection")
+            place
+                .at("role", "region")
+                .at("aria-label", "Alarms and connection")
         } else {
             place
         }
+    })
+}
+
+/// Clusters with two Primary components: on every page, because every further minute costs data.
+fn torn(overview: Option<&Overview>) -> Option<El> {
+    let mut names = Vec::new();
+    for cluster in overview.into_iter().flat_map(|overview| &overview.clusters) {
+        if cluster.verdict.state == VerdictState::SplitBrain {
+            names.push(el("li").with(link(
+                cluster_href(&cluster.name),
+                cluster.name.as_str().to_owned(),
+            )));
+        }
+    }
+    let text = "Split brain: two components are Primary, and both may take writes.";
+    (!names.is_empty()).then(|| {
+        el("div")
+            .key("torn".to_owned())
+            .class("banner alarm")
+            .with(el("p").with(el("strong").with(text)))
+            .with(el("ul").class("tally").with(names))
     })
 }
 

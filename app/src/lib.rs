@@ -14,6 +14,8 @@ mod live;
 mod markup;
 mod pages;
 mod reactive;
+#[cfg(feature = "ssr")]
+pub mod served;
 mod shell;
 mod sparkline;
 mod topology;

@@ -43,6 +43,10 @@ pub(crate) struct Live {
     pub(crate) overview: RwSignal<Option<Arc<Overview>>>,
     /// The newest view since the cluster was subscribed to.
     pub(crate) cluster: RwSignal<Option<Arc<ClusterView>>>,
+    /// Grows whenever an action changes.
+    pub(crate) actions: RwSignal<u32>,
+    /// How many actions wait for approval.
+    pub(crate) pending: RwSignal<usize>,
     /// The channel's state.
     pub(crate) link: RwSignal<Link>,
     /// The server's clock, about once a second; `None` until the browser has taken over.
@@ -61,6 +65,8 @@ impl Live {
         Self {
             overview: RwSignal::new(None),
             cluster: RwSignal::new(None),
+            actions: RwSignal::new(0),
+            pending: RwSignal::new(0),
             link: RwSignal::new(Link::Snapshot),
             now: RwSignal::new(None),
             stale_since: RwSignal::new(None),
@@ -94,14 +100,16 @@ pub(crate) fn use_live() -> Live {
     use_context().unwrap_or_else(Live::new)
 }
 
-/// What a page shows that can change.
+/// What a page shows that can change. Every page names a split brain and counts the actions that wait.
 fn topics(path: &str) -> Vec<String> {
     let mut segments = path.split('/').filter(|segment| !segment.is_empty());
-    match (segments.next(), segments.next()) {
-        (None, _) => vec!["overview".to_owned()],
-        (Some("clusters"), Some(name)) => vec![["cluster/", name].concat()],
-        _ => Vec::new(),
-    }
+    let cluster = match (segments.next(), segments.next()) {
+        (Some("sign-in"), _) => return Vec::new(),
+        (Some("clusters"), Some(name)) => Some(["cluster/", name].concat()),
+        _ => None,
+    };
+    let every = ["overview".to_owned(), "actions".to_owned()];
+    every.into_iter().chain(cluster).collect()
 }
 
 #[cfg(test)]
@@ -110,16 +118,16 @@ mod tests {
 
     #[test]
     fn pages_follow_what_they_show() {
-        assert_eq!(topics("/"), ["overview"]);
+        assert_eq!(topics("/"), ["overview", "actions"]);
         for path in [
             "/clusters/lab",
             "/clusters/lab/registry",
             "/clusters/lab/nodes/n1",
+            "/clusters/lab/recovery",
         ] {
-            assert_eq!(topics(path), ["cluster/lab"]);
+            assert_eq!(topics(path), ["overview", "actions", "cluster/lab"]);
         }
-        for path in ["/sign-in", "/clusters", "/elsewhere"] {
-            assert!(topics(path).is_empty(), "{path}");
-        }
+        assert_eq!(topics("/actions/1"), ["overview", "actions"]);
+        assert!(topics("/sign-in").is_empty());
     }
 }

@@ -6,6 +6,8 @@
 //! is written with its macro.
 
 mod html;
+#[cfg(feature = "hydrate")]
+mod morph;
 mod mounted;
 
 use std::borrow::Cow;
@@ -32,6 +34,8 @@ struct Parts {
     /// Attached once, when the element appears.
     handlers: Vec<(&'static str, Handler)>,
     children: Vec<Node>,
+    /// HTML of the server in place of children.
+    served: Option<Arc<str>>,
 }
 
 /// A child of an element: another one, or text that is neither empty nor beside other text.
@@ -62,6 +66,7 @@ pub(crate) fn el(tag: &'static str) -> El {
         attributes: Vec::new(),
         handlers: Vec::new(),
         children: Vec::new(),
+        served: None,
     }))
 }
 
@@ -104,6 +109,12 @@ impl El {
         handler: impl Fn(Event) + Send + Sync + 'static,
     ) -> Self {
         self.0.handlers.push((event, Arc::new(handler)));
+        self
+    }
+
+    /// With HTML that the server made in place of children. It must come from [`El::html`], which escapes.
+    pub(crate) fn served(mut self, html: Arc<str>) -> Self {
+        self.0.served = Some(html);
         self
     }
 

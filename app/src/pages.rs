@@ -9,19 +9,22 @@ mod overview;
 mod problem;
 mod registry;
 mod scope;
+mod served;
 mod sign_in;
 
 pub(crate) use cluster::cluster_page;
+pub(crate) use head::cluster_href;
 pub(crate) use node::node_page;
 pub(crate) use overview::overview_page;
 pub(crate) use problem::{missing_page, problem_page};
 pub(crate) use registry::registry_page;
+pub(crate) use served::{recovery_page, served_page};
 pub(crate) use sign_in::sign_in_page;
 
 use crate::markup::{El, el};
 
 /// A table whose rows become cards on a narrow screen. The roles say what it is where style takes it apart.
-fn ledger(
+pub(crate) fn ledger(
     class: &'static str,
     caption: impl Into<crate::markup::Child>,
     columns: &[&'static str],
@@ -46,7 +49,7 @@ fn ledger(
 }
 
 /// A row, begun with the cell that names it.
-fn row(key: String, head: impl Into<crate::markup::Child>) -> El {
+pub(crate) fn row(key: String, head: impl Into<crate::markup::Child>) -> El {
     let head = el("th")
         .at("scope", "row")
         .at("role", "rowheader")
@@ -55,7 +58,7 @@ fn row(key: String, head: impl Into<crate::markup::Child>) -> El {
 }
 
 /// A cell, labelled for when its row is a card.
-fn cell(label: &'static str, content: impl Into<crate::markup::Child>) -> El {
+pub(crate) fn cell(label: &'static str, content: impl Into<crate::markup::Child>) -> El {
     el("td")
         .at("role", "cell")
         .at("data-label", label)

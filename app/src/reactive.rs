@@ -68,6 +68,16 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// What the answer says where it is no JSON: one line, and all that follows.
+    pub(crate) fn lines(&self) -> Result<(&str, &str), Problem> {
+        if self.is_problem {
+            return self.read::<()>().map(|()| ("", ""));
+        }
+        Ok(self.body.split_once('\n').unwrap_or((&self.body, "")))
+    }
+}
+
 impl From<Result<String, Problem>> for Answer {
     fn from(result: Result<String, Problem>) -> Self {
         match result {

@@ -37,6 +37,12 @@ const FALLEN: &str = "M1.8 3h12.4L8 13.8z";
 const FORK: &str = "M7 14.5V9.2L2 3.6L3.5 2.2L8 7.2l4.5-5L14 3.6L9 9.2v5.3z";
 const TORN_DISC: &str = "M6.9 1.6v12.8a6.5 6.5 0 0 1 0-12.8zM9.1 1.6a6.5 6.5 0 0 1 0 12.8z";
 
+#[cfg(feature = "ssr")]
+mod decisions;
+
+#[cfg(feature = "ssr")]
+pub(crate) use decisions::{action_mark, check_mark, kind_word, plan_mark, step_mark};
+
 const fn mark(word: &'static str, tone: &'static str, shape: &'static str) -> Mark {
     Mark { word, tone, shape }
 }

@@ -37,6 +37,26 @@ pub(crate) fn get_text(
     })
 }
 
+/// Sends a form; the address that the answer leads to, or why there is none.
+pub(crate) fn send(form: browser::Submission) -> impl Future<Output = Result<String, Problem>> {
+    let options = RequestInit::new();
+    options.set_method("POST");
+    options.set_body(&form.body);
+    async move {
+        let (status, text) = fetch(&form.action, &options)
+            .await
+            .map_err(|_| unreachable())?;
+        match status {
+            200..300 => Ok(text),
+            401 => {
+                browser::go_to_sign_in();
+                Err(refused(status, &text))
+            }
+            _ => Err(refused(status, &text)),
+        }
+    }
+}
+
 async fn fetch(path: &str, options: &RequestInit) -> Result<(u16, String), JsValue> {
     let window = web_sys::window().ok_or(JsValue::NULL)?;
     let response: Response = JsFuture::from(window.fetch_with_str_and_init(path, options))

@@ -51,24 +51,32 @@ pub(crate) fn get_text(
                 "This page was rendered without access to the console's API.",
             ));
         };
-        let answer = (api.0)(request).await;
-        let status = answer.status();
-        let body = to_bytes(answer.into_body(), ANSWER_MAX).await;
-        let text = body
-            .ok()
-            .and_then(|bytes| String::from_utf8(bytes.into()).ok());
-        let text = text.ok_or_else(|| {
-            problem(
-                "unreadable_answer",
-                "The answer cannot be read",
-                "It is too long or no text.",
-            )
-        })?;
-        if status.is_success() {
-            Ok(text)
-        } else {
-            Err(refused(status.as_u16(), &text))
-        }
+        ask(&api, request).await
+    }
+}
+
+/// The text of the API's answer to `request`.
+pub(crate) async fn ask(
+    api: &InProcessApi,
+    request: http::Request<Body>,
+) -> Result<String, Problem> {
+    let answer = (api.0)(request).await;
+    let status = answer.status();
+    let body = to_bytes(answer.into_body(), ANSWER_MAX).await;
+    let text = body
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes.into()).ok());
+    let text = text.ok_or_else(|| {
+        problem(
+            "unreadable_answer",
+            "The answer cannot be read",
+            "It is too long or no text.",
+        )
+    })?;
+    if status.is_success() {
+        Ok(text)
+    } else {
+        Err(refused(status.as_u16(), &text))
     }
 }
 

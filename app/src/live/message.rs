@@ -28,8 +28,19 @@ pub(super) struct Message {
     pub(super) notices: Vec<String>,
     /// Of `cluster`.
     pub(super) cluster: Option<Box<ClusterView>>,
+    /// Of `action`.
+    pub(super) action: Option<Brief>,
     /// Of `error`.
     pub(super) detail: Option<String>,
+}
+
+/// What the header needs to know of an action; pages get the rest from the server as HTML.
+#[derive(Deserialize)]
+pub(super) struct Brief {
+    /// Its identity.
+    pub(super) id: String,
+    /// The word of its state.
+    pub(super) state: String,
 }
 
 #[cfg(test)]
@@ -90,8 +101,19 @@ mod tests {
 
     #[test]
     fn ignores_what_it_does_not_know() {
-        let message: Message =
-            serde_json::from_str(r#"{"type":"action","action":{"id":1}}"#).unwrap();
-        assert_eq!(message.kind, "action");
+        let message: Message = serde_json::from_str(r#"{"type":"later","what":{"id":1}}"#).unwrap();
+        assert_eq!(message.kind, "later");
+    }
+
+    #[test]
+    fn reads_of_an_action_only_what_the_header_counts() {
+        let text =
+            r#"{"type":"action","action":{"id":"a1","state":"pending","plan":{"steps":[]}}}"#;
+        let message: Message = serde_json::from_str(text).unwrap();
+        let action = message.action.unwrap();
+        assert_eq!(
+            (action.id.as_str(), action.state.as_str()),
+            ("a1", "pending")
+        );
     }
 }

@@ -12,7 +12,7 @@ use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{CloseEvent, Event, MessageEvent, WebSocket};
 
-use super::message::Message;
+use super::message::{Brief, Message};
 use super::{Link, Live};
 use crate::browser;
 use crate::data::session_is_over;
@@ -50,6 +50,8 @@ struct Channel {
     offset: i64,
     /// Newest revision of the overview and of the cluster within this connection.
     revisions: (u64, u64),
+    /// Actions that wait for approval.
+    pending: Vec<String>,
 }
 
 /// Subscribes to `topics`; the first call connects.
@@ -104,6 +106,7 @@ impl Channel {
             asked: false,
             offset: made_at - now,
             revisions: (0, 0),
+            pending: Vec::new(),
         }
     }
 
@@ -209,6 +212,10 @@ impl Channel {
                     self.offset = time.unix_millis() - browser::clock();
                 }
                 self.revisions = (0, 0);
+                // What ended meanwhile is not told any more.
+                self.pending.clear();
+                self.live.pending.set(0);
+                self.live.actions.update(|changes| *changes += 1);
                 self.live
                     .notice
                     .set((message.version != Some(LIVE_VERSION)).then(outdated));
@@ -231,9 +238,22 @@ impl Channel {
                     self.live.cluster.set(Some(Arc::from(cluster)));
                 }
             }
+            "action" => self.take_action(message.action),
             "error" => self.live.notice.set(message.detail),
             _ => {}
         }
+    }
+
+    fn take_action(&mut self, action: Option<Brief>) {
+        let Some(action) = action else {
+            return;
+        };
+        self.pending.retain(|id| *id != action.id);
+        if action.state == "pending" {
+            self.pending.push(action.id);
+        }
+        self.live.pending.set(self.pending.len());
+        self.live.actions.update(|changes| *changes += 1);
     }
 
     /// Notes that data came; whether they are newer than what is shown.

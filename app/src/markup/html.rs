@@ -7,7 +7,7 @@ const VOID: [&str; 4] = ["br", "hr", "img", "input"];
 
 impl El {
     /// The element as HTML.
-    #[cfg(test)]
+    #[cfg(any(feature = "ssr", test))]
     pub(crate) fn html(&self) -> String {
         let mut html = String::new();
         self.write_html(&mut html);
@@ -28,6 +28,9 @@ impl El {
         html.push('>');
         if VOID.contains(&self.0.tag) {
             return;
+        }
+        if let Some(served) = &self.0.served {
+            html.push_str(served);
         }
         for child in &self.0.children {
             match child {

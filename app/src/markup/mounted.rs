@@ -1,6 +1,7 @@
 //! Markup in a page: made, taken over from the server's HTML, and patched in place when it changes.
 
 use std::future::{Future, ready};
+use std::sync::Arc;
 
 use leptos::attr::Attribute;
 use leptos::attr::any_attribute::AnyAttribute;
@@ -22,6 +23,7 @@ pub(crate) struct Mounted {
     key: Option<String>,
     attributes: Vec<(&'static str, Text)>,
     children: Vec<MountedNode>,
+    served: Option<Arc<str>>,
     svg: bool,
     /// What hears events; ends with the element.
     listeners: Vec<RemoveEventHandler<Element>>,
@@ -79,6 +81,7 @@ fn make_element(el: El, within_svg: bool) -> Mounted {
         attributes,
         handlers,
         children,
+        served,
     } = *el.0;
     let mut mounted = Mounted {
         element,
@@ -86,9 +89,13 @@ fn make_element(el: El, within_svg: bool) -> Mounted {
         key,
         attributes,
         children: Vec::with_capacity(children.len()),
+        served,
         svg,
         listeners: Vec::new(),
     };
+    if let Some(html) = &mounted.served {
+        set_html(&mounted.element, html);
+    }
     for child in children {
         let child = make(child, svg);
         Rndr::insert_node(&mounted.element, child.node(), None);
@@ -106,6 +113,7 @@ fn adopt(el: El, element: Element, within_svg: bool) -> Mounted {
         attributes,
         handlers,
         children,
+        served,
     } = *el.0;
     let svg = within_svg || tag == "svg";
     let mut mounted = Mounted {
@@ -114,6 +122,7 @@ fn adopt(el: El, element: Element, within_svg: bool) -> Mounted {
         key,
         attributes,
         children: Vec::with_capacity(children.len()),
+        served,
         svg,
         listeners: Vec::new(),
     };
@@ -127,6 +136,15 @@ fn adopt(el: El, element: Element, within_svg: bool) -> Mounted {
     mounted.attach(handlers);
     mounted
 }
+
+#[cfg(feature = "hydrate")]
+fn set_html(element: &Element, html: &str) {
+    element.set_inner_html(html);
+}
+
+/// Only browsers have elements.
+#[cfg(not(feature = "hydrate"))]
+fn set_html(_element: &Element, _html: &str) {}
 
 impl Mounted {
     /// Whether this is what `el` was before a change.
@@ -170,6 +188,7 @@ impl Mounted {
     /// Makes this element show what `el` says; both have the same tag and key.
     fn patch(&mut self, el: El) {
         self.patch_attributes(el.0.attributes);
+        self.patch_served(el.0.served);
         let mut old = std::mem::take(&mut self.children);
         for wanted in el.0.children {
             let found = old.iter().position(|child| child.can_become(&wanted));
@@ -193,6 +212,17 @@ impl Mounted {
         for child in old {
             Rndr::remove(child.node());
         }
+    }
+
+    fn patch_served(&mut self, wanted: Option<Arc<str>>) {
+        if self.served == wanted {
+            return;
+        }
+        #[cfg(feature = "hydrate")]
+        if let Some(html) = &wanted {
+            super::morph::morph(&self.element, html);
+        }
+        self.served = wanted;
     }
 
     /// Puts a child before those that are not placed yet.

@@ -14,7 +14,7 @@ use crate::reactive::title;
 use crate::words::{glyph, tone_class, verdict_mark, verdict_meaning};
 
 /// The address of a cluster's page.
-pub(super) fn cluster_href(name: &galera::ClusterName) -> String {
+pub(crate) fn cluster_href(name: &galera::ClusterName) -> String {
     ["/clusters/", name.as_str()].concat()
 }
 
@@ -186,12 +186,14 @@ fn figures(view: &ClusterView) -> El {
 fn tabs(view: &ClusterView, here: &str) -> El {
     let nodes = cluster_href(&view.name);
     let registry = [&nodes, "/registry"].concat();
+    let recovery = [&nodes, "/recovery"].concat();
     let tab = |key: &str, href: String, label: &'static str| {
         el("li").with(link(href, label).maybe("aria-current", (key == here).then_some("page")))
     };
     let list = el("ul").with([
         tab("nodes", nodes, "Nodes"),
         tab("registry", registry, "Registry"),
+        tab("recovery", recovery, "Recovery"),
     ]);
     el("nav")
         .class("tabs")

@@ -1,0 +1,92 @@
+//! HTML of the server that replaces older HTML of the server, in place: what is the same stays the same element, so that
+//! the keyboard's focus, typed text, opened details and the selection survive.
+
+use leptos::wasm_bindgen::JsCast;
+use web_sys::{Element, Node};
+
+/// Makes the content of `element` what `html` says.
+pub(super) fn morph(element: &Element, html: &str) {
+    let wanted = element
+        .clone_node()
+        .ok()
+        .and_then(|node| node.dyn_into::<Element>().ok());
+    let Some(wanted) = wanted else {
+        return;
+    };
+    wanted.set_inner_html(html);
+    children(element, &wanted);
+}
+
+fn children(old: &Node, wanted: &Node) {
+    let mut place = old.first_child();
+    let mut next = wanted.first_child();
+    while let Some(new) = next {
+        next = new.next_sibling();
+        match counterpart(place.clone(), &new) {
+            Some(found) => {
+                // What stands before it is not wanted any more, or comes later and is moved then.
+                if place.as_ref() == Some(&found) {
+                    place = found.next_sibling();
+                } else {
+                    put(old, &found, place.as_ref());
+                }
+                become_(&found, &new);
+            }
+            None => put(old, &new, place.as_ref()),
+        }
+    }
+    while let Some(rest) = place {
+        place = rest.next_sibling();
+        // Fails only for a node that is no child.
+        let _ = old.remove_child(&rest);
+    }
+}
+
+/// The first of `old` and its later siblings that `new` is a newer state of.
+fn counterpart(mut old: Option<Node>, new: &Node) -> Option<Node> {
+    while let Some(candidate) = old {
+        if candidate.node_name() == new.node_name() && id(&candidate) == id(new) {
+            return Some(candidate);
+        }
+        old = candidate.next_sibling();
+    }
+    None
+}
+
+fn id(node: &Node) -> Option<String> {
+    node.dyn_ref::<Element>().map(Element::id)
+}
+
+fn put(parent: &Node, child: &Node, before: Option<&Node>) {
+    // Fails only for a node that would contain itself.
+    let _ = parent.insert_before(child, before);
+}
+
+fn become_(old: &Node, new: &Node) {
+    let (Some(element), Some(wanted)) = (old.dyn_ref::<Element>(), new.dyn_ref::<Element>()) else {
+        let text = new.node_value();
+        if old.node_value() != text {
+            old.set_node_value(text.as_deref());
+        }
+        return;
+    };
+    for name in names(wanted) {
+        let value = wanted.get_attribute(&name);
+        if element.get_attribute(&name) != value {
+            // Fails only for impossible names, which the parser would not have given.
+            let _ = element.set_attribute(&name, &value.unwrap_or_default());
+        }
+    }
+    for name in names(element) {
+        // Whether details are open is the reader's choice.
+        if name != "open" && !wanted.has_attribute(&name) {
+            let _ = element.remove_attribute(&name);
+        }
+    }
+    children(element, wanted);
+}
+
+fn names(element: &Element) -> Vec<String> {
+    let names = element.get_attribute_names();
+    names.iter().filter_map(|name| name.as_string()).collect()
+}

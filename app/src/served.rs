@@ -1,0 +1,157 @@
+//! Parts of pages that the server makes from the API's answers: plans, actions, the audit trail.
+//!
+//! The browser shows them as they come (`pages::served`). They are functions of what the API says to whoever asks, of
+//! their roles and of the time.
+
+mod action;
+mod actions;
+mod answers;
+mod audit;
+mod parts;
+mod plan;
+mod recovery;
+
+use galera::Timestamp;
+use galera::api::{Problem, SessionView};
+use http::{HeaderMap, Uri};
+
+use crate::data::{InProcessApi, problem, segment};
+use crate::markup::El;
+use answers::{Actions, Client, Recovery};
+
+/// A part of a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// The window's title.
+    pub title: String,
+    /// The content.
+    pub html: String,
+}
+
+impl Fragment {
+    fn new(title: &str, content: &El) -> Self {
+        Self {
+            title: title.replace('\n', " "),
+            html: content.html(),
+        }
+    }
+}
+
+impl std::fmt::Display for Fragment {
+    /// One line with the title, then the content: what `pages::served` reads.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}\n{}", self.title, self.html)
+    }
+}
+
+/// The served part of the page at `uri`, for whoever the cookies in `headers` belong to.
+///
+/// # Errors
+/// The API's problem, or one for a page that has no served part.
+pub async fn fragment(
+    api: &InProcessApi,
+    headers: &HeaderMap,
+    uri: &Uri,
+    now: Timestamp,
+) -> Result<Fragment, Problem> {
+    let client = Client::new(api, headers);
+    let segments: Vec<&str> = uri
+        .path()
+        .split('/')
+        .filter(|part| !part.is_empty())
+        .collect();
+    let query = answers::Query::of(uri);
+    let session: SessionView = client.get("/api/v1/session").await?;
+    match segments.as_slice() {
+        ["clusters", name, "recovery"] => {
+            let name = segment(&decoded(name));
+            recovery_of(&client, &name, &query, &session, now).await
+        }
+        ["actions"] => {
+            let open: Actions = client.get("/api/v1/actions?state=open&limit=200").await?;
+            let before = query.get("before").map(segment).unwrap_or_default();
+            let path = format!("/api/v1/actions?state={ENDED}&limit=50&before={before}");
+            let path = path.trim_end_matches("&before=");
+            let ended: Actions = client.get(path).await?;
+            let switch: Recovery = client.get("/api/v1/recovery").await?;
+            Ok(Fragment::new(
+                "Actions",
+                &actions::actions(&open, &ended, &switch, &session, now),
+            ))
+        }
+        ["actions", id] => {
+            let path = format!("/api/v1/actions/{}", segment(&decoded(id)));
+            let view = client.get(&path).await?;
+            let title = action::heading(&view);
+            Ok(Fragment::new(&title, &action::action(&view, &session, now)))
+        }
+        ["audit"] => {
+            let asked = audit::Asked::of(&query);
+            let entries = client.get(&asked.path()).await?;
+            Ok(Fragment::new("Audit", &audit::audit(&entries, &asked, now)))
+        }
+        _ => Err(Problem {
+            status: 404,
+            ..problem(
+                "unknown_path",
+                "There is no such page",
+                "The address leads nowhere.",
+            )
+        }),
+    }
+}
+
+const ENDED: &str = "succeeded,failed,unverified,rejected,cancelled,expired,superseded";
+
+async fn recovery_of(
+    client: &Client<'_>,
+    name: &str,
+    query: &answers::Query,
+    session: &SessionView,
+    now: Timestamp,
+) -> Result<Fragment, Problem> {
+    let view = client.get(&format!("/api/v1/clusters/{name}")).await?;
+    let switch = client
+        .get(&format!("/api/v1/clusters/{name}/recovery"))
+        .await?;
+    let open = client
+        .get(&format!("/api/v1/actions?cluster={name}&state=open"))
+        .await?;
+    let last = client
+        .get(&format!(
+            "/api/v1/actions?cluster={name}&state={ENDED}&limit=5"
+        ))
+        .await?;
+    let global = client.get("/api/v1/recovery").await?;
+    let attestations = recovery::attestations(&view, query);
+    let mut plans = Vec::new();
+    for kind in galera::plan::Kind::ALL {
+        let path = format!("/api/v1/clusters/{name}/plans/{kind}");
+        plans.push(if attestations.is_empty() {
+            client.get(&path).await
+        } else {
+            let body = serde_json::json!({ "attestations": attestations });
+            client.post(&path, &body).await
+        });
+    }
+    let page = recovery::Page {
+        view: &view,
+        switch: &switch,
+        global: &global,
+        open: &open,
+        last: &last,
+        plans: &plans,
+        attestations: &attestations,
+        session,
+        now,
+    };
+    Ok(Fragment::new(
+        &format!("Recovery · {}", view.name),
+        &page.markup(),
+    ))
+}
+
+/// A segment of a path as it was before it was escaped.
+fn decoded(segment: &str) -> String {
+    leptos_router::location::Url::unescape(segment)
+}

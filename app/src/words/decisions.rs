@@ -1,0 +1,81 @@
+//! The words of plans and actions; only the server writes them.
+
+use galera::action::{State, StepState};
+use galera::plan::{CheckStatus, Kind, Plan};
+
+use super::{
+    ARROW, BARRED_RING, CHECKED_DISC, CROSS, DASHED, DISC, FORK, HALF_DISC, Mark, QUESTION, RING,
+    SQUARE, TRIANGLE, mark,
+};
+
+/// What an action does.
+pub(crate) const fn kind_word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Bootstrap => "Bootstrap",
+        Kind::Cleanup => "Clean-up",
+        Kind::Decommission => "Decommission",
+    }
+}
+
+/// The outcome of a check.
+pub(crate) const fn check_mark(status: CheckStatus) -> Mark {
+    match status {
+        CheckStatus::Pass => mark("Pass", "ok", CHECKED_DISC),
+        CheckStatus::Attested => mark("Attested", "busy", HALF_DISC),
+        CheckStatus::Unknown => mark("Unknown", "off", QUESTION),
+        CheckStatus::Fail => mark("Fail", "bad", CROSS),
+    }
+}
+
+/// Whether a plan can be carried out.
+pub(crate) fn plan_mark(plan: &Plan) -> Mark {
+    if plan.executable {
+        mark("Possible", "ok", CHECKED_DISC)
+    } else if plan.steps.is_empty() && plan.commands.is_empty() {
+        mark("Nothing to do", "off", SQUARE)
+    } else {
+        mark("Not possible", "warn", BARRED_RING)
+    }
+}
+
+/// Where an action stands.
+pub(crate) const fn action_mark(state: State) -> Mark {
+    match state {
+        State::Pending => mark("Waits for approval", "busy", RING),
+        State::Approved => mark("Approved", "busy", HALF_DISC),
+        State::Executing => mark("Executing", "busy", ARROW),
+        State::Succeeded => mark("Succeeded", "ok", CHECKED_DISC),
+        State::Failed => mark("Failed", "bad", CROSS),
+        State::Unverified => mark("Unverified", "bad", TRIANGLE),
+        State::Rejected => mark("Rejected", "off", BARRED_RING),
+        State::Cancelled => mark("Cancelled", "off", SQUARE),
+        State::Expired => mark("Expired", "off", DASHED),
+        State::Superseded => mark("Superseded", "warn", FORK),
+    }
+}
+
+/// How far a step is.
+pub(crate) const fn step_mark(state: StepState) -> Mark {
+    match state {
+        StepState::Waiting => mark("Waiting", "off", RING),
+        StepState::Intended => mark("Under way", "busy", ARROW),
+        StepState::Done => mark("Done", "ok", DISC),
+        StepState::Refused => mark("Refused", "bad", CROSS),
+        StepState::Unknown => mark("Unknown", "bad", QUESTION),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn states_differ_in_word_and_in_shape() {
+        let marks: Vec<Mark> = State::ALL.into_iter().map(action_mark).collect();
+        let words: HashSet<_> = marks.iter().map(|m| m.word).collect();
+        let shapes: HashSet<_> = marks.iter().map(|m| m.shape).collect();
+        assert_eq!((words.len(), shapes.len()), (marks.len(), marks.len()));
+    }
+}
