@@ -7,6 +7,8 @@ mod body;
 mod clusters;
 mod cookie;
 mod extract;
+mod forms;
+mod fragments;
 mod headers;
 mod health;
 mod identity;
@@ -86,17 +88,22 @@ impl FromRef<AppState> for leptos::config::LeptosOptions {
 
 /// The console on its main address.
 pub fn router(state: AppState) -> Router {
-    let api = api().layer(from_fn_with_state(state.clone(), identity::identify));
-    // Pages fetch their data through the same routes, without a detour over the network.
-    let in_process = api
-        .clone()
-        .layer(from_fn(problem::render))
-        .with_state(state.clone());
-    let forms = sign_in::routes().layer(from_fn_with_state(state.clone(), identity::identify));
-    let pages = pages::routes(&state, in_process);
+    let identified = |routes: Router<AppState>| {
+        routes.layer(from_fn_with_state(state.clone(), identity::identify))
+    };
+    // Pages fetch their data through the same routes as everybody else.
+    let within = |routes: &Router<AppState>| {
+        let routes = routes.clone().layer(from_fn(problem::render));
+        pages::in_process(routes.with_state(state.clone()))
+    };
+    let api = identified(api());
+    let forms = sign_in::routes().merge(forms::routes(&state, within(&api)));
+    let fragments = fragments::routes(within(&api));
+    let api = api.merge(identified(fragments));
+    let pages = pages::routes(&state, within(&api));
     let mut router = Router::new()
         .merge(api)
-        .merge(forms)
+        .merge(identified(forms))
         .merge(health::routes());
     if state.serves_metrics {
         router = router.merge(health::metrics_routes());

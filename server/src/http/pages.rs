@@ -35,7 +35,7 @@ const RENDERING: Duration = Duration::from_secs(10);
 static KNOWN: LazyLock<Vec<AxumRouteListing>> = LazyLock::new(|| generate_route_list(app::App));
 
 /// Every page of the interface, and beneath them the site's plain files and the page for an unknown path.
-pub(super) fn routes(state: &AppState, api: Router) -> Router<AppState> {
+pub(super) fn routes(state: &AppState, api: InProcessApi) -> Router<AppState> {
     let context = context(state, api);
     let pages = Router::new()
         .leptos_routes_with_context(state, KNOWN.clone(), context.clone(), app::shell)
@@ -63,17 +63,21 @@ pub(super) fn routes(state: &AppState, api: Router) -> Router<AppState> {
     pages.fallback_service(others)
 }
 
-/// What a page can reach while it is rendered.
-fn context(state: &AppState, api: Router) -> impl Fn() + Clone + Send + Sync + 'static {
-    let assets = state.site.assets.clone();
-    let api = InProcessApi(Arc::new(move |request: http::Request<Body>| {
+/// The API for callers within the process: the same routes, without a detour over the network.
+pub(super) fn in_process(api: Router) -> InProcessApi {
+    InProcessApi(Arc::new(move |request: http::Request<Body>| {
         let api = api.clone();
         Box::pin(async move {
             api.oneshot(request)
                 .await
                 .unwrap_or_else(|never| match never {})
         })
-    }));
+    }))
+}
+
+/// What a page can reach while it is rendered.
+fn context(state: &AppState, api: InProcessApi) -> impl Fn() + Clone + Send + Sync + 'static {
+    let assets = state.site.assets.clone();
     move || {
         provide_context(assets.clone());
         provide_context(api.clone());

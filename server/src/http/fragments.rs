@@ -1,0 +1,50 @@
+//! Parts of pages that change by themselves: the browser asks for them again and puts what is new in place.
+
+use app::InProcessApi;
+use axum::Router;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use galera::api::Problem;
+use http::header::CONTENT_TYPE;
+use http::{StatusCode, Uri};
+
+use super::AppState;
+use super::identity::Viewer;
+use super::problem::{ApiError, ApiResult, MEDIA_TYPE};
+
+/// `GET /fragments/PATH`: the served part of the page at `/PATH`. `api` answers what it is made of.
+pub(super) fn routes(api: InProcessApi) -> Router<AppState> {
+    let show = async move |Viewer(_): Viewer, request: Request| fragment(&api, request).await;
+    Router::new().route("/fragments/{*path}", get(show))
+}
+
+async fn fragment(api: &InProcessApi, request: Request) -> ApiResult<Response> {
+    let page = request
+        .uri()
+        .path_and_query()
+        .map_or("/", |path| path.as_str());
+    let page: Uri = page
+        .trim_start_matches("/fragments")
+        .parse()
+        .map_err(|_| ApiError::not_found("unknown_path", "The address cannot be read."))?;
+    let now = crate::hub::now();
+    Ok(
+        match app::served::fragment(api, request.headers(), &page, now).await {
+            // Plain text: it is no page of its own.
+            Ok(fragment) => (
+                [(CONTENT_TYPE, "text/plain; charset=utf-8")],
+                fragment.to_string(),
+            )
+                .into_response(),
+            Err(problem) => document(&problem),
+        },
+    )
+}
+
+/// A problem that the API stated already.
+pub(super) fn document(problem: &Problem) -> Response {
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    let body = serde_json::to_vec(problem).unwrap_or_default();
+    (status, [(CONTENT_TYPE, MEDIA_TYPE)], body).into_response()
+}
