@@ -1,0 +1,155 @@
+//! How long a plan takes for a cluster of nine nodes, running and stopped: at most a millisecond.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use galera::attestation::{Attestation, Statement};
+use galera::bootstrap::{Case, Circumstances, Settings, plan};
+use galera::history::History;
+use galera::observation::{
+    Evidence, ProbeError, ProbeFailure, RegistryObservation, SqlObservation,
+};
+use galera::view::RegistryHealth;
+use galera::wsrep::WsrepStatus;
+use galera::{NodeId, Timestamp};
+
+const NODES: usize = 9;
+const HISTORY: &str = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_unix_millis(1_795_421_520_000 + second * 1_000)
+}
+
+fn node(place: usize) -> NodeId {
+    format!("10.0.0.{}", place + 1)
+        .parse()
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn empty() -> Evidence {
+    let health = RegistryHealth {
+        reachable: true,
+        since: at(0),
+        error: None,
+    };
+    let name = "lab".parse().unwrap_or_else(|error| panic!("{error}"));
+    let mut evidence = Evidence::new(name, health);
+    evidence.configured = (0..NODES).map(node).collect();
+    evidence
+}
+
+fn refused() -> SqlObservation {
+    let mut probe = SqlObservation::default();
+    for second in [1, 60] {
+        let message = "connection refused".to_owned();
+        let kind = ProbeFailure::Refused;
+        probe.failed(at(second), ProbeError { kind, message });
+    }
+    probe
+}
+
+/// Four nodes in one component, three in another, two killed.
+fn running() -> (Evidence, Vec<Attestation>) {
+    let mut evidence = empty();
+    let mut attestations = Vec::new();
+    for place in 0..NODES {
+        let members = match place {
+            0..4 => 0..4,
+            4..7 => 4..7,
+            _ => {
+                evidence.sql.insert(node(place), refused());
+                attestations.push(Attestation {
+                    node: node(place),
+                    statement: Statement::Stopped,
+                    saved_state: None,
+                });
+                continue;
+            }
+        };
+        let list: Vec<String> = members
+            .clone()
+            .map(|place| format!("{}:3306", node(place)))
+            .collect();
+        let rows = [
+            ("wsrep_local_state_uuid", HISTORY.to_owned()),
+            ("wsrep_cluster_state_uuid", HISTORY.to_owned()),
+            ("wsrep_last_committed", "2881".to_owned()),
+            ("wsrep_local_recv_queue", "0".to_owned()),
+            ("wsrep_local_state", "0".to_owned()),
+            ("wsrep_local_state_comment", "Initialized".to_owned()),
+            ("wsrep_incoming_addresses", list.join(",")),
+            ("wsrep_cluster_size", list.len().to_string()),
+            ("wsrep_local_index", (place - members.start).to_string()),
+            ("wsrep_evs_state", "OPERATIONAL".to_owned()),
+            (
+                "wsrep_gcomm_uuid",
+                format!("0000000{place}-0c2f-11ef-a1b2-c3d4e5f60718"),
+            ),
+            ("wsrep_cluster_status", "non-Primary".to_owned()),
+            ("wsrep_connected", "ON".to_owned()),
+        ];
+        let mut probe = SqlObservation::default();
+        for second in 0..=60 {
+            probe.answered(
+                at(second),
+                WsrepStatus::from_rows(rows.iter().map(|(name, value)| (name, value))),
+            );
+        }
+        evidence.sql.insert(node(place), probe);
+    }
+    (evidence, attestations)
+}
+
+fn stopped() -> Evidence {
+    let mut evidence = empty();
+    for place in 0..NODES {
+        evidence.sql.insert(node(place), refused());
+        let fields = [
+            ("phase".to_owned(), "waiting".to_owned()),
+            (
+                "recovered_position".to_owned(),
+                format!("{HISTORY}:{}", 2_880 + place),
+            ),
+        ];
+        let seen = RegistryObservation {
+            fields: fields.into(),
+            last_put_at: Some(at(59)),
+            leased: true,
+            ttl: Some(10),
+            durable: true,
+            first_seen: None,
+        };
+        evidence.registry.insert(node(place), seen);
+    }
+    evidence
+}
+
+fn plans(criterion: &mut Criterion) {
+    let (history, settings, circumstances) = (
+        History::default(),
+        Settings::default(),
+        Circumstances::default(),
+    );
+    let (running, attestations) = running();
+    let cases = [
+        ("running", running, attestations),
+        ("stopped", stopped(), Vec::new()),
+    ];
+    for (name, evidence, attestations) in &cases {
+        let case = Case {
+            evidence,
+            history: &history,
+            attestations,
+            circumstances: &circumstances,
+            settings: &settings,
+            now: at(60),
+        };
+        assert!(plan(&case).executable, "{:#?}", plan(&case));
+        criterion.bench_function(&format!("plan of nine nodes, {name}"), |bencher| {
+            bencher.iter(|| plan(black_box(&case)));
+        });
+    }
+}
+
+criterion_group!(benches, plans);
+criterion_main!(benches);
