@@ -41,7 +41,7 @@ pub(super) fn routes(state: &AppState, api: InProcessApi) -> Router<AppState> {
     let (request, one, all, act) = (forms.clone(), forms.clone(), forms.clone(), forms);
     Router::new()
         .route(
-            "/clusters/{cluster}/actions",
+            "/clusters/{name}/actions",
             post(
                 async move |Path(name): Path<String>,
                             headers: HeaderMap,
@@ -55,7 +55,7 @@ pub(super) fn routes(state: &AppState, api: InProcessApi) -> Router<AppState> {
             ),
         )
         .route(
-            "/clusters/{cluster}/recovery",
+            "/clusters/{name}/recovery",
             post(
                 async move |Path(name): Path<String>,
                             headers: HeaderMap,
