@@ -44,6 +44,8 @@ pub(super) async fn initialize(
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
             "--skip-name-resolve",
+            // Nothing is replicated yet, and some transfer methods refuse a start without a cluster's address.
+            "--wsrep-on=OFF",
         ])
         .arg(format!("--extra-file={}", statements.display()))
         .stdout(output)
