@@ -419,3 +419,20 @@ fn i26_decommissioning_needs_everybody_attested_and_nobody_alive() {
         ["attestations_hold", "nobody_answers"]
     );
 }
+
+#[test]
+fn i30_nothing_stale_is_an_answer_with_every_why() {
+    let gone = |keys: &mut Vec<RawKey>| keys.retain(|raw| !raw.key.starts_with(b"/galera/lab/n9"));
+    let plan = Register::new().altered(0, gone).plan();
+    assert_eq!(failing(&plan), ["something_to_do"]);
+    assert!(plan.target.is_none());
+    assert_eq!(
+        plan.summary,
+        "Nothing to clean up: no registration is stale."
+    );
+    let kept = plan
+        .checks
+        .iter()
+        .filter(|check| check.code == CheckCode::KEPT_REGISTRATION);
+    assert_eq!(kept.count(), 2);
+}

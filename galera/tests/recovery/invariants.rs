@@ -3,7 +3,7 @@
 use galera::action::SwitchedOff;
 use galera::attestation::Statement;
 use galera::bootstrap::{Outcome, returning_ahead, verify};
-use galera::plan::{CheckCode, CheckStatus};
+use galera::plan::{CheckCode, CheckStatus, Step};
 
 use crate::scene::{
     HISTORY, NIL, OTHER_HISTORY, Scene, Server, at, check, failing, id, position, status,
@@ -439,6 +439,30 @@ fn i19_the_off_switch_blocks_with_who_and_why() {
         check(&plan, &CheckCode::RECOVERY_ENABLED)
             .message
             .contains("ann")
+    );
+}
+
+#[test]
+fn i20_the_statement_is_a_constant_in_the_servers_dialect() {
+    let statement = |server: Server| {
+        let plan = Scene::expecting(&["n1"]).answers("n1", server).plan();
+        match &plan.steps[..] {
+            [Step::Statement { statement, .. }] => statement.clone(),
+            steps => panic!("{steps:?}"),
+        }
+    };
+    let plain = Server::non_primary(&["n1"], 0, 5);
+    let plugin = plain.clone().says("wsrep_provider_pc_bootstrap", "OFF");
+    let hostile = plain
+        .clone()
+        .says("wsrep_node_name", "'; DROP TABLE t; --")
+        .says("version", "pc.ignore_sb=1");
+    let ordinary = "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'";
+    assert_eq!(statement(plain), ordinary);
+    assert_eq!(statement(hostile), ordinary);
+    assert_eq!(
+        statement(plugin),
+        "SET GLOBAL wsrep_provider_pc_bootstrap=ON"
     );
 }
 

@@ -121,14 +121,6 @@ fn rival_primaries_are_no_case_for_a_bootstrap() {
 }
 
 #[test]
-fn the_plugin_dialect_has_its_own_statement() {
-    let server = Server::non_primary(&["n1"], 0, 5).says("wsrep_provider_pc_bootstrap", "OFF");
-    let plan = Scene::expecting(&["n1"]).answers("n1", server).plan();
-    assert!(matches!(&plan.steps[..],
-        [Step::Statement { statement, .. }] if statement == "SET GLOBAL wsrep_provider_pc_bootstrap=ON"));
-}
-
-#[test]
 fn without_an_account_the_commands_remain() {
     let mut scene = Scene::two_of_three_lost();
     scene.circumstances.sql_account = false;
