@@ -1,4 +1,4 @@
-//! The life of an approved action: a record that only [`step`] changes, one transition at a time.
+//! The life of an approved action: a record that only [`step()`] changes, one transition at a time.
 //!
 //! `pending → approved → executing → succeeded | failed | unverified`, or `rejected`, `cancelled`, `expired`,
 //! `superseded`. Final states never change. The record is stored by compare on its revision, so of two replicas that
