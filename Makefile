@@ -66,6 +66,17 @@ images: ## The container images galera-console, galera-node and galera-etcd
 	@$(STEP) "Images" "read the error above; make images again goes on where it stopped" \
 	  scripts/docker-engine scripts/images
 
+# Not part of `make test`: it needs a Docker Engine and half an hour.
+.PHONY: test-swarm
+test-swarm: ## Real containers in a Swarm, scaled, killed and recovered; ARGS="crash --seed 7" plays one scenario
+	@scripts/setup swarm
+	@$(STEP) "Build of the scenarios" "$(CODE)" \
+	  cargo build --locked -p acceptance --bin swarm
+	@$(STEP) "Images" "read the error above; make images again goes on where it stopped" \
+	  scripts/docker-engine scripts/images
+	@$(STEP) "Scenarios in a Swarm" "a scenario failed: what it saw is above, repeat it with its --seed" \
+	  scripts/docker-engine scripts/test-swarm $(ARGS)
+
 .PHONY: lint
 lint: ## Formatting, clippy for host and wasm, documentation, shell scripts; warnings are errors
 	@scripts/setup lint

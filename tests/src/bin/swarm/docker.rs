@@ -1,0 +1,171 @@
+//! Docker, through its command line: what an operator types.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// Longest run of one command; none of those used here waits for anything.
+const COMMAND: Duration = Duration::from_secs(60);
+/// The bridge that every container of an overlay network has a door to. Overlay addresses mean nothing on the host.
+const DOORS: &str = "docker_gwbridge";
+
+/// A running container of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Container {
+    /// Its full id.
+    pub(crate) id: String,
+    /// The name of its task without the task's id: service and slot.
+    pub(crate) task: String,
+    /// Its address on the stack's network, by which the others know it.
+    pub(crate) address: Ipv4Addr,
+    /// Where this host reaches it.
+    pub(crate) door: Ipv4Addr,
+}
+
+impl Container {
+    /// The slot of its service, counted from 1.
+    pub(crate) fn slot(&self) -> &str {
+        self.task.rsplit('.').next().unwrap_or_default()
+    }
+}
+
+/// Runs `docker ARGUMENTS…` and returns what it printed.
+///
+/// # Errors
+/// When it fails or does not end in time; quotes what it complained of.
+pub(crate) async fn docker<A: AsRef<OsStr>>(
+    arguments: impl IntoIterator<Item = A>,
+) -> Result<String> {
+    run(Command::new("docker").args(arguments)).await
+}
+
+/// Runs `docker ARGUMENTS…` in `directory` with further variables.
+///
+/// # Errors
+/// As [`docker`].
+pub(crate) async fn docker_in(
+    directory: &Path,
+    variables: &BTreeMap<&str, String>,
+    arguments: &[&str],
+) -> Result<String> {
+    let mut command = Command::new("docker");
+    run(command
+        .args(arguments)
+        .current_dir(directory)
+        .envs(variables))
+    .await
+}
+
+/// Runs a program to its successful end.
+///
+/// # Errors
+/// As [`docker`].
+pub(crate) async fn run(command: &mut Command) -> Result<String> {
+    let words: Vec<_> = std::iter::once(command.as_std().get_program())
+        .chain(command.as_std().get_args())
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let words = words.join(" ");
+    let ended = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = timeout(COMMAND, ended)
+        .await
+        .with_context(|| format!("{words}: not done in {COMMAND:?}"))?
+        .with_context(|| format!("cannot run {words}"))?;
+    if !output.status.success() {
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        bail!("{words}: {} ({})", complaint.trim(), output.status);
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// What a container wrote so far, on both of its outputs.
+///
+/// # Errors
+/// When Docker cannot be run.
+pub(crate) async fn written(id: &str, lines: usize) -> Result<String> {
+    let tail = lines.to_string();
+    let mut command = Command::new("docker");
+    command.args(["logs", "--tail", &tail, id]);
+    let ended = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = timeout(COMMAND, ended).await??;
+    let text = [output.stdout, output.stderr].concat();
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Runs a shell command in a container.
+///
+/// # Errors
+/// As [`docker`].
+pub(crate) async fn shell(container: &Container, script: &str) -> Result<String> {
+    docker(["exec", &container.id, "sh", "-c", script]).await
+}
+
+/// The ids of the running containers of a service.
+///
+/// # Errors
+/// As [`docker`].
+pub(crate) async fn running(service: &str) -> Result<Vec<String>> {
+    let filter = format!("label=com.docker.swarm.service.name={service}");
+    let ids = docker(["ps", "--no-trunc", "--quiet", "--filter", &filter]).await?;
+    Ok(ids.lines().map(ToOwned::to_owned).collect())
+}
+
+/// What is to be known of running containers; one that is not reachable yet or any more is left out.
+///
+/// # Errors
+/// As [`docker`], or when Docker says something else than it used to.
+pub(crate) async fn describe(ids: &[String], network: &str) -> Result<Vec<Container>> {
+    let mut found = Vec::new();
+    if ids.is_empty() {
+        return Ok(found);
+    }
+    let doors = doors().await?;
+    for id in ids {
+        // One by one: a container that has just ended must not hide the others.
+        let Ok(text) = docker(["inspect", id]).await else {
+            continue;
+        };
+        let inspected: Value = serde_json::from_str(&text)?;
+        let Some(&door) = doors.get(id) else { continue };
+        if let Some(container) = container(id, &inspected[0], network, door) {
+            found.push(container);
+        }
+    }
+    found.sort_by(|a, b| a.task.cmp(&b.task));
+    Ok(found)
+}
+
+async fn doors() -> Result<BTreeMap<String, Ipv4Addr>> {
+    let text = docker(["network", "inspect", DOORS]).await?;
+    let inspected: Value = serde_json::from_str(&text)?;
+    let members = inspected[0]["Containers"]
+        .as_object()
+        .context("no containers on docker_gwbridge")?;
+    let door = |member: &Value| {
+        let address = member["IPv4Address"].as_str()?;
+        address.split('/').next()?.parse().ok()
+    };
+    Ok(members
+        .iter()
+        .filter_map(|(id, member)| Some((id.clone(), door(member)?)))
+        .collect())
+}
+
+fn container(id: &str, inspected: &Value, network: &str, door: Ipv4Addr) -> Option<Container> {
+    let name = inspected["Config"]["Labels"]["com.docker.swarm.task.name"].as_str()?;
+    let address = inspected["NetworkSettings"]["Networks"][network]["IPAddress"].as_str()?;
+    Some(Container {
+        id: id.to_owned(),
+        task: name.rsplit_once('.')?.0.to_owned(),
+        address: address.parse().ok()?,
+        door,
+    })
+}

@@ -1,0 +1,131 @@
+//! The acceptance test of the container images: real containers of `docker stack deploy`, killed, scaled and restarted,
+//! observed by asking every node directly. `make test-swarm` builds the images and runs it.
+
+mod docker;
+mod load;
+mod observer;
+mod scenarios;
+mod stack;
+mod stage;
+mod views;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use clap::{Parser, ValueEnum};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::process::Command;
+use tokio::signal::unix::{SignalKind, signal};
+
+use docker::docker;
+use scenarios::Scenario;
+use stage::Theatre;
+
+/// Name of the stack; what a killed predecessor left under it is removed first.
+const STACK: &str = "galera-test";
+
+/// Plays the scenarios on the images that `make images` has built.
+#[derive(Parser)]
+struct Arguments {
+    /// Which scenarios, in this order; all unless given.
+    #[arg(value_enum)]
+    scenarios: Vec<Scenario>,
+    /// How often three nodes are started from nothing.
+    #[arg(long, default_value_t = 10)]
+    rounds: usize,
+    /// Settles who is killed; printed, so that a failure can be repeated.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Leaves the stack as it is when a scenario fails.
+    #[arg(long)]
+    keep: bool,
+    /// The directory with stack.yaml.
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy"))]
+    deploy: PathBuf,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut terminate = match signal(SignalKind::terminate()) {
+        Ok(terminate) => terminate,
+        Err(error) => {
+            eprintln!("no signals: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = tokio::select! {
+        outcome = perform(&arguments) => outcome,
+        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        _ = terminate.recv() => Err(anyhow::anyhow!("terminated")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nFAILED: {error:#}");
+            if !arguments.keep {
+                // A scenario that ended has removed its own; this is for one that was interrupted.
+                docker(["stack", "rm", STACK]).await.ok();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn perform(arguments: &Arguments) -> Result<()> {
+    let theatre = Theatre {
+        deploy: std::path::absolute(&arguments.deploy)?,
+        name: STACK.to_owned(),
+        rounds: arguments.rounds,
+        keep: arguments.keep,
+    };
+    let seed = arguments.seed.unwrap_or_else(rand::random);
+    let mut random = StdRng::seed_from_u64(seed);
+    let scenarios = match arguments.scenarios.as_slice() {
+        [] => Scenario::value_variants(),
+        some => some,
+    };
+    println!("Seed {seed}");
+    stack::Stack::former(&theatre.deploy, STACK)
+        .remove()
+        .await?;
+    let secrets = Secrets::make(&theatre).await?;
+    let mut lines = Vec::new();
+    for scenario in scenarios {
+        println!("==> {scenario:?}");
+        let began = Instant::now();
+        let played = scenario.play(&theatre, &mut random).await;
+        let line = format!(
+            "{scenario:?}: passed in {:.0} s",
+            began.elapsed().as_secs_f64()
+        );
+        played.with_context(|| format!("{scenario:?}, with --seed {seed}"))?;
+        lines.push(line);
+    }
+    secrets.remove().await?;
+    println!("\n{}", lines.join("\n"));
+    Ok(())
+}
+
+/// The secrets of the Swarm that were not there before.
+struct Secrets(Vec<String>);
+
+impl Secrets {
+    async fn make(theatre: &Theatre) -> Result<Self> {
+        let mut command = Command::new(theatre.deploy.join("secrets"));
+        let said = docker::run(command.arg("swarm")).await?;
+        let made = said.lines().filter_map(|line| line.strip_prefix("made "));
+        Ok(Self(made.map(ToOwned::to_owned).collect()))
+    }
+
+    async fn remove(self) -> Result<()> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let arguments = ["secret".to_owned(), "rm".to_owned()];
+        docker(arguments.into_iter().chain(self.0)).await.map(drop)
+    }
+}

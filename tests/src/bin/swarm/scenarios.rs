@@ -1,0 +1,48 @@
+//! What must hold for real: each scenario deploys a stack of its own, does to it what happens to clusters, and fails
+//! unless one cluster with every acknowledged row comes out.
+
+mod crash;
+mod discovery;
+mod front;
+mod grow;
+mod restart;
+mod start;
+
+use anyhow::Result;
+use rand::rngs::StdRng;
+
+use crate::stage::Theatre;
+
+/// A scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Scenario {
+    /// Three nodes started at the same moment, from nothing.
+    Start,
+    /// Five nodes and back to three under load.
+    Grow,
+    /// One killed; all killed; all killed and one kept away.
+    Crash,
+    /// All stopped in turn and started at once; the registry wiped while nodes run.
+    Restart,
+    /// etcd members killed and returned in every phase.
+    Discovery,
+    /// HAProxy in front, and a node that dies.
+    Front,
+}
+
+impl Scenario {
+    /// Plays it.
+    ///
+    /// # Errors
+    /// When something does not hold.
+    pub(crate) async fn play(self, theatre: &Theatre, random: &mut StdRng) -> Result<()> {
+        match self {
+            Self::Start => start::play(theatre).await,
+            Self::Grow => grow::play(theatre).await,
+            Self::Crash => crash::play(theatre, random).await,
+            Self::Restart => restart::play(theatre).await,
+            Self::Discovery => discovery::play(theatre, random).await,
+            Self::Front => front::play(theatre).await,
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Nodes die by SIGKILL: one of them, all of them at once, all of them while one does not come back.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rand::Rng;
+use rand::rngs::StdRng;
+
+use crate::docker::{self, Container};
+use crate::stack::{Storage, until};
+use crate::stage::{Stage, Theatre, WHOLE, say};
+
+/// How long nobody may go ahead without the one that is away.
+const AWAY: Duration = Duration::from_secs(30);
+
+pub(super) async fn play(theatre: &Theatre, random: &mut StdRng) -> Result<()> {
+    theatre
+        .play(Storage::Persistent, &[], async |stage| {
+            stage.whole(3).await?;
+            one(stage, random).await.context("one killed")?;
+            all(stage).await.context("all killed")?;
+            all_but_one_return(stage)
+                .await
+                .context("all killed, one kept away")
+        })
+        .await
+}
+
+/// A killed one is replaced and comes back.
+async fn one(stage: &Stage, random: &mut StdRng) -> Result<()> {
+    let load = stage.load().await?;
+    let nodes = stage.nodes();
+    let victim = &nodes[random.random_range(0..nodes.len())];
+    say(&format!("killing {}", victim.task));
+    stage.kill(std::slice::from_ref(victim)).await?;
+    stage.whole(3).await?;
+    stage.written(&load, 100).await?;
+    stage.check(&load).await
+}
+
+/// The most advanced one goes first, the others join it.
+async fn all(stage: &Stage) -> Result<()> {
+    let load = stage.load().await?;
+    say("killing all three");
+    stage.kill(&stage.nodes()).await?;
+    stage.whole(3).await?;
+    stage.check(&load).await
+}
+
+/// Those that return wait, and say for whom, until it is there.
+async fn all_but_one_return(stage: &Stage) -> Result<()> {
+    let load = stage.load().await?;
+    let before = stage.nodes();
+    say("killing all three; one is kept away");
+    // Both at once: Swarm starts the killed ones again after some seconds.
+    tokio::try_join!(stage.kill(&before), stage.stack.scale(&[("node", 2)]))?;
+    let two = stage.stack.await_containers("node", 2, WHOLE).await?;
+    let gone = before
+        .iter()
+        .find(|node| two.iter().all(|other| other.slot() != node.slot()));
+    let absent = gone.context("nobody is away")?.address.to_string();
+    for node in &two {
+        waits_for(node, &absent).await?;
+    }
+    say(&format!("both say that they wait for {absent}"));
+    stage
+        .meanwhile(AWAY, || {
+            let nodes = stage.observer.nodes();
+            let primary = nodes.iter().find(|(_, answer)| {
+                answer
+                    .as_ref()
+                    .is_some_and(|answer| answer.primary.is_some())
+            });
+            match primary {
+                Some((node, _)) => anyhow::bail!("{} went ahead without {absent}", node.task),
+                None => Ok(()),
+            }
+        })
+        .await?;
+    stage.stack.scale(&[("node", 3)]).await?;
+    stage.whole(3).await?;
+    stage.check(&load).await
+}
+
+async fn waits_for(node: &Container, absent: &str) -> Result<()> {
+    let what = format!("{} to say that it waits for {absent}", node.task);
+    until(&what, Duration::from_secs(90), async || {
+        let text = docker::written(&node.id, 200).await?;
+        let said = text
+            .lines()
+            .any(|line| line.to_lowercase().contains("wait") && line.contains(absent));
+        ensure!(said, "it does not");
+        Ok(())
+    })
+    .await
+}

@@ -1,0 +1,63 @@
+//! HAProxy in front, led by the nodes' health endpoints: a client of one address survives the death of the node behind.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use tokio::time::timeout;
+
+use crate::load::{Door, Load};
+use crate::stack::{Storage, until};
+use crate::stage::{Stage, Theatre, say};
+
+/// The longest pause for clients: the group takes five seconds to give the dead one up, HAProxy two.
+const PAUSE: Duration = Duration::from_secs(15);
+
+pub(super) async fn play(theatre: &Theatre) -> Result<()> {
+    theatre
+        .play(Storage::Ephemeral, &["stack.haproxy.yaml"], async |stage| {
+            stage.whole(3).await?;
+            let patience = Duration::from_secs(30);
+            let proxies = stage.stack.await_containers("haproxy", 1, patience).await?;
+            let door = proxies.first().context("HAProxy does not run")?.door;
+            let load = stage.load_through(&Door::One(door)).await?;
+            let behind = behind(stage, &load, door).await?;
+            load.longest_pause();
+            say(&format!("killing {}, to which HAProxy leads", behind.task));
+            stage.kill(std::slice::from_ref(&behind)).await?;
+            stage.written(&load, 200).await?;
+            let pause = load.longest_pause();
+            say(&format!("clients waited {:.1} s", pause.as_secs_f64()));
+            ensure!(pause <= PAUSE, "that is longer than {PAUSE:?}");
+            stage.whole(3).await?;
+            stage.written(&load, 200).await?;
+            stage.check(&load).await
+        })
+        .await
+}
+
+/// The node that HAProxy leads to.
+async fn behind(
+    stage: &Stage,
+    load: &Load,
+    door: std::net::Ipv4Addr,
+) -> Result<crate::docker::Container> {
+    until(
+        "an answer through HAProxy",
+        Duration::from_secs(30),
+        async || {
+            let ask = async {
+                let mut connection = Conn::new(load.login().options(door)).await?;
+                let host: Option<String> = connection.query_first("SELECT @@hostname").await?;
+                anyhow::Ok(host)
+            };
+            let host = timeout(Duration::from_secs(5), ask).await??;
+            let host = host.context("it has no name")?;
+            let nodes = stage.nodes();
+            let node = nodes.into_iter().find(|node| node.id.starts_with(&host));
+            node.with_context(|| format!("{host} is no node"))
+        },
+    )
+    .await
+}

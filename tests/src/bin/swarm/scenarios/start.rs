@@ -1,0 +1,91 @@
+//! Three nodes of one stack start at the same moment, from nothing, etcd included: one founds, the others join.
+
+use std::time::Duration;
+
+use acceptance::api::Api;
+use anyhow::{Context, Result, ensure};
+
+use crate::docker;
+use crate::stack::{Storage, until};
+use crate::stage::{Stage, Theatre, say};
+
+/// What is promised from nothing to three Synced nodes, the image being there.
+const PROMISED: Duration = Duration::from_secs(30);
+
+pub(super) async fn play(theatre: &Theatre) -> Result<()> {
+    let mut times = Vec::new();
+    for round in 1..=theatre.rounds {
+        say(&format!("round {round} of {}", theatre.rounds));
+        theatre
+            .play(Storage::Ephemeral, &[], async |stage| {
+                stage.whole(3).await?;
+                times.push(stage.deployed.elapsed());
+                one_founder(stage).await?;
+                if round == theatre.rounds {
+                    seen_by_the_console(stage).await?;
+                }
+                Ok(())
+            })
+            .await
+            .with_context(|| format!("round {round}"))?;
+    }
+    times.sort_unstable();
+    let (Some(median), Some(longest)) = (times.get(times.len() / 2), times.last()) else {
+        return Ok(());
+    };
+    say(&format!(
+        "from nothing to three Synced nodes: median {:.1} s, longest {:.1} s, promised {} s",
+        median.as_secs_f64(),
+        longest.as_secs_f64(),
+        PROMISED.as_secs()
+    ));
+    ensure!(*median <= PROMISED, "that takes longer than promised");
+    Ok(())
+}
+
+async fn one_founder(stage: &Stage) -> Result<()> {
+    let founder = stage.stack.registered("founder").await?;
+    let founder = founder.context("the registry knows no founder")?;
+    let founder: serde_json::Value = serde_json::from_str(&founder)?;
+    let founder = founder["node"]
+        .as_str()
+        .context("the founder has no name")?;
+    let nodes = stage.nodes();
+    ensure!(
+        nodes.iter().any(|node| node.address.to_string() == founder),
+        "the founder {founder} is none of the nodes"
+    );
+    Ok(())
+}
+
+/// A person signs in to one of the consoles and sees the cluster as it is.
+async fn seen_by_the_console(stage: &Stage) -> Result<()> {
+    let consoles = stage
+        .stack
+        .await_containers("console", 2, Duration::from_secs(30))
+        .await?;
+    let console = consoles.first().context("no console runs")?;
+    let password = "correct horse battery staple";
+    let add =
+        format!("printf '{password}' | galera-console user add ada --role viewer --password-stdin");
+    docker::shell(console, &add).await?;
+    until(
+        "the console to see a healthy cluster",
+        Duration::from_secs(30),
+        async || {
+            let api = Api::new(&format!("http://{}:3000", console.door))?;
+            let api = api.sign_in("ada", password).await?;
+            let view = serde_json::to_value(api.cluster("galera").await?)?;
+            let state = &view["verdict"]["state"];
+            let nodes = view["nodes"].as_array().map_or(0, Vec::len);
+            ensure!(
+                state == "healthy" && nodes == 3,
+                "it says {state} of {nodes} nodes"
+            );
+            Ok(())
+        },
+    )
+    .await?;
+    say("both consoles run; one was asked and says healthy");
+    Ok(())
+}

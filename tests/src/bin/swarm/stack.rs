@@ -1,0 +1,261 @@
+//! The stack of deploy/stack.yaml, deployed, changed and removed as a person would.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::docker::{self, Container, docker, docker_in};
+use crate::observer::Login;
+
+/// The cluster's name, which is the default of stack.yaml.
+const CLUSTER: &str = "galera";
+/// Pause between two looks at something that takes its time; each costs a run of `docker`.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Longest wait for a removed stack to be gone.
+const GONE: Duration = Duration::from_secs(180);
+
+/// How the nodes keep their data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Storage {
+    /// It goes with the container.
+    Ephemeral,
+    /// A volume for each slot.
+    Persistent,
+}
+
+/// A deployed stack; clones are the same one.
+#[derive(Clone)]
+pub(crate) struct Stack {
+    name: String,
+    directory: PathBuf,
+}
+
+impl Stack {
+    /// Deploys stack.yaml in `directory` under `name`, with what further stack files ask for.
+    ///
+    /// # Errors
+    /// When Docker refuses.
+    pub(crate) async fn deploy(
+        directory: &Path,
+        name: &str,
+        storage: Storage,
+        further: &[&str],
+    ) -> Result<Self> {
+        let stack = Self::former(directory, name);
+        let mut files = vec!["stack.yaml"];
+        if storage == Storage::Persistent {
+            files.push("stack.persistent.yaml");
+        }
+        files.extend(further);
+        let mut arguments = vec!["stack", "deploy", "--resolve-image", "never"];
+        arguments.extend(files.iter().flat_map(|file| ["-c", file]));
+        arguments.push(name);
+        let mut variables = BTreeMap::from([("CLUSTER_NAME", CLUSTER.to_owned())]);
+        for port in ["MYSQL_PORT", "CONSOLE_PORT", "HAPROXY_PORT"] {
+            variables.insert(port, free_port()?.to_string());
+        }
+        docker_in(&stack.directory, &variables, &arguments).await?;
+        Ok(stack)
+    }
+
+    /// What an earlier run may have left under this name.
+    pub(crate) fn former(directory: &Path, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            directory: directory.to_owned(),
+        }
+    }
+
+    /// The full name of a service.
+    pub(crate) fn service(&self, service: &str) -> String {
+        format!("{}_{service}", self.name)
+    }
+
+    /// The full name of the stack's network.
+    pub(crate) fn network(&self) -> String {
+        self.service("galera")
+    }
+
+    /// Changes how many tasks services have; returns at once.
+    ///
+    /// # Errors
+    /// When Docker refuses.
+    pub(crate) async fn scale(&self, services: &[(&str, usize)]) -> Result<()> {
+        let mut arguments = vec!["service".to_owned(), "scale".into(), "--detach".into()];
+        for (service, count) in services {
+            arguments.push(format!("{}={count}", self.service(service)));
+        }
+        docker(arguments).await.map(drop)
+    }
+
+    /// The running containers of a service.
+    ///
+    /// # Errors
+    /// When Docker does not answer.
+    pub(crate) async fn containers(&self, service: &str) -> Result<Vec<Container>> {
+        let ids = docker::running(&self.service(service)).await?;
+        docker::describe(&ids, &self.network()).await
+    }
+
+    /// Waits for exactly `count` running containers of a service.
+    ///
+    /// # Errors
+    /// When there are not so many in time.
+    pub(crate) async fn await_containers(
+        &self,
+        service: &str,
+        count: usize,
+        deadline: Duration,
+    ) -> Result<Vec<Container>> {
+        let what = format!("{count} container(s) of {service}");
+        until(&what, deadline, async || {
+            let running = self.containers(service).await?;
+            ensure!(running.len() == count, "{} run", running.len());
+            Ok(running)
+        })
+        .await
+    }
+
+    /// SIGKILL, at the same moment.
+    ///
+    /// # Errors
+    /// When one of them does not run.
+    pub(crate) async fn kill(&self, containers: &[Container]) -> Result<()> {
+        let ids = containers.iter().map(|container| container.id.as_str());
+        docker(["kill"].into_iter().chain(ids)).await.map(drop)
+    }
+
+    /// The account with which the console reads status, known once a node runs.
+    ///
+    /// # Errors
+    /// When no node comes up in time.
+    pub(crate) async fn console_login(&self) -> Result<Login> {
+        let password = until("a first container", Duration::from_secs(60), async || {
+            let nodes = docker::running(&self.service("node")).await?;
+            let node = nodes.first().context("none runs")?;
+            docker(["exec", node, "cat", "/run/secrets/galera-console"]).await
+        })
+        .await?;
+        Ok(Login {
+            user: "console".to_owned(),
+            password: password.trim_end().to_owned(),
+        })
+    }
+
+    /// Runs etcdctl in one of the members that run.
+    ///
+    /// # Errors
+    /// When none runs or it fails.
+    pub(crate) async fn etcdctl(&self, arguments: &str) -> Result<String> {
+        for member in ["etcd1", "etcd2", "etcd3"] {
+            if let Some(container) = self.containers(member).await?.first() {
+                return docker::shell(container, &format!("etcdctl {arguments}")).await;
+            }
+        }
+        anyhow::bail!("no etcd member runs")
+    }
+
+    /// The value of a key of the cluster in the registry; `None` when it is not there.
+    ///
+    /// # Errors
+    /// When etcd does not answer.
+    pub(crate) async fn registered(&self, key: &str) -> Result<Option<String>> {
+        let text = self
+            .etcdctl(&format!("get --print-value-only /galera/{CLUSTER}/{key}"))
+            .await?;
+        Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty()))
+    }
+
+    /// Removes every key of the cluster, as somebody who wants to clean up and knows no better.
+    ///
+    /// # Errors
+    /// When etcd does not answer.
+    pub(crate) async fn wipe_registry(&self) -> Result<()> {
+        self.etcdctl(&format!("del --prefix /galera/{CLUSTER}/"))
+            .await
+            .map(drop)
+    }
+
+    /// Kills members of etcd; Swarm starts them again unless they are kept away.
+    ///
+    /// # Errors
+    /// When Docker refuses.
+    pub(crate) async fn kill_etcd(&self, members: &[&str]) -> Result<()> {
+        let mut victims = Vec::new();
+        for member in members {
+            victims.extend(docker::running(&self.service(member)).await?);
+        }
+        docker(["kill".to_owned()].into_iter().chain(victims))
+            .await
+            .map(drop)
+    }
+
+    /// Whether `members` of etcd shall run.
+    ///
+    /// # Errors
+    /// When Docker refuses.
+    pub(crate) async fn keep_etcd(&self, members: &[&str], running: bool) -> Result<()> {
+        let services: Vec<_> = members
+            .iter()
+            .map(|member| (*member, usize::from(running)))
+            .collect();
+        self.scale(&services).await
+    }
+
+    /// Removes everything of it, its volumes included.
+    ///
+    /// # Errors
+    /// When something remains.
+    pub(crate) async fn remove(&self) -> Result<()> {
+        let label = format!("label=com.docker.stack.namespace={}", self.name);
+        until("the stack to be gone", GONE, async || {
+            // Docker refuses to remove a network as long as containers of the stack are ending: it is told again.
+            let told = docker(["stack", "rm", &self.name]).await;
+            let containers = docker(["ps", "--all", "--quiet", "--filter", &label]).await?;
+            let networks = docker(["network", "ls", "--quiet", "--filter", &label]).await?;
+            ensure!(
+                containers.is_empty() && networks.is_empty(),
+                "something is left"
+            );
+            told
+        })
+        .await?;
+        let name = format!("name=^{}_", self.name);
+        let volumes = docker(["volume", "ls", "--quiet", "--filter", &name]).await?;
+        let volumes: Vec<_> = volumes.lines().collect();
+        if !volumes.is_empty() {
+            docker(["volume", "rm", "--force"].into_iter().chain(volumes)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Repeats `attempt` until it succeeds.
+///
+/// # Errors
+/// The last attempt's, when `deadline` has passed.
+pub(crate) async fn until<T>(
+    what: &str,
+    deadline: Duration,
+    mut attempt: impl AsyncFnMut() -> Result<T>,
+) -> Result<T> {
+    let began = Instant::now();
+    loop {
+        match attempt().await {
+            Ok(value) => return Ok(value),
+            Err(error) if began.elapsed() > deadline => {
+                return Err(error.context(format!("waited {deadline:?} for {what}")));
+            }
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
+
+/// A port that nobody uses at the moment, for Swarm to publish something on.
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind(("0.0.0.0", 0))?;
+    Ok(listener.local_addr()?.port())
+}

@@ -1,0 +1,128 @@
+//! Who said to be Primary, with whom, from when until when; and whether two that had nobody in common ever said so at
+//! the same time.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Instant;
+
+/// A Primary component as one of its members sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct View {
+    /// `wsrep_cluster_state_uuid`.
+    pub(crate) state_uuid: String,
+    /// `wsrep_cluster_conf_id`.
+    pub(crate) conf_id: String,
+    /// The addresses of its members.
+    pub(crate) members: BTreeSet<String>,
+}
+
+/// The time for which a node is known to have kept one view: from its first answer with it to the last question that
+/// was answered with it. It was Primary before and after, too; but only this is proven.
+#[derive(Clone, Debug)]
+pub(crate) struct Stay {
+    /// The node: its task and address.
+    pub(crate) node: String,
+    /// What it saw.
+    pub(crate) view: View,
+    /// When it had first said so.
+    pub(crate) since: Instant,
+    /// When it was last asked and said so.
+    pub(crate) until: Instant,
+}
+
+/// Two nodes that were Primary at the same time in components without a common member.
+#[derive(Debug)]
+pub(crate) struct Rivals {
+    one: Stay,
+    other: Stay,
+}
+
+impl fmt::Display for Rivals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { one, other } = self;
+        let together = one.until.min(other.until) - one.since.max(other.since);
+        write!(
+            f,
+            "{} was Primary with {:?} and {} was Primary with {:?} for {together:?} at the same time",
+            one.node, one.view.members, other.node, other.view.members
+        )
+    }
+}
+
+/// Every pair of rivals among `stays`.
+pub(crate) fn rivals(stays: &[Stay]) -> Vec<Rivals> {
+    let mut found = Vec::new();
+    for (index, one) in stays.iter().enumerate() {
+        for other in &stays[index + 1..] {
+            let together = one.since.max(other.since) <= one.until.min(other.until);
+            if together && one.view.members.is_disjoint(&other.view.members) {
+                found.push(Rivals {
+                    one: one.clone(),
+                    other: other.clone(),
+                });
+            }
+        }
+    }
+    found
+}
+
+/// The member addresses of `wsrep_incoming_addresses`, without ports; `own` is one of them whatever it says.
+pub(crate) fn members(incoming: &str, own: &str) -> BTreeSet<String> {
+    let host = |entry: &str| {
+        let entry = entry.trim();
+        entry.split(':').next().unwrap_or(entry).to_owned()
+    };
+    // A member that has not set its address shows AUTO, an arbitrator nothing.
+    let known = incoming
+        .split(',')
+        .map(host)
+        .filter(|host| host.parse::<std::net::IpAddr>().is_ok());
+    known.chain([own.to_owned()]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn stay(start: Instant, members: &str, since: u64, until: u64) -> Stay {
+        let own = members.split(',').next().unwrap();
+        Stay {
+            node: own.to_owned(),
+            view: View {
+                state_uuid: "u".to_owned(),
+                conf_id: "1".to_owned(),
+                members: self::members(members, own),
+            },
+            since: start + Duration::from_millis(since),
+            until: start + Duration::from_millis(until),
+        }
+    }
+
+    #[test]
+    fn disjoint_components_at_one_time_are_rivals() {
+        let start = Instant::now();
+        let one = stay(start, "10.0.0.1:3306,10.0.0.2:3306", 0, 500);
+        let other = stay(start, "10.0.0.3:3306", 400, 900);
+        assert_eq!(rivals(&[one, other]).len(), 1);
+    }
+
+    #[test]
+    fn one_after_the_other_or_with_a_common_member_they_are_not() {
+        let start = Instant::now();
+        let before = stay(start, "10.0.0.1:3306", 0, 300);
+        let after = stay(start, "10.0.0.2:3306", 301, 600);
+        assert!(rivals(&[before, after]).is_empty());
+        let old = stay(start, "10.0.0.1:3306,10.0.0.2:3306", 0, 500);
+        let new = stay(start, "10.0.0.2:3306,10.0.0.3:3306", 100, 600);
+        assert!(rivals(&[old, new]).is_empty());
+    }
+
+    #[test]
+    fn members_that_name_no_address_are_left_out() {
+        let seen = members("AUTO,10.0.0.2:3306,", "10.0.0.1");
+        let wanted = ["10.0.0.1", "10.0.0.2"].map(ToOwned::to_owned);
+        assert_eq!(seen, BTreeSet::from(wanted));
+    }
+}
