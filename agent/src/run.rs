@@ -28,7 +28,7 @@ use galera::startup::Data;
 use registry::{Change, Registry, WatchEvent};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -55,6 +55,8 @@ use starter::{Start, Starter};
 /// Time for the report to be withdrawn.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// How long a data directory may still be in use: a killed server takes a moment to be gone.
+const IN_USE: Duration = Duration::from_secs(5);
 /// Time for the report of what the server told, before it is asked.
 const TOLD: Duration = Duration::from_millis(20);
 
@@ -103,7 +105,7 @@ async fn prepared(
     let workspace = Workspace::create()?;
     let command = ServerCommand::new(words)?;
     let variables = command.ask(children, &workspace).await?;
-    let directory = DataDir::open(&variables.datadir)?;
+    let directory = opened(&variables).await?;
     let found = directory.examine(settings.cluster.as_str())?;
     let command = with_transfer(command, &settings, &variables, &workspace)?;
     let health = match settings.health {
@@ -136,6 +138,17 @@ async fn prepared(
                 position: None,
             };
             Box::pin(node.without_registry(start, signals)).await
+        }
+    }
+}
+
+/// The data directory; a server that is about to be gone is waited for.
+async fn opened(variables: &Variables) -> Result<DataDir, Failure> {
+    let end = Instant::now() + IN_USE;
+    loop {
+        match DataDir::open(&variables.datadir) {
+            Err(Failure::Unavailable(_)) if Instant::now() < end => sleep(IN_USE / 20).await,
+            opened => return opened,
         }
     }
 }

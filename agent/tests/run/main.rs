@@ -1,0 +1,34 @@
+//! `galera-agent run` with real etcd and the real server's program: what it refuses, what it waits for, what it leaves alone.
+//!
+//! Whole clusters are formed by the acceptance tests.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed step is a failed test"
+)]
+
+mod node;
+mod refusals;
+mod waiting;
+
+#[path = "../../../registry/tests/support/etcd.rs"]
+#[expect(dead_code, reason = "shared with the tests of the registry")]
+mod etcd;
+
+use std::time::{Duration, Instant};
+
+/// Longest wait for something to happen.
+const SOON: Duration = Duration::from_secs(20);
+
+/// Polls until `probe` gives something; fails with `what` after a while.
+async fn until<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    let end = Instant::now() + SOON;
+    loop {
+        if let Some(found) = probe().await {
+            return found;
+        }
+        assert!(Instant::now() < end, "{what}: not within {SOON:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,202 @@
+//! An agent's process with its own directory, run as the account that may run the server.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use crate::until;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_galera-agent");
+/// Passwords that nobody may find in logs or arguments.
+pub(crate) const SECRET: &str = "never-to-be-seen";
+
+/// A node that may be started.
+pub(crate) struct Node {
+    dir: tempfile::TempDir,
+    environment: BTreeMap<String, String>,
+    arguments: Vec<String>,
+    program: String,
+    child: Option<Child>,
+}
+
+impl Node {
+    /// A node on `address` that asks the etcd at `etcd`; its data directory is empty.
+    pub(crate) fn new(address: &str, etcd: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["data", "tmp"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let set = [
+            ("CLUSTER_NAME", "lab"),
+            ("DISCOVERY_SERVICE", etcd),
+            ("MYSQL_ROOT_PASSWORD", SECRET),
+            ("NODE_ADDRESS", address),
+            ("TTL", "3"),
+            ("HEALTH_LISTEN", "off"),
+        ];
+        let set = set.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let galera = [
+            "--wsrep-on=ON",
+            "--wsrep-provider=/usr/lib/galera/libgalera_smm.so",
+        ];
+        Self {
+            dir,
+            environment: set.into(),
+            arguments: galera.map(ToOwned::to_owned).to_vec(),
+            program: "mariadbd".to_owned(),
+            child: None,
+        }
+    }
+
+    /// Sets a variable; an empty value is as good as none.
+    pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Replaces the server's arguments beside its directories.
+    pub(crate) fn arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments = arguments
+            .iter()
+            .map(|&argument| argument.to_owned())
+            .collect();
+        self
+    }
+
+    /// Another program than the server.
+    pub(crate) fn program(mut self, program: &str) -> Self {
+        program.clone_into(&mut self.program);
+        self
+    }
+
+    /// Puts a file into the data directory.
+    pub(crate) fn holding(self, name: &str, text: &str) -> Self {
+        std::fs::write(self.data().join(name), text).unwrap();
+        self
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// The data directory's files with their contents, the agent's own lock left out.
+    pub(crate) fn files(&self) -> BTreeMap<String, String> {
+        let entries = std::fs::read_dir(self.data()).unwrap().flatten();
+        let files = entries.map(|entry| {
+            let text = std::fs::read(entry.path()).unwrap_or_default();
+            let name = entry.file_name().into_string().unwrap();
+            (name, String::from_utf8_lossy(&text).into_owned())
+        });
+        files
+            .filter(|(name, _)| name != ".galera-agent.lock")
+            .collect()
+    }
+
+    pub(crate) fn start(&mut self) {
+        if is_root() {
+            let mut give = Command::new("chown");
+            give.args(["-R", "mysql:"]).arg(self.dir.path());
+            assert!(give.status().unwrap().success());
+        }
+        self.spawn(is_root());
+    }
+
+    /// Starts it as the account that runs the tests.
+    pub(crate) fn start_as_myself(&mut self) {
+        self.spawn(false);
+    }
+
+    fn spawn(&mut self, as_mysql: bool) {
+        let path = |name: &str| self.dir.path().join(name).display().to_string();
+        let mut command = Command::new("setpriv");
+        if as_mysql {
+            command.args(["--reuid", "mysql", "--regid", "mysql", "--clear-groups"]);
+        }
+        let child = command
+            .args([
+                "--pdeathsig",
+                "KILL",
+                BINARY,
+                "run",
+                "--",
+                &self.program,
+                "--no-defaults",
+                "--binlog-format=ROW",
+            ])
+            .arg(format!("--datadir={}", path("data")))
+            .arg(format!("--tmpdir={}", path("tmp")))
+            .arg(format!("--socket={}", path("socket")))
+            .args(&self.arguments)
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .envs(&self.environment)
+            .stdout(Stdio::null())
+            .stderr(File::create(self.dir.path().join("log")).unwrap())
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// Waits for a line of the log that contains `text`.
+    pub(crate) async fn says(&self, text: &str) -> String {
+        until(text, async || {
+            let log = self.log();
+            log.lines()
+                .find(|line| line.contains(text))
+                .map(str::to_owned)
+        })
+        .await
+    }
+
+    /// SIGKILL for the agent.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// SIGTERM, and the exit code.
+    pub(crate) async fn stop(&mut self) -> i32 {
+        let pid = self.child.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+        self.exit().await
+    }
+
+    /// The exit code.
+    pub(crate) async fn exit(&mut self) -> i32 {
+        let child = self.child.as_mut().unwrap();
+        let status = until("exit", async || child.try_wait().unwrap()).await;
+        status.code().unwrap_or_else(|| -status.signal().unwrap())
+    }
+
+    /// Starts it and waits for its refusal: the exit code and the last line of its log.
+    pub(crate) async fn refused(&mut self) -> (i32, String) {
+        self.start();
+        let code = self.exit().await;
+        (
+            code,
+            self.log().lines().last().unwrap_or_default().to_owned(),
+        )
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("log of the agent:\n{}", self.log());
+        }
+        self.kill();
+    }
+}
+
+pub(crate) fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+}

@@ -1,0 +1,108 @@
+//! What cannot work is refused at once: a clear line, a documented exit code, and the data as they were.
+
+use std::os::unix::fs::PermissionsExt;
+
+use crate::node::{Node, SECRET, is_root};
+
+const NOBODY: &str = "127.0.0.1:1";
+
+#[tokio::test]
+async fn wrong_settings_exit_64_and_name_the_variable() {
+    for (name, value, words) in [
+        ("CLUSTER_NAME", "", "is not set"),
+        ("CLUSTER_NAME", "a/b", "letters"),
+        ("DISCOVERY_SERVICE", "", "is not set"),
+        ("DISCOVERY_SERVICE", "ftp://x", "scheme"),
+        ("MYSQL_ROOT_PASSWORD", "", "is not set"),
+        ("MYSQL_ROOT_PASSWORD_FILE", "/nonexistent", "twice"),
+        ("XTRABACKUP_USER", "x", "give both"),
+        ("CONSOLE_PASSWORD_FILE", "/nonexistent", "/nonexistent"),
+        ("CLUSTER_JOIN", "10.0.0.1", "drop one"),
+        ("AUTO_BOOTSTRAP", "always", "all-reported"),
+        ("EXPECTED_MEMBERS", "0", "1 to 256"),
+        ("EXPECTED_MEMBERS", "n1,<x>", "letters"),
+        ("GALERA_PORT", "x", "1 to 65535"),
+        ("NODE_NAME", "a:b", "letters"),
+        ("AVAILABLE_WHEN_DONOR", "maybe", "neither"),
+        ("TTL", "1", "3 to 3600"),
+    ] {
+        let mut node = Node::new("127.0.0.1", NOBODY).set(name, value);
+        let (code, line) = node.refused().await;
+        assert_eq!(code, 64, "{name}={value}: {line}");
+        assert!(line.contains(words), "{name}={value}: {line}");
+        assert_eq!(node.log().lines().count(), 1, "{}", node.log());
+        assert!(!node.log().contains(SECRET));
+        assert!(node.files().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn directories_that_are_not_ours_are_left_as_they_are() {
+    let other = r#"{"id":"a","cluster":"other","prepared":false,"obeyed":[]}"#;
+    for (name, text, words) in [
+        (
+            "thesis.txt",
+            "years of work",
+            "no database's data directory",
+        ),
+        ("ibdata1", "tables", "never was in a Galera cluster"),
+        (".galera-agent.json", other, "CLUSTER_NAME is lab"),
+        (".galera-agent.json", "{", "unreadable"),
+    ] {
+        let mut node = Node::new("127.0.0.1", NOBODY).holding(name, text);
+        let before = node.files();
+        let (code, line) = node.refused().await;
+        assert_eq!(code, 64, "{line}");
+        assert!(line.contains(words), "{line}");
+        assert_eq!(node.files(), before);
+    }
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_written_exits_77() {
+    let mut node = Node::new("127.0.0.1", NOBODY);
+    std::fs::set_permissions(node.data(), std::fs::Permissions::from_mode(0o555)).unwrap();
+    let (code, line) = node.refused().await;
+    assert_eq!(code, 77, "{line}");
+    assert!(line.contains(node.data().to_str().unwrap()), "{line}");
+    std::fs::set_permissions(node.data(), std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[tokio::test]
+async fn servers_that_cannot_be_run_are_named() {
+    let galera = "--wsrep-provider=/usr/lib/galera/libgalera_smm.so";
+    for (program, arguments, code, words) in [
+        ("mariadbd-that-is-missing", &[][..], 69, "cannot be run"),
+        ("mariadbd", &["--wsrep-on=OFF", galera], 64, "wsrep_on=ON"),
+        (
+            "mariadbd",
+            &["--wsrep-on=ON", galera, "--no-such-option"],
+            64,
+            "no-such-option",
+        ),
+        (
+            "mariadbd",
+            &["--wsrep-on=ON", galera, "--wsrep-sst-method=mariabackup"],
+            64,
+            "XTRABACKUP_PASSWORD",
+        ),
+    ] {
+        let mut node = Node::new("127.0.0.1", NOBODY)
+            .program(program)
+            .arguments(arguments);
+        let (exit, line) = node.refused().await;
+        assert_eq!(exit, code, "{line}");
+        assert!(line.contains(words), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn root_is_told_to_be_somebody_else() {
+    if !is_root() {
+        return;
+    }
+    let mut node = Node::new("127.0.0.1", NOBODY);
+    node.start_as_myself();
+    assert_eq!(node.exit().await, 64);
+    assert!(node.log().contains("not as root"), "{}", node.log());
+}

@@ -1,0 +1,215 @@
+//! What an agent does not decide by itself it waits for, and says so.
+
+use galera::registration::NO_POSITION;
+use registry::Registry;
+
+use crate::etcd::{Etcd, loopback_address};
+use crate::node::Node;
+use crate::until;
+
+const HISTORY: &str = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
+
+async fn value(registry: &Registry, key: &str) -> Option<String> {
+    let entry = registry.get(format!("/galera/lab/{key}")).await.unwrap()?;
+    Some(String::from_utf8(entry.value).unwrap())
+}
+
+fn founder(node: &str, history: &str) -> String {
+    format!(r#"{{"node":"{node}","at":"2026-11-24T00:00:00Z","state_uuid":{history}}}"#)
+}
+
+/// A stopped node's directory.
+fn stopped(address: &str, etcd: &Etcd, seqno: &str) -> Node {
+    let state = format!("version: 2.1\nuuid: {HISTORY}\nseqno: {seqno}\nsafe_to_bootstrap: 1\n");
+    Node::new(address, &etcd.address(0)).holding("grastate.dat", &state)
+}
+
+#[tokio::test]
+async fn without_etcd_nothing_is_done() {
+    let mut node = Node::new("127.0.0.1", "127.0.0.1:1");
+    node.start();
+    node.says("etcd at http://127.0.0.1:1 does not answer")
+        .await;
+    assert_eq!(node.files().len(), 0, "{:?}", node.files());
+    assert_eq!(node.stop().await, 0);
+}
+
+#[tokio::test]
+async fn a_founded_cluster_is_never_founded_again() {
+    let etcd = Etcd::single().await;
+    let registry = etcd.registry();
+    let address = loopback_address().to_string();
+    for garbage in [
+        founder("10.0.0.9", "null"),
+        founder("10.0.0.9", &format!("\"{HISTORY}\"")),
+        "\u{0}garbage".to_owned(),
+    ] {
+        registry
+            .put("/galera/lab/founder", garbage.clone(), None)
+            .await
+            .unwrap();
+        let mut node = Node::new(&address, &etcd.address(0)).set("AUTO_BOOTSTRAP", "all-reported");
+        node.start();
+        node.says("nobody of cluster lab is Primary").await;
+        until("its report", async || {
+            let key = format!("{address}/recovered_position");
+            value(&registry, &key)
+                .await
+                .filter(|position| position == NO_POSITION)
+        })
+        .await;
+        assert_eq!(
+            node.files().into_keys().collect::<Vec<_>>(),
+            [".galera-agent.json"]
+        );
+        assert_eq!(value(&registry, "founder").await.unwrap(), garbage);
+        assert_eq!(node.stop().await, 0);
+        assert_eq!(value(&registry, &format!("{address}/phase")).await, None);
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_does_not_fit_is_not_obeyed() {
+    let etcd = Etcd::single().await;
+    let registry = etcd.registry();
+    let address = loopback_address().to_string();
+    let history = founder("10.0.0.9", &format!("\"{HISTORY}\""));
+    registry
+        .put("/galera/lab/founder", history, None)
+        .await
+        .unwrap();
+    let mut node = stopped(&address, &etcd, "17");
+    let before = node.files();
+    node.start();
+    node.says("for an approved order to bootstrap").await;
+    let lease = registry
+        .grant_unattended(std::time::Duration::from_secs(60))
+        .await
+        .unwrap();
+    let order = |position: &str, action: &str| {
+        format!(r#"{{"node":"{address}","position":"{HISTORY}:{position}","action_id":{action}}}"#)
+    };
+    for (order, lease, words) in [
+        (order("18", "\"a1\""), Some(lease), "it names position"),
+        (order("17", "null"), Some(lease), "it names no action"),
+        (order("17", "\"a2\""), None, "its key has no lease"),
+    ] {
+        registry
+            .put("/galera/lab/bootstrap", order, lease)
+            .await
+            .unwrap();
+        node.says(words).await;
+    }
+    let registered = value(&registry, &format!("{address}/registered"))
+        .await
+        .unwrap();
+    assert!(registered.contains("\"id\":"), "{registered}");
+    assert_eq!(node.stop().await, 0);
+    let mut after = node.files();
+    after.remove(".galera-agent.json");
+    assert_eq!(after, before);
+}
+
+#[tokio::test]
+async fn data_move_their_registration_to_a_new_address() {
+    let etcd = Etcd::single().await;
+    let registry = etcd.registry();
+    let history = founder("10.0.0.9", &format!("\"{HISTORY}\""));
+    registry
+        .put("/galera/lab/founder", history, None)
+        .await
+        .unwrap();
+    let (old, new) = (
+        loopback_address().to_string(),
+        loopback_address().to_string(),
+    );
+    let mut node = stopped(&old, &etcd, "17");
+    node.start();
+    node.says("for an approved order").await;
+    assert_eq!(node.stop().await, 0);
+    let registered = value(&registry, &format!("{old}/registered"))
+        .await
+        .unwrap();
+    let position = value(&registry, &format!("{old}/highest_position")).await;
+    assert_eq!(position.as_deref(), Some(format!("{HISTORY}:17").as_str()));
+    let mut node = node.set("NODE_ADDRESS", &new);
+    node.start();
+    node.says(&format!("These data were registered as {old}"))
+        .await;
+    until("the registration", async || {
+        value(&registry, &format!("{new}/registered")).await
+    })
+    .await;
+    assert_eq!(
+        value(&registry, &format!("{new}/registered"))
+            .await
+            .unwrap(),
+        registered
+    );
+    assert_eq!(value(&registry, &format!("{old}/registered")).await, None);
+    assert_eq!(
+        value(&registry, &format!("{old}/highest_position")).await,
+        None
+    );
+    assert_eq!(node.stop().await, 0);
+}
+
+#[tokio::test]
+async fn two_nodes_with_one_address_are_told_apart() {
+    let etcd = Etcd::single().await;
+    let address = loopback_address().to_string();
+    let registry = etcd.registry();
+    let history = founder("10.0.0.9", &format!("\"{HISTORY}\""));
+    registry
+        .put("/galera/lab/founder", history, None)
+        .await
+        .unwrap();
+    let mut first = stopped(&address, &etcd, "17");
+    first.start();
+    first.says("for an approved order").await;
+    let mut second = Node::new(&address, &etcd.address(0));
+    let (code, line) = second.refused().await;
+    assert_eq!(code, 64, "{line}");
+    assert!(
+        line.contains("two nodes must not have the same NODE_ADDRESS"),
+        "{line}"
+    );
+    // A killed agent's own successor need not wait for the old lease.
+    first.kill();
+    first.start();
+    first.says("for an approved order").await;
+    assert_eq!(first.stop().await, 0);
+}
+
+#[tokio::test]
+async fn broken_state_files_are_no_positions() {
+    let etcd = Etcd::single().await;
+    let registry = etcd.registry();
+    let history = founder("10.0.0.9", &format!("\"{HISTORY}\""));
+    registry
+        .put("/galera/lab/founder", history, None)
+        .await
+        .unwrap();
+    let nil = "version: 2.1\nuuid: 00000000-0000-0000-0000-000000000000\nseqno: -1\nsafe_to_bootstrap: 1\n";
+    for (state, words) in [
+        (nil, "names no history"),
+        ("\u{0}\u{0}\u{0}", "Position not recovered"),
+    ] {
+        let address = loopback_address().to_string();
+        let mut node = Node::new(&address, &etcd.address(0))
+            .holding("grastate.dat", state)
+            .holding("gvwstate.dat", "")
+            .set("AUTO_BOOTSTRAP", "all-reported");
+        node.start();
+        node.says(words).await;
+        until("nothing to offer", async || {
+            let key = format!("{address}/recovered_position");
+            value(&registry, &key)
+                .await
+                .filter(|position| position == NO_POSITION)
+        })
+        .await;
+        assert_eq!(node.files()["grastate.dat"], state);
+        assert_eq!(node.stop().await, 0);
+    }
+}

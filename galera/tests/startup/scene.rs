@@ -1,0 +1,166 @@
+//! Registries and nodes, put together key by key as agents would write them.
+
+use std::collections::BTreeSet;
+
+use galera::registration::{ClusterField, Keys, NO_POSITION, RawKey};
+use galera::startup::{
+    AutoBootstrap, Data, Decision, Expected, Founder, Order, Own, Registered, Settings, Snapshot,
+    Stopped, decide,
+};
+use galera::{ClusterName, NodeId, Position};
+use uuid::Uuid;
+
+pub(crate) const HISTORY: Uuid = Uuid::from_u128(0x6f1a);
+pub(crate) const OTHER: Uuid = Uuid::from_u128(0x7e2b);
+
+pub(crate) fn cluster() -> ClusterName {
+    "lab".parse().unwrap()
+}
+
+pub(crate) fn id(name: &str) -> NodeId {
+    name.parse().unwrap()
+}
+
+pub(crate) fn at(seqno: u64) -> Position {
+    Position::new(HISTORY, seqno).unwrap()
+}
+
+/// A registry that is being put together.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scene {
+    pub(crate) raw: Vec<RawKey>,
+}
+
+impl Scene {
+    pub(crate) fn put(mut self, key: &str, value: &str, lease: i64) -> Self {
+        let key = format!("/galera/lab/{key}").into_bytes();
+        self.raw.retain(|raw| raw.key != key);
+        self.raw.push(RawKey {
+            key,
+            value: value.into(),
+            mod_revision: 100 + i64::try_from(self.raw.len()).unwrap(),
+            lease,
+            ttl: None,
+        });
+        self
+    }
+
+    /// `node` founded: `started` whether its server was, `history` once it was Primary.
+    pub(crate) fn founder(self, node: &str, started: bool, history: Option<Uuid>) -> Self {
+        let founder = Founder {
+            node: id(node),
+            at: None,
+            id: Some(format!("id-{node}")),
+            started,
+            state_uuid: history,
+        };
+        self.put("founder", &founder.to_value(), 0)
+    }
+
+    pub(crate) fn founded(self) -> Self {
+        self.founder("n1", true, Some(HISTORY))
+    }
+
+    pub(crate) fn starting(self, node: &str) -> Self {
+        self.put(&format!("{node}/phase"), "starting", 7)
+    }
+
+    pub(crate) fn registered(self, node: &str, stopped: Option<Position>) -> Self {
+        let registered = Registered {
+            id: Some(format!("id-{node}")),
+            stopped: stopped.map(|position| Stopped { position, at: None }),
+            ..Registered::default()
+        };
+        self.put(&format!("{node}/registered"), &registered.to_value(), 0)
+    }
+
+    /// Waits with `position`, or with nothing.
+    pub(crate) fn waiting(self, node: &str, position: Option<&Position>) -> Self {
+        let position = position.map_or(NO_POSITION.to_owned(), ToString::to_string);
+        self.registered(node, None)
+            .put(&format!("{node}/phase"), "waiting", 7)
+            .put(&format!("{node}/recovered_position"), &position, 7)
+    }
+
+    pub(crate) fn highest(self, node: &str, position: &Position) -> Self {
+        self.put(
+            &format!("{node}/highest_position"),
+            &position.to_string(),
+            0,
+        )
+    }
+
+    pub(crate) fn runs(self, node: &str, state: &str, status: &str, position: &Position) -> Self {
+        let field = |name: &str| format!("{node}/{name}");
+        self.registered(node, None)
+            .put(&field("phase"), "running", 7)
+            .put(&field("wsrep_local_state_comment"), state, 7)
+            .put(&field("wsrep_cluster_status"), status, 7)
+            .put(
+                &field("wsrep_cluster_state_uuid"),
+                &position.uuid.to_string(),
+                7,
+            )
+            .put(
+                &field("wsrep_last_committed"),
+                &position.seqno.to_string(),
+                7,
+            )
+    }
+
+    pub(crate) fn synced(self, node: &str, position: &Position) -> Self {
+        self.runs(node, "Synced", "Primary", position)
+    }
+
+    pub(crate) fn order(
+        self,
+        node: &str,
+        position: &str,
+        action: Option<&str>,
+        lease: i64,
+    ) -> Self {
+        let order = Order {
+            node: id(node),
+            position: position.to_owned(),
+            action_id: action.map(ToOwned::to_owned),
+        };
+        self.put("bootstrap", &order.to_value(), lease)
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot::read(&Keys::new("/galera"), &cluster(), &self.raw)
+    }
+
+    /// What `node` with `data` decides when everybody's report may bring the cluster back.
+    pub(crate) fn decide(&self, node: &str, data: Data) -> Decision {
+        decide(&own(node, data), &self.snapshot(), &automatic())
+    }
+
+    /// What it decides when only an order may.
+    pub(crate) fn decide_ordered(&self, node: &str, data: Data) -> Decision {
+        decide(&own(node, data), &self.snapshot(), &Settings::default())
+    }
+}
+
+pub(crate) fn automatic() -> Settings {
+    Settings {
+        auto: AutoBootstrap::AllReported,
+        expected: Expected::Registered,
+    }
+}
+
+pub(crate) fn own(node: &str, data: Data) -> Own {
+    Own {
+        cluster: cluster(),
+        node: id(node),
+        id: format!("id-{node}"),
+        data,
+        obeyed: BTreeSet::from(["old".to_owned()]),
+    }
+}
+
+pub(crate) fn order_key() -> Vec<u8> {
+    Keys::new("/galera")
+        .cluster_key(&cluster(), ClusterField::Bootstrap)
+        .into()
+}
