@@ -1,8 +1,14 @@
 //! The messages of the HTTP and WebSocket interface that are not views.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::access::Role;
+use crate::action::{Action, SwitchedOff};
+use crate::audit;
+use crate::id::{ClusterName, NodeId};
+use crate::plan::Kind;
 use crate::timestamp::Timestamp;
 use crate::view::{ClusterSummary, ClusterView};
 
@@ -92,6 +98,11 @@ pub enum LiveMessage {
         /// The whole view.
         cluster: Box<ClusterView>,
     },
+    /// One action; each action replaces its own last value.
+    Action {
+        /// The whole action.
+        action: Box<ActionView>,
+    },
     /// A subscription that could not be served.
     Error {
         /// A stable word.
@@ -99,4 +110,96 @@ pub enum LiveMessage {
         /// What was wrong and the remedy.
         detail: String,
     },
+}
+
+/// An action as the interface gives it: the record, and what belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionView {
+    /// The record.
+    #[serde(flatten)]
+    pub action: Action,
+    /// Grows with every change of this action.
+    pub revision: i64,
+    /// Nodes that a bootstrap left out and that turn out to be ahead (I22).
+    #[serde(default)]
+    pub warnings: Vec<ActionWarning>,
+    /// A clean-up that was taken back.
+    #[serde(default)]
+    pub undone: Option<Undone>,
+    /// Whether taking it back is offered.
+    #[serde(default)]
+    pub undoable: bool,
+}
+
+/// A node that holds more than the cluster went on from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionWarning {
+    /// The node.
+    pub node: NodeId,
+    /// How many transactions only it is known to have.
+    pub transactions: u64,
+    /// The warning, with what to do.
+    pub message: String,
+}
+
+/// How a clean-up was taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undone {
+    /// Who did it.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// Why, as they said.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// The keys that were put back.
+    pub restored: Vec<String>,
+    /// The keys that somebody else had written meanwhile; they were left as they are.
+    pub kept: Vec<String>,
+}
+
+/// Some actions, newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionList {
+    /// The actions.
+    pub actions: Vec<ActionView>,
+    /// What `before` must be for the next page; `null` on the last one.
+    pub next_before: Option<String>,
+}
+
+/// Some entries of the audit trail, newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditPage {
+    /// The entries.
+    pub entries: Vec<audit::Entry>,
+    /// What `before` must be for the next page; `null` on the last one.
+    pub next_before: Option<u64>,
+}
+
+/// Whether recovery is on, and what it needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryState {
+    /// Whether it is on for clusters that are not switched off themselves.
+    pub enabled: bool,
+    /// Who switched it off for all.
+    pub off: Option<SwitchedOff>,
+    /// Clusters that are switched off themselves.
+    pub clusters: BTreeMap<ClusterName, SwitchedOff>,
+    /// Approvals that each kind needs.
+    pub approvals: BTreeMap<Kind, u32>,
+    /// Whether the console has an account that may send statements.
+    pub sql_account: bool,
+}
+
+/// Whether recovery is on for one cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterRecovery {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Whether it is on.
+    pub enabled: bool,
+    /// Who switched it off.
+    pub off: Option<SwitchedOff>,
+    /// Which switch is off: `global` or `cluster`.
+    pub scope: Option<String>,
 }

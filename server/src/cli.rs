@@ -1,6 +1,8 @@
 //! The command line: flags come from the table of settings, exit codes from `sysexits.h`.
 
 mod arguments;
+mod audit;
+mod connect;
 mod user;
 
 use std::collections::BTreeMap;
@@ -109,6 +111,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
         Some(("serve", matches)) => serve(matches),
         Some(("check-config", matches)) => check_config(matches),
         Some(("user", matches)) => user::run(matches),
+        Some(("audit", matches)) => audit::run(matches),
         _ => Err(Failure::new(
             Exit::Usage,
             "no command given; see galera-console --help",

@@ -3,6 +3,8 @@
 //! Invariant: every answer passes `observe`, `headers` and [`problem`], so it has a request id, security headers,
 //! and, when it is an error, a problem document.
 
+mod actions;
+mod audit;
 mod body;
 mod clusters;
 mod cookie;
@@ -16,7 +18,9 @@ mod live;
 mod observe;
 mod origin;
 mod pages;
+mod plans;
 pub mod problem;
+mod recovery;
 mod session;
 mod sign_in;
 mod static_files;
@@ -28,12 +32,13 @@ use axum::Router;
 use axum::extract::State;
 use axum::extract::{FromRef, FromRequestParts};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use tokio_util::sync::CancellationToken;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 
 use crate::accounts::Authority;
+use crate::actions::Actions;
 use crate::assets::Site;
 use crate::config::{Network, PublicUrl};
 use crate::hub::Hub;
@@ -53,6 +58,8 @@ pub struct App {
     pub authority: Authority,
     /// Clusters.
     pub hub: Hub,
+    /// Plans, actions and the audit trail.
+    pub actions: Actions,
     /// The built site.
     pub site: Site,
     /// Ends every long answer.
@@ -140,6 +147,23 @@ fn api() -> Router<AppState> {
             "/api/v1/clusters/{cluster}/registry",
             get(clusters::registry),
         )
+        .route(
+            "/api/v1/clusters/{cluster}/plans/{kind}",
+            get(plans::now).post(plans::preview),
+        )
+        .route("/api/v1/clusters/{cluster}/actions", post(actions::request))
+        .route("/api/v1/actions", get(actions::list))
+        .route("/api/v1/actions/{id}", get(actions::show))
+        .route("/api/v1/actions/{id}/{verb}", post(actions::act))
+        .route(
+            "/api/v1/recovery",
+            get(recovery::show).put(recovery::switch),
+        )
+        .route(
+            "/api/v1/clusters/{cluster}/recovery",
+            get(recovery::show_cluster).put(recovery::switch_cluster),
+        )
+        .route("/api/v1/audit", get(audit::page))
         .route("/api/v1/live", get(live::connect))
 }
 

@@ -6,14 +6,17 @@
 mod board;
 mod discovery;
 mod index;
+mod known;
 mod leases;
 mod listing;
 mod memory;
 mod overview;
 mod owner;
 mod pace;
+mod positions;
 mod probed;
 mod readiness;
+mod readings;
 mod registrations;
 mod settings;
 
@@ -22,18 +25,23 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use galera::api::Overview;
+use galera::cleanup::Reading;
+use galera::registration::Keys;
 use galera::view::{ClusterView, RegistryHealth, RegistryView};
 use galera::{ClusterName, Timestamp};
 use registry::Registry;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use board::{Board, ClusterFeed, Directory, Publisher};
+pub use known::{Known, Readings, reading};
 pub use listing::RegistryUnavailable;
 pub use settings::{HubSettings, MysqlSettings};
 
 use crate::metrics::Metrics;
+use crate::probe::{self, ProbeReport, ProbeSettings};
 use crate::published::Published;
 use discovery::Discovery;
 use listing::Listings;
@@ -59,7 +67,17 @@ struct Inner {
     metrics: Arc<Metrics>,
     tracker: TaskTracker,
     listings: Option<Listings>,
+    asking: Option<Asking>,
     readiness: Arc<Readiness>,
+}
+
+/// What it takes to ask the sources at once.
+struct Asking {
+    registry: Registry,
+    keys: Keys,
+    state_prefix: String,
+    probes: Arc<ProbeSettings>,
+    archive: readings::Archive,
 }
 
 impl fmt::Debug for Hub {
@@ -83,6 +101,19 @@ impl Hub {
         let metrics = Arc::new(Metrics::default());
         let readiness = Arc::new(Readiness::new());
         tracker.spawn(overview::run(Arc::clone(&board), shutdown.clone()));
+        let probes = Arc::new(ProbeSettings {
+            mysql: settings.mysql.clone(),
+            poll_interval: settings.poll_interval,
+            timeout: settings.probe_timeout,
+            grid: Instant::now(),
+        });
+        let (archive, reading) = readings::open(
+            registry.clone(),
+            &settings.registry_prefix,
+            Arc::clone(&board),
+            shutdown.clone(),
+        );
+        tracker.spawn(reading);
         let discovery = Discovery::new(
             Arc::clone(&settings),
             registry.clone(),
@@ -90,15 +121,24 @@ impl Hub {
             Arc::clone(&metrics),
             tracker.clone(),
             shutdown,
+            Arc::clone(&probes),
         );
         tracker.spawn(discovery.run(Arc::clone(&readiness)));
-        let listings = Listings::new(registry, &settings);
+        let listings = Listings::new(registry.clone(), &settings);
+        let asking = Asking {
+            registry,
+            keys: Keys::new(&settings.registry_prefix),
+            state_prefix: settings.state_prefix.clone(),
+            probes,
+            archive,
+        };
         Self {
             inner: Arc::new(Inner {
                 board,
                 metrics,
                 tracker,
                 listings: Some(listings),
+                asking: Some(asking),
                 readiness,
             }),
         }
@@ -115,6 +155,7 @@ impl Hub {
                 metrics: Arc::default(),
                 tracker,
                 listings: None,
+                asking: None,
                 readiness: Arc::new(readiness),
             }),
         }
@@ -162,6 +203,58 @@ impl Hub {
         }
     }
 
+    /// What is known of `cluster`, with its keys and remembered positions read linearizably just now and, when `fresh`,
+    /// every node asked just now; and the readings of its keys so far, the present one last. `None` for an unknown
+    /// cluster. A registry that cannot be read is part of what is known.
+    pub async fn look(&self, cluster: &ClusterName, fresh: bool) -> Option<(Known, Vec<Reading>)> {
+        let known = self.inner.board.known(cluster)?;
+        let mut known = Known::clone(&known);
+        let Some(asking) = &self.inner.asking else {
+            return Some((known, Vec::new()));
+        };
+        let prefix = asking.keys.cluster_prefix(cluster);
+        let answers = futures::future::join_all(if fresh {
+            asking.probes_of(cluster, &known)
+        } else {
+            Vec::new()
+        });
+        let (reports, listing, history) = tokio::join!(
+            answers,
+            asking.registry.list(prefix),
+            positions::recall(&asking.registry, &asking.state_prefix, cluster),
+        );
+        let at = now();
+        let mut readings: Vec<Reading> = asking
+            .archive
+            .of(cluster)
+            .iter()
+            .map(|reading| Reading::clone(reading))
+            .collect();
+        match (listing, history) {
+            (Ok(listing), Ok(history)) => {
+                known.listed(at, &listing);
+                known.history.merge(&history);
+                readings.push(reading(at, &listing));
+            }
+            (Err(error), _) | (_, Err(error)) => known.unlisted(at, &error),
+        }
+        for report in reports {
+            known.probed(report);
+        }
+        Some((known, readings))
+    }
+
+    /// What is known of `cluster`, without asking anybody; `None` for an unknown one.
+    #[must_use]
+    pub fn known(&self, cluster: &ClusterName) -> Option<Arc<Known>> {
+        self.inner.board.known(cluster)
+    }
+
+    /// Replaces what `source` has to say to everybody.
+    pub fn set_notices(&self, source: &str, notices: Vec<String>) {
+        self.inner.board.set_notices(source, notices);
+    }
+
     /// Whether the registry can be read, and since when that is so.
     #[must_use]
     pub fn registry_health(&self) -> RegistryHealth {
@@ -187,5 +280,18 @@ impl Hub {
     /// What stopping waits for.
     pub(crate) fn tracker(&self) -> &TaskTracker {
         &self.inner.tracker
+    }
+}
+
+impl Asking {
+    fn probes_of(
+        &self,
+        cluster: &ClusterName,
+        known: &Known,
+    ) -> Vec<impl Future<Output = ProbeReport> + Send + use<>> {
+        let nodes = known.nodes().into_iter();
+        nodes
+            .map(|node| probe::once(cluster.clone(), node, Arc::clone(&self.probes)))
+            .collect()
     }
 }

@@ -4,7 +4,9 @@
 //! the registry crate (etcd) and the probes (databases).
 
 pub mod accounts;
+pub mod actions;
 pub mod assets;
+pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod embedded_etcd;
@@ -12,6 +14,7 @@ pub mod http;
 pub mod hub;
 pub mod live;
 pub mod metrics;
+mod mysql;
 pub mod probe;
 pub mod published;
 pub mod serve;

@@ -26,6 +26,7 @@ use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use tokio_util::sync::CancellationToken;
 
+use crate::actions::Actions;
 use crate::hub::Hub;
 use crate::session::SessionGuard;
 use viewer::Viewer;
@@ -60,16 +61,18 @@ impl Default for Pace {
 pub fn upgrade(
     ws: WebSocketUpgrade,
     hub: Hub,
+    actions: Option<Actions>,
     guard: SessionGuard,
     shutdown: CancellationToken,
 ) -> Response {
-    upgrade_at(Pace::default(), ws, hub, guard, shutdown)
+    upgrade_at(Pace::default(), ws, hub, actions, guard, shutdown)
 }
 
 fn upgrade_at(
     pace: Pace,
     ws: WebSocketUpgrade,
     hub: Hub,
+    actions: Option<Actions>,
     guard: SessionGuard,
     shutdown: CancellationToken,
 ) -> Response {
@@ -81,7 +84,7 @@ fn upgrade_at(
         // Every message is flushed at once anyway.
         .write_buffer_size(0)
         .on_upgrade(move |socket| async move {
-            serve(pace, socket, hub, guard, shutdown).await;
+            serve(pace, socket, hub, actions, guard, shutdown).await;
             drop(tracked);
         })
 }
@@ -90,22 +93,26 @@ fn upgrade_at(
 pub async fn serve_socket(
     socket: WebSocket,
     hub: Hub,
+    actions: Option<Actions>,
     guard: SessionGuard,
     shutdown: CancellationToken,
 ) {
-    serve(Pace::default(), socket, hub, guard, shutdown).await;
+    serve(Pace::default(), socket, hub, actions, guard, shutdown).await;
 }
 
 async fn serve(
     pace: Pace,
     socket: WebSocket,
     hub: Hub,
+    actions: Option<Actions>,
     guard: SessionGuard,
     shutdown: CancellationToken,
 ) {
     let metrics = hub.metrics().clone();
     let connection = metrics.live_connection();
-    Viewer::new(pace, socket, hub, guard, shutdown).run().await;
+    Viewer::new(pace, socket, hub, actions, guard, shutdown)
+        .run()
+        .await;
     drop(connection);
 }
 

@@ -2,9 +2,6 @@
 //!
 //! A probe never waits for another one and nobody waits for a probe: it sends what it found to the cluster's owner.
 
-mod connection;
-mod failure;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::hub::{MysqlSettings, now};
 use crate::metrics::Metrics;
-use connection::Connection;
+use crate::mysql::{Connection, failure};
 
 /// How probes work; the same for all nodes.
 #[derive(Clone, Debug)]
@@ -82,6 +79,17 @@ pub async fn run(
             _ = grid.tick() => {}
             () = cancel.cancelled() => return,
         }
+    }
+}
+
+/// Reads `node` of `cluster` once, now, on a connection of its own.
+pub async fn once(cluster: ClusterName, node: NodeId, settings: Arc<ProbeSettings>) -> ProbeReport {
+    let mut probe = Probe::new(cluster, node, settings);
+    let outcome = probe.read().await;
+    ProbeReport {
+        node: probe.node,
+        at: now(),
+        outcome,
     }
 }
 

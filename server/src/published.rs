@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use axum::extract::ws::Utf8Bytes;
 use bytes::Bytes;
-use galera::api::Overview;
+use galera::api::{ActionView, Overview};
 use galera::view::ClusterView;
 use serde::Serialize;
 
@@ -36,6 +36,12 @@ impl Topic for Overview {
         // The overview's fields stand beside the revision: the body's opening brace gives way to the header.
         let fields = body.strip_prefix('{').unwrap_or(body);
         format!(r#"{{"type":"overview","revision":{revision},{fields}"#)
+    }
+}
+
+impl Topic for ActionView {
+    fn frame(_: u64, body: &str) -> String {
+        format!(r#"{{"type":"action","action":{body}}}"#)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod connections;
 
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accounts::{Authority, Directory};
+use crate::actions::{ActionSettings, Actions, HubWorld, Recovery};
 use crate::assets::{Site, SiteError};
 use crate::config::{Config, Etcd};
 use crate::embedded_etcd::{EmbeddedError, EmbeddedEtcd};
@@ -21,6 +23,8 @@ use crate::hub::{Hub, HubSettings, MysqlSettings};
 
 /// How long open requests and sockets may take to end.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How long the lock of a replica that died keeps others from continuing its action.
+const LOCK_TTL: Duration = Duration::from_secs(10);
 
 /// Why the console did not start.
 #[derive(Debug, thiserror::Error)]
@@ -177,18 +181,52 @@ fn assemble(
         poll_interval: config.poll_interval,
         probe_timeout: config.probe_timeout,
     };
+    let (mysql, plan) = (settings.mysql.clone(), settings.fold_settings());
     let hub = Hub::start(
         settings,
         registry.clone(),
         tracker.clone(),
         shutdown.clone(),
     );
+    let recovery = config.recovery.as_ref().map(|account| Recovery {
+        user: account.user.clone(),
+        password: account.password.clone(),
+    });
+    let actions = ActionSettings {
+        replica: replica(),
+        registry_prefix: config.registry_prefix.clone(),
+        state_prefix: config.state_prefix.clone(),
+        plan: galera::bootstrap::Settings {
+            fold: plan,
+            ..galera::bootstrap::Settings::default()
+        },
+        approvals: BTreeMap::new(),
+        limits: galera::action::Limits {
+            approvals: config.approvals,
+            ..galera::action::Limits::default()
+        },
+        lock_ttl: LOCK_TTL,
+        sql_account: recovery.is_some(),
+    };
+    let world = HubWorld::new(hub.clone(), &mysql, recovery, config.probe_timeout);
+    let actions = Actions::start(
+        actions,
+        registry.clone(),
+        Arc::new(world),
+        tracker.clone(),
+        shutdown.clone(),
+    );
+    if config.approvals == 0 {
+        let notice = "One person can act alone here: no approval is needed (--approvals 0).";
+        hub.set_notices("approvals", vec![notice.to_owned()]);
+    }
     let state = AppState(Arc::new(App {
         public_url: config.http.public_url.clone(),
         trusted_proxies: config.http.trusted_proxies.clone(),
         serves_metrics: config.http.metrics_listen.is_none(),
         authority,
         hub,
+        actions,
         site,
         shutdown: shutdown.clone(),
     }));
@@ -201,6 +239,18 @@ fn assemble(
         }
     });
     state
+}
+
+/// A name for this process: the host for people, the rest because no other process may have the same.
+fn replica() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host: String = host
+        .trim()
+        .chars()
+        .filter(|c| c.is_ascii_graphic())
+        .take(63)
+        .collect();
+    format!("{host}/{:08x}", rand::random::<u32>())
 }
 
 /// A console that nobody can sign in to says how to change that.

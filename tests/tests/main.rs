@@ -8,6 +8,7 @@ mod demo;
 mod laboratory;
 mod members;
 mod quorum;
+mod recovery;
 mod registry_loss;
 mod rivals;
 mod sessions;

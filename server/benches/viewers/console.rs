@@ -31,7 +31,8 @@ pub(crate) async fn serve() {
         expires_at: now().plus(Duration::from_secs(3600)),
     };
     let stop = CancellationToken::new();
-    let route = any(move |ws: WebSocketUpgrade| async move { live::upgrade(ws, hub, guard, stop) });
+    let route =
+        any(move |ws: WebSocketUpgrade| async move { live::upgrade(ws, hub, None, guard, stop) });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("{}", listener.local_addr().unwrap());
     let server = axum::serve(listener, Router::new().route("/live", route));

@@ -19,6 +19,27 @@ pub(super) fn command() -> Command {
                 .arg(flag("table", "Print all settings as a Markdown table instead")),
         )
         .subcommand(user())
+        .subcommand(audit())
+}
+
+fn audit() -> Command {
+    let format = value("format", "FORMAT", "json (one object a line) or csv")
+        .value_parser(["json", "csv"])
+        .default_value("json");
+    Command::new("audit")
+        .about("Check or write out the audit trail")
+        .subcommand_required(true)
+        .subcommand(settings_of(
+            Command::new("verify").about("Check that no entry was altered, moved or left out"),
+            false,
+        ))
+        .subcommand(
+            settings_of(
+                Command::new("export").about("Write every entry, oldest first, to standard output"),
+                false,
+            )
+            .arg(format),
+        )
 }
 
 fn user() -> Command {

@@ -2,32 +2,26 @@
 
 use std::io::{IsTerminal, Read};
 use std::path::Path;
-use std::time::Duration;
 
 use clap::ArgMatches;
 use galera::access::Role;
-use registry::{Registry, Secret};
-use tokio::time::{Instant, sleep};
+use galera::audit::Record;
+use registry::Secret;
 
+use super::connect::with_registry;
 use super::{Exit, Failure, inputs, print, runtime};
 use crate::accounts::store::{Store, StoreError};
 use crate::accounts::{PASSWORD_MAX_BYTES, UserName};
-use crate::config::{self, Etcd, UserConfig, read_password};
-use crate::embedded_etcd::EmbeddedEtcd;
+use crate::audit::Trail;
+use crate::config::{self, UserConfig, read_password};
 use crate::session::now;
 use crate::telemetry;
 
-/// How long an embedded etcd that was just started may take to answer.
-const START_LIMIT: Duration = Duration::from_secs(20);
-
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        let exit = match &error {
-            StoreError::Registry(
-                registry::Error::Invalid(_) | registry::Error::Unreadable { .. },
-            ) => Exit::Usage,
-            StoreError::Registry(registry::Error::Denied { .. }) => Exit::NoPermission,
-            StoreError::Registry(_) | StoreError::Contended(_) => Exit::Unavailable,
+        let exit = match error {
+            StoreError::Registry(error) => return error.into(),
+            StoreError::Contended(_) => Exit::Unavailable,
             StoreError::Hash(_) => Exit::Internal,
             StoreError::Exists(_)
             | StoreError::Unknown(_)
@@ -148,38 +142,47 @@ fn password(matches: &ArgMatches, name: &UserName) -> Result<Secret, Failure> {
 }
 
 async fn carry_out(order: Order, config: UserConfig) -> Result<(), Failure> {
-    let (embedded, settings) = match config.etcd {
-        Etcd::Cluster(settings) => (None, *settings),
-        Etcd::Embedded(path) => {
-            let etcd = EmbeddedEtcd::join_or_start(&path).await?;
-            let settings = etcd.settings();
-            (Some(etcd), settings)
+    let done = with_registry(config.etcd, async |registry| {
+        let store = Store::new(registry.clone(), config.state_prefix.clone());
+        let record = record(&order);
+        let said = act(order, &store).await?;
+        if let Some(record) = record
+            && let Err(error) = Trail::new(registry, &config.state_prefix)
+                .record(record)
+                .await
+        {
+            // What was done is done; hiding that would be worse than an entry that is missing.
+            tracing::warn!(%error, "The audit trail has no entry of this: {error}");
         }
-    };
-    let done = async {
-        let registry = Registry::connect(settings).map_err(StoreError::Registry)?;
-        if embedded.is_some() {
-            wait_until_ready(&registry).await?;
-        }
-        act(order, &Store::new(registry, config.state_prefix)).await
-    }
+        Ok(said)
+    })
     .await;
-    if let Some(etcd) = embedded {
-        etcd.stop().await;
-    }
     print(&done?)
 }
 
-/// An etcd that was just started needs a moment.
-async fn wait_until_ready(registry: &Registry) -> Result<(), StoreError> {
-    let began = Instant::now();
-    loop {
-        match registry.ready().await {
-            Ok(()) => return Ok(()),
-            Err(error) if began.elapsed() > START_LIMIT => return Err(error.into()),
-            Err(_) => sleep(Duration::from_millis(100)).await,
-        }
-    }
+/// What the audit trail says of `order`; nothing of one that only looks.
+fn record(order: &Order) -> Option<Record> {
+    let (event, name, roles) = match order {
+        Order::Add(name, _, roles) => ("account_added", name, Some(roles)),
+        Order::List => return None,
+        Order::Password(name, _) => ("account_password_changed", name, None),
+        Order::Disable(name, _) => ("account_disabled", name, None),
+        Order::Enable(name) => ("account_enabled", name, None),
+        Order::Remove(name, _) => ("account_removed", name, None),
+    };
+    let roles = roles.map(|roles| {
+        let words: Vec<&str> = roles.iter().map(|role| role.word()).collect();
+        ("roles".to_owned(), words.join(","))
+    });
+    let user = rustix::process::geteuid().as_raw();
+    Some(Record {
+        at: now(),
+        actor: format!("command line (uid {user})"),
+        event: event.to_owned(),
+        cluster: None,
+        subject: Some(name.to_string()),
+        detail: roles.into_iter().collect(),
+    })
 }
 
 async fn act(order: Order, store: &Store) -> Result<String, StoreError> {

@@ -1,8 +1,10 @@
 //! Extractors that refuse with problem documents.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::rejection::{FormRejection, JsonRejection};
-use axum::extract::{Form, FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{Form, FromRequest, FromRequestParts, Path, Query, Request};
 use galera::ClusterName;
 use http::StatusCode;
 use http::request::Parts;
@@ -84,13 +86,35 @@ impl<S: Send + Sync> FromRequestParts<S> for ClusterPath {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let name = Path::<String>::from_request_parts(parts, state)
+        // A path may have other parameters beside the cluster.
+        let name = Path::<BTreeMap<String, String>>::from_request_parts(parts, state)
             .await
-            .map_or_else(|_| String::new(), |Path(name)| name);
+            .ok()
+            .and_then(|Path(mut parameters)| parameters.remove("cluster"))
+            .unwrap_or_default();
         name.parse().map(Self).map_err(|error| {
             let shown: String = name.chars().take(80).collect();
             unknown_cluster(&format!("{shown:?}")).source(error)
         })
+    }
+}
+
+/// The parameters after the question mark.
+pub(super) struct QueryOf<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryOf<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        Query::from_request_parts(parts, state)
+            .await
+            .map(|Query(value)| Self(value))
+            .map_err(|error| {
+                ApiError::bad_request(
+                    "invalid_query",
+                    format!("The parameters do not fit: {}.", innermost(&error)),
+                )
+            })
     }
 }
 

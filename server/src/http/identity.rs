@@ -6,6 +6,7 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use galera::access::Operation;
+use galera::action::Actor;
 use http::request::Parts;
 
 use super::AppState;
@@ -88,6 +89,18 @@ impl<S: Sync> FromRequestParts<S> for Session {
                 "a route asks who is there outside of the identity layer",
             )),
         }
+    }
+}
+
+impl Session {
+    /// The person, when they may do `operation`.
+    pub(super) fn actor(&self, operation: Operation) -> Result<Actor, ApiError> {
+        let principal = &self.0.principal;
+        principal.permit(operation)?;
+        Ok(Actor {
+            name: principal.username.to_string(),
+            roles: principal.roles.clone(),
+        })
     }
 }
 

@@ -23,6 +23,7 @@ pub(super) async fn connect(
         Ok(upgrade) => Ok(crate::live::upgrade(
             upgrade,
             app.hub.clone(),
+            Some(app.actions.clone()),
             session,
             app.shutdown.child_token(),
         )),

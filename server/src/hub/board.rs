@@ -10,6 +10,7 @@ use galera::api::Overview;
 use galera::view::{ClusterView, RegistryHealth};
 use tokio::sync::{Notify, watch};
 
+use super::known::Known;
 use super::now;
 use crate::published::Published;
 
@@ -18,10 +19,14 @@ pub type ClusterFeed = watch::Receiver<Arc<Published<ClusterView>>>;
 /// Every known cluster.
 pub type Directory = BTreeMap<ClusterName, ClusterFeed>;
 
+/// What the owners of all clusters know.
+type Knowledge = BTreeMap<ClusterName, watch::Receiver<Arc<Known>>>;
+
 /// Where views are published.
 #[derive(Debug)]
 pub struct Board {
     directory: watch::Sender<Arc<Directory>>,
+    knowledge: watch::Sender<Arc<Knowledge>>,
     overview: watch::Sender<Arc<Published<Overview>>>,
     health: watch::Sender<RegistryHealth>,
     notices: watch::Sender<BTreeMap<String, Vec<String>>>,
@@ -50,6 +55,7 @@ impl Board {
         };
         Self {
             directory: watch::Sender::default(),
+            knowledge: watch::Sender::default(),
             overview: watch::Sender::new(Arc::new(Published::new(0, overview))),
             health: watch::Sender::new(health),
             notices: watch::Sender::default(),
@@ -66,6 +72,7 @@ impl Board {
             name,
             revision: 0,
             sender: None,
+            known: None,
         }
     }
 
@@ -101,6 +108,15 @@ impl Board {
     #[must_use]
     pub fn directory(&self) -> watch::Receiver<Arc<Directory>> {
         self.directory.subscribe()
+    }
+
+    /// What the owner of `cluster` knows; `None` for an unknown cluster.
+    #[must_use]
+    pub fn known(&self, cluster: &ClusterName) -> Option<Arc<Known>> {
+        let knowledge = self.knowledge.borrow();
+        knowledge
+            .get(cluster)
+            .map(|known| Arc::clone(&known.borrow()))
     }
 
     /// The overview and its news.
@@ -156,6 +172,7 @@ pub struct Publisher {
     name: ClusterName,
     revision: u64,
     sender: Option<watch::Sender<Arc<Published<ClusterView>>>>,
+    known: Option<watch::Sender<Arc<Known>>>,
 }
 
 impl Publisher {
@@ -181,8 +198,30 @@ impl Publisher {
     }
 }
 
+impl Publisher {
+    /// Hands out what the view rests on.
+    pub(super) fn hand_out(&mut self, known: Known) {
+        let known = Arc::new(known);
+        match &self.known {
+            Some(sender) => drop(sender.send_replace(known)),
+            None => {
+                let (sender, receiver) = watch::channel(known);
+                self.known = Some(sender);
+                self.board.knowledge.send_modify(|knowledge| {
+                    Arc::make_mut(knowledge).insert(self.name.clone(), receiver);
+                });
+            }
+        }
+    }
+}
+
 impl Drop for Publisher {
     fn drop(&mut self) {
+        if self.known.is_some() {
+            self.board.knowledge.send_modify(|knowledge| {
+                Arc::make_mut(knowledge).remove(&self.name);
+            });
+        }
         if self.sender.is_some() {
             self.board.directory.send_modify(|directory| {
                 Arc::make_mut(directory).remove(&self.name);

@@ -13,7 +13,6 @@ use galera::view::RegistryHealth;
 use galera::{ClusterName, NodeId};
 use registry::{Change, Entry, Registry, WatchEvent};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -22,6 +21,7 @@ use super::index::Index;
 use super::leases::{self, Leases};
 use super::memory::{self, Memory};
 use super::owner::{self, Inbox, Input, Owner, Surroundings};
+use super::positions::{self, Positions};
 use super::probed::Prober;
 use super::readiness::Readiness;
 use super::{HubSettings, now};
@@ -47,6 +47,7 @@ pub(super) struct Discovery {
     probes: Arc<ProbeSettings>,
     leases: Leases,
     memory: Memory,
+    positions: Positions,
     followed: BTreeMap<ClusterName, Followed>,
     index: Index,
     /// Clusters whose members are remembered.
@@ -61,22 +62,19 @@ impl Discovery {
         metrics: Arc<Metrics>,
         tracker: TaskTracker,
         shutdown: CancellationToken,
+        probes: Arc<ProbeSettings>,
     ) -> Self {
         let (leases, answering) = leases::open(registry.clone());
         let (memory, writing) = memory::open(registry.clone(), &settings.state_prefix);
+        let (positions, keeping) = positions::open(registry.clone(), &settings.state_prefix);
         for task in [
             Box::pin(answering) as futures::future::BoxFuture<'static, ()>,
             Box::pin(writing),
+            Box::pin(keeping),
         ] {
             let stop = shutdown.clone();
             tracker.spawn(async move { stop.run_until_cancelled_owned(task).await });
         }
-        let probes = Arc::new(ProbeSettings {
-            mysql: settings.mysql.clone(),
-            poll_interval: settings.poll_interval,
-            timeout: settings.probe_timeout,
-            grid: Instant::now(),
-        });
         Self {
             index: Index::new(&settings.registry_prefix),
             settings,
@@ -88,6 +86,7 @@ impl Discovery {
             probes,
             leases,
             memory,
+            positions,
             followed: BTreeMap::new(),
             remembered: BTreeSet::new(),
         }
@@ -104,6 +103,9 @@ impl Discovery {
         let mut memories = self
             .registry
             .watch(memory::prefix(&self.settings.state_prefix));
+        let mut histories = self
+            .registry
+            .watch(positions::prefix(&self.settings.state_prefix));
         let shutdown = self.shutdown.clone();
         loop {
             tokio::select! {
@@ -113,6 +115,7 @@ impl Discovery {
                     readiness.registry_spoke();
                 }
                 Some(event) = memories.next() => self.remembered(event).await,
+                Some(event) = histories.next() => self.positioned(event).await,
                 else => return,
             }
         }
@@ -227,6 +230,27 @@ impl Discovery {
         self.unfollow_gone();
     }
 
+    /// Tells the owners of positions that any replica remembered. Nothing is ever taken back.
+    async fn positioned(&mut self, event: WatchEvent) {
+        let entries = match event {
+            WatchEvent::Reset { entries, .. } => entries,
+            WatchEvent::Changes { changes, .. } => changes
+                .into_iter()
+                .filter_map(|change| match change {
+                    Change::Put(entry) => Some(entry),
+                    Change::Delete { .. } => None,
+                })
+                .collect(),
+            WatchEvent::Reachable | WatchEvent::Unreachable { .. } => return,
+        };
+        for entry in entries {
+            if let Some(name) = positions::cluster_of(&self.settings.state_prefix, &entry.key) {
+                let history = Box::new(positions::read(&entry.value));
+                self.tell(&name, Input::Positions(history)).await;
+            }
+        }
+    }
+
     async fn recall(&mut self, name: ClusterName, members: BTreeSet<NodeId>) {
         self.remembered.insert(name.clone());
         self.follow(&name);
@@ -263,6 +287,7 @@ impl Discovery {
             poll_interval: self.settings.poll_interval,
             leases: self.leases.clone(),
             memory: self.memory.clone(),
+            positions: self.positions.clone(),
             board: Arc::clone(&self.board),
             metrics: Arc::clone(&self.metrics),
         };

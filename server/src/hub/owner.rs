@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use galera::cluster::{Settings, fold, primary_members};
+use galera::history::History;
 use galera::observation::Evidence;
 use galera::view::{ClusterStatus, ClusterView, RegistryHealth};
 use galera::{ClusterName, NodeId, Timestamp};
@@ -14,10 +15,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::board::{Board, Publisher};
+use super::known::Known;
 use super::leases::{Leases, Question};
 use super::memory::{Memory, Wish};
 use super::now;
 use super::pace::Pace;
+use super::positions::{self, Positions};
 use super::probed::{Probed, Prober};
 use super::registrations::Registrations;
 use crate::metrics::Metrics;
@@ -41,6 +44,8 @@ pub(super) enum Input {
     Changes(Vec<Change>),
     /// The members that are remembered.
     Remembered(BTreeSet<NodeId>),
+    /// The positions that are remembered.
+    Positions(Box<History>),
     /// How long a lease was granted for, in seconds.
     Granted { lease: LeaseId, ttl: u64 },
 }
@@ -52,6 +57,7 @@ pub(super) struct Surroundings {
     pub(super) poll_interval: Duration,
     pub(super) leases: Leases,
     pub(super) memory: Memory,
+    pub(super) positions: Positions,
     pub(super) board: Arc<Board>,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -77,6 +83,9 @@ pub(super) struct Owner {
     asked: BTreeSet<LeaseId>,
     /// Members that are not in etcd yet, and when that was last tried.
     wish: Option<(BTreeSet<NodeId>, Instant)>,
+    history: History,
+    /// The history that was last given to be written, and when.
+    written: Option<(History, Instant)>,
 }
 
 impl Owner {
@@ -99,6 +108,8 @@ impl Owner {
             published_at: None,
             asked: BTreeSet::new(),
             wish: None,
+            history: History::default(),
+            written: None,
         }
     }
 
@@ -154,6 +165,10 @@ impl Owner {
                 }
                 return;
             }
+            Input::Positions(history) => {
+                self.history.merge(&history);
+                return;
+            }
             Input::Granted { lease, ttl } => self.registrations.granted(lease, ttl),
         }
         self.evidence.registry = self.registrations.observations();
@@ -178,6 +193,13 @@ impl Owner {
         self.around.metrics.folded();
         let view = fold(&self.evidence, at, &self.around.fold, self.view.as_ref());
         self.remember(&view);
+        self.history.learn(&self.evidence, at, &self.around.fold);
+        self.keep_positions(&view);
+        self.publisher.hand_out(Known {
+            evidence: self.evidence.clone(),
+            history: self.history.clone(),
+            registrations: self.registrations.clone(),
+        });
         self.announce(&view);
         self.publish(view);
         let notices = self.probed.notice(&self.evidence).into_iter().collect();
@@ -235,6 +257,25 @@ impl Owner {
             return None;
         }
         (members != self.evidence.last_primary).then_some(members)
+    }
+
+    /// Writes the positions now and then, and at once when the verdict changes: then they may soon be needed.
+    fn keep_positions(&mut self, view: &ClusterView) {
+        let before = self.view.as_ref().map(|view| view.verdict.state);
+        let changed = before.is_some_and(|before| before != view.verdict.state);
+        let due = match &self.written {
+            Some((written, at)) => {
+                *written != self.history && (changed || at.elapsed() >= positions::PERIOD)
+            }
+            None => self.history != History::default(),
+        };
+        if due {
+            let history = (self.evidence.name.clone(), self.history.clone());
+            // Without room it is tried again after the next change.
+            if self.around.positions.try_send(history).is_ok() {
+                self.written = Some((self.history.clone(), Instant::now()));
+            }
+        }
     }
 
     fn ask_to_remember(&mut self) {

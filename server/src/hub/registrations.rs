@@ -13,7 +13,7 @@ const VALUE_MAX: usize = 4096;
 const NODES_MAX: usize = 256;
 
 /// One key of a node.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Held {
     field: Field,
     value: String,
@@ -22,14 +22,14 @@ struct Held {
 }
 
 /// All keys of one node, under either spelling of its port.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct HeldNode {
     keys: BTreeMap<Vec<u8>, Held>,
     last_put_at: Option<Timestamp>,
 }
 
 /// The keys of one cluster.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Registrations {
     prefix: String,
     default_port: u16,

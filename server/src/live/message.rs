@@ -16,7 +16,7 @@ const ECHO_MAX: usize = 100;
 pub(super) enum TopicName {
     Overview,
     Cluster(ClusterName),
-    /// Part of the contract; there is nothing to say about it as long as no action exists.
+    /// Every open action and the newest others.
     Actions,
 }
 

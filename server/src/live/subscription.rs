@@ -1,5 +1,6 @@
 //! The topics of one viewer: whatever changed is due once, with its newest value.
 
+use std::collections::HashMap;
 use std::future::pending;
 use std::sync::Arc;
 
@@ -12,13 +13,22 @@ use galera::view::ClusterView;
 use tokio::sync::watch;
 
 use super::message::{TopicName, unknown_cluster};
+use crate::actions::{Actions, Shelf, Shown};
 use crate::hub::{Directory, Hub};
 use crate::published::Published;
+
+/// Actions that one viewer's task remembers having sent.
+const SENT_MAX: usize = 500;
 
 type Feed<T> = watch::Receiver<Arc<Published<T>>>;
 
 enum Topic {
     Overview(Feed<Overview>),
+    Actions {
+        shelf: watch::Receiver<Arc<Shelf>>,
+        /// What the viewer was sent of each action.
+        sent: HashMap<String, Shown>,
+    },
     Cluster {
         name: ClusterName,
         /// `None` while the cluster is not known.
@@ -31,6 +41,7 @@ enum Topic {
 /// What a viewer wants to see; empty at first.
 pub(super) struct Subscription {
     hub: Hub,
+    actions: Option<Actions>,
     directory: watch::Receiver<Arc<Directory>>,
     topics: Vec<Topic>,
     /// The topic that is looked at first, so that a busy one never starves the others.
@@ -38,8 +49,9 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
-    pub(super) fn new(hub: Hub) -> Self {
+    pub(super) fn new(hub: Hub, actions: Option<Actions>) -> Self {
         Self {
+            actions,
             directory: hub.directory(),
             hub,
             topics: Vec::new(),
@@ -63,7 +75,10 @@ impl Subscription {
                     feed: None,
                     told: false,
                 }),
-                TopicName::Actions => None,
+                TopicName::Actions => self.actions.as_ref().map(|actions| Topic::Actions {
+                    shelf: actions.subscribe(),
+                    sent: HashMap::new(),
+                }),
             })
             .collect();
     }
@@ -95,6 +110,9 @@ impl Subscription {
             match topic {
                 Topic::Overview(feed) => {
                     changes.push(feed.changed().map(move |_| Some(index)).boxed());
+                }
+                Topic::Actions { shelf, .. } => {
+                    changes.push(shelf.changed().map(move |_| Some(index)).boxed());
                 }
                 Topic::Cluster {
                     feed: Some(feed), ..
@@ -129,6 +147,7 @@ impl Topic {
     fn due(&mut self, hub: &Hub) -> Option<Utf8Bytes> {
         match self {
             Self::Overview(feed) => newest(feed).ok().flatten(),
+            Self::Actions { shelf, sent } => next_action(shelf, sent),
             Self::Cluster { name, feed, told } => {
                 if let Some(open) = feed {
                     match newest(open) {
@@ -154,6 +173,23 @@ impl Topic {
             }
         }
     }
+}
+
+/// The first action that the viewer has not got as it is now. One that is no longer told of is forgotten.
+fn next_action(
+    shelf: &mut watch::Receiver<Arc<Shelf>>,
+    sent: &mut HashMap<String, Shown>,
+) -> Option<Utf8Bytes> {
+    let present = Arc::clone(&shelf.borrow_and_update());
+    if sent.len() > SENT_MAX {
+        sent.retain(|id, _| present.get(id).is_some());
+    }
+    let due = present.live().find(|shown| {
+        sent.get(&shown.value.action.id)
+            .is_none_or(|known| !Arc::ptr_eq(known, shown))
+    })?;
+    sent.insert(due.value.action.id.clone(), Arc::clone(due));
+    Some(due.frame())
 }
 
 fn newest<T: crate::published::Topic>(

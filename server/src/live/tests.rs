@@ -56,8 +56,9 @@ impl Console {
             expires_at,
         };
         let stop = shutdown.clone();
-        let route =
-            any(move |ws: WebSocketUpgrade| async move { upgrade_at(pace, ws, hub, guard, stop) });
+        let route = any(move |ws: WebSocketUpgrade| async move {
+            upgrade_at(pace, ws, hub, None, guard, stop)
+        });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = axum::serve(listener, Router::new().route("/live", route));

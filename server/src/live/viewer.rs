@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::message::{self, Complaint};
 use super::subscription::Subscription;
 use super::{MESSAGES_MAX, Pace};
+use crate::actions::Actions;
 use crate::hub::{Hub, now};
 use crate::session::SessionGuard;
 
@@ -46,13 +47,14 @@ impl Viewer {
         pace: Pace,
         socket: WebSocket,
         hub: Hub,
+        actions: Option<Actions>,
         guard: SessionGuard,
         shutdown: CancellationToken,
     ) -> Self {
         Self {
             pace,
             socket,
-            subscription: Subscription::new(hub.clone()),
+            subscription: Subscription::new(hub.clone(), actions),
             hub,
             guard,
             shutdown,

@@ -9,9 +9,12 @@ use axum::body::Body;
 use bytes::Bytes;
 use galera::Timestamp;
 use galera::access::Role;
+use galera::action::Limits;
 use galera::api::Problem;
+use galera::plan::Kind;
 use galera_console::accounts::store::Store;
 use galera_console::accounts::{Authority, Directory};
+use galera_console::actions::{ActionSettings, Actions, HubWorld, World};
 use galera_console::assets::Site;
 use galera_console::config::PublicUrl;
 use galera_console::http::{App, AppState, router};
@@ -35,6 +38,12 @@ pub(crate) const NOW: Timestamp = Timestamp::from_unix_millis(1_795_420_800_000)
 pub(crate) struct Options {
     pub(crate) lifetime: Duration,
     pub(crate) https: bool,
+    /// What actions act on; the real nodes, of which there are none, by default.
+    pub(crate) world: Option<Arc<dyn World>>,
+    pub(crate) replica: String,
+    pub(crate) approvals: BTreeMap<Kind, u32>,
+    pub(crate) limits: Limits,
+    pub(crate) lock_ttl: Duration,
 }
 
 impl Default for Options {
@@ -42,6 +51,11 @@ impl Default for Options {
         Self {
             lifetime: Duration::from_secs(3600),
             https: false,
+            world: None,
+            replica: "r1".to_owned(),
+            approvals: BTreeMap::new(),
+            limits: Limits::default(),
+            lock_ttl: Duration::from_secs(10),
         }
     }
 }
@@ -91,6 +105,30 @@ impl Console {
             poll_interval: Duration::from_secs(1),
             probe_timeout: Duration::from_secs(3),
         };
+        let (mysql, fold) = (hub.mysql.clone(), hub.fold_settings());
+        let hub = Hub::start(hub, registry.clone(), tracker.clone(), shutdown.clone());
+        let world: Arc<dyn World> = options.world.clone().unwrap_or_else(|| {
+            Arc::new(HubWorld::new(
+                hub.clone(),
+                &mysql,
+                None,
+                Duration::from_secs(1),
+            ))
+        });
+        let actions = ActionSettings {
+            replica: options.replica.clone(),
+            registry_prefix: "/galera".to_owned(),
+            state_prefix: STATE.to_owned(),
+            plan: galera::bootstrap::Settings {
+                fold,
+                ..galera::bootstrap::Settings::default()
+            },
+            approvals: options.approvals.clone(),
+            limits: options.limits,
+            lock_ttl: options.lock_ttl,
+            sql_account: true,
+        };
+        let actions = Actions::start(actions, registry.clone(), world, tracker, shutdown.clone());
         let site = site();
         let public_url = PublicUrl {
             https: true,
@@ -101,7 +139,8 @@ impl Console {
             trusted_proxies: Vec::new(),
             serves_metrics: true,
             authority: Authority::new(registry.clone(), STATE, directory, options.lifetime),
-            hub: Hub::start(hub, registry.clone(), tracker, shutdown.clone()),
+            hub,
+            actions,
             site: Site::load(site.path()).unwrap(),
             shutdown: shutdown.clone(),
         }));

@@ -56,6 +56,8 @@ pub struct ConsoleSettings {
     pub mysql_port: u16,
     /// The content of `--mysql-password-file`; empty for none.
     pub mysql_password: String,
+    /// The account of `--recovery-user` and the content of `--recovery-password-file`; `None` for neither.
+    pub recovery: Option<(String, String)>,
     /// `--state-prefix`.
     pub state_prefix: String,
     /// More arguments, as they are.
@@ -85,6 +87,10 @@ impl ConsoleSettings {
                 .accounts()
                 .map(|a| a.console.clone())
                 .unwrap_or_default(),
+            recovery: lab
+                .galera()
+                .accounts()
+                .map(|a| ("recovery".to_owned(), a.recovery.clone())),
             state_prefix: format!("/console-{number}"),
             more: Vec::new(),
             users: ["viewer", "operator", "approver", "admin"]
@@ -150,6 +156,13 @@ impl Console {
             let password = settings.directory.join("mysql.password");
             write_secret(&password, &settings.mysql_password)?;
             program = program.args(["--mysql-password-file", &password.display().to_string()]);
+        }
+        if let Some((user, password)) = &settings.recovery {
+            let file = settings.directory.join("recovery.password");
+            write_secret(&file, password)?;
+            program = program
+                .args(["--recovery-user", user])
+                .args(["--recovery-password-file", &file.display().to_string()]);
         }
         for cluster in &settings.clusters {
             program = program.args(["--cluster", cluster]);
@@ -219,9 +232,24 @@ impl Console {
     /// # Errors
     /// When it does not exit with 0; quotes what it said.
     pub async fn user_command(&self, arguments: &[&str], input: Option<&str>) -> Result<String> {
+        let arguments: Vec<&str> = ["user"]
+            .into_iter()
+            .chain(arguments.iter().copied())
+            .collect();
+        self.run_command(&arguments, input).await
+    }
+
+    /// Runs `galera-console ARGUMENTS…` with this console's etcd and returns what it printed.
+    ///
+    /// # Errors
+    /// When it does not exit with 0; quotes what it said.
+    pub async fn command(&self, arguments: &[&str]) -> Result<String> {
+        self.run_command(arguments, None).await
+    }
+
+    async fn run_command(&self, arguments: &[&str], input: Option<&str>) -> Result<String> {
         let mut command = tokio::process::Command::new(program("galera-console")?);
         command
-            .arg("user")
             .args(arguments)
             .args(self.settings.etcd_arguments())
             .kill_on_drop(true);
@@ -238,7 +266,7 @@ impl Console {
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(
             output.status.success(),
-            "galera-console user {arguments:?}: {}: {said}",
+            "galera-console {arguments:?}: {}: {said}",
             output.status
         );
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())

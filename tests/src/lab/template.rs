@@ -13,7 +13,7 @@ use super::directory;
 use super::process::{Program, tail};
 
 /// Raise it when what is written into the template changes.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 
 /// Passwords of the database accounts that every lab has.
 #[derive(Clone, Serialize, Deserialize)]
@@ -24,6 +24,8 @@ pub struct Accounts {
     pub agent: String,
     /// `app`: everything in the database `demo`.
     pub app: String,
+    /// `recovery`: SUPER, which setting provider options needs, and nothing else.
+    pub recovery: String,
 }
 
 /// The initialised directory.
@@ -119,6 +121,7 @@ async fn make(base: &Path, directory: &Path) -> Result<()> {
         console: password(),
         agent: password(),
         app: password(),
+        recovery: password(),
     };
     let statements = work.join("accounts.sql");
     fs::write(&statements, "")?;
@@ -139,6 +142,7 @@ fn account_statements(accounts: &Accounts) -> String {
         console,
         agent,
         app,
+        recovery,
     } = accounts;
     // Anonymous accounts would shadow 'name'@'%' on localhost. FLUSH makes CREATE USER possible while bootstrapping.
     format!(
@@ -148,7 +152,9 @@ fn account_statements(accounts: &Accounts) -> String {
          CREATE USER console@'%' IDENTIFIED BY '{console}';\n\
          CREATE USER agent@'%' IDENTIFIED BY '{agent}';\n\
          CREATE USER app@'%' IDENTIFIED BY '{app}';\n\
-         GRANT ALL ON demo.* TO app@'%';\n"
+         GRANT ALL ON demo.* TO app@'%';\n\
+         CREATE USER recovery@'%' IDENTIFIED BY '{recovery}';\n\
+         GRANT SUPER ON *.* TO recovery@'%';\n"
     )
 }
 

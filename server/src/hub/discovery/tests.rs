@@ -25,6 +25,12 @@ fn discovery(clusters: &[&str]) -> Discovery {
         poll_interval: Duration::from_secs(1),
         probe_timeout: Duration::from_secs(3),
     };
+    let probes = Arc::new(ProbeSettings {
+        mysql: settings.mysql.clone(),
+        poll_interval: settings.poll_interval,
+        timeout: settings.probe_timeout,
+        grid: tokio::time::Instant::now(),
+    });
     // Nothing is asked of it: the tests speak for the watch.
     let registry = Registry::connect(Settings::new(["127.0.0.1:1"])).unwrap();
     Discovery::new(
@@ -34,6 +40,7 @@ fn discovery(clusters: &[&str]) -> Discovery {
         Arc::default(),
         TaskTracker::new(),
         CancellationToken::new(),
+        probes,
     )
 }
 

@@ -44,6 +44,7 @@ impl Bench {
             poll_interval: POLL,
             leases: lease_sender,
             memory,
+            positions: mpsc::channel(QUEUE).0,
             board: Arc::clone(&board),
             metrics: Arc::default(),
         };

@@ -1,4 +1,4 @@
-//! One SQL connection to one node: the only place of the gateway that knows the database driver's queries.
+//! One SQL connection to one node, for reading.
 //!
 //! Only SHOW and one SET of the session: all of it works on a node that is not Primary and needs no privilege beyond
 //! USAGE. Nothing here has a deadline of its own; the caller gives one and drops the connection when it passes.
@@ -24,7 +24,7 @@ const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
      ('wsrep_node_name', 'wsrep_cluster_name', 'wsrep_provider', 'version')";
 
 /// A connection that was checked to belong to the expected cluster.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     conn: Conn,
     user: String,
     /// Variables that go into every reading (`wsrep_node_name`, `version`).
@@ -36,20 +36,16 @@ impl Connection {
     ///
     /// # Errors
     /// Classified, with a message for people.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         host: &str,
         settings: &MysqlSettings,
         port: u16,
         cluster: &ClusterName,
     ) -> Result<Self, ProbeError> {
-        let addresses = resolve(host, port).await?;
-        let fail = |error| failure::classify(&settings.user, &error);
-        let mut conn = Box::pin(Conn::new(options(host, port, addresses, settings)))
-            .await
-            .map_err(&fail)?;
+        let mut conn = connect(host, settings, port).await?;
         conn.query_drop("SET SESSION wsrep_sync_wait=0")
             .await
-            .map_err(&fail)?;
+            .map_err(|error| failure::classify(&settings.user, &error))?;
         let mut connection = Self {
             conn,
             user: settings.user.clone(),
@@ -65,7 +61,7 @@ impl Connection {
     ///
     /// # Errors
     /// Classified; the connection must not be used again then.
-    pub(super) async fn read(&mut self) -> Result<WsrepStatus, ProbeError> {
+    pub(crate) async fn read(&mut self) -> Result<WsrepStatus, ProbeError> {
         let rows = self.rows(STATUS).await?;
         if rows.is_empty() {
             return Err(failure::no_galera());
@@ -77,19 +73,40 @@ impl Connection {
     }
 
     async fn rows(&mut self, query: &str) -> Result<Vec<(String, String)>, ProbeError> {
-        let fail = |error| failure::classify(&self.user, &error);
-        let mut result = self.conn.query_iter(query).await.map_err(&fail)?;
-        let mut rows = Vec::new();
-        while let Some(row) = result.next().await.map_err(&fail)? {
-            if rows.len() == ROWS_MAX {
-                return Err(failure::protocol(format!(
-                    "more than {ROWS_MAX} status rows"
-                )));
-            }
-            rows.extend(pair(row));
-        }
-        Ok(rows)
+        rows(&mut self.conn, &self.user, query).await
     }
+}
+
+/// The rows of a SHOW, bounded.
+pub(super) async fn rows(
+    conn: &mut Conn,
+    user: &str,
+    query: &str,
+) -> Result<Vec<(String, String)>, ProbeError> {
+    let fail = |error| failure::classify(user, &error);
+    let mut result = conn.query_iter(query).await.map_err(&fail)?;
+    let mut rows = Vec::new();
+    while let Some(row) = result.next().await.map_err(&fail)? {
+        if rows.len() == ROWS_MAX {
+            return Err(failure::protocol(format!(
+                "more than {ROWS_MAX} status rows"
+            )));
+        }
+        rows.extend(pair(row));
+    }
+    Ok(rows)
+}
+
+/// Opens a connection with the account of `settings`; sends nothing.
+pub(super) async fn connect(
+    host: &str,
+    settings: &MysqlSettings,
+    port: u16,
+) -> Result<Conn, ProbeError> {
+    let addresses = resolve(host, port).await?;
+    Box::pin(Conn::new(options(host, port, addresses, settings)))
+        .await
+        .map_err(|error| failure::classify(&settings.user, &error))
 }
 
 async fn resolve(host: &str, port: u16) -> Result<Vec<IpAddr>, ProbeError> {
@@ -126,7 +143,10 @@ fn options(host: &str, port: u16, addresses: Vec<IpAddr>, settings: &MysqlSettin
         .into()
 }
 
-fn check_identity(cluster: &ClusterName, variables: &[(String, String)]) -> Result<(), ProbeError> {
+pub(super) fn check_identity(
+    cluster: &ClusterName,
+    variables: &[(String, String)],
+) -> Result<(), ProbeError> {
     let value = |name: &str| {
         let found = variables
             .iter()

@@ -11,7 +11,7 @@ const DETAIL_MAX: usize = 200;
 
 /// The attempt took longer than it may.
 #[must_use]
-pub(super) fn timed_out(limit: Duration, connected: bool) -> ProbeError {
+pub(crate) fn timed_out(limit: Duration, connected: bool) -> ProbeError {
     let seconds = limit.as_secs_f64();
     let message = if connected {
         format!(
@@ -109,9 +109,7 @@ fn from_server(user: &str, code: u16, text: &str) -> ProbeError {
         // Access denied for the user, to the database, without a password, and by a plugin.
         1044 | 1045 | 1698 => failed(
             ProbeFailure::AccessDenied,
-            format!(
-                "the account {user} is refused; check --mysql-user and --mysql-password-file ({text})"
-            ),
+            format!("the account {user} is refused; check its name and password file ({text})"),
         ),
         // 1129 and 1130: this host is blocked or has no grant.
         1129 | 1130 => failed(

@@ -1,0 +1,114 @@
+//! Actions: plans that people request and approve, and that the console carries out once.
+//!
+//! What an action is and how it changes is decided in `galera::action`; here it is stored, locked, done and watched.
+//!
+//! Invariants: every transition is one transaction that compares the record's revision and adds its entries to the
+//! audit trail, so nothing happens unrecorded; an executor's transitions compare its lock as well (I17); nothing is sent
+//! before its intention is written, and nothing that was intended is ever sent by somebody else.
+
+mod board;
+mod carry;
+mod desk;
+mod keys;
+mod lock;
+mod observe;
+mod planner;
+mod rate;
+mod records;
+mod run;
+mod store;
+mod sweep;
+mod switches;
+mod undo;
+mod world;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use galera::action::{Limits, Refusal};
+use galera::bootstrap;
+use galera::plan::Kind;
+
+pub use board::{Shelf, Shown};
+pub use desk::{Actions, Decision, Query, Wanted};
+pub use world::{Channel, HubWorld, Look, Recovery, World};
+
+use crate::audit::TrailError;
+
+/// How actions are handled.
+#[derive(Clone, Debug)]
+pub struct ActionSettings {
+    /// This process; unique, because only who sent a step can know that it did not arrive.
+    pub replica: String,
+    /// Where nodes register.
+    pub registry_prefix: String,
+    /// Where the console keeps its own state.
+    pub state_prefix: String,
+    /// How long evidence must last.
+    pub plan: bootstrap::Settings,
+    /// Approvals that a kind needs, where it is not [`Limits::approvals`].
+    pub approvals: BTreeMap<Kind, u32>,
+    /// Deadlines, and the approvals that a kind needs unless it is named above.
+    pub limits: Limits,
+    /// How long a lock outlives its holder.
+    pub lock_ttl: Duration,
+    /// Whether the console has an account that may send statements.
+    pub sql_account: bool,
+}
+
+impl ActionSettings {
+    /// How long a stopped cluster may take to start: recovery and start of a server are slower than a statement.
+    const ORDER: Duration = Duration::from_secs(300);
+
+    /// The limits of a kind of action.
+    pub(crate) fn limits(&self, kind: Kind) -> Limits {
+        Limits {
+            approvals: self
+                .approvals
+                .get(&kind)
+                .copied()
+                .unwrap_or(self.limits.approvals),
+            ..self.limits
+        }
+    }
+}
+
+/// Why something was not done with an action.
+#[derive(Debug, thiserror::Error)]
+pub enum ActionError {
+    /// The action does not take this step.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// There is no such action.
+    #[error("there is no action {0}")]
+    Unknown(String),
+    /// There is no such cluster.
+    #[error("there is no cluster of this name")]
+    UnknownCluster,
+    /// Another action of the cluster was there first.
+    #[error(
+        "action {0} of this cluster was requested in the same moment; follow that one, or cancel it first"
+    )]
+    Open(String),
+    /// Somebody else carries out an action of this cluster.
+    #[error("replica {0} carries out an action of this cluster right now")]
+    Busy(String),
+    /// The record is changed by others all the time.
+    #[error("the action is being changed by others at the same moment; look at it and try again")]
+    Contended,
+    /// One person asks for too much.
+    #[error("too many requests; wait a moment")]
+    TooMany(Duration),
+    /// Taking back is not possible.
+    #[error("{0}")]
+    NotUndoable(&'static str),
+    /// etcd or the trail in it.
+    #[error(transparent)]
+    Trail(#[from] TrailError),
+}
+
+impl From<registry::Error> for ActionError {
+    fn from(error: registry::Error) -> Self {
+        Self::Trail(error.into())
+    }
+}

@@ -1,0 +1,292 @@
+//! Actions in memory, kept equal to etcd by watching it, so that every replica shows every action at once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use galera::api::{ActionView, ActionWarning, Undone};
+use galera::plan::Kind;
+use registry::{Change, Entry, Registry, WatchEvent};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::keys::Keys;
+use super::store::{Stored, parse};
+use crate::published::Published;
+
+/// Final actions kept in memory, the newest; older ones are read from etcd when somebody asks.
+const FINAL_MAX: usize = 200;
+/// Final actions that a live viewer is told of.
+const LIVE_MAX: usize = 50;
+
+/// An action as readers get it; shared.
+pub type Shown = Arc<Published<ActionView>>;
+
+/// Every open action and the newest final ones, by identity, which is by time.
+#[derive(Clone, Debug, Default)]
+pub struct Shelf {
+    actions: BTreeMap<String, Shown>,
+    /// Whether etcd was read.
+    pub(super) known: bool,
+}
+
+impl Shelf {
+    /// Actions, newest first.
+    pub fn newest(&self) -> impl Iterator<Item = &Shown> {
+        self.actions.values().rev()
+    }
+
+    /// The action `id`.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<&Shown> {
+        self.actions.get(id)
+    }
+
+    /// What a live viewer is told of: every open action and some final ones, newest first.
+    pub fn live(&self) -> impl Iterator<Item = &Shown> {
+        let mut finals = 0;
+        self.newest().filter(move |shown| {
+            let is_final = shown.value.action.state.is_final();
+            finals += usize::from(is_final);
+            !is_final || finals <= LIVE_MAX
+        })
+    }
+
+    /// Actions that are not final.
+    pub fn open(&self) -> impl Iterator<Item = &Shown> {
+        self.newest()
+            .filter(|shown| !shown.value.action.state.is_final())
+    }
+
+    /// The oldest action from which on every action is here; `None` while that is not known.
+    pub(super) fn complete_from(&self) -> Option<&str> {
+        let finals = self
+            .actions
+            .values()
+            .filter(|shown| shown.value.action.state.is_final());
+        if finals.count() < FINAL_MAX {
+            return self.known.then_some("");
+        }
+        let mut finals = self
+            .actions
+            .iter()
+            .filter(|(_, shown)| shown.value.action.state.is_final());
+        finals.next().map(|(id, _)| id.as_str())
+    }
+
+    fn trim(&mut self) {
+        let finals: Vec<String> = self
+            .actions
+            .iter()
+            .filter(|(_, shown)| shown.value.action.state.is_final())
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in finals.iter().take(finals.len().saturating_sub(FINAL_MAX)) {
+            self.actions.remove(id);
+        }
+    }
+}
+
+/// Where the shelf is kept.
+pub(super) struct Board {
+    shelf: watch::Sender<Arc<Shelf>>,
+    keys: Keys,
+}
+
+impl Board {
+    pub(super) fn new(keys: Keys) -> Self {
+        Self {
+            shelf: watch::Sender::default(),
+            keys,
+        }
+    }
+
+    pub(super) fn shelf(&self) -> Arc<Shelf> {
+        Arc::clone(&self.shelf.borrow())
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<Arc<Shelf>> {
+        self.shelf.subscribe()
+    }
+
+    /// Takes note of what this replica wrote itself, ahead of its watch.
+    pub(super) fn note(&self, stored: &Stored) -> Shown {
+        let mut shown = None;
+        self.shelf.send_if_modified(|shelf| {
+            let known = shelf.actions.get(&stored.action.id);
+            if let Some(newer) = known.filter(|known| known.value.revision >= stored.revision) {
+                shown = Some(Arc::clone(newer));
+                return false;
+            }
+            let undone = known.and_then(|known| known.value.undone.clone());
+            let warnings = known.map(|known| known.value.warnings.clone());
+            let fresh = publish(view(stored, undone, warnings.unwrap_or_default()));
+            let shelf = Arc::make_mut(shelf);
+            shelf
+                .actions
+                .insert(stored.action.id.clone(), Arc::clone(&fresh));
+            shelf.trim();
+            shown = Some(fresh);
+            true
+        });
+        shown.unwrap_or_else(|| publish(view(stored, None, Vec::new())))
+    }
+
+    /// Replaces what belongs to an action beside its record.
+    fn amend(&self, id: &str, amend: impl FnOnce(&mut ActionView) -> bool) {
+        self.shelf.send_if_modified(|shelf| {
+            let Some(known) = shelf.actions.get(id) else {
+                return false;
+            };
+            let mut view = known.value.clone();
+            if !amend(&mut view) {
+                return false;
+            }
+            view.undoable = undoable(&view);
+            Arc::make_mut(shelf)
+                .actions
+                .insert(id.to_owned(), publish(view));
+            true
+        });
+    }
+
+    pub(super) fn warn(&self, id: &str, warnings: Vec<ActionWarning>) {
+        self.amend(id, |view| {
+            let changed = view.warnings != warnings;
+            view.warnings = warnings;
+            changed
+        });
+    }
+
+    pub(super) fn undone(&self, id: &str, undone: Undone, revision: i64) {
+        self.amend(id, |view| {
+            let changed = view.undone.as_ref() != Some(&undone);
+            view.undone = Some(undone);
+            view.revision = view.revision.max(revision);
+            changed
+        });
+    }
+
+    /// Keeps the shelf true until `shutdown`.
+    pub(super) async fn follow(&self, registry: Registry, shutdown: CancellationToken) {
+        let mut events = registry.watch(self.keys.actions());
+        loop {
+            let event = tokio::select! {
+                () = shutdown.cancelled() => return,
+                event = events.next() => event,
+            };
+            match event {
+                Some(WatchEvent::Reset { entries, .. }) => self.reset(&entries),
+                Some(WatchEvent::Changes { changes, .. }) => {
+                    for change in changes {
+                        match change {
+                            Change::Put(entry) => self.put(&entry),
+                            Change::Delete { key, .. } => self.removed(&key),
+                        }
+                    }
+                }
+                Some(WatchEvent::Reachable | WatchEvent::Unreachable { .. }) => {}
+                None => return,
+            }
+        }
+    }
+
+    fn reset(&self, entries: &[Entry]) {
+        let before = self.shelf();
+        let mut undone: HashMap<String, Undone> = HashMap::new();
+        let mut records = Vec::new();
+        for entry in entries {
+            match self.name(&entry.key) {
+                Some((id, true)) => {
+                    if let Ok(value) = serde_json::from_slice(&entry.value) {
+                        undone.insert(id, value);
+                    }
+                }
+                Some((_, false)) => records.extend(readable(entry)),
+                None => {}
+            }
+        }
+        let mut shelf = Shelf {
+            actions: BTreeMap::new(),
+            known: true,
+        };
+        for stored in records {
+            let id = stored.action.id.clone();
+            let warnings = before.get(&id).map(|known| known.value.warnings.clone());
+            let view = view(&stored, undone.remove(&id), warnings.unwrap_or_default());
+            shelf.actions.insert(id, publish(view));
+        }
+        shelf.trim();
+        self.shelf.send_replace(Arc::new(shelf));
+    }
+
+    fn put(&self, entry: &Entry) {
+        match self.name(&entry.key) {
+            Some((id, true)) => {
+                if let Ok(undone) = serde_json::from_slice(&entry.value) {
+                    self.undone(&id, undone, entry.mod_revision);
+                }
+            }
+            Some((_, false)) => {
+                if let Some(stored) = readable(entry) {
+                    self.note(&stored);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn removed(&self, key: &[u8]) {
+        if let Some((id, false)) = self.name(key) {
+            self.shelf
+                .send_if_modified(|shelf| Arc::make_mut(shelf).actions.remove(&id).is_some());
+        }
+    }
+
+    /// The action that `key` belongs to, and whether it tells of its being taken back.
+    fn name(&self, key: &[u8]) -> Option<(String, bool)> {
+        let rest = std::str::from_utf8(key)
+            .ok()?
+            .strip_prefix(&self.keys.actions())?;
+        match rest.split_once('/') {
+            None => Some((rest.to_owned(), false)),
+            Some((id, "undone")) => Some((id.to_owned(), true)),
+            Some(_) => None,
+        }
+    }
+}
+
+fn readable(entry: &Entry) -> Option<Stored> {
+    parse(entry)
+        .map_err(|error| tracing::warn!(%error, "An action in etcd cannot be read: {error}"))
+        .ok()
+}
+
+/// An action as readers get it.
+pub(super) fn view(
+    stored: &Stored,
+    undone: Option<Undone>,
+    warnings: Vec<ActionWarning>,
+) -> ActionView {
+    let mut view = ActionView {
+        action: stored.action.clone(),
+        revision: stored.revision,
+        warnings,
+        undone,
+        undoable: false,
+    };
+    view.undoable = undoable(&view);
+    view
+}
+
+fn undoable(view: &ActionView) -> bool {
+    let action = &view.action;
+    matches!(action.kind, Kind::Cleanup | Kind::Decommission)
+        && action.state.is_final()
+        && action.may_have_acted()
+        && view.undone.is_none()
+}
+
+fn publish(view: ActionView) -> Shown {
+    let revision = u64::try_from(view.revision).unwrap_or(0);
+    Arc::new(Published::new(revision, view))
+}

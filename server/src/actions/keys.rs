@@ -1,0 +1,88 @@
+//! Where actions, locks and switches lie in etcd.
+
+use galera::ClusterName;
+
+/// The keys under a state prefix.
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    prefix: String,
+}
+
+impl Keys {
+    pub(super) fn new(state_prefix: &str) -> Self {
+        Self {
+            prefix: state_prefix.to_owned(),
+        }
+    }
+
+    /// The prefix of every action.
+    pub(super) fn actions(&self) -> String {
+        format!("{}/actions/", self.prefix)
+    }
+
+    /// An action's record.
+    pub(super) fn action(&self, id: &str) -> String {
+        format!("{}{id}", self.actions())
+    }
+
+    /// How a clean-up was taken back.
+    pub(super) fn undone(&self, id: &str) -> String {
+        format!("{}/undone", self.action(id))
+    }
+
+    /// The one open action of a cluster: exists exactly as long as that action is not final.
+    pub(super) fn open(&self, cluster: &ClusterName) -> String {
+        format!("{}/open/{cluster}", self.prefix)
+    }
+
+    /// The lock of a cluster; its revision is the holder's fence.
+    pub(super) fn lock(&self, cluster: &ClusterName) -> String {
+        format!("{}/locks/{cluster}", self.prefix)
+    }
+
+    /// The prefix of every switch.
+    pub(super) fn switches(&self) -> String {
+        format!("{}/switches/", self.prefix)
+    }
+
+    /// The switch for all clusters; it exists while recovery is off.
+    pub(super) fn global_switch(&self) -> String {
+        format!("{}global", self.switches())
+    }
+
+    /// The switch of one cluster.
+    pub(super) fn cluster_switch(&self, cluster: &ClusterName) -> String {
+        format!("{}cluster/{cluster}", self.switches())
+    }
+}
+
+/// A fresh identity: the time first, so that identities sort as their actions were requested.
+pub(super) fn fresh_id(now: galera::Timestamp) -> String {
+    format!("{:012x}-{:08x}", now.unix_millis(), rand::random::<u32>())
+}
+
+/// Whether `text` may be an action's identity.
+pub(super) fn is_id(text: &str) -> bool {
+    text.len() <= 40
+        && !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use galera::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn identities_sort_by_time_and_parse() {
+        let early = fresh_id(Timestamp::from_unix_millis(1_795_000_000_000));
+        let late = fresh_id(Timestamp::from_unix_millis(1_795_000_000_001));
+        assert!(early < late && is_id(&early));
+        for bad in ["", "a/b", "../x", "<script>", &"a".repeat(41)] {
+            assert!(!is_id(bad), "{bad}");
+        }
+    }
+}

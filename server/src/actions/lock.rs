@@ -1,0 +1,79 @@
+//! The lock of a cluster: who holds it may act on that cluster, and its revision is the fence of every write (I17).
+
+use std::time::Duration;
+
+use galera::ClusterName;
+use registry::{Created, Guard, Lease, Registry};
+
+use super::ActionError;
+use super::keys::Keys;
+
+/// A held lock; dropping it lets it expire as a crash would.
+pub(super) struct Lock {
+    lease: Lease,
+    key: String,
+    /// The revision of its key: grows with every holder.
+    pub(super) fence: i64,
+}
+
+impl Lock {
+    /// Takes the lock of `cluster`.
+    pub(super) async fn take(
+        registry: &Registry,
+        keys: &Keys,
+        cluster: &ClusterName,
+        replica: &str,
+        ttl: Duration,
+    ) -> Result<Self, ActionError> {
+        let key = keys.lock(cluster);
+        if let Some(entry) = registry.get(key.as_str()).await? {
+            return Err(ActionError::Busy(holder(&entry.value)));
+        }
+        let lease = registry.grant(ttl).await?;
+        // The lease makes the value unique to this attempt.
+        let value = format!("{replica} {:x}", lease.id());
+        match registry.create(key.as_str(), value, Some(lease.id())).await {
+            Ok(Created::Won { revision }) => Ok(Self {
+                lease,
+                key,
+                fence: revision,
+            }),
+            Ok(Created::Exists(entry)) => {
+                let busy = ActionError::Busy(holder(&entry.value));
+                // What cannot be revoked now expires by itself.
+                let _ = lease.revoke().await;
+                Err(busy)
+            }
+            Err(error) => {
+                let _ = lease.revoke().await;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// What every write of its holder compares.
+    pub(super) fn guard(&self) -> Guard {
+        Guard::Unchanged(self.key.clone().into_bytes(), self.fence)
+    }
+
+    pub(super) fn is_key(&self, key: &[u8]) -> bool {
+        key == self.key.as_bytes()
+    }
+
+    /// Whether it may have expired.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lease.is_lost().is_some()
+    }
+
+    /// Gives it up; what cannot be given up now expires by itself.
+    pub(super) async fn release(self) {
+        if let Err(error) = self.lease.revoke().await {
+            tracing::debug!(%error, "A lock is left to expire");
+        }
+    }
+}
+
+fn holder(value: &[u8]) -> String {
+    let text = String::from_utf8_lossy(value);
+    text.split(' ').next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,161 @@
+//! What the audit trail says of an action's transitions.
+
+use std::collections::BTreeMap;
+
+use galera::Timestamp;
+use galera::action::{Action, StepState};
+use galera::audit::Record;
+use galera::plan::Step;
+
+/// An entry about `action`.
+pub(super) fn about(
+    action: &Action,
+    actor: &str,
+    event: &str,
+    detail: BTreeMap<String, String>,
+    at: Timestamp,
+) -> Record {
+    Record {
+        at,
+        actor: actor.to_owned(),
+        event: event.to_owned(),
+        cluster: Some(action.cluster.clone()),
+        subject: Some(action.id.clone()),
+        detail,
+    }
+}
+
+/// The details of a request: what was asked for and what was seen.
+pub(super) fn requested(action: &Action) -> BTreeMap<String, String> {
+    let mut detail = BTreeMap::from([
+        ("kind".to_owned(), action.kind.to_string()),
+        ("digest".to_owned(), action.plan.digest.clone()),
+        ("summary".to_owned(), action.plan.summary.clone()),
+        ("reason".to_owned(), action.reason.clone()),
+        (
+            "approvals_needed".to_owned(),
+            action.approvals_needed.to_string(),
+        ),
+    ]);
+    for (place, step) in action.plan.steps.iter().enumerate().take(20) {
+        detail.insert(format!("step_{}", place + 1), step_text(step));
+    }
+    if action.plan.steps.len() > 20 {
+        detail.insert("steps".to_owned(), action.plan.steps.len().to_string());
+    }
+    if !action.attestations.is_empty() {
+        let words: Vec<String> = action
+            .attestations
+            .iter()
+            .map(|attestation| format!("{} {}", attestation.node, attestation.statement))
+            .collect();
+        detail.insert("attestations".to_owned(), words.join(", "));
+    }
+    if let Some(glass) = &action.break_glass {
+        let codes: Vec<&str> = glass.overrides.iter().map(|code| code.word()).collect();
+        detail.insert("break_glass".to_owned(), codes.join(", "));
+    }
+    detail
+}
+
+/// A step in one line.
+pub(super) fn step_text(step: &Step) -> String {
+    match step {
+        Step::Statement { node, statement } => format!("{node}: {statement}"),
+        Step::Key {
+            key,
+            mod_revision,
+            value: None,
+        } => format!("delete {key} as of revision {mod_revision}"),
+        Step::Key {
+            key,
+            mod_revision,
+            value: Some(value),
+        } => format!("put {key} as of revision {mod_revision}: {value}"),
+    }
+}
+
+/// What an executor's transition from `before` to `after` is worth an entry for.
+pub(super) fn executed(
+    before: &Action,
+    after: &Action,
+    replica: &str,
+    at: Timestamp,
+) -> Vec<Record> {
+    let mut records = Vec::new();
+    let mut say = |event: &str, detail: Vec<(&str, String)>| {
+        let detail = detail
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        records.push(about(after, replica, event, detail, at));
+    };
+    match (&before.execution, &after.execution) {
+        (None, Some(now)) => say(
+            "action_began",
+            vec![
+                ("by", now.by.clone()),
+                ("digest", after.plan.digest.clone()),
+                ("fence", now.fence.to_string()),
+            ],
+        ),
+        (Some(was), Some(now)) if was.fence != now.fence => say(
+            "action_taken_over",
+            vec![
+                ("from", was.replica.clone()),
+                ("fence", now.fence.to_string()),
+            ],
+        ),
+        _ => {}
+    }
+    for (place, (was, now)) in before.steps.iter().zip(&after.steps).enumerate() {
+        if was.state == now.state {
+            continue;
+        }
+        let number = (place + 1).to_string();
+        if was.state == StepState::Waiting {
+            let text = after
+                .plan
+                .steps
+                .get(place)
+                .map(step_text)
+                .unwrap_or_default();
+            say(
+                "action_step",
+                vec![("step", number.clone()), ("does", text)],
+            );
+        }
+        if now.state != StepState::Intended {
+            let word = match now.state {
+                StepState::Done => "done",
+                StepState::Refused => "refused",
+                _ => "unknown",
+            };
+            let answer = now.answer.clone().unwrap_or_default();
+            say(
+                "action_answered",
+                vec![
+                    ("step", number),
+                    ("result", word.to_owned()),
+                    ("answer", answer),
+                ],
+            );
+        }
+    }
+    records.extend(ended(before, after, replica, at));
+    records
+}
+
+/// The entry of an end, when this transition is one.
+pub(super) fn ended(before: &Action, after: &Action, actor: &str, at: Timestamp) -> Option<Record> {
+    (!before.state.is_final() && after.state.is_final()).then(|| {
+        let detail = BTreeMap::from([
+            ("state".to_owned(), after.state.word().to_owned()),
+            (
+                "outcome".to_owned(),
+                after.outcome.clone().unwrap_or_default(),
+            ),
+        ]);
+        about(after, actor, "action_ended", detail, at)
+    })
+}

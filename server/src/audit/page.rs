@@ -1,0 +1,100 @@
+//! Reading the trail: a page backwards from anywhere, or all of it.
+
+use galera::ClusterName;
+use galera::api::AuditPage;
+use galera::audit::Entry;
+
+use super::{BLOCK, Trail, TrailError, decode};
+
+/// Most entries of a page.
+pub const PAGE_MAX: usize = 1_000;
+/// Blocks that one request looks through; a filter may match rarely.
+const BLOCKS_MAX: u64 = 50;
+
+/// Which entries are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Only about this cluster.
+    pub cluster: Option<ClusterName>,
+    /// Only by this actor.
+    pub actor: Option<String>,
+    /// Only before this place.
+    pub before: Option<u64>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+impl Filter {
+    fn matches(&self, entry: &Entry) -> bool {
+        let record = &entry.record;
+        let cluster = self.cluster.as_ref();
+        let actor = self.actor.as_ref();
+        cluster.is_none_or(|cluster| record.cluster.as_ref() == Some(cluster))
+            && actor.is_none_or(|actor| record.actor == *actor)
+    }
+}
+
+impl Trail {
+    /// The newest entries that match, newest first.
+    ///
+    /// # Errors
+    /// [`TrailError`].
+    pub async fn page(&self, filter: &Filter) -> Result<AuditPage, TrailError> {
+        let newest = match self.registry.get(self.head_key()).await? {
+            Some(entry) => decode(&entry)?.sequence,
+            None => 0,
+        };
+        let mut entries = Vec::new();
+        // The next place to look at, downwards.
+        let mut next = newest.min(
+            filter
+                .before
+                .map_or(newest, |before| before.saturating_sub(1)),
+        );
+        let mut blocks = 0;
+        while next > 0 && blocks < BLOCKS_MAX {
+            blocks += 1;
+            let block = next / BLOCK;
+            let listing = self.registry.list(self.block_prefix(block)).await?;
+            for entry in listing.entries.iter().rev() {
+                let entry = decode(entry)?;
+                if entry.sequence > next {
+                    continue;
+                }
+                next = entry.sequence - 1;
+                if filter.matches(&entry) {
+                    entries.push(entry);
+                    if entries.len() >= filter.limit {
+                        return Ok(page(entries, next));
+                    }
+                }
+            }
+            next = next.min((block * BLOCK).saturating_sub(1));
+        }
+        Ok(page(entries, next))
+    }
+
+    /// Every entry, oldest first, and the head.
+    ///
+    /// # Errors
+    /// [`TrailError`].
+    pub async fn all(&self) -> Result<(Vec<Entry>, Option<Entry>), TrailError> {
+        let head = self.registry.get(self.head_key()).await?;
+        let head = head.as_ref().map(decode).transpose()?;
+        let prefix = format!("{}/audit/entries/", self.prefix);
+        let listing = self.registry.list(prefix).await?;
+        let entries: Result<Vec<Entry>, TrailError> = listing.entries.iter().map(decode).collect();
+        let mut entries = entries?;
+        // Entries that were added after the head was read are another reading's.
+        let last = head.as_ref().map_or(0, |head| head.sequence);
+        entries.retain(|entry| entry.sequence <= last || head.is_none());
+        Ok((entries, head))
+    }
+}
+
+fn page(entries: Vec<Entry>, next: u64) -> AuditPage {
+    AuditPage {
+        next_before: (next > 0).then_some(next + 1),
+        entries,
+    }
+}

@@ -1,0 +1,63 @@
+//! etcd for a command that is over in a moment: the configured one, or the embedded one for as long as it takes.
+
+use std::time::Duration;
+
+use registry::{Error, Registry};
+use tokio::time::{Instant, sleep};
+
+use super::{Exit, Failure};
+use crate::config::Etcd;
+use crate::embedded_etcd::EmbeddedEtcd;
+
+/// How long an embedded etcd that was just started may take to answer.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let exit = match &error {
+            Error::Invalid(_) | Error::Unreadable { .. } => Exit::Usage,
+            Error::Denied { .. } => Exit::NoPermission,
+            _ => Exit::Unavailable,
+        };
+        Self::new(exit, error)
+    }
+}
+
+/// Carries `work` out on the etcd that the configuration names, and stops what was started for it.
+pub(super) async fn with_registry<T>(
+    etcd: Etcd,
+    work: impl AsyncFnOnce(Registry) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let (embedded, settings) = match etcd {
+        Etcd::Cluster(settings) => (None, *settings),
+        Etcd::Embedded(path) => {
+            let etcd = EmbeddedEtcd::join_or_start(&path).await?;
+            let settings = etcd.settings();
+            (Some(etcd), settings)
+        }
+    };
+    let done = async {
+        let registry = Registry::connect(settings)?;
+        if embedded.is_some() {
+            wait_until_ready(&registry).await?;
+        }
+        work(registry).await
+    }
+    .await;
+    if let Some(etcd) = embedded {
+        etcd.stop().await;
+    }
+    done
+}
+
+/// An etcd that was just started needs a moment.
+async fn wait_until_ready(registry: &Registry) -> Result<(), Error> {
+    let began = Instant::now();
+    loop {
+        match registry.ready().await {
+            Ok(()) => return Ok(()),
+            Err(error) if began.elapsed() > START_LIMIT => return Err(error),
+            Err(_) => sleep(Duration::from_millis(100)).await,
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Plans through the API: computed now, never withheld.
+
+use axum::Json;
+use axum::extract::Path;
+use galera::access::Operation;
+use galera::attestation::Attestation;
+use galera::plan::{Kind, Plan};
+use serde::Deserialize;
+
+use super::AppState;
+use super::extract::{ClusterPath, JsonBody};
+use super::identity::Session;
+use super::problem::{ApiError, ApiResult};
+
+/// Members of the largest cluster that anybody attests.
+const ATTESTATIONS_MAX: usize = 256;
+
+/// What a preview is asked with.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Preview {
+    #[serde(default)]
+    attestations: Vec<Attestation>,
+}
+
+/// `GET /api/v1/clusters/{cluster}/plans/{kind}`.
+pub(super) async fn now(
+    app: AppState,
+    session: Session,
+    ClusterPath(cluster): ClusterPath,
+    Path((_, kind)): Path<(String, String)>,
+) -> ApiResult<Json<Plan>> {
+    session.actor(Operation::See)?;
+    let plan = app.actions.plan(known(&kind)?, &cluster, &[]).await?;
+    Ok(Json(plan))
+}
+
+/// `POST /api/v1/clusters/{cluster}/plans/{kind}`: the plan with what somebody would vouch for. Changes nothing.
+pub(super) async fn preview(
+    app: AppState,
+    session: Session,
+    ClusterPath(cluster): ClusterPath,
+    Path((_, kind)): Path<(String, String)>,
+    JsonBody(body): JsonBody<Preview>,
+) -> ApiResult<Json<Plan>> {
+    may_request(&session)?;
+    bounded(&body.attestations)?;
+    let kind = known(&kind)?;
+    let plan = app.actions.plan(kind, &cluster, &body.attestations).await?;
+    Ok(Json(plan))
+}
+
+/// Operators request; an administrator may as well, with break-glass.
+pub(super) fn may_request(session: &Session) -> ApiResult<galera::action::Actor> {
+    session
+        .actor(Operation::RequestAction)
+        .or_else(|error| session.actor(Operation::BreakGlass).map_err(|_| error))
+}
+
+pub(super) fn bounded(attestations: &[Attestation]) -> ApiResult<()> {
+    if attestations.len() <= ATTESTATIONS_MAX {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(
+        "invalid_body",
+        format!("At most {ATTESTATIONS_MAX} members can be attested at once."),
+    ))
+}
+
+fn known(word: &str) -> ApiResult<Kind> {
+    let kind = Kind::ALL.into_iter().find(|kind| kind.word() == word);
+    kind.ok_or_else(|| {
+        let shown: String = word.chars().take(40).collect();
+        ApiError::not_found(
+            "unknown_plan",
+            format!("There is no plan {shown:?}; plans are bootstrap, cleanup and decommission."),
+        )
+    })
+}

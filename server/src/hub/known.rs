@@ -1,0 +1,87 @@
+//! What the owner of a cluster knows, handed out whole, so that plans rest on the same facts as the page.
+
+use std::sync::Arc;
+
+use galera::cleanup::Reading;
+use galera::history::History;
+use galera::observation::Evidence;
+use galera::registration::RawKey;
+use galera::view::RegistryHealth;
+use galera::{NodeId, Timestamp};
+use registry::{Entry, Listing};
+
+use super::registrations::Registrations;
+use crate::probe::ProbeReport;
+
+/// Everything known of a cluster at one moment.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// What the sources say.
+    pub evidence: Evidence,
+    /// The positions that are remembered.
+    pub history: History,
+    pub(super) registrations: Registrations,
+}
+
+impl Known {
+    /// Takes in every key of the cluster as it was just read linearizably. A key that did not change keeps its age.
+    pub fn listed(&mut self, at: Timestamp, listing: &Listing) {
+        self.registrations.reset(at, listing.entries.clone());
+        self.evidence.registry = self.registrations.observations();
+        self.evidence.garbage = self.registrations.unexplained();
+        if !self.evidence.registry_health.reachable {
+            self.evidence.registry_health = RegistryHealth {
+                reachable: true,
+                since: at,
+                error: None,
+            };
+        }
+    }
+
+    /// Takes note that the registry could not be read just now.
+    pub fn unlisted(&mut self, at: Timestamp, error: &registry::Error) {
+        self.evidence.registry_health = RegistryHealth {
+            reachable: false,
+            since: at,
+            error: Some(error.to_string()),
+        };
+    }
+
+    /// Takes in a reading that was made for this purpose.
+    pub fn probed(&mut self, report: ProbeReport) {
+        let observation = self.evidence.sql.entry(report.node).or_default();
+        match report.outcome {
+            Ok(status) => observation.answered(report.at, status),
+            Err(error) => observation.failed(report.at, error),
+        }
+    }
+
+    /// Every node that is probed.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<NodeId> {
+        self.evidence.sql.keys().cloned().collect()
+    }
+}
+
+/// A listing as clean-up compares it.
+#[must_use]
+pub fn reading(at: Timestamp, listing: &Listing) -> Reading {
+    Reading {
+        at,
+        revision: listing.revision,
+        keys: listing.entries.iter().map(raw_key).collect(),
+    }
+}
+
+fn raw_key(entry: &Entry) -> RawKey {
+    RawKey {
+        key: entry.key.clone(),
+        value: entry.value.clone(),
+        mod_revision: entry.mod_revision,
+        lease: entry.lease,
+        ttl: None,
+    }
+}
+
+/// Readings of one cluster, oldest first.
+pub type Readings = Arc<Vec<Arc<Reading>>>;

@@ -1,0 +1,131 @@
+//! The connection on which the one statement of a plan is sent, with the account that may act.
+//!
+//! Opened before the intention is journalled: the database itself closes it when the sender pauses for longer than
+//! [`STATEMENT_WAIT`](galera::action::STATEMENT_WAIT), so that nothing that was intended long ago can still be sent.
+
+use std::time::Duration;
+
+use galera::ClusterName;
+use galera::action::STATEMENT_WAIT;
+use galera::observation::ProbeError;
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Error};
+use tokio::time::timeout;
+
+use super::connection::{check_identity, connect, rows};
+use super::failure::{self, shorten};
+use crate::hub::MysqlSettings;
+
+const IDENTITY: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
+     ('wsrep_cluster_name', 'wsrep_provider')";
+
+/// What the server said to the statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It says OK, which proves nothing yet (I21).
+    Taken,
+    /// It says no.
+    Refused(String),
+    /// Nobody knows whether it was carried out.
+    Unknown(String),
+}
+
+/// An open connection that has sent nothing yet.
+pub(crate) struct StatementConnection {
+    conn: Conn,
+    user: String,
+    limit: Duration,
+}
+
+impl StatementConnection {
+    /// Connects to `host:port` with the recovery account and checks that a node of `cluster` answers.
+    ///
+    /// # Errors
+    /// Nothing was sent then; classified, with a message for people.
+    pub(crate) async fn open(
+        host: &str,
+        settings: &MysqlSettings,
+        port: u16,
+        cluster: &ClusterName,
+        limit: Duration,
+    ) -> Result<Self, ProbeError> {
+        let opened = async {
+            let mut conn = connect(host, settings, port).await?;
+            let fail = |error| failure::classify(&settings.user, &error);
+            let variables = rows(&mut conn, &settings.user, IDENTITY).await?;
+            check_identity(cluster, &variables)?;
+            let wait = format!("SET SESSION wait_timeout={}", STATEMENT_WAIT.as_secs());
+            conn.query_drop(wait).await.map_err(fail)?;
+            Ok(conn)
+        };
+        let conn = timeout(limit, Box::pin(opened))
+            .await
+            .unwrap_or_else(|_| Err(failure::timed_out(limit, false)))?;
+        Ok(Self {
+            conn,
+            user: settings.user.clone(),
+            limit,
+        })
+    }
+
+    /// Sends `statement` once and never again; the connection ends with it.
+    pub(crate) async fn send(mut self, statement: &str) -> Answer {
+        match timeout(self.limit, Box::pin(self.conn.query_drop(statement))).await {
+            Ok(Ok(())) => Answer::Taken,
+            Ok(Err(error)) => judge(&self.user, &error),
+            Err(_) => Answer::Unknown(format!(
+                "no answer within {} s; it may still be carried out",
+                self.limit.as_secs_f64()
+            )),
+        }
+    }
+}
+
+/// A server's own refusal is certain; whatever ends a connection or interrupts a statement leaves it open.
+fn judge(user: &str, error: &Error) -> Answer {
+    let Error::Server(server) = error else {
+        return Answer::Unknown(failure::classify(user, error).message);
+    };
+    let text = shorten(&server.message);
+    match server.code {
+        // Shutting down, killed, interrupted, timed out.
+        1053 | 1205 | 1317 | 1927 | 1969 | 3024 => {
+            Answer::Unknown(format!("error {}: {text}", server.code))
+        }
+        1227 => Answer::Refused(format!(
+            "error 1227: the account {user} lacks a privilege (SUPER, or SYSTEM_VARIABLES_ADMIN): {text}"
+        )),
+        code => Answer::Refused(format!("error {code}: {text}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mysql_async::ServerError;
+
+    use super::*;
+
+    fn said(code: u16) -> Answer {
+        let error = Error::Server(ServerError {
+            code,
+            message: "text".to_owned(),
+            state: "HY000".to_owned(),
+        });
+        judge("recovery", &error)
+    }
+
+    #[test]
+    fn a_missing_privilege_is_a_clear_refusal() {
+        assert!(matches!(said(1227), Answer::Refused(text) if text.contains("SUPER")));
+        assert!(matches!(said(1231), Answer::Refused(_)));
+    }
+
+    #[test]
+    fn an_interruption_leaves_the_outcome_open() {
+        for code in [1053, 1205, 1317, 1927, 1969, 3024] {
+            assert!(matches!(said(code), Answer::Unknown(_)), "{code}");
+        }
+        let reset = Error::from(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
+        assert!(matches!(judge("recovery", &reset), Answer::Unknown(_)));
+    }
+}

@@ -1,0 +1,114 @@
+//! Recovery with approval: requested by one person, approved by another, done once, verified, recorded.
+
+mod people;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use galera::action::State;
+use galera::plan::{CheckCode, CheckStatus};
+use galera::view::{NodeState, VerdictState};
+
+use crate::shared;
+use crate::views::{self, CONSOLE, GALERA, LONG};
+use people::People;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_of_three_killed_are_recovered_by_two_people() -> Result<()> {
+    let lab = shared::lab().await?;
+    let people = People::of(&lab.console).await?;
+    let mut live = lab.live().await?;
+    let healthy = people.plan("bootstrap", &[]).await?;
+    ensure!(!healthy.executable, "{}", healthy.summary);
+    ensure!(
+        healthy.summary.starts_with("Nothing to recover"),
+        "{}",
+        healthy.summary
+    );
+
+    lab.lab.node(2).kill();
+    lab.lab.node(3).kill();
+    live.wait_for("no_primary", GALERA + CONSOLE, |view| {
+        views::is(view, VerdictState::NoPrimary)
+    })
+    .await?;
+    let lost = [lab.lab.node(2).id().clone(), lab.lab.node(3).id().clone()];
+    let plan = people.executable("bootstrap", &lost).await?;
+    let action = people.request("bootstrap", &plan, &lost).await?;
+    ensure!(action.action.state == State::Pending, "{:?}", action.action);
+    let own = people.refusal(&people.both, &action, "approve").await?;
+    ensure!(own.code == "own_request" && own.status == 403, "{own:?}");
+
+    let began = Instant::now();
+    people.act(&people.approver, &action, "approve").await?;
+    let ended = people.ended(&action).await?;
+    ensure!(
+        ended.action.state == State::Succeeded,
+        "{:#?}",
+        ended.action
+    );
+    println!("approved to proven: {} ms", began.elapsed().as_millis());
+    ensure!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+    let survivor = lab.lab.node(1).id().clone();
+    live.wait_for("Primary again", LONG, |view| {
+        views::is(view, VerdictState::Degraded)
+            && views::state(view, &survivor) == Some(NodeState::Synced)
+    })
+    .await?;
+
+    for number in [2, 3] {
+        lab.lab
+            .node(number)
+            .start(acceptance::lab::node::Start::Join)
+            .await?;
+    }
+    live.wait_for("all three again", LONG, |view| {
+        views::is(view, VerdictState::Healthy)
+    })
+    .await?;
+    let trail = people.trail().await?;
+    let verified = lab.console.command(&["audit", "verify"]).await?;
+    ensure!(verified.contains("each follows"), "{verified}");
+    let words: Vec<&str> = trail
+        .iter()
+        .filter(|entry| entry.record.subject.as_ref() == Some(&action.action.id))
+        .map(|entry| entry.record.event.as_str())
+        .collect();
+    ensure!(
+        words
+            == [
+                "action_requested",
+                "action_approved",
+                "action_began",
+                "action_step",
+                "action_answered",
+                "action_ended",
+            ],
+        "{words:?}"
+    );
+    let after = people.refusal(&people.approver, &action, "approve").await?;
+    ensure!(
+        after.code == "action_final" && after.status == 409,
+        "{after:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_healthy_cluster_offers_nothing_and_says_why() -> Result<()> {
+    let lab = shared::lab().await?;
+    let people = People::of(&lab.console).await?;
+    for kind in ["bootstrap", "cleanup", "decommission"] {
+        let plan = people.plan(kind, &[]).await?;
+        ensure!(!plan.executable, "{kind}: {}", plan.summary);
+        ensure!(plan.failing().next().is_some(), "{kind}: {:?}", plan.checks);
+    }
+    let plan = people.plan("bootstrap", &[]).await?;
+    let check = plan.check(&CheckCode::NOBODY_PRIMARY);
+    ensure!(check.is_some_and(|check| check.status == CheckStatus::Fail));
+    Ok(())
+}
