@@ -27,7 +27,7 @@ ENV CARGO_TARGET_DIR=/var/cache/target
 # Another checkout may have built with the same caches: nothing of ours may look older than what that left behind.
 FROM toolchain AS source
 COPY . .
-RUN find agent app galera public registry server style xtask -type f -exec touch {} +
+RUN find . -path ./scripts -prune -o -type f -exec touch {} +
 
 FROM source AS build-agent
 RUN --mount=type=cache,id=galera-cargo,target=/root/.cargo/registry,sharing=locked \
