@@ -12,12 +12,12 @@ mod plan;
 mod recovery;
 
 use galera::Timestamp;
-use galera::api::{Problem, SessionView};
+use galera::api::{ActionList, Problem, RecoveryState, SessionView};
 use http::{HeaderMap, Uri};
 
 use crate::data::{InProcessApi, problem, segment};
 use crate::markup::El;
-use answers::{Actions, Client, Recovery};
+use answers::Client;
 
 /// A part of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,12 +68,12 @@ pub async fn fragment(
             recovery_of(&client, &name, &query, &session, now).await
         }
         ["actions"] => {
-            let open: Actions = client.get("/api/v1/actions?state=open&limit=200").await?;
+            let open: ActionList = client.get("/api/v1/actions?state=open&limit=200").await?;
             let before = query.get("before").map(segment).unwrap_or_default();
             let path = format!("/api/v1/actions?state={ENDED}&limit=50&before={before}");
             let path = path.trim_end_matches("&before=");
-            let ended: Actions = client.get(path).await?;
-            let switch: Recovery = client.get("/api/v1/recovery").await?;
+            let ended: ActionList = client.get(path).await?;
+            let switch: RecoveryState = client.get("/api/v1/recovery").await?;
             Ok(Fragment::new(
                 "Actions",
                 &actions::actions(&open, &ended, &switch, &session, now),

@@ -3,10 +3,9 @@
 use galera::Timestamp;
 use galera::access::Operation;
 use galera::action::{Action, State, StepRecord};
-use galera::api::SessionView;
+use galera::api::{ActionView, SessionView};
 use galera::plan::Step;
 
-use super::answers::ActionView;
 use super::parts;
 use super::plan::names;
 use crate::format::{age, code, link, quiet, sub, ticking, unknown};

@@ -2,9 +2,8 @@
 
 use galera::Timestamp;
 use galera::action::{Action, State};
-use galera::api::SessionView;
+use galera::api::{ActionList, ActionView, RecoveryState, SessionView};
 
-use super::answers::{ActionView, Actions, Recovery};
 use super::parts;
 use super::recovery::{switch_form, switched_off};
 use crate::format::{link, sub, ticking, unknown};
@@ -16,9 +15,9 @@ const COLUMNS: [&str; 5] = ["Action", "State", "Requested", "Approvals", "Outcom
 
 /// The page.
 pub(super) fn actions(
-    open: &Actions,
-    ended: &Actions,
-    switch: &Recovery,
+    open: &ActionList,
+    ended: &ActionList,
+    switch: &RecoveryState,
     session: &SessionView,
     now: Timestamp,
 ) -> El {
@@ -59,7 +58,7 @@ pub(super) fn actions(
         )
 }
 
-fn section(title: &'static str, list: &Actions, none: &'static str, now: Timestamp) -> El {
+fn section(title: &'static str, list: &ActionList, none: &'static str, now: Timestamp) -> El {
     let content = if list.actions.is_empty() {
         el("p").class("quiet").with(none)
     } else {
@@ -68,7 +67,7 @@ fn section(title: &'static str, list: &Actions, none: &'static str, now: Timesta
     el("section").with(el("h2").with(title)).with(content)
 }
 
-fn older(list: &Actions) -> Option<El> {
+fn older(list: &ActionList) -> Option<El> {
     let before = list.next_before.as_ref()?;
     Some(el("p").with(link(
         format!("/actions?before={}", crate::data::segment(before)),

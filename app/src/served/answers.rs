@@ -1,14 +1,9 @@
-//! What the API says, as far as these pages read it.
-
-use std::collections::BTreeMap;
+//! Questions to the API, and what an address asks for.
 
 use axum::body::Body;
-use galera::action::{Action, SwitchedOff};
 use galera::api::Problem;
-use galera::{ClusterName, NodeId, Timestamp};
 use http::header::{ACCEPT, CONTENT_TYPE, COOKIE};
 use http::{HeaderMap, Method, Request, Uri};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::data::{InProcessApi, ask, unreadable};
@@ -74,87 +69,4 @@ impl Query {
             .find(|(key, value)| key == name && !value.trim().is_empty());
         found.map(|(_, value)| value.as_str())
     }
-}
-
-/// An action with what became of it since.
-#[derive(Debug, Deserialize)]
-pub(super) struct ActionView {
-    #[serde(flatten)]
-    pub(super) action: Action,
-    #[serde(default)]
-    pub(super) warnings: Vec<Warning>,
-    #[serde(default)]
-    pub(super) undone: Option<Undone>,
-    #[serde(default)]
-    pub(super) undoable: bool,
-}
-
-/// A node that was left out and holds more (I22).
-#[derive(Debug, Deserialize)]
-pub(super) struct Warning {
-    pub(super) node: NodeId,
-    pub(super) message: String,
-}
-
-/// A clean-up that was taken back.
-#[derive(Debug, Deserialize)]
-pub(super) struct Undone {
-    pub(super) by: String,
-    pub(super) at: Timestamp,
-    #[serde(default)]
-    pub(super) restored: Vec<String>,
-    #[serde(default)]
-    pub(super) kept: Vec<String>,
-}
-
-/// Newest first.
-#[derive(Debug, Deserialize)]
-pub(super) struct Actions {
-    pub(super) actions: Vec<ActionView>,
-    #[serde(default)]
-    pub(super) next_before: Option<String>,
-}
-
-/// Whether anybody may recover anything.
-#[derive(Debug, Deserialize)]
-pub(super) struct Recovery {
-    pub(super) enabled: bool,
-    pub(super) off: Option<SwitchedOff>,
-    #[serde(default)]
-    pub(super) clusters: BTreeMap<ClusterName, SwitchedOff>,
-    #[serde(default)]
-    pub(super) approvals: BTreeMap<String, u32>,
-    #[serde(default)]
-    pub(super) sql_account: bool,
-}
-
-/// Whether anybody may recover this cluster.
-#[derive(Debug, Deserialize)]
-pub(super) struct ClusterRecovery {
-    pub(super) enabled: bool,
-    pub(super) off: Option<SwitchedOff>,
-    #[serde(default)]
-    pub(super) scope: Option<String>,
-}
-
-/// Newest first.
-#[derive(Debug, Deserialize)]
-pub(super) struct AuditEntries {
-    pub(super) entries: Vec<AuditEntry>,
-    #[serde(default)]
-    pub(super) next_before: Option<u64>,
-}
-
-/// One line of the audit trail.
-#[derive(Debug, Deserialize)]
-pub(super) struct AuditEntry {
-    pub(super) sequence: u64,
-    pub(super) at: Timestamp,
-    pub(super) actor: String,
-    pub(super) event: String,
-    pub(super) cluster: Option<String>,
-    pub(super) subject: Option<String>,
-    #[serde(default)]
-    pub(super) detail: BTreeMap<String, String>,
-    pub(super) hash: String,
 }

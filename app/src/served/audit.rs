@@ -1,8 +1,10 @@
 //! The audit trail: who did what, when, with what outcome.
 
 use galera::Timestamp;
+use galera::api::AuditPage;
+use galera::audit::Entry;
 
-use super::answers::{AuditEntries, AuditEntry, Query};
+use super::answers::Query;
 use super::parts::{action_link, check_title};
 use crate::data::segment;
 use crate::format::{absolute, code, link, sub, ticking, unknown};
@@ -50,7 +52,7 @@ impl Asked {
 }
 
 /// The page.
-pub(super) fn audit(entries: &AuditEntries, asked: &Asked, now: Timestamp) -> El {
+pub(super) fn audit(entries: &AuditPage, asked: &Asked, now: Timestamp) -> El {
     let rows = entries
         .entries
         .iter()
@@ -113,25 +115,26 @@ fn filter(asked: &Asked) -> El {
         .with(el("button").at("type", "submit").with("Filter"))
 }
 
-fn line(entry: &AuditEntry, now: Timestamp) -> El {
+fn line(entry: &Entry, now: Timestamp) -> El {
+    let record = &entry.record;
     let head = el("span")
-        .with(absolute(entry.at))
+        .with(absolute(record.at))
         .with(sub(Child::Many(vec![
             format!("{}, ", entry.sequence).into(),
-            ticking(entry.at, now).into(),
+            ticking(record.at, now).into(),
         ])));
-    let cluster: Child = match &entry.cluster {
-        Some(name) => link(format!("/clusters/{}", segment(name)), name.clone()).into(),
+    let cluster: Child = match &record.cluster {
+        Some(name) => link(format!("/clusters/{name}"), name.to_string()).into(),
         None => unknown().into(),
     };
-    let subject: Child = match &entry.subject {
-        Some(id) if entry.event.starts_with("action") || entry.event == "cleanup_undone" => {
+    let subject: Child = match &record.subject {
+        Some(id) if record.event.starts_with("action") || record.event == "cleanup_undone" => {
             action_link(&segment(id), id.get(..8).unwrap_or(id).to_owned()).into()
         }
         Some(subject) => subject.clone().into(),
         None => unknown().into(),
     };
-    let detail: Vec<El> = entry
+    let detail: Vec<El> = record
         .detail
         .iter()
         .map(|(name, value)| {
@@ -144,8 +147,8 @@ fn line(entry: &AuditEntry, now: Timestamp) -> El {
         .class("quiet")
         .with(code(entry.hash.get(..12).unwrap_or_default().to_owned()));
     row(entry.sequence.to_string(), head)
-        .with(cell(COLUMNS[1], entry.actor.clone()))
-        .with(cell(COLUMNS[2], check_title(&entry.event)))
+        .with(cell(COLUMNS[1], record.actor.clone()))
+        .with(cell(COLUMNS[2], check_title(&record.event)))
         .with(cell(COLUMNS[3], cluster))
         .with(cell(COLUMNS[4], subject))
         .with(cell(

@@ -3,13 +3,13 @@
 use galera::Timestamp;
 use galera::access::Operation;
 use galera::action::SwitchedOff;
-use galera::api::{Problem, SessionView};
+use galera::api::{ActionList, ClusterRecovery, Problem, RecoveryState, SessionView};
 use galera::attestation::{Attestation, Statement};
 use galera::plan::Plan;
 use galera::view::{ClusterView, NodeState, NodeView, SourceKind};
 
 use super::actions::table;
-use super::answers::{Actions, ClusterRecovery, Query, Recovery};
+use super::answers::Query;
 use super::parts;
 use super::plan::{Around, plan};
 use crate::format::{sub, ticking};
@@ -21,9 +21,9 @@ use crate::words::{kind_word, node_mark, state};
 pub(super) struct Page<'a> {
     pub(super) view: &'a ClusterView,
     pub(super) switch: &'a ClusterRecovery,
-    pub(super) global: &'a Recovery,
-    pub(super) open: &'a Actions,
-    pub(super) last: &'a Actions,
+    pub(super) global: &'a RecoveryState,
+    pub(super) open: &'a ActionList,
+    pub(super) last: &'a ActionList,
     pub(super) plans: &'a [Result<Plan, Problem>],
     pub(super) attestations: &'a [Attestation],
     pub(super) session: &'a SessionView,
@@ -91,7 +91,7 @@ impl Page<'_> {
     fn plan(&self, answer: &Result<Plan, Problem>) -> El {
         match answer {
             Ok(computed) => {
-                let approvals = self.global.approvals.get(computed.kind.word()).copied();
+                let approvals = self.global.approvals.get(&computed.kind).copied();
                 let around = Around {
                     session: self.session,
                     obstacle: self.obstacle(),

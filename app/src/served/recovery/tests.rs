@@ -31,9 +31,11 @@ fn page(plan: Plan, roles: &[Role], enabled: bool) -> String {
     let view = fixtures::healthy("lab", 2_881);
     let off = (!enabled)
         .then(|| json!({"by": "ada", "at": fixtures::at().to_string(), "reason": "moving house"}));
-    let switch = json!({"enabled": enabled, "off": off, "scope": (!enabled).then_some("cluster")});
+    let switch = json!({"cluster": "lab", "enabled": enabled, "off": off, "scope": (!enabled).then_some("cluster")});
     let global = json!({"enabled": true, "off": null, "clusters": {}, "approvals": {"bootstrap": 1}, "sql_account": true});
-    let none = || serde_json::from_value::<Actions>(json!({"actions": []})).unwrap();
+    let none = || {
+        serde_json::from_value::<ActionList>(json!({"actions": [], "next_before": null})).unwrap()
+    };
     let page = Page {
         view: &view,
         switch: &serde_json::from_value(switch).unwrap(),
