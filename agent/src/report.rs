@@ -7,7 +7,7 @@ use std::time::Duration;
 use galera::registration::Keys;
 use galera::{ClusterName, NodeId, Timestamp};
 use registry::{Error, Guard, Lease, LeaseId, LeaseLost, Outcome, Registry, Transaction, Write};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +16,9 @@ use crate::observation::{REPORTED, Server};
 
 /// Time to withdraw the report when the agent stops; after that the lease ends by itself.
 const FAREWELL: Duration = Duration::from_secs(3);
+
+/// How long a state that has passed is worth reporting.
+const PASSED: Duration = Duration::from_secs(2);
 
 /// What identifies the node's keys.
 #[derive(Clone, Debug)]
@@ -29,6 +32,15 @@ pub struct Identity {
 }
 
 type Fields = BTreeMap<&'static str, String>;
+
+/// A state that the server was in, however shortly.
+#[derive(Clone, Debug)]
+pub struct Passing {
+    /// When.
+    pub at: Instant,
+    /// The state.
+    pub server: Server,
+}
 
 /// What the registry holds of this node, as far as we wrote it.
 #[derive(Debug)]
@@ -49,6 +61,7 @@ pub struct Reporter {
     lease: Option<Lease>,
     standing: watch::Sender<Option<LeaseId>>,
     again: Arc<Notify>,
+    passing: Option<mpsc::Receiver<Passing>>,
     written: Option<Written>,
     /// The phase that was reported last.
     phase: String,
@@ -71,6 +84,7 @@ impl Reporter {
             lease: None,
             standing: watch::Sender::new(None),
             again: Arc::default(),
+            passing: None,
             written: None,
             phase: String::new(),
             notice: Notice::default(),
@@ -91,6 +105,13 @@ impl Reporter {
         self
     }
 
+    /// Reports these states too, one after the other, before the newest: some are over before it is their turn.
+    #[must_use]
+    pub fn passing(mut self, states: mpsc::Receiver<Passing>) -> Self {
+        self.passing = Some(states);
+        self
+    }
+
     /// The lease under which everything is written; `None` while nothing is.
     #[must_use]
     pub fn standing(&self) -> watch::Receiver<Option<LeaseId>> {
@@ -100,7 +121,20 @@ impl Reporter {
     /// Reports every change of `server` at once and everything each third of the time to live, until `stop`; then
     /// withdraws the report.
     pub async fn run(mut self, mut server: watch::Receiver<Server>, stop: CancellationToken) {
+        let mut passing = self.passing.take();
+        let mut passed: Option<Passing> = None;
         loop {
+            // What has passed long ago is nobody's news.
+            if let Some(state) = passed.take().filter(|state| state.at.elapsed() < PASSED) {
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    () = self.keep_true(&state.server) => {}
+                }
+            }
+            passed = passing.as_mut().and_then(|passing| passing.try_recv().ok());
+            if passed.is_some() {
+                continue;
+            }
             let now = server.borrow_and_update().clone();
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -108,6 +142,7 @@ impl Reporter {
             }
             tokio::select! {
                 () = stop.cancelled() => break,
+                state = next(passing.as_mut()) => passed = Some(state),
                 changed = server.changed() => if changed.is_err() { break },
                 () = sleep(self.ttl / 3) => {}
                 () = self.again.notified() => self.written = None,
@@ -264,6 +299,16 @@ impl Reporter {
             }
         }
     }
+}
+
+/// The next state that passes; never when nobody tells of any.
+async fn next(passing: Option<&mut mpsc::Receiver<Passing>>) -> Passing {
+    if let Some(passing) = passing
+        && let Some(state) = passing.recv().await
+    {
+        return state;
+    }
+    std::future::pending().await
 }
 
 /// Waits until the lease is lost; for ever when there is none.

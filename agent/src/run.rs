@@ -27,7 +27,7 @@ use galera::registration::Phase;
 use galera::startup::Data;
 use registry::{Change, Registry, WatchEvent};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -36,7 +36,7 @@ use crate::clock::now;
 use crate::notify::Listener;
 use crate::observation::Server;
 use crate::probe::Probe;
-use crate::report::{Identity as Reported, Reporter};
+use crate::report::{Identity as Reported, Passing, Reporter};
 use crate::settings::Database;
 use crate::settings::homogeneous::{Discovery, Run};
 use crate::{health, sidecar};
@@ -57,8 +57,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 
 /// How long a data directory may still be in use: a killed server takes a moment to be gone.
 const IN_USE: Duration = Duration::from_secs(5);
-/// Time for the report of what the server told, before it is asked.
-const TOLD: Duration = Duration::from_millis(20);
+/// States that wait to be reported; more than that come together only when etcd is away.
+const PASSING: usize = 16;
 
 /// Runs the node until its server ends; its exit code.
 ///
@@ -191,6 +191,7 @@ impl Node {
         let holder = Holder::new(publish.clone());
         let (wake, again) = (Arc::<Notify>::default(), Arc::<Notify>::default());
         let lost = Arc::<Notify>::default();
+        let (passing, passed) = mpsc::channel(PASSING);
         let reporter = Reporter::new(
             cluster.registry.clone(),
             Reported {
@@ -202,6 +203,7 @@ impl Node {
             now(),
         )
         .without_registration()
+        .passing(passed)
         .repeating(Arc::clone(&again));
         let standing = reporter.standing();
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -238,7 +240,7 @@ impl Node {
                     directory: self.directory.path().to_path_buf(),
                     period: self.settings.ttl / 3,
                 };
-                self.stand_by(&mut child, signals, &publish, &holder, async {
+                self.stand_by(&mut child, signals, &publish, &passing, &holder, async {
                     Box::pin(keeper.run(publish.subscribe(), Arc::clone(&lost))).await;
                 })
                 .await
@@ -288,6 +290,7 @@ impl Node {
                     &mut child,
                     signals,
                     &publish,
+                    &mpsc::channel(1).0,
                     &holder,
                     std::future::pending(),
                 )
@@ -341,6 +344,7 @@ impl Node {
         child: &mut Child,
         signals: &mut Signals,
         publish: &watch::Sender<Server>,
+        passing: &mpsc::Sender<Passing>,
         holder: &Holder,
         keeping: impl Future<Output = ()>,
     ) -> Ended {
@@ -352,8 +356,11 @@ impl Node {
                 let event = self.listener.next().await;
                 tracing::debug!(?event, "The server tells of a change");
                 publish.send_modify(|server| *server = server.told(&event));
-                // Some states are over before anybody could ask; what was told is reported before that is asked.
-                sleep(TOLD).await;
+                // Some states are over before anybody could ask. Nobody waits where nobody reports.
+                let _ = passing.try_send(Passing {
+                    at: Instant::now(),
+                    server: publish.borrow().clone(),
+                });
                 at_once.notify_one();
             }
         };
