@@ -1,0 +1,264 @@
+//! Identical nodes that start at once, crash, stop and come back: always one cluster, never two.
+
+use std::time::{Duration, Instant};
+
+use acceptance::eventually;
+use acceptance::lab::homogeneous::{Homogeneous, SameNode};
+use acceptance::lab::observer::Observer;
+use anyhow::{Context, Result, ensure};
+use galera::registration::Phase;
+use registry::{Transaction, Write};
+
+/// Longest wait for nodes to form a cluster.
+const FORMED: Duration = Duration::from_secs(60);
+/// Longest wait for a node to notice something.
+const SOON: Duration = Duration::from_secs(20);
+
+fn observer(lab: &Homogeneous) -> Result<Observer> {
+    let nodes = lab.nodes().iter();
+    let nodes = nodes.map(|node| Ok((node.id()?.to_string(), node.options("console"))));
+    Observer::start(nodes.collect::<Result<_>>()?)
+}
+
+async fn founder(lab: &Homogeneous) -> Result<serde_json::Value> {
+    let keys = lab.keys().await?;
+    let founder = keys.get("founder").context("nobody founded")?;
+    Ok(serde_json::from_str(founder)?)
+}
+
+async fn key(lab: &Homogeneous, node: &SameNode, field: &str) -> Result<Option<String>> {
+    Ok(lab.keys().await?.remove(&format!("{}/{field}", node.id()?)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_started_at_once_become_one_cluster_and_stay_one() -> Result<()> {
+    let lab = Homogeneous::prepare(4).await?;
+    let observer = observer(&lab)?;
+
+    // Without etcd nobody does anything to the data.
+    lab.etcd().kill_all();
+    for node in &lab.nodes()[..3] {
+        node.start()?;
+    }
+    for node in &lab.nodes()[..3] {
+        node.says("does not answer; waiting for it", SOON).await?;
+        let (status, body) = node.health("/").await?;
+        ensure!(status == 503 && body.contains("etcd"), "{status} {body}");
+        ensure!(node.health("/live").await?.0 == 200);
+        let files = std::fs::read_dir(node.data())?.flatten();
+        let files: Vec<_> = files.map(|file| file.file_name()).collect();
+        ensure!(files == [".galera-agent.lock"], "{files:?}");
+    }
+    let began = Instant::now();
+    lab.etcd().start_all().await?;
+    let recorder = lab.recorder()?;
+    lab.whole(&[1, 2, 3], FORMED).await?;
+    println!(
+        "three nodes from nothing to one cluster: {:?}",
+        began.elapsed()
+    );
+    let first = founder(&lab).await?;
+    let founded = lab
+        .nodes()
+        .iter()
+        .filter(|node| node.said("as the first member") > 0);
+    ensure!(founded.count() == 1, "one of them founded");
+    ensure!(
+        lab.nodes()[..3]
+            .iter()
+            .map(|node| node.said("Initialized "))
+            .sum::<usize>()
+            == 1
+    );
+
+    // The registry is emptied by hand at the very moment when an empty node starts.
+    let wipe = async || {
+        let registry = lab.registry()?;
+        let entries = registry.list("/galera/").await?.entries;
+        let deletions = entries.into_iter().map(|entry| Write::delete(entry.key));
+        registry
+            .transact(&Transaction::new().then(deletions))
+            .await?;
+        anyhow::Ok(())
+    };
+    wipe().await?;
+    lab.node(4).start()?;
+    wipe().await?;
+    lab.whole(&[1, 2, 3, 4], FORMED).await?;
+    ensure!(lab.node(4).said("as the first member") == 0, "it founded");
+    let second = founder(&lab).await?;
+    ensure!(
+        second["state_uuid"] == first["state_uuid"],
+        "{first} {second}"
+    );
+    eventually("everybody to be registered again", SOON, async || {
+        for node in lab.nodes() {
+            let registered = key(&lab, node, "registered").await?;
+            ensure!(registered.is_some(), "{} is not", node.id()?);
+        }
+        Ok(())
+    })
+    .await?;
+    // States that are over within milliseconds reach the registry through the notification.
+    let states = recorder.values("/wsrep_local_state_comment");
+    for state in ["Joined", "Donor/Desynced", "Synced"] {
+        ensure!(states.contains(state), "nobody was {state}: {states:?}");
+    }
+
+    // The accounts, and nobody else.
+    let accounts: Vec<String> = lab
+        .node(4)
+        .query(
+            "root",
+            "SELECT CONCAT(User, '@', Host) FROM mysql.global_priv ORDER BY 1",
+        )
+        .await?;
+    let expected = [
+        "console@%",
+        "mariadb.sys@localhost",
+        "recovery@%",
+        "root@localhost",
+        "xtrabackup@localhost",
+    ];
+    ensure!(accounts == expected, "{accounts:?}");
+    let statement = "SET GLOBAL wsrep_provider_options = 'evs.info_log_mask=0'";
+    ensure!(
+        lab.node(1)
+            .query::<mysql_async::Row>("console", statement)
+            .await
+            .is_err()
+    );
+    lab.node(1)
+        .query::<mysql_async::Row>("recovery", statement)
+        .await?;
+
+    ensure!(lab.node(4).health("/").await?.0 == 200);
+
+    // A killed server takes its agent along, and leaves a registry that claims nothing.
+    let code = lab.node(4).kill_server().await?;
+    ensure!(code == Some(137), "{code:?}");
+    let keys = lab.keys().await?;
+    let id = lab.node(4).id()?.to_string();
+    let left: Vec<_> = keys.keys().filter(|key| key.starts_with(&id)).collect();
+    ensure!(
+        left == [
+            &format!("{id}/highest_position"),
+            &format!("{id}/registered")
+        ],
+        "{left:?}"
+    );
+    ensure!(!keys[&format!("{id}/registered")].contains("stopped"));
+
+    // A killed agent leaves its server alone; what it said ends with its lease.
+    lab.node(3).kill_agent()?;
+    eventually("the dead agent's word to expire", SOON, async || {
+        let state = key(&lab, lab.node(3), "wsrep_local_state_comment").await?;
+        ensure!(state.is_none(), "{state:?}");
+        Ok(())
+    })
+    .await?;
+    let status = lab.node(3).wsrep().await?;
+    ensure!(
+        status["wsrep_local_state_comment"] == "Synced",
+        "{status:?}"
+    );
+    ensure!(key(&lab, lab.node(3), "registered").await?.is_some());
+    observer.finish()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everybody_killed_comes_back_as_one_cluster_without_loss() -> Result<()> {
+    let lab = Homogeneous::prepare(3).await?;
+    let observer = observer(&lab)?;
+    for node in lab.nodes() {
+        node.start()?;
+    }
+    lab.whole(&[1, 2, 3], FORMED).await?;
+    lab.node(1)
+        .execute("CREATE TABLE mysql.kept (id INT PRIMARY KEY) ENGINE=InnoDB")
+        .await?;
+    for row in 0..20 {
+        let node = &lab.nodes()[row % 3];
+        node.execute(&format!("INSERT INTO mysql.kept VALUES ({row})"))
+            .await?;
+    }
+    let before = lab.node(1).position().await?;
+
+    // One is killed earlier than the others and so lags behind; all are down.
+    lab.node(2).kill().await?;
+    lab.whole(&[1, 3], FORMED).await?;
+    for row in 20..30 {
+        lab.node(1)
+            .execute(&format!("INSERT INTO mysql.kept VALUES ({row})"))
+            .await?;
+    }
+    let (one, three) = (lab.node(1).kill(), lab.node(3).kill());
+    let (one, three) = tokio::join!(one, three);
+    one.and(three)?;
+
+    // With the most advanced kept away, the others wait and say for whom.
+    lab.node(2).start()?;
+    let absent = format!(
+        "Waiting for {} and {}",
+        lab.node(1).id()?,
+        lab.node(3).id()?
+    );
+    lab.node(2).says(&absent, SOON).await?;
+    lab.node(3).start()?;
+    let absent = format!(
+        "Waiting for {}: it is registered and has not come back",
+        lab.node(1).id()?
+    );
+    for number in [2, 3] {
+        lab.node(number).says(&absent, SOON).await?;
+        let (status, body) = lab.node(number).health("/").await?;
+        ensure!(
+            status == 503 && body.contains(&absent) && body.contains("since"),
+            "{body}"
+        );
+        let phase = key(&lab, lab.node(number), "phase").await?;
+        ensure!(phase.as_deref() == Some(Phase::Waiting.word()), "{phase:?}");
+        let position = key(&lab, lab.node(number), "recovered_position").await?;
+        ensure!(position.is_some_and(|text| text.starts_with(&before.uuid.to_string())));
+    }
+    let began = Instant::now();
+    lab.node(1).start()?;
+    lab.whole(&[1, 2, 3], FORMED).await?;
+    println!(
+        "all killed, from the last one's start to one cluster: {:?}",
+        began.elapsed()
+    );
+    ensure!(lab.node(2).said("as the first member") == 0 || lab.node(2).said("Initialized") > 0);
+    for node in lab.nodes() {
+        let rows: Vec<u64> = node
+            .query("root", "SELECT COUNT(*) FROM mysql.kept")
+            .await?;
+        ensure!(rows == [30], "{}: {rows:?}", node.id()?);
+    }
+    ensure!(
+        !lab.keys().await?.contains_key("bootstrap"),
+        "the order is left"
+    );
+
+    // Stopped in turn and started at once: the last one out leads.
+    for number in [3, 1, 2] {
+        let code = lab.node(number).stop().await?;
+        ensure!(code == Some(0), "{code:?}");
+        let registered = key(&lab, lab.node(number), "registered").await?;
+        ensure!(
+            registered.is_some_and(|text| text.contains("stopped")),
+            "no final position"
+        );
+        ensure!(key(&lab, lab.node(number), "phase").await?.is_none());
+    }
+    for node in lab.nodes() {
+        node.start()?;
+    }
+    lab.whole(&[1, 2, 3], FORMED).await?;
+    let after = lab.node(1).position().await?;
+    ensure!(
+        after.uuid == before.uuid && after.seqno > before.seqno,
+        "{before} {after}"
+    );
+    observer.finish()
+}
