@@ -31,13 +31,9 @@ fn crumbs(path: &str) -> Vec<Crumb> {
         .filter(|segment| !segment.is_empty())
         .collect();
     let ["clusters", name, rest @ ..] = segments.as_slice() else {
-        return match segments.as_slice() {
-            [] => vec![crumb("Clusters", None)],
-            ["actions"] => vec![crumb("Actions", None)],
-            ["actions", id, ..] => vec![crumb("Actions", Some("/actions")), crumb(id, None)],
-            ["audit"] => vec![crumb("Audit", None)],
-            _ => vec![crumb("Clusters", Some("/"))],
-        };
+        // Actions and the audit trail are marked where they are listed, beside this.
+        let here = segments.is_empty();
+        return vec![crumb("Clusters", (!here).then_some("/"))];
     };
     let cluster = ["/clusters/", name].concat();
     let mut way = vec![

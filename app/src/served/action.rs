@@ -98,8 +98,7 @@ fn facts(action: &Action, now: Timestamp) -> El {
         pairs.push(("Expires in", left.into()));
     }
     if let Some(execution) = &action.execution {
-        pairs.push(("Begun", by(&execution.by, execution.began_at)));
-        pairs.push(("Carried out by", execution.replica.clone().into()));
+        pairs.push(("Carried out by", by(&execution.replica, execution.began_at)));
     }
     if let Some(at) = action.ended_at {
         pairs.push(("Ended", ticking(at, now).into()));
@@ -143,6 +142,11 @@ fn decide(view: &ActionView, session: &SessionView) -> Option<El> {
             .at("type", "submit")
             .at("formaction", format!("/actions/{}/{verb}", action.id))
             .with(label.to_owned());
+        let button = if matches!(verb, "approve" | "execute") {
+            button.class("main")
+        } else {
+            button
+        };
         let button = if refusal.is_some() {
             button.at("disabled", "")
         } else {
@@ -201,7 +205,7 @@ fn decide(view: &ActionView, session: &SessionView) -> Option<El> {
     };
     let form = parts::form(format!("/actions/{}/comment", action.id))
         .at("id", "decide")
-        .with(parts::line(
+        .with(parts::text(
             "decide-comment".to_owned(),
             "comment",
             "Comment, for the record",
@@ -335,7 +339,7 @@ fn journal(action: &Action, now: Timestamp) -> El {
         .with(el("ol").class("journal").with(lines))
 }
 
-fn comments(action: &Action, session: &SessionView, now: Timestamp) -> El {
+fn comments(action: &Action, session: &SessionView, now: Timestamp) -> Option<El> {
     let items: Vec<El> = action
         .comments
         .iter()
@@ -347,15 +351,20 @@ fn comments(action: &Action, session: &SessionView, now: Timestamp) -> El {
                 .with(el("p").with(comment.text.clone()))
         })
         .collect();
+    if items.is_empty() && action.state.is_final() {
+        return None;
+    }
     let refusal = parts::role_refusal(session, Operation::CommentAction);
     let form = parts::form(format!("/actions/{}/comment", action.id))
         .at("id", "say")
-        .with(parts::line("say-comment".to_owned(), "comment", "Comment"))
+        .with(parts::text("say-comment".to_owned(), "comment", "Comment"))
         .with(parts::button("Add comment".to_owned(), refusal.as_deref()));
-    el("section")
-        .with(el("h2").with("Comments"))
-        .with(el("ul").class("comments").with(items))
-        .with((!action.state.is_final()).then_some(form))
+    Some(
+        el("section")
+            .with(el("h2").with("Comments"))
+            .with(el("ul").class("comments").with(items))
+            .with((!action.state.is_final()).then_some(form)),
+    )
 }
 
 #[cfg(test)]
@@ -363,6 +372,7 @@ mod tests {
     use galera::access::Role;
     use serde_json::json;
 
+    use super::super::parts::tests::button;
     use super::*;
     use crate::fixtures;
 
@@ -392,26 +402,24 @@ mod tests {
         action(&view(state), &session, fixtures::at()).html()
     }
 
-    fn button(verb: &str, disabled: bool) -> String {
-        let disabled = if disabled { " disabled=\"\"" } else { "" };
-        format!("formaction=\"/actions/019a-1/{verb}\"{disabled}>")
-    }
-
     #[test]
     fn an_approver_decides() {
         let html = html("pending", "paul", &[Role::Approver]);
-        for verb in ["approve", "reject"] {
-            assert!(html.contains(&button(verb, false)), "{verb} in {html}");
+        for label in ["Approve and carry out", "Reject"] {
+            assert!(!button(&html, label).contains("disabled"), "{html}");
         }
-        assert!(html.contains(&button("cancel", true)), "{html}");
+        assert!(button(&html, "Withdraw").contains("disabled"), "{html}");
     }
 
     #[test]
     fn nobody_approves_their_own_request() {
         let html = html("pending", "olga", &[Role::Operator, Role::Approver]);
-        assert!(html.contains(&button("approve", true)), "{html}");
+        assert!(
+            button(&html, "Approve and carry out").contains("disabled"),
+            "{html}"
+        );
         assert!(html.contains("somebody else must decide"), "{html}");
-        assert!(html.contains(&button("cancel", false)), "{html}");
+        assert!(!button(&html, "Withdraw").contains("disabled"), "{html}");
     }
 
     #[test]

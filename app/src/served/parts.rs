@@ -40,9 +40,23 @@ pub(super) fn line(id: String, name: &'static str, label: impl Into<Child>) -> E
         .with(input)
 }
 
+/// A labelled text of some lines. Unlike in a line, the Enter key sends nothing here: what decides takes a click.
+pub(super) fn text(id: String, name: &'static str, label: &'static str) -> El {
+    let area = el("textarea")
+        .class("prose")
+        .at("id", id.clone())
+        .at("name", name)
+        .at("rows", "2")
+        .at("maxlength", "2000");
+    el("div")
+        .class("field")
+        .with(el("label").at("for", id).with(label))
+        .with(area)
+}
+
 /// A button that sends its form, and why it cannot.
 pub(super) fn button(label: String, refusal: Option<&str>) -> El {
-    let button = el("button").at("type", "submit").with(label);
+    let button = el("button").at("type", "submit").class("main").with(label);
     let button = match refusal {
         Some(_) => button.at("disabled", ""),
         None => button,
@@ -199,4 +213,16 @@ fn one_fact(fact: &CheckEvidence, now: Timestamp) -> El {
 /// A link to an action's page.
 pub(super) fn action_link(id: &str, text: String) -> El {
     link(format!("/actions/{id}"), text)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    /// The tag of the button with this label.
+    pub(in crate::served) fn button<'a>(html: &'a str, label: &str) -> &'a str {
+        let end = html
+            .find(&format!(">{label}</button>"))
+            .unwrap_or_else(|| panic!("{label} in {html}"));
+        let start = html[..end].rfind("<button").unwrap();
+        &html[start..end]
+    }
 }

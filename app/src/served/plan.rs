@@ -4,7 +4,7 @@ use galera::NodeId;
 use galera::Timestamp;
 use galera::access::Operation;
 use galera::api::SessionView;
-use galera::attestation::Attestation;
+use galera::attestation::{Attestation, Statement};
 use galera::plan::{Kind, Mechanism, Plan, Target};
 
 use super::parts;
@@ -27,6 +27,9 @@ pub(super) fn plan(plan: &Plan, around: &Around<'_>) -> El {
         .with(kind_word(plan.kind))
         .with(" ")
         .with(state(plan_mark(plan)));
+    if folded(plan) {
+        return fold(plan, around.now);
+    }
     let age = el("p")
         .class("quiet")
         .with("Planned ")
@@ -45,6 +48,30 @@ pub(super) fn plan(plan: &Plan, around: &Around<'_>) -> El {
         .with(break_glass(plan, around))
 }
 
+/// Whether nobody is looking for this plan: a decommission that nobody began to declare.
+fn folded(plan: &Plan) -> bool {
+    let declared = plan
+        .attestations
+        .iter()
+        .any(|given| given.statement == Statement::Decommissioned);
+    plan.kind == Kind::Decommission && !plan.executable && !declared
+}
+
+fn fold(plan: &Plan, now: Timestamp) -> El {
+    let heading = el("h2")
+        .with(kind_word(plan.kind))
+        .with(" ")
+        .with(state(plan_mark(plan)));
+    let what = "Removes every registration of a cluster that is no more. Declare every member gone for good to plan it.";
+    el("section")
+        .at("id", plan.kind.word())
+        .class("plan")
+        .with(heading)
+        .with(el("p").with(plan.summary.clone()))
+        .with(el("p").class("quiet").with(what))
+        .with(all_checks(plan, now))
+}
+
 /// Open where they decide something, folded where there is nothing to do anyway.
 fn all_checks(plan: &Plan, now: Timestamp) -> El {
     let table = parts::checks(&plan.checks, now);
@@ -57,7 +84,7 @@ fn all_checks(plan: &Plan, now: Timestamp) -> El {
         ),
     };
     let details = el("details").with(el("summary").with(title)).with(table);
-    if plan.target.is_some() {
+    if plan.target.is_some() && !folded(plan) {
         details.at("open", "")
     } else {
         details

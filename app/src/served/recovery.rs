@@ -73,10 +73,14 @@ impl Page<'_> {
                     .with(table(&self.open.actions, self.now)),
             );
         }
-        for answer in self.plans {
+        let mut plans = self.plans.iter();
+        // What a bootstrap lacks most often is somebody's word; it stands where it is missed.
+        page = page
+            .with(plans.next().map(|answer| self.plan(answer)))
+            .with(self.vouching());
+        for answer in plans {
             page = page.with(self.plan(answer));
         }
-        page = page.with(self.vouching());
         if !self.last.actions.is_empty() {
             let heading = el("h2").with("Last actions");
             page = page.with(
