@@ -189,6 +189,22 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_file_takes_the_node_out_and_life_is_something_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let policy = Policy {
+            disable_file: Some(dir.path().join("disabled")),
+            ..Policy::default()
+        };
+        let status = |path, server: &Server| answer(&Method::GET, path, server, &policy).status();
+        assert_eq!(status("/", &synced()), StatusCode::OK);
+        std::fs::write(dir.path().join("disabled"), "").unwrap();
+        assert_eq!(status("/", &synced()), StatusCode::SERVICE_UNAVAILABLE);
+        for server in [synced(), Server::Unknown] {
+            assert_eq!(status("/live", &server), StatusCode::OK);
+        }
+    }
+
     #[tokio::test]
     async fn refuses_everything_else() {
         let answer = ask(

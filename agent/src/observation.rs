@@ -307,6 +307,49 @@ mod tests {
         }
     }
 
+    #[test]
+    fn donors_and_read_only_servers_are_healthy_where_that_is_wanted() {
+        let donor = answers("2", "Donor/Desynced", "Primary", "ON");
+        let mut read_only = answers("4", "Synced", "Primary", "ON");
+        if let Server::Answers { reading, .. } = &mut read_only {
+            reading.read_only = Some(true);
+        }
+        let healthy =
+            |server: &Server, donor, read_only| server.health(&Availability { donor, read_only }).0;
+        assert!(healthy(&donor, true, false) && !healthy(&donor, false, true));
+        assert!(healthy(&read_only, false, true) && !healthy(&read_only, true, false));
+        let apart = answers("2", "Donor/Desynced", "non-Primary", "ON");
+        assert!(!healthy(&apart, true, true));
+    }
+
+    #[test]
+    fn what_the_server_tells_counts_until_it_is_asked() {
+        let event = |status| Event::from_arguments(["--status", status]);
+        let running = answers("4", "Synced", "Primary", "ON");
+        let told = running.told(&event("donor"));
+        assert_eq!(told.fields()["wsrep_local_state_comment"], "Donor/Desynced");
+        assert_eq!(running.told(&event("connected")).fields(), running.fields());
+        let held = |phase| {
+            Server::Held(Box::new(Held {
+                phase,
+                recovered: None,
+                state: None,
+                line: "waiting".to_owned(),
+                since: Timestamp::default(),
+            }))
+        };
+        let joined = held(Phase::Starting).told(&event("joined"));
+        assert_eq!(joined.phase(), Phase::Joining);
+        assert_eq!(joined.fields()["wsrep_local_state_comment"], "Joined");
+        // It does not answer yet, which is no news; once it is told to stop, nothing it says counts.
+        assert_eq!(joined.after(Err(refused())).fields(), joined.fields());
+        let stopping = held(Phase::Stopping).told(&event("synced"));
+        assert_eq!(
+            stopping.fields(),
+            BTreeMap::from([("phase", "stopping".to_owned())])
+        );
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_old_answer_is_no_health() {
         let server = answers("4", "Synced", "Primary", "ON");

@@ -166,6 +166,48 @@ mod tests {
         judge(saved, &Attempt { ended, log }, forced).data
     }
 
+    /// A server whose recovery fails until its prepared transactions are rolled back.
+    const STUBBORN: &str = r#"
+for argument in "$@"; do
+    case "$argument" in
+        --log-error=*) log=${argument#*=} ;;
+        --tc-heuristic-recover=rollback) rollback=1 ;;
+    esac
+done
+if [ -n "$rollback" ]; then touch "$0.rolled"; exit 1; fi
+if [ -e "$0.rolled" ]; then
+    echo "[Note] WSREP: Recovered position: UUID:9" >> "$log"
+else
+    echo "[ERROR] Found 1 prepared transactions! It means that server was not shut down properly" >> "$log"
+    exit 1
+fi
+"#;
+
+    #[tokio::test]
+    async fn prepared_transactions_are_rolled_back_and_the_node_is_no_candidate() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("server");
+        fs::write(&script, STUBBORN.replace("UUID", UUID)).unwrap();
+        let words = ["/bin/sh".into(), script.clone().into_os_string()];
+        let command = ServerCommand::new(&words).unwrap();
+        let (children, workspace) = (Children::default(), Workspace::create().unwrap());
+        let saved = saved(UUID);
+        let recovering = recover(&command, &children, &workspace, &saved);
+        let outcome = tokio::select! {
+            outcome = recovering => outcome.unwrap(),
+            reaped = children.clone().reap() => panic!("{reaped:?}"),
+        };
+        let Data::Unrecoverable { uuid, why } = outcome.data else {
+            panic!("{outcome:?}");
+        };
+        assert_eq!(uuid, UUID.parse().ok());
+        assert!(
+            why.contains("rolled back by force") && why.contains(":9"),
+            "{why}"
+        );
+        assert!(dir.path().join("server.rolled").exists());
+    }
+
     #[test]
     fn the_last_position_counts_without_its_gtid() {
         let log = format!(

@@ -316,6 +316,9 @@ impl Starter<'_> {
         if !self.still_founding(revision).await {
             return Ok(None);
         }
+        if !self.unstop(seen).await {
+            return Ok(None);
+        }
         let marked = self.claim(&started, revision, lease).await;
         let Ok(Some(_)) = marked else {
             return self.lost(marked).await;
