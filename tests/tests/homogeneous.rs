@@ -105,6 +105,14 @@ async fn three_started_at_once_become_one_cluster_and_stay_one() -> Result<()> {
         ensure!(states.contains(state), "nobody was {state}: {states:?}");
     }
 
+    // Etcd lost later is no trouble of the database.
+    lab.etcd().kill_all();
+    lab.node(2).says("the database is left alone", SOON).await?;
+    lab.whole(&[1, 2, 3, 4], SOON).await?;
+    ensure!(lab.node(2).health("/").await?.0 == 200);
+    lab.etcd().start_all().await?;
+    lab.node(2).says("Registry answers again", SOON).await?;
+
     // The accounts, and nobody else.
     let accounts: Vec<String> = lab
         .node(4)
