@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use galera::plan::Kind;
 use galera::{ClusterName, NodeId};
 use registry::Secret;
 
@@ -92,6 +93,25 @@ pub struct RecoveryConfig {
     pub password: Secret,
 }
 
+/// Approvals that actions need.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approvals {
+    /// For every kind that is not named below.
+    pub otherwise: u32,
+    /// For single kinds.
+    pub kinds: BTreeMap<Kind, u32>,
+}
+
+impl Approvals {
+    /// Whether one person can do something alone.
+    #[must_use]
+    pub fn anything_alone(&self) -> bool {
+        Kind::ALL
+            .iter()
+            .any(|kind| self.kinds.get(kind).copied().unwrap_or(self.otherwise) == 0)
+    }
+}
+
 /// The configuration of `serve`.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -113,8 +133,12 @@ pub struct Config {
     pub poll_interval: Duration,
     /// How long a database may take to answer.
     pub probe_timeout: Duration,
-    /// Approvals that an action needs.
-    pub approvals: u32,
+    /// Approvals that actions need.
+    pub approvals: Approvals,
+    /// How long a request waits for approval.
+    pub request_expiry: Duration,
+    /// How long an approved action waits to be executed.
+    pub approval_expiry: Duration,
     /// The log.
     pub log: LogConfig,
     /// Every setting with its value and where that came from, secrets left out.
@@ -151,6 +175,7 @@ pub fn load(inputs: &Inputs) -> Result<Config, Problems> {
     let recovery = reader.recovery();
     let timing = reader.timing();
     let approvals = reader.one(&settings::APPROVALS, parse::approvals);
+    let expiries = reader.expiries();
     let log = reader.log();
     reader.finish(|reader| {
         let (registry_prefix, state_prefix) = prefixes?;
@@ -171,6 +196,8 @@ pub fn load(inputs: &Inputs) -> Result<Config, Problems> {
             poll_interval,
             probe_timeout,
             approvals: approvals?,
+            request_expiry: expiries?.0,
+            approval_expiry: expiries?.1,
             log: log?,
             effective: std::mem::take(&mut reader.effective),
             warnings: std::mem::take(&mut reader.warnings),

@@ -2,7 +2,6 @@
 
 mod connections;
 
-use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -200,9 +199,11 @@ fn assemble(
             fold: plan,
             ..galera::bootstrap::Settings::default()
         },
-        approvals: BTreeMap::new(),
+        approvals: config.approvals.kinds.clone(),
         limits: galera::action::Limits {
-            approvals: config.approvals,
+            approvals: config.approvals.otherwise,
+            pending: config.request_expiry,
+            approved: config.approval_expiry,
             ..galera::action::Limits::default()
         },
         lock_ttl: LOCK_TTL,
@@ -216,8 +217,8 @@ fn assemble(
         tracker.clone(),
         shutdown.clone(),
     );
-    if config.approvals == 0 {
-        let notice = "One person can act alone here: no approval is needed (--approvals 0).";
+    if config.approvals.anything_alone() {
+        let notice = "One person can act alone here: --approvals 0 is set.";
         hub.set_notices("approvals", vec![notice.to_owned()]);
     }
     let state = AppState(Arc::new(App {

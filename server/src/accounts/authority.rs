@@ -1,10 +1,12 @@
 //! Signs people in and out, and recognises them: the one place that decides whether a request has a live session.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use galera::Timestamp;
+use galera::audit::Record;
 use registry::{Guard, Outcome, Registry, Transaction, Write};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -15,6 +17,7 @@ use super::record::{SessionRecord, UserName, UserRecord};
 use super::store::{session_key, user_key};
 use super::throttle::Throttle;
 use super::token::{Claims, InvalidToken};
+use crate::audit::Trail;
 use crate::session::SessionGuard;
 
 /// Hashes computed at the same time: each takes 46 MiB and a core.
@@ -23,6 +26,8 @@ const HASHES: usize = 2;
 const HASH_WAIT: Duration = Duration::from_secs(5);
 /// A session younger than this may be known to the replica that made it only, so etcd is asked before it is refused.
 const YOUNG: Duration = Duration::from_secs(60);
+/// How long a sign-in waits for its entry in the audit trail.
+const RECORDING: Duration = Duration::from_secs(2);
 /// Most sessions of one account; the oldest ends when another begins.
 const SESSIONS_MAX: usize = 50;
 
@@ -89,6 +94,7 @@ pub struct Authority {
     throttle: Throttle,
     hashes: Arc<Semaphore>,
     lifetime: Duration,
+    trail: Trail,
 }
 
 impl Authority {
@@ -101,6 +107,7 @@ impl Authority {
         lifetime: Duration,
     ) -> Self {
         Self {
+            trail: Trail::new(registry.clone(), state_prefix),
             registry,
             prefix: state_prefix.to_owned(),
             directory,
@@ -150,6 +157,7 @@ impl Authority {
                 tracing::warn!(user = account, %address, "Sign-in from {address} refused: {error}")
             }
         }
+        self.record_sign_in(account, address, &result).await;
         match &result {
             Ok(_) | Err(SignInError::Disabled) => self.throttle.succeeded(account, address),
             Err(SignInError::Wrong | SignInError::Throttled(_)) => {}
@@ -158,6 +166,58 @@ impl Authority {
             }
         }
         result
+    }
+
+    /// What was decided goes into the audit trail. Attempts that were not even looked at do not: anybody could fill
+    /// etcd with them.
+    async fn record_sign_in(
+        &self,
+        account: &str,
+        address: IpAddr,
+        result: &Result<SignedIn, SignInError>,
+    ) {
+        let (event, why) = match result {
+            Ok(_) => ("signed_in", None),
+            Err(error @ (SignInError::Wrong | SignInError::Disabled)) => {
+                ("sign_in_failed", Some(error.to_string()))
+            }
+            Err(_) => return,
+        };
+        let mut detail = BTreeMap::from([("address".to_owned(), address.to_string())]);
+        detail.extend(why.map(|why| ("reason".to_owned(), why)));
+        self.record(event, account, detail).await;
+    }
+
+    /// Adds an entry, within a deadline: a trail that cannot be written must not keep people out, who may be about to
+    /// repair what is wrong. The log then says that the entry is missing.
+    async fn record(&self, event: &str, account: &str, detail: BTreeMap<String, String>) {
+        let record = Record {
+            at: now(),
+            actor: if account.is_empty() {
+                "nobody"
+            } else {
+                account
+            }
+            .to_owned(),
+            event: event.to_owned(),
+            cluster: None,
+            subject: Some(account.to_owned()).filter(|name| !name.is_empty()),
+            detail,
+        };
+        let written = tokio::time::timeout(RECORDING, self.trail.record(record)).await;
+        match written {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(user = account, event, %error, "The audit trail lacks an entry: {error}");
+            }
+            Err(_) => {
+                tracing::error!(
+                    user = account,
+                    event,
+                    "The audit trail lacks an entry: etcd is too slow"
+                );
+            }
+        }
     }
 
     async fn checked_sign_in(
@@ -343,6 +403,8 @@ impl Authority {
             self.registry.revoke(lease).await?;
         }
         self.directory.end(session.id);
+        let name = &session.principal.username;
+        self.record("signed_out", name, BTreeMap::new()).await;
         Ok(())
     }
 }

@@ -64,7 +64,14 @@ pub(super) fn start(inner: &Arc<Inner>, id: &str) {
     let (inner, id) = (Arc::clone(inner), id.to_owned());
     let tracker = inner.tracker.clone();
     tracker.spawn(async move {
-        match Run::begin(&inner, None, &id).await {
+        let stop = inner.shutdown.clone();
+        let Some(begun) = stop
+            .run_until_cancelled(Run::begin(&inner, None, &id))
+            .await
+        else {
+            return;
+        };
+        match begun {
             Ok(run) => run.carry().await,
             // Somebody else has it.
             Err(Stopped::Failed(ActionError::Busy(replica))) => {

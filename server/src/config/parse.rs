@@ -5,7 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use galera::plan::Kind;
 use galera::{ClusterName, NodeId};
+
+use super::Approvals;
 
 /// The address that browsers use: scheme, host and port, nothing more.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,7 +164,33 @@ pub(super) fn port(text: &str) -> Result<u16, String> {
     }
 }
 
-pub(super) fn approvals(text: &str) -> Result<u32, String> {
+/// `COUNT` for every kind and `KIND=COUNT` for single ones, separated by commas.
+pub(super) fn approvals(text: &str) -> Result<Approvals, String> {
+    let (mut otherwise, mut kinds) = (None, BTreeMap::new());
+    for part in text.split(',').map(str::trim) {
+        let before = match part.split_once('=') {
+            Some((word, count)) => kinds.insert(kind(word.trim())?, count_of(count.trim())?),
+            None => otherwise.replace(count_of(part)?),
+        };
+        if before.is_some() {
+            return Err(format!("{text:?} gives two numbers for the same; give one"));
+        }
+    }
+    Ok(Approvals {
+        // Whoever names single kinds only leaves the others as they are by default.
+        otherwise: otherwise.unwrap_or(1),
+        kinds,
+    })
+}
+
+fn kind(word: &str) -> Result<Kind, String> {
+    let kind = Kind::ALL.into_iter().find(|kind| kind.word() == word);
+    kind.ok_or_else(|| {
+        format!("{word:?} is no kind of action; kinds are bootstrap, cleanup and decommission")
+    })
+}
+
+fn count_of(text: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(count) if count <= 16 => Ok(count),
         _ => Err(format!(

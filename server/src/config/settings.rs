@@ -152,8 +152,12 @@ settings! {
         "How often every database is asked.");
     PROBE_TIMEOUT = Setting::one("probe-timeout", "probe_timeout", "DURATION", Value("3s"),
         "How long a database may take to answer.");
-    APPROVALS = Setting::one("approvals", "approvals", "COUNT", Value("1"),
-        "Approvals that an action needs; 0 lets one person act alone.");
+    APPROVALS = Setting::one("approvals", "approvals", "COUNT,KIND=COUNT,…", Value("1"),
+        "Approvals that an action needs; 0 lets one person act alone. A kind (bootstrap, cleanup, decommission) may have its own: 1,decommission=2.");
+    REQUEST_EXPIRY = Setting::one("request-expiry", "request_expiry", "DURATION", Value("15m"),
+        "How long a request waits for approval.");
+    APPROVAL_EXPIRY = Setting::one("approval-expiry", "approval_expiry", "DURATION", Value("5m"),
+        "How long an approved action may wait to be executed.");
     LOG_FORMAT = Setting::one("log-format", "log_format", "text|json", Value("text"),
         "How the log on standard error is written.").everywhere();
     LOG_LEVEL = Setting::one("log-level", "log_level", "FILTER", Value("info"),

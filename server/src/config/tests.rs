@@ -81,7 +81,8 @@ fn nothing_at_all_is_a_configuration() {
         (config.poll_interval, config.probe_timeout),
         (Duration::from_secs(1), Duration::from_secs(3))
     );
-    assert_eq!(config.approvals, 1);
+    assert_eq!(config.approvals.otherwise, 1);
+    assert!(!config.approvals.anything_alone());
     assert_eq!(config.http.session_lifetime, Duration::from_secs(12 * 3600));
     assert!(config.clusters.is_empty() && config.recovery.is_none() && config.warnings.is_empty());
 }
@@ -116,6 +117,8 @@ session_lifetime = "8h"
 poll_interval = "500ms"
 probe_timeout = "2s"
 approvals = 2
+request_expiry = "10m"
+approval_expiry = "2m"
 log_format = "json"
 log_level = "debug"
 [etcd]
@@ -166,7 +169,7 @@ lab = ["10.0.0.1", "10.0.0.2:3307", "10.0.0.3:3306"]
         .collect();
     assert_eq!(lab, ["10.0.0.1", "10.0.0.2", "10.0.0.3:3306"]);
     assert_eq!(config.clusters.len(), 2);
-    assert_eq!(config.approvals, 2);
+    assert_eq!(config.approvals.otherwise, 2);
     assert_eq!(
         config.log,
         LogConfig {
@@ -317,6 +320,7 @@ fn one_wrong_value_is_named_with_its_place_and_a_remedy() {
         ("poll-interval", "10ms", &["--poll-interval", "100ms"]),
         ("poll-interval", "-1s", &["--poll-interval", "duration"]),
         ("approvals", "-1", &["--approvals", "0 to 16"]),
+        ("request-expiry", "1s", &["--request-expiry", "10s"]),
         ("log-format", "xml", &["--log-format", "json"]),
         ("log-level", "galera_console=loud", &["--log-level", "info"]),
     ] {
@@ -519,4 +523,20 @@ fn the_readme_has_the_same_table() {
         readme.contains(&markdown_table()),
         "README.md lacks the present table; insert the output of `galera-console check-config --table`"
     );
+}
+
+#[test]
+fn kinds_may_need_approvals_of_their_own() {
+    let given = flags(&[("approvals", "2,decommission=3, cleanup=0")]);
+    let approvals = load(&given.inputs()).unwrap().approvals;
+    let expected = BTreeMap::from([(Kind::Decommission, 3), (Kind::Cleanup, 0)]);
+    assert_eq!((approvals.otherwise, &approvals.kinds), (2, &expected));
+    assert!(approvals.anything_alone());
+    for wrong in ["1,2", "bootstrap=1,bootstrap=2", "upgrade=1", "cleanup="] {
+        assert_eq!(
+            flags(&[("approvals", wrong)]).problems().len(),
+            1,
+            "{wrong}"
+        );
+    }
 }

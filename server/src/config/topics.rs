@@ -133,6 +133,19 @@ impl Reader<'_> {
         Some(Etcd::Cluster(Box::new(settings)))
     }
 
+    pub(super) fn expiries(&mut self) -> Option<(Duration, Duration)> {
+        let mut read = |setting| {
+            self.one(setting, |text| {
+                parse::between(text, Duration::from_secs(10), Duration::from_secs(86_400))
+            })
+        };
+        let (request, approval) = (
+            read(&settings::REQUEST_EXPIRY),
+            read(&settings::APPROVAL_EXPIRY),
+        );
+        Some((request?, approval?))
+    }
+
     pub(super) fn prefixes(&mut self) -> Option<(String, String)> {
         let registry = self.one(&settings::REGISTRY_PREFIX, parse::prefix);
         let state = self.one(&settings::STATE_PREFIX, parse::prefix);

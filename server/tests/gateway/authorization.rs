@@ -24,6 +24,53 @@ const TABLE: &[(Method, &str, u16, u16, u16)] = &[
         403,
         404,
     ),
+    (
+        Method::GET,
+        "/api/v1/clusters/lab/plans/bootstrap",
+        401,
+        403,
+        200,
+    ),
+    (
+        Method::GET,
+        "/api/v1/clusters/lab/plans/cleanup",
+        401,
+        403,
+        200,
+    ),
+    (
+        Method::GET,
+        "/api/v1/clusters/lab/plans/decommission",
+        401,
+        403,
+        200,
+    ),
+    (
+        Method::GET,
+        "/api/v1/clusters/lab/plans/upgrade",
+        401,
+        403,
+        404,
+    ),
+    (
+        Method::GET,
+        "/api/v1/clusters/nowhere/plans/cleanup",
+        401,
+        403,
+        404,
+    ),
+    (Method::GET, "/api/v1/clusters/lab/recovery", 401, 403, 200),
+    (
+        Method::GET,
+        "/api/v1/clusters/nowhere/recovery",
+        401,
+        403,
+        404,
+    ),
+    (Method::GET, "/api/v1/recovery", 401, 403, 200),
+    (Method::GET, "/api/v1/actions", 401, 403, 200),
+    (Method::GET, "/api/v1/actions/0-0", 401, 403, 404),
+    (Method::GET, "/api/v1/audit", 401, 403, 200),
     (Method::GET, "/api/v1/live", 401, 403, 426),
     (Method::GET, "/api/v1/nothing", 404, 404, 404),
     (Method::GET, "/api", 404, 404, 404),
@@ -35,6 +82,128 @@ const TABLE: &[(Method, &str, u16, u16, u16)] = &[
     // Last: it ends the session.
     (Method::DELETE, "/api/v1/session", 401, 204, 204),
 ];
+
+/// An address that changes something, with a body and its answers to a viewer, an operator, an approver and an
+/// administrator. Nobody gets 401, an account without roles 403.
+const CHANGES: &[(Method, &str, &str, [u16; 4])] = &[
+    (
+        POST,
+        "/api/v1/clusters/lab/plans/bootstrap",
+        "{}",
+        [403, 200, 403, 200],
+    ),
+    (
+        POST,
+        "/api/v1/clusters/lab/actions",
+        REQUEST,
+        [403, 409, 403, 403],
+    ),
+    (
+        POST,
+        "/api/v1/clusters/lab/actions",
+        OVERRIDE,
+        [403, 409, 403, 409],
+    ),
+    (
+        POST,
+        "/api/v1/clusters/nowhere/actions",
+        REQUEST,
+        [403, 404, 403, 404],
+    ),
+    (
+        POST,
+        "/api/v1/actions/0-0/approve",
+        "{}",
+        [403, 403, 404, 403],
+    ),
+    (
+        POST,
+        "/api/v1/actions/0-0/reject",
+        "{}",
+        [403, 403, 404, 403],
+    ),
+    (
+        POST,
+        "/api/v1/actions/0-0/cancel",
+        "{}",
+        [403, 404, 403, 404],
+    ),
+    (
+        POST,
+        "/api/v1/actions/0-0/execute",
+        "{}",
+        [403, 404, 404, 403],
+    ),
+    (
+        POST,
+        "/api/v1/actions/0-0/comment",
+        "{}",
+        [403, 404, 404, 404],
+    ),
+    (POST, "/api/v1/actions/0-0/undo", "{}", [403, 404, 403, 403]),
+    (PUT, "/api/v1/recovery", OFF, [403, 200, 200, 200]),
+    (PUT, "/api/v1/recovery", ON, [403, 403, 403, 200]),
+    (
+        PUT,
+        "/api/v1/clusters/lab/recovery",
+        OFF,
+        [403, 200, 200, 200],
+    ),
+    (
+        PUT,
+        "/api/v1/clusters/lab/recovery",
+        ON,
+        [403, 403, 403, 200],
+    ),
+];
+
+const POST: Method = Method::POST;
+const PUT: Method = Method::PUT;
+const REQUEST: &str = r#"{"kind":"bootstrap","plan_digest":"0","confirm":"lab","reason":"r"}"#;
+const OVERRIDE: &str = r#"{"kind":"bootstrap","plan_digest":"0","confirm":"lab","reason":"r","break_glass":{"overrides":[]}}"#;
+const OFF: &str = r#"{"enabled":false,"reason":"maintenance"}"#;
+const ON: &str = r#"{"enabled":true}"#;
+
+#[tokio::test]
+async fn the_table_of_changes() {
+    let etcd = Etcd::start().await;
+    let console = Console::start(&etcd).await;
+    without_roles(&console, "bare").await;
+    change(&console.nobody(), "nobody", |_| 401).await;
+    change(&console.sign_in("bare").await, "bare", |_| 403).await;
+    for (place, role) in Role::ALL.into_iter().enumerate() {
+        console.add_user(role.word(), &[role]).await;
+        let client = console.sign_in(role.word()).await;
+        change(&client, role.word(), |row| row.3[place]).await;
+    }
+}
+
+async fn change(
+    client: &Client,
+    who: &str,
+    expected: impl Fn(&(Method, &str, &str, [u16; 4])) -> u16,
+) {
+    for row in CHANGES {
+        let request = client
+            .request(row.0.clone(), row.1)
+            .header("content-type", "application/json")
+            .body(row.2.into())
+            .unwrap();
+        let answer = client.send(request).await;
+        assert_eq!(
+            answer.status.as_u16(),
+            expected(row),
+            "{} {} {} for {who}: {}",
+            row.0,
+            row.1,
+            row.2,
+            answer.text()
+        );
+        if answer.status.as_u16() == 403 {
+            assert_eq!(answer.problem().code, "missing_role", "{}", row.1);
+        }
+    }
+}
 
 #[tokio::test]
 async fn the_table() {

@@ -10,10 +10,16 @@
 mod etcd;
 
 mod accounts;
+mod actions;
+mod audit;
 mod authorization;
 mod bad_input;
+mod cleanup;
 mod client;
+mod crashes;
 mod outage;
 mod pages;
+mod recovery;
 mod sessions;
 mod sign_in;
+mod world;

@@ -1,0 +1,148 @@
+//! The audit trail: everything is in it, in order, in both forms, and an alteration is found.
+
+use galera::action::State;
+use galera::api::AuditPage;
+use galera::audit::{Broken, Entry, verify};
+use http::header::CONTENT_TYPE;
+
+use crate::client::{Client, PASSWORD};
+use crate::etcd::Etcd;
+use crate::recovery::{Desk, act, refused};
+use crate::world::Nodes3;
+
+async fn trail(client: &Client) -> Vec<Entry> {
+    let page: AuditPage = client.get("/api/v1/audit?limit=1000").await.json();
+    assert_eq!(page.next_before, None);
+    page.entries.into_iter().rev().collect()
+}
+
+#[tokio::test]
+async fn everything_is_recorded_and_the_chain_holds() {
+    let etcd = Etcd::start().await;
+    let nodes = Nodes3::two_lost(etcd.registry());
+    let desk = Desk::open(&etcd, &nodes).await;
+    assert_eq!(
+        desk.console.nobody().sign_in("olga", "wrong").await.status,
+        401
+    );
+    let leaving = desk.console.sign_in("vera").await;
+    assert_eq!(leaving.delete("/api/v1/session").await.status, 204);
+    let id = desk.request(&desk.operator).await.action.id;
+    assert_eq!(act(&desk.approver, &id, "approve").await.status, 200);
+    desk.becomes(&id, State::Succeeded).await;
+
+    let entries = trail(&desk.viewer).await;
+    verify(&entries).unwrap();
+    let words: Vec<(&str, &str)> = entries
+        .iter()
+        .skip_while(|entry| entry.record.event == "signed_in")
+        .map(|entry| (entry.record.actor.as_str(), entry.record.event.as_str()))
+        .collect();
+    assert_eq!(
+        words,
+        [
+            ("olga", "sign_in_failed"),
+            ("vera", "signed_in"),
+            ("vera", "signed_out"),
+            ("olga", "action_requested"),
+            ("adam", "action_approved"),
+            ("r1", "action_began"),
+            ("r1", "action_step"),
+            ("r1", "action_answered"),
+            ("r1", "action_ended"),
+        ]
+    );
+    let step = entries
+        .iter()
+        .find(|entry| entry.record.event == "action_step")
+        .unwrap();
+    assert!(
+        step.record.detail["does"].contains("pc.bootstrap=YES"),
+        "{step:?}"
+    );
+    assert!(
+        !entries
+            .iter()
+            .any(|entry| format!("{entry:?}").contains(PASSWORD))
+    );
+
+    let mut altered = entries.clone();
+    altered[3].record.actor = "somebody".to_owned();
+    assert!(matches!(verify(&altered), Err(Broken::Altered(_))));
+    let of_adam: AuditPage = desk.viewer.get("/api/v1/audit?actor=adam").await.json();
+    assert_eq!(of_adam.entries.len(), 2);
+    let of_lab: AuditPage = desk.viewer.get("/api/v1/audit?cluster=lab").await.json();
+    assert_eq!(of_lab.entries.len(), 6);
+    let of_none: AuditPage = desk.viewer.get("/api/v1/audit?cluster=other").await.json();
+    assert!(of_none.entries.is_empty());
+}
+
+#[tokio::test]
+async fn pages_follow_each_other_over_blocks_and_csv_is_the_same() {
+    let etcd = Etcd::start().await;
+    let nodes = Nodes3::healthy(etcd.registry());
+    let desk = Desk::open(&etcd, &nodes).await;
+    let record = |number: usize| galera::audit::Record {
+        at: crate::client::NOW,
+        actor: format!("actor{number}"),
+        event: "signed_in".to_owned(),
+        cluster: None,
+        subject: None,
+        detail: std::collections::BTreeMap::from([("quote".to_owned(), "a,\"b\"".to_owned())]),
+    };
+    for number in 0..230 {
+        desk.console
+            .state
+            .actions
+            .trail()
+            .record(record(number))
+            .await
+            .unwrap();
+    }
+    let mut path = "/api/v1/audit?limit=70".to_owned();
+    let mut all = Vec::new();
+    loop {
+        let page: AuditPage = desk.viewer.get(&path).await.json();
+        assert!(page.entries.len() <= 70);
+        all.extend(page.entries);
+        match page.next_before {
+            Some(before) => path = format!("/api/v1/audit?limit=70&before={before}"),
+            None => break,
+        }
+    }
+    all.reverse();
+    assert_eq!(verify(&all).unwrap().entries, 236);
+    let csv = desk.viewer.get("/api/v1/audit?format=csv&limit=1000").await;
+    assert!(csv.header(CONTENT_TYPE).starts_with("text/csv"));
+    let text = csv.text();
+    assert_eq!(text.lines().count(), 237);
+    assert!(
+        text.contains(r#""{""quote"":""a,\""b\""""}""#),
+        "{}",
+        &text[..400]
+    );
+    refused(
+        &desk.viewer.get("/api/v1/audit?format=pdf").await,
+        400,
+        "invalid_query",
+    );
+    refused(
+        &desk.viewer.get("/api/v1/audit?before=x").await,
+        400,
+        "invalid_query",
+    );
+}
+
+#[tokio::test]
+async fn many_writers_at_once_make_one_chain() {
+    let etcd = Etcd::start().await;
+    let nodes = Nodes3::healthy(etcd.registry());
+    let one = Desk::open(&etcd, &nodes).await;
+    let other = Desk::replica(&etcd, &nodes).await;
+    let clients = [&one, &other]
+        .into_iter()
+        .flat_map(|desk| ["olga", "adam", "ada", "bea"].map(|name| desk.console.sign_in(name)));
+    futures::future::join_all(clients).await;
+    let entries = trail(&one.viewer).await;
+    assert_eq!(verify(&entries).unwrap().entries, 20);
+}

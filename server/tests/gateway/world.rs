@@ -1,0 +1,289 @@
+//! Three nodes that exist only in a test: what they answer, what they are sent, and where an executor dies.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::future::{BoxFuture, pending};
+use galera::action::StepResult;
+use galera::history::History;
+use galera::observation::{Evidence, ProbeError, ProbeFailure, SqlObservation};
+use galera::view::RegistryHealth;
+use galera::wsrep::WsrepStatus;
+use galera::{ClusterName, NodeId, Timestamp};
+use galera_console::actions::{Channel, Look, World};
+use galera_console::hub::{now, reading};
+use registry::Registry;
+
+const HISTORY: &str = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
+const UNDEFINED: &str = "18446744073709551615";
+
+/// A place at which an executor never comes back: it was killed there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Holding the lock, before anything is written.
+    Planning,
+    /// Begun, before the intention.
+    Opening,
+    /// The intention is written, nothing was sent.
+    BeforeSending,
+    /// The statement took effect, its answer was not written down.
+    AfterSending,
+    /// The answer is written, the outcome was not looked at.
+    Observing,
+}
+
+/// What a node says to the statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Says {
+    /// OK, and it becomes Primary.
+    Yes,
+    /// OK, and nothing happens.
+    Ignored,
+    /// The privilege is missing.
+    Super,
+    /// It carries it out and hangs.
+    Hangs,
+}
+
+struct Nodes {
+    /// Members of the component that answers.
+    alive: BTreeSet<&'static str>,
+    primary: bool,
+    seqno: u64,
+    stop: Option<Stop>,
+    says: Says,
+}
+
+/// The nodes `n1`, `n2` and `n3` of the cluster `lab`.
+pub(crate) struct Nodes3 {
+    nodes: Mutex<Nodes>,
+    registry: Registry,
+    /// Statements that reached a node.
+    pub(crate) sent: AtomicU32,
+    reached: tokio::sync::Notify,
+}
+
+impl Nodes3 {
+    /// `n1` survives without quorum; the others refuse connections.
+    pub(crate) fn two_lost(registry: Registry) -> Arc<Self> {
+        Self::of(registry, &["n1"], false)
+    }
+
+    /// All three are Synced.
+    pub(crate) fn healthy(registry: Registry) -> Arc<Self> {
+        Self::of(registry, &["n1", "n2", "n3"], true)
+    }
+
+    fn of(registry: Registry, alive: &[&'static str], primary: bool) -> Arc<Self> {
+        let nodes = Nodes {
+            alive: alive.iter().copied().collect(),
+            primary,
+            seqno: 100,
+            stop: None,
+            says: Says::Yes,
+        };
+        Arc::new(Self {
+            nodes: Mutex::new(nodes),
+            registry,
+            sent: AtomicU32::new(0),
+            reached: tokio::sync::Notify::new(),
+        })
+    }
+
+    /// Kills the next executor that comes to `stop`.
+    pub(crate) fn kill_at(&self, stop: Stop) {
+        self.nodes.lock().unwrap().stop = Some(stop);
+    }
+
+    /// Waits until an executor was killed.
+    pub(crate) async fn killed(&self) {
+        tokio::time::timeout(crate::etcd::PATIENCE, self.reached.notified())
+            .await
+            .expect("an executor comes to where it is killed");
+    }
+
+    pub(crate) fn says(&self, says: Says) {
+        self.nodes.lock().unwrap().says = says;
+    }
+
+    /// Makes the survivor's position another one.
+    pub(crate) fn moves_on(&self) {
+        self.nodes.lock().unwrap().seqno += 1;
+    }
+
+    pub(crate) fn sent(&self) -> u32 {
+        self.sent.load(Ordering::SeqCst)
+    }
+
+    /// Never comes back from `stop` when an executor is to be killed there.
+    async fn pass(&self, stop: Stop) {
+        let here = {
+            let mut nodes = self.nodes.lock().unwrap();
+            let here = nodes.stop == Some(stop);
+            if here {
+                nodes.stop = None;
+            }
+            here
+        };
+        if here {
+            self.reached.notify_one();
+            pending::<()>().await;
+        }
+    }
+
+    fn takes_effect(&self) {
+        self.sent.fetch_add(1, Ordering::SeqCst);
+        let mut nodes = self.nodes.lock().unwrap();
+        if !matches!(nodes.says, Says::Ignored | Says::Super) {
+            nodes.primary = true;
+        }
+    }
+
+    fn evidence(&self, at: Timestamp) -> Evidence {
+        let nodes = self.nodes.lock().unwrap();
+        let health = RegistryHealth {
+            reachable: true,
+            since: before(at, 300),
+            error: None,
+        };
+        let mut evidence = Evidence::new("lab".parse().unwrap(), health);
+        for name in ["n1", "n2", "n3"] {
+            let id: NodeId = name.parse().unwrap();
+            evidence.configured.insert(id.clone());
+            let observation = if nodes.alive.contains(name) {
+                answering(status(&nodes, name), at)
+            } else {
+                silent(at)
+            };
+            evidence.sql.insert(id, observation);
+        }
+        evidence.sql.insert("n4".parse().unwrap(), silent(at));
+        evidence
+    }
+}
+
+fn before(at: Timestamp, seconds: i64) -> Timestamp {
+    Timestamp::from_unix_millis(at.unix_millis() - seconds * 1_000)
+}
+
+/// The same answer for five minutes.
+fn answering(status: WsrepStatus, at: Timestamp) -> SqlObservation {
+    let mut observation = SqlObservation::default();
+    for seconds in [301, 300, 1] {
+        observation.answered(before(at, seconds), status.clone());
+    }
+    observation.answered(at, status);
+    observation
+}
+
+fn silent(at: Timestamp) -> SqlObservation {
+    let mut observation = SqlObservation::default();
+    for seconds in [300, 1] {
+        let error = ProbeError {
+            kind: ProbeFailure::Refused,
+            message: "connection refused".to_owned(),
+        };
+        observation.failed(before(at, seconds), error);
+    }
+    observation
+}
+
+fn status(nodes: &Nodes, name: &str) -> WsrepStatus {
+    let index = nodes.alive.iter().position(|alive| *alive == name).unwrap();
+    let members: Vec<&str> = nodes.alive.iter().copied().collect();
+    let (members, size, index) = (
+        members.join(","),
+        members.len().to_string(),
+        index.to_string(),
+    );
+    let seqno = nodes.seqno.to_string();
+    let word = |primary: &'static str, not: &'static str| if nodes.primary { primary } else { not };
+    WsrepStatus::from_rows([
+        ("wsrep_local_state_uuid", HISTORY),
+        ("wsrep_cluster_state_uuid", HISTORY),
+        ("wsrep_last_committed", &seqno),
+        ("wsrep_local_recv_queue", "0"),
+        ("wsrep_local_state", word("4", "0")),
+        ("wsrep_local_state_comment", word("Synced", "Initialized")),
+        ("wsrep_incoming_addresses", &members),
+        ("wsrep_cluster_size", &size),
+        ("wsrep_local_index", &index),
+        ("wsrep_evs_state", "OPERATIONAL"),
+        ("wsrep_gcomm_uuid", "00000001-0001-11ef-a1b2-c3d4e5f60718"),
+        ("wsrep_cluster_conf_id", word("17", UNDEFINED)),
+        ("wsrep_cluster_status", word("Primary", "non-Primary")),
+        ("wsrep_connected", "ON"),
+        ("wsrep_ready", word("ON", "OFF")),
+    ])
+}
+
+struct Sender(Arc<Nodes3>);
+
+impl Channel for Sender {
+    fn send(self: Box<Self>, _: String) -> BoxFuture<'static, StepResult> {
+        Box::pin(async move {
+            self.0.pass(Stop::BeforeSending).await;
+            self.0.takes_effect();
+            self.0.pass(Stop::AfterSending).await;
+            let says = self.0.nodes.lock().unwrap().says;
+            match says {
+                Says::Yes | Says::Ignored => StepResult::Done("OK".to_owned()),
+                Says::Super => StepResult::Refused("error 1227: SUPER is missing".to_owned()),
+                Says::Hangs => StepResult::Unknown("no answer within 3 s".to_owned()),
+            }
+        })
+    }
+}
+
+/// The nodes behind a pointer, so that a channel can hold them too.
+pub(crate) struct Shared(pub(crate) Arc<Nodes3>);
+
+impl World for Shared {
+    fn look<'a>(&'a self, cluster: &'a ClusterName, fresh: bool) -> BoxFuture<'a, Option<Look>> {
+        Box::pin(async move {
+            if fresh {
+                let stop = if self.0.sent() > 0 {
+                    Stop::Observing
+                } else {
+                    Stop::Planning
+                };
+                self.0.pass(stop).await;
+            }
+            let prefix = format!("/galera/{cluster}/");
+            let listing = self.0.registry.list(prefix).await.unwrap();
+            let at = now();
+            Some(Look {
+                evidence: self.0.evidence(at),
+                history: History::default(),
+                readings: vec![reading(before(at, 200), &listing), reading(at, &listing)],
+            })
+        })
+    }
+
+    fn known(&self, _: &ClusterName) -> Option<Look> {
+        Some(Look {
+            evidence: self.0.evidence(now()),
+            history: History::default(),
+            readings: Vec::new(),
+        })
+    }
+
+    fn tell(&self, _: &ClusterName, _: Vec<String>) {}
+
+    fn open<'a>(
+        &'a self,
+        _: &'a ClusterName,
+        _: &'a NodeId,
+    ) -> BoxFuture<'a, Result<Box<dyn Channel>, String>> {
+        Box::pin(async move {
+            self.0.pass(Stop::Opening).await;
+            let channel: Box<dyn Channel> = Box::new(Sender(Arc::clone(&self.0)));
+            Ok(channel)
+        })
+    }
+}
+
+/// How long an action may take to its end in these tests.
+pub(crate) const VERIFY: Duration = Duration::from_secs(4);
