@@ -1,6 +1,7 @@
 //! The figures that the project promises, measured on a real lab: how fast a change reaches a browser, how much a
-//! first visit loads, how much the idle console needs.
+//! first visit loads, how much the idle console needs, how soon starting nodes know what to do.
 
+mod decision;
 mod figures;
 mod first_load;
 mod latency;
@@ -63,6 +64,8 @@ async fn measure() -> Result<Vec<Figure>> {
     figures.extend(latency::registry(&lab, &api).await?);
     println!("==> SQL-only change to WebSocket frame");
     figures.extend(latency::sql(&lab, &api, POLL_INTERVAL).await?);
+    drop(lab);
+    figures.extend(decision::measure().await?);
     Ok(figures)
 }
 

@@ -1,0 +1,132 @@
+//! How long starting nodes take to decide what to do, all of them starting at once: by the scripts that `galera-agent run`
+//! replaces, and by `galera-agent run` itself, on the same machine with etcd of the same kind.
+//!
+//! The scripts knew nobody's intentions, so they waited: one lifetime of a key for whoever runs to have reported, and,
+//! when nobody did, one more for everybody's position to be there.
+
+use std::time::{Duration, Instant};
+
+use acceptance::lab::homogeneous::{CLUSTER, Homogeneous};
+use anyhow::{Result, ensure};
+use futures::future::try_join_all;
+use registry::Registry;
+
+use crate::figures::Figure;
+
+/// The scripts' default lifetime of a key.
+const TTL: Duration = Duration::from_secs(10);
+const NODES: usize = 3;
+/// Longest wait for one cluster.
+const WHOLE: Duration = Duration::from_secs(90);
+/// Longest wait for a decision.
+const DECIDED: Duration = Duration::from_secs(30);
+
+/// Both procedures: from nothing, and of a cluster that was stopped.
+pub(crate) async fn measure() -> Result<Vec<Figure>> {
+    let nodes = Homogeneous::prepare(NODES).await?;
+    println!("==> The former scripts decide, twice");
+    let registry = nodes.registry()?;
+    let former_empty = former(&registry, "empty", false).await?;
+    let former_stopped = former(&registry, "stopped", true).await?;
+    println!("==> galera-agent run decides, twice");
+    let (empty, stopped) = ours(&nodes).await?;
+    Ok(vec![
+        Figure::plain("decision from nothing, former scripts", former_empty),
+        Figure::duration(
+            "decision from nothing, galera-agent run",
+            empty,
+            Duration::from_secs(5),
+        ),
+        Figure::plain(
+            "decision of a stopped cluster, former scripts",
+            former_stopped,
+        ),
+        Figure::duration(
+            "decision of a stopped cluster, galera-agent run",
+            stopped,
+            Duration::from_secs(5),
+        ),
+    ])
+}
+
+/// The former procedure, every node of cluster `name` at once; until the last of them has decided.
+async fn former(registry: &Registry, name: &str, known: bool) -> Result<Duration> {
+    let prefix = format!("/former/{name}/");
+    if known {
+        // What the first node of all has once left without a lifetime.
+        registry
+            .put(format!("{prefix}1/ipaddress"), "127.0.1.1", None)
+            .await?;
+    }
+    let began = Instant::now();
+    try_join_all((1..=NODES).map(|number| script(registry, &prefix, number))).await?;
+    Ok(began.elapsed())
+}
+
+/// One node's start script up to its decision: whether it founds, joins or bootstraps does not matter here.
+async fn script(registry: &Registry, prefix: &str, number: usize) -> Result<()> {
+    tokio::time::sleep(TTL).await;
+    let listing = registry.list(prefix.to_owned()).await?;
+    if listing.entries.is_empty() {
+        // "The first node": it founds. So do all others that started with it.
+        return Ok(());
+    }
+    // Nobody is Synced: the own position is reported and, when everybody's should be there, compared.
+    let lease = registry.grant_unattended(TTL * 2).await?;
+    let seqno = number.to_string();
+    registry
+        .put(format!("{prefix}{number}/seqno"), seqno, Some(lease))
+        .await?;
+    tokio::time::sleep(TTL).await;
+    let listing = registry.list(prefix.to_owned()).await?;
+    let reported = listing
+        .entries
+        .iter()
+        .filter(|entry| entry.key.ends_with(b"/seqno"))
+        .count();
+    ensure!(reported == NODES, "only {reported} positions were reported");
+    Ok(())
+}
+
+async fn ours(nodes: &Homogeneous) -> Result<(Duration, Duration)> {
+    let all: Vec<usize> = (1..=NODES).collect();
+    let began = start(nodes)?;
+    until_key(nodes, "founder").await?;
+    let empty = began.elapsed();
+    nodes.whole(&all, WHOLE).await?;
+    for number in &all {
+        nodes.node(*number).stop().await?;
+    }
+    let recorder = nodes.recorder()?;
+    let began = start(nodes)?;
+    // A node leaves its deliberations when it starts its server.
+    acceptance::eventually("a node to go ahead", DECIDED, async || {
+        ensure!(recorder.saw("/phase", "joining"), "all of them deliberate");
+        Ok(())
+    })
+    .await?;
+    let stopped = began.elapsed();
+    nodes.whole(&all, WHOLE).await?;
+    Ok((empty, stopped))
+}
+
+fn start(nodes: &Homogeneous) -> Result<Instant> {
+    let began = Instant::now();
+    for node in nodes.nodes() {
+        node.start()?;
+    }
+    Ok(began)
+}
+
+async fn until_key(nodes: &Homogeneous, key: &str) -> Result<()> {
+    let registry = nodes.registry()?;
+    let key = format!("/galera/{CLUSTER}/{key}");
+    acceptance::eventually(&key.clone(), DECIDED, async || {
+        ensure!(
+            registry.get(key.clone()).await?.is_some(),
+            "it is not there"
+        );
+        Ok(())
+    })
+    .await
+}
