@@ -4,6 +4,7 @@ mod people;
 
 use std::time::{Duration, Instant};
 
+use acceptance::lab::console::Console;
 use anyhow::{Result, ensure};
 use galera::action::State;
 use galera::plan::{CheckCode, CheckStatus};
@@ -94,6 +95,74 @@ async fn two_of_three_killed_are_recovered_by_two_people() -> Result<()> {
     ensure!(
         after.code == "action_final" && after.status == 409,
         "{after:?}"
+    );
+    Ok(())
+}
+
+/// An account without SUPER, two replicas at once, and a cluster that is repaired by hand while the request waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_or_need_not_be_done_is_said_and_not_tried_again() -> Result<()> {
+    let lab = shared::lab().await?;
+    let mut live = lab.live().await?;
+    let mut weak = lab.lab.console_settings();
+    weak.recovery = Some(("console".to_owned(), weak.mysql_password.clone()));
+    let mut twin = lab.console.settings().clone();
+    twin.listen = None;
+    twin.directory = weak.directory.with_extension("twin");
+    let (weak, twin) = (Console::start(weak).await?, Console::prepare(twin)?);
+    twin.launch()?;
+    twin.ready().await?;
+    let people = People::of(&lab.console).await?;
+    let others = People::of(&twin).await?;
+    let helpless = People::of(&weak).await?;
+
+    lab.lab.node(2).kill();
+    lab.lab.node(3).kill();
+    live.wait_for("no_primary", GALERA + CONSOLE, |view| {
+        views::is(view, VerdictState::NoPrimary)
+    })
+    .await?;
+    let lost = [lab.lab.node(2).id().clone(), lab.lab.node(3).id().clone()];
+    let plan = helpless.executable("bootstrap", &lost).await?;
+    let action = helpless.request("bootstrap", &plan, &lost).await?;
+    helpless.act(&helpless.approver, &action, "approve").await?;
+    let failed = helpless.ended(&action).await?.action;
+    let outcome = failed.outcome.clone().unwrap_or_default();
+    ensure!(failed.state == State::Failed, "{failed:#?}");
+    ensure!(
+        outcome.contains("1227") && outcome.contains("SUPER"),
+        "{outcome}"
+    );
+
+    let plan = people.executable("bootstrap", &lost).await?;
+    let same = others.executable("bootstrap", &lost).await?;
+    ensure!(plan.digest == same.digest, "replicas plan differently");
+    let (one, other) = tokio::join!(
+        people.request("bootstrap", &plan, &lost),
+        others.request("bootstrap", &same, &lost),
+    );
+    let ((Ok(action), Err(refused)) | (Err(refused), Ok(action))) = (one, other) else {
+        anyhow::bail!("not exactly one of two requests became an action");
+    };
+    ensure!(format!("{refused:#}").contains("409"), "{refused:#}");
+
+    lab.lab.node(1).bootstrap().await?;
+    live.wait_for("repaired by hand", LONG, |view| {
+        views::is(view, VerdictState::Degraded)
+    })
+    .await?;
+    let (_, _) = tokio::join!(
+        people.act(&people.approver, &action, "approve"),
+        others.act(&others.approver, &action, "approve"),
+    );
+    let ended = others.ended(&action).await?.action;
+    ensure!(ended.state == State::Superseded, "{ended:#?}");
+    ensure!(!ended.may_have_acted(), "{:?}", ended.steps);
+    let now = people.plan("bootstrap", &[]).await?;
+    ensure!(
+        now.summary.starts_with("Nothing to recover"),
+        "{}",
+        now.summary
     );
     Ok(())
 }
