@@ -6,16 +6,18 @@
 use app::{Assets, InProcessApi};
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::Path;
+use axum::extract::{FromRequest, Path};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::post;
 use galera::api::Problem;
-use http::header::{ACCEPT, CONTENT_TYPE, COOKIE, ORIGIN};
+use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, ORIGIN};
 use http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::{Map, Value};
 
 use super::extract::FormBody;
 use super::fragments::document;
+use super::headers::PLAIN_PAGE;
+use super::observe::RequestId;
 use super::problem::{ApiError, ApiResult};
 use super::sign_in::see_other;
 use super::{AppState, BODY_MAX};
@@ -42,50 +44,57 @@ pub(super) fn routes(state: &AppState, api: InProcessApi) -> Router<AppState> {
     Router::new()
         .route(
             "/clusters/{name}/actions",
-            post(
-                async move |Path(name): Path<String>,
-                            headers: HeaderMap,
-                            FormBody(fields): FormBody<Fields>| {
-                    let path = format!("/clusters/{}/actions", escaped(&name));
-                    let back = format!("/clusters/{}/recovery", escaped(&name));
-                    request
-                        .send(Method::POST, &path, &back, &headers, fields)
-                        .await
-                },
-            ),
+            post(async move |Path(name): Path<String>, form: Submitted| {
+                let cluster = format!("/clusters/{}", escaped(&name));
+                let (path, back) = (format!("{cluster}/actions"), format!("{cluster}/recovery"));
+                request.send(Method::POST, &path, &back, form).await
+            }),
         )
         .route(
             "/clusters/{name}/recovery",
-            post(
-                async move |Path(name): Path<String>,
-                            headers: HeaderMap,
-                            FormBody(fields): FormBody<Fields>| {
-                    let path = format!("/clusters/{}/recovery", escaped(&name));
-                    one.send(Method::PUT, &path, &path, &headers, fields).await
-                },
-            ),
+            post(async move |Path(name): Path<String>, form: Submitted| {
+                let path = format!("/clusters/{}/recovery", escaped(&name));
+                one.send(Method::PUT, &path, &path, form).await
+            }),
         )
         .route(
             "/recovery",
-            post(
-                async move |headers: HeaderMap, FormBody(fields): FormBody<Fields>| {
-                    all.send(Method::PUT, "/recovery", "/actions", &headers, fields)
-                        .await
-                },
-            ),
+            post(async move |form: Submitted| {
+                all.send(Method::PUT, "/recovery", "/actions", form).await
+            }),
         )
         .route(
             "/actions/{id}/{verb}",
             post(
-                async move |Path((id, verb)): Path<(String, String)>,
-                            headers: HeaderMap,
-                            FormBody(fields): FormBody<Fields>| {
+                async move |Path((id, verb)): Path<(String, String)>, form: Submitted| {
                     let back = format!("/actions/{}", escaped(&id));
                     let path = format!("{back}/{}", escaped(&verb));
-                    act.send(Method::POST, &path, &back, &headers, fields).await
+                    act.send(Method::POST, &path, &back, form).await
                 },
             ),
         )
+}
+
+/// A form with what else its request says.
+struct Submitted {
+    headers: HeaderMap,
+    id: Option<RequestId>,
+    fields: Fields,
+}
+
+impl<S: Send + Sync> FromRequest<S> for Submitted {
+    type Rejection = ApiError;
+
+    async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, ApiError> {
+        let headers = request.headers().clone();
+        let id = request.extensions().get().cloned();
+        let FormBody(fields) = FormBody::from_request(request, state).await?;
+        Ok(Self {
+            headers,
+            id,
+            fields,
+        })
+    }
 }
 
 impl Forms {
@@ -94,10 +103,10 @@ impl Forms {
         method: Method,
         path: &str,
         back: &str,
-        headers: &HeaderMap,
-        fields: Fields,
+        form: Submitted,
     ) -> ApiResult<Response> {
-        let body = body(fields)?;
+        let headers = &form.headers;
+        let body = body(form.fields)?;
         let mut request = Request::builder()
             .method(method)
             .uri(format!("/api/v1{path}"))
@@ -124,7 +133,7 @@ impl Forms {
         if is_navigation(headers) {
             return Ok(self.page(&problem, back));
         }
-        Ok(document(&problem))
+        Ok(document(problem, form.id.as_ref()))
     }
 
     /// A page for browsers without script: what was wrong, and the way back to the form.
@@ -144,7 +153,7 @@ impl Forms {
              <link rel=\"stylesheet\" href=\"{css}\"></head><body><main><section class=\"problem\">\
              <h1>{title}</h1><p>{detail}</p><p><a href=\"{back}\">Back</a></p></section></main></body></html>"
         );
-        (status, Html(page)).into_response()
+        (status, [(CONTENT_SECURITY_POLICY, PLAIN_PAGE)], Html(page)).into_response()
     }
 }
 

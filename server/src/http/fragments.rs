@@ -11,6 +11,7 @@ use http::{StatusCode, Uri};
 
 use super::AppState;
 use super::identity::Viewer;
+use super::observe::RequestId;
 use super::problem::{ApiError, ApiResult, MEDIA_TYPE};
 
 /// `GET /fragments/PATH`: the served part of the page at `/PATH`. `api` answers what it is made of.
@@ -37,14 +38,17 @@ async fn fragment(api: &InProcessApi, request: Request) -> ApiResult<Response> {
                 fragment.to_string(),
             )
                 .into_response(),
-            Err(problem) => document(&problem),
+            Err(problem) => document(problem, request.extensions().get()),
         },
     )
 }
 
-/// A problem that the API stated already.
-pub(super) fn document(problem: &Problem) -> Response {
+/// A problem that the API stated already, under the identity of the request that led to it.
+pub(super) fn document(mut problem: Problem, id: Option<&RequestId>) -> Response {
+    if let Some(id) = id {
+        id.as_str().clone_into(&mut problem.request_id);
+    }
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::BAD_GATEWAY);
-    let body = serde_json::to_vec(problem).unwrap_or_default();
+    let body = serde_json::to_vec(&problem).unwrap_or_default();
     (status, [(CONTENT_TYPE, MEDIA_TYPE)], body).into_response()
 }

@@ -17,6 +17,7 @@ mod bad_input;
 mod cleanup;
 mod client;
 mod crashes;
+mod forms;
 mod outage;
 mod pages;
 mod recovery;
