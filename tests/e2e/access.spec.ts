@@ -5,7 +5,17 @@ import { command, expect, live, openCluster, row, signIn, test, verdict } from '
 
 test.beforeAll(() => command('repair'));
 
-const PAGES = ['/', '/clusters/lab', '/clusters/lab/registry', '/clusters/lab/nodes/127.0.0.1', '/clusters/nowhere', '/nowhere'];
+const PAGES = [
+  '/',
+  '/clusters/lab',
+  '/clusters/lab/registry',
+  '/clusters/lab/recovery',
+  '/clusters/lab/nodes/127.0.0.1',
+  '/actions',
+  '/audit',
+  '/clusters/nowhere',
+  '/nowhere',
+];
 /** The browser itself notes answers with 404. */
 const NOT_FOUND = /status of 404/;
 

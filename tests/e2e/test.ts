@@ -4,7 +4,7 @@ import { type Locator, type Page, test as base } from '@playwright/test';
 import { type Stage, command, stage } from './stage';
 
 export { expect } from '@playwright/test';
-export { command };
+export { command, stage };
 
 interface Fixtures {
   stage: Stage;
