@@ -112,8 +112,12 @@ impl DataDir {
             return Ok(found(Data::Empty, false));
         }
         let prepared = identity.as_ref().is_some_and(|identity| identity.prepared);
-        match self.state("grastate.dat")? {
-            Some(bytes) => Ok(found(saved(&bytes), false)),
+        match self.state("grastate.dat")?.map(|bytes| saved(&bytes)) {
+            // A first start that failed before there was a history.
+            Some(Data::Incomplete { .. } | Data::Unrecovered { uuid: None }) if prepared => {
+                Ok(found(Data::Empty, false))
+            }
+            Some(data) => Ok(found(data, false)),
             None if prepared => Ok(found(Data::Empty, false)),
             None if identity.is_some() => {
                 let why = "grastate.dat is missing".to_owned();

@@ -75,7 +75,13 @@ impl Keeper {
     }
 
     async fn keep(&mut self, primary: &Primary) -> Result<(), Error> {
-        // First of all: nobody joins before this, and an emptied registry must not look like a cluster that never was.
+        // Also without etcd: from now on the data are more than what was prepared.
+        if self.identity.prepared {
+            self.identity.prepared = false;
+            self.say(self.identity.write(&self.directory));
+        }
+        self.say(self.identity.restore(&self.directory));
+        // Nobody joins before this, and an emptied registry must not look like a cluster that never was.
         self.cluster
             .keep_founder(&self.identity.id, primary.uuid)
             .await?;
@@ -84,11 +90,6 @@ impl Keeper {
             .register(&self.identity.id, None, position)
             .await?;
         self.cluster.remove_order().await?;
-        if self.identity.prepared {
-            self.identity.prepared = false;
-            self.say(self.identity.write(&self.directory));
-        }
-        self.say(self.identity.restore(&self.directory));
         Ok(())
     }
 

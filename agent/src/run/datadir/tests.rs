@@ -31,7 +31,20 @@ fn what_a_directory_holds() {
     let (known, prepared) = (identity(false), identity(true));
     let incomplete = |data: &Data| matches!(data, Data::Incomplete { .. });
     type Check = fn(&Data) -> bool;
-    let cases: [(&[(&str, &str)], Check); 9] = [
+    let nowhere = grastate(nil, "-1");
+    let cases: [(&[(&str, &str)], Check); 11] = [
+        (
+            &[(".galera-agent.json", &prepared), ("grastate.dat", "")],
+            |data| *data == Data::Empty,
+        ),
+        // A founder whose first start failed.
+        (
+            &[
+                (".galera-agent.json", &prepared),
+                ("grastate.dat", &nowhere),
+            ],
+            |data| *data == Data::Empty,
+        ),
         (&[], |data| *data == Data::Empty),
         (&[("lost+found", "")], |data| *data == Data::Empty),
         (&[(INITIALIZING, ""), ("ibdata1", "x")], |data| {
