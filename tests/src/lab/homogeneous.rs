@@ -16,6 +16,7 @@ use registry::{Change, Registry, WatchEvent};
 use rustix::process::Signal;
 
 use super::agent::write_secret;
+use super::console::{ConsoleSettings, User};
 use super::directory::Directory;
 use super::etcd::Etcd;
 use super::ports::Port;
@@ -99,6 +100,42 @@ impl Homogeneous {
             etcd,
             directory,
         })
+    }
+
+    /// The same nodes, but nobody bootstraps without an approved order (`AUTO_BOOTSTRAP=never`).
+    #[must_use]
+    pub fn without_auto_bootstrap(mut self) -> Self {
+        let nodes = self.nodes.into_iter();
+        self.nodes = nodes
+            .map(|node| SameNode {
+                program: node.program.env("AUTO_BOOTSTRAP", "never"),
+                ..node
+            })
+            .collect();
+        self
+    }
+
+    /// Settings of a console for these nodes, with one account a role.
+    #[must_use]
+    pub fn console_settings(&self) -> ConsoleSettings {
+        let port = self
+            .nodes
+            .first()
+            .map_or(3306, |node| node.ports.mysql.number());
+        ConsoleSettings {
+            listen: None,
+            etcd_endpoints: self.etcd.endpoints(),
+            clusters: Vec::new(),
+            mysql_port: port,
+            mysql_password: PASSWORD.to_owned(),
+            recovery: Some(("recovery".to_owned(), PASSWORD.to_owned())),
+            state_prefix: "/console-same".to_owned(),
+            more: Vec::new(),
+            users: ["viewer", "operator", "approver", "admin"]
+                .map(|role| User::new(role, role))
+                .to_vec(),
+            directory: self.directory.path().join("console"),
+        }
     }
 
     /// Node `number`, counted from 1.
@@ -369,13 +406,26 @@ impl SameNode {
     /// # Errors
     /// When it runs already.
     pub fn start(&self) -> Result<()> {
+        self.start_with(&[])
+    }
+
+    /// Starts its agent with further variables.
+    ///
+    /// # Errors
+    /// When it runs already.
+    pub fn start_with(&self, variables: &[(&str, &str)]) -> Result<()> {
+        let program = variables
+            .iter()
+            .fold(self.program.clone(), |program, (name, value)| {
+                program.env(name, *value)
+            });
         let mut process = self.process();
         ensure!(
             !process.as_ref().is_some_and(Process::alive),
             "node {} runs already",
             self.number
         );
-        *process = Some(self.program.start()?);
+        *process = Some(program.start()?);
         Ok(())
     }
 

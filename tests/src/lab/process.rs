@@ -15,6 +15,7 @@ use rustix::process::{
 };
 
 /// How a program is to be run.
+#[derive(Clone)]
 pub struct Program {
     name: String,
     path: PathBuf,
