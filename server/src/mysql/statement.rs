@@ -1,7 +1,7 @@
 //! The connection on which the one statement of a plan is sent, with the account that may act.
 //!
 //! Opened before the intention is journalled: the database itself closes it when the sender pauses for longer than
-//! [`STATEMENT_WAIT`](galera::action::STATEMENT_WAIT), so that nothing that was intended long ago can still be sent.
+//! [`STATEMENT_WAIT`], so that nothing that was intended long ago can still be sent.
 
 use std::time::Duration;
 
