@@ -5,9 +5,10 @@ mod people;
 use std::time::{Duration, Instant};
 
 use acceptance::lab::console::Console;
-use anyhow::{Result, ensure};
+use acceptance::lab::homogeneous::{CLUSTER, Homogeneous};
+use anyhow::{Context, Result, ensure};
 use galera::action::State;
-use galera::plan::{CheckCode, CheckStatus};
+use galera::plan::{CheckCode, CheckStatus, Mechanism};
 use galera::view::{NodeState, VerdictState};
 
 use crate::shared;
@@ -179,5 +180,33 @@ async fn a_healthy_cluster_offers_nothing_and_says_why() -> Result<()> {
     let plan = people.plan("bootstrap", &[]).await?;
     let check = plan.check(&CheckCode::NOBODY_PRIMARY);
     ensure!(check.is_some_and(|check| check.status == CheckStatus::Fail));
+    Ok(())
+}
+
+/// Everything is stopped by a crash; the order goes to the agent of the most advanced node, and the other one joins.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_cluster_begins_where_the_approved_order_says() -> Result<()> {
+    let nodes = Homogeneous::prepare(2).await?.without_auto_bootstrap();
+    for node in nodes.nodes() {
+        node.start()?;
+    }
+    nodes.whole(&[1, 2], LONG * 2).await?;
+    let console = Console::start(nodes.console_settings()).await?;
+    let people = People::with(&console, CLUSTER).await?;
+    let (one, other) = tokio::join!(nodes.node(1).kill(), nodes.node(2).kill());
+    one.and(other)?;
+    for node in nodes.nodes() {
+        node.start()?;
+    }
+    let plan = people.executable("bootstrap", &[]).await?;
+    let target = plan.target.as_ref().context("no target")?;
+    ensure!(target.mechanism == Mechanism::Order, "{target:?}");
+    let action = people.request("bootstrap", &plan, &[]).await?;
+    people.act(&people.approver, &action, "approve").await?;
+    let ended = people.ended(&action).await?.action;
+    ensure!(ended.state == State::Succeeded, "{ended:#?}");
+    nodes.whole(&[1, 2], LONG * 2).await?;
+    let keys = nodes.keys().await?;
+    ensure!(!keys.contains_key("bootstrap"), "the order stays: {keys:?}");
     Ok(())
 }

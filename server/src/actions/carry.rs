@@ -6,6 +6,7 @@ use galera::NodeId;
 use galera::action::{Action, Event, Next, STATEMENT_WAIT, StepResult, StepState};
 use galera::bootstrap::Order;
 use galera::plan::{Mechanism, Step};
+use galera::registration::{Field, RegistryKeyKind};
 use registry::{Guard, Write};
 use tokio::time::{Instant, sleep};
 
@@ -289,7 +290,29 @@ impl Run {
             .map_or(Duration::ZERO, |execution| now().age(execution.deadline));
         let granted = self.inner.registry.grant_unattended(left).await;
         let lease = granted.map_err(ActionError::from)?;
-        let value = Order::of(&action.plan, &action.id).map_or(value, |order| order.to_value());
+        let value = Order::of(&action.plan, &action.id).map_or(value, |order| {
+            let node = self.registered_name(&order.node);
+            Order { node, ..order }.to_value()
+        });
         Ok(Write::put(key, value, Some(lease)))
+    }
+
+    /// A node as it names itself in the registry: plans leave out the port that this console takes for the usual one,
+    /// which the node's agent may not.
+    fn registered_name(&self, node: &NodeId) -> NodeId {
+        let settings = &self.inner.settings;
+        let keys = galera::registration::Keys::new(&settings.registry_prefix);
+        let spellings = self.before.iter().flat_map(|reading| &reading.keys);
+        spellings
+            .filter_map(|raw| match keys.parse(&raw.key) {
+                RegistryKeyKind::Node {
+                    cluster,
+                    node: name,
+                    field: Field::Phase,
+                } if cluster == self.stored.action.cluster => Some(name),
+                _ => None,
+            })
+            .find(|name| name.clone().normalized(settings.plan.fold.default_port) == *node)
+            .unwrap_or_else(|| node.clone())
     }
 }

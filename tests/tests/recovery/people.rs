@@ -22,6 +22,7 @@ const PLANNED: Duration = Duration::from_secs(20);
 
 /// Sessions with one console.
 pub(crate) struct People {
+    cluster: String,
     pub(crate) operator: Api,
     pub(crate) approver: Api,
     /// Somebody who is both.
@@ -30,6 +31,11 @@ pub(crate) struct People {
 
 impl People {
     pub(crate) async fn of(console: &Console) -> Result<Self> {
+        Self::with(console, "lab").await
+    }
+
+    /// Those who recover `cluster`.
+    pub(crate) async fn with(console: &Console, cluster: &str) -> Result<Self> {
         let both = User::new("both", "operator,approver");
         // Another test may have created it before.
         let _ = console.add_user(&both).await;
@@ -40,6 +46,7 @@ impl People {
         })
         .await?;
         Ok(Self {
+            cluster: cluster.to_owned(),
             operator: console.sign_in("operator").await?,
             approver: console.sign_in("approver").await?,
             both,
@@ -48,7 +55,7 @@ impl People {
 
     /// The plan with these members attested stopped.
     pub(crate) async fn plan(&self, kind: &str, stopped: &[NodeId]) -> Result<Plan> {
-        let path = format!("/api/v1/clusters/lab/plans/{kind}");
+        let path = format!("/api/v1/clusters/{}/plans/{kind}", self.cluster);
         if stopped.is_empty() {
             return self.operator.get(&path).await;
         }
@@ -74,7 +81,15 @@ impl People {
         plan: &Plan,
         stopped: &[NodeId],
     ) -> Result<ActionView> {
-        request(&self.both, kind, plan, stopped).await
+        let path = format!("/api/v1/clusters/{}/actions", self.cluster);
+        let body = json!({
+            "kind": kind,
+            "plan_digest": plan.digest,
+            "confirm": self.cluster,
+            "reason": "two hosts lost power",
+            "attestations": attested(stopped),
+        });
+        post(&self.both, &path, body).await
     }
 
     /// `POST /api/v1/actions/{id}/{verb}`.
@@ -154,32 +169,6 @@ fn attested(stopped: &[NodeId]) -> Vec<Attestation> {
         saved_state: None,
     };
     stopped.iter().map(attest).collect()
-}
-
-/// `POST /api/v1/clusters/lab/actions` by `who`.
-pub(crate) async fn request(
-    who: &Api,
-    kind: &str,
-    plan: &Plan,
-    stopped: &[NodeId],
-) -> Result<ActionView> {
-    post(
-        who,
-        "/api/v1/clusters/lab/actions",
-        wanted(kind, plan, stopped),
-    )
-    .await
-}
-
-/// The body of a request.
-pub(crate) fn wanted(kind: &str, plan: &Plan, stopped: &[NodeId]) -> Value {
-    json!({
-        "kind": kind,
-        "plan_digest": plan.digest,
-        "confirm": "lab",
-        "reason": "two hosts lost power",
-        "attestations": attested(stopped),
-    })
 }
 
 async fn post<T: DeserializeOwned>(who: &Api, path: &str, body: Value) -> Result<T> {
