@@ -19,6 +19,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::actions::Shelf;
 use crate::hub::Hub;
 
 /// The media type of [`render`]'s text.
@@ -55,6 +56,12 @@ struct RequestLabels {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct DirectionLabels {
     direction: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ActionLabels {
+    cluster: String,
+    state: &'static str,
 }
 
 /// The counters of the console's own work; cheap to update from anywhere.
@@ -226,9 +233,14 @@ impl Drop for Connected {
 
 /// Everything as OpenMetrics text ([`CONTENT_TYPE`]).
 #[must_use]
-pub fn render(hub: &Hub) -> String {
+pub fn render(hub: &Hub, shelf: &Shelf) -> String {
     let mut registry = Registry::with_prefix(PREFIX);
     hub.metrics().register(&mut registry);
+    registry.register(
+        "open_actions",
+        "Actions that wait for somebody or are being carried out, by cluster and state",
+        open_actions(shelf),
+    );
     registry.register_collector(Box::new(clusters::Views::new(hub)));
     let mut text = String::new();
     if let Err(error) = encode(&mut text, &registry) {
@@ -236,6 +248,19 @@ pub fn render(hub: &Hub) -> String {
         tracing::error!(%error, "Metrics could not be written");
     }
     text
+}
+
+fn open_actions(shelf: &Shelf) -> Family<ActionLabels, Gauge> {
+    let open = Family::<ActionLabels, Gauge>::default();
+    for shown in shelf.open() {
+        let action = &shown.value.action;
+        let labels = ActionLabels {
+            cluster: action.cluster.to_string(),
+            state: action.state.word(),
+        };
+        open.get_or_create(&labels).inc();
+    }
+    open
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use acceptance::lab::console::Console;
 use acceptance::lab::homogeneous::{CLUSTER, Homogeneous};
 use anyhow::{Context, Result, ensure};
 use galera::action::State;
+use galera::api::LiveMessage;
 use galera::plan::{CheckCode, CheckStatus, Mechanism};
 use galera::view::{NodeState, VerdictState};
 
@@ -41,6 +42,8 @@ async fn two_of_three_killed_are_recovered_by_two_people() -> Result<()> {
     let own = people.refusal(&people.both, &action, "approve").await?;
     ensure!(own.code == "own_request" && own.status == 403, "{own:?}");
 
+    let mut news = people.operator.live().await?;
+    news.subscribe(&["actions"]).await?;
     let began = Instant::now();
     people.act(&people.approver, &action, "approve").await?;
     let ended = people.ended(&action).await?;
@@ -55,6 +58,14 @@ async fn two_of_three_killed_are_recovered_by_two_people() -> Result<()> {
         "{:?}",
         began.elapsed()
     );
+    loop {
+        let LiveMessage::Action { action: told } = news.next(CONSOLE).await? else {
+            continue;
+        };
+        if told.action.id == action.action.id && told.action.state == State::Succeeded {
+            break;
+        }
+    }
     let survivor = lab.lab.node(1).id().clone();
     live.wait_for("Primary again", LONG, |view| {
         views::is(view, VerdictState::Degraded)

@@ -48,7 +48,7 @@ async fn ready(app: AppState) -> ApiResult<&'static str> {
 async fn measured(app: AppState) -> Response {
     (
         [(CONTENT_TYPE, metrics::CONTENT_TYPE)],
-        metrics::render(&app.hub),
+        metrics::render(&app.hub, &app.actions.subscribe().borrow()),
     )
         .into_response()
 }

@@ -33,6 +33,8 @@ async fn one_asks_another_approves_and_it_is_done_once() {
         "wrong_state",
     );
     assert_eq!(nodes.sent(), 0);
+    let waiting = r#"galera_console_open_actions{cluster="lab",state="pending"} 1"#;
+    assert!(desk.viewer.get("/metrics").await.text().contains(waiting));
     assert_eq!(act(&desk.approver, &action.id, "approve").await.status, 200);
     let done = desk.becomes(&action.id, State::Succeeded).await.action;
     assert_eq!(nodes.sent(), 1);
