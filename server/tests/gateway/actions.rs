@@ -1,7 +1,7 @@
 //! Actions through HTTP: the life of one, everything that is refused, and races.
 
 use galera::action::State;
-use galera::api::ActionList;
+use galera::api::{ActionList, ActionView};
 use galera::plan::Plan;
 use http::Method;
 use serde_json::json;
@@ -368,4 +368,36 @@ async fn the_switch_stops_everything_and_names_who_turned_it() {
         assert_eq!(put(&desk.admin, path, on).await.status, 200);
     }
     assert_eq!(nodes.sent(), 0);
+}
+
+#[tokio::test]
+async fn break_glass_names_what_fails_and_still_needs_somebody_else() {
+    let etcd = Etcd::start().await;
+    let nodes = Nodes3::two_lost(etcd.registry());
+    let desk = Desk::with(&etcd, &nodes, |options| options.limits.approvals = 0).await;
+    let path = "/api/v1/clusters/lab/plans/bootstrap";
+    let plan: Plan = desk.admin.get(path).await.json();
+    let failing: Vec<&str> = plan.failing().map(|check| check.code.word()).collect();
+    assert_eq!(failing, ["members_accounted"]);
+    let mut body = wanted(&plan);
+    body["attestations"] = json!([]);
+    refused(
+        &ask(&desk.operator, &body).await,
+        422,
+        "plan_not_executable",
+    );
+    body["break_glass"] = json!({"overrides": []});
+    refused(&ask(&desk.admin, &body).await, 422, "overrides_differ");
+    body["break_glass"] = json!({ "overrides": failing });
+    refused(&ask(&desk.both, &body).await, 403, "missing_role");
+    let answer = ask(&desk.admin, &body).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let action: ActionView = answer.json();
+    // Nobody decides alone with an override, even where no approval is needed otherwise.
+    assert_eq!(action.action.approvals_needed, 1);
+    let id = action.action.id;
+    refused(&act(&desk.admin, &id, "approve").await, 403, "missing_role");
+    assert_eq!(act(&desk.approver, &id, "approve").await.status, 200);
+    desk.becomes(&id, State::Succeeded).await;
+    assert_eq!(nodes.sent(), 1);
 }
