@@ -260,6 +260,32 @@ fn i10_ties_are_the_same_everywhere() {
 }
 
 #[test]
+fn i10_replicas_that_read_a_lost_member_at_other_moments_plan_the_same() {
+    let plan = |last_read: u64, first: &str| {
+        let mut scene = Scene::expecting(&["n1", "n2", "n3"])
+            .answers("n1", Server::non_primary(&["n1"], 0, 100))
+            .answers("n2", Server::primary(&["n1", "n2", "n3"], 1, last_read))
+            .refuses("n2")
+            .refuses("n3")
+            .attest("n2", Statement::Stopped)
+            .attest("n3", Statement::Stopped);
+        scene.history.raise(&id(first), &position(100), at(0));
+        scene.plan()
+    };
+    let one = plan(97, "n1");
+    assert!(one.executable, "{one:#?}");
+    assert_eq!(one.digest, plan(99, "n2").digest);
+    assert!(
+        one.checks
+            .iter()
+            .any(|check| check.message.contains("n2 was at 97"))
+    );
+    let ahead = plan(101, "n1");
+    assert!(failing(&ahead).contains(&"most_advanced"));
+    assert_ne!(one.digest, ahead.digest);
+}
+
+#[test]
 fn i11_ten_is_more_than_nine_and_undefined_is_nothing() {
     assert_eq!(
         Scene::three_isolated().plan().target.unwrap().node,
