@@ -54,9 +54,18 @@ pub(super) fn text(id: String, name: &'static str, label: &'static str) -> El {
         .with(area)
 }
 
-/// A button that sends its form, and why it cannot.
+/// The button that a form is there for, and why it cannot be used.
+pub(super) fn main_button(label: String, refusal: Option<&str>) -> El {
+    act(el("button").class("main"), label, refusal)
+}
+
+/// A button that sends its form, and why it cannot be used.
 pub(super) fn button(label: String, refusal: Option<&str>) -> El {
-    let button = el("button").at("type", "submit").class("main").with(label);
+    act(el("button"), label, refusal)
+}
+
+fn act(button: El, label: String, refusal: Option<&str>) -> El {
+    let button = button.at("type", "submit").with(label);
     let button = match refusal {
         Some(_) => button.at("disabled", ""),
         None => button,

@@ -79,7 +79,7 @@ fn all_checks(plan: &Plan, now: Timestamp) -> El {
     let title = match failing {
         0 => format!("{}, all pass", counted(plan.checks.len(), "check")),
         _ => format!(
-            "{}, {failing} do not pass",
+            "{}, {failing} not passing",
             counted(plan.checks.len(), "check")
         ),
     };
@@ -156,7 +156,10 @@ fn request(plan: &Plan, around: &Around<'_>) -> Option<El> {
     };
     let form = fields(plan, "request")
         .with(el("p").class("quiet").with(who))
-        .with(parts::button(format!("Request {word}"), refusal.as_deref()));
+        .with(parts::main_button(
+            format!("Request {word}"),
+            refusal.as_deref(),
+        ));
     Some(form)
 }
 

@@ -175,7 +175,7 @@ fn accounted(situation: &Situation<'_>, draft: &mut Draft) {
         (
             CheckStatus::Unknown,
             format!(
-                "{} may still be Primary where the console cannot see it. Make it answer, or stop or fence it and attest that.",
+                "{} may still be Primary where the console cannot see that. Make every such member answer, or stop or fence it and attest that.",
                 situation.names(missing.into_iter())
             ),
         )
