@@ -4,6 +4,7 @@
 //! or for etcd; whatever is slow or gone delays nobody else.
 
 mod board;
+mod converge;
 mod discovery;
 mod index;
 mod known;

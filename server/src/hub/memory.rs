@@ -7,16 +7,15 @@
 use std::collections::BTreeSet;
 
 use galera::{ClusterName, NodeId};
-use registry::{Created, Error, Registry};
+use registry::{Error, Registry};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use super::converge::{converge, encode};
 use super::now;
 
 /// Members of different clusters that wait to be written; an owner whose wish found no room repeats it.
 const QUEUE: usize = 64;
-/// Attempts when others write at the same time.
-const ATTEMPTS: usize = 3;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Stored {
@@ -78,36 +77,18 @@ pub(super) fn open(
     (sender, task)
 }
 
-/// Writes `wish` unless it is there already. Harmless to repeat: the outcome is the same, and each try compares.
+/// Writes `wish` unless it is there already.
 async fn write(registry: &Registry, prefix: &str, wish: &Wish) -> Result<(), Error> {
     let key = format!("{prefix}{}", wish.cluster);
     let stored = Stored {
         members: wish.members.clone(),
         recorded_at: Some(now()),
     };
-    let value = serde_json::to_vec(&stored).map_err(|error| Error::Invalid(error.to_string()))?;
-    let mut lost = None;
-    for _ in 0..ATTEMPTS {
-        let written = match registry.get(key.as_str()).await? {
-            Some(entry) if read(&entry.value) == wish.members => return Ok(()),
-            Some(entry) => registry
-                .update(key.as_str(), entry.mod_revision, value.clone(), None)
-                .await
-                .map(drop),
-            None => match registry.create(key.as_str(), value.clone(), None).await? {
-                Created::Won { .. } => Ok(()),
-                Created::Exists(entry) => Err(Error::Conflict {
-                    key: key.clone(),
-                    current: Some(Box::new(entry)),
-                }),
-            },
-        };
-        match written {
-            Err(error @ Error::Conflict { .. }) => lost = Some(error),
-            done => return done,
-        }
-    }
-    lost.map_or(Ok(()), Err)
+    converge(registry, &key, |present| match present {
+        Some(value) if read(value) == wish.members => Ok(None),
+        _ => encode(&stored).map(Some),
+    })
+    .await
 }
 
 #[cfg(test)]

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use galera::ClusterName;
 use galera::history::History;
-use registry::{Created, Error, Registry};
+use registry::{Error, Registry};
 use tokio::sync::mpsc;
+
+use super::converge::{converge, encode};
 
 /// Histories of different clusters that wait to be written; an owner whose history found no room repeats it.
 const QUEUE: usize = 64;
-/// Attempts when others write at the same time.
-const ATTEMPTS: usize = 3;
 /// How often an owner writes what changed; losing the time since the last write only makes a check less strict.
 pub(super) const PERIOD: Duration = Duration::from_secs(10);
 
@@ -21,7 +21,7 @@ pub(super) type Positions = mpsc::Sender<(ClusterName, History)>;
 
 /// Where the histories of all clusters are kept.
 pub(super) fn prefix(state_prefix: &str) -> String {
-    format!("{state_prefix}/positions/")
+    format!("{}/positions/", state_prefix.trim_end_matches('/'))
 }
 
 /// The key of a cluster's history.
@@ -75,40 +75,18 @@ pub(super) async fn recall(
     Ok(entry.map_or_else(History::default, |entry| read(&entry.value)))
 }
 
-/// Merges `history` into what is there. Harmless to repeat: a merge of what is there already changes nothing.
+/// Merges `history` into what is there.
 async fn write(registry: &Registry, key: &str, history: &History) -> Result<(), Error> {
-    let encode = |history: &History| {
-        serde_json::to_vec(history).map_err(|error| Error::Invalid(error.to_string()))
-    };
-    let mut lost = None;
-    for _ in 0..ATTEMPTS {
-        let written = match registry.get(key).await? {
-            Some(entry) => {
-                let stored = read(&entry.value);
-                let mut merged = stored.clone();
-                merged.merge(history);
-                if merged == stored {
-                    return Ok(());
-                }
-                registry
-                    .update(key, entry.mod_revision, encode(&merged)?, None)
-                    .await
-                    .map(drop)
-            }
-            None => match registry.create(key, encode(history)?, None).await? {
-                Created::Won { .. } => Ok(()),
-                Created::Exists(entry) => Err(Error::Conflict {
-                    key: key.to_owned(),
-                    current: Some(Box::new(entry)),
-                }),
-            },
-        };
-        match written {
-            Err(error @ Error::Conflict { .. }) => lost = Some(error),
-            done => return done,
+    converge(registry, key, |present| {
+        let stored = present.map(read);
+        let mut merged = stored.clone().unwrap_or_default();
+        merged.merge(history);
+        if stored.as_ref() == Some(&merged) {
+            return Ok(None);
         }
-    }
-    lost.map_or(Ok(()), Err)
+        encode(&merged).map(Some)
+    })
+    .await
 }
 
 #[cfg(test)]
@@ -120,8 +98,9 @@ mod tests {
         let lab: ClusterName = "lab".parse().unwrap();
         assert_eq!(
             cluster_of("/galera-console", key("/galera-console", &lab).as_bytes()),
-            Some(lab)
+            Some(lab.clone())
         );
+        assert_eq!(key("/galera-console/", &lab), key("/galera-console", &lab));
         assert_eq!(
             cluster_of("/galera-console", b"/galera-console/expected/lab"),
             None

@@ -1,0 +1,52 @@
+//! Keys that any replica may write, and that all of them bring to the same value: read, decide, compare, write.
+
+use registry::{Created, Error, Registry};
+
+/// Attempts when others write at the same time.
+const ATTEMPTS: usize = 3;
+
+/// Brings `key` to what `wanted` makes of its present value; `None` from it means that the key is right as it is.
+/// Harmless to repeat: each attempt compares what it read.
+///
+/// # Errors
+/// etcd's; a conflict when others were faster each time.
+pub(super) async fn converge(
+    registry: &Registry,
+    key: &str,
+    wanted: impl Fn(Option<&[u8]>) -> Result<Option<Vec<u8>>, Error>,
+) -> Result<(), Error> {
+    let mut lost = None;
+    for _ in 0..ATTEMPTS {
+        let present = registry.get(key).await?;
+        let value = present.as_ref().map(|entry| entry.value.as_ref());
+        let Some(value) = wanted(value)? else {
+            return Ok(());
+        };
+        let written = match present {
+            Some(entry) => {
+                let updated = registry.update(key, entry.mod_revision, value, None).await;
+                updated.map(drop)
+            }
+            None => match registry.create(key, value, None).await? {
+                Created::Won { .. } => Ok(()),
+                Created::Exists(entry) => Err(Error::Conflict {
+                    key: key.to_owned(),
+                    current: Some(Box::new(entry)),
+                }),
+            },
+        };
+        match written {
+            Err(error @ Error::Conflict { .. }) => lost = Some(error),
+            done => return done,
+        }
+    }
+    lost.map_or(Ok(()), Err)
+}
+
+/// A value as it is stored.
+///
+/// # Errors
+/// [`Error::Invalid`] when it cannot be written as JSON.
+pub(super) fn encode(value: &impl serde::Serialize) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(value).map_err(|error| Error::Invalid(error.to_string()))
+}
