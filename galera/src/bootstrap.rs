@@ -5,17 +5,14 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::action::SwitchedOff;
 use crate::attestation::Attestation;
 use crate::cluster;
 use crate::history::History;
-use crate::id::NodeId;
 use crate::observation::Evidence;
 use crate::plan::digest::Draft;
 use crate::plan::{CheckCode, CheckStatus, Kind, Plan, Step};
-use crate::position::Position;
+use crate::registration::Order;
 use crate::timestamp::Timestamp;
 use crate::view::ClusterStatus;
 
@@ -97,51 +94,21 @@ pub struct Case<'a> {
     pub now: Timestamp,
 }
 
-/// The order to the agent of a stopped node: the value of `/galera/<cluster>/bootstrap`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Order {
-    /// Who shall bootstrap.
-    pub node: NodeId,
-    /// The position that it must have recovered.
-    pub position: String,
-    /// The approved action; `null` in a plan, where there is none yet.
-    pub action_id: Option<String>,
-}
-
-impl Order {
-    /// The order that `plan` gives, for the action `action_id`; `None` when it gives none.
-    #[must_use]
-    pub fn of(plan: &Plan, action_id: &str) -> Option<Self> {
-        plan.steps.iter().find_map(|step| match step {
-            Step::Key {
-                value: Some(value), ..
-            } => {
-                let order: Self = serde_json::from_str(value).ok()?;
-                Some(Self {
-                    action_id: Some(action_id.to_owned()),
-                    ..order
-                })
-            }
-            _ => None,
-        })
-    }
-
-    /// The order as the registry's value.
-    #[must_use]
-    pub fn to_value(&self) -> String {
-        serde_json::json!({
-            "node": self.node, "position": self.position, "action_id": self.action_id,
-        })
-        .to_string()
-    }
-
-    fn planned(node: &NodeId, position: &Position) -> Self {
-        Self {
-            node: node.clone(),
-            position: position.to_string(),
-            action_id: None,
+/// The order that `plan` gives, for the action `action_id`; `None` when it gives none.
+#[must_use]
+pub fn order(plan: &Plan, action_id: &str) -> Option<Order> {
+    plan.steps.iter().find_map(|step| match step {
+        Step::Key {
+            value: Some(value), ..
+        } => {
+            let order: Order = serde_json::from_str(value).ok()?;
+            Some(Order {
+                action_id: Some(action_id.to_owned()),
+                ..order
+            })
         }
-    }
+        _ => None,
+    })
 }
 
 /// Plans the bootstrap of a cluster as it is now; also when there is nothing to recover.

@@ -11,9 +11,11 @@ use crate::position::parse_seqno;
 use crate::wsrep::WsrepStatus;
 
 mod listing;
+mod order;
 mod phase;
 
 pub use listing::{RawKey, registry_view};
+pub use order::Order;
 pub use phase::{NO_POSITION, Phase, recovered_position, says_running, says_stopped};
 
 /// Longest field name accepted, in characters.

@@ -17,10 +17,11 @@ use uuid::Uuid;
 
 use crate::id::{ClusterName, NodeId};
 use crate::position::Position;
+use crate::registration::Order;
 
 pub use event::Event;
 pub use member::{Member, Registered, Reported, Stopped};
-pub use registry::{Founder, FounderKey, Order, OrderKey, Snapshot};
+pub use registry::{Founder, FounderKey, OrderKey, Snapshot};
 
 /// What the data directory of the starting node holds.
 #[derive(Clone, Debug, PartialEq, Eq)]

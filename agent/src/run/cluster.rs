@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use galera::registration::{ClusterField, Keys, RawKey};
-use galera::startup::{Expect, Founder, FounderKey, Order, Registered, Snapshot, Stopped};
+use galera::registration::{ClusterField, Keys, Order, RawKey};
+use galera::startup::{Expect, Founder, FounderKey, Registered, Snapshot, Stopped};
 use galera::{ClusterName, NodeId, Position};
 use registry::{Entry, Error, Guard, LeaseId, Outcome, Registry, Transaction, Write};
 use uuid::Uuid;

@@ -253,7 +253,7 @@ impl Starter<'_> {
         let Some(lease) = self.lease().await else {
             return Ok(None);
         };
-        let order = galera::startup::Order::automatic(&self.cluster.node, position, &token()?);
+        let order = galera::registration::Order::automatic(&self.cluster.node, position, &token()?);
         match Box::pin(self.cluster.take_order(&order, expect, lease)).await {
             Ok(true) => {}
             Ok(false) => {

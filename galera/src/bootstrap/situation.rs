@@ -10,12 +10,9 @@ use crate::observation::ProbeFailure;
 use crate::plan::digest::fact;
 use crate::plan::{CheckEvidence, EvidenceSource};
 use crate::position::Position;
-use crate::registration::{self, Phase};
+use crate::registration::{self, NO_POSITION, Phase};
 use crate::timestamp::Timestamp;
 use crate::view::ClusterStatus;
-
-/// What an agent registers as the recovered position of data that offer none.
-const NO_POSITION: &str = "00000000-0000-0000-0000-000000000000:-1";
 
 /// What is known of a member's server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 
 use super::running::blocked_summary;
 use super::situation::{Known, Situation, Standing};
-use super::{Case, Order, loss};
+use super::{Case, loss};
 use crate::attestation::Statement;
 use crate::id::NodeId;
 use crate::plan::digest::{Draft, fact};
 use crate::plan::{CheckCode, CheckStatus, Command, EvidenceSource, Mechanism, Step, Target};
-use crate::registration::{ClusterField, Keys, Phase};
+use crate::registration::{ClusterField, Keys, Order, Phase};
 
 const RECOVER: &str = "mariadbd --wsrep-recover 2>&1 | grep 'Recovered position'";
 const MARK_SAFE: &str =
@@ -306,10 +306,15 @@ fn fill(
     let id = situation.nodes()[node].id.clone();
     if waits {
         let keys = Keys::new(&case.circumstances.registry_prefix);
+        let order = Order {
+            node: id.clone(),
+            position: known.position.to_string(),
+            action_id: None,
+        };
         draft.steps.push(Step::Key {
             key: keys.cluster_key(&case.evidence.name, ClusterField::Bootstrap),
             mod_revision: 0,
-            value: Some(Order::planned(&id, &known.position).to_value()),
+            value: Some(order.to_value()),
         });
     }
     let leaves_out = situation

@@ -4,11 +4,11 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::member::{Member, Reported};
-use super::registry::{FounderKey, Order, OrderKey, Snapshot};
+use super::registry::{FounderKey, OrderKey, Snapshot};
 use super::{Action, AutoBootstrap, Data, Decision, Expect, Expected, Own, Settings, listed};
 use crate::id::NodeId;
 use crate::position::Position;
-use crate::registration::{Field, Phase};
+use crate::registration::{Field, Order, Phase};
 
 pub(super) fn decide(own: &Own, seen: &Snapshot, settings: &Settings) -> Decision {
     if let Some(founder) = starting_founder(own, seen) {

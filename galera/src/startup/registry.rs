@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use uuid::Uuid;
 
 use super::member::{Draft, Member};
 use crate::id::{ClusterName, NodeId};
 use crate::position::{Position, parse_uuid};
-use crate::registration::{ClusterField, Keys, RawKey, RegistryKeyKind};
+use crate::registration::{ClusterField, Keys, Order, RawKey, RegistryKeyKind};
 use crate::timestamp::Timestamp;
 
 /// The port that a node's identity leaves out.
@@ -92,17 +92,6 @@ pub enum FounderKey {
     },
 }
 
-/// The order to a stopped cluster: the value of `bootstrap`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Order {
-    /// Who shall bootstrap.
-    pub node: NodeId,
-    /// The position that it must have.
-    pub position: String,
-    /// The action that it carries out; no order without one is obeyed.
-    pub action_id: Option<String>,
-}
-
 impl Order {
     /// The order that `node` gives itself when every expected member has reported; `attempt` tells orders apart.
     #[must_use]
@@ -112,15 +101,6 @@ impl Order {
             position: position.to_string(),
             action_id: Some(format!("auto-{attempt}")),
         }
-    }
-
-    /// The key's value.
-    #[must_use]
-    pub fn to_value(&self) -> String {
-        serde_json::json!({
-            "node": self.node, "position": self.position, "action_id": self.action_id,
-        })
-        .to_string()
     }
 }
 

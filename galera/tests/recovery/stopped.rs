@@ -1,8 +1,9 @@
 //! Plans for a cluster of which nothing runs.
 
 use galera::attestation::Statement;
-use galera::bootstrap::Order;
+use galera::bootstrap;
 use galera::plan::{CheckCode, CheckStatus, Mechanism, Step};
+use galera::registration::Order;
 
 use crate::scene::{HISTORY, OTHER_HISTORY, Scene, Server, failing, id, position, status};
 
@@ -25,7 +26,7 @@ fn the_most_advanced_agent_gets_the_order() {
     assert_eq!(order.node, id("n2"));
     assert_eq!(order.position, position(10).to_string());
     assert_eq!(order.action_id, None);
-    let order = Order::of(&plan, "a1").unwrap();
+    let order = bootstrap::order(&plan, "a1").unwrap();
     let json: serde_json::Value = serde_json::from_str(&order.to_value()).unwrap();
     assert_eq!(
         json,

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use galera::registration::Order;
 use galera::registration::{ClusterField, Keys, NO_POSITION, RawKey};
 use galera::startup::{
-    AutoBootstrap, Data, Decision, Expected, Founder, Order, Own, Registered, Settings, Snapshot,
-    Stopped, decide,
+    AutoBootstrap, Data, Decision, Expected, Founder, Own, Registered, Settings, Snapshot, Stopped,
+    decide,
 };
 use galera::{ClusterName, NodeId, Position};
 use uuid::Uuid;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use galera::NodeId;
 use galera::action::{Action, Event, Next, STATEMENT_WAIT, StepResult, StepState};
-use galera::bootstrap::Order;
+use galera::bootstrap;
 use galera::plan::{Mechanism, Step};
-use galera::registration::{Field, RegistryKeyKind};
+use galera::registration::{Field, Order, RegistryKeyKind};
 use registry::{Guard, Write};
 use tokio::time::{Instant, sleep};
 
@@ -290,7 +290,7 @@ impl Run {
             .map_or(Duration::ZERO, |execution| now().age(execution.deadline));
         let granted = self.inner.registry.grant_unattended(left).await;
         let lease = granted.map_err(ActionError::from)?;
-        let value = Order::of(&action.plan, &action.id).map_or(value, |order| {
+        let value = bootstrap::order(&action.plan, &action.id).map_or(value, |order| {
             let node = self.registered_name(&order.node);
             Order { node, ..order }.to_value()
         });

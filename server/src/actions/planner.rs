@@ -5,7 +5,7 @@ use galera::attestation::Attestation;
 use galera::bootstrap::{self, Case, Circumstances};
 use galera::cleanup::{self, Patience, Reading};
 use galera::plan::{Kind, Plan};
-use galera::registration::{ClusterField, Keys as RegistryKeys};
+use galera::registration::{ClusterField, Keys as RegistryKeys, Order};
 
 use super::desk::Inner;
 use super::switches::Switches;
@@ -123,7 +123,7 @@ impl Inner {
         let key = keys.cluster_key(cluster, ClusterField::Bootstrap);
         let reading = look.readings.last()?;
         let raw = reading.keys.iter().find(|raw| raw.key == key.as_bytes())?;
-        let order: Option<bootstrap::Order> = serde_json::from_slice(&raw.value).ok();
+        let order: Option<Order> = serde_json::from_slice(&raw.value).ok();
         let whose = order.and_then(|order| order.action_id);
         if own.is_some() && whose.as_deref() == own {
             return None;
