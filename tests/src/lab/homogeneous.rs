@@ -1,6 +1,6 @@
 //! Homogeneous nodes: `galera-agent run` with the same command everywhere, each on its own address and directory.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use ::galera::position::Position;
 use anyhow::{Context, Result, bail, ensure};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder};
-use registry::{Change, Registry, WatchEvent};
+use registry::Registry;
 use rustix::process::Signal;
 
 use super::agent::write_secret;
@@ -23,8 +23,11 @@ use super::ports::Port;
 use super::process::{Process, Program, tail};
 use super::program;
 use super::template::server_user;
-use crate::background::runtime;
 use crate::eventually;
+
+mod recorder;
+
+pub use recorder::Recorder;
 
 /// The name of the cluster that they form.
 pub const CLUSTER: &str = "same";
@@ -223,61 +226,13 @@ impl Homogeneous {
     /// # Errors
     /// When there is no thread for it.
     pub fn recorder(&self) -> Result<Recorder> {
-        let values = Arc::<Mutex<Vec<(String, String)>>>::default();
-        let (record, registry) = (Arc::clone(&values), self.registry()?);
-        let task = runtime()?.spawn(async move {
-            let mut changes = registry.watch(format!("/galera/{CLUSTER}/"));
-            while let Some(event) = changes.next().await {
-                let WatchEvent::Changes { changes, .. } = event else {
-                    continue;
-                };
-                let puts = changes.into_iter().filter_map(|change| match change {
-                    Change::Put(entry) => Some((
-                        String::from_utf8_lossy(&entry.key).into_owned(),
-                        String::from_utf8_lossy(&entry.value).into_owned(),
-                    )),
-                    Change::Delete { .. } => None,
-                });
-                let puts: Vec<_> = puts.collect();
-                let mut record = record.lock().unwrap_or_else(PoisonError::into_inner);
-                record.extend(puts);
-            }
-        });
-        Ok(Recorder { values, task })
+        Recorder::of(self.registry()?)
     }
 
     /// Where all files are.
     #[must_use]
     pub fn directory(&self) -> &std::path::Path {
         self.directory.path()
-    }
-}
-
-/// What [`Homogeneous::recorder`] remembers.
-pub struct Recorder {
-    values: Arc<Mutex<Vec<(String, String)>>>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Recorder {
-    /// Whether a key that ends with `field` ever had this value.
-    #[must_use]
-    pub fn saw(&self, field: &str, value: &str) -> bool {
-        self.values(field).contains(value)
-    }
-
-    /// Every value that keys which end with `field` ever had.
-    #[must_use]
-    pub fn values(&self, field: &str) -> BTreeSet<String> {
-        let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_field = values.iter().filter(|(key, _)| key.ends_with(field));
-        of_field.map(|(_, value)| value.clone()).collect()
-    }
-}
-
-impl Drop for Recorder {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
