@@ -12,6 +12,7 @@ pub mod config;
 pub mod embedded_etcd;
 pub mod http;
 pub mod hub;
+pub mod leader;
 pub mod live;
 pub mod metrics;
 mod mysql;

@@ -18,6 +18,7 @@ mod cleanup;
 mod client;
 mod crashes;
 mod forms;
+mod leader;
 mod outage;
 mod pages;
 mod recovery;

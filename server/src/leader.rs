@@ -1,0 +1,171 @@
+//! One replica leads: it writes what must be written once (the chronicle of changes, notifications).
+//!
+//! Invariant: leadership is compared, never believed. Every write of a leader carries [`Term::guard`], so that the write of a
+//! replica that was paused, and replaced meanwhile, is refused by etcd.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use registry::{Change, Created, Guard, Lease, Registry, WatchEvent};
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+/// How long a leader that died keeps others from following it.
+const TTL: Duration = Duration::from_secs(10);
+/// Between attempts to lead when etcd did not answer the last one.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// One replica's time as the leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Term {
+    key: Vec<u8>,
+    revision: i64,
+}
+
+impl Term {
+    /// What every write of this term compares: refused as soon as the term is over, whoever knows of it.
+    #[must_use]
+    pub fn guard(&self) -> Guard {
+        Guard::Unchanged(self.key.clone(), self.revision)
+    }
+
+    /// The revision at which the term began; later terms have higher ones.
+    #[must_use]
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+}
+
+/// Whether this replica leads: its term, and the news when that begins or ends.
+pub type Leadership = watch::Receiver<Option<Arc<Term>>>;
+
+/// Takes part in the election under `state_prefix` as `replica`, a name that no other process has. The returned task runs
+/// until `shutdown` and then makes room at once.
+#[must_use]
+pub fn campaign(
+    registry: Registry,
+    state_prefix: &str,
+    replica: String,
+    shutdown: CancellationToken,
+) -> (Leadership, impl Future<Output = ()> + Send + use<>) {
+    let (tell, leadership) = watch::channel(None);
+    let candidate = Candidate {
+        registry,
+        key: format!("{}/leader", state_prefix.trim_end_matches('/')).into_bytes(),
+        replica,
+        tell,
+    };
+    (leadership, candidate.run(shutdown))
+}
+
+struct Candidate {
+    registry: Registry,
+    key: Vec<u8>,
+    replica: String,
+    tell: watch::Sender<Option<Arc<Term>>>,
+}
+
+impl Candidate {
+    async fn run(self, shutdown: CancellationToken) {
+        let mut events = self.registry.watch(self.key.clone());
+        let mut vacant = false;
+        let mut led: Option<Lease> = None;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                event = events.next() => match event {
+                    Some(event) => vacant = self.is_vacant(&event).unwrap_or(vacant),
+                    None => break,
+                },
+                () = lost(&mut led) => led = None,
+                // What etcd did not answer is asked again.
+                () = sleep(AGAIN), if vacant && led.is_none() => {}
+            }
+            if led.is_none() || self.is_deposed(vacant) {
+                self.step_down();
+                led = if vacant { self.stand().await } else { None };
+                vacant = vacant && led.is_none();
+            }
+        }
+        self.step_down();
+        if let Some(lease) = led
+            && let Err(error) = lease.revoke().await
+        {
+            tracing::debug!(%error, "The leadership is left to expire");
+        }
+    }
+
+    fn step_down(&self) {
+        self.tell.send_if_modified(|term| term.take().is_some());
+    }
+
+    /// Whether the key went although its lease lives: somebody removed it by hand.
+    fn is_deposed(&self, vacant: bool) -> bool {
+        vacant && self.tell.borrow().is_some()
+    }
+
+    /// Whether nobody leads after `event`; `None` when it does not say.
+    fn is_vacant(&self, event: &WatchEvent) -> Option<bool> {
+        match event {
+            WatchEvent::Reset { entries, .. } => {
+                Some(!entries.iter().any(|entry| entry.key == self.key))
+            }
+            WatchEvent::Changes { changes, .. } => {
+                changes.iter().rev().find_map(|change| match change {
+                    Change::Put(entry) => (entry.key == self.key).then_some(false),
+                    Change::Delete { key, revision } => {
+                        // Of an earlier term, when ours has begun meanwhile.
+                        let ours = self.tell.borrow().as_ref().map_or(0, |term| term.revision);
+                        (*key == self.key && *revision > ours).then_some(true)
+                    }
+                })
+            }
+            WatchEvent::Reachable | WatchEvent::Unreachable { .. } => None,
+        }
+    }
+
+    /// Becomes the leader unless somebody else was faster.
+    async fn stand(&self) -> Option<Lease> {
+        let lease = match self.registry.grant(TTL).await {
+            Ok(lease) => lease,
+            Err(error) => {
+                tracing::debug!(%error, "Nobody can be elected now");
+                return None;
+            }
+        };
+        // The lease makes the value unique to this attempt.
+        let value = format!("{} {:x}", self.replica, lease.id());
+        match self
+            .registry
+            .create(self.key.clone(), value, Some(lease.id()))
+            .await
+        {
+            Ok(Created::Won { revision }) => {
+                tracing::info!(replica = self.replica, revision, "This replica leads");
+                let term = Term {
+                    key: self.key.clone(),
+                    revision,
+                };
+                self.tell.send_replace(Some(Arc::new(term)));
+                Some(lease)
+            }
+            Ok(Created::Exists(_)) | Err(_) => {
+                // What cannot be revoked now expires by itself.
+                let _ = lease.revoke().await;
+                None
+            }
+        }
+    }
+}
+
+/// Waits for the end of the lease; for ever when there is none.
+async fn lost(lease: &mut Option<Lease>) {
+    match lease {
+        Some(lease) => {
+            let reason = lease.lost().await;
+            tracing::warn!(?reason, "This replica no longer leads");
+        }
+        None => std::future::pending().await,
+    }
+}
