@@ -42,7 +42,6 @@ pub type Leadership = watch::Receiver<Option<Arc<Term>>>;
 
 /// Takes part in the election under `state_prefix` as `replica`, a name that no other process has. The returned task runs
 /// until `shutdown` and then makes room at once.
-#[must_use]
 pub fn campaign(
     registry: Registry,
     state_prefix: &str,
