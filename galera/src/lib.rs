@@ -15,6 +15,7 @@ pub mod cleanup;
 pub mod cluster;
 pub mod history;
 pub mod id;
+pub mod notice;
 pub mod observation;
 pub mod plan;
 pub mod position;

@@ -1,0 +1,133 @@
+//! The sentences of notices.
+
+use super::verdicts::Change;
+use super::{Phase, Problem};
+use crate::id::ClusterName;
+use crate::timestamp::Timestamp;
+use crate::view::VerdictState;
+
+/// Longest text of a notice, in characters: what people write (reasons, comments) may be long.
+pub const TEXT_MAX: usize = 2_000;
+/// Longest title of a notice, in characters.
+pub const TITLE_MAX: usize = 200;
+
+/// What a verdict means, after the cluster's name.
+#[must_use]
+pub const fn verdict_phrase(verdict: VerdictState) -> &'static str {
+    match verdict {
+        VerdictState::Healthy => "is healthy",
+        VerdictState::Degraded => "is degraded",
+        VerdictState::Unknown => "cannot be seen by the console",
+        VerdictState::NoPrimary => "has no Primary component",
+        VerdictState::Down => "is down",
+        VerdictState::Diverged => "holds histories that differ",
+        VerdictState::SplitBrain => "has a split brain: two components are Primary",
+    }
+}
+
+const fn verdict_word(verdict: VerdictState) -> &'static str {
+    match verdict {
+        VerdictState::Healthy => "healthy",
+        VerdictState::Degraded => "degraded",
+        VerdictState::Unknown => "unknown",
+        VerdictState::NoPrimary => "no Primary component",
+        VerdictState::Down => "down",
+        VerdictState::Diverged => "diverged",
+        VerdictState::SplitBrain => "split brain",
+    }
+}
+
+/// The title and the text of a verdict that is told. `passed` is what happened since the last message.
+pub(super) fn verdict(
+    cluster: &ClusterName,
+    current: &Change,
+    problem: &Problem,
+    passed: &[&Change],
+) -> (String, String) {
+    let phrase = verdict_phrase(current.to);
+    let (title, mut lines) = match problem.phase {
+        Phase::Resolved => {
+            let (since, lasted) = (problem.since, problem.since.age(current.at).as_secs());
+            let was = verdict_word(problem.before);
+            let line = format!(
+                "It was not since {} ({}); last told: {was}.",
+                since.since_text(current.at),
+                lasting(lasted)
+            );
+            (format!("{cluster} is healthy again"), vec![line])
+        }
+        Phase::Opened | Phase::Changed => (format!("{cluster} {phrase}"), current.reasons.clone()),
+    };
+    if passed.len() > 1 {
+        lines.push(format!(
+            "Since the last message: {}.",
+            course(passed, current.at)
+        ));
+    }
+    if problem.phase == Phase::Changed {
+        let since = problem.since.since_text(current.at);
+        let before = verdict_word(problem.before);
+        lines.push(format!("Not healthy since {since}; last told: {before}."));
+    }
+    (
+        bounded(&title, TITLE_MAX),
+        bounded(&lines.join("\n"), TEXT_MAX),
+    )
+}
+
+fn course(passed: &[&Change], now: Timestamp) -> String {
+    let steps: Vec<String> = passed
+        .iter()
+        .map(|change| {
+            let at = change.at.since_text(now);
+            format!("{} at {at}", verdict_word(change.to))
+        })
+        .collect();
+    steps.join(", ")
+}
+
+/// A duration for a sentence.
+#[must_use]
+pub fn lasting(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
+/// `text` with at most `limit` characters.
+#[must_use]
+pub fn bounded(text: &str, limit: usize) -> String {
+    if text.chars().count() <= limit {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(limit.saturating_sub(1)).collect();
+    short.push('…');
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_the_two_units_that_matter() {
+        for (seconds, text) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (61, "1 min 1 s"),
+            (3_660, "1 h 1 min"),
+            (90_000, "1 d 1 h"),
+        ] {
+            assert_eq!(lasting(seconds), text);
+        }
+    }
+
+    #[test]
+    fn long_texts_end_in_an_ellipsis() {
+        assert_eq!(bounded("abc", 3), "abc");
+        assert_eq!(bounded("äöüß", 3), "äö…");
+    }
+}

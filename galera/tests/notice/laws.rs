@@ -1,0 +1,154 @@
+//! What holds for every course of a cluster and every target.
+
+use std::collections::BTreeMap;
+
+use galera::notice::verdicts::{Change, Circumstances, Course};
+use galera::notice::{Notice, Rules};
+use galera::view::VerdictState;
+use proptest::prelude::*;
+
+use crate::verdicts::{at, rules};
+
+/// Seconds until the next change, and what it leads to.
+type Steps = Vec<(i64, VerdictState)>;
+
+fn steps(verdicts: Vec<VerdictState>) -> impl Strategy<Value = Steps> {
+    prop::collection::vec((0_i64..40, prop::sample::select(verdicts)), 1..30)
+}
+
+/// Everything but the console's own blindness, which is not made up for afterwards.
+fn seen() -> Vec<VerdictState> {
+    let blind = |verdict: &VerdictState| *verdict != VerdictState::Unknown;
+    VerdictState::ALL.into_iter().filter(blind).collect()
+}
+
+fn changes(steps: &Steps) -> Vec<Change> {
+    let mut second = 0;
+    let mut before = None;
+    let mut changes = Vec::new();
+    for (pause, to) in steps {
+        second += pause;
+        // A chronicle holds changes only.
+        if before.replace(*to) != Some(*to) {
+            changes.push(Change {
+                sequence: changes.len() as u64 + 1,
+                at: at(second),
+                to: *to,
+                reasons: vec![to.word().to_owned()],
+            });
+        }
+    }
+    changes
+}
+
+const END: i64 = 100_000;
+
+/// What each target is told when somebody looks every `pause` seconds, or only when something changes.
+fn told(
+    changes: &[Change],
+    targets: &BTreeMap<String, Rules>,
+    pause: Option<i64>,
+) -> Vec<(String, Notice)> {
+    let cluster = "lab".parse().unwrap();
+    let around = Circumstances {
+        cluster: &cluster,
+        targets,
+        quiet: &|_| false,
+    };
+    let (mut course, mut notices, mut clock) = (Course::default(), Vec::new(), at(0));
+    for change in changes {
+        if let Some(pause) = pause {
+            while clock < change.at {
+                notices.extend(course.advance(clock, &around));
+                clock = clock.plus(std::time::Duration::from_secs(pause.unsigned_abs()));
+            }
+            // It is kept in etcd meanwhile.
+            let kept = serde_json::to_string(&course).unwrap();
+            course = serde_json::from_str(&kept).unwrap();
+        }
+        notices.extend(course.take(change.clone(), &around));
+        if pause.is_some() {
+            notices.extend(course.advance(change.at, &around));
+        }
+    }
+    notices.extend(course.advance(at(END), &around));
+    notices
+}
+
+fn of<'a>(notices: &'a [(String, Notice)], target: &str) -> Vec<&'a Notice> {
+    notices
+        .iter()
+        .filter(|(to, _)| to == target)
+        .map(|(_, notice)| notice)
+        .collect()
+}
+
+proptest! {
+    #[test]
+    fn nothing_is_told_twice_and_the_last_word_is_true(
+        steps in steps(VerdictState::ALL.to_vec()), minimum in 0_u32..60, window in 0_u32..60, pause in 1_i64..20,
+    ) {
+        let changes = changes(&steps);
+        let targets = BTreeMap::from([("t".to_owned(), rules(minimum, window))]);
+        let notices = told(&changes, &targets, Some(pause));
+        let mut last = VerdictState::Healthy;
+        let mut ids = std::collections::BTreeSet::new();
+        for notice in of(&notices, "t") {
+            let problem = notice.problem.as_ref().unwrap();
+            prop_assert_eq!(problem.before, last);
+            prop_assert_ne!(problem.verdict, last);
+            prop_assert!(ids.insert(notice.id.clone()), "{} twice", notice.id);
+            last = problem.verdict;
+        }
+        prop_assert_eq!(last, changes.last().unwrap().to);
+    }
+
+    #[test]
+    fn it_does_not_matter_when_one_looks(
+        steps in steps(seen()), minimum in 0_u32..60, window in 0_u32..60, pause in 1_i64..20,
+    ) {
+        let changes = changes(&steps);
+        let targets = BTreeMap::from([("t".to_owned(), rules(minimum, window))]);
+        prop_assert_eq!(told(&changes, &targets, None), told(&changes, &targets, Some(pause)));
+    }
+
+    #[test]
+    fn what_is_told_lasted_and_split_brain_is_told_at_once(
+        steps in steps(seen()), minimum in 1_u32..60,
+    ) {
+        let changes = changes(&steps);
+        let targets = BTreeMap::from([("t".to_owned(), rules(minimum, 0))]);
+        let notices = told(&changes, &targets, None);
+        let ids: Vec<&str> = of(&notices, "t").iter().map(|notice| notice.id.as_str()).collect();
+        for (place, change) in changes.iter().enumerate() {
+            let ended = changes.get(place + 1).map_or(at(END), |next| next.at);
+            let lasted = change.at.age(ended).as_secs() >= u64::from(minimum);
+            let id = format!("lab.{}", change.sequence);
+            let is_told = ids.contains(&id.as_str());
+            if change.to == VerdictState::SplitBrain {
+                // Unless the target was told so before, and its passing end was not.
+                let number = |notice: &&Notice| {
+                    let (_, number) = notice.id.rsplit_once('.').unwrap();
+                    number.parse::<u64>().unwrap() <= change.sequence
+                };
+                let last = of(&notices, "t").into_iter().rfind(number);
+                let last = last.map(|notice| notice.problem.as_ref().unwrap().verdict);
+                prop_assert_eq!(last, Some(VerdictState::SplitBrain), "{}", id);
+            } else {
+                prop_assert!(lasted || !is_told, "{id} was told after {minimum} s");
+            }
+        }
+    }
+
+    #[test]
+    fn targets_do_not_influence_each_other(
+        steps in steps(VerdictState::ALL.to_vec()), one in (0_u32..60, 0_u32..60), other in (0_u32..60, 0_u32..60),
+    ) {
+        let changes = changes(&steps);
+        let alone = BTreeMap::from([("t".to_owned(), rules(one.0, one.1))]);
+        let mut both = alone.clone();
+        both.insert("u".to_owned(), rules(other.0, other.1));
+        let (alone, both) = (told(&changes, &alone, Some(5)), told(&changes, &both, Some(5)));
+        prop_assert_eq!(of(&alone, "t"), of(&both, "t"));
+    }
+}
