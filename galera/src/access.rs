@@ -84,13 +84,19 @@ pub enum Operation {
     ReadAudit,
     /// Create, change or remove accounts.
     ManageAccounts,
-    /// Create or revoke shares of the status page.
+    /// Create, change or delete status pages, and create or revoke links to them.
     ManageShares,
+    /// Open, update and resolve incidents.
+    ManageIncidents,
+    /// Plan maintenance, end it early or call it off.
+    PlanMaintenance,
+    /// Announce something on status pages, and take it back.
+    Announce,
 }
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::See,
         Self::RequestAction,
         Self::ApproveAction,
@@ -104,6 +110,9 @@ impl Operation {
         Self::ReadAudit,
         Self::ManageAccounts,
         Self::ManageShares,
+        Self::ManageIncidents,
+        Self::PlanMaintenance,
+        Self::Announce,
     ];
 
     /// The roles of which any one permits this operation; empty when any role at all does.
@@ -113,7 +122,9 @@ impl Operation {
             Self::See | Self::ReadAudit => &[],
             Self::RequestAction => &[Role::Operator],
             Self::ApproveAction | Self::RejectAction => &[Role::Approver],
-            Self::CancelAction => &[Role::Operator, Role::Admin],
+            Self::CancelAction | Self::ManageIncidents | Self::PlanMaintenance | Self::Announce => {
+                &[Role::Operator, Role::Admin]
+            }
             Self::ExecuteAction => &[Role::Operator, Role::Approver],
             Self::CommentAction | Self::SwitchRecoveryOff => {
                 &[Role::Operator, Role::Approver, Role::Admin]
@@ -162,9 +173,9 @@ mod tests {
     #[test]
     fn the_table() {
         use Operation::{
-            ApproveAction, BreakGlass, CancelAction, CommentAction, ExecuteAction, ManageAccounts,
-            ManageShares, ReadAudit, RejectAction, RequestAction, See, SwitchRecoveryOff,
-            SwitchRecoveryOn,
+            Announce, ApproveAction, BreakGlass, CancelAction, CommentAction, ExecuteAction,
+            ManageAccounts, ManageIncidents, ManageShares, PlanMaintenance, ReadAudit,
+            RejectAction, RequestAction, See, SwitchRecoveryOff, SwitchRecoveryOn,
         };
         let rows: [(Role, &[Operation]); 4] = [
             (Role::Viewer, &[See, ReadAudit]),
@@ -178,6 +189,9 @@ mod tests {
                     ExecuteAction,
                     CommentAction,
                     SwitchRecoveryOff,
+                    ManageIncidents,
+                    PlanMaintenance,
+                    Announce,
                 ],
             ),
             (
@@ -204,6 +218,9 @@ mod tests {
                     SwitchRecoveryOn,
                     ManageAccounts,
                     ManageShares,
+                    ManageIncidents,
+                    PlanMaintenance,
+                    Announce,
                 ],
             ),
         ];

@@ -22,6 +22,7 @@ pub mod position;
 pub mod registration;
 pub mod saved_state;
 pub mod startup;
+pub mod status;
 pub mod timestamp;
 pub mod view;
 pub mod wsrep;

@@ -1,0 +1,33 @@
+//! Status pages: what people who are no operators are told, and the rules for telling it.
+//!
+//! A [`Page`] shows some clusters under public names; [`Incident`]s, [`Maintenance`] and [`Announcement`]s are told on
+//! every page that they concern. Texts are plain, bounded and never markup.
+
+mod announcement;
+mod automatic;
+mod incident;
+mod maintenance;
+mod page;
+mod refusal;
+mod slug;
+
+pub use announcement::{Announcement, NewAnnouncement};
+pub use automatic::{Episode, Step, next_step};
+pub use incident::{Incident, IncidentState, NewIncident, Update};
+pub use maintenance::{Maintenance, MaintenancePhase, NewMaintenance};
+pub use page::{Automatic, Link, Listed, Origin, Page, PageSettings, Show, Visibility};
+pub use refusal::Refusal;
+pub use slug::Slug;
+
+/// Longest title, in characters.
+pub const TITLE_MAX: usize = 120;
+/// Longest text, in characters.
+pub const TEXT_MAX: usize = 4_000;
+/// Most clusters of one page, incident or maintenance.
+pub const CLUSTERS_MAX: usize = 100;
+/// Most updates of one incident.
+pub const UPDATES_MAX: usize = 100;
+/// Most links of one page that are kept, revoked ones included.
+pub const LINKS_MAX: usize = 50;
+/// Days that a page looks back.
+pub const DAYS: usize = 90;

@@ -1,0 +1,279 @@
+//! Incidents that the console opens and resolves by itself: when a bad state lasted, and when it has been well for as long.
+
+use std::time::Duration;
+
+use super::{Automatic, Incident, IncidentState, NewIncident};
+use crate::id::ClusterName;
+use crate::timestamp::Timestamp;
+use crate::view::VerdictState;
+
+/// How long a cluster has been what; kept from verdict to verdict, so that one bad state after another is one episode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Episode {
+    verdict: Option<VerdictState>,
+    /// Since when it is not available.
+    down: Option<Timestamp>,
+    /// Since when it is degraded or not available.
+    poor: Option<Timestamp>,
+    /// Since when it is healthy.
+    well: Option<Timestamp>,
+}
+
+impl Episode {
+    /// Takes note of a verdict and of when it began. What is unknown is neither bad nor well.
+    pub fn observe(&mut self, verdict: VerdictState, since: Timestamp) {
+        let holds = |now: bool, before: Option<Timestamp>| now.then(|| before.unwrap_or(since));
+        let down = is_down(verdict);
+        self.down = holds(down, self.down);
+        self.poor = holds(down || verdict == VerdictState::Degraded, self.poor);
+        self.well = holds(verdict == VerdictState::Healthy, self.well);
+        self.verdict = Some(verdict);
+    }
+
+    /// Since when it is bad by the rule.
+    fn bad(&self, rule: Automatic) -> Option<Timestamp> {
+        if rule.degraded { self.poor } else { self.down }
+    }
+}
+
+const fn is_down(verdict: VerdictState) -> bool {
+    matches!(
+        verdict,
+        VerdictState::NoPrimary
+            | VerdictState::Down
+            | VerdictState::Diverged
+            | VerdictState::SplitBrain
+    )
+}
+
+/// What the console does by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Opens this incident, unless one of its identity exists.
+    Open(Incident),
+    /// Replaces the incident by this one.
+    Change(Incident),
+}
+
+/// What is to be done about `cluster` at `now`. `rule` is the pages' most eager one; `incidents` are all that concern the
+/// cluster, open and resolved; `quiet` while it is being maintained; `by` is the replica's name.
+#[must_use]
+pub fn next_step(
+    cluster: &ClusterName,
+    episode: &Episode,
+    rule: Option<Automatic>,
+    incidents: &[&Incident],
+    quiet: bool,
+    by: &str,
+    now: Timestamp,
+) -> Option<Step> {
+    let open = incidents.iter().find(|incident| incident.is_open());
+    if let Some(incident) = open {
+        let patience = incident.automatic?;
+        return follow(incident, patience, episode, by, now).map(Step::Change);
+    }
+    let rule = rule.filter(|_| !quiet)?;
+    let since = episode.bad(rule)?;
+    if since.age(now) < seconds(rule.after_secs) {
+        return None;
+    }
+    // Somebody resolved it although it lasts: theirs is the last word.
+    let settled = |incident: &&&Incident| incident.resolved_at.is_some_and(|at| at >= since);
+    if incidents.iter().any(|incident| settled(&incident)) {
+        return None;
+    }
+    let (title, text) = words(episode.verdict?);
+    let new = NewIncident {
+        clusters: vec![cluster.clone()],
+        title: title.to_owned(),
+        text: text.to_owned(),
+        state: IncidentState::Investigating,
+    };
+    let incident = Incident::open(&new, &identity(cluster, since), by, now).ok()?;
+    Some(Step::Open(Incident {
+        automatic: Some(rule.after_secs),
+        ..incident
+    }))
+}
+
+fn follow(
+    incident: &Incident,
+    patience: u32,
+    episode: &Episode,
+    by: &str,
+    now: Timestamp,
+) -> Option<Incident> {
+    let update = |state, text: &str| incident.updated(state, text, by, now).ok();
+    let well = episode.well.map(|since| since.age(now));
+    match (well, incident.state) {
+        (Some(lasted), _) if lasted >= seconds(patience) => {
+            update(IncidentState::Resolved, "Everything works again.")
+        }
+        (Some(_), IncidentState::Investigating) => update(
+            IncidentState::Monitoring,
+            "Everything works again. We watch it for a while before we call it resolved.",
+        ),
+        (None, IncidentState::Monitoring) if episode.down.is_some() => {
+            let (_, text) = words(episode.verdict?);
+            update(IncidentState::Investigating, text)
+        }
+        _ => None,
+    }
+}
+
+/// A title and a text for people who know nothing of clusters.
+const fn words(verdict: VerdictState) -> (&'static str, &'static str) {
+    match verdict {
+        VerdictState::Degraded => (
+            "Running with fewer members",
+            "The database works, but a part of it is missing. The people in charge have been shown this.",
+        ),
+        VerdictState::Diverged | VerdictState::SplitBrain => (
+            "Parts of the database disagree",
+            "Parts of the database work apart from each other. Do not rely on it until this is resolved.",
+        ),
+        _ => (
+            "Database not available",
+            "The database takes no reads or writes at the moment. The people in charge have been shown this.",
+        ),
+    }
+}
+
+const fn seconds(count: u32) -> Duration {
+    Duration::from_secs(count as u64)
+}
+
+/// One identity for one episode of one cluster, whichever replica opens the incident.
+fn identity(cluster: &ClusterName, since: Timestamp) -> String {
+    // FNV-1a: it only has to differ between the names of some hundred clusters.
+    let hash = cluster
+        .as_str()
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+        });
+    format!("{:012x}-{hash:08x}", since.unix_millis())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULE: Automatic = Automatic {
+        after_secs: 60,
+        degraded: false,
+    };
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_unix_millis(1_795_420_800_000).plus(Duration::from_secs(seconds))
+    }
+
+    fn episode(verdicts: &[(u64, VerdictState)]) -> Episode {
+        let mut episode = Episode::default();
+        for (seconds, verdict) in verdicts {
+            episode.observe(*verdict, at(*seconds));
+        }
+        episode
+    }
+
+    fn step(episode: &Episode, incidents: &[&Incident], seconds: u64) -> Option<Step> {
+        let lab = "lab".parse().unwrap();
+        next_step(
+            &lab,
+            episode,
+            Some(RULE),
+            incidents,
+            false,
+            "r1",
+            at(seconds),
+        )
+    }
+
+    fn opened(episode: &Episode, seconds: u64) -> Incident {
+        match step(episode, &[], seconds) {
+            Some(Step::Open(incident)) => incident,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn one_bad_state_after_another_is_one_episode() {
+        let episode = episode(&[(0, VerdictState::NoPrimary), (50, VerdictState::Down)]);
+        assert_eq!(step(&episode, &[], 59), None);
+        let incident = opened(&episode, 60);
+        assert_eq!(incident.title, "Database not available");
+        // Whoever opens it calls it the same.
+        assert_eq!(incident.id, opened(&episode, 90).id);
+    }
+
+    #[test]
+    fn the_consoles_blindness_opens_nothing() {
+        let unknown = episode(&[(0, VerdictState::Unknown)]);
+        assert_eq!(step(&unknown, &[], 10_000), None);
+        let blind = episode(&[
+            (0, VerdictState::Down),
+            (50, VerdictState::Unknown),
+            (55, VerdictState::Down),
+        ]);
+        assert_eq!(step(&blind, &[], 100), None);
+    }
+
+    #[test]
+    fn a_degraded_cluster_counts_only_where_the_page_says_so() {
+        let degraded = episode(&[(0, VerdictState::Degraded)]);
+        assert_eq!(step(&degraded, &[], 10_000), None);
+        let rule = Automatic {
+            degraded: true,
+            ..RULE
+        };
+        let lab = "lab".parse().unwrap();
+        assert!(next_step(&lab, &degraded, Some(rule), &[], false, "r1", at(60)).is_some());
+    }
+
+    #[test]
+    fn nothing_is_opened_during_maintenance_or_without_a_rule() {
+        let down = episode(&[(0, VerdictState::Down)]);
+        let lab = "lab".parse().unwrap();
+        assert_eq!(
+            next_step(&lab, &down, Some(RULE), &[], true, "r1", at(90)),
+            None
+        );
+        assert_eq!(next_step(&lab, &down, None, &[], false, "r1", at(90)), None);
+    }
+
+    #[test]
+    fn it_is_resolved_when_the_cluster_was_well_for_as_long() {
+        let mut episode = episode(&[(0, VerdictState::Down)]);
+        let incident = opened(&episode, 60);
+        episode.observe(VerdictState::Degraded, at(70));
+        assert_eq!(step(&episode, &[&incident], 200), None);
+        episode.observe(VerdictState::Healthy, at(200));
+        let Some(Step::Change(watched)) = step(&episode, &[&incident], 201) else {
+            panic!("not watched")
+        };
+        assert_eq!(watched.state, IncidentState::Monitoring);
+        assert_eq!(step(&episode, &[&watched], 259), None);
+        let Some(Step::Change(done)) = step(&episode, &[&watched], 260) else {
+            panic!("not resolved")
+        };
+        assert_eq!(done.resolved_at, Some(at(260)));
+        assert_eq!(done.updates.len(), 3);
+    }
+
+    #[test]
+    fn people_have_the_last_word() {
+        let down = episode(&[(0, VerdictState::Down)]);
+        let incident = opened(&down, 60);
+        let resolved = incident
+            .updated(IncidentState::Resolved, "Known.", "olga", at(70))
+            .unwrap();
+        assert_eq!(step(&down, &[&resolved], 1_000), None);
+        let theirs = Incident {
+            automatic: None,
+            ..incident
+        };
+        let mut well = down;
+        well.observe(VerdictState::Healthy, at(80));
+        assert_eq!(step(&well, &[&theirs], 1_000), None);
+    }
+}

@@ -1,0 +1,209 @@
+//! Incidents: what went wrong, told in updates, until it is resolved.
+
+use serde::{Deserialize, Serialize};
+
+use super::refusal::{clusters, line, prose};
+use super::{Refusal, TEXT_MAX, TITLE_MAX, UPDATES_MAX};
+use crate::id::ClusterName;
+use crate::timestamp::Timestamp;
+
+/// How far an incident is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IncidentState {
+    /// Nobody knows the cause yet.
+    Investigating,
+    /// The cause is known.
+    Identified,
+    /// It seems to be over, and is watched.
+    Monitoring,
+    /// It is over.
+    Resolved,
+}
+
+impl IncidentState {
+    /// Every state, in the order of a usual incident.
+    pub const ALL: [Self; 4] = [
+        Self::Investigating,
+        Self::Identified,
+        Self::Monitoring,
+        Self::Resolved,
+    ];
+
+    /// The word in JSON, forms and the audit trail.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Investigating => "investigating",
+            Self::Identified => "identified",
+            Self::Monitoring => "monitoring",
+            Self::Resolved => "resolved",
+        }
+    }
+}
+
+/// One entry of an incident's timeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Update {
+    /// When it was said.
+    pub at: Timestamp,
+    /// Who said it: an account, or a replica of the console. Never shown on a status page.
+    pub by: String,
+    /// How far the incident was then.
+    pub state: IncidentState,
+    /// What was said; plain text.
+    pub text: String,
+}
+
+/// What it takes to open an incident.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewIncident {
+    /// The clusters that it concerns.
+    pub clusters: Vec<ClusterName>,
+    /// What it is called.
+    pub title: String,
+    /// What is known so far.
+    pub text: String,
+    /// How far it is.
+    #[serde(default = "investigating")]
+    pub state: IncidentState,
+}
+
+fn investigating() -> IncidentState {
+    IncidentState::Investigating
+}
+
+/// An incident.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incident {
+    /// Names it; sorts by time.
+    pub id: String,
+    /// What it is called.
+    pub title: String,
+    /// The clusters that it concerns.
+    pub clusters: Vec<ClusterName>,
+    /// How far it is.
+    pub state: IncidentState,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// When it was resolved.
+    #[serde(default)]
+    pub resolved_at: Option<Timestamp>,
+    /// For an incident that the console opened by itself: how many seconds the cluster has to be well before the
+    /// console resolves it.
+    #[serde(default)]
+    pub automatic: Option<u32>,
+    /// Its timeline, oldest first; never empty.
+    pub updates: Vec<Update>,
+}
+
+impl Incident {
+    /// Opens an incident.
+    ///
+    /// # Errors
+    /// [`Refusal`] for the first rule that `new` breaks.
+    pub fn open(new: &NewIncident, id: &str, by: &str, at: Timestamp) -> Result<Self, Refusal> {
+        clusters(&new.clusters)?;
+        let update = Update {
+            at,
+            by: by.to_owned(),
+            state: new.state,
+            text: prose("text", &new.text, TEXT_MAX)?,
+        };
+        Ok(Self {
+            id: id.to_owned(),
+            title: line("title", &new.title, TITLE_MAX)?,
+            clusters: new.clusters.clone(),
+            state: new.state,
+            opened_at: at,
+            resolved_at: (new.state == IncidentState::Resolved).then_some(at),
+            automatic: None,
+            updates: vec![update],
+        })
+    }
+
+    /// The incident with one more update, which may resolve it.
+    ///
+    /// # Errors
+    /// [`Refusal`] when it is resolved already, or for the first rule that the text breaks.
+    pub fn updated(
+        &self,
+        state: IncidentState,
+        text: &str,
+        by: &str,
+        at: Timestamp,
+    ) -> Result<Self, Refusal> {
+        if !self.is_open() {
+            return Err(Refusal::Resolved);
+        }
+        // The last place is kept for the update that resolves it.
+        let room = UPDATES_MAX - usize::from(state != IncidentState::Resolved);
+        if self.updates.len() >= room {
+            return Err(Refusal::TooMany {
+                what: "updates of an incident",
+                limit: UPDATES_MAX,
+            });
+        }
+        let mut next = self.clone();
+        next.updates.push(Update {
+            at,
+            by: by.to_owned(),
+            state,
+            text: prose("text", text, TEXT_MAX)?,
+        });
+        next.state = state;
+        next.resolved_at = (state == IncidentState::Resolved).then_some(at);
+        Ok(next)
+    }
+
+    /// Whether it is not resolved.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.state != IncidentState::Resolved
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Timestamp = Timestamp::from_unix_millis(1_795_420_800_000);
+
+    fn incident() -> Incident {
+        let new = NewIncident {
+            clusters: vec!["lab".parse().unwrap()],
+            title: "Slow <b>writes</b>".to_owned(),
+            text: "We look into it.".to_owned(),
+            state: IncidentState::Investigating,
+        };
+        Incident::open(&new, "1-1", "olga", AT).unwrap()
+    }
+
+    #[test]
+    fn an_incident_ends_once() {
+        let later = AT.plus(std::time::Duration::from_secs(60));
+        let done = incident()
+            .updated(IncidentState::Resolved, "Fixed.", "olga", later)
+            .unwrap();
+        assert_eq!((done.is_open(), done.resolved_at), (false, Some(later)));
+        assert_eq!(
+            done.updated(IncidentState::Monitoring, "again", "olga", later),
+            Err(Refusal::Resolved)
+        );
+    }
+
+    #[test]
+    fn an_incident_full_of_updates_can_still_be_resolved() {
+        let mut incident = incident();
+        while let Ok(next) = incident.updated(IncidentState::Identified, "x", "olga", AT) {
+            incident = next;
+        }
+        assert_eq!(incident.updates.len(), UPDATES_MAX - 1);
+        assert!(
+            incident
+                .updated(IncidentState::Resolved, "x", "olga", AT)
+                .is_ok()
+        );
+    }
+}

@@ -1,0 +1,198 @@
+//! Planned maintenance: told ahead, and a reason to keep alarms quiet while it lasts.
+
+use serde::{Deserialize, Serialize};
+
+use super::refusal::{clusters, line, prose};
+use super::{Refusal, TEXT_MAX, TITLE_MAX};
+use crate::id::ClusterName;
+use crate::timestamp::Timestamp;
+
+/// What it takes to plan a maintenance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewMaintenance {
+    /// The clusters that it concerns.
+    pub clusters: Vec<ClusterName>,
+    /// What it is called.
+    pub title: String,
+    /// What will happen.
+    pub text: String,
+    /// When it begins; now when it is left out.
+    #[serde(default)]
+    pub from: Option<Timestamp>,
+    /// When it ends.
+    pub until: Timestamp,
+}
+
+/// Where a maintenance stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MaintenancePhase {
+    /// It has not begun.
+    Planned,
+    /// It lasts.
+    Current,
+    /// It is over, or was called off.
+    Over,
+}
+
+/// A planned maintenance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maintenance {
+    /// Names it; sorts by when it was planned.
+    pub id: String,
+    /// What it is called.
+    pub title: String,
+    /// What will happen; plain text.
+    pub text: String,
+    /// The clusters that it concerns.
+    pub clusters: Vec<ClusterName>,
+    /// When it begins.
+    pub from: Timestamp,
+    /// When it ends by itself.
+    pub until: Timestamp,
+    /// Who planned it.
+    pub planned_by: String,
+    /// When it was planned.
+    pub planned_at: Timestamp,
+    /// When somebody ended it early, or called it off.
+    #[serde(default)]
+    pub ended_at: Option<Timestamp>,
+    /// Who did.
+    #[serde(default)]
+    pub ended_by: Option<String>,
+}
+
+impl Maintenance {
+    /// Plans a maintenance.
+    ///
+    /// # Errors
+    /// [`Refusal`] for the first rule that `new` breaks.
+    pub fn plan(new: &NewMaintenance, id: &str, by: &str, at: Timestamp) -> Result<Self, Refusal> {
+        clusters(&new.clusters)?;
+        let from = new.from.unwrap_or(at);
+        if new.until <= from {
+            return Err(Refusal::Order {
+                later: "the end of a maintenance",
+                earlier: "its beginning",
+            });
+        }
+        if new.until <= at {
+            return Err(Refusal::Order {
+                later: "the end of a maintenance",
+                earlier: "now",
+            });
+        }
+        Ok(Self {
+            id: id.to_owned(),
+            title: line("title", &new.title, TITLE_MAX)?,
+            text: prose("text", &new.text, TEXT_MAX)?,
+            clusters: new.clusters.clone(),
+            from,
+            until: new.until,
+            planned_by: by.to_owned(),
+            planned_at: at,
+            ended_at: None,
+            ended_by: None,
+        })
+    }
+
+    /// The maintenance ended early, or called off before it began.
+    ///
+    /// # Errors
+    /// [`Refusal::Over`].
+    pub fn ended(&self, by: &str, at: Timestamp) -> Result<Self, Refusal> {
+        if self.phase(at) == MaintenancePhase::Over {
+            return Err(Refusal::Over);
+        }
+        Ok(Self {
+            ended_at: Some(at),
+            ended_by: Some(by.to_owned()),
+            ..self.clone()
+        })
+    }
+
+    /// Where it stands at `now`.
+    #[must_use]
+    pub fn phase(&self, now: Timestamp) -> MaintenancePhase {
+        if now >= self.over_at() {
+            MaintenancePhase::Over
+        } else if now >= self.from {
+            MaintenancePhase::Current
+        } else {
+            MaintenancePhase::Planned
+        }
+    }
+
+    /// Whether `cluster` is being maintained at `now`.
+    #[must_use]
+    pub fn covers(&self, cluster: &ClusterName, now: Timestamp) -> bool {
+        self.phase(now) == MaintenancePhase::Current && self.clusters.contains(cluster)
+    }
+
+    /// When it is over, as far as is known.
+    #[must_use]
+    pub fn over_at(&self) -> Timestamp {
+        self.ended_at.map_or(self.until, |at| at.min(self.until))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const AT: Timestamp = Timestamp::from_unix_millis(1_795_420_800_000);
+
+    fn at(seconds: u64) -> Timestamp {
+        AT.plus(Duration::from_secs(seconds))
+    }
+
+    fn plan(from: Option<u64>, until: Timestamp) -> Result<Maintenance, Refusal> {
+        let new = NewMaintenance {
+            clusters: vec!["lab".parse().unwrap()],
+            title: "Upgrade".to_owned(),
+            text: "One node after the other.".to_owned(),
+            from: from.map(at),
+            until,
+        };
+        Maintenance::plan(&new, "1-1", "olga", AT)
+    }
+
+    #[test]
+    fn a_maintenance_lasts_from_its_beginning_to_its_end() {
+        let planned = plan(Some(60), at(120)).unwrap();
+        let lab = "lab".parse().unwrap();
+        for (seconds, phase) in [
+            (59, MaintenancePhase::Planned),
+            (60, MaintenancePhase::Current),
+            (119, MaintenancePhase::Current),
+            (120, MaintenancePhase::Over),
+        ] {
+            assert_eq!(planned.phase(at(seconds)), phase, "{seconds}");
+            let current = phase == MaintenancePhase::Current;
+            assert_eq!(planned.covers(&lab, at(seconds)), current, "{seconds}");
+        }
+        assert!(!planned.covers(&"prod".parse().unwrap(), at(60)));
+    }
+
+    #[test]
+    fn a_maintenance_can_be_ended_early_or_called_off_but_once() {
+        let planned = plan(Some(60), at(120)).unwrap();
+        for seconds in [10, 90] {
+            let ended = planned.ended("olga", at(seconds)).unwrap();
+            assert_eq!(ended.phase(at(seconds)), MaintenancePhase::Over);
+            assert_eq!(ended.ended("olga", at(100)), Err(Refusal::Over));
+        }
+        assert_eq!(planned.ended("olga", at(120)), Err(Refusal::Over));
+    }
+
+    #[test]
+    fn times_in_the_wrong_order_are_refused() {
+        assert!(plan(Some(60), at(60)).is_err());
+        assert!(plan(Some(60), at(30)).is_err());
+        assert!(plan(None, AT).is_err());
+        assert!(plan(None, at(1)).is_ok());
+    }
+}

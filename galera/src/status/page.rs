@@ -1,0 +1,466 @@
+//! A page: which clusters it shows, to whom, and how much of them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+use super::refusal::{clusters, line};
+use super::{LINKS_MAX, Refusal, Slug, TITLE_MAX};
+use crate::id::ClusterName;
+use crate::timestamp::Timestamp;
+
+/// Most origins that may show a page in a frame.
+const ORIGINS_MAX: usize = 20;
+/// Longest wait for an automatic incident, in seconds: a day.
+const AFTER_MAX_SECS: u32 = 86_400;
+
+/// Who may see a page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Visibility {
+    /// Everybody who can reach the console.
+    Public,
+    /// Whoever has one of its secret links, and everybody who is signed in.
+    Link,
+    /// Everybody who is signed in.
+    #[default]
+    Members,
+}
+
+impl Visibility {
+    /// Every visibility, widest first.
+    pub const ALL: [Self; 3] = [Self::Public, Self::Link, Self::Members];
+
+    /// The word in JSON and forms.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Link => "link",
+            Self::Members => "members",
+        }
+    }
+}
+
+/// A cluster as a page shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listed {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Its public name; the cluster's own when it is left out.
+    #[serde(default)]
+    pub name: String,
+}
+
+/// What a page tells beyond states; nothing of it unless an administrator says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Show {
+    /// Each node by the name that it gives itself, with its state.
+    pub hosts: bool,
+    /// Each node's address.
+    pub addresses: bool,
+    /// The server versions.
+    pub versions: bool,
+    /// The last committed sequence number.
+    pub positions: bool,
+}
+
+impl Show {
+    /// Whether nodes are listed at all.
+    #[must_use]
+    pub const fn nodes(self) -> bool {
+        self.hosts || self.addresses || self.versions || self.positions
+    }
+}
+
+/// When an incident is opened without anybody's doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Automatic {
+    /// How long the bad state has to last, in seconds; recovery is believed after the same time.
+    pub after_secs: u32,
+    /// Whether a degraded cluster counts as bad; otherwise only one that is not available.
+    #[serde(default)]
+    pub degraded: bool,
+}
+
+impl Default for Automatic {
+    fn default() -> Self {
+        Self {
+            after_secs: 300,
+            degraded: false,
+        }
+    }
+}
+
+/// A site that may show the page in a frame: scheme, host and port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Origin(String);
+
+impl Origin {
+    /// The origin as text; every character of it is harmless in a header.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Origin {
+    type Err = Refusal;
+
+    fn from_str(text: &str) -> Result<Self, Refusal> {
+        let refused = || Refusal::Origin(text.chars().take(120).collect());
+        let lower = text.trim().trim_end_matches('/').to_ascii_lowercase();
+        let (_, rest) = lower
+            .split_once("://")
+            .filter(|(scheme, _)| matches!(*scheme, "https" | "http"))
+            .ok_or_else(refused)?;
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (rest, None),
+        };
+        let labels = host.strip_prefix("*.").unwrap_or(host).split('.');
+        let label = |label: &str| {
+            !label.is_empty()
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        };
+        let is_port = |port: &str| {
+            port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|p| p > 0)
+        };
+        let fits = host.len() <= 253 && labels.into_iter().all(label) && port.is_none_or(is_port);
+        fits.then(|| Self(lower.clone())).ok_or_else(refused)
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Origin {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
+    }
+}
+
+/// A secret link to a page. The secret itself is nowhere: only its hash is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Names the link, so that it can be revoked.
+    pub id: String,
+    /// Whom it is for.
+    pub label: String,
+    /// SHA-256 of the secret, in hexadecimal.
+    pub hash: String,
+    /// Who made it.
+    pub created_by: String,
+    /// When.
+    pub created_at: Timestamp,
+    /// When it ends by itself.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
+    /// When somebody ended it.
+    #[serde(default)]
+    pub revoked_at: Option<Timestamp>,
+}
+
+impl Link {
+    /// Whether it leads anywhere.
+    #[must_use]
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|at| now < at)
+    }
+}
+
+/// What an administrator decides about a page.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageSettings {
+    /// What it is called.
+    pub title: String,
+    /// Its clusters, in their order.
+    pub clusters: Vec<Listed>,
+    /// Who may see it.
+    #[serde(default)]
+    pub visibility: Visibility,
+    /// What it tells beyond states.
+    #[serde(default)]
+    pub show: Show,
+    /// Who may show it in a frame.
+    #[serde(default)]
+    pub embed: Vec<Origin>,
+    /// When incidents are opened without anybody's doing; never when it is left out.
+    #[serde(default)]
+    pub automatic: Option<Automatic>,
+}
+
+impl PageSettings {
+    /// The settings as they are kept.
+    ///
+    /// # Errors
+    /// [`Refusal`] for the first rule that they break.
+    pub fn checked(mut self) -> Result<Self, Refusal> {
+        self.title = line("title", &self.title, TITLE_MAX)?;
+        let named: Vec<ClusterName> = self.clusters.iter().map(|l| l.cluster.clone()).collect();
+        clusters(&named)?;
+        let mut names: Vec<String> = Vec::new();
+        for listed in &mut self.clusters {
+            if listed.name.trim().is_empty() {
+                listed.name = listed.cluster.to_string();
+            }
+            listed.name = line("public name", &listed.name, TITLE_MAX)?;
+            // Readers could not tell them apart.
+            if names.contains(&listed.name) {
+                return Err(Refusal::Twice(listed.name.clone()));
+            }
+            names.push(listed.name.clone());
+        }
+        if self.embed.len() > ORIGINS_MAX {
+            return Err(Refusal::TooMany {
+                what: "origins",
+                limit: ORIGINS_MAX,
+            });
+        }
+        match self.automatic {
+            Some(automatic) if automatic.after_secs > AFTER_MAX_SECS => {
+                Err(Refusal::After(AFTER_MAX_SECS))
+            }
+            _ => Ok(self),
+        }
+    }
+}
+
+/// A status page.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    /// Its name in the address.
+    pub slug: Slug,
+    /// What was decided about it.
+    #[serde(flatten)]
+    pub settings: PageSettings,
+    /// Its secret links, oldest first.
+    #[serde(default)]
+    pub links: Vec<Link>,
+    /// Who made it.
+    pub created_by: String,
+    /// When.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub changed_at: Timestamp,
+}
+
+impl Page {
+    /// A new page with checked settings.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn new(
+        slug: Slug,
+        settings: PageSettings,
+        by: &str,
+        at: Timestamp,
+    ) -> Result<Self, Refusal> {
+        Ok(Self {
+            slug,
+            settings: settings.checked()?,
+            links: Vec::new(),
+            created_by: by.to_owned(),
+            created_at: at,
+            changed_at: at,
+        })
+    }
+
+    /// The page with other settings.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn changed(&self, settings: PageSettings, at: Timestamp) -> Result<Self, Refusal> {
+        Ok(Self {
+            settings: settings.checked()?,
+            changed_at: at,
+            ..self.clone()
+        })
+    }
+
+    /// The page with one more link. The oldest links that lead nowhere any more make room.
+    ///
+    /// # Errors
+    /// [`Refusal`] when it has too many valid links, or needs none.
+    pub fn with_link(&self, mut link: Link) -> Result<Self, Refusal> {
+        if self.settings.visibility != Visibility::Link {
+            return Err(Refusal::NeedsNoLink);
+        }
+        let at = link.created_at;
+        link.label = line("label", &link.label, TITLE_MAX)?;
+        if link.expires_at.is_some_and(|expires| expires <= at) {
+            return Err(Refusal::Order {
+                later: "the end of a link",
+                earlier: "now",
+            });
+        }
+        let mut page = self.clone();
+        page.links.push(link);
+        while page.links.len() > LINKS_MAX {
+            let dead = page.links.iter().position(|link| !link.is_valid(at));
+            match dead {
+                Some(place) => drop(page.links.remove(place)),
+                None => {
+                    return Err(Refusal::TooMany {
+                        what: "valid links of a page",
+                        limit: LINKS_MAX,
+                    });
+                }
+            }
+        }
+        page.changed_at = at;
+        Ok(page)
+    }
+
+    /// The page with a link ended; `None` when it has no such link.
+    ///
+    /// # Errors
+    /// [`Refusal::Revoked`] when it was ended before.
+    pub fn without_link(&self, id: &str, at: Timestamp) -> Option<Result<Self, Refusal>> {
+        let mut page = self.clone();
+        let link = page.links.iter_mut().find(|link| link.id == id)?;
+        if link.revoked_at.is_some() {
+            return Some(Err(Refusal::Revoked));
+        }
+        link.revoked_at = Some(at);
+        page.changed_at = at;
+        Some(Ok(page))
+    }
+
+    /// Whether the page shows `cluster`.
+    #[must_use]
+    pub fn lists(&self, cluster: &ClusterName) -> bool {
+        let mut listed = self.settings.clusters.iter();
+        listed.any(|listed| listed.cluster == *cluster)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Timestamp = Timestamp::from_unix_millis(1_795_420_800_000);
+
+    fn settings(names: &[(&str, &str)]) -> PageSettings {
+        let listed = names.iter().map(|(cluster, name)| Listed {
+            cluster: cluster.parse().unwrap(),
+            name: (*name).to_owned(),
+        });
+        PageSettings {
+            title: "Databases".to_owned(),
+            clusters: listed.collect(),
+            visibility: Visibility::Link,
+            ..PageSettings::default()
+        }
+    }
+
+    fn link(id: usize) -> Link {
+        Link {
+            id: id.to_string(),
+            label: "partner".to_owned(),
+            hash: String::new(),
+            created_by: "ada".to_owned(),
+            created_at: AT,
+            expires_at: None,
+            revoked_at: None,
+        }
+    }
+
+    #[test]
+    fn a_cluster_has_its_own_name_unless_another_is_given() {
+        let kept = settings(&[("lab", " "), ("prod", "Shop")])
+            .checked()
+            .unwrap();
+        let names: Vec<&str> = kept.clusters.iter().map(|l| l.name.as_str()).collect();
+        assert_eq!(names, ["lab", "Shop"]);
+    }
+
+    #[test]
+    fn pages_name_each_cluster_once_and_differently() {
+        for (names, expected) in [
+            (&[][..], Refusal::NoCluster),
+            (
+                &[("lab", "a"), ("lab", "b")],
+                Refusal::Twice("lab".to_owned()),
+            ),
+            (
+                &[("lab", "a"), ("prod", "a")],
+                Refusal::Twice("a".to_owned()),
+            ),
+        ] {
+            assert_eq!(settings(names).checked(), Err(expected));
+        }
+    }
+
+    #[test]
+    fn origins_are_safe_in_a_header() {
+        for good in [
+            "https://a.example",
+            "http://localhost:8080",
+            "https://*.example.org",
+            "https://A.example/",
+        ] {
+            assert!(good.parse::<Origin>().is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "*",
+            "a.example",
+            "ftp://a",
+            "https://",
+            "https://a/b",
+            "https://a;script-src *",
+            "https://a b",
+            "https://a:0",
+            "https://a:x",
+            "https://*",
+            "https://a\r\nb",
+            "'self'",
+        ] {
+            assert!(bad.parse::<Origin>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn links_end_by_time_or_by_hand() {
+        let page = Page::new("db".parse().unwrap(), settings(&[("lab", "")]), "ada", AT);
+        let page = page.unwrap();
+        let expiring = Link {
+            expires_at: Some(AT.plus(std::time::Duration::from_secs(60))),
+            ..link(1)
+        };
+        let page = page.with_link(expiring).unwrap();
+        assert!(page.links[0].is_valid(AT));
+        assert!(!page.links[0].is_valid(AT.plus(std::time::Duration::from_secs(60))));
+        let page = page.without_link("1", AT).unwrap().unwrap();
+        assert!(!page.links[0].is_valid(AT));
+        assert_eq!(page.without_link("1", AT), Some(Err(Refusal::Revoked)));
+        assert_eq!(page.without_link("2", AT), None);
+    }
+
+    #[test]
+    fn dead_links_make_room_and_valid_ones_do_not() {
+        let page = Page::new("db".parse().unwrap(), settings(&[("lab", "")]), "ada", AT);
+        let mut page = page.unwrap();
+        for id in 0..LINKS_MAX {
+            page = page.with_link(link(id)).unwrap();
+        }
+        assert!(page.with_link(link(LINKS_MAX)).is_err());
+        let page = page.without_link("7", AT).unwrap().unwrap();
+        let page = page.with_link(link(LINKS_MAX)).unwrap();
+        assert_eq!(page.links.len(), LINKS_MAX);
+        assert!(page.links.iter().all(|link| link.id != "7"));
+    }
+}
