@@ -31,6 +31,7 @@ use galera::plan::Kind;
 
 pub use board::{Shelf, Shown};
 pub use desk::{Actions, Decision, Query, Wanted};
+pub(crate) use keys::{fresh_id, is_id};
 pub use world::{Channel, HubWorld, Look, Recovery, World};
 
 use crate::audit::TrailError;

@@ -20,4 +20,5 @@ pub mod probe;
 pub mod published;
 pub mod serve;
 pub mod session;
+pub mod status;
 pub mod telemetry;

@@ -57,12 +57,12 @@ impl Keys {
 }
 
 /// A fresh identity: the time first, so that identities sort as their actions were requested.
-pub(super) fn fresh_id(now: galera::Timestamp) -> String {
+pub(crate) fn fresh_id(now: galera::Timestamp) -> String {
     format!("{:012x}-{:08x}", now.unix_millis(), rand::random::<u32>())
 }
 
 /// Whether `text` may be an action's identity.
-pub(super) fn is_id(text: &str) -> bool {
+pub(crate) fn is_id(text: &str) -> bool {
     text.len() <= 40
         && !text.is_empty()
         && text

@@ -1,0 +1,56 @@
+//! Status pages: kept in etcd, changed by compare, known to every replica in memory, and served from ready-made bytes.
+//!
+//! What a page, an incident, a maintenance and an announcement are is decided in `galera::status`; here they are stored,
+//! watched, composed with what is known of the clusters, and turned into bytes.
+//!
+//! Invariants: no reader of a page waits for etcd; every change by a person is one transaction with its entry of the audit
+//! trail, and compares what it read; a link's secret is kept nowhere.
+
+mod board;
+mod desk;
+mod keys;
+mod records;
+mod secret;
+mod store;
+
+use galera::status::Refusal;
+
+pub use board::{Shelf, Stored};
+pub use desk::StatusDesk;
+pub use secret::LinkSecret;
+
+use crate::audit::TrailError;
+
+/// Why something about status pages was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    /// It breaks a rule.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// There is no such thing.
+    #[error("there is no {what} {id}")]
+    Unknown {
+        /// What kind of thing.
+        what: &'static str,
+        /// How it was called.
+        id: String,
+    },
+    /// The slug is taken.
+    #[error("there is a status page called {0} already; choose another slug, or change that page")]
+    Exists(String),
+    /// Somebody else changed it since it was read.
+    #[error("somebody else changed it meanwhile; look at it again")]
+    Changed,
+    /// It is changed by others all the time.
+    #[error("it is being changed by others at the same moment; look at it and try again")]
+    Contended,
+    /// etcd or the trail in it.
+    #[error(transparent)]
+    Trail(#[from] TrailError),
+}
+
+impl From<registry::Error> for StatusError {
+    fn from(error: registry::Error) -> Self {
+        Self::Trail(error.into())
+    }
+}
