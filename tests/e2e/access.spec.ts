@@ -3,8 +3,6 @@ import type { Page } from '@playwright/test';
 
 import { command, expect, live, openCluster, row, signIn, test, verdict } from './test';
 
-test.beforeAll(() => command('repair'));
-
 const PAGES = [
   '/',
   '/clusters/lab',

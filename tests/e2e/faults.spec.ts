@@ -1,8 +1,5 @@
 import { OFFLINE, command, expect, mark, openCluster, row, seqno, test, verdict } from './test';
 
-test.beforeEach(() => command('repair'));
-test.afterAll(() => command('repair'));
-
 test('a killed node is named, its return is shown', async ({ page }) => {
   test.setTimeout(120_000);
   await openCluster(page);

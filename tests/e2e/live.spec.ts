@@ -1,7 +1,5 @@
 import { command, expect, live, mark, openCluster, row, seqno, signIn, test, verdict } from './test';
 
-test.beforeEach(() => command('repair'));
-
 test('the overview names every cluster and its verdict', async ({ page }) => {
   await signIn(page);
   await expect(page).toHaveTitle('All healthy · Galera Console');

@@ -4,9 +4,6 @@ import type { Browser, Page } from '@playwright/test';
 
 import { command, expect, live, signIn, stage, test, verdict } from './test';
 
-test.beforeEach(() => command('repair'));
-test.afterAll(() => command('repair'));
-
 const RECOVERY = '/clusters/lab/recovery';
 /** The browser notes refused requests by itself. */
 const REFUSED = /status of 4\d\d/;

@@ -6,7 +6,6 @@ import { browser } from './browser';
 export default defineConfig({
   testDir: '.',
   testMatch: 'shots.ts',
-  globalSetup: './stage.ts',
   workers: 1,
   retries: 0,
   timeout: 120_000,

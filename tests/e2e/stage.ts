@@ -1,4 +1,4 @@
-// Starts the demo, the very lab that people see, and tells the tests where it is.
+// Starts the demo, the very lab that people see, one for each worker, and tells the tests where it is.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
@@ -43,7 +43,8 @@ function ended(child: ChildProcess): Promise<void> {
   });
 }
 
-export default async function setUp(): Promise<() => Promise<void>> {
+/** Starts a demo; the returned function ends it and fails when that does not go well. */
+export async function start(): Promise<() => Promise<void>> {
   const port = process.env.DEMO_PORT ?? '0';
   const child = spawn(demo(), ['--json', '--control', '--port', port, '--revive-after', '0'], {
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -1,21 +1,43 @@
 // What every test has: the stage, a healthy lab at the start, a browser console that stays empty.
 import { type Locator, type Page, test as base } from '@playwright/test';
 
-import { type Stage, command, stage } from './stage';
+import { type Stage, command, stage, start } from './stage';
 
 export { expect } from '@playwright/test';
 export { command, stage };
 
+interface Shared {
+  /** A lab of the worker's own: its tests share it, one after the other, and make it fail. */
+  lab: Stage;
+}
+
 interface Fixtures {
   stage: Stage;
+  /** The lab as it was before anything was made to fail. */
+  repaired: void;
   /** Messages that this test brings about on purpose. */
   allowed: RegExp;
   /** Fails the test when the browser's console is not empty, Content Security Policy included. */
   silence: void;
 }
 
-export const test = base.extend<Fixtures>({
-  stage: async ({}, use) => use(stage()),
+export const test = base.extend<Fixtures, Shared>({
+  lab: [
+    async ({}, use) => {
+      const end = await start();
+      await use(stage());
+      await end();
+    },
+    { scope: 'worker', auto: true, timeout: 180_000 },
+  ],
+  stage: async ({ lab }, use) => use(lab),
+  repaired: [
+    async ({ lab: _ }, use) => {
+      await command('repair');
+      await use();
+    },
+    { auto: true, timeout: 120_000 },
+  ],
   baseURL: async ({}, use) => use(stage().url),
   allowed: [/^$/, { option: true }],
   silence: [
