@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::Role;
 use crate::action::{Action, SwitchedOff};
 use crate::audit;
+use crate::chronicle::Event;
 use crate::id::{ClusterName, NodeId};
 use crate::plan::Kind;
 use crate::timestamp::Timestamp;
@@ -172,6 +173,15 @@ pub struct ActionList {
 pub struct AuditPage {
     /// The entries.
     pub entries: Vec<audit::Entry>,
+    /// What `before` must be for the next page; `null` on the last one.
+    pub next_before: Option<u64>,
+}
+
+/// Some events of a cluster's chronicle, newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventPage {
+    /// The events.
+    pub events: Vec<Event>,
     /// What `before` must be for the next page; `null` on the last one.
     pub next_before: Option<u64>,
 }

@@ -10,6 +10,7 @@ pub mod attestation;
 pub mod audit;
 #[cfg(feature = "decide")]
 pub mod bootstrap;
+pub mod chronicle;
 #[cfg(feature = "decide")]
 pub mod cleanup;
 pub mod cluster;
@@ -24,6 +25,7 @@ pub mod saved_state;
 pub mod startup;
 pub mod status;
 pub mod timestamp;
+pub mod uptime;
 pub mod view;
 pub mod wsrep;
 

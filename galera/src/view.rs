@@ -99,10 +99,12 @@ pub enum ReasonCode {
     RegistryUnreachable,
     /// Registry entries that no dialect explains.
     RegistryGarbage,
+    /// No console was running: in the chronicle only.
+    ConsoleBlind,
 }
 
 /// One reason of a verdict.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Reason {
     /// The stable word.
     pub code: ReasonCode,

@@ -244,5 +244,6 @@ const fn rank(code: ReasonCode) -> u8 {
         ReasonCode::NodeWithoutRegistration => 17,
         ReasonCode::UnknownMembers => 18,
         ReasonCode::RegistryGarbage => 19,
+        ReasonCode::ConsoleBlind => 20,
     }
 }

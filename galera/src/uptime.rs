@@ -1,0 +1,273 @@
+//! How long a cluster was what, day by day (UTC), computed from the changes of its verdict alone: no check interval is in
+//! it, and cutting a chronicle anywhere gives the same days.
+//!
+//! Up are `healthy` and `degraded`: a Primary component serves. Down are `no_primary`, `down`, `split_brain` and
+//! `diverged`: none serves, or none that may be trusted. `unknown` is the console's own blindness: it is neither, and
+//! counts in no ratio. Time before the first verdict and the rest of today are not counted at all.
+
+use std::fmt;
+use std::ops::Add;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::timestamp::Timestamp;
+use crate::view::VerdictState;
+
+/// A day in milliseconds; UTC knows no longer or shorter ones.
+pub const DAY: i64 = 86_400_000;
+/// Most days that one step of time can close. A clock that jumped further is no history.
+const STEP_MAX: i64 = 4_000;
+
+/// A day of the calendar, in UTC; `2026-11-24` in JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Date(i64);
+
+impl Date {
+    /// The day that `at` lies in.
+    #[must_use]
+    pub const fn of(at: Timestamp) -> Self {
+        Self(at.unix_millis().div_euclid(DAY))
+    }
+
+    /// Its first millisecond.
+    #[must_use]
+    pub const fn start(self) -> Timestamp {
+        Timestamp::from_unix_millis(self.0.saturating_mul(DAY))
+    }
+
+    /// The day so many days earlier.
+    #[must_use]
+    pub const fn minus(self, days: i64) -> Self {
+        Self(self.0.saturating_sub(days))
+    }
+
+    /// The day after.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        self.minus(-1)
+    }
+}
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let midnight = self.start().to_string();
+        // Outside of the calendar's years there is no shorter name.
+        f.write_str(midnight.split('T').next().unwrap_or(&midnight))
+    }
+}
+
+impl Serialize for Date {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Date {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Timestamp::parse(&format!("{text}T00:00:00Z"))
+            .map(Self::of)
+            .ok_or_else(|| de::Error::custom("not a date like 2026-11-24"))
+    }
+}
+
+/// What a verdict counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Up, with everybody.
+    Ok,
+    /// Up, with some member missing.
+    Degraded,
+    /// Down.
+    Down,
+    /// Neither: nobody knows.
+    Unknown,
+}
+
+impl Standing {
+    /// What `verdict` counts as: the one place that says so.
+    #[must_use]
+    pub const fn of(verdict: VerdictState) -> Self {
+        match verdict {
+            VerdictState::Healthy => Self::Ok,
+            VerdictState::Degraded => Self::Degraded,
+            VerdictState::NoPrimary
+            | VerdictState::Down
+            | VerdictState::SplitBrain
+            | VerdictState::Diverged => Self::Down,
+            VerdictState::Unknown => Self::Unknown,
+        }
+    }
+}
+
+/// Milliseconds spent in each standing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spent {
+    /// Up, with everybody.
+    pub ok: u64,
+    /// Up, with some member missing.
+    pub degraded: u64,
+    /// Down.
+    pub down: u64,
+    /// Not known.
+    pub unknown: u64,
+}
+
+impl Spent {
+    /// Everything that was counted, in milliseconds.
+    #[must_use]
+    pub const fn counted(&self) -> u64 {
+        self.known() + self.unknown
+    }
+
+    /// What is known, in milliseconds.
+    #[must_use]
+    pub const fn known(&self) -> u64 {
+        self.ok + self.degraded + self.down
+    }
+
+    /// The part of the known time that the cluster was up, from 0 to 1; `None` when nothing is known.
+    #[must_use]
+    pub fn up(&self) -> Option<f64> {
+        let known = self.known();
+        (known > 0).then(|| (self.ok + self.degraded) as f64 / known as f64)
+    }
+
+    fn spend(&mut self, standing: Standing, millis: u64) {
+        let place = match standing {
+            Standing::Ok => &mut self.ok,
+            Standing::Degraded => &mut self.degraded,
+            Standing::Down => &mut self.down,
+            Standing::Unknown => &mut self.unknown,
+        };
+        *place += millis;
+    }
+}
+
+impl Add for Spent {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            ok: self.ok + other.ok,
+            degraded: self.degraded + other.degraded,
+            down: self.down + other.down,
+            unknown: self.unknown + other.unknown,
+        }
+    }
+}
+
+/// One day of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Day {
+    /// Which day.
+    pub date: Date,
+    /// How it was spent; less than 24 hours for today and for the day of the first verdict.
+    #[serde(flatten)]
+    pub spent: Spent,
+}
+
+impl Day {
+    /// A day of which nothing was counted.
+    #[must_use]
+    pub fn empty(date: Date) -> Self {
+        Self {
+            date,
+            spent: Spent::default(),
+        }
+    }
+}
+
+/// All of `days` together.
+#[must_use]
+pub fn total(days: &[Day]) -> Spent {
+    days.iter()
+        .map(|day| day.spent)
+        .fold(Spent::default(), Add::add)
+}
+
+/// The last `count` of `days`, which are oldest first, together: the figure "over 7 days" includes today.
+#[must_use]
+pub fn over(days: &[Day], count: usize) -> Spent {
+    total(days.get(days.len().saturating_sub(count)..).unwrap_or(days))
+}
+
+/// Where counting has come to: the present verdict, until when it was counted, and the day that is not over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// The verdict.
+    pub verdict: VerdictState,
+    /// Until when it was counted.
+    pub until: Timestamp,
+    /// The day of `until`, so far.
+    pub today: Day,
+}
+
+impl Tally {
+    /// Begins to count with the first verdict.
+    #[must_use]
+    pub fn begin(verdict: VerdictState, at: Timestamp) -> Self {
+        Self {
+            verdict,
+            until: at,
+            today: Day::empty(Date::of(at)),
+        }
+    }
+
+    /// Counts up to `to`; returns the days that are over with it, oldest first. Time never runs backwards: an earlier
+    /// `to` changes nothing.
+    pub fn advance(&mut self, to: Timestamp) -> Vec<Day> {
+        let mut over = Vec::new();
+        let last = Date::of(to);
+        if last.0.saturating_sub(self.today.date.0) > STEP_MAX {
+            self.until = to;
+            over.push(std::mem::replace(&mut self.today, Day::empty(last)));
+            return over;
+        }
+        while self.today.date < last {
+            let next = self.today.date.next();
+            self.spend(next.start());
+            over.push(std::mem::replace(&mut self.today, Day::empty(next)));
+        }
+        self.spend(to);
+        over
+    }
+
+    fn spend(&mut self, to: Timestamp) {
+        let millis = u64::try_from(self.until.age(to).as_millis()).unwrap_or(u64::MAX);
+        self.today.spent.spend(Standing::of(self.verdict), millis);
+        self.until = self.until.max(to);
+    }
+
+    /// Counts up to `at`, when the verdict became `verdict`; returns the days that are over with it.
+    pub fn change(&mut self, at: Timestamp, verdict: VerdictState) -> Vec<Day> {
+        let over = self.advance(at);
+        self.verdict = verdict;
+        over
+    }
+}
+
+/// The `count` days up to the day of `now`, oldest first: `closed` ones (oldest first), then what `tally` makes of the time
+/// since. Days of which nothing is known are there, and empty.
+#[must_use]
+pub fn days(closed: &[Day], tally: Option<Tally>, now: Timestamp, count: usize) -> Vec<Day> {
+    let today = Date::of(now);
+    let count = i64::try_from(count).unwrap_or(STEP_MAX).min(STEP_MAX);
+    let first = today.minus(count.saturating_sub(1));
+    let mut days: Vec<Day> = (0..count)
+        .map(|back| Day::empty(first.minus(-back)))
+        .collect();
+    let mut set = |day: &Day| {
+        let index = usize::try_from(day.date.0.saturating_sub(first.0)).ok();
+        if let Some(place) = index.and_then(|index| days.get_mut(index)) {
+            *place = *day;
+        }
+    };
+    closed.iter().for_each(&mut set);
+    if let Some(mut tally) = tally {
+        tally.advance(now).iter().for_each(&mut set);
+        set(&tally.today);
+    }
+    days
+}
