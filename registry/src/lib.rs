@@ -21,7 +21,7 @@ pub use lease::{Lease, LeaseInfo, LeaseLost};
 pub use read::MemberStatus;
 pub use secret::Secret;
 pub use settings::Settings;
-pub use transact::{Created, Guard, Outcome, Transaction, Write};
+pub use transact::{Created, Guard, Outcome, Transaction, Write, numbered};
 pub use watch::{Change, Subscription, WatchEvent};
 
 use std::sync::Arc;

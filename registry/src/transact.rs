@@ -1,7 +1,8 @@
 //! Writes that compare what they rest on: all of a transaction happens at one revision, or none of it.
 
 use etcd_client::{
-    Compare, CompareOp, GetOptions, PutOptions, Txn, TxnOp, TxnOpResponse, TxnResponse,
+    Compare, CompareOp, DeleteOptions, GetOptions, PutOptions, Txn, TxnOp, TxnOpResponse,
+    TxnResponse,
 };
 
 use crate::endpoints::{Answer, Kind};
@@ -58,6 +59,19 @@ pub enum Write {
     },
     /// Removes the key when it exists.
     Delete(Vec<u8>),
+    /// Removes every key from the first to the last; made by [`Write::delete_numbered`] only.
+    DeleteRun {
+        /// The first key.
+        first: Vec<u8>,
+        /// The last one.
+        last: Vec<u8>,
+    },
+}
+
+/// The key of the entry `number` in `folder`; in etcd's order of keys numbers are in order.
+#[must_use]
+pub fn numbered(folder: &str, number: u64) -> String {
+    format!("{folder}{number:020}")
 }
 
 impl Write {
@@ -75,9 +89,19 @@ impl Write {
         Self::Delete(key.into())
     }
 
+    /// Removes the entries `numbers` of `folder` (see [`numbered`]) in one go: etcd counts it as one operation of a
+    /// transaction. Keys that hold anything but numbered entries are out of its reach.
+    #[must_use]
+    pub fn delete_numbered(folder: &str, numbers: std::ops::RangeInclusive<u64>) -> Self {
+        Self::DeleteRun {
+            first: numbered(folder, *numbers.start()).into_bytes(),
+            last: numbered(folder, *numbers.end()).into_bytes(),
+        }
+    }
+
     fn key(&self) -> &[u8] {
         match self {
-            Self::Put { key, .. } | Self::Delete(key) => key,
+            Self::Put { key, .. } | Self::Delete(key) | Self::DeleteRun { first: key, .. } => key,
         }
     }
 
@@ -88,6 +112,12 @@ impl Write {
                 TxnOp::put(key.clone(), value.clone(), options)
             }
             Self::Delete(key) => TxnOp::delete(key.clone(), None),
+            Self::DeleteRun { first, last } => {
+                let mut end = last.clone();
+                end.push(0);
+                let options = DeleteOptions::new().with_range(end);
+                TxnOp::delete(first.clone(), Some(options))
+            }
         }
     }
 
@@ -97,7 +127,7 @@ impl Write {
             (Self::Put { value, lease, .. }, Some(entry)) => {
                 entry.value == *value && entry.lease == lease.unwrap_or(0)
             }
-            (Self::Delete(_), None) => true,
+            (Self::Delete(_) | Self::DeleteRun { .. }, None) => true,
             _ => false,
         }
     }
@@ -349,7 +379,7 @@ fn name_lease(error: Error, transaction: &Transaction) -> Error {
     let writes = transaction.writes.iter().chain(&transaction.otherwise);
     let mut leases = writes.filter_map(|write| match write {
         Write::Put { lease, .. } => *lease,
-        Write::Delete(_) => None,
+        Write::Delete(_) | Write::DeleteRun { .. } => None,
     });
     match (error, leases.next()) {
         (Error::LeaseGone { .. }, Some(id)) => Error::LeaseGone { id },
