@@ -12,6 +12,7 @@ use galera::audit::{Entry, Record, append};
 use registry::{Guard, Outcome, Registry, Transaction, Write};
 
 pub use page::{Filter, PAGE_MAX};
+pub(crate) use table::cell;
 pub use table::csv;
 
 /// Entries of one block.

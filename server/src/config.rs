@@ -112,6 +112,15 @@ impl Approvals {
     }
 }
 
+/// What is kept of what happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryConfig {
+    /// How long changes are kept.
+    pub retention: Duration,
+    /// Most changes kept of one cluster.
+    pub changes_max: u64,
+}
+
 /// The configuration of `serve`.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -139,6 +148,8 @@ pub struct Config {
     pub request_expiry: Duration,
     /// How long an approved action waits to be executed.
     pub approval_expiry: Duration,
+    /// What is kept of what happened.
+    pub history: HistoryConfig,
     /// The log.
     pub log: LogConfig,
     /// Every setting with its value and where that came from, secrets left out.
@@ -176,6 +187,7 @@ pub fn load(inputs: &Inputs) -> Result<Config, Problems> {
     let timing = reader.timing();
     let approvals = reader.one(&settings::APPROVALS, parse::approvals);
     let expiries = reader.expiries();
+    let history = reader.history();
     let log = reader.log();
     reader.finish(|reader| {
         let (registry_prefix, state_prefix) = prefixes?;
@@ -198,6 +210,7 @@ pub fn load(inputs: &Inputs) -> Result<Config, Problems> {
             approvals: approvals?,
             request_expiry: expiries?.0,
             approval_expiry: expiries?.1,
+            history: history?,
             log: log?,
             effective: std::mem::take(&mut reader.effective),
             warnings: std::mem::take(&mut reader.warnings),

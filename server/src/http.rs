@@ -8,6 +8,7 @@ mod audit;
 mod body;
 mod clusters;
 mod cookie;
+mod events;
 mod extract;
 mod forms;
 mod fragments;
@@ -40,8 +41,10 @@ use tower_http::compression::CompressionLayer;
 use crate::accounts::Authority;
 use crate::actions::Actions;
 use crate::assets::Site;
+use crate::chronicle::Chronicle;
 use crate::config::{Network, PublicUrl};
 use crate::hub::Hub;
+use crate::leader::Leadership;
 
 /// Most bytes of a request's body.
 pub const BODY_MAX: usize = 64 * 1024;
@@ -60,6 +63,10 @@ pub struct App {
     pub hub: Hub,
     /// Plans, actions and the audit trail.
     pub actions: Actions,
+    /// What happened to clusters.
+    pub chronicle: Chronicle,
+    /// Whether this replica leads.
+    pub leadership: Leadership,
     /// The built site.
     pub site: Site,
     /// Ends every long answer.
@@ -147,6 +154,7 @@ fn api() -> Router<AppState> {
             "/api/v1/clusters/{cluster}/registry",
             get(clusters::registry),
         )
+        .route("/api/v1/clusters/{cluster}/events", get(events::page))
         .route(
             "/api/v1/clusters/{cluster}/plans/{kind}",
             get(plans::now).post(plans::preview),

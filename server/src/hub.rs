@@ -31,14 +31,15 @@ use galera::registration::Keys;
 use galera::view::{ClusterView, RegistryHealth, RegistryView};
 use galera::{ClusterName, Timestamp};
 use registry::Registry;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use board::{Board, ClusterFeed, Directory, Publisher};
+pub use board::{Board, ClusterFeed, Directory, Publisher, Sighting};
 pub use known::{Known, Readings, reading};
 pub use listing::RegistryUnavailable;
+pub(crate) use readiness::was_asked;
 pub use settings::{HubSettings, MysqlSettings};
 
 use crate::metrics::Metrics;
@@ -184,6 +185,12 @@ impl Hub {
     #[must_use]
     pub fn views(&self) -> Vec<Arc<Published<ClusterView>>> {
         self.inner.board.views()
+    }
+
+    /// Every change of a state from now on, after the present views; for one reader only (see [`Board::sightings`]).
+    #[must_use]
+    pub fn sightings(&self) -> mpsc::UnboundedReceiver<Sighting> {
+        self.inner.board.sightings()
     }
 
     /// The registry's keys of a cluster, read now and linearizably; `None` for an unknown cluster.

@@ -7,6 +7,7 @@ pub mod accounts;
 pub mod actions;
 pub mod assets;
 pub mod audit;
+pub mod chronicle;
 pub mod cli;
 pub mod config;
 pub mod embedded_etcd;

@@ -71,6 +71,9 @@ pub struct Metrics {
     probe_failures: Family<FailureLabels, Counter>,
     registry_restarts: Counter,
     folds: Counter,
+    chronicle_recorded: Counter,
+    chronicle_lost: Counter,
+    chronicle_expired: Counter,
     live_connections: Gauge,
     live_messages: Family<DirectionLabels, Counter>,
     requests: Family<RequestLabels, Counter>,
@@ -84,6 +87,9 @@ impl Default for Metrics {
             probe_failures: Family::default(),
             registry_restarts: Counter::default(),
             folds: Counter::default(),
+            chronicle_recorded: Counter::default(),
+            chronicle_lost: Counter::default(),
+            chronicle_expired: Counter::default(),
             live_connections: Gauge::default(),
             live_messages: Family::default(),
             requests: Family::default(),
@@ -177,6 +183,21 @@ impl Metrics {
         self.folds.inc();
     }
 
+    /// Counts changes that this replica recorded.
+    pub fn chronicle_recorded(&self, changes: u64) {
+        self.chronicle_recorded.inc_by(changes);
+    }
+
+    /// Counts changes that could not be recorded.
+    pub fn chronicle_lost(&self, changes: u64) {
+        self.chronicle_lost.inc_by(changes);
+    }
+
+    /// Counts changes that are kept no longer.
+    pub fn chronicle_expired(&self, changes: u64) {
+        self.chronicle_expired.inc_by(changes);
+    }
+
     fn register(&self, registry: &mut Registry) {
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The running program", build);
@@ -199,6 +220,21 @@ impl Metrics {
             "folds",
             "Computations of a cluster's view",
             self.folds.clone(),
+        );
+        registry.register(
+            "chronicle_recorded",
+            "Changes of verdicts and states that this replica recorded",
+            self.chronicle_recorded.clone(),
+        );
+        registry.register(
+            "chronicle_lost",
+            "Changes that could not be recorded, because too many waited for etcd",
+            self.chronicle_lost.clone(),
+        );
+        registry.register(
+            "chronicle_expired",
+            "Changes that are kept no longer",
+            self.chronicle_expired.clone(),
         );
         registry.register(
             "live_connections",

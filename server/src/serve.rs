@@ -15,10 +15,12 @@ use tokio_util::task::TaskTracker;
 use crate::accounts::{Authority, Directory};
 use crate::actions::{ActionSettings, Actions, HubWorld, Recovery};
 use crate::assets::{Site, SiteError};
+use crate::chronicle::{Chronicle, ChronicleSettings};
 use crate::config::{Config, Etcd};
 use crate::embedded_etcd::{EmbeddedError, EmbeddedEtcd};
 use crate::http::{self, App, AppState};
 use crate::hub::{Hub, HubSettings, MysqlSettings};
+use crate::leader;
 
 /// How long open requests and sockets may take to end.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -191,8 +193,30 @@ fn assemble(
         user: account.user.clone(),
         password: account.password.clone(),
     });
+    let replica = replica();
+    let (leadership, election) = leader::campaign(
+        registry.clone(),
+        &config.state_prefix,
+        replica.clone(),
+        shutdown.clone(),
+    );
+    tracker.spawn(election);
+    let chronicle = ChronicleSettings {
+        state_prefix: config.state_prefix.clone(),
+        replica: replica.clone(),
+        retention: config.history.retention,
+        changes_max: config.history.changes_max,
+    };
+    let (chronicle, recording) = Chronicle::open(
+        chronicle,
+        registry.clone(),
+        hub.clone(),
+        leadership.clone(),
+        shutdown.clone(),
+    );
+    tracker.spawn(recording);
     let actions = ActionSettings {
-        replica: replica(),
+        replica,
         registry_prefix: config.registry_prefix.clone(),
         state_prefix: config.state_prefix.clone(),
         plan: galera::bootstrap::Settings {
@@ -228,6 +252,8 @@ fn assemble(
         authority,
         hub,
         actions,
+        chronicle,
+        leadership,
         site,
         shutdown: shutdown.clone(),
     }));

@@ -199,6 +199,16 @@ fn count_of(text: &str) -> Result<u32, String> {
     }
 }
 
+/// A number of changes that are kept.
+pub(super) fn changes(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(count) if (1_000..=10_000_000).contains(&count) => Ok(count),
+        _ => Err(format!(
+            "{text:?} is no number of changes; write a number from 1000 to 10000000"
+        )),
+    }
+}
+
 /// Reads `500ms`, `1s`, `1.5s`, `2m`, `12h` or `7d`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let bad = || {

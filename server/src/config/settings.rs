@@ -158,6 +158,10 @@ settings! {
         "How long a request waits for approval.");
     APPROVAL_EXPIRY = Setting::one("approval-expiry", "approval_expiry", "DURATION", Value("5m"),
         "How long an approved action may wait to be executed.");
+    HISTORY_RETENTION = Setting::one("history-retention", "history.retention", "DURATION", Value("90d"),
+        "How long changes of verdicts and states are kept.");
+    HISTORY_MAX_CHANGES = Setting::one("history-max-changes", "history.max_changes", "COUNT", Value("200000"),
+        "Most changes kept of one cluster, 5 to 10 bytes each; the oldest go first.");
     LOG_FORMAT = Setting::one("log-format", "log_format", "text|json", Value("text"),
         "How the log on standard error is written.").everywhere();
     LOG_LEVEL = Setting::one("log-level", "log_level", "FILTER", Value("info"),

@@ -10,7 +10,7 @@ use super::problem::{Origin, Problem};
 use super::reader::Reader;
 use super::report::Effective;
 use super::settings::{self, Setting};
-use super::{Etcd, HttpConfig, LogConfig, LogFormat, RecoveryConfig, parse};
+use super::{Etcd, HistoryConfig, HttpConfig, LogConfig, LogFormat, RecoveryConfig, parse};
 
 impl Reader<'_> {
     pub(super) fn http(&mut self) -> Option<HttpConfig> {
@@ -144,6 +144,18 @@ impl Reader<'_> {
             read(&settings::APPROVAL_EXPIRY),
         );
         Some((request?, approval?))
+    }
+
+    pub(super) fn history(&mut self) -> Option<HistoryConfig> {
+        let retention = self.one(&settings::HISTORY_RETENTION, |text| {
+            let day = Duration::from_secs(86_400);
+            parse::between(text, day, 3_650 * day)
+        });
+        let changes_max = self.one(&settings::HISTORY_MAX_CHANGES, parse::changes);
+        Some(HistoryConfig {
+            retention: retention?,
+            changes_max: changes_max?,
+        })
     }
 
     pub(super) fn prefixes(&mut self) -> Option<(String, String)> {

@@ -5,13 +5,13 @@ use axum::response::{IntoResponse, Response};
 use galera::ClusterName;
 use galera::access::Operation;
 use http::HeaderMap;
-use http::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_TYPE};
+use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use serde::Deserialize;
 
 use super::AppState;
-use super::extract::QueryOf;
+use super::extract::{QueryOf, wants_csv};
 use super::identity::Session;
-use super::problem::{ApiError, ApiResult};
+use super::problem::ApiResult;
 use crate::audit::{Filter, PAGE_MAX, csv};
 
 /// Entries of a page unless the request says otherwise.
@@ -34,18 +34,7 @@ pub(super) async fn page(
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     session.actor(Operation::ReadAudit)?;
-    let as_csv = match query.format.as_deref() {
-        Some("csv") => true,
-        Some("json") => false,
-        None => headers
-            .get(ACCEPT)
-            .and_then(|value| value.to_str().ok())
-            .is_some_and(|accept| accept.contains("text/csv")),
-        Some(_) => {
-            let detail = "The format is json or csv.";
-            return Err(ApiError::bad_request("invalid_query", detail));
-        }
-    };
+    let as_csv = wants_csv(query.format.as_deref(), &headers)?;
     let filter = Filter {
         cluster: query.cluster,
         actor: query.actor.filter(|actor| !actor.is_empty()),

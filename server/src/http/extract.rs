@@ -118,6 +118,22 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryOf<T> {
     }
 }
 
+/// Whether a table is wanted: by `format=csv`, else by the `Accept` header.
+pub(super) fn wants_csv(format: Option<&str>, headers: &http::HeaderMap) -> Result<bool, ApiError> {
+    match format {
+        Some("csv") => Ok(true),
+        Some("json") => Ok(false),
+        None => Ok(headers
+            .get(http::header::ACCEPT)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|accept| accept.contains("text/csv"))),
+        Some(_) => {
+            let detail = "The format is json or csv.";
+            Err(ApiError::bad_request("invalid_query", detail))
+        }
+    }
+}
+
 /// The answer to the name of a cluster that is not known.
 pub(super) fn unknown_cluster(shown: &str) -> ApiError {
     ApiError::not_found(

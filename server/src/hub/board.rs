@@ -3,12 +3,12 @@
 //! Only last values: a reader sees the newest view of each cluster, and nobody waits for a reader.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use galera::ClusterName;
 use galera::api::Overview;
 use galera::view::{ClusterView, RegistryHealth};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::known::Known;
 use super::now;
@@ -22,6 +22,15 @@ pub type Directory = BTreeMap<ClusterName, ClusterFeed>;
 /// What the owners of all clusters know.
 type Knowledge = BTreeMap<ClusterName, watch::Receiver<Arc<Known>>>;
 
+/// Something that whoever keeps the chronicle must not miss.
+#[derive(Clone, Debug)]
+pub enum Sighting {
+    /// A view; of those in which no state changed, some are left out.
+    Seen(Arc<Published<ClusterView>>),
+    /// The cluster is no longer known.
+    Gone(ClusterName),
+}
+
 /// Where views are published.
 #[derive(Debug)]
 pub struct Board {
@@ -32,6 +41,8 @@ pub struct Board {
     notices: watch::Sender<BTreeMap<String, Vec<String>>>,
     /// Rings after anything that the overview shows changed.
     news: Notify,
+    /// Who gets every change of a state, and not only the newest view.
+    witness: Mutex<Option<mpsc::UnboundedSender<Sighting>>>,
 }
 
 impl Default for Board {
@@ -60,6 +71,7 @@ impl Board {
             health: watch::Sender::new(health),
             notices: watch::Sender::default(),
             news: Notify::new(),
+            witness: Mutex::default(),
         }
     }
 
@@ -141,6 +153,31 @@ impl Board {
             .collect()
     }
 
+    /// Every change of a state from now on, after the present views; whoever asked before gets no more.
+    ///
+    /// Nothing is left out, so the reader must keep up: it does nothing but note what it reads.
+    #[must_use]
+    pub fn sightings(&self) -> mpsc::UnboundedReceiver<Sighting> {
+        let (sender, sightings) = mpsc::unbounded_channel();
+        // Under the lock, so that no newer view comes before an older one.
+        let mut witness = self.witness.lock().unwrap_or_else(PoisonError::into_inner);
+        for view in self.views() {
+            // The receiver is in our hands.
+            let _ = sender.send(Sighting::Seen(view));
+        }
+        *witness = Some(sender);
+        sightings
+    }
+
+    fn tell_witness(&self, sighting: Sighting) {
+        let mut witness = self.witness.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = &*witness
+            && sender.send(sighting).is_err()
+        {
+            *witness = None;
+        }
+    }
+
     /// Waits for a change of what the overview shows.
     pub(super) async fn news(&self) {
         self.news.notified().await;
@@ -194,6 +231,8 @@ impl Publisher {
             }
         }
         self.board.news.notify_one();
+        self.board
+            .tell_witness(Sighting::Seen(Arc::clone(&published)));
         published
     }
 }
@@ -229,6 +268,7 @@ impl Drop for Publisher {
             self.board
                 .set_notices(&format!("cluster/{}", self.name), Vec::new());
             self.board.news.notify_one();
+            self.board.tell_witness(Sighting::Gone(self.name.clone()));
         }
     }
 }

@@ -16,9 +16,11 @@ use galera_console::accounts::store::Store;
 use galera_console::accounts::{Authority, Directory};
 use galera_console::actions::{ActionSettings, Actions, HubWorld, World};
 use galera_console::assets::Site;
+use galera_console::chronicle::{Chronicle, ChronicleSettings};
 use galera_console::config::PublicUrl;
 use galera_console::http::{App, AppState, router};
 use galera_console::hub::{Hub, HubSettings, MysqlSettings};
+use galera_console::leader;
 use http::header::{CONTENT_TYPE, COOKIE, HOST, ORIGIN, SET_COOKIE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -128,7 +130,34 @@ impl Console {
             lock_ttl: options.lock_ttl,
             sql_account: true,
         };
-        let actions = Actions::start(actions, registry.clone(), world, tracker, shutdown.clone());
+        let actions = Actions::start(
+            actions,
+            registry.clone(),
+            world,
+            tracker.clone(),
+            shutdown.clone(),
+        );
+        let (leadership, election) = leader::campaign(
+            registry.clone(),
+            STATE,
+            options.replica.clone(),
+            shutdown.clone(),
+        );
+        let chronicle = ChronicleSettings {
+            state_prefix: STATE.to_owned(),
+            replica: options.replica.clone(),
+            retention: Duration::from_secs(90 * 86_400),
+            changes_max: 200_000,
+        };
+        let (chronicle, recording) = Chronicle::open(
+            chronicle,
+            registry.clone(),
+            hub.clone(),
+            leadership.clone(),
+            shutdown.clone(),
+        );
+        tracker.spawn(election);
+        tracker.spawn(recording);
         let site = site();
         let public_url = PublicUrl {
             https: true,
@@ -141,6 +170,8 @@ impl Console {
             authority: Authority::new(registry.clone(), STATE, directory, options.lifetime),
             hub,
             actions,
+            chronicle,
+            leadership,
             site: Site::load(site.path()).unwrap(),
             shutdown: shutdown.clone(),
         }));

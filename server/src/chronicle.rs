@@ -1,0 +1,139 @@
+//! The chronicle: every change of every cluster's verdict and of its nodes' states, kept in etcd.
+//!
+//! Every replica watches its own hub and knows what is recorded; the leader writes the difference. Each write is one
+//! transaction that compares the leader's term and the chronicle's head, so that nothing is written twice.
+//!
+//! Layout under the console's prefix: `chronicle/live/…` is what every replica holds in memory (heads, the newest events
+//! one by one, a summary of each day), `chronicle/blocks/…` holds everything older, compressed.
+
+mod block;
+mod book;
+mod keys;
+mod mirror;
+mod page;
+mod recorder;
+mod table;
+mod upkeep;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use galera::uptime::{self, Day};
+use galera::view::VerdictState;
+use galera::{ClusterName, Timestamp};
+use registry::Registry;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use block::{BLOCK, decode, encode};
+pub use book::{Book, Head};
+pub use keys::Keys;
+pub use page::{PAGE_MAX, Query};
+pub use table::csv;
+
+use crate::hub::Hub;
+use crate::leader::Leadership;
+use mirror::Books;
+use page::Shelf;
+use recorder::Recorder;
+
+/// The newest recorded sequence of every cluster.
+pub type News = Arc<BTreeMap<ClusterName, u64>>;
+
+/// What is kept, and for how long.
+#[derive(Clone, Debug)]
+pub struct ChronicleSettings {
+    /// Where the console keeps its state.
+    pub state_prefix: String,
+    /// This process, for people.
+    pub replica: String,
+    /// How long changes are kept.
+    pub retention: Duration,
+    /// Most changes kept of one cluster; the oldest go first.
+    pub changes_max: u64,
+}
+
+/// Why the chronicle could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ChronicleError {
+    /// etcd.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
+    /// Something in a block's place is none.
+    #[error("the chronicle in etcd is damaged at {key}: {reason}")]
+    Damaged {
+        /// The key.
+        key: String,
+        /// Why it cannot be read.
+        reason: String,
+    },
+}
+
+/// The reading side; clones share it.
+#[derive(Clone)]
+pub struct Chronicle {
+    books: watch::Receiver<Books>,
+    news: watch::Receiver<News>,
+    shelf: Arc<Shelf>,
+}
+
+impl std::fmt::Debug for Chronicle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Chronicle").finish_non_exhaustive()
+    }
+}
+
+impl Chronicle {
+    /// Starts to watch `hub` and what is recorded; records while this replica leads. The returned task runs until
+    /// `shutdown`.
+    #[must_use = "nothing is recorded or read unless the task runs"]
+    pub fn open(
+        settings: ChronicleSettings,
+        registry: Registry,
+        hub: Hub,
+        leadership: Leadership,
+        shutdown: CancellationToken,
+    ) -> (Self, impl Future<Output = ()> + Send + use<>) {
+        let keys = Keys::new(&settings.state_prefix);
+        let (tell_books, books) = watch::channel(Books::default());
+        let (tell_news, news) = watch::channel(News::default());
+        let shelf = Arc::new(Shelf::new(registry.clone(), keys.clone()));
+        let recorder = Recorder::new(settings, registry, keys, hub, leadership);
+        let chronicle = Self { books, news, shelf };
+        (chronicle, recorder.run(tell_books, tell_news, shutdown))
+    }
+
+    /// The newest recorded sequence of every cluster, and the news of newer ones.
+    #[must_use]
+    pub fn news(&self) -> watch::Receiver<News> {
+        self.news.clone()
+    }
+
+    /// How `cluster` spent the `count` days up to the day of `now`, oldest first. From memory.
+    #[must_use]
+    pub fn days(&self, cluster: &ClusterName, now: Timestamp, count: usize) -> Vec<Day> {
+        match self.book(cluster) {
+            Some(book) => uptime::days(&book.days, book.head.tally, now, count),
+            None => uptime::days(&[], None, now, count),
+        }
+    }
+
+    /// The recorded verdict of `cluster` and since when it is that; `None` before the first one. From memory.
+    #[must_use]
+    pub fn verdict_since(&self, cluster: &ClusterName) -> Option<(VerdictState, Timestamp)> {
+        let book = self.book(cluster)?;
+        Some((book.head.states.verdict?, book.head.since?))
+    }
+
+    /// Whether anything is recorded of `cluster`. From memory.
+    #[must_use]
+    pub fn knows(&self, cluster: &ClusterName) -> bool {
+        self.books.borrow().contains_key(cluster)
+    }
+
+    /// What is held in memory of `cluster`.
+    fn book(&self, cluster: &ClusterName) -> Option<Arc<Book>> {
+        self.books.borrow().get(cluster).cloned()
+    }
+}

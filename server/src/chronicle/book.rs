@@ -1,0 +1,117 @@
+//! What is held in memory of one cluster: its head, its newest events, its days.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use galera::Timestamp;
+use galera::chronicle::{Change, Event, States};
+use galera::uptime::{Date, Day, Tally};
+use serde::{Deserialize, Serialize};
+
+/// Where the chronicle of a cluster has come to; the key that every write of it compares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The number of the last event; 0 before the first.
+    pub sequence: u64,
+    /// The number of the oldest event that is kept.
+    pub first: u64,
+    /// The number of the last event that lies in a block.
+    pub sealed: u64,
+    /// When the last event was.
+    pub at: Timestamp,
+    /// Since when the verdict is what it is.
+    pub since: Option<Timestamp>,
+    /// The states after the last event.
+    pub states: States,
+    /// The day that is not over.
+    pub tally: Option<Tally>,
+}
+
+impl Default for Head {
+    fn default() -> Self {
+        Self {
+            sequence: 0,
+            first: 1,
+            sealed: 0,
+            at: Timestamp::from_unix_millis(0),
+            since: None,
+            states: States::default(),
+            tally: None,
+        }
+    }
+}
+
+impl Head {
+    /// Takes an event in; returns the days that are over with it.
+    pub fn append(&mut self, event: &Event) -> Vec<Day> {
+        self.sequence = event.sequence;
+        self.at = event.at;
+        self.states.apply(&event.change);
+        let Change::Verdict { to, .. } = event.change else {
+            return Vec::new();
+        };
+        self.since = Some(event.at);
+        match &mut self.tally {
+            Some(tally) => tally.change(event.at, to),
+            None => {
+                self.tally = Some(Tally::begin(to, event.at));
+                Vec::new()
+            }
+        }
+    }
+
+    /// When the last event was; `None` before the first.
+    #[must_use]
+    pub fn last(&self) -> Option<Timestamp> {
+        (self.sequence > 0).then_some(self.at)
+    }
+}
+
+/// What is held in memory of one cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Book {
+    /// Its head.
+    pub head: Head,
+    /// The revision of the head's key; 0 while there is none.
+    pub revision: i64,
+    /// Its events that lie in no block, by number.
+    pub tail: BTreeMap<u64, Arc<Event>>,
+    /// The days that are over, oldest first.
+    pub days: Arc<Vec<Day>>,
+    /// The revision of the days' key.
+    pub days_revision: i64,
+}
+
+impl Book {
+    /// Takes in a head, unless a newer one is known.
+    pub(super) fn set_head(&mut self, head: Head, revision: i64) {
+        if revision > self.revision {
+            self.tail
+                .retain(|sequence, _| *sequence > head.sealed && *sequence >= head.first);
+            self.head = head;
+            self.revision = revision;
+        }
+    }
+
+    /// Takes in days, unless newer ones are known.
+    pub(super) fn set_days(&mut self, days: Vec<Day>, revision: i64) {
+        if revision > self.days_revision {
+            self.days = Arc::new(days);
+            self.days_revision = revision;
+        }
+    }
+
+    /// Takes in one of the newest events.
+    pub(super) fn add(&mut self, event: Event) {
+        if event.sequence > self.head.sealed {
+            self.tail.insert(event.sequence, Arc::new(event));
+        }
+    }
+
+    /// The days with those that are `over`, none older than `oldest`.
+    pub(super) fn days_with(&self, over: Vec<Day>, oldest: Date) -> Vec<Day> {
+        let mut days: Vec<Day> = self.days.iter().copied().chain(over).collect();
+        days.retain(|day| day.date >= oldest);
+        days
+    }
+}

@@ -1,0 +1,293 @@
+//! Reading the chronicle: a page backwards or forwards from anywhere, from memory and from blocks.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use galera::api::EventPage;
+use galera::chronicle::{Event, Kind};
+use galera::{ClusterName, NodeId, Timestamp};
+use registry::Registry;
+
+use super::book::Book;
+use super::keys::Keys;
+use super::{Chronicle, ChronicleError, block};
+
+/// Most events of a page.
+pub const PAGE_MAX: usize = 1_000;
+/// Blocks that one request looks through; a filter may match rarely.
+const BLOCKS_MAX: usize = 40;
+/// Blocks that are kept after they were read: they never change.
+const SHELF: usize = 64;
+
+/// Which events are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query {
+    /// Only before this one.
+    pub before: Option<u64>,
+    /// Only after this one: those next to it.
+    pub after: Option<u64>,
+    /// Only at or before this time.
+    pub at: Option<Timestamp>,
+    /// At most so many.
+    pub limit: usize,
+    /// Only of this kind.
+    pub kind: Option<Kind>,
+    /// Only about this node.
+    pub node: Option<NodeId>,
+    /// Only those that led to this state, by its word.
+    pub state: Option<String>,
+}
+
+impl Query {
+    fn matches(&self, event: &Event) -> bool {
+        let change = &event.change;
+        let node = self.node.as_ref();
+        self.kind.is_none_or(|kind| change.kind() == kind)
+            && node.is_none_or(|node| change.node() == Some(node))
+            && self
+                .state
+                .as_ref()
+                .is_none_or(|state| change.to_word() == state)
+    }
+}
+
+/// Events that are read together.
+enum Chunk {
+    Block(Arc<Vec<Event>>),
+    Tail(Vec<Arc<Event>>),
+}
+
+impl Chunk {
+    fn events(&self) -> Box<dyn DoubleEndedIterator<Item = &Event> + Send + '_> {
+        match self {
+            Self::Block(events) => Box::new(events.iter()),
+            Self::Tail(events) => Box::new(events.iter().map(Arc::as_ref)),
+        }
+    }
+}
+
+impl Chronicle {
+    /// The events that match, newest first.
+    ///
+    /// # Errors
+    /// [`ChronicleError`]; never for what is in memory.
+    pub async fn page(
+        &self,
+        cluster: &ClusterName,
+        query: &Query,
+    ) -> Result<EventPage, ChronicleError> {
+        let Some(book) = self.book(cluster) else {
+            return Ok(page(Vec::new(), 0, 1));
+        };
+        match query.after {
+            Some(after) => self.upwards(cluster, &book, query, after).await,
+            None => self.downwards(cluster, &book, query).await,
+        }
+    }
+
+    /// The events after `sequence`, oldest first: where a reader with a cursor goes on. Those that are kept no longer
+    /// are skipped.
+    ///
+    /// # Errors
+    /// [`ChronicleError`].
+    pub async fn after(
+        &self,
+        cluster: &ClusterName,
+        sequence: u64,
+        limit: usize,
+    ) -> Result<Vec<Event>, ChronicleError> {
+        let Some(book) = self.book(cluster) else {
+            return Ok(Vec::new());
+        };
+        let query = Query {
+            limit,
+            ..Query::default()
+        };
+        let mut page = self.upwards(cluster, &book, &query, sequence).await?;
+        page.events.reverse();
+        Ok(page.events)
+    }
+
+    async fn downwards(
+        &self,
+        cluster: &ClusterName,
+        book: &Book,
+        query: &Query,
+    ) -> Result<EventPage, ChronicleError> {
+        let first = book.head.first.max(1);
+        // The next one to look at.
+        let mut next = book.head.sequence;
+        if let Some(before) = query.before {
+            next = next.min(before.saturating_sub(1));
+        }
+        if let Some(at) = query.at {
+            next = next.min(self.shelf.seek(cluster, book, at).await?);
+        }
+        let mut events = Vec::new();
+        for _ in 0..BLOCKS_MAX {
+            if next < first {
+                break;
+            }
+            let (chunk, from) = self.shelf.chunk(cluster, book, next).await?;
+            for event in chunk
+                .events()
+                .rev()
+                .skip_while(|event| event.sequence > next)
+            {
+                if event.sequence < first {
+                    break;
+                }
+                if query.matches(event) {
+                    events.push(event.clone());
+                }
+                if events.len() >= query.limit {
+                    return Ok(page(events, event.sequence - 1, first));
+                }
+            }
+            next = from.saturating_sub(1);
+        }
+        Ok(page(events, next, first))
+    }
+
+    async fn upwards(
+        &self,
+        cluster: &ClusterName,
+        book: &Book,
+        query: &Query,
+        after: u64,
+    ) -> Result<EventPage, ChronicleError> {
+        let first = book.head.first.max(1);
+        let mut next = after.saturating_add(1).max(first);
+        let mut events: Vec<Event> = Vec::new();
+        for _ in 0..BLOCKS_MAX {
+            if next > book.head.sequence || events.len() >= query.limit {
+                break;
+            }
+            let (chunk, _) = self.shelf.chunk(cluster, book, next).await?;
+            let wanted = chunk
+                .events()
+                .filter(|event| event.sequence >= next && query.matches(event));
+            events.extend(wanted.take(query.limit - events.len()).cloned());
+            next = match block::of(next) {
+                _ if next > book.head.sealed => book.head.sequence + 1,
+                number => block::first(number + 1),
+            };
+        }
+        events.reverse();
+        let oldest = events.last().map_or(next, |event| event.sequence);
+        Ok(page(events, oldest.saturating_sub(1), first))
+    }
+}
+
+fn page(events: Vec<Event>, next: u64, first: u64) -> EventPage {
+    EventPage {
+        events,
+        next_before: (next >= first).then(|| next + 1),
+    }
+}
+
+/// Blocks that were read lately.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    registry: Registry,
+    keys: Keys,
+    read: Mutex<VecDeque<(String, Arc<Vec<Event>>)>>,
+}
+
+impl Shelf {
+    pub(super) fn new(registry: Registry, keys: Keys) -> Self {
+        Self {
+            registry,
+            keys,
+            read: Mutex::default(),
+        }
+    }
+
+    /// The events around `sequence`, and the number of the first of them.
+    async fn chunk(
+        &self,
+        cluster: &ClusterName,
+        book: &Book,
+        sequence: u64,
+    ) -> Result<(Chunk, u64), ChronicleError> {
+        if sequence > book.head.sealed {
+            let tail = book.tail.values().cloned().collect();
+            return Ok((Chunk::Tail(tail), book.head.sealed + 1));
+        }
+        let number = block::of(sequence);
+        let events = self.block(cluster, number).await?;
+        Ok((Chunk::Block(events), block::first(number)))
+    }
+
+    /// A block; empty when it is kept no longer.
+    pub(super) async fn block(
+        &self,
+        cluster: &ClusterName,
+        number: u64,
+    ) -> Result<Arc<Vec<Event>>, ChronicleError> {
+        let key = self.keys.block(cluster, number);
+        if let Some(events) = self.find(&key) {
+            return Ok(events);
+        }
+        let Some(entry) = self.registry.get(key.clone()).await? else {
+            return Ok(Arc::default());
+        };
+        match block::decode(&entry.value) {
+            Ok(events) => {
+                let events = Arc::new(events);
+                self.keep(key, Arc::clone(&events));
+                Ok(events)
+            }
+            Err(reason) => Err(ChronicleError::Damaged { key, reason }),
+        }
+    }
+
+    fn find(&self, key: &str) -> Option<Arc<Vec<Event>>> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = read.iter().position(|(known, _)| known == key)?;
+        let found = read.remove(place)?;
+        let events = Arc::clone(&found.1);
+        read.push_front(found);
+        Some(events)
+    }
+
+    fn keep(&self, key: String, events: Arc<Vec<Event>>) {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        read.push_front((key, events));
+        read.truncate(SHELF);
+    }
+
+    /// The last event at or before `at`; 0 when there is none.
+    async fn seek(
+        &self,
+        cluster: &ClusterName,
+        book: &Book,
+        at: Timestamp,
+    ) -> Result<u64, ChronicleError> {
+        let tail = book.tail.values().take_while(|event| event.at <= at).last();
+        if let Some(event) = tail {
+            return Ok(event.sequence);
+        }
+        // The blocks from `low` on may hold it, those from `high` on do not.
+        let (mut low, mut high) = (
+            block::of(book.head.first.max(1)),
+            book.head.sealed / block::BLOCK,
+        );
+        let mut found = 0;
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let events = self.block(cluster, middle).await?;
+            match events
+                .partition_point(|event| event.at <= at)
+                .checked_sub(1)
+            {
+                Some(index) => {
+                    found = events.get(index).map_or(found, |event| event.sequence);
+                    low = middle + 1;
+                }
+                None => high = middle,
+            }
+        }
+        Ok(found)
+    }
+}
