@@ -1,7 +1,8 @@
 //! Status pages: what people who are no operators are told, and the rules for telling it.
 //!
 //! A [`Page`] shows some clusters under public names; [`Incident`]s, [`Maintenance`] and [`Announcement`]s are told on
-//! every page that they concern. Texts are plain, bounded and never markup.
+//! every page that they concern. Texts are plain, bounded and never markup. [`compose`] makes of all this what a page
+//! says; nothing that the page does not ask for gets through it.
 
 mod announcement;
 mod automatic;
@@ -9,7 +10,9 @@ mod incident;
 mod maintenance;
 mod page;
 mod refusal;
+mod shown;
 mod slug;
+mod told;
 
 pub use announcement::{Announcement, NewAnnouncement};
 pub use automatic::{Episode, Step, next_step};
@@ -17,7 +20,15 @@ pub use incident::{Incident, IncidentState, NewIncident, Update};
 pub use maintenance::{Maintenance, MaintenancePhase, NewMaintenance};
 pub use page::{Automatic, Link, Listed, Origin, Page, PageSettings, Show, Visibility};
 pub use refusal::Refusal;
+pub use shown::{
+    AnnouncementList, IncidentList, LinkView, MaintenanceList, MaintenanceView, NewLinkView,
+    PageList, PageView,
+};
 pub use slug::Slug;
+pub use told::{
+    DayFigures, Known, Sources, Told, ToldAnnouncement, ToldCluster, ToldIncident, ToldMaintenance,
+    ToldNode, ToldState, ToldUpdate, Uptime, compose,
+};
 
 /// Longest title, in characters.
 pub const TITLE_MAX: usize = 120;

@@ -8,7 +8,7 @@ use crate::id::ClusterName;
 use crate::timestamp::Timestamp;
 
 /// How far an incident is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IncidentState {
     /// Nobody knows the cause yet.
