@@ -18,6 +18,8 @@ mod reactive;
 pub mod served;
 mod shell;
 mod sparkline;
+#[cfg(feature = "ssr")]
+pub mod status;
 mod topology;
 mod words;
 

@@ -39,9 +39,13 @@ const TORN_DISC: &str = "M6.9 1.6v12.8a6.5 6.5 0 0 1 0-12.8zM9.1 1.6a6.5 6.5 0 0
 
 #[cfg(feature = "ssr")]
 mod decisions;
+#[cfg(feature = "ssr")]
+mod telling;
 
 #[cfg(feature = "ssr")]
 pub(crate) use decisions::{action_mark, check_mark, kind_word, plan_mark, step_mark};
+#[cfg(feature = "ssr")]
+pub(crate) use telling::{incident_mark, told_mark};
 
 const fn mark(word: &'static str, tone: &'static str, shape: &'static str) -> Mark {
     Mark { word, tone, shape }

@@ -13,6 +13,9 @@ use crate::wasm::{Glue, run};
 /// The file that tells the server the names of the others.
 pub(crate) const MANIFEST: &str = "manifest.json";
 
+/// What the files of status pages are called: readers of those load nothing of the console.
+pub(crate) const STATUS: &str = "status";
+
 /// The name by which wasm-bindgen's script asks for its module.
 const MODULE_IN_GLUE: &str = "console_bg.wasm";
 
@@ -49,7 +52,7 @@ pub(crate) fn copy_public(public: &Path, site: &Path) -> Result<()> {
 }
 
 /// Bundles script and style sheets, writes them and the module to `pkg/`, and names them all in the manifest.
-pub(crate) fn bundle(tools: &Tools, glue: &Glue, style: &Path, site: &Path) -> Result<()> {
+pub(crate) fn bundle(tools: &Tools, glue: &Glue, root: &Path, site: &Path) -> Result<()> {
     let pkg = site.join("pkg");
     fs::create_dir_all(&pkg)?;
     let wasm = store(&pkg, "wasm", &fs::read(&glue.wasm)?)?;
@@ -62,10 +65,15 @@ pub(crate) fn bundle(tools: &Tools, glue: &Glue, style: &Path, site: &Path) -> R
     );
     fs::write(&glue.js, script.replace(MODULE_IN_GLUE, &wasm))?;
     let js = store(&pkg, "js", &esbuild(tools, &glue.js, "js")?)?;
-    let css = store(&pkg, "css", &esbuild(tools, style, "css")?)?;
+    let style = |name: &str| esbuild(tools, &root.join("style").join(name), "css");
+    let css = store(&pkg, "css", &style("main.css")?)?;
+    let status_css = store_as(&pkg, STATUS, "css", &style("status.css")?)?;
+    let status_js = esbuild(tools, &root.join("app/status/live.js"), "js")?;
+    let status_js = store_as(&pkg, STATUS, "js", &status_js)?;
 
     let manifest = serde_json::json!({
         "js": format!("/pkg/{js}"), "wasm": format!("/pkg/{wasm}"), "css": format!("/pkg/{css}"),
+        "status_js": format!("/pkg/{status_js}"), "status_css": format!("/pkg/{status_css}"),
     });
     fs::write(site.join(MANIFEST), format!("{manifest:#}\n"))?;
     Ok(())
@@ -73,9 +81,13 @@ pub(crate) fn bundle(tools: &Tools, glue: &Glue, style: &Path, site: &Path) -> R
 
 /// Writes a file named by its content; returns the name.
 fn store(pkg: &Path, extension: &str, bytes: &[u8]) -> Result<String> {
+    store_as(pkg, "console", extension, bytes)
+}
+
+fn store_as(pkg: &Path, stem: &str, extension: &str, bytes: &[u8]) -> Result<String> {
     let mut hash = Hash::default();
     hash.add(bytes);
-    let name = format!("console.{}.{extension}", hash.short());
+    let name = format!("{stem}.{}.{extension}", hash.short());
     fs::write(pkg.join(&name), bytes)?;
     Ok(name)
 }

@@ -49,7 +49,7 @@ fn produce(root: &Path, module: &Path, site: &Path) -> Result<()> {
     let glue = wasm::bind(module, scratch.path())?;
     wasm::optimise(&tools, &glue.wasm)?;
     assets::copy_public(&root.join("public"), site)?;
-    assets::bundle(&tools, &glue, &root.join("style/main.css"), site)?;
+    assets::bundle(&tools, &glue, root, site)?;
     compress::beside(site)
 }
 
@@ -83,6 +83,7 @@ fn key(root: &Path, module: &Path) -> Result<String> {
     ];
     inputs.extend(files(&root.join("style"))?);
     inputs.extend(files(&root.join("public"))?);
+    inputs.extend(files(&root.join("app/status"))?);
     let mut hash = assets::Hash::default();
     for input in inputs {
         // Two clones with the same content share what is built.

@@ -3,7 +3,7 @@
 use super::{El, Node};
 
 /// Elements that have no end tag.
-const VOID: [&str; 4] = ["br", "hr", "img", "input"];
+const VOID: [&str; 6] = ["br", "hr", "img", "input", "link", "meta"];
 
 impl El {
     /// The element as HTML.

@@ -1,0 +1,139 @@
+//! Ninety days as bars: one group of choices for each cluster, so that the numbers of a day are had by pointing, by
+//! tapping and with the arrow keys, without any script.
+
+use galera::status::{DayFigures, ToldCluster, ToldState, Uptime};
+
+use crate::markup::{Child, El, el};
+
+/// The bars of a cluster, the last of which is today and chosen first.
+pub(super) fn bars(place: usize, shown: &ToldCluster) -> Option<El> {
+    let last = shown.days.len().checked_sub(1)?;
+    let bars: Vec<El> = shown
+        .days
+        .iter()
+        .enumerate()
+        .map(|(day, figures)| bar(place, figures, day == last))
+        .collect();
+    let legend = format!("{}, day by day", shown.name);
+    let group = el("fieldset")
+        .class("days")
+        .with(el("legend").class("vh").with(legend))
+        .with(bars);
+    let scale = el("p")
+        .class("scale")
+        .at("aria-hidden", "true")
+        .with(el("span").with(format!("{last} days ago")))
+        .with(el("span").with("today"));
+    Some(el("div").with(group).with(scale))
+}
+
+fn bar(place: usize, figures: &DayFigures, chosen: bool) -> El {
+    let input = el("input")
+        .at("type", "radio")
+        .at("name", format!("c{place}"))
+        .at("value", figures.date.to_string())
+        .maybe("checked", chosen.then_some(""));
+    el("label")
+        .class(match figures.worst() {
+            None => "d",
+            Some(ToldState::Outage) => "d bad",
+            Some(ToldState::Degraded) => "d warn",
+            Some(ToldState::Unknown) => "d off",
+            Some(_) => "d ok",
+        })
+        .with(input)
+        .with(el("span").with(words(figures)))
+}
+
+/// A day in words: `2026-11-24: 99.93 % up, 1 min down`.
+fn words(figures: &DayFigures) -> String {
+    let mut parts = Vec::new();
+    match figures.up {
+        Some(up) => parts.push(format!("{} up", percent(up))),
+        None if figures.unknown == 0 => parts.push("no data".to_owned()),
+        None => {}
+    }
+    for (seconds, what) in [
+        (figures.down, "down"),
+        (figures.degraded, "degraded"),
+        (figures.unknown, "not known"),
+    ] {
+        if seconds > 0 {
+            parts.push(format!("{} {what}", span(seconds)));
+        }
+    }
+    format!("{}: {}", figures.date, parts.join(", "))
+}
+
+/// Hundredths of a percent: `100 %`, `99.98 %`.
+pub(super) fn percent(hundredths: u32) -> String {
+    match (hundredths / 100, hundredths % 100) {
+        (whole, 0) => format!("{whole} %"),
+        (whole, rest) => format!("{whole}.{rest:02} %"),
+    }
+}
+
+/// Seconds in the unit that keeps them short.
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        _ if seconds % 3_600 / 60 == 0 => format!("{} h", seconds / 3_600),
+        _ => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
+    }
+}
+
+/// Uptime over the usual spans.
+pub(super) fn uptime(uptime: &Uptime) -> El {
+    let figure = |name: &'static str, value: Option<u32>| {
+        let value: Child = match value {
+            Some(value) => percent(value).into(),
+            None => el("span").class("quiet").with("not known").into(),
+        };
+        el("div")
+            .with(el("dt").with(name))
+            .with(el("dd").with(value))
+    };
+    el("dl").class("uptime").with([
+        figure("Up, 7 days", uptime.week),
+        figure("30 days", uptime.month),
+        figure("90 days", uptime.quarter),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use galera::Timestamp;
+    use galera::uptime::Date;
+
+    use super::*;
+
+    #[test]
+    fn a_day_says_all_that_is_known_of_it() {
+        let date = Date::of(Timestamp::parse("2026-11-24T12:00:00Z").unwrap());
+        let none = DayFigures {
+            date,
+            up: None,
+            down: 0,
+            degraded: 0,
+            unknown: 0,
+        };
+        assert_eq!(words(&none), "2026-11-24: no data");
+        let blind = DayFigures {
+            unknown: 86_400,
+            ..none
+        };
+        assert_eq!(words(&blind), "2026-11-24: 24 h not known");
+        let bad = DayFigures {
+            up: Some(9_993),
+            down: 60,
+            degraded: 3_900,
+            ..none
+        };
+        assert_eq!(
+            words(&bad),
+            "2026-11-24: 99.93 % up, 1 min down, 1 h 5 min degraded"
+        );
+        assert_eq!(percent(10_000), "100 %");
+    }
+}
