@@ -33,6 +33,8 @@ struct Manifest {
     js: String,
     wasm: String,
     css: String,
+    status_js: String,
+    status_css: String,
 }
 
 /// A site that is there.
@@ -42,6 +44,10 @@ pub struct Site {
     pub root: PathBuf,
     /// The URLs of its script, module and style.
     pub assets: app::Assets,
+    /// The URL of the status pages' script.
+    pub status_js: String,
+    /// The URL of their style.
+    pub status_css: String,
 }
 
 impl Site {
@@ -59,9 +65,14 @@ impl Site {
             path: path.clone(),
             cause,
         };
-        let Manifest { js, wasm, css } =
-            serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
-        for url in [&js, &wasm, &css] {
+        let Manifest {
+            js,
+            wasm,
+            css,
+            status_js,
+            status_css,
+        } = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+        for url in [&js, &wasm, &css, &status_js, &status_css] {
             let relative = url
                 .strip_prefix("/pkg/")
                 .filter(|rest| !rest.contains(['/', '\\']) && *rest != "..");
@@ -74,6 +85,8 @@ impl Site {
         Ok(Self {
             root: root.to_owned(),
             assets: app::Assets { js, wasm, css },
+            status_js,
+            status_css,
         })
     }
 }
@@ -95,8 +108,8 @@ mod tests {
     #[test]
     fn reads_the_manifest() {
         let root = site(
-            r#"{"js":"/pkg/a.js","wasm":"/pkg/a.wasm","css":"/pkg/a.css"}"#,
-            &["a.js", "a.wasm", "a.css"],
+            r#"{"js":"/pkg/a.js","wasm":"/pkg/a.wasm","css":"/pkg/a.css","status_js":"/pkg/s.js","status_css":"/pkg/s.css"}"#,
+            &["a.js", "a.wasm", "a.css", "s.js", "s.css"],
         );
         let site = Site::load(root.path()).unwrap();
         assert_eq!(site.assets.wasm, "/pkg/a.wasm");
@@ -112,11 +125,11 @@ mod tests {
         );
         for (manifest, word) in [
             (
-                r#"{"js":"/pkg/a.js","wasm":"/pkg/b.wasm","css":"/pkg/a.css"}"#,
+                r#"{"js":"/pkg/a.js","wasm":"/pkg/b.wasm","css":"/pkg/a.css","status_js":"/pkg/a.js","status_css":"/pkg/a.css"}"#,
                 "/pkg/b.wasm",
             ),
             (
-                r#"{"js":"/pkg/../manifest.json","wasm":"/pkg/a.wasm","css":"/pkg/a.css"}"#,
+                r#"{"js":"/pkg/../manifest.json","wasm":"/pkg/a.wasm","css":"/pkg/a.css","status_js":"/pkg/a.js","status_css":"/pkg/a.css"}"#,
                 "not a file under /pkg",
             ),
             ("[]", "manifest.json"),

@@ -21,10 +21,12 @@ mod origin;
 mod pages;
 mod plans;
 pub mod problem;
+mod public;
 mod recovery;
 mod session;
 mod sign_in;
 mod static_files;
+mod status;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -45,6 +47,7 @@ use crate::chronicle::Chronicle;
 use crate::config::{Network, PublicUrl};
 use crate::hub::Hub;
 use crate::leader::Leadership;
+use crate::status::StatusDesk;
 
 /// Most bytes of a request's body.
 pub const BODY_MAX: usize = 64 * 1024;
@@ -67,6 +70,8 @@ pub struct App {
     pub chronicle: Chronicle,
     /// Whether this replica leads.
     pub leadership: Leadership,
+    /// Status pages and what they tell.
+    pub status: StatusDesk,
     /// The built site.
     pub site: Site,
     /// Ends every long answer.
@@ -111,7 +116,10 @@ pub fn router(state: AppState) -> Router {
         pages::in_process(routes.with_state(state.clone()))
     };
     let api = identified(api());
-    let forms = sign_in::routes().merge(forms::routes(&state, within(&api)));
+    let submitted = forms::Forms::new(&state, within(&api));
+    let forms = sign_in::routes()
+        .merge(status::forms(submitted.clone()))
+        .merge(forms::routes(submitted));
     let fragments = fragments::routes(within(&api));
     let api = api.merge(identified(fragments));
     let pages = pages::routes(&state, within(&api));
@@ -128,7 +136,10 @@ pub fn router(state: AppState) -> Router {
         .route("/api", any(problem::unknown_path))
         .route("/api/", any(problem::unknown_path))
         .route("/api/{*path}", any(problem::unknown_path));
-    layered(router, &state).with_state(state)
+    // Status pages have layers of their own.
+    layered(router, &state)
+        .merge(public::routes(&state))
+        .with_state(state)
 }
 
 /// Metrics and health checks on their own address.
@@ -173,6 +184,7 @@ fn api() -> Router<AppState> {
         )
         .route("/api/v1/audit", get(audit::page))
         .route("/api/v1/live", get(live::connect))
+        .merge(status::routes())
 }
 
 /// The stack of layers around everything; the last one added sees a request first.

@@ -21,6 +21,7 @@ use crate::embedded_etcd::{EmbeddedError, EmbeddedEtcd};
 use crate::http::{self, App, AppState};
 use crate::hub::{Hub, HubSettings, MysqlSettings};
 use crate::leader;
+use crate::status::{Around, Look, StatusDesk, StatusSettings};
 
 /// How long open requests and sockets may take to end.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -215,6 +216,15 @@ fn assemble(
         shutdown.clone(),
     );
     tracker.spawn(recording);
+    let desk = StatusSettings {
+        state_prefix: config.state_prefix.clone(),
+        replica: replica.clone(),
+        look: Look {
+            css: site.status_css.clone(),
+            js: site.status_js.clone(),
+            url: config.http.public_url.as_ref().map(ToString::to_string),
+        },
+    };
     let actions = ActionSettings {
         replica,
         registry_prefix: config.registry_prefix.clone(),
@@ -241,6 +251,14 @@ fn assemble(
         tracker.clone(),
         shutdown.clone(),
     );
+    let around = Around {
+        registry: registry.clone(),
+        trail: actions.trail().clone(),
+        hub: hub.clone(),
+        past: Arc::new(chronicle.clone()),
+        leadership: leadership.clone(),
+    };
+    let status = StatusDesk::open(desk, around, tracker, shutdown);
     if config.approvals.anything_alone() {
         let notice = "One person can act alone here: --approvals 0 is set.";
         hub.set_notices("approvals", vec![notice.to_owned()]);
@@ -254,6 +272,7 @@ fn assemble(
         actions,
         chronicle,
         leadership,
+        status,
         site,
         shutdown: shutdown.clone(),
     }));

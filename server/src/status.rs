@@ -6,17 +6,31 @@
 //! Invariants: no reader of a page waits for etcd; every change by a person is one transaction with its entry of the audit
 //! trail, and compares what it read; a link's secret is kept nowhere.
 
+mod badge;
 mod board;
 mod desk;
+mod feed;
 mod keys;
+mod packed;
+mod past;
+mod press;
+mod print;
+mod qr;
 mod records;
 mod secret;
 mod store;
+mod summary;
+mod warden;
 
 use galera::status::Refusal;
 
+pub use badge::BadgeOf;
 pub use board::{Shelf, Stored};
-pub use desk::StatusDesk;
+pub use desk::{Around, StatusDesk, StatusSettings};
+pub use packed::{Encoding, Packed};
+pub use past::Past;
+pub use print::{Look, Place, Print, Prints};
+pub use qr::qr_code;
 pub use secret::LinkSecret;
 
 use crate::audit::TrailError;

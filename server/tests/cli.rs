@@ -66,7 +66,7 @@ fn site() -> TempDir {
     for name in ["c.js", "c.wasm", "c.css"] {
         std::fs::write(root.path().join("pkg").join(name), "x").unwrap();
     }
-    let manifest = r#"{"js":"/pkg/c.js","wasm":"/pkg/c.wasm","css":"/pkg/c.css"}"#;
+    let manifest = r#"{"js":"/pkg/c.js","wasm":"/pkg/c.wasm","css":"/pkg/c.css","status_js":"/pkg/c.js","status_css":"/pkg/c.css"}"#;
     std::fs::write(root.path().join("manifest.json"), manifest).unwrap();
     root
 }

@@ -235,7 +235,7 @@ impl From<TrailError> for ApiError {
     }
 }
 
-fn conflict(code: &'static str, detail: String) -> ApiError {
+pub(super) fn conflict(code: &'static str, detail: String) -> ApiError {
     ApiError::new(StatusCode::CONFLICT, code, "Not as it was", detail)
 }
 
@@ -253,7 +253,7 @@ fn throttled(wait: Duration) -> ApiError {
 }
 
 /// The domain's words as a sentence.
-fn sentence(text: &str) -> String {
+pub(super) fn sentence(text: &str) -> String {
     let mut characters = text.chars();
     let first = characters.next().map(|c| c.to_uppercase().to_string());
     let rest = characters.as_str();

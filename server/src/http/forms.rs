@@ -25,21 +25,17 @@ use super::{AppState, BODY_MAX};
 /// Largest answer that is read back, in bytes: an action with its plan.
 const ANSWER_MAX: usize = 8 << 20;
 
-type Fields = Vec<(String, String)>;
+pub(super) type Fields = Vec<(String, String)>;
 
 /// A form's way to the API.
 #[derive(Clone)]
-struct Forms {
+pub(super) struct Forms {
     api: InProcessApi,
     assets: Assets,
 }
 
 /// The forms of the recovery and action pages.
-pub(super) fn routes(state: &AppState, api: InProcessApi) -> Router<AppState> {
-    let forms = Forms {
-        api,
-        assets: state.site.assets.clone(),
-    };
+pub(super) fn routes(forms: Forms) -> Router<AppState> {
     let (request, one, all, act) = (forms.clone(), forms.clone(), forms.clone(), forms);
     Router::new()
         .route(
@@ -76,10 +72,10 @@ pub(super) fn routes(state: &AppState, api: InProcessApi) -> Router<AppState> {
 }
 
 /// A form with what else its request says.
-struct Submitted {
+pub(super) struct Submitted {
     headers: HeaderMap,
     id: Option<RequestId>,
-    fields: Fields,
+    pub(super) fields: Fields,
 }
 
 impl<S: Send + Sync> FromRequest<S> for Submitted {
@@ -98,15 +94,41 @@ impl<S: Send + Sync> FromRequest<S> for Submitted {
 }
 
 impl Forms {
+    /// The way to `api`.
+    pub(super) fn new(state: &AppState, api: InProcessApi) -> Self {
+        Self {
+            api,
+            assets: state.site.assets.clone(),
+        }
+    }
+
     async fn send(
         &self,
         method: Method,
         path: &str,
         back: &str,
-        form: Submitted,
+        mut form: Submitted,
+    ) -> ApiResult<Response> {
+        let body = body(std::mem::take(&mut form.fields))?;
+        let led = |answer: &Value| match answer.get("id").and_then(Value::as_str) {
+            Some(id) => format!("/actions/{}", escaped(id)),
+            None => back.to_owned(),
+        };
+        self.pass(method, path, &body, &form, back, led).await
+    }
+
+    /// Sends `body` in the name of whoever sent `form`. What is accepted leads to what `led` makes of the answer; what is
+    /// refused is told on a page that leads `back`.
+    pub(super) async fn pass(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+        form: &Submitted,
+        back: &str,
+        led: impl FnOnce(&Value) -> String,
     ) -> ApiResult<Response> {
         let headers = &form.headers;
-        let body = body(form.fields)?;
         let mut request = Request::builder()
             .method(method)
             .uri(format!("/api/v1{path}"))
@@ -125,7 +147,8 @@ impl Forms {
             .await
             .map_err(|error| ApiError::internal(error.to_string()))?;
         if status.is_success() {
-            return led_to(&bytes, back, headers);
+            let answer = serde_json::from_slice(&bytes).unwrap_or_default();
+            return led_to(&led(&answer), headers);
         }
         let problem: Problem = serde_json::from_slice(&bytes).map_err(|error| {
             ApiError::internal(format!("{status} without a problem document: {error}"))
@@ -158,16 +181,15 @@ impl Forms {
 }
 
 /// Where a form that was accepted leads.
-fn led_to(answer: &[u8], back: &str, headers: &HeaderMap) -> ApiResult<Response> {
-    let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
-    let location = match answer.get("id").and_then(Value::as_str) {
-        Some(id) => format!("/actions/{}", escaped(id)),
-        None => back.to_owned(),
-    };
+fn led_to(location: &str, headers: &HeaderMap) -> ApiResult<Response> {
     if is_navigation(headers) {
-        return see_other(&location);
+        return see_other(location);
     }
-    Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], location).into_response())
+    Ok((
+        [(CONTENT_TYPE, "text/plain; charset=utf-8")],
+        location.to_owned(),
+    )
+        .into_response())
 }
 
 fn is_navigation(headers: &HeaderMap) -> bool {
@@ -213,7 +235,7 @@ fn body(fields: Fields) -> ApiResult<Value> {
 }
 
 /// One segment of a path.
-fn escaped(segment: &str) -> String {
+pub(super) fn escaped(segment: &str) -> String {
     segment
         .bytes()
         .map(|byte| match byte {

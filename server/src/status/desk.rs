@@ -16,17 +16,47 @@ use tokio_util::task::TaskTracker;
 use super::StatusError;
 use super::board::{Board, Shelf, Stored};
 use super::keys::Keys;
+use super::past::Past;
+use super::press::{Gallery, Press};
+use super::print::{Look, Prints};
 use super::records;
 use super::secret::LinkSecret;
 use super::store::{Store, unknown};
+use super::warden::Warden;
 use crate::actions::{fresh_id, is_id};
 use crate::audit::Trail;
-use crate::hub::now;
+use crate::hub::{Hub, now};
+use crate::leader::Leadership;
 
 /// Most status pages.
 const PAGES_MAX: usize = 200;
 /// Most incidents that are open, maintenance that is not over, and announcements that are told, at the same time.
 const CURRENT_MAX: usize = 200;
+
+/// What a desk is told.
+#[derive(Clone, Debug)]
+pub struct StatusSettings {
+    /// Where the console keeps its state.
+    pub state_prefix: String,
+    /// This process, for people.
+    pub replica: String,
+    /// What every page needs of the console.
+    pub look: Look,
+}
+
+/// What a desk works with.
+pub struct Around {
+    /// etcd.
+    pub registry: Registry,
+    /// The audit trail.
+    pub trail: Trail,
+    /// The clusters.
+    pub hub: Hub,
+    /// Who remembers how they were.
+    pub past: Arc<dyn Past>,
+    /// Whether this replica leads.
+    pub leadership: Leadership,
+}
 
 /// The desk; clones share it.
 #[derive(Clone, Debug)]
@@ -38,26 +68,56 @@ pub struct StatusDesk {
 pub(super) struct Inner {
     pub(super) store: Store,
     pub(super) board: Board,
+    gallery: Gallery,
 }
 
 impl StatusDesk {
-    /// A desk on `registry` whose task keeps what is known true, on `tracker` and until `shutdown`.
+    /// A desk whose tasks keep what is known true, keep the pages ready to be sent and, while this replica leads, open and
+    /// resolve incidents by themselves: on `tracker` and until `shutdown`.
     #[must_use]
-    pub fn start(
-        registry: Registry,
-        state_prefix: &str,
-        trail: Trail,
+    pub fn open(
+        settings: StatusSettings,
+        around: Around,
         tracker: &TaskTracker,
-        shutdown: CancellationToken,
+        shutdown: &CancellationToken,
     ) -> Self {
-        let keys = Keys::new(state_prefix);
+        let Around {
+            registry,
+            trail,
+            hub,
+            past,
+            leadership,
+        } = around;
+        let keys = Keys::new(&settings.state_prefix);
         let inner = Arc::new(Inner {
             store: Store::new(registry.clone(), keys.clone(), trail),
             board: Board::new(keys),
+            gallery: Gallery::default(),
         });
-        let following = Arc::clone(&inner);
-        tracker.spawn(async move { following.board.follow(registry, shutdown).await });
-        Self { inner }
+        let (following, stop) = (Arc::clone(&inner), shutdown.clone());
+        tracker.spawn(async move { following.board.follow(registry, stop).await });
+        let desk = Self { inner };
+        let press = Press::new(desk.clone(), hub.clone(), Arc::clone(&past), settings.look);
+        tracker.spawn(press.run(shutdown.clone()));
+        let warden = Warden::new(desk.clone(), hub, past, settings.replica);
+        tracker.spawn(warden.run(leadership, shutdown.clone()));
+        desk
+    }
+
+    /// Every page, ready to be sent.
+    #[must_use]
+    pub fn prints(&self) -> Arc<Prints> {
+        Arc::clone(&self.inner.gallery.borrow())
+    }
+
+    /// Every page, ready to be sent, and the news of newer ones.
+    #[must_use]
+    pub fn follow_prints(&self) -> watch::Receiver<Arc<Prints>> {
+        self.inner.gallery.subscribe()
+    }
+
+    pub(super) fn publish(&self, prints: Prints) {
+        self.inner.gallery.send_replace(Arc::new(prints));
     }
 
     /// Everything that is known.

@@ -71,6 +71,21 @@ const TABLE: &[(Method, &str, u16, u16, u16)] = &[
     (Method::GET, "/api/v1/actions", 401, 403, 200),
     (Method::GET, "/api/v1/actions/0-0", 401, 403, 404),
     (Method::GET, "/api/v1/audit", 401, 403, 200),
+    (Method::GET, "/api/v1/status/pages", 401, 403, 200),
+    (Method::GET, "/api/v1/status/pages/nowhere", 401, 403, 404),
+    (Method::GET, "/api/v1/status/incidents", 401, 403, 200),
+    (Method::GET, "/api/v1/status/incidents/0-0", 401, 403, 404),
+    (Method::GET, "/api/v1/status/maintenance", 401, 403, 200),
+    (Method::GET, "/api/v1/status/announcements", 401, 403, 200),
+    (
+        Method::GET,
+        "/api/v1/status/qr.svg?path=/status/shop",
+        401,
+        403,
+        200,
+    ),
+    (Method::GET, "/status/nowhere", 404, 404, 404),
+    (Method::GET, "/s/nowhere/", 404, 404, 404),
     (Method::GET, "/api/v1/live", 401, 403, 426),
     (Method::GET, "/api/v1/nothing", 404, 404, 404),
     (Method::GET, "/api", 404, 404, 404),
@@ -155,8 +170,71 @@ const CHANGES: &[(Method, &str, &str, [u16; 4])] = &[
         ON,
         [403, 403, 403, 200],
     ),
+    (POST, "/api/v1/status/pages", NO_PAGE, [403, 403, 403, 422]),
+    (
+        PUT,
+        "/api/v1/status/pages/nowhere",
+        NO_PAGE,
+        [403, 403, 403, 404],
+    ),
+    (
+        DELETE,
+        "/api/v1/status/pages/nowhere",
+        r#"{"confirm":"nowhere"}"#,
+        [403, 403, 403, 404],
+    ),
+    (
+        POST,
+        "/api/v1/status/pages/nowhere/links",
+        r#"{"label":"l"}"#,
+        [403, 403, 403, 404],
+    ),
+    (
+        DELETE,
+        "/api/v1/status/pages/nowhere/links/0-0",
+        "",
+        [403, 403, 403, 404],
+    ),
+    (
+        POST,
+        "/api/v1/status/incidents",
+        r#"{"clusters":[],"title":"t","text":"t"}"#,
+        [403, 422, 403, 422],
+    ),
+    (
+        POST,
+        "/api/v1/status/incidents/0-0/updates",
+        r#"{"state":"resolved","text":"t"}"#,
+        [403, 404, 403, 404],
+    ),
+    (
+        POST,
+        "/api/v1/status/maintenance",
+        r#"{"clusters":[],"title":"t","text":"t","until":"2026-01-01T00:00:00Z"}"#,
+        [403, 422, 403, 422],
+    ),
+    (
+        POST,
+        "/api/v1/status/maintenance/0-0/end",
+        "",
+        [403, 404, 403, 404],
+    ),
+    (
+        POST,
+        "/api/v1/status/announcements",
+        r#"{"title":"","text":"t"}"#,
+        [403, 422, 403, 422],
+    ),
+    (
+        POST,
+        "/api/v1/status/announcements/0-0/withdraw",
+        "",
+        [403, 404, 403, 404],
+    ),
 ];
 
+const NO_PAGE: &str = r#"{"title":"","clusters":[]}"#;
+const DELETE: Method = Method::DELETE;
 const POST: Method = Method::POST;
 const PUT: Method = Method::PUT;
 const REQUEST: &str = r#"{"kind":"bootstrap","plan_digest":"0","confirm":"lab","reason":"r"}"#;

@@ -21,6 +21,7 @@ use galera_console::config::PublicUrl;
 use galera_console::http::{App, AppState, router};
 use galera_console::hub::{Hub, HubSettings, MysqlSettings};
 use galera_console::leader;
+use galera_console::status::{Around, Look, StatusDesk, StatusSettings};
 use http::header::{CONTENT_TYPE, COOKIE, HOST, ORIGIN, SET_COOKIE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -159,6 +160,23 @@ impl Console {
         tracker.spawn(election);
         tracker.spawn(recording);
         let site = site();
+        let desk = StatusSettings {
+            state_prefix: STATE.to_owned(),
+            replica: options.replica.clone(),
+            look: Look {
+                css: "/pkg/s.1.css".to_owned(),
+                js: "/pkg/s.1.js".to_owned(),
+                url: None,
+            },
+        };
+        let around = Around {
+            registry: registry.clone(),
+            trail: actions.trail().clone(),
+            hub: hub.clone(),
+            past: Arc::new(chronicle.clone()),
+            leadership: leadership.clone(),
+        };
+        let status = StatusDesk::open(desk, around, &tracker, &shutdown);
         let public_url = PublicUrl {
             https: true,
             authority: "console.test".to_owned(),
@@ -172,6 +190,7 @@ impl Console {
             actions,
             chronicle,
             leadership,
+            status,
             site: Site::load(site.path()).unwrap(),
             shutdown: shutdown.clone(),
         }));
@@ -221,10 +240,16 @@ fn site() -> TempDir {
     std::fs::create_dir(root.path().join("pkg")).unwrap();
     write(
         "manifest.json",
-        r#"{"js":"/pkg/c.1.js","wasm":"/pkg/c.1.wasm","css":"/pkg/c.1.css"}"#,
+        r#"{"js":"/pkg/c.1.js","wasm":"/pkg/c.1.wasm","css":"/pkg/c.1.css","status_js":"/pkg/s.1.js","status_css":"/pkg/s.1.css"}"#,
     );
     write("favicon.svg", "<svg/>");
-    for name in ["pkg/c.1.js", "pkg/c.1.wasm", "pkg/c.1.css"] {
+    for name in [
+        "pkg/c.1.js",
+        "pkg/c.1.wasm",
+        "pkg/c.1.css",
+        "pkg/s.1.js",
+        "pkg/s.1.css",
+    ] {
         write(name, "content");
     }
     write("pkg/c.1.css.br", "brotli");

@@ -24,4 +24,5 @@ mod pages;
 mod recovery;
 mod sessions;
 mod sign_in;
+mod status;
 mod world;

@@ -1,0 +1,188 @@
+//! Incidents, maintenance and announcements: told by operators and administrators, seen by everybody.
+
+use axum::Json;
+use axum::extract::Path;
+use axum::response::{IntoResponse, Response};
+use galera::ClusterName;
+use galera::access::Operation;
+use galera::status::{
+    Announcement, AnnouncementList, Incident, IncidentList, IncidentState, MaintenanceList,
+    MaintenanceView, NewAnnouncement, NewIncident, NewMaintenance,
+};
+use http::StatusCode;
+use serde::Deserialize;
+
+use super::known;
+use crate::http::AppState;
+use crate::http::extract::{JsonBody, QueryOf};
+use crate::http::identity::Session;
+use crate::http::problem::{ApiError, ApiResult};
+use crate::hub::now;
+use crate::status::StatusError;
+
+/// Things of a list unless the request says otherwise, and at most.
+const LIMIT: usize = 100;
+const LIMIT_MAX: usize = 500;
+
+#[derive(Deserialize)]
+pub(super) struct IncidentQuery {
+    state: Option<String>,
+    cluster: Option<ClusterName>,
+    limit: Option<usize>,
+}
+
+/// `GET /api/v1/status/incidents`.
+pub(super) async fn incidents(
+    app: AppState,
+    session: Session,
+    QueryOf(query): QueryOf<IncidentQuery>,
+) -> ApiResult<Json<IncidentList>> {
+    session.actor(Operation::See)?;
+    let open = match query.state.as_deref() {
+        None | Some("all" | "") => None,
+        Some("open") => Some(true),
+        Some("resolved") => Some(false),
+        Some(_) => {
+            let detail = "The state is open, resolved or all.";
+            return Err(ApiError::bad_request("invalid_query", detail));
+        }
+    };
+    let shelf = app.status.shelf();
+    let all = shelf.incidents.values().rev().map(|stored| &stored.value);
+    let concerned = |incident: &&Incident| {
+        let cluster = query.cluster.as_ref();
+        cluster.is_none_or(|cluster| incident.clusters.contains(cluster))
+    };
+    let wanted = all
+        .filter(|i| open.is_none_or(|open| i.is_open() == open))
+        .filter(concerned);
+    let limit = query.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
+    Ok(Json(IncidentList {
+        incidents: wanted.take(limit).cloned().collect(),
+    }))
+}
+
+/// `GET /api/v1/status/incidents/{id}`.
+pub(super) async fn incident(
+    app: AppState,
+    session: Session,
+    Path(id): Path<String>,
+) -> ApiResult<Json<Incident>> {
+    session.actor(Operation::See)?;
+    let shelf = app.status.shelf();
+    let stored = shelf
+        .incidents
+        .get(&id)
+        .ok_or_else(|| StatusError::Unknown {
+            what: "incident",
+            id: format!("{:?}", id.chars().take(80).collect::<String>()),
+        })?;
+    Ok(Json(stored.value.clone()))
+}
+
+/// `POST /api/v1/status/incidents`.
+pub(super) async fn open(
+    app: AppState,
+    session: Session,
+    JsonBody(new): JsonBody<NewIncident>,
+) -> ApiResult<Response> {
+    let by = session.actor(Operation::ManageIncidents)?;
+    known(&app, &new.clusters)?;
+    let stored = app.status.open_incident(&by, &new).await?;
+    Ok((StatusCode::CREATED, Json(stored.value)).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UpdateBody {
+    state: IncidentState,
+    text: String,
+}
+
+/// `POST /api/v1/status/incidents/{id}/updates`.
+pub(super) async fn update(
+    app: AppState,
+    session: Session,
+    Path(id): Path<String>,
+    JsonBody(body): JsonBody<UpdateBody>,
+) -> ApiResult<Json<Incident>> {
+    let by = session.actor(Operation::ManageIncidents)?;
+    let stored = app
+        .status
+        .update_incident(&by, &id, body.state, &body.text)
+        .await?;
+    Ok(Json(stored.value))
+}
+
+/// `GET /api/v1/status/maintenance`.
+pub(super) async fn maintenance(
+    app: AppState,
+    session: Session,
+) -> ApiResult<Json<MaintenanceList>> {
+    session.actor(Operation::See)?;
+    let (shelf, at) = (app.status.shelf(), now());
+    let newest = shelf.maintenance.values().rev().take(LIMIT_MAX);
+    Ok(Json(MaintenanceList {
+        maintenance: newest
+            .map(|m| MaintenanceView::of(m.value.clone(), at))
+            .collect(),
+    }))
+}
+
+/// `POST /api/v1/status/maintenance`.
+pub(super) async fn plan(
+    app: AppState,
+    session: Session,
+    JsonBody(new): JsonBody<NewMaintenance>,
+) -> ApiResult<Response> {
+    let by = session.actor(Operation::PlanMaintenance)?;
+    known(&app, &new.clusters)?;
+    let stored = app.status.plan_maintenance(&by, &new).await?;
+    let view = MaintenanceView::of(stored.value, now());
+    Ok((StatusCode::CREATED, Json(view)).into_response())
+}
+
+/// `POST /api/v1/status/maintenance/{id}/end`.
+pub(super) async fn end(
+    app: AppState,
+    session: Session,
+    Path(id): Path<String>,
+) -> ApiResult<Json<MaintenanceView>> {
+    let by = session.actor(Operation::PlanMaintenance)?;
+    let stored = app.status.end_maintenance(&by, &id).await?;
+    Ok(Json(MaintenanceView::of(stored.value, now())))
+}
+
+/// `GET /api/v1/status/announcements`.
+pub(super) async fn announcements(
+    app: AppState,
+    session: Session,
+) -> ApiResult<Json<AnnouncementList>> {
+    session.actor(Operation::See)?;
+    let shelf = app.status.shelf();
+    let newest = shelf.announcements.values().rev().take(LIMIT_MAX);
+    Ok(Json(AnnouncementList {
+        announcements: newest.map(|stored| stored.value.clone()).collect(),
+    }))
+}
+
+/// `POST /api/v1/status/announcements`.
+pub(super) async fn announce(
+    app: AppState,
+    session: Session,
+    JsonBody(new): JsonBody<NewAnnouncement>,
+) -> ApiResult<Response> {
+    let by = session.actor(Operation::Announce)?;
+    let stored = app.status.announce(&by, &new).await?;
+    Ok((StatusCode::CREATED, Json(stored.value)).into_response())
+}
+
+/// `POST /api/v1/status/announcements/{id}/withdraw`.
+pub(super) async fn withdraw(
+    app: AppState,
+    session: Session,
+    Path(id): Path<String>,
+) -> ApiResult<Json<Announcement>> {
+    let by = session.actor(Operation::Announce)?;
+    Ok(Json(app.status.withdraw(&by, &id).await?.value))
+}

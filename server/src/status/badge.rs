@@ -1,0 +1,96 @@
+//! `badge.svg`: a state or an uptime as a small picture for a README or a wiki.
+
+use galera::status::{Told, ToldState};
+
+use super::feed::text;
+
+/// What a badge shows.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BadgeOf {
+    /// One cluster, by its identity on the page; the whole page when none is named.
+    pub cluster: Option<String>,
+    /// The uptime over so many days, or the state.
+    pub days: Option<u32>,
+}
+
+/// The picture; `None` when the page shows no such cluster.
+pub(super) fn badge(told: &Told, of: &BadgeOf) -> Option<String> {
+    let (name, state) = match &of.cluster {
+        None => (told.title.clone(), told.overall),
+        Some(id) => {
+            let cluster = told
+                .clusters
+                .iter()
+                .find(|c| c.id == *id || c.name == *id)?;
+            (cluster.name.clone(), cluster.state)
+        }
+    };
+    let Some(days) = of.days else {
+        return Some(picture(&name, &state.word().to_lowercase(), tone(state)));
+    };
+    let shown = told.clusters.iter().filter(|c| match &of.cluster {
+        None => true,
+        Some(id) => c.id == *id || c.name == *id,
+    });
+    let figures = shown.map(|cluster| match days {
+        7 => cluster.uptime.week,
+        30 => cluster.uptime.month,
+        _ => cluster.uptime.quarter,
+    });
+    // Of several clusters the worst: an average would hide it.
+    let worst = figures.flatten().min();
+    let (value, colour) = match worst {
+        None => ("not known".to_owned(), tone(ToldState::Unknown)),
+        Some(value) => {
+            let state = match value {
+                9_990.. => ToldState::Operational,
+                9_900.. => ToldState::Degraded,
+                _ => ToldState::Outage,
+            };
+            (format!("{}.{:02} %", value / 100, value % 100), tone(state))
+        }
+    };
+    Some(picture(&format!("{name} {days} days"), &value, colour))
+}
+
+/// White on these is at least 4.5 to 1.
+const fn tone(state: ToldState) -> &'static str {
+    match state {
+        ToldState::Operational => "#1a6b45",
+        ToldState::Maintenance => "#1f5d99",
+        ToldState::Unknown => "#5d656c",
+        ToldState::Degraded => "#8a5300",
+        ToldState::Outage => "#ab1f1a",
+    }
+}
+
+fn picture(name: &str, value: &str, colour: &str) -> String {
+    let name: String = name.chars().take(60).collect();
+    let (left, right) = (width(&name), width(value));
+    let (whole, middle) = (left + right, left + right / 2);
+    let (name, value) = (text(&name), text(value));
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{whole}\" height=\"20\" role=\"img\" aria-label=\"{name}: {value}\">\
+         <title>{name}: {value}</title>\
+         <rect width=\"{left}\" height=\"20\" fill=\"#1b2126\"/><rect x=\"{left}\" width=\"{right}\" height=\"20\" fill=\"{colour}\"/>\
+         <g fill=\"#fff\" text-anchor=\"middle\" font-family=\"Verdana,DejaVu Sans,sans-serif\" font-size=\"11\">\
+         <text x=\"{}\" y=\"14\" textLength=\"{}\">{name}</text><text x=\"{middle}\" y=\"14\" textLength=\"{}\">{value}</text></g></svg>",
+        left / 2,
+        left - 12,
+        right - 12,
+    )
+}
+
+/// About as wide as the text is; `textLength` makes it exactly so wherever the font differs.
+fn width(text: &str) -> usize {
+    let tenths: usize = text
+        .chars()
+        .map(|c| match c {
+            'i' | 'j' | 'l' | 'f' | 't' | 'I' | '.' | ',' | ':' | ' ' => 40,
+            'm' | 'w' | 'M' | 'W' | '%' => 100,
+            c if c.is_ascii() => 67,
+            _ => 110,
+        })
+        .sum();
+    tenths.div_ceil(10) + 12
+}

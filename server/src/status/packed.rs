@@ -1,0 +1,213 @@
+//! Bytes that are ready to be sent: as they are and compressed, each made once however many people ask.
+
+use std::io::Write;
+use std::sync::OnceLock;
+
+use brotli::enc::BrotliEncoderParams;
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::ACCEPT_ENCODING;
+use http::{HeaderMap, HeaderValue};
+use sha2::{Digest, Sha256};
+
+/// How a body is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// As it is.
+    Plain,
+    /// Brotli.
+    Brotli,
+    /// Gzip.
+    Gzip,
+}
+
+impl Encoding {
+    /// The smallest encoding that a client takes.
+    #[must_use]
+    pub fn accepted(headers: &HeaderMap) -> Self {
+        let mut best = Self::Plain;
+        let values = headers.get_all(ACCEPT_ENCODING).iter();
+        for item in values
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+        {
+            let (name, quality) = item.split_once(';').unwrap_or((item, ""));
+            if is_refused(quality) {
+                continue;
+            }
+            match name.trim() {
+                "br" => return Self::Brotli,
+                "gzip" => best = Self::Gzip,
+                _ => {}
+            }
+        }
+        best
+    }
+
+    /// The word of `Content-Encoding`.
+    #[must_use]
+    pub const fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Plain => None,
+            Self::Brotli => Some("br"),
+            Self::Gzip => Some("gzip"),
+        }
+    }
+}
+
+/// Whether a quality like `q=0` says that an encoding is not wanted.
+fn is_refused(quality: &str) -> bool {
+    let value = quality.trim().strip_prefix("q=");
+    value.is_some_and(|value| value.trim().parse::<f32>() == Ok(0.0))
+}
+
+/// A body with its encodings.
+#[derive(Debug)]
+pub struct Packed {
+    /// Its media type.
+    pub media_type: &'static str,
+    /// Names its content; the same for every encoding, hence weak.
+    pub etag: HeaderValue,
+    plain: Bytes,
+    brotli: OnceLock<Bytes>,
+    gzip: OnceLock<Bytes>,
+}
+
+impl Packed {
+    /// Packs `text`.
+    #[must_use]
+    pub fn new(media_type: &'static str, text: String) -> Self {
+        let digest = Sha256::digest(text.as_bytes());
+        let name: String = digest
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Self {
+            media_type,
+            etag: HeaderValue::from_str(&format!("W/\"{name}\""))
+                .unwrap_or(HeaderValue::from_static("W/\"\"")),
+            plain: Bytes::from(text),
+            brotli: OnceLock::new(),
+            gzip: OnceLock::new(),
+        }
+    }
+
+    /// The body in `encoding`; cheap to call again.
+    #[must_use]
+    pub fn body(&self, encoding: Encoding) -> Bytes {
+        match encoding {
+            Encoding::Plain => self.plain.clone(),
+            Encoding::Brotli => self.brotli.get_or_init(|| brotli(&self.plain)).clone(),
+            Encoding::Gzip => self.gzip.get_or_init(|| gzip(&self.plain)).clone(),
+        }
+    }
+
+    /// Whether a client that sends `If-None-Match` has this already.
+    #[must_use]
+    pub fn is_known(&self, headers: &HeaderMap) -> bool {
+        let weak = self.etag.to_str().unwrap_or_default();
+        let strong = weak.trim_start_matches("W/");
+        let values = headers.get_all(http::header::IF_NONE_MATCH).iter();
+        values
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .map(|tag| tag.trim().trim_start_matches("W/"))
+            .any(|tag| tag == "*" || tag == strong)
+    }
+}
+
+/// Between the speed of a page that changes every second and the size of one that is read a thousand times.
+const BROTLI_QUALITY: i32 = 6;
+
+fn brotli(plain: &Bytes) -> Bytes {
+    let settings = BrotliEncoderParams {
+        quality: BROTLI_QUALITY,
+        lgwin: 18,
+        size_hint: plain.len(),
+        ..BrotliEncoderParams::default()
+    };
+    let mut packed = Vec::new();
+    match brotli::BrotliCompress(&mut &plain[..], &mut packed, &settings) {
+        Ok(_) => packed.into(),
+        // Writing to memory does not fail. An empty body would be wrong, and seen at once.
+        Err(error) => {
+            tracing::error!(%error, "A status page could not be compressed");
+            Bytes::new()
+        }
+    }
+}
+
+fn gzip(plain: &Bytes) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::new(6));
+    match encoder.write_all(plain).and_then(|()| encoder.finish()) {
+        Ok(packed) => packed.into(),
+        Err(error) => {
+            tracing::error!(%error, "A status page could not be compressed");
+            Bytes::new()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    fn headers(name: http::HeaderName, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
+    }
+
+    #[test]
+    fn every_encoding_holds_the_same() {
+        let text = "a status page ".repeat(100);
+        let packed = Packed::new("text/html", text.clone());
+        let mut brotli = String::new();
+        brotli::Decompressor::new(&packed.body(Encoding::Brotli)[..], 4096)
+            .read_to_string(&mut brotli)
+            .unwrap();
+        let mut gzip = String::new();
+        flate2::read::GzDecoder::new(&packed.body(Encoding::Gzip)[..])
+            .read_to_string(&mut gzip)
+            .unwrap();
+        assert_eq!(
+            (brotli.as_str(), gzip.as_str()),
+            (text.as_str(), text.as_str())
+        );
+        assert_eq!(
+            packed.body(Encoding::Brotli).as_ptr(),
+            packed.body(Encoding::Brotli).as_ptr()
+        );
+    }
+
+    #[test]
+    fn the_smallest_accepted_encoding_is_taken() {
+        for (given, expected) in [
+            ("gzip, deflate, br, zstd", Encoding::Brotli),
+            ("gzip;q=1.0, identity", Encoding::Gzip),
+            ("br;q=0, gzip", Encoding::Gzip),
+            ("identity", Encoding::Plain),
+            ("broken", Encoding::Plain),
+            ("", Encoding::Plain),
+        ] {
+            let headers = headers(ACCEPT_ENCODING, given);
+            assert_eq!(Encoding::accepted(&headers), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn what_a_client_has_is_recognised_by_its_tag() {
+        let packed = Packed::new("text/html", "a".to_owned());
+        let tag = packed.etag.to_str().unwrap().to_owned();
+        let mut known = HeaderMap::new();
+        let list = format!("\"other\", {tag}");
+        known.insert(http::header::IF_NONE_MATCH, list.parse().unwrap());
+        assert!(packed.is_known(&known));
+        assert!(packed.is_known(&headers(http::header::IF_NONE_MATCH, "*")));
+        assert!(!packed.is_known(&headers(http::header::IF_NONE_MATCH, "\"other\"")));
+        assert!(!packed.is_known(&HeaderMap::new()));
+        assert_ne!(packed.etag, Packed::new("text/html", "b".to_owned()).etag);
+    }
+}

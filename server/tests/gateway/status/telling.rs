@@ -1,0 +1,181 @@
+use galera::view::VerdictState;
+use serde_json::Value;
+
+use super::{Scene, post};
+use crate::client::{Console, Options};
+use crate::etcd::eventually;
+
+#[tokio::test]
+async fn an_incident_from_its_opening_to_its_end() {
+    let scene = Scene::start().await;
+    scene.page("shop", "public", "").await;
+    let body = r#"{"clusters":["lab"],"title":"Slow <b>writes</b>","text":"We look."}"#;
+    let opened = post(&scene.operator, "/api/v1/status/incidents", body).await;
+    assert_eq!(opened.status, 201, "{}", opened.text());
+    let incident: Value = opened.json();
+    scene
+        .until_told("/status/shop", "Slow &lt;b&gt;writes&lt;/b&gt;")
+        .await;
+    let updates = format!(
+        "/api/v1/status/incidents/{}/updates",
+        incident["id"].as_str().unwrap()
+    );
+    for (state, text) in [
+        ("monitoring", "It looks well."),
+        ("resolved", "It was the disk."),
+    ] {
+        let body = format!(r#"{{"state":"{state}","text":"{text}"}}"#);
+        let answer = post(&scene.operator, &updates, &body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        scene.until_told("/status/shop", text).await;
+    }
+    let page = scene.console.nobody().get("/status/shop").await.text();
+    assert!(!page.contains("Current incidents"), "{page}");
+    let late = post(
+        &scene.operator,
+        &updates,
+        r#"{"state":"monitoring","text":"x"}"#,
+    )
+    .await;
+    assert_eq!(
+        (late.status.as_u16(), late.problem().code.as_str()),
+        (409, "incident_resolved")
+    );
+    let events = scene.events().await;
+    assert_eq!(
+        events[events.len() - 3..],
+        ["incident_opened", "incident_updated", "incident_resolved"]
+    );
+    let list = scene
+        .operator
+        .get("/api/v1/status/incidents?state=open")
+        .await;
+    assert!(
+        list.json::<Value>()["incidents"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn maintenance_is_told_and_ends_early() {
+    let scene = Scene::start().await;
+    scene.page("shop", "public", "").await;
+    let until = galera_console::hub::now().plus(std::time::Duration::from_secs(3_600));
+    let body = format!(
+        r#"{{"clusters":["lab"],"title":"Upgrade","text":"One node after the other.","until":"{until}"}}"#
+    );
+    let planned = post(&scene.operator, "/api/v1/status/maintenance", &body).await;
+    assert_eq!(planned.status, 201, "{}", planned.text());
+    let planned: Value = planned.json();
+    assert_eq!(planned["phase"], "current");
+    scene.until_told("/status/shop", "under maintenance").await;
+    let lab = "lab".parse().unwrap();
+    let now = galera_console::hub::now;
+    let desk = &scene.console.state.status;
+    let current = desk.in_maintenance(&lab, now()).unwrap();
+    assert_eq!(current.title, "Upgrade");
+    eventually("the console shows it", async || {
+        let overview: Value = scene.operator.get("/api/v1/clusters").await.json();
+        overview["notices"]
+            .to_string()
+            .contains("Maintenance of lab until")
+    })
+    .await;
+    let end = format!(
+        "/api/v1/status/maintenance/{}/end",
+        planned["id"].as_str().unwrap()
+    );
+    assert_eq!(post(&scene.operator, &end, "").await.status, 200);
+    assert_eq!(desk.in_maintenance(&lab, now()), None);
+    assert_eq!(
+        post(&scene.operator, &end, "").await.problem().code,
+        "maintenance_over"
+    );
+    let events = scene.events().await;
+    assert_eq!(
+        events[events.len() - 2..],
+        ["maintenance_planned", "maintenance_ended"]
+    );
+}
+
+#[tokio::test]
+async fn an_announcement_is_told_until_it_is_withdrawn() {
+    let scene = Scene::start().await;
+    scene.page("shop", "public", "").await;
+    scene.page("other", "public", "").await;
+    let body = r#"{"title":"New address","text":"From Monday on.","pages":["shop"]}"#;
+    let made = post(&scene.operator, "/api/v1/status/announcements", body).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    scene.until_told("/status/shop", "From Monday on.").await;
+    let nobody = scene.console.nobody();
+    let other = nobody.get("/status/other").await.text();
+    assert!(!other.contains("From Monday on."));
+    let id = made.json::<Value>()["id"].as_str().unwrap().to_owned();
+    let withdraw = format!("/api/v1/status/announcements/{id}/withdraw");
+    assert_eq!(post(&scene.operator, &withdraw, "").await.status, 200);
+    eventually("it is gone", async || {
+        !nobody
+            .get("/status/shop")
+            .await
+            .text()
+            .contains("From Monday on.")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_incident_is_opened_by_itself_however_many_replicas_there_are() {
+    let scene = Scene::start().await;
+    let options = Options {
+        replica: "r2".to_owned(),
+        ..Options::default()
+    };
+    let _other = Console::with(&scene.etcd, options).await;
+    // Nobody answers on the node of this cluster, which is what down means.
+    eventually("the cluster is down", async || {
+        let hub = &scene.console.state.hub;
+        hub.views()[0].value.verdict.state == VerdictState::Down
+    })
+    .await;
+    let rule = r#","automatic":{"after_secs":0}"#;
+    scene.page("shop", "public", rule).await;
+    scene.page("also", "public", rule).await;
+    scene
+        .until_told("/status/shop", "Database not available")
+        .await;
+    scene
+        .until_told("/status/also", "Database not available")
+        .await;
+    let list: Value = scene.operator.get("/api/v1/status/incidents").await.json();
+    let incidents = list["incidents"].as_array().unwrap();
+    assert_eq!(incidents.len(), 1, "{list}");
+    assert_eq!(incidents[0]["automatic"], 0);
+    let by = incidents[0]["updates"][0]["by"].as_str().unwrap();
+    assert!(["r1", "r2"].contains(&by), "{by}");
+    // A person's word is the last one: it is not opened again while the state lasts.
+    let path = format!(
+        "/api/v1/status/incidents/{}/updates",
+        incidents[0]["id"].as_str().unwrap()
+    );
+    post(
+        &scene.operator,
+        &path,
+        r#"{"state":"resolved","text":"On purpose."}"#,
+    )
+    .await;
+    scene.until_told("/status/shop", "On purpose.").await;
+    let body = r#"{"clusters":["lab"],"title":"Later","text":"A sign that time has passed."}"#;
+    post(&scene.operator, "/api/v1/status/incidents", body).await;
+    scene
+        .until_told("/status/shop", "A sign that time has passed.")
+        .await;
+    let opened = scene
+        .events()
+        .await
+        .iter()
+        .filter(|e| *e == "incident_opened")
+        .count();
+    assert_eq!(opened, 2);
+}
