@@ -48,6 +48,9 @@ fn document() -> AnyView {
                 <Route path=path!("/actions") view=served_page as Page ssr=SsrMode::Async />
                 <Route path=path!("/actions/:id") view=served_page as Page ssr=SsrMode::Async />
                 <Route path=path!("/audit") view=served_page as Page ssr=SsrMode::Async />
+                <Route path=path!("/incidents") view=served_page as Page ssr=SsrMode::Async />
+                <Route path=path!("/status-pages") view=served_page as Page ssr=SsrMode::Async />
+                <Route path=path!("/status-pages/:slug") view=served_page as Page ssr=SsrMode::Async />
                 <Route path=path!("/clusters/:name/nodes/:node") view=node_page as Page ssr=SsrMode::Async />
             </FlatRoutes>
         </main>

@@ -120,11 +120,17 @@ fn places(path: &str, pending: usize) -> El {
     });
     let here = |href: &'static str| path.starts_with(href).then_some("page");
     let actions = link("/actions".to_owned(), "Actions").maybe("aria-current", here("/actions"));
+    let incidents =
+        link("/incidents".to_owned(), "Incidents").maybe("aria-current", here("/incidents"));
     let audit = link("/audit".to_owned(), "Audit").maybe("aria-current", here("/audit"));
     el("nav")
         .class("places")
-        .at("aria-label", "Actions and audit")
-        .with(el("ul").with([el("li").with(actions.with(waiting)), el("li").with(audit)]))
+        .at("aria-label", "Actions, incidents and audit")
+        .with(el("ul").with([
+            el("li").with(actions.with(waiting)),
+            el("li").with(incidents),
+            el("li").with(audit),
+        ]))
 }
 
 fn link_state(live: Live) -> El {
@@ -301,7 +307,16 @@ pub(crate) fn footer() -> AnyView {
     live(|| {
         let text =
             "Times are UTC, by the console's clock. An age counts from when its source last spoke.";
-        el("footer").class("foot").with(el("p").with(text))
+        // What this one does stands in the document's script: it costs the module nothing.
+        let copy = el("button")
+            .at("id", "copy")
+            .at("type", "button")
+            .with("Copy a link to this page");
+        el("footer")
+            .class("foot")
+            .with(el("p").with(text))
+            .with(link("/status-pages".to_owned(), "Status pages"))
+            .with(copy)
     })
 }
 

@@ -7,12 +7,16 @@ mod action;
 mod actions;
 mod answers;
 mod audit;
+mod fields;
+mod incidents;
 mod parts;
 mod plan;
 mod recovery;
+mod status_pages;
 
 use galera::Timestamp;
 use galera::api::{ActionList, Problem, RecoveryState, SessionView};
+use galera::status::PageView;
 use http::{HeaderMap, Uri};
 
 use crate::data::{InProcessApi, problem, segment};
@@ -90,6 +94,21 @@ pub async fn fragment(
             let entries = client.get(&asked.path()).await?;
             Ok(Fragment::new("Audit", &audit::audit(&entries, &asked, now)))
         }
+        ["status-pages"] => {
+            let pages = client.get("/api/v1/status/pages").await?;
+            let overview = client.get("/api/v1/clusters").await?;
+            let page = status_pages::list(&pages, &overview, &session, now);
+            Ok(Fragment::new("Status pages", &page))
+        }
+        ["status-pages", slug] => {
+            let path = format!("/api/v1/status/pages/{}", segment(&decoded(slug)));
+            let view: PageView = client.get(&path).await?;
+            let fresh = query.get("link");
+            let fresh = fresh.filter(|link| link.bytes().all(|b| b.is_ascii_alphanumeric()));
+            let page = status_pages::page(&view, fresh, &session, now);
+            Ok(Fragment::new(&view.settings.title, &page))
+        }
+        ["incidents"] => incidents_page(&client, &session, now).await,
         _ => Err(Problem {
             status: 404,
             ..problem(
@@ -99,6 +118,22 @@ pub async fn fragment(
             )
         }),
     }
+}
+
+async fn incidents_page(
+    client: &Client<'_>,
+    session: &SessionView,
+    now: Timestamp,
+) -> Result<Fragment, Problem> {
+    let page = incidents::Page {
+        incidents: &client.get("/api/v1/status/incidents").await?,
+        maintenance: &client.get("/api/v1/status/maintenance").await?,
+        announcements: &client.get("/api/v1/status/announcements").await?,
+        overview: &client.get("/api/v1/clusters").await?,
+        session,
+        now,
+    };
+    Ok(Fragment::new("Incidents", &page.markup()))
 }
 
 const ENDED: &str = "succeeded,failed,unverified,rejected,cancelled,expired,superseded";

@@ -16,6 +16,12 @@ pub struct Assets {
     pub css: String,
 }
 
+/// The button of the footer. The address says exactly what is shown. Browsers have no clipboard for pages without https;
+/// then it is shown to be copied by hand.
+const COPY: &str = "onclick=e=>{let b=e.target,u=location.href;if(b.id!='copy')return;\
+    let c=navigator.clipboard;if(!c)return void prompt('The address of this page',u);\
+    let t=b.textContent;c.writeText(u).then(()=>{b.textContent='Copied';setTimeout(()=>b.textContent=t,2e3)})}";
+
 /// The document of every page. Takes [`Assets`] and the nonce from the context; without assets (while the list of
 /// routes is made) the document has none.
 #[must_use]
@@ -36,7 +42,7 @@ pub fn shell() -> impl IntoView {
                 <link rel="modulepreload" href=js.clone() />
                 <script type="module" nonce=nonce()>
                     {format!(
-                        "import init,{{hydrate}} from {js:?};init({{module_or_path:{wasm:?}}}).then(()=>hydrate())",
+                        "import init,{{hydrate}} from {js:?};init({{module_or_path:{wasm:?}}}).then(()=>hydrate());{COPY}",
                     )}
                 </script>
                 <MetaTags />

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use galera::api::Problem;
-use http::header::{ACCEPT, CONTENT_TYPE, COOKIE};
+use http::header::{ACCEPT, CONTENT_TYPE, COOKIE, HOST};
 use http::{HeaderMap, Method, Request, Uri};
 use serde::de::DeserializeOwned;
 
@@ -43,8 +43,11 @@ impl<'a> Client<'a> {
             .uri(path)
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/json");
-        for cookie in self.headers.get_all(COOKIE) {
-            request = request.header(COOKIE, cookie);
+        // Who asks, and by which address they know the console.
+        for name in [COOKIE, HOST] {
+            for value in self.headers.get_all(&name) {
+                request = request.header(&name, value);
+            }
         }
         let request = request.body(body).map_err(|_| unreadable())?;
         let text = ask(self.api, request).await?;

@@ -18,6 +18,14 @@ pub(super) fn form(action: String) -> El {
         .at("action", action)
 }
 
+/// A form that is nothing but its button.
+pub(super) fn press(action: String, label: &str, refusal: Option<&str>) -> El {
+    el("form")
+        .at("method", "post")
+        .at("action", action)
+        .with(button(label.to_owned(), refusal))
+}
+
 /// A value that goes along.
 pub(super) fn hidden_field(name: &'static str, value: String) -> El {
     el("input")
