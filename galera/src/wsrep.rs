@@ -79,7 +79,7 @@ fn starts_with_word(text: &str, word: &str) -> bool {
 pub enum MemberAddress {
     /// An address that names a node.
     Known(NodeId),
-    /// `AUTO`: the member gives no address.
+    /// `AUTO`, or `unspecified` while components merge: a member, but its address is not told.
     Auto,
     /// Empty or `undefined`: an arbitrator.
     Blank,
@@ -94,7 +94,10 @@ impl MemberAddress {
         let text = text.trim();
         if text.is_empty() || text.eq_ignore_ascii_case("undefined") {
             Self::Blank
-        } else if text.eq_ignore_ascii_case("AUTO") {
+        } else if ["AUTO", "unspecified"]
+            .iter()
+            .any(|word| text.eq_ignore_ascii_case(word))
+        {
             Self::Auto
         } else {
             text.parse()
@@ -305,5 +308,22 @@ pub(crate) fn clip(value: &str) -> String {
     match value.char_indices().nth(TEXT_MAX) {
         Some((end, _)) => format!("{}…", &value[..end]),
         None => value.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_without_a_known_address_is_no_node_of_that_name() {
+        let seen = parse_addresses("10.0.0.1:3306,unspecified,AUTO,undefined,");
+        let known = MemberAddress::Known("10.0.0.1:3306".parse().unwrap());
+        let (auto, blank) = (MemberAddress::Auto, MemberAddress::Blank);
+        assert_eq!(
+            seen,
+            [known, auto.clone(), auto, blank.clone(), blank],
+            "galera calls a member unspecified until it has told its address"
+        );
     }
 }
