@@ -32,11 +32,12 @@ enum Mode {
     Refuse,
 }
 
-/// Mode and the number of cuts so far.
+/// Mode, the number of cuts so far, and after which words of a client nothing is answered any more.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Order {
     mode: Mode,
     cuts: u64,
+    mute_after: Option<&'static str>,
 }
 
 /// A proxy; it ends when dropped.
@@ -61,6 +62,7 @@ impl Proxy {
         let (orders, received) = watch::channel(Order {
             mode: Mode::Pass,
             cuts: 0,
+            mute_after: None,
         });
         let stop = CancellationToken::new();
         let work = serve(listener, address, target, received);
@@ -107,6 +109,12 @@ impl Proxy {
     /// Cuts the open connections; new ones are served as before.
     pub fn cut(&self) {
         self.orders.send_modify(|order| order.cuts += 1);
+    }
+
+    /// From now on a client that says `words` is heard, but gets no answer any more on that connection.
+    pub fn mute_after(&self, words: &'static str) {
+        self.orders
+            .send_modify(|order| order.mute_after = Some(words));
     }
 
     fn set(&self, mode: Mode) {
@@ -176,16 +184,31 @@ async fn pass(client: TcpStream, target: SocketAddr, mut orders: watch::Receiver
     server.set_nodelay(true).ok();
     let (client_reads, client_writes) = client.into_split();
     let (server_reads, server_writes) = server.into_split();
+    // Whether the client has said the words after which it gets no answer.
+    let (mute, muted) = watch::channel(false);
+    let heard = |said: &[u8]| {
+        let words = orders.borrow().mute_after;
+        if words.is_some_and(|words| contains(said, words.as_bytes())) {
+            mute.send_replace(true);
+        }
+        true
+    };
+    let answered = |_: &[u8]| !*muted.borrow();
     tokio::join!(
-        one_way(client_reads, server_writes, orders.clone()),
-        one_way(server_reads, client_writes, orders)
+        one_way(client_reads, server_writes, orders.clone(), heard),
+        one_way(server_reads, client_writes, orders.clone(), answered)
     );
+}
+
+fn contains(text: &[u8], words: &[u8]) -> bool {
+    text.windows(words.len()).any(|window| window == words)
 }
 
 async fn one_way(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut orders: watch::Receiver<Order>,
+    passes: impl Fn(&[u8]) -> bool,
 ) {
     let mut buffer = vec![0; CHUNK];
     loop {
@@ -195,6 +218,10 @@ async fn one_way(
             _ => CHUNK,
         };
         let Ok(count @ 1..) = from.read(&mut buffer[..limit]).await else {
+            if !passes(&[]) {
+                // Not even an end is told.
+                std::future::pending::<()>().await;
+            }
             to.shutdown().await.ok();
             return;
         };
@@ -212,6 +239,9 @@ async fn one_way(
                 tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
             }
             Mode::Pass | Mode::Silent | Mode::Refuse => {}
+        }
+        if !passes(&buffer[..count]) {
+            continue;
         }
         if to.write_all(&buffer[..count]).await.is_err() {
             return;
@@ -278,6 +308,18 @@ mod tests {
         })
         .await
         .unwrap();
+    }
+
+    #[tokio::test]
+    async fn hears_a_client_and_withholds_the_answer() {
+        let proxy = Proxy::start(Ipv4Addr::LOCALHOST, echo().await).unwrap();
+        proxy.mute_after("ping");
+        let mut other = TcpStream::connect(proxy.address()).await.unwrap();
+        other.write_all(b"pong").await.unwrap();
+        assert_eq!(other.read(&mut [0; 4]).await.unwrap(), 4);
+        let mut muted = TcpStream::connect(proxy.address()).await.unwrap();
+        let silent = tokio::time::timeout(Duration::from_millis(200), round_trip(&mut muted));
+        assert!(silent.await.is_err(), "it is answered");
     }
 
     #[tokio::test]

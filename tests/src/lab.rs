@@ -6,8 +6,8 @@ pub mod directory;
 pub mod etcd;
 pub mod galera;
 pub mod homogeneous;
+pub mod network;
 pub mod node;
-pub mod observer;
 pub mod ports;
 pub mod process;
 mod repair;
@@ -48,6 +48,7 @@ pub struct LabBuilder {
     agents: bool,
     ttl: Duration,
     slow_transfers: Option<u64>,
+    doors: bool,
     progress: Box<dyn Fn(Progress<'_>) + Send + Sync>,
 }
 
@@ -94,6 +95,13 @@ impl LabBuilder {
         self
     }
 
+    /// Puts a proxy of its own before each node's SQL port, where consoles find it; see [`Node::door`].
+    #[must_use]
+    pub const fn doors(mut self) -> Self {
+        self.doors = true;
+        self
+    }
+
     /// Called when a step begins and when it ends.
     #[must_use]
     pub fn progress(mut self, report: impl Fn(Progress<'_>) + Send + Sync + 'static) -> Self {
@@ -112,8 +120,14 @@ impl LabBuilder {
         let etcd = Etcd::start(&directory, self.etcd).await?;
         step.done();
         let step = Step::begin(&self, "Data directories");
-        let galera =
-            Galera::prepare(&directory, &self.cluster, self.nodes, self.slow_transfers).await?;
+        let galera = Galera::prepare(
+            &directory,
+            &self.cluster,
+            self.nodes,
+            self.slow_transfers,
+            self.doors,
+        )
+        .await?;
         step.done();
         let step = Step::begin(&self, &format!("MariaDB Galera, {} node(s)", self.nodes));
         galera.start().await?;
@@ -179,6 +193,7 @@ impl Lab {
             agents: false,
             ttl: Duration::from_secs(10),
             slow_transfers: None,
+            doors: false,
             progress: Box::new(|_| {}),
         }
     }

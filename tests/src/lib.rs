@@ -9,6 +9,9 @@ pub mod background;
 pub mod chaos;
 pub mod lab;
 pub mod live;
+pub mod load;
+pub mod observer;
+pub mod people;
 pub mod poll;
 
 pub use lab::Lab;

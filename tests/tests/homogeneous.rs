@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use acceptance::eventually;
 use acceptance::lab::homogeneous::{CLUSTER, Homogeneous, SameNode};
-use acceptance::lab::observer::Observer;
+use acceptance::observer::Observer;
 use anyhow::{Context, Result, ensure};
 use galera::Position;
 use galera::registration::Phase;
@@ -16,9 +16,7 @@ const FORMED: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(20);
 
 fn observer(lab: &Homogeneous) -> Result<Observer> {
-    let nodes = lab.nodes().iter();
-    let nodes = nodes.map(|node| Ok((node.id()?.to_string(), node.options("console"))));
-    Observer::start(nodes.collect::<Result<_>>()?)
+    Observer::start(lab.watched("console"))
 }
 
 async fn founder(lab: &Homogeneous) -> Result<serde_json::Value> {
@@ -173,7 +171,7 @@ async fn three_started_at_once_become_one_cluster_and_stay_one() -> Result<()> {
         "{status:?}"
     );
     ensure!(key(&lab, lab.node(3), "registered").await?.is_some());
-    observer.finish()
+    observer.judge().map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -304,5 +302,5 @@ async fn everybody_killed_comes_back_as_one_cluster_without_loss() -> Result<()>
         .says("Action approved orders", SOON)
         .await?;
     ensure!(registry.get(key).await?.is_none(), "the order is left");
-    observer.finish()
+    observer.judge().map(drop)
 }

@@ -1,11 +1,14 @@
 //! Recovery with approval: requested by one person, approved by another, done once, verified, recorded.
 
-mod people;
+mod isolated;
+mod starting;
+mod unseen;
 
 use std::time::{Duration, Instant};
 
 use acceptance::lab::console::Console;
 use acceptance::lab::homogeneous::{CLUSTER, Homogeneous};
+use acceptance::people::{People, stopped};
 use anyhow::{Context, Result, ensure};
 use galera::action::State;
 use galera::api::LiveMessage;
@@ -14,7 +17,6 @@ use galera::view::{NodeState, VerdictState};
 
 use crate::shared;
 use crate::views::{self, CONSOLE, GALERA, LONG};
-use people::People;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_of_three_killed_are_recovered_by_two_people() -> Result<()> {
@@ -35,7 +37,7 @@ async fn two_of_three_killed_are_recovered_by_two_people() -> Result<()> {
         views::is(view, VerdictState::NoPrimary)
     })
     .await?;
-    let lost = [lab.lab.node(2).id().clone(), lab.lab.node(3).id().clone()];
+    let lost = stopped(&[lab.lab.node(2).id().clone(), lab.lab.node(3).id().clone()]);
     let plan = people.executable("bootstrap", &lost).await?;
     let action = people.request("bootstrap", &plan, &lost).await?;
     ensure!(action.action.state == State::Pending, "{:?}", action.action);
@@ -74,23 +76,24 @@ async fn two_of_three_killed_are_recovered_by_two_people() -> Result<()> {
     .await?;
 
     for number in [2, 3] {
-        lab.lab
-            .node(number)
-            .start(acceptance::lab::node::Start::Join)
-            .await?;
+        let node = lab.lab.node(number);
+        let before = std::fs::read_to_string(node.log())?.len();
+        node.start(acceptance::lab::node::Start::Join).await?;
+        let log = std::fs::read_to_string(node.log())?;
+        let joined = log.get(before..).unwrap_or_default();
+        ensure!(
+            joined.contains("IST received"),
+            "{} did not get what it missed by IST",
+            node.id()
+        );
     }
     live.wait_for("all three again", LONG, |view| {
         views::is(view, VerdictState::Healthy)
     })
     .await?;
-    let trail = people.trail().await?;
     let verified = lab.console.command(&["audit", "verify"]).await?;
     ensure!(verified.contains("each follows"), "{verified}");
-    let words: Vec<&str> = trail
-        .iter()
-        .filter(|entry| entry.record.subject.as_ref() == Some(&action.action.id))
-        .map(|entry| entry.record.event.as_str())
-        .collect();
+    let words = people.recorded(&action).await?;
     ensure!(
         words
             == [
@@ -134,7 +137,7 @@ async fn what_cannot_or_need_not_be_done_is_said_and_not_tried_again() -> Result
         views::is(view, VerdictState::NoPrimary)
     })
     .await?;
-    let lost = [lab.lab.node(2).id().clone(), lab.lab.node(3).id().clone()];
+    let lost = stopped(&[lab.lab.node(2).id().clone(), lab.lab.node(3).id().clone()]);
     let plan = helpless.executable("bootstrap", &lost).await?;
     let action = helpless.request("bootstrap", &plan, &lost).await?;
     helpless.act(&helpless.approver, &action, "approve").await?;
@@ -197,26 +200,43 @@ async fn a_healthy_cluster_offers_nothing_and_says_why() -> Result<()> {
 /// Everything is stopped by a crash; the order goes to the agent of the most advanced node, and the other one joins.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_cluster_begins_where_the_approved_order_says() -> Result<()> {
-    let nodes = Homogeneous::prepare(2).await?.without_auto_bootstrap();
+    let nodes = Homogeneous::prepare(3).await?.without_auto_bootstrap();
     for node in nodes.nodes() {
         node.start()?;
     }
-    nodes.whole(&[1, 2], LONG * 2).await?;
+    nodes.whole(&[1, 2, 3], LONG * 2).await?;
     let console = Console::start(nodes.console_settings()).await?;
     let people = People::with(&console, CLUSTER).await?;
-    let (one, other) = tokio::join!(nodes.node(1).kill(), nodes.node(2).kill());
-    one.and(other)?;
+    // n1 misses what comes after its end.
+    nodes.node(1).kill().await?;
+    nodes.whole(&[2, 3], LONG).await?;
+    for row in 0..10 {
+        let statement = format!("CREATE TABLE mysql.missed_{row} (id INT PRIMARY KEY)");
+        nodes.node(3).execute(&statement).await?;
+    }
+    let (two, three) = tokio::join!(nodes.node(2).kill(), nodes.node(3).kill());
+    two.and(three)?;
     for node in nodes.nodes() {
         node.start()?;
     }
-    let plan = people.executable("bootstrap", &[]).await?;
+    let plan = people.executable_within(LONG, "bootstrap", &[]).await?;
     let target = plan.target.as_ref().context("no target")?;
     ensure!(target.mechanism == Mechanism::Order, "{target:?}");
+    let mut positions = Vec::new();
+    for node in nodes.nodes() {
+        let key = format!("{}/recovered_position", node.id()?);
+        let position = nodes.keys().await?.remove(&key).context("no position")?;
+        positions.push(position.parse::<galera::Position>()?);
+    }
+    let best = positions.iter().map(|position| position.seqno).max();
+    ensure!(Some(positions[0].seqno + 10) <= best, "{positions:?}");
+    let chosen = target.position.as_ref().map(|position| position.seqno);
+    ensure!(chosen == best, "{target:?}, of {positions:?}");
     let action = people.request("bootstrap", &plan, &[]).await?;
     people.act(&people.approver, &action, "approve").await?;
     let ended = people.ended(&action).await?.action;
     ensure!(ended.state == State::Succeeded, "{ended:#?}");
-    nodes.whole(&[1, 2], LONG * 2).await?;
+    nodes.whole(&[1, 2, 3], LONG * 2).await?;
     let keys = nodes.keys().await?;
     ensure!(!keys.contains_key("bootstrap"), "the order stays: {keys:?}");
     Ok(())

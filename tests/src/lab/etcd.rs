@@ -1,7 +1,7 @@
 //! A real etcd cluster of one or more members.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +12,6 @@ use super::ports::Port;
 use super::process::{Process, Program};
 use crate::eventually;
 
-const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
 /// Longest wait for a member to serve.
 const START: Duration = Duration::from_secs(30);
 
@@ -24,6 +23,7 @@ pub struct Etcd {
 /// One member.
 pub struct Member {
     name: String,
+    address: Ipv4Addr,
     directory: PathBuf,
     client: Port,
     peer: Port,
@@ -33,26 +33,35 @@ pub struct Member {
 }
 
 impl Etcd {
-    /// Starts `count` members and waits until each of them serves.
+    /// Starts `count` members on loopback and waits until each of them serves.
     ///
     /// # Errors
     /// When `etcd` is not installed or does not come up.
     pub async fn start(directory: &Directory, count: usize) -> Result<Self> {
+        Self::start_on(directory.path(), Ipv4Addr::LOCALHOST, count).await
+    }
+
+    /// Starts `count` members on `address`, which is this machine's, and waits until each of them serves.
+    ///
+    /// # Errors
+    /// As [`Etcd::start`].
+    pub async fn start_on(directory: &Path, address: Ipv4Addr, count: usize) -> Result<Self> {
         let mut members = Vec::new();
         for number in 1..=count {
             members.push(Member {
                 name: format!("e{number}"),
-                directory: directory.path().to_path_buf(),
-                client: Port::reserve(LOOPBACK)?,
-                peer: Port::reserve(LOOPBACK)?,
+                address,
+                directory: directory.to_path_buf(),
+                client: Port::reserve(address)?,
+                peer: Port::reserve(address)?,
                 initial_cluster: String::new(),
-                token: directory.path().display().to_string(),
+                token: directory.display().to_string(),
                 process: Mutex::default(),
             });
         }
         let peers = members
             .iter()
-            .map(|m| format!("{}=http://{LOOPBACK}:{}", m.name, m.peer.number()));
+            .map(|m| format!("{}=http://{address}:{}", m.name, m.peer.number()));
         let initial_cluster = peers.collect::<Vec<_>>().join(",");
         for member in &mut members {
             member.initial_cluster.clone_from(&initial_cluster);
@@ -120,7 +129,7 @@ impl Member {
     /// Its client URL.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("http://{LOOPBACK}:{}", self.client.number())
+        format!("http://{}:{}", self.address, self.client.number())
     }
 
     /// Its process id while it runs.
@@ -180,7 +189,7 @@ impl Member {
         if process.as_ref().is_some_and(Process::alive) {
             return Ok(());
         }
-        let peer = format!("http://{LOOPBACK}:{}", self.peer.number());
+        let peer = format!("http://{}:{}", self.address, self.peer.number());
         let data = self.directory.join(format!("{}.data", self.name));
         let log = self.directory.join(format!("{}.log", self.name));
         let program = Program::new(&format!("etcd {}", self.name), "etcd", &log)

@@ -30,6 +30,7 @@ impl Galera {
         cluster: &str,
         count: usize,
         transfer_speed: Option<u64>,
+        doors: bool,
     ) -> Result<Self> {
         if count == 0 {
             let (nodes, common) = (Vec::new(), None);
@@ -59,7 +60,7 @@ impl Galera {
                     index + 1,
                     address,
                     gcomm,
-                    transfer_speed,
+                    (transfer_speed, doors),
                     &common,
                 )
                 .await?,
@@ -144,7 +145,7 @@ async fn make(
     number: usize,
     address: Ipv4Addr,
     gcomm: Port,
-    transfer_speed: Option<u64>,
+    (transfer_speed, doors): (Option<u64>, bool),
     common: &Arc<Common>,
 ) -> Result<Node> {
     let own = directory.path().join(format!("n{number}"));
@@ -169,9 +170,16 @@ async fn make(
         }
         None => None,
     };
+    let door = if doors {
+        let target = (address, common.mysql.number()).into();
+        Some(Proxy::start(address, target)?)
+    } else {
+        None
+    };
+    let port = door.as_ref().map(|door| door.address().port());
     Ok(Node {
         number,
-        id: NodeId::new(&address.to_string(), None)?,
+        id: NodeId::new(&address.to_string(), port)?,
         address,
         directory: own,
         gcomm,
@@ -179,6 +187,7 @@ async fn make(
         ist,
         sst: Port::reserve(address)?,
         transfer,
+        door,
         common: Arc::clone(common),
         process: Mutex::default(),
     })

@@ -57,6 +57,7 @@ pub struct Node {
     pub(super) ist: Port,
     pub(super) sst: Port,
     pub(super) transfer: Option<Proxy>,
+    pub(super) door: Option<Proxy>,
     pub(super) common: Arc<Common>,
     pub(super) process: Mutex<Option<Process>>,
 }
@@ -84,6 +85,13 @@ impl Node {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.common.mysql.number()
+    }
+
+    /// The proxy before its SQL port, which is its identity then; `None` when the lab was built without doors. Its agent
+    /// and its clients here do not pass through it.
+    #[must_use]
+    pub const fn door(&self) -> Option<&Proxy> {
+        self.door.as_ref()
     }
 
     /// Its error log.
@@ -422,7 +430,7 @@ impl Node {
             .arg(format!("--wsrep-node-address={address}:{gcomm}"))
             .arg(format!(
                 "--wsrep-node-incoming-address={address}:{}",
-                self.port()
+                self.id.port().unwrap_or(self.port())
             ))
             .arg("--wsrep-sst-method=rsync")
             .arg(format!(

@@ -19,6 +19,7 @@ use rustix::process::{
 pub struct Program {
     name: String,
     path: PathBuf,
+    namespace: Option<PathBuf>,
     user: Option<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
@@ -32,6 +33,7 @@ impl Program {
         Self {
             name: name.to_owned(),
             path: path.into(),
+            namespace: None,
             user: None,
             arguments: Vec::new(),
             environment: Vec::new(),
@@ -60,6 +62,13 @@ impl Program {
         self
     }
 
+    /// Runs it within the network namespace that this file stands for; only root can.
+    #[must_use]
+    pub fn within(mut self, namespace: Option<&Path>) -> Self {
+        self.namespace = namespace.map(Path::to_path_buf);
+        self
+    }
+
     /// Runs it as another user; only root can.
     #[must_use]
     pub fn user(mut self, user: Option<&str>) -> Self {
@@ -70,7 +79,16 @@ impl Program {
     fn command(&self) -> Result<Command> {
         let log = append(&self.log)?;
         // The kernel forgets the parent-death signal when a process changes its user, so setpriv does both, in order.
-        let mut command = Command::new("setpriv");
+        let mut command = match &self.namespace {
+            // First of all, while it is still allowed to; it becomes setpriv, not its parent.
+            Some(namespace) => {
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net={}", namespace.display()));
+                command.args(["--", "setpriv"]);
+                command
+            }
+            None => Command::new("setpriv"),
+        };
         command.args(["--pdeathsig", "KILL"]);
         if let Some(user) = &self.user {
             command.args(["--reuid", user, "--regid", user, "--init-groups"]);

@@ -128,7 +128,8 @@ impl View {
     }
 
     fn has(&self, node: &Node) -> bool {
-        let address = format!("{}:{}", node.address(), node.port());
+        let port = node.id().port().unwrap_or(node.port());
+        let address = format!("{}:{port}", node.address());
         self.members.contains(&address)
     }
 }

@@ -7,7 +7,6 @@ mod observer;
 mod scenarios;
 mod stack;
 mod stage;
-mod views;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -4,19 +4,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use acceptance::load::{Door, Load, Row};
 use anyhow::{Context, Result, ensure};
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
 use crate::docker::{self, Container};
-use crate::load::{self, Door, Load};
-use crate::observer::{Findings, Observer, describe};
+use crate::load;
+use crate::observer::Observer;
 use crate::stack::{Stack, Storage, until};
 
 /// Longest wait for nodes to become one cluster: with whole state transfers, on a machine that does everything at once.
 pub(crate) const WHOLE: Duration = Duration::from_secs(240);
-/// The password of the account that writes; it lives as long as the stack.
-const WRITER: &str = "writes-and-reads";
 /// How much of each container's log a failure shows.
 const LINES: usize = 40;
 
@@ -41,7 +40,7 @@ pub(crate) struct Stage {
     /// When it was deployed.
     pub(crate) deployed: Instant,
     /// What was acknowledged by loads that have ended.
-    rows: Mutex<Vec<u64>>,
+    rows: Mutex<Vec<Row>>,
 }
 
 impl Theatre {
@@ -61,7 +60,7 @@ impl Theatre {
         let mut played = match stack.console_login().await {
             Ok(login) => {
                 let service = stack.service("node");
-                let observer = Observer::start(&tasks, &service, &stack.network(), login);
+                let observer = Observer::start(&tasks, &service, &stack.network(), login)?;
                 let stage = Stage {
                     observer: Arc::new(observer),
                     deployed,
@@ -108,8 +107,7 @@ impl Stage {
     /// # Errors
     /// When the table cannot be made.
     pub(crate) async fn load(&self) -> Result<Load> {
-        let door = Door::Nodes(Arc::clone(&self.observer));
-        self.load_through(&door).await
+        self.load_through(&load::to_nodes(&self.observer)).await
     }
 
     /// Starts writing through `door`.
@@ -118,8 +116,8 @@ impl Stage {
     /// When the table cannot be made.
     pub(crate) async fn load_through(&self, door: &Door) -> Result<Load> {
         let nodes = self.nodes();
-        let login = Load::prepare(nodes.first().context("no node runs")?, WRITER).await?;
-        let load = Load::start(door, login);
+        load::prepare(nodes.first().context("no node runs")?).await?;
+        let load = Load::start(load::WRITERS, door)?;
         self.written(&load, 100).await?;
         Ok(load)
     }
@@ -147,7 +145,7 @@ impl Stage {
         let mut rows = self.rows.lock().await;
         rows.extend(load.end().await);
         for node in self.nodes() {
-            let missing = load::missing(&node, load.login(), &rows).await;
+            let missing = load::lost(&node, &rows).await;
             let missing = missing.with_context(|| format!("asking {}", node.task))?;
             ensure!(
                 missing == 0,
@@ -210,29 +208,7 @@ impl Stage {
     }
 
     fn judge(&self) -> Result<()> {
-        let Findings {
-            answers,
-            rivals,
-            histories,
-        } = self.observer.findings();
-        ensure!(
-            answers > 0,
-            "the observer got no answer: it has seen nothing"
-        );
-        ensure!(
-            rivals.is_empty(),
-            "two Primary components at one time: {}",
-            rivals
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("; ")
-        );
-        ensure!(
-            histories.len() <= 1,
-            "Primary components of {} histories: {histories:?}",
-            histories.len()
-        );
+        let answers = self.observer.judge()?;
         say(&format!(
             "never two Primary components: {answers} answers of nodes"
         ));
@@ -240,7 +216,7 @@ impl Stage {
     }
 
     async fn show(&self) {
-        eprintln!("    {}", describe(&self.observer.nodes()));
+        eprintln!("    {}", self.observer.describe());
         for node in self.nodes() {
             let text = docker::written(&node.id, LINES).await.unwrap_or_default();
             eprintln!("    ---- the end of {}'s log", node.task);

@@ -7,7 +7,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use tokio::time::timeout;
 
-use crate::load::{Door, Load};
+use crate::load;
 use crate::stack::{Storage, until};
 use crate::stage::{Stage, Theatre, say};
 
@@ -21,9 +21,10 @@ pub(super) async fn play(theatre: &Theatre) -> Result<()> {
             let patience = Duration::from_secs(30);
             let proxies = stage.stack.await_containers("haproxy", 1, patience).await?;
             let door = proxies.first().context("HAProxy does not run")?.door;
-            let load = stage.load_through(&Door::One(door)).await?;
-            let behind = behind(stage, &load, door).await?;
-            load.longest_pause();
+            let load = stage.load_through(&load::to_one(door)).await?;
+            let behind = behind(stage, door).await?;
+            // What came before does not count.
+            let _ = load.longest_pause();
             say(&format!("killing {}, to which HAProxy leads", behind.task));
             stage.kill(std::slice::from_ref(&behind)).await?;
             stage.written(&load, 200).await?;
@@ -38,17 +39,13 @@ pub(super) async fn play(theatre: &Theatre) -> Result<()> {
 }
 
 /// The node that HAProxy leads to.
-async fn behind(
-    stage: &Stage,
-    load: &Load,
-    door: std::net::Ipv4Addr,
-) -> Result<crate::docker::Container> {
+async fn behind(stage: &Stage, door: std::net::Ipv4Addr) -> Result<crate::docker::Container> {
     until(
         "an answer through HAProxy",
         Duration::from_secs(30),
         async || {
             let ask = async {
-                let mut connection = Conn::new(load.login().options(door)).await?;
+                let mut connection = Conn::new(load::login().options(door)).await?;
                 let host: Option<String> = connection.query_first("SELECT @@hostname").await?;
                 anyhow::Ok(host)
             };

@@ -7,32 +7,32 @@ use std::time::Instant;
 
 /// A Primary component as one of its members sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct View {
+pub struct View {
     /// `wsrep_cluster_state_uuid`.
-    pub(crate) state_uuid: String,
+    pub state_uuid: String,
     /// `wsrep_cluster_conf_id`.
-    pub(crate) conf_id: String,
+    pub conf_id: String,
     /// The addresses of its members.
-    pub(crate) members: BTreeSet<String>,
+    pub members: BTreeSet<String>,
 }
 
 /// The time for which a node is known to have kept one view: from its first answer with it to the last question that
 /// was answered with it. It was Primary before and after, too; but only this is proven.
 #[derive(Clone, Debug)]
-pub(crate) struct Stay {
+pub struct Stay {
     /// The node: its task and address.
-    pub(crate) node: String,
+    pub node: String,
     /// What it saw.
-    pub(crate) view: View,
+    pub view: View,
     /// When it had first said so.
-    pub(crate) since: Instant,
+    pub since: Instant,
     /// When it was last asked and said so.
-    pub(crate) until: Instant,
+    pub until: Instant,
 }
 
 /// Two nodes that were Primary at the same time in components without a common member.
 #[derive(Debug)]
-pub(crate) struct Rivals {
+pub struct Rivals {
     one: Stay,
     other: Stay,
 }
@@ -50,7 +50,8 @@ impl fmt::Display for Rivals {
 }
 
 /// Every pair of rivals among `stays`.
-pub(crate) fn rivals(stays: &[Stay]) -> Vec<Rivals> {
+#[must_use]
+pub fn rivals(stays: &[Stay]) -> Vec<Rivals> {
     let mut found = Vec::new();
     for (index, one) in stays.iter().enumerate() {
         for other in &stays[index + 1..] {
@@ -67,7 +68,8 @@ pub(crate) fn rivals(stays: &[Stay]) -> Vec<Rivals> {
 }
 
 /// The member addresses of `wsrep_incoming_addresses`, without ports; `own` is one of them whatever it says.
-pub(crate) fn members(incoming: &str, own: &str) -> BTreeSet<String> {
+#[must_use]
+pub fn members(incoming: &str, own: &str) -> BTreeSet<String> {
     let host = |entry: &str| {
         let entry = entry.trim();
         entry.split(':').next().unwrap_or(entry).to_owned()

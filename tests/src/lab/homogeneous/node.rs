@@ -1,0 +1,479 @@
+//! One homogeneous node: an agent that starts its server, as a container does.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ::galera::id::NodeId;
+use ::galera::position::Position;
+use anyhow::{Context, Result, bail, ensure};
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Opts, OptsBuilder};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{CLUSTER, PASSWORD, Ports, TTL, give};
+use crate::eventually;
+use crate::lab::etcd::Etcd;
+use crate::lab::network::Place;
+use crate::lab::process::{Process, Program};
+use crate::lab::template::server_user;
+
+/// Longest wait for one statement.
+const STATEMENT: Duration = Duration::from_secs(5);
+/// Longest wait for a server to be gone after its end was asked for.
+const GONE: Duration = Duration::from_secs(30);
+
+/// A node.
+pub struct SameNode {
+    pub(super) number: usize,
+    address: Ipv4Addr,
+    directory: PathBuf,
+    ports: Arc<Ports>,
+    program: Program,
+    process: Mutex<Option<Process>>,
+}
+
+impl SameNode {
+    /// Its identity in the registry.
+    ///
+    /// # Errors
+    /// Never with an address.
+    pub fn id(&self) -> Result<NodeId> {
+        Ok(NodeId::new(
+            &self.address.to_string(),
+            Some(self.ports.mysql.number()),
+        )?)
+    }
+
+    /// Its agent's log.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.directory.join("agent.log")
+    }
+
+    /// Its data directory.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    /// Starts its agent.
+    ///
+    /// # Errors
+    /// When it runs already.
+    pub fn start(&self) -> Result<()> {
+        self.start_with(&[])
+    }
+
+    /// Starts its agent with further variables.
+    ///
+    /// # Errors
+    /// When it runs already.
+    pub fn start_with(&self, variables: &[(&str, &str)]) -> Result<()> {
+        let program = variables
+            .iter()
+            .fold(self.program.clone(), |program, (name, value)| {
+                program.env(name, *value)
+            });
+        let mut process = self.process();
+        ensure!(
+            !process.as_ref().is_some_and(Process::alive),
+            "node {} runs already",
+            self.number
+        );
+        *process = Some(program.start()?);
+        Ok(())
+    }
+
+    /// SIGKILL for agent and server at once, as when a container is killed. They are gone afterwards.
+    ///
+    /// # Errors
+    /// When the server outlives that.
+    pub async fn kill(&self) -> Result<()> {
+        let servers = self.servers();
+        self.process().take();
+        self.gone(&servers).await
+    }
+
+    /// SIGKILL for its server alone; its agent must end by itself. Returns the agent's exit code.
+    ///
+    /// # Errors
+    /// When there is no server or the agent lives on.
+    pub async fn kill_server(&self) -> Result<Option<i32>> {
+        self.signal_servers(Signal::KILL)?;
+        self.ended().await
+    }
+
+    /// SIGSTOP for agent and server, as when a container is paused: it keeps its connections and answers nothing.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pause(&self) -> Result<()> {
+        self.signal_all(Signal::STOP)
+    }
+
+    /// SIGCONT for agent and server.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn resume(&self) -> Result<()> {
+        self.signal_all(Signal::CONT)
+    }
+
+    fn signal_all(&self, signal: Signal) -> Result<()> {
+        self.process()
+            .as_ref()
+            .context("it does not run")?
+            .signal(signal)?;
+        self.signal_servers(signal)
+    }
+
+    fn signal_servers(&self, signal: Signal) -> Result<()> {
+        for server in self.servers() {
+            let pid = Pid::from_raw(server).context("no process id")?;
+            kill_process(pid, signal)?;
+        }
+        Ok(())
+    }
+
+    /// Drops and refuses (`true`) or accepts again (`false`) every connection to the other nodes; SQL is not affected.
+    ///
+    /// # Errors
+    /// When the server refuses the setting.
+    pub async fn isolate(&self, isolated: bool) -> Result<()> {
+        let value = u8::from(isolated);
+        self.execute(&format!(
+            "SET GLOBAL wsrep_provider_options = 'gmcast.isolate={value}'"
+        ))
+        .await
+    }
+
+    /// Puts its data aside, so that it gets everything anew from a donor, and returns where they are now. It must not
+    /// run.
+    ///
+    /// # Errors
+    /// When it runs or the directory cannot be moved.
+    pub fn put_data_aside(&self) -> Result<PathBuf> {
+        ensure!(!self.alive(), "node {} runs", self.number);
+        let free = |count: &usize| !self.directory.join(format!("data-aside-{count}")).exists();
+        let count = (1..).find(free).unwrap_or_default();
+        let aside = self.directory.join(format!("data-aside-{count}"));
+        fs::rename(self.data(), &aside)?;
+        fs::create_dir(self.data())?;
+        if let Some(user) = server_user() {
+            give(&self.data(), user)?;
+        }
+        Ok(aside)
+    }
+
+    /// Whether its agent runs.
+    #[must_use]
+    pub fn alive(&self) -> bool {
+        self.process().as_ref().is_some_and(Process::alive)
+    }
+
+    /// The same node, always started with this variable.
+    pub(super) fn with(self, name: &str, value: &str) -> Self {
+        Self {
+            program: self.program.env(name, value),
+            ..self
+        }
+    }
+
+    /// The port that it serves SQL on.
+    pub(super) fn mysql_port(&self) -> u16 {
+        self.ports.mysql.number()
+    }
+
+    /// Its number, counted from 1.
+    #[must_use]
+    pub const fn number(&self) -> usize {
+        self.number
+    }
+
+    /// Its address.
+    #[must_use]
+    pub const fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    /// SIGKILL for its agent alone; its server lives on.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill_agent(&self) -> Result<()> {
+        let process = self.process();
+        process
+            .as_ref()
+            .context("it does not run")?
+            .signal(Signal::KILL)
+    }
+
+    /// SIGTERM for its agent. Returns the exit code.
+    ///
+    /// # Errors
+    /// When it lives on.
+    pub async fn stop(&self) -> Result<Option<i32>> {
+        if let Some(process) = self.process().as_ref() {
+            process.signal(Signal::TERM)?;
+        }
+        self.ended().await
+    }
+
+    /// Waits for its agent's end. Returns the exit code.
+    ///
+    /// # Errors
+    /// When it lives on.
+    pub async fn ended(&self) -> Result<Option<i32>> {
+        eventually(&format!("node {} to end", self.number), GONE, async || {
+            let process = self.process();
+            let process = process.as_ref().context("it does not run")?;
+            ensure!(!process.alive(), "it runs still");
+            Ok(process.status().and_then(|status| status.code()))
+        })
+        .await
+    }
+
+    /// Fails when its agent has ended, quoting its log.
+    ///
+    /// # Errors
+    /// As said.
+    pub fn check(&self) -> Result<()> {
+        match self.process().as_ref() {
+            Some(process) => process.check(),
+            None => bail!("node {} does not run", self.number),
+        }
+    }
+
+    /// Waits for a line of its agent's log that contains `text`.
+    ///
+    /// # Errors
+    /// When there is none within `patience`.
+    pub async fn says(&self, text: &str, patience: Duration) -> Result<String> {
+        let what = format!("node {} to say {text:?}", self.number);
+        eventually(&what, patience, async || {
+            let log = fs::read_to_string(self.log())?;
+            let line = log.lines().rev().find(|line| line.contains(text));
+            Ok(line.context("it does not")?.to_owned())
+        })
+        .await
+    }
+
+    /// How many of its agent's lines contain `text`.
+    #[must_use]
+    pub fn said(&self, text: &str) -> usize {
+        let log = fs::read_to_string(self.log()).unwrap_or_default();
+        log.lines().filter(|line| line.contains(text)).count()
+    }
+
+    /// Its `wsrep_…` status, as the console would read it.
+    ///
+    /// # Errors
+    /// When it does not answer in time.
+    pub async fn wsrep(&self) -> Result<BTreeMap<String, String>> {
+        let rows: Vec<(String, String)> = self
+            .query("console", "SHOW GLOBAL STATUS LIKE 'wsrep_%'")
+            .await?;
+        Ok(rows.into_iter().collect())
+    }
+
+    /// The position that its server is at.
+    ///
+    /// # Errors
+    /// When it does not answer or has none.
+    pub async fn position(&self) -> Result<Position> {
+        let status = self.wsrep().await?;
+        let read = |name: &str| status.get(name).cloned().unwrap_or_default();
+        let text = format!(
+            "{}:{}",
+            read("wsrep_cluster_state_uuid"),
+            read("wsrep_last_committed")
+        );
+        Ok(text.parse()?)
+    }
+
+    /// Runs a statement as `root` through the socket.
+    ///
+    /// # Errors
+    /// When the node does not answer in time or the statement fails.
+    pub async fn execute(&self, statement: &str) -> Result<()> {
+        let _: Vec<mysql_async::Row> = self.query("root", statement).await?;
+        Ok(())
+    }
+
+    /// The rows of a statement, run by `user`.
+    ///
+    /// # Errors
+    /// When the node does not answer in time or the statement fails.
+    pub async fn query<R>(&self, user: &str, statement: &str) -> Result<Vec<R>>
+    where
+        R: mysql_async::prelude::FromRow + Send + 'static,
+    {
+        let work = async {
+            let mut connection = Conn::new(self.options(user)).await?;
+            let rows = connection.query(statement).await?;
+            connection.disconnect().await?;
+            anyhow::Ok(rows)
+        };
+        tokio::time::timeout(STATEMENT, work)
+            .await
+            .context("the node does not answer")?
+    }
+
+    /// How `user` connects: `root` through the socket, others as from afar.
+    #[must_use]
+    pub fn options(&self, user: &str) -> Opts {
+        let options = OptsBuilder::default()
+            .user(Some(user))
+            .pass(Some(PASSWORD))
+            .prefer_socket(false)
+            // Known, so that connecting asks the server nothing: one without a Primary component would refuse.
+            .max_allowed_packet(Some(1 << 20))
+            .wait_timeout(Some(600));
+        if user == "root" {
+            let socket = self.directory.join("sql.sock").display().to_string();
+            return options.socket(Some(socket)).into();
+        }
+        options
+            .ip_or_hostname(self.address.to_string())
+            .tcp_port(self.ports.mysql.number())
+            .into()
+    }
+
+    /// The answer of its health endpoint at `path`.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn health(&self, path: &str) -> Result<(u16, String)> {
+        let url = format!(
+            "http://{}:{}{path}",
+            self.address,
+            self.ports.health.number()
+        );
+        let answer = reqwest::Client::new()
+            .get(url)
+            .timeout(STATEMENT)
+            .send()
+            .await?;
+        let status = answer.status().as_u16();
+        Ok((status, answer.text().await?))
+    }
+
+    /// The servers that its agent has started.
+    fn servers(&self) -> Vec<i32> {
+        let pid = self.process().as_ref().map(Process::pid);
+        let children =
+            pid.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok());
+        let children = children.unwrap_or_default();
+        children
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+            .collect()
+    }
+
+    async fn gone(&self, pids: &[i32]) -> Result<()> {
+        eventually("the server to be gone", GONE, async || {
+            let living = pids.iter().find(|pid| {
+                let status = fs::read_to_string(format!("/proc/{pid}/status"));
+                status.is_ok_and(|status| !status.contains("State:\tZ"))
+            });
+            ensure!(living.is_none(), "{living:?} lives");
+            Ok(())
+        })
+        .await
+    }
+
+    fn process(&self) -> MutexGuard<'_, Option<Process>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Node `number` in `directory` at `place`; nothing runs yet.
+pub(super) fn make(
+    directory: &Path,
+    etcd: &Etcd,
+    ports: &Arc<Ports>,
+    number: usize,
+    place: &Place,
+) -> Result<SameNode> {
+    let address = place.address;
+    let own = directory.join(format!("same{number}"));
+    for path in [&own, &own.join("data"), &own.join("tmp")] {
+        fs::create_dir(path)?;
+        if let Some(user) = server_user() {
+            give(path, user)?;
+        }
+    }
+    let secret = directory.join("password").display().to_string();
+    let path = |name: &str| own.join(name).display().to_string();
+    let Ports {
+        mysql,
+        gcomm,
+        ist,
+        sst,
+        health,
+    } = &**ports;
+    let provider = format!(
+        "gmcast.listen_addr=tcp://{address}:{gcomm};ist.recv_addr={address}:{ist};gcache.size=64M;\
+         evs.keepalive_period=PT0.5S;evs.suspect_timeout=PT2S;evs.inactive_timeout=PT4S;evs.install_timeout=PT4S",
+        gcomm = gcomm.number(),
+        ist = ist.number(),
+    );
+    let mut program = Program::new(
+        &format!("galera-agent run of node {number}"),
+        directory.join("galera-agent"),
+        &own.join("agent.log"),
+    )
+    .within(place.namespace.as_deref())
+    .user(server_user())
+    .env("CLUSTER_NAME", CLUSTER)
+    .env("DISCOVERY_SERVICE", etcd.endpoints().join(","))
+    .env("TTL", TTL.to_string())
+    .env("NODE_ADDRESS", address.to_string())
+    .env("GALERA_PORT", gcomm.number().to_string())
+    .env("AUTO_BOOTSTRAP", "all-reported")
+    .env("HEALTH_LISTEN", format!("{address}:{}", health.number()));
+    for name in ["MYSQL_ROOT", "XTRABACKUP", "CONSOLE", "RECOVERY"] {
+        program = program.env(&format!("{name}_PASSWORD_FILE"), &secret);
+    }
+    let program = program
+        .args(["run", "--", "mariadbd", "--no-defaults"])
+        .arg(format!("--datadir={}", path("data")))
+        .arg(format!("--tmpdir={}", path("tmp")))
+        .arg(format!("--socket={}", path("sql.sock")))
+        .arg(format!("--pid-file={}", path("pid")))
+        .arg(format!("--log-error={}", path("error.log")))
+        .arg(format!("--bind-address={address}"))
+        .arg(format!("--port={}", mysql.number()))
+        .args([
+            "--skip-name-resolve",
+            "--performance-schema=OFF",
+            "--innodb-buffer-pool-size=32M",
+        ])
+        .args([
+            "--innodb-log-file-size=16M",
+            "--binlog-format=ROW",
+            "--innodb-autoinc-lock-mode=2",
+        ])
+        .args([
+            "--wsrep-on=ON",
+            "--wsrep-provider=/usr/lib/galera/libgalera_smm.so",
+        ])
+        .arg("--wsrep-sst-method=rsync")
+        .arg(format!(
+            "--wsrep-sst-receive-address={address}:{}",
+            sst.number()
+        ))
+        .arg(format!("--wsrep-provider-options={provider}"));
+    Ok(SameNode {
+        number,
+        address,
+        directory: own,
+        ports: Arc::clone(ports),
+        program,
+        process: Mutex::default(),
+    })
+}

@@ -1,0 +1,290 @@
+//! A network that can be cut: every node in a network namespace of its own, with one cable to a router in the middle,
+//! which drops what a partition drops. Nobody is told: packets vanish, as they do on a broken network.
+//!
+//! The router is the namespace of this very process, which must therefore be one of its own ([`own`]): everything that
+//! is made here goes with it, however it ends.
+
+use std::ffi::OsString;
+use std::net::Ipv4Addr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use tokio::sync::OnceCell;
+
+use super::process::{Process, Program, tail};
+use crate::eventually;
+
+/// Longest wait for a namespace.
+const MADE: Duration = Duration::from_secs(5);
+/// The address that the router has on every cable.
+const MIDDLE: u8 = 1;
+
+/// Where a node lives.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Its network namespace; `None` for this process's own.
+    pub namespace: Option<PathBuf>,
+}
+
+impl Place {
+    /// An address in this process's own namespace.
+    #[must_use]
+    pub const fn of(address: Ipv4Addr) -> Self {
+        Self {
+            address,
+            namespace: None,
+        }
+    }
+}
+
+/// The network. It ends with this value.
+pub struct Network {
+    middle: Ipv4Addr,
+    places: Vec<Place>,
+    /// From whom to whom nothing comes through; `None`: to anybody.
+    cuts: Mutex<Vec<Cut>>,
+    // They keep the namespaces.
+    _holders: Vec<Process>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Cut {
+    from: Ipv4Addr,
+    to: Option<Ipv4Addr>,
+}
+
+/// Names the namespace that a program began anew has left.
+const LEFT: &str = "LAB_LEFT_NAMESPACE";
+
+/// Whether this process was begun anew by [`begin_apart`], so that it may make and cut networks.
+#[must_use]
+pub fn own() -> bool {
+    let left = std::env::var_os(LEFT);
+    left.is_some() && namespace().is_some() && namespace() != left
+}
+
+fn namespace() -> Option<OsString> {
+    let link = std::fs::read_link("/proc/self/ns/net").ok()?;
+    Some(link.into_os_string())
+}
+
+/// Begins this program anew in a network namespace of its own, with the same arguments; comes back only when that is not
+/// possible, with the reason.
+#[must_use]
+pub fn begin_apart() -> anyhow::Error {
+    let begin = || {
+        let program = std::env::current_exe()?;
+        let here = namespace().context("this kernel has no network namespaces")?;
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--net", "--"]).arg(program);
+        command.args(std::env::args_os().skip(1)).env(LEFT, here);
+        Err(command.exec().into())
+    };
+    let outcome: Result<()> = begin();
+    outcome
+        .err()
+        .unwrap_or_else(|| anyhow::anyhow!("unshare came back"))
+}
+
+impl Network {
+    /// A network 10.77.`subnet`.0/24 with `count` hosts. Its files go into `directory`.
+    ///
+    /// # Errors
+    /// When this process is in the machine's own namespace, or iproute2 refuses something.
+    pub async fn create(directory: &Path, subnet: u8, count: usize) -> Result<Self> {
+        ensure!(
+            own(),
+            "a network is made only by root, and only in a network namespace of its own"
+        );
+        let middle = Ipv4Addr::new(10, 77, subnet, MIDDLE);
+        static ROUTER: OnceCell<()> = OnceCell::const_new();
+        ROUTER.get_or_try_init(become_router).await?;
+        let (mut places, mut holders) = (Vec::new(), Vec::new());
+        for number in 1..=count {
+            let address = Ipv4Addr::new(10, 77, subnet, 10 + u8::try_from(number)?);
+            let (holder, namespace) = hold(directory, number).await?;
+            let cable = format!("cable{subnet}-{number}");
+            let pid = holder.pid();
+            ip(&format!(
+                "link add {cable} type veth peer name eth0 netns {pid}"
+            ))
+            .await?;
+            ip(&format!("addr add {middle}/32 dev {cable}")).await?;
+            ip(&format!("link set {cable} up")).await?;
+            ip(&format!("route add {address}/32 dev {cable} src {middle}")).await?;
+            for inner in [
+                "link set lo up".to_owned(),
+                format!("addr add {address}/32 dev eth0"),
+                "link set eth0 up".to_owned(),
+                format!("route add {middle}/32 dev eth0"),
+                format!("route add default via {middle}"),
+            ] {
+                ip_within(&namespace, &inner).await?;
+            }
+            places.push(Place {
+                address,
+                namespace: Some(namespace),
+            });
+            holders.push(holder);
+        }
+        Ok(Self {
+            middle,
+            places,
+            cuts: Mutex::default(),
+            _holders: holders,
+        })
+    }
+
+    /// The router's address: what listens there can be reached by every host.
+    #[must_use]
+    pub const fn middle(&self) -> Ipv4Addr {
+        self.middle
+    }
+
+    /// The hosts.
+    #[must_use]
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// Nothing comes through between these two any more, each way.
+    ///
+    /// # Errors
+    /// When iproute2 refuses.
+    pub async fn cut(&self, one: Ipv4Addr, other: Ipv4Addr) -> Result<()> {
+        self.drop_packets(one, Some(other)).await?;
+        self.drop_packets(other, Some(one)).await
+    }
+
+    /// Nothing comes through from this host to anybody, nor from the other hosts to it.
+    ///
+    /// # Errors
+    /// When iproute2 refuses.
+    pub async fn unplug(&self, host: Ipv4Addr) -> Result<()> {
+        // What the middle itself sends arrives; no answer comes back. A rule against it would be an error to whoever
+        // sends, which is not how a cable breaks.
+        self.drop_packets(host, None).await?;
+        for other in self.places.iter().filter(|place| place.address != host) {
+            self.drop_packets(other.address, Some(host)).await?;
+        }
+        Ok(())
+    }
+
+    /// The middle, and whoever works there, hears nothing of this host any more; the other hosts do.
+    ///
+    /// # Errors
+    /// When iproute2 refuses.
+    pub async fn silence(&self, host: Ipv4Addr) -> Result<()> {
+        self.drop_packets(host, Some(self.middle)).await
+    }
+
+    /// Everything comes through again.
+    ///
+    /// # Errors
+    /// When iproute2 refuses.
+    pub async fn heal(&self) -> Result<()> {
+        let cuts = std::mem::take(&mut *self.cuts.lock().unwrap_or_else(PoisonError::into_inner));
+        for cut in cuts {
+            ip(&cut.rule("del")).await?;
+        }
+        Ok(())
+    }
+
+    async fn drop_packets(&self, from: Ipv4Addr, to: Option<Ipv4Addr>) -> Result<()> {
+        let cut = Cut { from, to };
+        let new = {
+            let mut cuts = self.cuts.lock().unwrap_or_else(PoisonError::into_inner);
+            let new = !cuts.contains(&cut);
+            if new {
+                cuts.push(cut);
+            }
+            new
+        };
+        if new {
+            ip(&cut.rule("add")).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        // The next network may have the same addresses.
+        let cuts = std::mem::take(&mut *self.cuts.lock().unwrap_or_else(PoisonError::into_inner));
+        for cut in cuts {
+            let mut command = std::process::Command::new("ip");
+            command.args(cut.rule("del").split(' ')).status().ok();
+        }
+    }
+}
+
+impl Cut {
+    fn rule(self, verb: &str) -> String {
+        // Of different preference, because the kernel takes a rule without a destination for one with any.
+        let (to, preference) = match self.to {
+            Some(to) => (format!(" to {to}"), 100),
+            None => (String::new(), 90),
+        };
+        format!(
+            "rule {verb} from {}{to} pref {preference} blackhole",
+            self.from
+        )
+    }
+}
+
+/// Lets this process's namespace pass packets on, and drop those that it would keep itself.
+async fn become_router() -> Result<()> {
+    ip("link set lo up").await?;
+    std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("forwarding packets")?;
+    // Rules of a higher preference come too late for packets to the router itself, unless its own table is asked later.
+    ip("rule add pref 1000 lookup local").await?;
+    ip("rule del pref 0").await
+}
+
+/// A process that keeps a new namespace, and the file that stands for that.
+async fn hold(directory: &Path, number: usize) -> Result<(Process, PathBuf)> {
+    let log = directory.join(format!("namespace-{number}.log"));
+    let program = Program::new(&format!("namespace {number}"), "unshare", &log);
+    let holder = program.args(["--net", "--", "sleep", "infinity"]).start()?;
+    let namespace = PathBuf::from(format!("/proc/{}/ns/net", holder.pid()));
+    let ours = std::fs::read_link("/proc/self/ns/net")?;
+    eventually("a network namespace", MADE, async || {
+        let theirs = std::fs::read_link(&namespace)?;
+        ensure!(theirs != ours, "not yet: {}", tail(&log, 3));
+        Ok(())
+    })
+    .await?;
+    Ok((holder, namespace))
+}
+
+async fn ip(arguments: &str) -> Result<()> {
+    run("ip", arguments.split(' ')).await
+}
+
+async fn ip_within(namespace: &Path, arguments: &str) -> Result<()> {
+    let net = format!("--net={}", namespace.display());
+    let before = [net.as_str(), "--", "ip"];
+    run("nsenter", before.into_iter().chain(arguments.split(' '))).await
+}
+
+async fn run(program: &str, arguments: impl Iterator<Item = &str>) -> Result<()> {
+    let mut command = tokio::process::Command::new(program);
+    command.args(arguments);
+    let output = command
+        .output()
+        .await
+        .with_context(|| format!("is {program} installed? scripts/setup lab"))?;
+    ensure!(
+        output.status.success(),
+        "{:?}: {}",
+        command.as_std(),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}

@@ -1,0 +1,284 @@
+//! Those who recover a cluster, each with a session of their own.
+
+use std::time::Duration;
+
+use ::galera::NodeId;
+use ::galera::api::{ActionView, AuditPage, Problem};
+use ::galera::attestation::{Attestation, Statement};
+use ::galera::audit::Entry;
+use ::galera::plan::Plan;
+use anyhow::{Context, Result, ensure};
+use reqwest::{Method, Response};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::api::{Api, problem};
+use crate::eventually;
+use crate::lab::console::{Console, User};
+
+/// Longest wait for whatever takes no state transfer.
+const SOON: Duration = Duration::from_secs(40);
+/// Longest wait for an action to end: longer than the console itself watches for a statement's outcome.
+const ENDED: Duration = Duration::from_secs(80);
+/// Longest wait for a plan to become executable: views have to settle first.
+const PLANNED: Duration = Duration::from_secs(20);
+/// The same where the cluster might heal by itself, which is waited for.
+const HEALS: Duration = Duration::from_secs(60);
+
+/// Sessions with one console.
+pub struct People {
+    cluster: String,
+    /// An operator.
+    pub operator: Api,
+    /// An approver.
+    pub approver: Api,
+    /// Somebody who is both: who requests, and must not approve.
+    pub both: Api,
+}
+
+impl People {
+    /// Those who recover the cluster `lab`.
+    ///
+    /// # Errors
+    /// When somebody cannot sign in.
+    pub async fn of(console: &Console) -> Result<Self> {
+        Self::with(console, "lab").await
+    }
+
+    /// Those who recover `cluster`.
+    ///
+    /// # Errors
+    /// When somebody cannot sign in.
+    pub async fn with(console: &Console, cluster: &str) -> Result<Self> {
+        let both = User::new("both", "operator,approver");
+        // It may exist already.
+        let _ = console.add_user(&both).await;
+        let both = eventually("signing in", SOON, async || {
+            Api::new(&console.url())?
+                .sign_in(&both.name, &both.password)
+                .await
+        })
+        .await?;
+        Ok(Self {
+            cluster: cluster.to_owned(),
+            operator: console.sign_in("operator").await?,
+            approver: console.sign_in("approver").await?,
+            both,
+        })
+    }
+
+    /// The same people at another replica, with the same sessions.
+    ///
+    /// # Errors
+    /// When a client cannot be made.
+    pub fn at(&self, replica: &Console) -> Result<Self> {
+        let there = |who: &Api| {
+            let cookie = who.cookie().context("nobody is signed in")?;
+            anyhow::Ok(Api::new(&replica.url())?.with_cookie(cookie))
+        };
+        Ok(Self {
+            cluster: self.cluster.clone(),
+            operator: there(&self.operator)?,
+            approver: there(&self.approver)?,
+            both: there(&self.both)?,
+        })
+    }
+
+    /// The plan with these attestations.
+    ///
+    /// # Errors
+    /// When the console gives none.
+    pub async fn plan(&self, kind: &str, attestations: &[Attestation]) -> Result<Plan> {
+        let path = format!("/api/v1/clusters/{}/plans/{kind}", self.cluster);
+        if attestations.is_empty() {
+            return self.operator.get(&path).await;
+        }
+        post(&self.operator, &path, json!({"attestations": attestations})).await
+    }
+
+    /// The plan as soon as every check permits it.
+    ///
+    /// # Errors
+    /// When some check does not in time; says which.
+    pub async fn executable(&self, kind: &str, attestations: &[Attestation]) -> Result<Plan> {
+        self.executable_within(PLANNED, kind, attestations).await
+    }
+
+    /// The same for a cluster whose members are all there, so that it might heal by itself.
+    ///
+    /// # Errors
+    /// As [`People::executable`].
+    pub async fn executable_unhealed(&self, kind: &str) -> Result<Plan> {
+        self.executable_within(HEALS, kind, &[]).await
+    }
+
+    /// The plan as soon as every check permits it, which may take as long as `patience`.
+    ///
+    /// # Errors
+    /// As [`People::executable`].
+    pub async fn executable_within(
+        &self,
+        patience: Duration,
+        kind: &str,
+        attestations: &[Attestation],
+    ) -> Result<Plan> {
+        eventually("an executable plan", patience, async || {
+            let plan = self.plan(kind, attestations).await?;
+            let failing: Vec<&str> = plan.failing().map(|check| check.message.as_str()).collect();
+            ensure!(plan.executable, "{failing:?}");
+            Ok(plan)
+        })
+        .await
+    }
+
+    /// Requests what `plan` says; by the one who is operator and approver.
+    ///
+    /// # Errors
+    /// When that is refused.
+    pub async fn request(
+        &self,
+        kind: &str,
+        plan: &Plan,
+        attestations: &[Attestation],
+    ) -> Result<ActionView> {
+        let answer = self.ask(kind, plan, attestations).await?;
+        read("requesting", answer).await
+    }
+
+    /// The same, refused.
+    ///
+    /// # Errors
+    /// When it is not refused.
+    pub async fn refused(
+        &self,
+        kind: &str,
+        plan: &Plan,
+        attestations: &[Attestation],
+    ) -> Result<Problem> {
+        problem(self.ask(kind, plan, attestations).await?).await
+    }
+
+    async fn ask(&self, kind: &str, plan: &Plan, attestations: &[Attestation]) -> Result<Response> {
+        let path = format!("/api/v1/clusters/{}/actions", self.cluster);
+        let body = json!({
+            "kind": kind,
+            "plan_digest": plan.digest,
+            "confirm": self.cluster,
+            "reason": "two hosts lost power",
+            "attestations": attestations,
+        });
+        let request = self.both.request(Method::POST, &path).json(&body);
+        Ok(request.send().await?)
+    }
+
+    /// `POST /api/v1/actions/{id}/{verb}`.
+    ///
+    /// # Errors
+    /// When that is refused.
+    pub async fn act(&self, who: &Api, action: &ActionView, verb: &str) -> Result<ActionView> {
+        let path = format!("/api/v1/actions/{}/{verb}", action.action.id);
+        post(who, &path, json!({})).await
+    }
+
+    /// The same, refused.
+    ///
+    /// # Errors
+    /// When it is not refused.
+    pub async fn refusal(&self, who: &Api, action: &ActionView, verb: &str) -> Result<Problem> {
+        let path = format!("/api/v1/actions/{}/{verb}", action.action.id);
+        let request = who.request(Method::POST, &path).json(&json!({}));
+        problem(request.send().await?).await
+    }
+
+    /// The action as it is now.
+    ///
+    /// # Errors
+    /// When the console does not tell.
+    pub async fn action(&self, action: &ActionView) -> Result<ActionView> {
+        let path = format!("/api/v1/actions/{}", action.action.id);
+        self.operator.get(&path).await
+    }
+
+    /// The action once it has ended.
+    ///
+    /// # Errors
+    /// When it has not in time; quotes its journal.
+    pub async fn ended(&self, action: &ActionView) -> Result<ActionView> {
+        eventually("the action to end", ENDED, async || {
+            let now = self.action(action).await?;
+            let journal: Vec<&str> = now
+                .action
+                .journal
+                .iter()
+                .map(|line| line.text.as_str())
+                .collect();
+            ensure!(
+                now.action.state.is_final(),
+                "{:?}: {journal:?}",
+                now.action.state
+            );
+            Ok(now)
+        })
+        .await
+    }
+
+    /// The whole audit trail, oldest entry first.
+    ///
+    /// # Errors
+    /// When the console does not tell.
+    pub async fn trail(&self) -> Result<Vec<Entry>> {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut path = "/api/v1/audit?limit=1000".to_owned();
+        loop {
+            let page: AuditPage = self.operator.get(&path).await?;
+            entries.extend(page.entries);
+            match page.next_before {
+                Some(before) => path = format!("/api/v1/audit?limit=1000&before={before}"),
+                None => break,
+            }
+        }
+        entries.reverse();
+        Ok(entries)
+    }
+
+    /// What the audit trail says of `action`, word by word, oldest first.
+    ///
+    /// # Errors
+    /// When the console does not tell.
+    pub async fn recorded(&self, action: &ActionView) -> Result<Vec<String>> {
+        let trail = self.trail().await?;
+        let own = trail
+            .iter()
+            .filter(|entry| entry.record.subject.as_ref() == Some(&action.action.id));
+        Ok(own.map(|entry| entry.record.event.clone()).collect())
+    }
+}
+
+/// The declaration that these members are stopped.
+#[must_use]
+pub fn stopped(nodes: &[NodeId]) -> Vec<Attestation> {
+    attested(nodes, Statement::Stopped)
+}
+
+/// One declaration about each of these members.
+#[must_use]
+pub fn attested(nodes: &[NodeId], statement: Statement) -> Vec<Attestation> {
+    let attest = |node: &NodeId| Attestation {
+        node: node.clone(),
+        statement,
+        saved_state: None,
+    };
+    nodes.iter().map(attest).collect()
+}
+
+async fn post<T: DeserializeOwned>(who: &Api, path: &str, body: Value) -> Result<T> {
+    let answer = who.request(Method::POST, path).json(&body).send().await?;
+    read(path, answer).await
+}
+
+async fn read<T: DeserializeOwned>(what: &str, answer: Response) -> Result<T> {
+    let status = answer.status();
+    let text = answer.text().await?;
+    ensure!(status.is_success(), "{what}: {status}: {text}");
+    serde_json::from_str(&text).with_context(|| text.clone())
+}

@@ -1,0 +1,180 @@
+//! Nodes that run and do not see each other, at different positions: the most advanced goes on, and nobody when they find
+//! each other again before that.
+
+use std::time::Duration;
+
+use acceptance::lab::console::{Console, ConsoleSettings};
+use acceptance::lab::node::Node;
+use acceptance::people::People;
+use acceptance::{Lab, eventually};
+use anyhow::{Context, Result, ensure};
+use galera::action::{Action, State};
+use galera::plan::Plan;
+use mysql_async::prelude::Queryable;
+
+use crate::views::LONG;
+
+/// How long the group may take to give up those who are silent, on a busy machine.
+const SPLIT: Duration = Duration::from_secs(30);
+/// Rows that n1 misses.
+const MISSED: u64 = 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_isolated_nodes_go_on_from_the_most_advanced_and_only_when_they_do_not_heal()
+-> Result<()> {
+    let lab = Lab::builder().start().await?;
+    let console = lab.console().await?;
+    let twin = Console::start(ConsoleSettings {
+        listen: None,
+        users: Vec::new(),
+        directory: console.settings().directory.with_extension("twin"),
+        ..console.settings().clone()
+    })
+    .await?;
+    let people = People::of(&console).await?;
+    let others = people.at(&twin)?;
+    let mut app = lab.node(1).app().await?;
+    app.query_drop("CREATE TABLE kept (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY)")
+        .await?;
+    drop(app);
+
+    let ahead = isolate(&lab).await?;
+    let plan = right_plan(&lab, &people, ahead).await?;
+    let action = people.request("bootstrap", &plan, &[]).await?;
+    heal(&lab).await?;
+    lab.galera().whole().await?;
+    people.act(&people.approver, &action, "approve").await?;
+    let ended = people.ended(&action).await?.action;
+    ensure!(ended.state == State::Superseded, "{ended:#?}");
+    ensure!(!ended.may_have_acted(), "{:?}", ended.steps);
+    let now = people.plan("bootstrap", &[]).await?;
+    ensure!(
+        now.summary.starts_with("Nothing to recover"),
+        "{}",
+        now.summary
+    );
+
+    let ahead = isolate(&lab).await?;
+    let plan = right_plan(&lab, &people, ahead).await?;
+    at_once(&people, &others, &plan).await?;
+    lab.node(2).synced().await?;
+    heal(&lab).await?;
+    lab.galera().whole().await?;
+    for node in lab.nodes() {
+        ensure!(
+            rows(node).await? == MISSED * 2,
+            "rows are lost at {}",
+            node.id()
+        );
+    }
+    Ok(())
+}
+
+/// Isolates n1 first, so that it misses what the others write, and then those from each other. Returns the position of
+/// the most advanced.
+async fn isolate(lab: &Lab) -> Result<u64> {
+    lab.node(1).isolate(true).await?;
+    says(lab.node(1), "non-Primary").await?;
+    eventually("the others to go on", SPLIT, async || {
+        let size = lab.node(2).wsrep().await?.remove("wsrep_cluster_size");
+        ensure!(size.as_deref() == Some("2"), "they see {size:?}");
+        Ok(())
+    })
+    .await?;
+    let mut app = lab.node(3).app().await?;
+    for _ in 0..MISSED {
+        app.query_drop("INSERT INTO kept VALUES ()").await?;
+    }
+    drop(app);
+    let (two, three) = tokio::join!(lab.node(2).isolate(true), lab.node(3).isolate(true));
+    two.and(three)?;
+    for number in [2, 3] {
+        says(lab.node(number), "non-Primary").await?;
+    }
+    let positions = futures::future::try_join_all(lab.nodes().iter().map(position)).await?;
+    ensure!(
+        positions[0] + MISSED <= positions[1] && positions[1] == positions[2],
+        "{positions:?}"
+    );
+    Ok(positions[1])
+}
+
+async fn heal(lab: &Lab) -> Result<()> {
+    let orders = lab.nodes().iter().map(|node| node.isolate(false));
+    futures::future::try_join_all(orders).await.map(drop)
+}
+
+/// The plan goes on from n2, which is as far as n3 and before it by name, and leaves n1 behind.
+async fn right_plan(lab: &Lab, people: &People, ahead: u64) -> Result<Plan> {
+    let plan = people.executable_unhealed("bootstrap").await?;
+    let target = plan.target.as_ref().context("no target")?;
+    let position = target.position.as_ref().map(|position| position.seqno);
+    ensure!(
+        target.node.as_ref() == Some(lab.node(2).id())
+            && target.members == [lab.node(2).id().clone()],
+        "{target:?}"
+    );
+    ensure!(position == Some(ahead), "{target:?}");
+    ensure!(plan.loss.transactions == Some(0), "{:?}", plan.loss);
+    Ok(plan)
+}
+
+/// Two operators request at two replicas in the same moment, and two approvers approve: one action, one statement.
+async fn at_once(people: &People, others: &People, plan: &Plan) -> Result<()> {
+    let same = others.executable("bootstrap", &[]).await?;
+    ensure!(plan.digest == same.digest, "replicas plan differently");
+    let (one, other) = tokio::join!(
+        people.request("bootstrap", plan, &[]),
+        others.request("bootstrap", &same, &[]),
+    );
+    let ((Ok(action), Err(refused)) | (Err(refused), Ok(action))) = (one, other) else {
+        anyhow::bail!("not exactly one of two requests became an action");
+    };
+    ensure!(format!("{refused:#}").contains("409"), "{refused:#}");
+    let (one, other) = tokio::join!(
+        people.act(&people.approver, &action, "approve"),
+        others.act(&others.approver, &action, "approve"),
+    );
+    ensure!(one.is_ok() || other.is_ok(), "{one:?} {other:?}");
+    let ended: Action = others.ended(&action).await?.action;
+    ensure!(ended.state == State::Succeeded, "{ended:#?}");
+    let recorded = people.recorded(&action).await?;
+    for event in [
+        "action_approved",
+        "action_began",
+        "action_step",
+        "action_ended",
+    ] {
+        let times = recorded.iter().filter(|one| *one == event).count();
+        ensure!(times == 1, "{event} {times} times: {recorded:?}");
+    }
+    Ok(())
+}
+
+async fn says(node: &Node, status: &str) -> Result<()> {
+    eventually(
+        &format!("{} to be {status}", node.name()),
+        SPLIT,
+        async || {
+            let said = node.wsrep().await?.remove("wsrep_cluster_status");
+            ensure!(said.as_deref() == Some(status), "it says {said:?}");
+            Ok(())
+        },
+    )
+    .await
+}
+
+async fn position(node: &Node) -> Result<u64> {
+    let said = node.wsrep().await?.remove("wsrep_last_committed");
+    Ok(said.context("no position")?.parse()?)
+}
+
+async fn rows(node: &Node) -> Result<u64> {
+    eventually("the rows", LONG, async || {
+        let mut app = node.app().await?;
+        app.query_drop("SET SESSION wsrep_sync_wait = 1").await?;
+        let count: Option<u64> = app.query_first("SELECT COUNT(*) FROM kept").await?;
+        count.context("no count")
+    })
+    .await
+}

@@ -1,0 +1,81 @@
+//! Clean-up while a container starts: what it may be looking at is not removed, and it founds nothing.
+
+use std::time::Duration;
+
+use acceptance::eventually;
+use acceptance::lab::console::Console;
+use acceptance::lab::homogeneous::{CLUSTER, Homogeneous};
+use acceptance::observer::Observer;
+use acceptance::people::People;
+use anyhow::{Context, Result, ensure};
+use galera::action::State;
+use galera::plan::{CheckCode, CheckStatus};
+
+/// Longest wait for nodes to form a cluster.
+const FORMED: Duration = Duration::from_secs(90);
+/// A registration must be without any sign of life for 90 s.
+const STALE: Duration = Duration::from_secs(150);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i27_nothing_is_cleaned_while_a_container_starts_and_it_joins() -> Result<()> {
+    let lab = Homogeneous::prepare(4).await?;
+    let observer = Observer::start(lab.watched("console"))?;
+    for number in [1, 2, 3] {
+        lab.node(number).start()?;
+    }
+    lab.whole(&[1, 2, 3], FORMED).await?;
+    let console = Console::start(lab.console_settings()).await?;
+    let people = People::with(&console, CLUSTER).await?;
+    let gone = lab.node(3).id()?.to_string();
+    let founder = lab.keys().await?.remove("founder");
+    lab.node(3).kill().await?;
+
+    let plan = people.executable_within(STALE, "cleanup", &[]).await?;
+    let target = plan.target.as_ref().context("no target")?;
+    ensure!(target.removes.len() == 1, "{target:?}");
+    let waiting = people.request("cleanup", &plan, &[]).await?;
+    lab.node(4).start()?;
+    let phase = format!("{}/phase", lab.node(4).id()?);
+    eventually("the container to be known", FORMED, async || {
+        lab.keys().await?.remove(&phase).context("it is not")
+    })
+    .await?;
+    people.act(&people.approver, &waiting, "approve").await?;
+    let ended = people.ended(&waiting).await?.action;
+    ensure!(ended.state == State::Superseded, "{ended:#?}");
+    ensure!(!ended.may_have_acted(), "{:?}", ended.steps);
+    let meanwhile = people.plan("cleanup", &[]).await?;
+    let starting = meanwhile.check(&CheckCode::NOBODY_STARTING);
+    let joined = lab.keys().await?.remove(&phase).as_deref() == Some("running");
+    ensure!(
+        joined || starting.is_some_and(|check| check.status == CheckStatus::Fail),
+        "{starting:?}"
+    );
+    lab.whole(&[1, 2, 4], FORMED).await?;
+    ensure!(lab.node(4).said("as the first member") == 0, "it founded");
+    let registered = lab.keys().await?;
+    ensure!(registered.contains_key(&format!("{gone}/registered")));
+
+    // Everybody is there: now it is removed, and nothing else.
+    let plan = people.executable_within(STALE, "cleanup", &[]).await?;
+    let action = people.request("cleanup", &plan, &[]).await?;
+    people.act(&people.approver, &action, "approve").await?;
+    let ended = people.ended(&action).await?.action;
+    ensure!(ended.state == State::Succeeded, "{ended:#?}");
+    let keys = lab.keys().await?;
+    let left: Vec<_> = keys.keys().filter(|key| key.starts_with(&gone)).collect();
+    ensure!(left.is_empty(), "{left:?}");
+    for number in [1, 2, 4] {
+        let key = format!("{}/registered", lab.node(number).id()?);
+        ensure!(keys.contains_key(&key), "{key} is gone, too");
+    }
+
+    // The one that was cleaned away comes back to what it left, as a member.
+    lab.node(3).start()?;
+    lab.whole(&[1, 2, 3, 4], FORMED).await?;
+    ensure!(
+        lab.keys().await?.remove("founder") == founder,
+        "another founder"
+    );
+    observer.judge().map(drop)
+}
