@@ -17,7 +17,7 @@ CODE := read the error above: it is in the code
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## Install whatever is missing for building, the demo, the tests and the lints
@@ -60,6 +60,15 @@ test: ## Every test: unit, property, API, real etcd and Galera, browser
 	  scripts/npm-install tests/e2e
 	@$(STEP) "Browser tests" "a test failed: its trace is in tests/e2e/test-results" \
 	  scripts/browser-tests
+
+# Ten of them are part of `make test`.
+.PHONY: test-recovery
+test-recovery: ## A hundred random rounds of faults and recovery; ARGS="--rounds 1 --seed 7" plays one again
+	@scripts/setup lab
+	@$(STEP) "Build of all programs" "$(CODE)" \
+	  cargo build --locked -p galera-console -p galera-agent -p acceptance --bins
+	@$(STEP) "Random rounds of faults and recovery" "a round failed: what every node said when is above, play it again with its seed" \
+	  "$(CARGO_TARGET_DIR)/debug/rounds" $(ARGS)
 
 .PHONY: images
 images: ## The container images galera-console, galera-node and galera-etcd

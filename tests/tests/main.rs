@@ -12,6 +12,7 @@ mod quorum;
 mod recovery;
 mod registry_loss;
 mod rivals;
+mod rounds;
 mod sessions;
 mod shared;
 mod sources;

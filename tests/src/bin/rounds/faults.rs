@@ -1,0 +1,315 @@
+//! What fails, and how it is made to fail.
+
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::Result;
+use rand::Rng;
+use rand::rngs::StdRng;
+use rand::seq::{IndexedRandom, SliceRandom};
+
+use crate::stage::{CONSOLES, NODES, Stage};
+
+/// How many etcd members there are.
+const MEMBERS: usize = 3;
+
+/// Something that fails. Nodes, members and consoles are counted from 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Containers are killed, with agent and server.
+    Kill(Vec<usize>),
+    /// A container is paused: it keeps its connections and answers nothing.
+    Pause(usize),
+    /// Nodes refuse every connection of the group (`gmcast.isolate`); SQL is not affected.
+    Isolate(Vec<usize>),
+    /// The network lets nothing through between this node and the other nodes; everybody else reaches all of them.
+    Partition(usize),
+    /// The network lets nothing through between any two nodes.
+    Crumble,
+    /// The cables of these nodes are pulled: neither nodes nor consoles nor etcd reach them.
+    Unplug(Vec<usize>),
+    /// These two see each other, but neither the third nor consoles nor etcd see them.
+    Hide(usize, usize),
+    /// A member of etcd is killed.
+    Etcd(usize),
+    /// Two members of etcd are killed: it answers nobody.
+    EtcdQuorum(usize),
+    /// A replica of the console is killed.
+    Console(usize),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = |nodes: &[usize]| {
+            let names: Vec<String> = nodes.iter().map(|node| format!("n{}", node + 1)).collect();
+            names.join("+")
+        };
+        match self {
+            Self::Kill(nodes) => write!(f, "kill {}", names(nodes)),
+            Self::Pause(node) => write!(f, "pause {}", names(&[*node])),
+            Self::Isolate(nodes) => write!(f, "isolate {}", names(nodes)),
+            Self::Partition(node) => write!(f, "partition {} from the others", names(&[*node])),
+            Self::Crumble => f.write_str("partition all from each other"),
+            Self::Unplug(nodes) => write!(f, "unplug {}", names(nodes)),
+            Self::Hide(one, other) => write!(f, "hide {}", names(&[*one, *other])),
+            Self::Etcd(member) => write!(f, "kill etcd e{}", member + 1),
+            Self::EtcdQuorum(member) => write!(f, "kill etcd but e{}", member + 1),
+            Self::Console(console) => write!(f, "kill console {}", console + 1),
+        }
+    }
+}
+
+/// What comes at the worst moment: while a request waits, or right after its approval.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Twist {
+    /// Nothing.
+    None,
+    /// The replica that took the request or the approval is killed.
+    Console,
+    /// A member of etcd is killed.
+    Etcd(usize),
+    /// etcd loses its quorum, for so long.
+    EtcdQuorum(Duration),
+    /// An orchestrator starts the killed containers again.
+    Return,
+    /// The network and the group connections are repaired.
+    Heal,
+}
+
+/// What happens in a round, settled by its seed alone before it begins.
+pub(crate) struct Script {
+    /// The faults, each after a pause.
+    pub(crate) faults: Vec<(Duration, Fault)>,
+    /// What comes between request and approval, and after the approval, of one action after the other.
+    pub(crate) twists: Vec<(Twist, Twist)>,
+    /// Settles what depends on how things go.
+    pub(crate) random: StdRng,
+}
+
+impl Script {
+    /// Draws a script. Without `network` nothing can be cut there.
+    pub(crate) fn draw(mut random: StdRng, network: bool) -> Self {
+        let count = random.random_range(2..=4);
+        let faults = (0..count).map(|_| {
+            let pause = Duration::from_millis(random.random_range(0..2_500));
+            (pause, fault(&mut random, network))
+        });
+        let faults = faults.collect();
+        let twists = (0..8).map(|_| (twist(&mut random), twist(&mut random)));
+        let twists = twists.collect();
+        Self {
+            faults,
+            twists,
+            random,
+        }
+    }
+}
+
+fn fault(random: &mut StdRng, network: bool) -> Fault {
+    let mut nodes: Vec<usize> = (0..NODES).collect();
+    nodes.shuffle(random);
+    let (one, two) = (nodes[0], nodes[1]);
+    match random.random_range(0..if network { 100 } else { 62 }) {
+        0..10 => Fault::Kill(vec![one]),
+        10..20 => Fault::Kill(vec![one, two]),
+        20..26 => Fault::Kill((0..NODES).collect()),
+        26..34 => Fault::Pause(one),
+        34..40 => Fault::Isolate(vec![one]),
+        40..46 => Fault::Isolate((0..NODES).collect()),
+        46..52 => Fault::Etcd(random.random_range(0..MEMBERS)),
+        52..55 => Fault::EtcdQuorum(random.random_range(0..MEMBERS)),
+        55..62 => Fault::Console(random.random_range(0..CONSOLES)),
+        62..72 => Fault::Partition(one),
+        72..78 => Fault::Crumble,
+        78..85 => Fault::Unplug(vec![one]),
+        85..93 => Fault::Unplug(vec![one, two]),
+        _ => Fault::Hide(one, two),
+    }
+}
+
+fn twist(random: &mut StdRng) -> Twist {
+    let lost = Duration::from_millis(random.random_range(1_000..6_000));
+    let member = random.random_range(0..MEMBERS);
+    let twists = [
+        (8, Twist::None),
+        (3, Twist::Console),
+        (2, Twist::Etcd(member)),
+        (2, Twist::EtcdQuorum(lost)),
+        (1, Twist::Return),
+        (1, Twist::Heal),
+    ];
+    let drawn = twists.choose_weighted(random, |(weight, _)| *weight);
+    drawn.map_or(Twist::None, |(_, twist)| twist.clone())
+}
+
+/// What was done to a node and not yet undone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Condition {
+    /// Its container was killed.
+    pub(crate) down: bool,
+    /// Its container is paused.
+    pub(crate) paused: bool,
+    /// It refuses the connections of the group.
+    pub(crate) isolated: bool,
+    /// Its cable is pulled.
+    pub(crate) unplugged: bool,
+}
+
+/// The state of everything that can fail.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Conditions {
+    pub(crate) nodes: [Condition; NODES],
+    /// Nodes that only the other hidden one sees.
+    pub(crate) hidden: bool,
+}
+
+impl Conditions {
+    /// Makes it so.
+    ///
+    /// # Errors
+    /// When the machine refuses; never because a node is in no state to fail in this way.
+    pub(crate) async fn inflict(&mut self, stage: &Stage, fault: &Fault) -> Result<()> {
+        match fault {
+            Fault::Kill(nodes) => {
+                let kills = nodes.iter().map(|node| stage.node(*node).kill());
+                for killed in futures::future::join_all(kills).await {
+                    killed?;
+                }
+                for node in nodes {
+                    self.nodes[*node].down = true;
+                    self.nodes[*node].paused = false;
+                    self.nodes[*node].isolated = false;
+                }
+            }
+            Fault::Pause(node) => {
+                if !self.nodes[*node].down && stage.node(*node).pause().is_ok() {
+                    self.nodes[*node].paused = true;
+                }
+            }
+            Fault::Isolate(nodes) => {
+                let able = |node: &&usize| !self.nodes[**node].down && !self.nodes[**node].paused;
+                let able: Vec<usize> = nodes.iter().filter(able).copied().collect();
+                let orders = able.iter().map(|node| stage.node(*node).isolate(true));
+                let done = futures::future::join_all(orders).await;
+                for (node, done) in able.iter().zip(done) {
+                    self.nodes[*node].isolated = done.is_ok();
+                }
+            }
+            Fault::Etcd(member) => stage.nodes.etcd().member(member + 1).kill(),
+            Fault::EtcdQuorum(spared) => {
+                for member in (0..MEMBERS).filter(|member| member != spared) {
+                    stage.nodes.etcd().member(member + 1).kill();
+                }
+            }
+            Fault::Console(console) => stage.consoles[*console].kill(),
+            Fault::Partition(_) | Fault::Crumble | Fault::Unplug(_) | Fault::Hide(..) => {
+                self.cut(stage, fault).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn cut(&mut self, stage: &Stage, fault: &Fault) -> Result<()> {
+        let Some(network) = stage.nodes.network() else {
+            return Ok(());
+        };
+        let address = |node: usize| stage.node(node).address();
+        match fault {
+            Fault::Partition(one) => {
+                for other in (0..NODES).filter(|other| other != one) {
+                    network.cut(address(*one), address(other)).await?;
+                }
+            }
+            Fault::Crumble => {
+                for (one, other) in [(0, 1), (0, 2), (1, 2)] {
+                    network.cut(address(one), address(other)).await?;
+                }
+            }
+            Fault::Unplug(nodes) => {
+                for node in nodes {
+                    network.unplug(address(*node)).await?;
+                    self.nodes[*node].unplugged = true;
+                }
+            }
+            Fault::Hide(one, other) => {
+                for node in (0..NODES).filter(|node| node != one && node != other) {
+                    network.cut(address(*one), address(node)).await?;
+                    network.cut(address(*other), address(node)).await?;
+                }
+                for node in [one, other] {
+                    network.silence(address(*node)).await?;
+                }
+                self.hidden = true;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Repairs network and group connections, as far as nodes can be told.
+    ///
+    /// # Errors
+    /// When the machine refuses.
+    pub(crate) async fn heal(&mut self, stage: &Stage) -> Result<()> {
+        if let Some(network) = stage.nodes.network() {
+            network.heal().await?;
+        }
+        self.hidden = false;
+        for (index, node) in self.nodes.iter_mut().enumerate() {
+            node.unplugged = false;
+            if node.isolated && !node.paused && stage.node(index).isolate(false).await.is_ok() {
+                node.isolated = false;
+            }
+        }
+        Ok(())
+    }
+
+    /// Wakes a paused container.
+    pub(crate) fn wake(&mut self, stage: &Stage, index: usize) {
+        // One that has ended meanwhile is started with the others that have.
+        let _ = stage.node(index).resume();
+        self.nodes[index].paused = false;
+    }
+
+    /// Starts a container again.
+    ///
+    /// # Errors
+    /// When it runs already or the agent is missing.
+    pub(crate) fn start(&mut self, stage: &Stage, index: usize) -> Result<()> {
+        stage.node(index).start()?;
+        let node = &mut self.nodes[index];
+        (node.down, node.paused, node.isolated) = (false, false, false);
+        Ok(())
+    }
+
+    /// The nodes that are in this condition.
+    pub(crate) fn of(&self, is: impl Fn(&Condition) -> bool) -> Vec<usize> {
+        (0..NODES).filter(|node| is(&self.nodes[*node])).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn a_seed_settles_the_script() {
+        let script = |seed, network| {
+            let script = Script::draw(StdRng::seed_from_u64(seed), network);
+            (script.faults, script.twists)
+        };
+        assert_eq!(script(7, true), script(7, true));
+        assert_ne!(script(7, true), script(8, true));
+        let cut = |fault: &Fault| {
+            matches!(
+                fault,
+                Fault::Partition(_) | Fault::Crumble | Fault::Unplug(_) | Fault::Hide(..)
+            )
+        };
+        let some =
+            |network| (0..200).any(|seed| script(seed, network).0.iter().any(|(_, f)| cut(f)));
+        assert!(some(true) && !some(false));
+    }
+}

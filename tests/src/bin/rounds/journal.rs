@@ -1,0 +1,48 @@
+//! What happened in a round, told when it failed.
+
+use std::time::Instant;
+
+use acceptance::observer::Said;
+
+/// What the round did, with the time.
+pub(crate) struct Journal {
+    began: Instant,
+    lines: Vec<(Instant, String)>,
+}
+
+impl Journal {
+    pub(crate) fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            lines: Vec::new(),
+        }
+    }
+
+    /// Something happens now.
+    pub(crate) fn note(&mut self, text: impl Into<String>) {
+        self.lines.push((Instant::now(), text.into()));
+    }
+
+    /// The same, unless it was the last thing that happened.
+    pub(crate) fn note_change(&mut self, text: String) {
+        if self.lines.last().is_none_or(|(_, last)| *last != text) {
+            self.note(text);
+        }
+    }
+
+    /// Everything in order of time, together with what the nodes said.
+    pub(crate) fn told(&self, said: &[Said]) -> String {
+        let own = self
+            .lines
+            .iter()
+            .map(|(at, text)| (*at, format!("* {text}")));
+        let nodes = said.iter().map(|said| (said.at, said.to_string()));
+        let mut all: Vec<(Instant, String)> = own.chain(nodes).collect();
+        all.sort_by_key(|(at, _)| *at);
+        let line = |(at, text): &(Instant, String)| {
+            let seconds = at.duration_since(self.began).as_secs_f64();
+            format!("    {seconds:8.2} s  {text}\n")
+        };
+        all.iter().map(line).collect()
+    }
+}

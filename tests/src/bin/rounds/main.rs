@@ -1,0 +1,147 @@
+//! Random rounds: nodes, network, etcd and consoles fail at random while clients write; then people recover the cluster
+//! through the console alone, and everything is checked that must hold. `make test-recovery` runs a hundred of them.
+
+mod faults;
+mod journal;
+mod operator;
+mod promise;
+mod restore;
+mod round;
+mod stage;
+mod verdict;
+
+use std::collections::VecDeque;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use acceptance::lab::network;
+use anyhow::{Result, anyhow};
+use clap::Parser;
+use futures::future::join_all;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use rustix::process::getuid;
+use tokio::signal::unix::{SignalKind, signal};
+
+use round::{Report, Round};
+use stage::Stage;
+
+/// Lets everything fail at random and checks that recovery through the console makes nothing worse.
+#[derive(Parser)]
+struct Arguments {
+    /// How many rounds.
+    #[arg(long, default_value_t = 100)]
+    rounds: usize,
+    /// The first round's seed; the others follow from it. Every round prints its own, with which it can be played alone:
+    /// `--seed N --rounds 1`.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How many labs play rounds at the same time.
+    #[arg(long, default_value_t = 2)]
+    labs: u8,
+    /// Tells of every round what happened in it, not only of one that failed.
+    #[arg(long)]
+    tell: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut left_out = None;
+    if !network::own() {
+        // This ends here when it works: everything is done again, in a network that goes with this process.
+        left_out = Some(if getuid().is_root() {
+            format!("{:#}", network::begin_apart())
+        } else {
+            "only root can make network namespaces".to_owned()
+        });
+    }
+    if let Some(why) = left_out {
+        println!("Partitions and unplugged nodes are left out: {why}.");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(interruptible(&arguments)),
+        Err(error) => Err(error.into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nFAILED: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn interruptible(arguments: &Arguments) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        outcome = perform(arguments) => outcome,
+        _ = tokio::signal::ctrl_c() => Err(anyhow!("interrupted")),
+        _ = terminate.recv() => Err(anyhow!("terminated")),
+    }
+}
+
+async fn perform(arguments: &Arguments) -> Result<()> {
+    let first = arguments.seed.unwrap_or_else(rand::random);
+    println!("Seed {first}, {} round(s)", arguments.rounds);
+    let mut further = StdRng::seed_from_u64(first);
+    let seeds = std::iter::once(first).chain(std::iter::from_fn(move || Some(further.random())));
+    let waiting = Mutex::new(seeds.take(arguments.rounds).collect::<VecDeque<u64>>());
+    let next = || waiting.lock().ok()?.pop_front();
+    let began = Instant::now();
+    let labs =
+        join_all((1..=arguments.labs).map(|number| lab(number, arguments.tell, &next))).await;
+    let mut reports = Vec::new();
+    let mut failures = Vec::new();
+    for (played, failed) in labs {
+        reports.extend(played);
+        failures.extend(failed);
+    }
+    let total = Report::total(&reports);
+    println!(
+        "\n{} round(s) passed in {:.0} s: {total}",
+        reports.len(),
+        began.elapsed().as_secs_f64()
+    );
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let seeds: Vec<String> = failures.iter().map(u64::to_string).collect();
+    Err(anyhow!(
+        "{} round(s) failed; play one again with --rounds 1 --seed {}",
+        failures.len(),
+        seeds.join(" or --seed ")
+    ))
+}
+
+/// Plays rounds on one lab until there are none left; a lab that failed is replaced. Returns what was played, and the
+/// seeds of those that failed.
+async fn lab(number: u8, tell: bool, next: &impl Fn() -> Option<u64>) -> (Vec<Report>, Vec<u64>) {
+    let (mut reports, mut failures) = (Vec::new(), Vec::new());
+    let mut stage: Option<Stage> = None;
+    while let Some(seed) = next() {
+        match play(&mut stage, seed, tell).await {
+            Ok(report) => reports.push(report),
+            Err(error) => {
+                eprintln!("Seed {seed} FAILED on lab {number}: {error:#}");
+                failures.push(seed);
+                stage = None;
+            }
+        }
+    }
+    (reports, failures)
+}
+
+async fn play(stage: &mut Option<Stage>, seed: u64, tell: bool) -> Result<Report> {
+    let ready = match stage.take() {
+        Some(ready) => ready,
+        None => Stage::set().await?,
+    };
+    let ready = stage.insert(ready);
+    let report = Round::play(ready, seed, tell).await?;
+    println!("Seed {seed}: {report}");
+    Ok(report)
+}

@@ -1,0 +1,392 @@
+//! The people on call: they account for every member truthfully, ask the console for a plan, request and approve it, and
+//! help where the plan says what it needs. Nothing else makes the cluster Primary.
+
+use std::time::{Duration, Instant};
+
+use acceptance::lab::process::tail;
+use acceptance::people::attested;
+use anyhow::{Context, Result, bail, ensure};
+use galera::action::State;
+use galera::api::ActionView;
+use galera::attestation::{Attestation, Statement};
+use galera::plan::{CheckCode, Plan};
+use rand::Rng;
+use rand::seq::SliceRandom;
+
+use crate::faults::{Fault, Twist};
+use crate::promise::Promise;
+use crate::round::Round;
+
+/// Longest time until somebody is Primary again, with everything that people do for it.
+const RECOVERED: Duration = Duration::from_secs(180);
+/// How long a node must have been Primary for the cluster to count as such.
+const STEADY: Duration = Duration::from_secs(2);
+/// A node that has been Primary for so long must be known to the console.
+const KNOWN: Duration = Duration::from_secs(3);
+/// How long people look at a plan that does not get on before they do something about it.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// The same when the plan waits only for the cluster to heal by itself.
+const GRACE: Duration = Duration::from_secs(45);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(300);
+/// Longest wait for the end of an action: an order to a stopped server is watched for five minutes.
+const ENDED: Duration = Duration::from_secs(330);
+/// How long an approval is tried.
+const APPROVED: Duration = Duration::from_secs(25);
+
+/// How an action ended.
+pub(crate) struct Ended {
+    pub(crate) id: String,
+    pub(crate) state: State,
+}
+
+impl Round<'_> {
+    /// Works until somebody is Primary, by the nodes' own word.
+    ///
+    /// # Errors
+    /// When that takes too long, an action does not end, or the console offers what it must not.
+    pub(crate) async fn operate(&mut self) -> Result<()> {
+        let end = Instant::now() + RECOVERED;
+        let mut blocked = Instant::now();
+        while !self.primary() {
+            ensure!(
+                Instant::now() < end,
+                "nobody was Primary again within {RECOVERED:?}"
+            );
+            tokio::time::sleep(LOOK).await;
+            let Some((console, plan, attestations)) = self.plan().await? else {
+                if blocked.elapsed() > PATIENCE {
+                    self.help().await?;
+                    blocked = Instant::now();
+                }
+                continue;
+            };
+            if plan.executable {
+                self.carry_out(console, &plan, &attestations).await?;
+                blocked = Instant::now();
+            } else if blocked.elapsed() > patience(&plan) {
+                self.help().await?;
+                blocked = Instant::now();
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether somebody has been Primary for a while and is now.
+    pub(crate) fn primary(&self) -> bool {
+        let now = Instant::now();
+        let recently = now.checked_sub(Duration::from_millis(600)).unwrap_or(now);
+        let since = recently.checked_sub(STEADY).unwrap_or(recently);
+        !self.observer.primary_throughout(since, recently).is_empty()
+    }
+
+    /// The plan as one of the replicas makes it, with what can truthfully be attested; `None` when it gives none.
+    async fn plan(&mut self) -> Result<Option<(usize, Plan, Vec<Attestation>)>> {
+        let Some(console) = self.any_console() else {
+            return Ok(None);
+        };
+        let attestations = self.attestations()?;
+        let asked = Instant::now();
+        let plan = self.stage.people[console].plan("bootstrap", &attestations);
+        let plan = match plan.await {
+            Ok(plan) => plan,
+            Err(error) => {
+                self.journal
+                    .note_change(format!("console {} gives no plan: {error:#}", console + 1));
+                return Ok(None);
+            }
+        };
+        self.journal.note_change(format!("plan: {}", plan.summary));
+        if plan.executable {
+            self.challenge(&plan, asked).await?;
+        }
+        Ok(Some((console, plan, attestations)))
+    }
+
+    /// No plan may be offered while somebody is Primary who has been for longer than it takes to know.
+    async fn challenge(&self, plan: &Plan, asked: Instant) -> Result<()> {
+        // The next answers prove that it was Primary at the moment of the question.
+        tokio::time::sleep(LOOK).await;
+        let since = asked.checked_sub(KNOWN).unwrap_or(asked);
+        let primary = self.observer.primary_throughout(since, asked);
+        ensure!(
+            primary.is_empty(),
+            "the console offered to bootstrap while {} was Primary: {}",
+            primary.join(", "),
+            plan.summary
+        );
+        Ok(())
+    }
+
+    /// What is true of the members that do not answer: killed ones are stopped, or given up with all that only they
+    /// hold; one whose cable is pulled is fenced when it serves nobody, because its clients sit beside it.
+    fn attestations(&self) -> Result<Vec<Attestation>> {
+        let id = |node: &usize| self.stage.node(*node).id();
+        let down = self.conditions.of(|node| node.down);
+        let down = down.iter().map(id).collect::<Result<Vec<_>>>()?;
+        let unplugged = self.conditions.of(|node| node.unplugged && !node.down);
+        let fenced = unplugged
+            .into_iter()
+            .filter(|node| self.serves_nobody(*node));
+        let fenced = fenced.map(|node| id(&node)).collect::<Result<Vec<_>>>()?;
+        let statement = if self.gives_up {
+            Statement::Fenced
+        } else {
+            Statement::Stopped
+        };
+        let mut all = attested(&down, statement);
+        all.extend(attested(&fenced, Statement::Fenced));
+        Ok(all)
+    }
+
+    fn serves_nobody(&self, node: usize) -> bool {
+        self.says_primary(node) == Some(false)
+    }
+
+    /// Whether a node says that it is Primary; `None` when it says nothing.
+    fn says_primary(&self, node: usize) -> Option<bool> {
+        let known = self.observer.nodes();
+        let (_, answer) = known.get(node)?;
+        Some(answer.as_ref()?.primary.is_some())
+    }
+
+    fn any_console(&mut self) -> Option<usize> {
+        let running = self.stage.running();
+        let choice = self.random.random_range(0..running.len().max(1));
+        running.get(choice).copied()
+    }
+
+    /// Requests, lets somebody else approve, and follows the action to its end.
+    async fn carry_out(
+        &mut self,
+        console: usize,
+        plan: &Plan,
+        attestations: &[Attestation],
+    ) -> Result<()> {
+        let people = &self.stage.people[console];
+        let action = match people.request("bootstrap", plan, attestations).await {
+            Ok(action) => action,
+            Err(error) => {
+                self.journal
+                    .note(format!("the request is refused: {error:#}"));
+                return Ok(());
+            }
+        };
+        let declared: Vec<String> = attestations
+            .iter()
+            .map(|attestation| format!("{} {}", attestation.node, attestation.statement))
+            .collect();
+        self.journal.note(format!(
+            "requested at console {}, declaring [{}]: {}",
+            console + 1,
+            declared.join(", "),
+            plan.summary
+        ));
+        let (before, after) = self.twists.next().unwrap_or((Twist::None, Twist::None));
+        self.twist(&before, console).await?;
+        let Some(approving) = self.approve(&action).await? else {
+            return Ok(());
+        };
+        self.twist(&after, approving).await?;
+        self.follow(&action, plan, attestations).await
+    }
+
+    /// The replica that took the approval; `None` when the action ended before.
+    async fn approve(&mut self, action: &ActionView) -> Result<Option<usize>> {
+        let end = Instant::now() + APPROVED;
+        loop {
+            let Some(console) = self.some_console().await? else {
+                continue;
+            };
+            let people = &self.stage.people[console];
+            let outcome = people.act(&people.approver, action, "approve").await;
+            match outcome {
+                Ok(_) => {
+                    self.journal
+                        .note(format!("approved at console {}", console + 1));
+                    return Ok(Some(console));
+                }
+                Err(error) => self.journal.note_change(format!(
+                    "not approved at console {}: {error:#}",
+                    console + 1
+                )),
+            }
+            // An answer may have been lost, not the approval.
+            if let Ok(now) = people.action(action).await {
+                if now.action.state.is_final() {
+                    self.note_end(&now);
+                    return Ok(None);
+                }
+                if now.action.state != State::Pending {
+                    return Ok(Some(console));
+                }
+            }
+            ensure!(
+                Instant::now() < end,
+                "nobody could approve within {APPROVED:?}"
+            );
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// A replica that runs; when none does, one is started, as whoever supervises them would.
+    async fn some_console(&mut self) -> Result<Option<usize>> {
+        if let Some(console) = self.any_console() {
+            return Ok(Some(console));
+        }
+        self.journal.note("console 1 is started again");
+        self.stage.consoles[0].launch()?;
+        // Without etcd it is not ready; it is asked again then.
+        let _ = self.stage.consoles[0].ready().await;
+        Ok(None)
+    }
+
+    /// Waits for the end of an approved action, and keeps what its plan has promised.
+    async fn follow(
+        &mut self,
+        action: &ActionView,
+        plan: &Plan,
+        attestations: &[Attestation],
+    ) -> Result<()> {
+        let began = Instant::now();
+        let mut last = None;
+        let ended = loop {
+            if let Some(console) = self.some_console().await?
+                && let Ok(now) = self.stage.people[console].action(action).await
+            {
+                if now.action.state.is_final() {
+                    break now;
+                }
+                last = Some(now);
+            }
+            if began.elapsed() > ENDED {
+                bail!("the approved action has not ended within {ENDED:?}: {last:#?}");
+            }
+            // What was killed by a twist is not waited for.
+            if began.elapsed() > PATIENCE {
+                self.repair_etcd().await?;
+            }
+            tokio::time::sleep(LOOK).await;
+        };
+        self.note_end(&ended);
+        if ended.action.may_have_acted() {
+            self.promises.push(Promise::of(plan, attestations));
+        }
+        let target = plan
+            .target
+            .as_ref()
+            .context("an executed plan without a target")?;
+        if ended.action.state == State::Succeeded {
+            self.recovered.push(target.mechanism);
+        }
+        Ok(())
+    }
+
+    fn note_end(&mut self, ended: &ActionView) {
+        let action = &ended.action;
+        let outcome = action.outcome.as_deref().unwrap_or("no outcome");
+        self.journal
+            .note(format!("the action {}: {outcome}", action.state.word()));
+        if matches!(action.state, State::Failed | State::Unverified) {
+            for line in &action.journal {
+                self.journal.note(format!(
+                    "its journal: {} by {}: {}",
+                    line.at, line.by, line.text
+                ));
+            }
+            for console in &self.stage.consoles {
+                self.journal
+                    .note(format!("a console's log: {}", tail(console.log(), 12)));
+            }
+        }
+        self.ended.push(Ended {
+            id: action.id.clone(),
+            state: action.state,
+        });
+    }
+
+    async fn twist(&mut self, twist: &Twist, console: usize) -> Result<()> {
+        match twist {
+            Twist::None => return Ok(()),
+            Twist::Console => self.fail(&Fault::Console(console)).await?,
+            Twist::Etcd(member) => self.fail(&Fault::Etcd(*member)).await?,
+            Twist::EtcdQuorum(lost) => {
+                self.fail(&Fault::EtcdQuorum(0)).await?;
+                tokio::time::sleep(*lost).await;
+                self.repair_etcd().await?;
+            }
+            Twist::Return => {
+                for node in self.conditions.of(|node| node.down) {
+                    self.start(node)?;
+                }
+            }
+            Twist::Heal => {
+                self.journal.note("network and group connections heal");
+                self.conditions.heal(self.stage).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Does one of the things that help a plan along, as docs/recovery.md says.
+    async fn help(&mut self) -> Result<()> {
+        self.repair_etcd().await?;
+        for (index, console) in self.stage.consoles.iter().enumerate() {
+            if console.pid().is_none() {
+                self.journal
+                    .note(format!("console {} is started again", index + 1));
+                console.launch()?;
+            }
+        }
+        let paused = self.conditions.of(|node| node.paused);
+        let mut down = self.conditions.of(|node| node.down);
+        down.shuffle(&mut self.random);
+        if let Some(node) = paused.first().copied() {
+            if self.random.random_bool(0.5) {
+                return self.fail(&Fault::Kill(vec![node])).await;
+            }
+            self.journal.note(format!("wake n{}", node + 1));
+            self.conditions.wake(self.stage, node);
+        } else if let Some(node) = self.unplugged_primary() {
+            // Its clients sit beside it: only without power it serves nobody.
+            return self.fail(&Fault::Kill(vec![node])).await;
+        } else if !down.is_empty() {
+            self.plug_in(&down).await?;
+            let count = if self.random.random_bool(0.5) {
+                1
+            } else {
+                down.len()
+            };
+            for node in down.into_iter().take(count) {
+                self.start(node)?;
+            }
+        } else {
+            self.journal
+                .note("network and group connections are repaired");
+            self.conditions.heal(self.stage).await?;
+        }
+        self.start_ended()
+    }
+
+    fn unplugged_primary(&self) -> Option<usize> {
+        let unplugged = self.conditions.of(|node| node.unplugged && !node.down);
+        let primary = |node: &usize| self.says_primary(*node) == Some(true);
+        unplugged.into_iter().find(primary)
+    }
+
+    /// A container that cannot reach etcd would wait for it.
+    async fn plug_in(&mut self, nodes: &[usize]) -> Result<()> {
+        let unplugged = |node: &usize| self.conditions.nodes[*node].unplugged;
+        if nodes.iter().any(unplugged) {
+            self.journal
+                .note("network and group connections are repaired");
+            self.conditions.heal(self.stage).await?;
+        }
+        Ok(())
+    }
+}
+
+fn patience(plan: &Plan) -> Duration {
+    let waits = plan.failing().all(|check| check.code == CheckCode::SETTLED);
+    if waits { GRACE } else { PATIENCE }
+}

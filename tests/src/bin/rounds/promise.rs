@@ -1,0 +1,120 @@
+//! What an executed plan promised of the rows that clients were told are there.
+
+use acceptance::load::Row;
+use galera::NodeId;
+use galera::attestation::Attestation;
+use galera::plan::Plan;
+
+/// The promise of a plan that may have taken effect.
+pub(crate) struct Promise {
+    /// Where the cluster went on from.
+    position: Option<u64>,
+    /// Whether the plan said that transactions will be lost.
+    loses: bool,
+    /// Members whose data the plan did not know: "what only they may hold is not known".
+    unknown: Vec<NodeId>,
+}
+
+impl Promise {
+    /// The promise of `plan`, requested with these attestations.
+    pub(crate) fn of(plan: &Plan, attestations: &[Attestation]) -> Self {
+        let named = |attested: &&Attestation| {
+            // The plan's own words: it says of which members it knows nothing.
+            let name = attested.node.host();
+            plan.loss.explanation.contains("is not known")
+                && plan
+                    .loss
+                    .explanation
+                    .split(|c: char| !(c.is_ascii_alphanumeric() || c == '.'))
+                    .any(|word| word.trim_end_matches('.') == name)
+        };
+        let unknown = attestations.iter().filter(named);
+        let position = plan
+            .target
+            .as_ref()
+            .and_then(|target| target.position.as_ref());
+        Self {
+            position: position.map(|position| position.seqno),
+            loses: plan.loss.transactions != Some(0),
+            unknown: unknown.map(|attested| attested.node.clone()).collect(),
+        }
+    }
+
+    /// Whether the plan promised to keep a row, which was acknowledged by the node at `address`.
+    pub(crate) fn keeps(&self, row: &Row, address: &str) -> bool {
+        let below = row.position.is_some_and(|at| Some(at) <= self.position);
+        let unknown = self.unknown.iter().any(|node| node.host() == address);
+        below || !(self.loses || unknown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use galera::attestation::Statement;
+    use galera::plan::{Kind, Loss, Mechanism, Target};
+
+    use super::*;
+
+    fn promise(transactions: u64, explanation: &str) -> Promise {
+        let node: NodeId = "10.77.1.12".parse().unwrap();
+        let plan = Plan {
+            kind: Kind::Bootstrap,
+            cluster: "same".parse().unwrap(),
+            digest: String::new(),
+            executable: true,
+            computed_at: galera::Timestamp::from_unix_millis(0),
+            summary: String::new(),
+            checks: Vec::new(),
+            target: Some(Target {
+                mechanism: Mechanism::Statement,
+                node: None,
+                members: Vec::new(),
+                position: Some("6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b:40".parse().unwrap()),
+                revives: Vec::new(),
+                leaves_out: Vec::new(),
+                removes: Vec::new(),
+            }),
+            steps: Vec::new(),
+            undo: Vec::new(),
+            commands: Vec::new(),
+            loss: Loss {
+                transactions: Some(transactions),
+                explanation: explanation.to_owned(),
+            },
+            attestations: Vec::new(),
+        };
+        let attested = Attestation {
+            node,
+            statement: Statement::Fenced,
+            saved_state: None,
+        };
+        Promise::of(&plan, &[attested])
+    }
+
+    fn row(position: Option<u64>) -> Row {
+        Row {
+            id: 1,
+            node: "n2".to_owned(),
+            position,
+        }
+    }
+
+    #[test]
+    fn everything_is_promised_unless_the_plan_names_what_is_not() {
+        let all = promise(0, "Nothing is known to lie above 40.");
+        assert!(all.keeps(&row(Some(41)), "10.77.1.12") && all.keeps(&row(None), "10.77.1.12"));
+        let blind = promise(
+            0,
+            "Nothing is known to lie above 40. What only 10.77.1.12 may hold is not known.",
+        );
+        assert!(blind.keeps(&row(Some(40)), "10.77.1.12"));
+        assert!(!blind.keeps(&row(Some(41)), "10.77.1.12"));
+        assert!(!blind.keeps(&row(None), "10.77.1.12"));
+        assert!(blind.keeps(&row(Some(41)), "10.77.1.11"));
+        let lossy = promise(
+            3,
+            "n3 is known to have reached 43; what lies above 40 would be lost.",
+        );
+        assert!(!lossy.keeps(&row(Some(41)), "10.77.1.11"));
+    }
+}

@@ -1,0 +1,180 @@
+//! What must hold at the end of every round.
+
+use std::time::Duration;
+
+use acceptance::eventually;
+use acceptance::lab::homogeneous::CLUSTER;
+use acceptance::load::{Row, missing};
+use anyhow::{Context, Result, ensure};
+use galera::action::StepState;
+use galera::api::{ActionList, ActionView};
+use galera::view::VerdictState;
+
+use crate::round::{Round, Rows};
+use crate::stage::NODES;
+
+/// How long registry and consoles may take to tell what is.
+const TOLD: Duration = Duration::from_secs(30);
+
+impl Round<'_> {
+    /// Judges the round.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub(crate) async fn judge(&mut self) -> Result<Rows> {
+        self.journal.note("judgement");
+        let rows = self.load.end().await;
+        let given_up = self.rows(&rows).await?;
+        self.observer.judge()?;
+        self.registry_is_truthful().await?;
+        self.consoles_see_it().await?;
+        self.actions_have_ended().await?;
+        let verified = self.stage.consoles[0].command(&["audit", "verify"]).await?;
+        ensure!(
+            verified.contains("each follows"),
+            "the audit trail: {verified}"
+        );
+        Ok(Rows {
+            acknowledged: rows.len(),
+            given_up,
+        })
+    }
+
+    /// Every acknowledged row that no approved plan gave up is on every node. Returns how many were given up.
+    async fn rows(&self, rows: &[Row]) -> Result<usize> {
+        let watched = self.stage.watched();
+        let address = |row: &Row| {
+            let node = watched.iter().find(|node| node.name == row.node);
+            node.map_or_else(String::new, |node| node.address.clone())
+        };
+        let mut given_up = 0;
+        for node in &watched {
+            let gone = missing(node.options.clone(), rows).await;
+            let gone = gone.with_context(|| format!("asking {}", node.name))?;
+            let broken: Vec<&&Row> = gone
+                .iter()
+                .filter(|row| {
+                    let mut promises = self.promises.iter();
+                    promises.all(|promise| promise.keeps(row, &address(row)))
+                })
+                .collect();
+            ensure!(
+                broken.is_empty(),
+                "{} of {} acknowledged rows are missing on {}, against the word of every plan: {:?}…",
+                broken.len(),
+                rows.len(),
+                node.name,
+                &broken[..broken.len().min(5)]
+            );
+            given_up = given_up.max(gone.len());
+        }
+        Ok(given_up)
+    }
+
+    async fn registry_is_truthful(&self) -> Result<()> {
+        eventually("the registry to tell what is", TOLD, async || {
+            let keys = self.stage.nodes.keys().await?;
+            ensure!(!keys.contains_key("bootstrap"), "an order is left");
+            let founder = keys.get("founder").context("no founder")?;
+            for number in 0..NODES {
+                let node = self.stage.node(number);
+                let status = node.wsrep().await?;
+                let id = node.id()?;
+                for name in [
+                    "wsrep_local_state_comment",
+                    "wsrep_cluster_status",
+                    "wsrep_cluster_state_uuid",
+                    "wsrep_cluster_size",
+                    "wsrep_cluster_conf_id",
+                ] {
+                    let registered = keys.get(&format!("{id}/{name}"));
+                    ensure!(
+                        registered == status.get(name),
+                        "{id} says {:?}, its registration {registered:?}",
+                        status.get(name)
+                    );
+                }
+                let history = status
+                    .get("wsrep_cluster_state_uuid")
+                    .context("no history")?;
+                ensure!(
+                    founder.contains(history.as_str()),
+                    "{founder} is of another history"
+                );
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn consoles_see_it(&self) -> Result<()> {
+        for (console, people) in self.stage.consoles.iter().zip(&self.stage.people) {
+            console.ready().await?;
+            eventually("the console to see a healthy cluster", TOLD, async || {
+                let view = people.operator.cluster(CLUSTER).await?;
+                ensure!(
+                    view.verdict.state == VerdictState::Healthy,
+                    "it says {:?}",
+                    view.verdict
+                );
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Whatever was approved has ended, each step of it was sent at most once, and both replicas tell the same.
+    async fn actions_have_ended(&self) -> Result<()> {
+        for people in &self.stage.people {
+            let path = format!("/api/v1/actions?cluster={CLUSTER}&limit=50");
+            let list: ActionList = people.operator.get(&path).await?;
+            for ended in &self.ended {
+                let shown = list.actions.iter().find(|one| one.action.id == ended.id);
+                let shown = shown.with_context(|| format!("{} is not listed", ended.id))?;
+                ensure!(
+                    shown.action.state == ended.state,
+                    "{} was {:?} and is {:?}: a final state changed",
+                    ended.id,
+                    ended.state,
+                    shown.action.state
+                );
+            }
+            for action in &list.actions {
+                ensure!(
+                    action.action.state.is_final(),
+                    "{} is {:?} still",
+                    action.action.id,
+                    action.action.state
+                );
+                let open = |state| matches!(state, StepState::Intended | StepState::Unknown);
+                let unclear = action.action.steps.iter().filter(|step| open(step.state));
+                ensure!(
+                    unclear.count() <= 1,
+                    "several steps of {} are unclear",
+                    action.action.id
+                );
+            }
+        }
+        for ended in &self.ended {
+            self.sent_once(&ended.id).await?;
+        }
+        Ok(())
+    }
+
+    async fn sent_once(&self, id: &str) -> Result<()> {
+        let people = &self.stage.people[0];
+        let path = format!("/api/v1/actions/{id}");
+        let action: ActionView = people.operator.get(&path).await?;
+        let recorded = people.recorded(&action).await?;
+        let steps = recorded
+            .iter()
+            .filter(|event| *event == "action_step")
+            .count();
+        ensure!(
+            steps <= action.action.steps.len(),
+            "{id} was sent {steps} times: {recorded:?}"
+        );
+        Ok(())
+    }
+}
