@@ -1,10 +1,11 @@
 //! The figures that the project promises, measured on a real lab: how fast a change reaches a browser, how much a
-//! first visit loads, how much the idle console needs, how soon starting nodes know what to do.
+//! first visit loads, how much the idle console needs, how soon an approved recovery is done and starting nodes know what to do.
 
 mod decision;
 mod figures;
 mod first_load;
 mod latency;
+mod recovery;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -65,6 +66,7 @@ async fn measure() -> Result<Vec<Figure>> {
     println!("==> SQL-only change to WebSocket frame");
     figures.extend(latency::sql(&lab, &api, POLL_INTERVAL).await?);
     drop(lab);
+    figures.extend(recovery::measure().await?);
     figures.extend(decision::measure().await?);
     Ok(figures)
 }
