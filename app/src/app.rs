@@ -47,6 +47,7 @@ fn document() -> AnyView {
                 <Route path=path!("/clusters/:name/recovery") view=recovery_page as Page ssr=SsrMode::Async />
                 <Route path=path!("/actions") view=served_page as Page ssr=SsrMode::Async />
                 <Route path=path!("/actions/:id") view=served_page as Page ssr=SsrMode::Async />
+                <Route path=path!("/notifications") view=served_page as Page ssr=SsrMode::Async />
                 <Route path=path!("/audit") view=served_page as Page ssr=SsrMode::Async />
                 <Route path=path!("/incidents") view=served_page as Page ssr=SsrMode::Async />
                 <Route path=path!("/status-pages") view=served_page as Page ssr=SsrMode::Async />

@@ -122,13 +122,16 @@ fn places(path: &str, pending: usize) -> El {
     let actions = link("/actions".to_owned(), "Actions").maybe("aria-current", here("/actions"));
     let incidents =
         link("/incidents".to_owned(), "Incidents").maybe("aria-current", here("/incidents"));
+    let told = link("/notifications".to_owned(), "Notifications")
+        .maybe("aria-current", here("/notifications"));
     let audit = link("/audit".to_owned(), "Audit").maybe("aria-current", here("/audit"));
     el("nav")
         .class("places")
-        .at("aria-label", "Actions, incidents and audit")
+        .at("aria-label", "Actions, incidents, notifications and audit")
         .with(el("ul").with([
             el("li").with(actions.with(waiting)),
             el("li").with(incidents),
+            el("li").with(told),
             el("li").with(audit),
         ]))
 }

@@ -9,6 +9,7 @@ mod answers;
 mod audit;
 mod fields;
 mod incidents;
+mod notifications;
 mod parts;
 mod plan;
 mod recovery;
@@ -109,6 +110,13 @@ pub async fn fragment(
             Ok(Fragment::new(&view.settings.title, &page))
         }
         ["incidents"] => incidents_page(&client, &session, now).await,
+        ["notifications"] => {
+            let asked = notifications::Asked::of(&query);
+            let targets = client.get("/api/v1/notifications/targets").await?;
+            let deliveries = client.get(&asked.deliveries()).await?;
+            let page = notifications::notifications(&targets, &deliveries, &asked, &session, now);
+            Ok(Fragment::new("Notifications", &page))
+        }
         _ => Err(Problem {
             status: 404,
             ..problem(

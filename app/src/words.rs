@@ -43,7 +43,9 @@ mod decisions;
 mod telling;
 
 #[cfg(feature = "ssr")]
-pub(crate) use decisions::{action_mark, check_mark, kind_word, plan_mark, step_mark};
+pub(crate) use decisions::{
+    action_mark, check_mark, delivery_mark, kind_word, plan_mark, step_mark, target_mark,
+};
 #[cfg(feature = "ssr")]
 pub(crate) use telling::{incident_mark, told_mark};
 

@@ -84,6 +84,10 @@ pub enum Operation {
     ReadAudit,
     /// Create, change or remove accounts.
     ManageAccounts,
+    /// See notification targets and deliveries, and have a notice sent again.
+    FollowNotifications,
+    /// Create, change, test or remove notification targets.
+    ManageNotifications,
     /// Create, change or delete status pages, and create or revoke links to them.
     ManageShares,
     /// Open, update and resolve incidents.
@@ -96,7 +100,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::See,
         Self::RequestAction,
         Self::ApproveAction,
@@ -109,6 +113,8 @@ impl Operation {
         Self::SwitchRecoveryOn,
         Self::ReadAudit,
         Self::ManageAccounts,
+        Self::FollowNotifications,
+        Self::ManageNotifications,
         Self::ManageShares,
         Self::ManageIncidents,
         Self::PlanMaintenance,
@@ -129,7 +135,9 @@ impl Operation {
             Self::CommentAction | Self::SwitchRecoveryOff => {
                 &[Role::Operator, Role::Approver, Role::Admin]
             }
+            Self::FollowNotifications => &[Role::Operator, Role::Admin],
             Self::BreakGlass
+            | Self::ManageNotifications
             | Self::SwitchRecoveryOn
             | Self::ManageAccounts
             | Self::ManageShares => &[Role::Admin],
@@ -174,8 +182,9 @@ mod tests {
     fn the_table() {
         use Operation::{
             Announce, ApproveAction, BreakGlass, CancelAction, CommentAction, ExecuteAction,
-            ManageAccounts, ManageIncidents, ManageShares, PlanMaintenance, ReadAudit,
-            RejectAction, RequestAction, See, SwitchRecoveryOff, SwitchRecoveryOn,
+            FollowNotifications, ManageAccounts, ManageIncidents, ManageNotifications,
+            ManageShares, PlanMaintenance, ReadAudit, RejectAction, RequestAction, See,
+            SwitchRecoveryOff, SwitchRecoveryOn,
         };
         let rows: [(Role, &[Operation]); 4] = [
             (Role::Viewer, &[See, ReadAudit]),
@@ -189,6 +198,7 @@ mod tests {
                     ExecuteAction,
                     CommentAction,
                     SwitchRecoveryOff,
+                    FollowNotifications,
                     ManageIncidents,
                     PlanMaintenance,
                     Announce,
@@ -217,6 +227,8 @@ mod tests {
                     SwitchRecoveryOff,
                     SwitchRecoveryOn,
                     ManageAccounts,
+                    FollowNotifications,
+                    ManageNotifications,
                     ManageShares,
                     ManageIncidents,
                     PlanMaintenance,

@@ -74,7 +74,9 @@ impl From<EmbeddedError> for Failure {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
-            StartError::Site(_) | StartError::Registry(_) => Self::new(Exit::Usage, error),
+            StartError::Site(_) | StartError::Registry(_) | StartError::Notify(_) => {
+                Self::new(Exit::Usage, error)
+            }
             StartError::Listen {
                 kind: std::io::ErrorKind::PermissionDenied,
                 ..

@@ -25,6 +25,7 @@ pub use problem::{Origin, Problem, Problems, read_file, read_password};
 pub use report::Effective;
 pub use sources::{Flags, Inputs};
 
+use crate::notify::SmtpConfig;
 use reader::Reader;
 
 /// How the log is written.
@@ -93,6 +94,17 @@ pub struct RecoveryConfig {
     pub password: Secret,
 }
 
+/// How notifications leave the console.
+#[derive(Clone, Debug)]
+pub struct NotifyConfig {
+    /// The server that takes e-mail.
+    pub smtp: Option<SmtpConfig>,
+    /// Special addresses that targets may reach.
+    pub allow: Vec<Network>,
+    /// Authority of receivers' certificates, beside the system's.
+    pub ca: Option<PathBuf>,
+}
+
 /// Approvals that actions need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Approvals {
@@ -150,6 +162,8 @@ pub struct Config {
     pub approval_expiry: Duration,
     /// What is kept of what happened.
     pub history: HistoryConfig,
+    /// Notifications.
+    pub notify: NotifyConfig,
     /// The log.
     pub log: LogConfig,
     /// Every setting with its value and where that came from, secrets left out.
@@ -188,6 +202,7 @@ pub fn load(inputs: &Inputs) -> Result<Config, Problems> {
     let approvals = reader.one(&settings::APPROVALS, parse::approvals);
     let expiries = reader.expiries();
     let history = reader.history();
+    let notify = reader.notify();
     let log = reader.log();
     reader.finish(|reader| {
         let (registry_prefix, state_prefix) = prefixes?;
@@ -211,6 +226,7 @@ pub fn load(inputs: &Inputs) -> Result<Config, Problems> {
             request_expiry: expiries?.0,
             approval_expiry: expiries?.1,
             history: history?,
+            notify,
             log: log?,
             effective: std::mem::take(&mut reader.effective),
             warnings: std::mem::take(&mut reader.warnings),

@@ -16,6 +16,8 @@ mod headers;
 mod health;
 mod identity;
 mod live;
+mod notification_forms;
+mod notifications;
 mod observe;
 mod origin;
 mod pages;
@@ -47,6 +49,7 @@ use crate::chronicle::Chronicle;
 use crate::config::{Network, PublicUrl};
 use crate::hub::Hub;
 use crate::leader::Leadership;
+use crate::notify::Notify;
 use crate::status::StatusDesk;
 
 /// Most bytes of a request's body.
@@ -72,6 +75,8 @@ pub struct App {
     pub leadership: Leadership,
     /// Status pages and what they tell.
     pub status: StatusDesk,
+    /// Who is told what.
+    pub notify: Notify,
     /// The built site.
     pub site: Site,
     /// Ends every long answer.
@@ -119,6 +124,7 @@ pub fn router(state: AppState) -> Router {
     let submitted = forms::Forms::new(&state, within(&api));
     let forms = sign_in::routes()
         .merge(status::forms(submitted.clone()))
+        .merge(notification_forms::routes(submitted.clone()))
         .merge(forms::routes(submitted));
     let fragments = fragments::routes(within(&api));
     let api = api.merge(identified(fragments));
@@ -183,8 +189,35 @@ fn api() -> Router<AppState> {
             get(recovery::show_cluster).put(recovery::switch_cluster),
         )
         .route("/api/v1/audit", get(audit::page))
+        .merge(notification_routes())
         .route("/api/v1/live", get(live::connect))
         .merge(status::routes())
+}
+
+fn notification_routes() -> Router<AppState> {
+    Router::new()
+        .route(
+            "/api/v1/notifications/targets",
+            get(notifications::targets).post(notifications::create),
+        )
+        .route(
+            "/api/v1/notifications/targets/{id}",
+            get(notifications::target)
+                .patch(notifications::change)
+                .delete(notifications::remove),
+        )
+        .route(
+            "/api/v1/notifications/targets/{id}/test",
+            post(notifications::test),
+        )
+        .route(
+            "/api/v1/notifications/deliveries",
+            get(notifications::deliveries),
+        )
+        .route(
+            "/api/v1/notifications/deliveries/{target}/{notice}/redeliver",
+            post(notifications::redeliver),
+        )
 }
 
 /// The stack of layers around everything; the last one added sees a request first.

@@ -17,6 +17,7 @@ pub mod leader;
 pub mod live;
 pub mod metrics;
 mod mysql;
+pub mod notify;
 pub mod probe;
 pub mod published;
 pub mod serve;

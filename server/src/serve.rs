@@ -21,6 +21,7 @@ use crate::embedded_etcd::{EmbeddedError, EmbeddedEtcd};
 use crate::http::{self, App, AppState};
 use crate::hub::{Hub, HubSettings, MysqlSettings};
 use crate::leader;
+use crate::notify::{self, Notify, NotifySettings};
 use crate::status::{Around, Look, StatusDesk, StatusSettings};
 
 /// How long open requests and sockets may take to end.
@@ -50,6 +51,9 @@ pub enum StartError {
     /// Settings of etcd that can never work.
     #[error(transparent)]
     Registry(#[from] registry::Error),
+    /// Settings of notifications that can never work.
+    #[error("notifications cannot be sent: {0}")]
+    Notify(String),
     /// The system does not tell us about signals.
     #[error("cannot wait for signals: {0}")]
     Signals(std::io::Error),
@@ -123,7 +127,7 @@ async fn run(
 ) -> Result<(), StartError> {
     let registry = Registry::connect(etcd)?;
     let (shutdown, tracker) = (CancellationToken::new(), TaskTracker::new());
-    let state = assemble(&config, site, &registry, &tracker, &shutdown);
+    let state = assemble(&config, site, &registry, &tracker, &shutdown)?;
     announce(&listeners, &state);
     if let Some(listener) = listeners.metrics {
         let router = http::metrics_router(state.clone());
@@ -161,7 +165,7 @@ fn assemble(
     registry: &Registry,
     tracker: &TaskTracker,
     shutdown: &CancellationToken,
-) -> AppState {
+) -> Result<AppState, StartError> {
     let directory = Directory::new(&config.state_prefix);
     tracker.spawn(directory.clone().follow(registry.clone(), shutdown.clone()));
     let authority = Authority::new(
@@ -263,6 +267,28 @@ fn assemble(
         let notice = "One person can act alone here: --approvals 0 is set.";
         hub.set_notices("approvals", vec![notice.to_owned()]);
     }
+    let notify = NotifySettings {
+        state_prefix: config.state_prefix.clone(),
+        public_url: config.http.public_url.clone(),
+        allow: config.notify.allow.clone(),
+        ca: config.notify.ca.clone(),
+        smtp: config.notify.smtp.clone(),
+    };
+    let sources = notify::Sources {
+        chronicle: chronicle.clone(),
+        trail: actions.trail().clone(),
+        directory: authority.directory().clone(),
+        quiet: notify::maintenance(&status),
+    };
+    let notify = Notify::start(
+        &notify,
+        registry.clone(),
+        sources,
+        leadership.clone(),
+        tracker,
+        shutdown,
+    )
+    .map_err(StartError::Notify)?;
     let state = AppState(Arc::new(App {
         public_url: config.http.public_url.clone(),
         trusted_proxies: config.http.trusted_proxies.clone(),
@@ -273,6 +299,7 @@ fn assemble(
         chronicle,
         leadership,
         status,
+        notify,
         site,
         shutdown: shutdown.clone(),
     }));
@@ -284,7 +311,7 @@ fn assemble(
             () = tell_about_first_account(early.authority.directory()) => {}
         }
     });
-    state
+    Ok(state)
 }
 
 /// A name for this process: the host for people, the rest because no other process may have the same.

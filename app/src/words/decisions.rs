@@ -1,6 +1,7 @@
 //! The words of plans and actions; only the server writes them.
 
 use galera::action::{State, StepState};
+use galera::notice::delivery::{Delivery, DeliveryState};
 use galera::plan::{CheckStatus, Kind, Plan};
 
 use super::{
@@ -51,6 +52,25 @@ pub(crate) const fn action_mark(state: State) -> Mark {
         State::Cancelled => mark("Cancelled", "off", SQUARE),
         State::Expired => mark("Expired", "off", DASHED),
         State::Superseded => mark("Superseded", "warn", FORK),
+    }
+}
+
+/// Whether a notification target is told anything.
+pub(crate) const fn target_mark(enabled: bool) -> Mark {
+    if enabled {
+        mark("Enabled", "ok", DISC)
+    } else {
+        mark("Disabled", "off", SQUARE)
+    }
+}
+
+/// What became of a notice.
+pub(crate) const fn delivery_mark(delivery: &Delivery) -> Mark {
+    match (delivery.state, delivery.attempts) {
+        (DeliveryState::Delivered, _) => mark("Delivered", "ok", CHECKED_DISC),
+        (DeliveryState::Failed, _) => mark("Failed", "bad", CROSS),
+        (DeliveryState::Waiting, 0) => mark("Waiting", "busy", RING),
+        (DeliveryState::Waiting, _) => mark("Retrying", "warn", TRIANGLE),
     }
 }
 

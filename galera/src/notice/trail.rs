@@ -17,9 +17,16 @@ const REQUESTS_MAX: usize = 1_000;
 pub struct Reading {
     /// The last entry that was taken in.
     pub sequence: u64,
-    /// Requesters by action.
+    /// By action.
     #[serde(default)]
-    requesters: BTreeMap<String, String>,
+    requests: BTreeMap<String, Request>,
+}
+
+/// What later entries about an action do not repeat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Request {
+    by: String,
+    kind: Option<String>,
 }
 
 impl Reading {
@@ -28,7 +35,7 @@ impl Reading {
     pub fn from(sequence: u64) -> Self {
         Self {
             sequence,
-            requesters: BTreeMap::new(),
+            requests: BTreeMap::new(),
         }
     }
 
@@ -55,14 +62,19 @@ impl Reading {
 
     fn requested(&mut self, id: String, record: &Record) -> Option<Notice> {
         let action = record.subject.clone()?;
-        self.requesters.insert(action, record.actor.clone());
-        while self.requesters.len() > REQUESTS_MAX {
+        let kind = detail(record, "kind");
+        let request = Request {
+            by: record.actor.clone(),
+            kind: kind.map(str::to_owned),
+        };
+        self.requests.insert(action, request);
+        while self.requests.len() > REQUESTS_MAX {
             // Identities begin with their time.
-            self.requesters.pop_first();
+            self.requests.pop_first();
         }
         let alone = detail(record, "approvals_needed") == Some("0");
         let wait = if alone { "" } else { "; it waits for approval" };
-        let title = format!("{} requested by {}{wait}", what(record), record.actor);
+        let title = format!("{} requested by {}{wait}", what(record, kind), record.actor);
         let mut lines = Vec::new();
         lines.extend(detail(record, "summary").map(str::to_owned));
         lines.extend(detail(record, "reason").map(|reason| format!("Reason: {reason}")));
@@ -91,12 +103,13 @@ impl Reading {
 
     fn decided(&mut self, id: String, record: &Record, word: &str) -> Option<Notice> {
         let action = record.subject.as_deref()?;
-        let requester = self.requesters.get(action).cloned();
-        let title = format!("{} {word} by {}", what(record), record.actor);
+        let request = self.requests.get(action).cloned();
+        let kind = request.as_ref().and_then(|request| request.kind.as_deref());
+        let title = format!("{} {word} by {}", what(record, kind), record.actor);
         let comment = detail(record, "comment").map(|comment| format!("Comment: {comment}"));
         let lines: Vec<String> = comment.into_iter().collect();
         let mut notice = about(id, Kind::ActionDecided, record, word, &title, &lines)?;
-        notice.audience = match requester {
+        notice.audience = match request.map(|request| request.by) {
             // Whoever withdraws a request knows; those who might approve it do not.
             Some(requester) if requester == record.actor => {
                 Audience::Approvers { except: requester }
@@ -108,13 +121,14 @@ impl Reading {
     }
 
     fn ended(&mut self, id: String, record: &Record) -> Option<Notice> {
-        let requester = self.requesters.remove(record.subject.as_deref()?);
+        let request = self.requests.remove(record.subject.as_deref()?);
+        let kind = request.as_ref().and_then(|request| request.kind.as_deref());
         let state = detail(record, "state")?;
         // These were told as decisions.
         if matches!(state, "rejected" | "cancelled") {
             return None;
         }
-        let title = format!("{} {}", what(record), ending(state));
+        let title = format!("{} {}", what(record, kind), ending(state));
         let outcome = detail(record, "outcome").filter(|outcome| !outcome.is_empty());
         let lines: Vec<String> = outcome.map(str::to_owned).into_iter().collect();
         let mut notice = about(id, Kind::ActionEnded, record, state, &title, &lines)?;
@@ -123,7 +137,9 @@ impl Reading {
             "failed" | "unverified" => Severity::Critical,
             _ => Severity::Warning,
         };
-        notice.audience = requester.map_or(Audience::Everyone, |name| Audience::Person { name });
+        notice.audience = request.map_or(Audience::Everyone, |request| Audience::Person {
+            name: request.by,
+        });
         Some(notice)
     }
 }
@@ -132,9 +148,9 @@ fn detail<'a>(record: &'a Record, name: &str) -> Option<&'a str> {
     record.detail.get(name).map(String::as_str)
 }
 
-/// The action in words: of which kind where the entry says so, and of which cluster.
-fn what(record: &Record) -> String {
-    let kind = match detail(record, "kind") {
+/// The action in words: of which kind where that is known, and of which cluster.
+fn what(record: &Record, kind: Option<&str>) -> String {
+    let kind = match kind {
         Some("bootstrap") => "bootstrap",
         Some("cleanup") => "clean-up",
         Some("decommission") => "decommission",

@@ -69,13 +69,22 @@ pub struct Circumstances<'a> {
     /// Every target that is to be told anything, by its identity.
     pub targets: &'a BTreeMap<String, Rules>,
     /// Whether the cluster was in maintenance at a moment.
-    pub quiet: &'a dyn Fn(Timestamp) -> bool,
+    pub quiet: &'a (dyn Fn(Timestamp) -> bool + Sync),
 }
 
 /// A notice for one target.
 pub type Addressed = (String, Notice);
 
 impl Course {
+    /// Nothing is known of what happened until `sequence`.
+    #[must_use]
+    pub fn from(sequence: u64) -> Self {
+        Self {
+            sequence,
+            ..Self::default()
+        }
+    }
+
     /// The verdict now.
     #[must_use]
     pub fn current(&self) -> Option<&Change> {
@@ -94,6 +103,39 @@ impl Course {
             .iter()
             .filter(|(_, told)| told.verdict != VerdictState::Healthy)
             .map(|(target, told)| (target.as_str(), told))
+    }
+
+    /// What each target was told last and still holds, as a notice: for receivers that forget what is not repeated.
+    #[must_use]
+    pub fn standing(&self, cluster: &ClusterName) -> Vec<Addressed> {
+        self.open()
+            .map(|(target, told)| {
+                let change = self
+                    .recent
+                    .iter()
+                    .find(|change| change.sequence == told.sequence);
+                let problem = Problem {
+                    phase: Phase::Opened,
+                    since: told.since,
+                    verdict: told.verdict,
+                    before: VerdictState::Healthy,
+                };
+                let notice = Notice {
+                    id: format!("{cluster}.{}", told.sequence),
+                    kind: Kind::Verdict,
+                    at: change.map_or(told.at, |change| change.at),
+                    cluster: Some(cluster.clone()),
+                    severity: Severity::of(told.verdict),
+                    title: format!("{cluster} {}", words::verdict_phrase(told.verdict)),
+                    text: change.map_or_else(String::new, |change| change.reasons.join("\n")),
+                    path: format!("/clusters/{cluster}"),
+                    problem: Some(problem),
+                    action: None,
+                    audience: Audience::Everyone,
+                };
+                (target.to_owned(), notice)
+            })
+            .collect()
     }
 
     /// Takes a change in without telling anybody: how a cluster came to where it is.

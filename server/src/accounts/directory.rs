@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use galera::Timestamp;
+use galera::notice::Audience;
 use registry::{Change, Entry, LeaseId, Registry, WatchEvent};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -67,6 +68,23 @@ impl Directory {
     #[must_use]
     pub fn has_accounts(&self) -> Option<bool> {
         self.read().users.as_ref().map(|users| !users.is_empty())
+    }
+
+    /// The e-mail addresses of the accounts in `audience`, by account.
+    #[must_use]
+    pub fn addresses(&self, audience: &Audience) -> Vec<String> {
+        let state = self.read();
+        let mut found: Vec<(&UserName, &str)> = state
+            .users
+            .iter()
+            .flatten()
+            .filter_map(|(name, account)| Some((name, account.record.address_for(name, audience)?)))
+            .collect();
+        found.sort_unstable();
+        found
+            .into_iter()
+            .map(|(_, address)| address.to_owned())
+            .collect()
     }
 
     pub(super) fn signer(&self) -> Option<Arc<Signer>> {

@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use galera::Timestamp;
-use galera::access::Role;
+use galera::access::{Operation, Role, permit};
+use galera::notice::Audience;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use uuid::Uuid;
 
@@ -68,6 +69,9 @@ pub struct UserRecord {
     pub credential: Uuid,
     /// What the account may do.
     pub roles: Vec<Role>,
+    /// Where notices that concern this account go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
     /// Whether it may not sign in.
     pub disabled: bool,
     /// When it was created.
@@ -86,6 +90,19 @@ impl fmt::Debug for UserRecord {
 }
 
 impl UserRecord {
+    /// The address of an account that `audience` includes, called `name`.
+    #[must_use]
+    pub fn address_for(&self, name: &UserName, audience: &Audience) -> Option<&str> {
+        let included = match audience {
+            Audience::Everyone => true,
+            Audience::Approvers { except } => {
+                name.as_str() != except && permit(&self.roles, Operation::ApproveAction).is_ok()
+            }
+            Audience::Person { name: person } => name.as_str() == person,
+        };
+        self.email.as_deref().filter(|_| included && !self.disabled)
+    }
+
     /// Whether this account can manage accounts now.
     #[must_use]
     pub fn is_active_admin(&self) -> bool {
@@ -175,12 +192,49 @@ mod tests {
     }
 
     #[test]
+    fn notices_reach_whom_they_concern() {
+        let now = Timestamp::from_unix_millis(0);
+        let record = |roles: &[Role], disabled: bool| UserRecord {
+            password_hash: String::new(),
+            credential: Uuid::nil(),
+            roles: roles.to_vec(),
+            email: Some("x@example.org".to_owned()),
+            disabled,
+            created_at: now,
+            changed_at: now,
+        };
+        let name: UserName = "anna".parse().unwrap();
+        let approvers = |except: &str| Audience::Approvers {
+            except: except.to_owned(),
+        };
+        let reached = |roles: &[Role], audience: &Audience| {
+            record(roles, false).address_for(&name, audience).is_some()
+        };
+        assert!(reached(&[Role::Viewer], &Audience::Everyone));
+        assert!(reached(&[Role::Approver], &approvers("olga")));
+        assert!(!reached(
+            &[Role::Approver, Role::Operator],
+            &approvers("anna")
+        ));
+        assert!(!reached(&[Role::Operator, Role::Admin], &approvers("olga")));
+        for (person, expected) in [("anna", true), ("olga", false)] {
+            let audience = Audience::Person {
+                name: person.to_owned(),
+            };
+            assert_eq!(reached(&[Role::Viewer], &audience), expected, "{person}");
+        }
+        let disabled = record(&[Role::Viewer], true);
+        assert_eq!(disabled.address_for(&name, &Audience::Everyone), None);
+    }
+
+    #[test]
     fn debug_output_holds_no_secret() {
         let now = Timestamp::from_unix_millis(0);
         let user = UserRecord {
             password_hash: "$argon2id$secret".to_owned(),
             credential: Uuid::nil(),
             roles: vec![Role::Viewer],
+            email: None,
             disabled: false,
             created_at: now,
             changed_at: now,

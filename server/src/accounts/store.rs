@@ -92,12 +92,28 @@ impl Store {
         roles: Vec<Role>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        self.add_reachable(name, password, roles, None, now).await
+    }
+
+    /// Adds an account with an e-mail address, where notices go.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn add_reachable(
+        &self,
+        name: &UserName,
+        password: &str,
+        roles: Vec<Role>,
+        email: Option<String>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         password::check_new(name.as_str(), password)?;
         let roles = normalized(roles)?;
         let record = UserRecord {
             password_hash: password::hash(password).map_err(StoreError::Hash)?,
             credential: Uuid::new_v4(),
             roles,
+            email,
             disabled: false,
             created_at: now,
             changed_at: now,
@@ -141,6 +157,20 @@ impl Store {
             record.credential = Uuid::new_v4();
         })
         .await
+    }
+
+    /// Gives the account another e-mail address, or none. Its sessions go on.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn set_email(
+        &self,
+        name: &UserName,
+        email: Option<String>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.change(name, true, now, |record| record.email.clone_from(&email))
+            .await
     }
 
     /// Lets the account sign in, or not; its sessions end with its being disabled and do not come back.

@@ -3,6 +3,7 @@
 use galera::ClusterName;
 use galera::api::AuditPage;
 use galera::audit::Entry;
+use registry::Subscription;
 
 use super::{BLOCK, Trail, TrailError, decode};
 
@@ -40,10 +41,7 @@ impl Trail {
     /// # Errors
     /// [`TrailError`].
     pub async fn page(&self, filter: &Filter) -> Result<AuditPage, TrailError> {
-        let newest = match self.registry.get(self.head_key()).await? {
-            Some(entry) => decode(&entry)?.sequence,
-            None => 0,
-        };
+        let newest = self.newest().await?;
         let mut entries = Vec::new();
         // The next place to look at, downwards.
         let mut next = newest.min(
@@ -72,6 +70,32 @@ impl Trail {
             next = next.min((block * BLOCK).saturating_sub(1));
         }
         Ok(page(entries, next))
+    }
+
+    /// The sequence of the newest entry; 0 when there is none.
+    ///
+    /// # Errors
+    /// [`TrailError`].
+    pub async fn newest(&self) -> Result<u64, TrailError> {
+        match self.registry.get(self.head_key()).await? {
+            Some(entry) => Ok(decode(&entry)?.sequence),
+            None => Ok(0),
+        }
+    }
+
+    /// The entry in the place `sequence`, when it was written: where a reader with a cursor goes on.
+    ///
+    /// # Errors
+    /// [`TrailError`].
+    pub async fn entry(&self, sequence: u64) -> Result<Option<Entry>, TrailError> {
+        let entry = self.registry.get(self.entry_key(sequence)).await?;
+        entry.as_ref().map(decode).transpose()
+    }
+
+    /// The news of further entries: an event for each change of the head.
+    #[must_use]
+    pub fn watch_head(&self) -> Subscription {
+        self.registry.watch(self.head_key())
     }
 
     /// Every entry, oldest first, and the head.

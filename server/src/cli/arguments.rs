@@ -68,10 +68,23 @@ fn user() -> Command {
         .action(ArgAction::Append)
         .required(true)
         .help("viewer, operator, approver, admin; several separated by commas");
+    let email = || {
+        value(
+            "email",
+            "ADDRESS",
+            "Where notices that concern the account go",
+        )
+    };
+    let address = Arg::new("email")
+        .value_name("ADDRESS")
+        .required(true)
+        .help("Where notices that concern the account go; '' for nowhere");
     Command::new("user")
         .about("Manage accounts")
         .subcommand_required(true)
-        .subcommand(password(named("add", "Add an account").arg(role)))
+        .subcommand(password(
+            named("add", "Add an account").arg(role).arg(email()),
+        ))
         .subcommand(settings_of(
             Command::new("list").about("List accounts"),
             false,
@@ -87,6 +100,7 @@ fn user() -> Command {
             )
             .arg(force()),
         )
+        .subcommand(named("email", "Change an account's e-mail address").arg(address))
         .subcommand(named("enable", "Allow an account to sign in again"))
         .subcommand(named("remove", "Remove an account and end its sessions").arg(force()))
 }

@@ -14,6 +14,7 @@ use crate::accounts::store::{Store, StoreError};
 use crate::accounts::{PASSWORD_MAX_BYTES, UserName};
 use crate::audit::Trail;
 use crate::config::{self, UserConfig, read_password};
+use crate::notify;
 use crate::session::now;
 use crate::telemetry;
 
@@ -36,9 +37,10 @@ impl From<StoreError> for Failure {
 
 /// What is to be done, with everything that was asked for read.
 enum Order {
-    Add(UserName, Secret, Vec<Role>),
+    Add(UserName, Secret, Vec<Role>, Option<String>),
     List,
     Password(UserName, Secret),
+    Email(UserName, Option<String>),
     Disable(UserName, bool),
     Enable(UserName),
     Remove(UserName, bool),
@@ -79,13 +81,15 @@ fn order(command: &str, matches: &ArgMatches) -> Result<Order, Failure> {
                 .map(|text| text.trim().parse::<Role>())
                 .collect::<Result<Vec<_>, _>>();
             let roles = roles.map_err(|error| usage(&error))?;
+            let email = email(matches)?;
             let password = password(matches, &name)?;
-            Order::Add(name, password, roles)
+            Order::Add(name, password, roles, email)
         }
         "passwd" => {
             let password = password(matches, &name)?;
             Order::Password(name, password)
         }
+        "email" => Order::Email(name, email(matches)?),
         "disable" => Order::Disable(name, force()),
         "enable" => Order::Enable(name),
         "remove" => Order::Remove(name, force()),
@@ -95,6 +99,16 @@ fn order(command: &str, matches: &ArgMatches) -> Result<Order, Failure> {
             )));
         }
     })
+}
+
+/// The address that was given; none for an empty one.
+fn email(matches: &ArgMatches) -> Result<Option<String>, Failure> {
+    let given = matches.get_one::<String>("email").map(|text| text.trim());
+    given
+        .filter(|text| !text.is_empty())
+        .map(notify::address)
+        .transpose()
+        .map_err(|error| Failure::new(Exit::Usage, error))
 }
 
 /// The password from the file, standard input, or a question without echo.
@@ -163,9 +177,10 @@ async fn carry_out(order: Order, config: UserConfig) -> Result<(), Failure> {
 /// What the audit trail says of `order`; nothing of one that only looks.
 fn record(order: &Order) -> Option<Record> {
     let (event, name, roles) = match order {
-        Order::Add(name, _, roles) => ("account_added", name, Some(roles)),
+        Order::Add(name, _, roles, _) => ("account_added", name, Some(roles)),
         Order::List => return None,
         Order::Password(name, _) => ("account_password_changed", name, None),
+        Order::Email(name, _) => ("account_email_changed", name, None),
         Order::Disable(name, _) => ("account_disabled", name, None),
         Order::Enable(name) => ("account_enabled", name, None),
         Order::Remove(name, _) => ("account_removed", name, None),
@@ -187,14 +202,24 @@ fn record(order: &Order) -> Option<Record> {
 
 async fn act(order: Order, store: &Store) -> Result<String, StoreError> {
     Ok(match order {
-        Order::Add(name, password, roles) => {
-            store.add(&name, password.expose(), roles, now()).await?;
+        Order::Add(name, password, roles, email) => {
+            store
+                .add_reachable(&name, password.expose(), roles, email, now())
+                .await?;
             format!("The account {name} was added.\n")
         }
         Order::List => list(store).await?,
         Order::Password(name, password) => {
             store.set_password(&name, password.expose(), now()).await?;
             format!("The account {name} has another password; its sessions were ended.\n")
+        }
+        Order::Email(name, email) => {
+            let said = match &email {
+                Some(address) => format!("Notices for {name} go to {address}.\n"),
+                None => format!("The account {name} has no e-mail address any more.\n"),
+            };
+            store.set_email(&name, email, now()).await?;
+            said
         }
         Order::Disable(name, force) => {
             store.set_disabled(&name, true, force, now()).await?;
@@ -226,8 +251,8 @@ async fn list(store: &Store) -> Result<String, StoreError> {
         .unwrap_or(0)
         .max(4);
     let mut text = format!(
-        "{:width$}  {:8}  {:32}  CHANGED\n",
-        "NAME", "STATE", "ROLES"
+        "{:width$}  {:8}  {:32}  {:24}  E-MAIL\n",
+        "NAME", "STATE", "ROLES", "CHANGED"
     );
     for (name, record) in accounts {
         let line = match record {
@@ -244,9 +269,10 @@ async fn list(store: &Store) -> Result<String, StoreError> {
                     .collect::<Vec<_>>()
                     .join(",");
                 format!(
-                    "{:width$}  {state:8}  {roles:32}  {}\n",
+                    "{:width$}  {state:8}  {roles:32}  {:24}  {}\n",
                     name.as_str(),
-                    record.changed_at
+                    record.changed_at.to_string(),
+                    record.email.as_deref().unwrap_or("—")
                 )
             }
             Err(error) => format!("{:width$}  damaged   {error}\n", name.as_str()),

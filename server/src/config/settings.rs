@@ -162,6 +162,22 @@ settings! {
         "How long changes of verdicts and states are kept.");
     HISTORY_MAX_CHANGES = Setting::one("history-max-changes", "history.max_changes", "COUNT", Value("200000"),
         "Most changes kept of one cluster, 5 to 10 bytes each; the oldest go first.");
+    SMTP_HOST = Setting::one("smtp-host", "smtp.host", "HOST", Absent("no e-mail"),
+        "Server that takes notifications by e-mail; its certificate must carry this name.");
+    SMTP_PORT = Setting::one("smtp-port", "smtp.port", "PORT", Computed("587, 465 or 25, by --smtp-tls"),
+        "Port of that server.");
+    SMTP_TLS = Setting::one("smtp-tls", "smtp.tls", "starttls|implicit|none", Value("starttls"),
+        "How the connection to it is encrypted; a server that does not offer STARTTLS is refused.");
+    SMTP_USER = Setting::one("smtp-user", "smtp.user", "NAME", Absent("no sign-in to it"),
+        "Account at that server.");
+    SMTP_PASSWORD_FILE = Setting::one("smtp-password-file", "smtp.password_file", "FILE", Absent("none"),
+        "File that holds that account's password.");
+    SMTP_FROM = Setting::one("smtp-from", "smtp.from", "ADDRESS", Absent("none"),
+        "Sender of e-mail, e.g. Galera Console <console@example.org>; needed with --smtp-host.");
+    NOTIFY_ALLOW = Setting::one("notify-allow", "notify.allow", "ADDRESS[/BITS],…", Absent("none"),
+        "Loopback, link-local and other special addresses that notification targets may reach all the same; private networks need not be named.").list();
+    NOTIFY_CA = Setting::one("notify-ca", "notify.ca", "FILE", Absent("the system's authorities only"),
+        "Certificate authority (PEM) of notification targets and of the SMTP server, beside the system's.");
     LOG_FORMAT = Setting::one("log-format", "log_format", "text|json", Value("text"),
         "How the log on standard error is written.").everywhere();
     LOG_LEVEL = Setting::one("log-level", "log_level", "FILTER", Value("info"),

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::settings::markdown_table;
 use super::*;
+use crate::notify::SmtpTls;
 
 #[derive(Default)]
 struct Given {
@@ -141,6 +142,16 @@ tls_ca = "{path}"
 [recovery]
 user = "operator"
 password_file = "{path}"
+[smtp]
+host = "mail.example.org"
+port = 2525
+tls = "implicit"
+user = "console"
+password_file = "{path}"
+from = "Galera Console <console@example.org>"
+[notify]
+allow = ["127.0.0.0/8"]
+ca = "{path}"
 [clusters]
 lab = ["10.0.0.1", "10.0.0.2:3307", "10.0.0.3:3306"]
 "odd.name" = ["db1"]
@@ -163,6 +174,9 @@ lab = ["10.0.0.1", "10.0.0.2:3307", "10.0.0.3:3306"]
         (config.mysql.user.as_str(), config.mysql.port),
         ("reader", 3307)
     );
+    let smtp = config.notify.smtp.as_ref().unwrap();
+    assert_eq!((smtp.port, smtp.tls), (2525, SmtpTls::Implicit));
+    assert_eq!(smtp.account.as_ref().unwrap().1.expose(), "hunter2");
     let lab: Vec<String> = config.clusters[&"lab".parse().unwrap()]
         .iter()
         .map(ToString::to_string)
@@ -187,6 +201,37 @@ lab = ["10.0.0.1", "10.0.0.2:3307", "10.0.0.3:3306"]
             .unwrap();
         assert!(line.contains("/etc/console.toml:"), "{line}");
     }
+}
+
+#[test]
+fn e_mail_needs_a_server_and_a_sender() {
+    for (given, words) in [
+        (vec![("smtp-host", "mail")], "needs --smtp-from too"),
+        (vec![("smtp-from", "a@example.org")], "without --smtp-host"),
+        (
+            vec![("smtp-host", "mail"), ("smtp-from", "nobody")],
+            "is no sender",
+        ),
+        (
+            vec![
+                ("smtp-host", "mail"),
+                ("smtp-from", "a@example.org"),
+                ("smtp-user", "console"),
+            ],
+            "needs --smtp-password-file too",
+        ),
+        (
+            vec![("smtp-tls", "ssl")],
+            "write starttls, implicit or none",
+        ),
+        (vec![("notify-allow", "localhost")], "is no network"),
+    ] {
+        let problems = flags(&given).problems().join("\n");
+        assert!(problems.contains(words), "{given:?}: {problems}");
+    }
+    let given = [("smtp-host", "mail"), ("smtp-from", "a@example.org")];
+    let config = load(&flags(&given).inputs()).unwrap();
+    assert_eq!(config.notify.smtp.unwrap().port, 587);
 }
 
 #[test]

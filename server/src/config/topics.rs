@@ -10,7 +10,10 @@ use super::problem::{Origin, Problem};
 use super::reader::Reader;
 use super::report::Effective;
 use super::settings::{self, Setting};
-use super::{Etcd, HistoryConfig, HttpConfig, LogConfig, LogFormat, RecoveryConfig, parse};
+use super::{
+    Etcd, HistoryConfig, HttpConfig, LogConfig, LogFormat, NotifyConfig, RecoveryConfig, parse,
+};
+use crate::notify::{SmtpConfig, SmtpTls};
 
 impl Reader<'_> {
     pub(super) fn http(&mut self) -> Option<HttpConfig> {
@@ -203,6 +206,62 @@ impl Reader<'_> {
         Some(RecoveryConfig {
             user: user?,
             password: password?,
+        })
+    }
+
+    pub(super) fn notify(&mut self) -> NotifyConfig {
+        NotifyConfig {
+            smtp: self.smtp(),
+            allow: self.list(&settings::NOTIFY_ALLOW, str::parse),
+            ca: self.readable(&settings::NOTIFY_CA),
+        }
+    }
+
+    fn smtp(&mut self) -> Option<SmtpConfig> {
+        let host = self.one(&settings::SMTP_HOST, parse::text);
+        let tls = self.one(&settings::SMTP_TLS, |text| match text {
+            "starttls" => Ok(SmtpTls::StartTls),
+            "implicit" => Ok(SmtpTls::Implicit),
+            "none" => Ok(SmtpTls::None),
+            _ => Err(format!(
+                "{text:?} is no encryption; write starttls, implicit or none"
+            )),
+        });
+        let port = self.one(&settings::SMTP_PORT, parse::port);
+        let user = self.one(&settings::SMTP_USER, parse::text);
+        let password = self.password(&settings::SMTP_PASSWORD_FILE);
+        let from = self.one(&settings::SMTP_FROM, |text| {
+            crate::notify::mail_sender(text).map(|sender| sender.to_string())
+        });
+        self.requires(&settings::SMTP_HOST, &settings::SMTP_FROM);
+        for setting in [
+            &settings::SMTP_FROM,
+            &settings::SMTP_PORT,
+            &settings::SMTP_USER,
+            &settings::SMTP_PASSWORD_FILE,
+        ] {
+            if self.is_given(setting) && !self.is_given(&settings::SMTP_HOST) {
+                self.problem(
+                    self.origin(setting),
+                    "has no meaning without --smtp-host; give that too or remove it",
+                );
+            }
+        }
+        self.requires(&settings::SMTP_USER, &settings::SMTP_PASSWORD_FILE);
+        self.requires(&settings::SMTP_PASSWORD_FILE, &settings::SMTP_USER);
+        if tls == Some(SmtpTls::None) && user.is_some() {
+            self.warnings.push(Problem {
+                origin: self.origin(&settings::SMTP_TLS),
+                message: "the password of --smtp-user crosses the network unencrypted; use starttls or implicit".to_owned(),
+            });
+        }
+        let tls = tls?;
+        Some(SmtpConfig {
+            host: host?,
+            port: port.unwrap_or_else(|| tls.port()),
+            tls,
+            account: user.zip(password),
+            from: from?,
         })
     }
 

@@ -156,6 +156,54 @@ const CHANGES: &[(Method, &str, &str, [u16; 4])] = &[
         [403, 404, 404, 404],
     ),
     (POST, "/api/v1/actions/0-0/undo", "{}", [403, 404, 403, 403]),
+    (
+        GET,
+        "/api/v1/notifications/targets",
+        "",
+        [403, 200, 403, 200],
+    ),
+    (
+        GET,
+        "/api/v1/notifications/targets/0",
+        "",
+        [403, 404, 403, 404],
+    ),
+    (
+        GET,
+        "/api/v1/notifications/deliveries",
+        "",
+        [403, 200, 403, 200],
+    ),
+    (
+        POST,
+        "/api/v1/notifications/deliveries/0/lab.1/redeliver",
+        "{}",
+        [403, 404, 403, 404],
+    ),
+    (
+        POST,
+        "/api/v1/notifications/targets",
+        "{}",
+        [403, 403, 403, 422],
+    ),
+    (
+        PATCH,
+        "/api/v1/notifications/targets/0",
+        "{}",
+        [403, 403, 403, 404],
+    ),
+    (
+        DELETE,
+        "/api/v1/notifications/targets/0",
+        "",
+        [403, 403, 403, 404],
+    ),
+    (
+        POST,
+        "/api/v1/notifications/targets/0/test",
+        "{}",
+        [403, 403, 403, 404],
+    ),
     (PUT, "/api/v1/recovery", OFF, [403, 200, 200, 200]),
     (PUT, "/api/v1/recovery", ON, [403, 403, 403, 200]),
     (
@@ -234,9 +282,11 @@ const CHANGES: &[(Method, &str, &str, [u16; 4])] = &[
 ];
 
 const NO_PAGE: &str = r#"{"title":"","clusters":[]}"#;
-const DELETE: Method = Method::DELETE;
 const POST: Method = Method::POST;
 const PUT: Method = Method::PUT;
+const GET: Method = Method::GET;
+const PATCH: Method = Method::PATCH;
+const DELETE: Method = Method::DELETE;
 const REQUEST: &str = r#"{"kind":"bootstrap","plan_digest":"0","confirm":"lab","reason":"r"}"#;
 const OVERRIDE: &str = r#"{"kind":"bootstrap","plan_digest":"0","confirm":"lab","reason":"r","break_glass":{"overrides":[]}}"#;
 const OFF: &str = r#"{"enabled":false,"reason":"maintenance"}"#;

@@ -21,6 +21,7 @@ use galera_console::config::PublicUrl;
 use galera_console::http::{App, AppState, router};
 use galera_console::hub::{Hub, HubSettings, MysqlSettings};
 use galera_console::leader;
+use galera_console::notify::{Notify, NotifySettings, Sources, maintenance};
 use galera_console::status::{Around, Look, StatusDesk, StatusSettings};
 use http::header::{CONTENT_TYPE, COOKIE, HOST, ORIGIN, SET_COOKIE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -47,6 +48,8 @@ pub(crate) struct Options {
     pub(crate) approvals: BTreeMap<Kind, u32>,
     pub(crate) limits: Limits,
     pub(crate) lock_ttl: Duration,
+    /// How notices leave; receivers of tests are on the loopback.
+    pub(crate) notify: NotifySettings,
 }
 
 impl Default for Options {
@@ -59,6 +62,11 @@ impl Default for Options {
             approvals: BTreeMap::new(),
             limits: Limits::default(),
             lock_ttl: Duration::from_secs(10),
+            notify: NotifySettings {
+                state_prefix: STATE.to_owned(),
+                allow: vec!["127.0.0.1".parse().unwrap()],
+                ..NotifySettings::default()
+            },
         }
     }
 }
@@ -177,6 +185,20 @@ impl Console {
             leadership: leadership.clone(),
         };
         let status = StatusDesk::open(desk, around, &tracker, &shutdown);
+        let sources = Sources {
+            chronicle: chronicle.clone(),
+            trail: actions.trail().clone(),
+            directory: directory.clone(),
+            quiet: maintenance(&status),
+        };
+        let notify = Notify::start(
+            &options.notify,
+            registry.clone(),
+            sources,
+            leadership.clone(),
+            &tracker,
+            &shutdown,
+        );
         let public_url = PublicUrl {
             https: true,
             authority: "console.test".to_owned(),
@@ -191,6 +213,7 @@ impl Console {
             chronicle,
             leadership,
             status,
+            notify: notify.unwrap(),
             site: Site::load(site.path()).unwrap(),
             shutdown: shutdown.clone(),
         }));

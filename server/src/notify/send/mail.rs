@@ -1,0 +1,207 @@
+//! E-mail by SMTP: one message, one transaction, to everybody whom a notice concerns.
+
+use std::path::Path;
+use std::time::Duration;
+
+use galera::notice::Notice;
+use lettre::message::header::ContentType;
+use lettre::message::{Mailbox, Mailboxes};
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use registry::Secret;
+
+use super::{Outcome, Reply};
+
+/// How long connecting and each answer of the server may take.
+const STEP: Duration = Duration::from_secs(10);
+
+/// How the connection to the SMTP server is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SmtpTls {
+    /// In clear at first, then encrypted before anything is said; refused where that is not offered.
+    StartTls,
+    /// Encrypted from the beginning.
+    Implicit,
+    /// Never.
+    None,
+}
+
+impl SmtpTls {
+    /// The usual port.
+    #[must_use]
+    pub const fn port(self) -> u16 {
+        match self {
+            Self::StartTls => 587,
+            Self::Implicit => 465,
+            Self::None => 25,
+        }
+    }
+}
+
+/// The SMTP server and the sender.
+#[derive(Clone, Debug)]
+pub struct SmtpConfig {
+    /// Its name, which its certificate must carry.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The encryption.
+    pub tls: SmtpTls,
+    /// Name and password, where it wants them.
+    pub account: Option<(String, Secret)>,
+    /// The sender: `address`, or `Name <address>`.
+    pub from: String,
+}
+
+/// What sends e-mail.
+#[derive(Clone)]
+pub struct Mailer {
+    transport: AsyncSmtpTransport<Tokio1Executor>,
+    from: Mailbox,
+}
+
+impl std::fmt::Debug for Mailer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mailer")
+            .field("from", &self.from)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether `text` can be a sender.
+///
+/// # Errors
+/// A sentence.
+pub(crate) fn sender(text: &str) -> Result<Mailbox, String> {
+    text.trim().parse().map_err(|_| {
+        format!("{text:?} is no sender; write e.g. console@example.org or Galera Console <console@example.org>")
+    })
+}
+
+impl Mailer {
+    /// Prepares connections without opening one; trusts the system's authorities and those in the file `ca`.
+    ///
+    /// # Errors
+    /// A sentence about `ca` or the settings.
+    pub fn new(config: &SmtpConfig, ca: Option<&Path>) -> Result<Self, String> {
+        let tls = match config.tls {
+            SmtpTls::None => Tls::None,
+            SmtpTls::StartTls => Tls::Required(parameters(config, ca)?),
+            SmtpTls::Implicit => Tls::Wrapper(parameters(config, ca)?),
+        };
+        let mut builder =
+            AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(config.host.clone())
+                .port(config.port)
+                .tls(tls)
+                .timeout(Some(STEP));
+        if let Some((user, password)) = &config.account {
+            builder =
+                builder.credentials(Credentials::new(user.clone(), password.expose().to_owned()));
+        }
+        Ok(Self {
+            transport: builder.build(),
+            from: sender(&config.from)?,
+        })
+    }
+
+    /// Sends `notice` to `recipients`.
+    pub(super) async fn send(
+        &self,
+        target: &str,
+        recipients: &[String],
+        notice: &Notice,
+        link: &str,
+    ) -> Reply {
+        if recipients.is_empty() {
+            return Reply::unwanted(
+                "none of the accounts that it concerns has an e-mail address; set one: galera-console user email NAME ADDRESS",
+            );
+        }
+        let message = match self.message(target, recipients, notice, link) {
+            Ok(message) => message,
+            Err(error) => return Reply::unwanted(error),
+        };
+        match self.transport.send(message).await {
+            Ok(response) => {
+                let text: Vec<&str> = response.message().collect();
+                Reply {
+                    outcome: Outcome::Taken,
+                    status: u16::from(response.code()).into(),
+                    error: None,
+                    answer: text.join(" "),
+                }
+            }
+            Err(error) => {
+                let status = error.status().map(u16::from);
+                let mut reply = if error.is_permanent() {
+                    Reply::unwanted(whole(&error))
+                } else {
+                    Reply::later(whole(&error))
+                };
+                reply.status = status;
+                reply
+            }
+        }
+    }
+
+    fn message(
+        &self,
+        target: &str,
+        recipients: &[String],
+        notice: &Notice,
+        link: &str,
+    ) -> Result<Message, String> {
+        let addresses: Result<Vec<Mailbox>, String> = recipients
+            .iter()
+            .map(|text| {
+                let address: Address = text
+                    .parse()
+                    .map_err(|_| format!("{text:?} is no e-mail address"))?;
+                Ok(Mailbox::new(None, address))
+            })
+            .collect();
+        let to: Mailboxes = addresses?.into_iter().collect();
+        let mut text = notice.text.clone();
+        if !text.is_empty() {
+            text.push_str("\n\n");
+        }
+        text.push_str(&format!("At {}\n{link}\n", notice.at));
+        // The same for every attempt, so that mailboxes recognise a message that came twice.
+        let id = format!("<{}.{target}@{}>", notice.id, self.from.email.domain());
+        Message::builder()
+            .from(self.from.clone())
+            .mailbox(lettre::message::header::To::from(to))
+            .subject(format!("[{}] {}", notice.severity.word(), notice.title))
+            .message_id(Some(id))
+            .header(ContentType::TEXT_PLAIN)
+            .body(text)
+            .map_err(|error| error.to_string())
+    }
+}
+
+fn parameters(config: &SmtpConfig, ca: Option<&Path>) -> Result<TlsParameters, String> {
+    let mut builder = TlsParameters::builder(config.host.clone());
+    if let Some(path) = ca {
+        let bad = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+        let pem = std::fs::read(path).map_err(|error| bad(&error))?;
+        builder =
+            builder.add_root_certificate(Certificate::from_pem(&pem).map_err(|error| bad(&error))?);
+    }
+    builder.build_rustls().map_err(|error| whole(&error))
+}
+
+/// An error with its causes in one line.
+fn whole(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
