@@ -18,6 +18,9 @@ use crate::views::{self, TOPIC};
 /// Longest wait for the console to see what the lab's repair has brought about.
 const SETTLED: Duration = Duration::from_secs(20);
 
+/// How long what agents report lives.
+const TTL: Duration = Duration::from_secs(5);
+
 /// What is shared.
 pub(crate) struct Shared {
     // Dropped in this order.
@@ -75,6 +78,8 @@ impl Shared {
         let lab = Lab::builder()
             .etcd(3)
             .agents(true)
+            // What waits for leases is quick.
+            .ttl(TTL)
             .slow_transfers(u64::MAX)
             .start()
             .await?;
