@@ -67,6 +67,8 @@ test-recovery: ## A hundred random rounds of faults and recovery; ARGS="--rounds
 	@scripts/setup lab
 	@$(STEP) "Build of all programs" "$(CODE)" \
 	  cargo build --locked -p galera-console -p galera-agent -p acceptance --bins
+	@$(STEP) "Site" "$(CODE)" \
+	  cargo run --quiet --locked -p xtask -- site --out "$(CARGO_TARGET_DIR)/debug/site"
 	@$(STEP) "Random rounds of faults and recovery" "a round failed: what every node said when is above, play it again with its seed" \
 	  "$(CARGO_TARGET_DIR)/debug/rounds" $(ARGS)
 
