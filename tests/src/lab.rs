@@ -10,6 +10,7 @@ pub mod network;
 pub mod node;
 pub mod ports;
 pub mod process;
+pub mod receivers;
 mod repair;
 pub mod template;
 pub mod traffic;

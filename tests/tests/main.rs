@@ -8,6 +8,7 @@ mod demo;
 mod homogeneous;
 mod laboratory;
 mod members;
+mod notifications;
 mod quorum;
 mod recovery;
 mod registry_loss;

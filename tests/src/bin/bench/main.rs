@@ -6,6 +6,7 @@ mod figures;
 mod first_load;
 mod latency;
 mod recovery;
+mod told;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -65,6 +66,8 @@ async fn measure() -> Result<Vec<Figure>> {
     figures.extend(latency::registry(&lab, &api).await?);
     println!("==> SQL-only change to WebSocket frame");
     figures.extend(latency::sql(&lab, &api, POLL_INTERVAL).await?);
+    println!("==> Change of a verdict to webhook");
+    figures.extend(told::measure(&lab).await?);
     drop(lab);
     figures.extend(recovery::measure().await?);
     figures.extend(decision::measure().await?);
