@@ -142,6 +142,9 @@ tls_ca = "{path}"
 [recovery]
 user = "operator"
 password_file = "{path}"
+[history]
+retention = "30d"
+max_changes = 1000
 [smtp]
 host = "mail.example.org"
 port = 2525

@@ -11,7 +11,8 @@ use axum::extract::Request;
 use axum::http::HeaderMap;
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 
 use super::ports::Port;
 use super::process::{Process, Program};
@@ -48,7 +49,7 @@ impl Message {
 pub struct Http {
     url: String,
     messages: Arc<Mutex<Vec<Message>>>,
-    serving: JoinHandle<()>,
+    _stop: DropGuard,
 }
 
 impl Http {
@@ -75,14 +76,18 @@ impl Http {
             });
         };
         let router = axum::Router::new().fallback(take);
-        let serving = tokio::spawn(async move {
-            // Ends with the task.
-            let _ = axum::serve(listener, router).await;
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        TaskTracker::new().spawn(async move {
+            tokio::select! {
+                () = stopped.cancelled() => {}
+                _ = async { axum::serve(listener, router).await } => {}
+            }
         });
         Ok(Self {
             url,
             messages,
-            serving,
+            _stop: stop.drop_guard(),
         })
     }
 
@@ -99,12 +104,6 @@ impl Http {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
-    }
-}
-
-impl Drop for Http {
-    fn drop(&mut self) {
-        self.serving.abort();
     }
 }
 

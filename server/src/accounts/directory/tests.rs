@@ -24,6 +24,7 @@ fn entry(key: String, value: &impl serde::Serialize, lease: LeaseId) -> Entry {
 fn account(roles: &[Role], credential: u128, disabled: bool) -> UserRecord {
     UserRecord {
         password_hash: String::new(),
+        email: None,
         credential: Uuid::from_u128(credential),
         roles: roles.to_vec(),
         disabled,
