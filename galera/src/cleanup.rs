@@ -264,16 +264,21 @@ fn nobody_starting(situation: &Situation<'_>, register: &Register<'_>, draft: &m
         })
         .collect();
     let names: Vec<String> = starting.iter().map(ToString::to_string).collect();
-    let (status, message) = if names.is_empty() {
-        (CheckStatus::Pass, "Nobody starts or recovers.".to_owned())
-    } else {
-        (
+    let (status, message) = match names.as_slice() {
+        [] => (CheckStatus::Pass, "Nobody starts or recovers.".to_owned()),
+        [one] => (
             CheckStatus::Fail,
             format!(
-                "{} starts, waits or joins, and may be looking at the registry right now: wait until it is done.",
-                names.join(", ")
+                "{one} starts, waits or joins, and may be looking at the registry right now: wait until it is done."
             ),
-        )
+        ),
+        many => (
+            CheckStatus::Fail,
+            format!(
+                "{} start, wait or join, and may be looking at the registry right now: wait until they are done.",
+                many.join(", ")
+            ),
+        ),
     };
     draft.check(CheckCode::NOBODY_STARTING, status, message, evidence);
 }
@@ -407,11 +412,7 @@ fn summary(draft: &Draft, stale: &BTreeSet<&NodeId>) -> String {
         (true, _) => "Nothing to clean up: no registration is stale.".to_owned(),
         (false, None) => format!("Remove the registration of {}.", names.join(", ")),
         (false, Some(check)) => {
-            format!(
-                "The registration of {} is stale, but: {}",
-                names.join(", "),
-                check.message
-            )
+            format!("Stale: {}. But: {}", names.join(", "), check.message)
         }
     }
 }

@@ -175,6 +175,8 @@ pub struct WsrepStatus {
     pub segment: Option<u64>,
     /// `wsrep_evs_state`: `OPERATIONAL`, `GATHER`, `INSTALL`, …
     pub evs_state: Option<String>,
+    /// `wsrep_evs_evict_list`: processes, by their `wsrep_gcomm_uuid`, that this node lets into no view any more.
+    pub evicted: Vec<Uuid>,
     /// `wsrep_desync_count`: above zero while desynchronised on purpose.
     pub desync_count: Option<u64>,
     /// `wsrep_node_name`, a variable rather than a status.
@@ -234,6 +236,7 @@ impl WsrepStatus {
             b"wsrep_flow_control_paused_ns" => self.flow_control_paused_ns = parse_seqno(value),
             b"wsrep_gmcast_segment" => self.segment = parse_seqno(value),
             b"wsrep_evs_state" => self.evs_state = text(value),
+            b"wsrep_evs_evict_list" => self.evicted = parse_evicted(value),
             b"wsrep_desync_count" => self.desync_count = parse_seqno(value),
             b"wsrep_node_name" => self.node_name = text(value),
             b"version" => self.version = text(value),
@@ -265,6 +268,14 @@ impl WsrepStatus {
         })
     }
 
+    /// Whether the node says that its state transfer failed (`Joining: State Transfer failed`): its data are no state of
+    /// the cluster.
+    #[must_use]
+    pub fn transfer_failed(&self) -> bool {
+        let comment = self.local_state_comment.as_deref();
+        comment.is_some_and(|comment| comment.to_ascii_lowercase().contains("failed"))
+    }
+
     /// The node's own position: its data's history, which is the component's unless it needs a state transfer.
     #[must_use]
     pub fn position(&self) -> Option<Position> {
@@ -285,6 +296,12 @@ impl WsrepStatus {
             && self.cluster_state_uuid == other.cluster_state_uuid
             && self.incoming_addresses == other.incoming_addresses
     }
+}
+
+/// A list of processes; what is no UUID in it names nobody.
+fn parse_evicted(value: &str) -> Vec<Uuid> {
+    let parts = value.split(|c: char| c == ',' || c.is_whitespace());
+    parts.filter_map(parse_uuid).take(MEMBERS_MAX).collect()
 }
 
 fn parse_switch(value: &str) -> Option<bool> {

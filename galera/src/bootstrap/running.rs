@@ -151,12 +151,15 @@ fn candidate(
         return None;
     };
     let name = situation.component_name(chosen.component);
-    let sound = |&&node: &&usize| sound(situation, node).is_none();
-    let source = chosen
-        .reporters
-        .iter()
-        .filter(sound)
-        .any(|&node| position(situation, node).as_ref() == Some(&best));
+    let holds = |&&node: &&usize| position(situation, node).as_ref() == Some(&best);
+    let mut damaged = Vec::new();
+    let mut source = false;
+    for &node in chosen.reporters.iter().filter(holds) {
+        match sound(situation, node) {
+            Some(why) => damaged.push(format!("{} {why}", situation.names(std::iter::once(node)))),
+            None => source = true,
+        }
+    }
     let (status, message) = if source {
         let others = candidates.len() - 1;
         let of = match others {
@@ -171,7 +174,10 @@ fn candidate(
         (
             CheckStatus::Fail,
             format!(
-                "Whoever holds the highest position of {name} is itself damaged: its data must not become the cluster's."
+                "{}, and holds the highest position, {}: damaged data must not become the cluster's. Stop it, keep a copy \
+                 of its data directory, and plan again.",
+                damaged.join("; "),
+                best.seqno
             ),
         )
     };
@@ -189,13 +195,16 @@ fn sound(situation: &Situation<'_>, node: usize) -> Option<String> {
     if facts.state() == NodeState::Inconsistent {
         return Some("lost an inconsistency vote".to_owned());
     }
-    let comment = answer
-        .status
-        .local_state_comment
-        .as_deref()
-        .unwrap_or_default();
-    if comment.to_ascii_lowercase().contains("failed") {
-        return Some(format!("says {comment:?}"));
+    if let Some(by) = evicted_by(situation, node) {
+        let by = &situation.nodes()[by].id;
+        return Some(format!("was evicted (wsrep_evs_evict_list of {by})"));
+    }
+    if let Some(state) = left_the_group(answer.status.evs_state.as_deref()) {
+        return Some(format!("has left its group (wsrep_evs_state {state})"));
+    }
+    if answer.status.transfer_failed() {
+        let comment = answer.status.local_state_comment.as_deref();
+        return Some(format!("says {:?}", comment.unwrap_or_default()));
     }
     if answer.status.local_state_uuid.is_some()
         && answer.status.cluster_state_uuid.is_some()
@@ -204,6 +213,23 @@ fn sound(situation: &Situation<'_>, node: usize) -> Option<String> {
         return Some("holds another history than its component".to_owned());
     }
     None
+}
+
+/// Who shuts this node's process out of every view, if anybody does; it cannot come back without a restart.
+fn evicted_by(situation: &Situation<'_>, node: usize) -> Option<usize> {
+    let process = situation.nodes()[node].answer()?.status.gcomm_uuid?;
+    situation.nodes().iter().position(|facts| {
+        let answer = facts.answer();
+        answer.is_some_and(|answer| answer.status.evicted.contains(&process))
+    })
+}
+
+/// Whether it has left or is leaving its group; `GATHER` and `INSTALL` are on the way into one.
+fn left_the_group(evs_state: Option<&str>) -> Option<&str> {
+    evs_state.filter(|state| {
+        let gone = ["CLOSED", "LEAVING"];
+        gone.iter().any(|word| state.eq_ignore_ascii_case(word))
+    })
 }
 
 /// Why a node cannot execute the statement now; `None` when it can (I15).
@@ -370,7 +396,7 @@ fn settled(case: &Case<'_>, situation: &Situation<'_>, draft: &mut Draft) {
         (
             CheckStatus::Unknown,
             format!(
-                "{} changed the view less than {seconds} s ago: {why}.",
+                "The view of {} changed less than {seconds} s ago: {why}.",
                 moving.join(", ")
             ),
         )

@@ -175,8 +175,18 @@ fn accounted(situation: &Situation<'_>, draft: &mut Draft) {
         (
             CheckStatus::Unknown,
             format!(
-                "{} may still be Primary where the console cannot see that. Make every such member answer, or stop or fence it and attest that.",
-                situation.names(missing.into_iter())
+                "{} may be Primary where the console cannot see it. {} answer, or make sure that {} stopped or cut off, and declare that.",
+                situation.names(missing.iter().copied()),
+                if missing.len() == 1 {
+                    "Let it"
+                } else {
+                    "Let each of them"
+                },
+                if missing.len() == 1 {
+                    "it is"
+                } else {
+                    "they are"
+                },
             ),
         )
     } else if !attested.is_empty() {
@@ -274,7 +284,12 @@ fn transfers(situation: &Situation<'_>, draft: &mut Draft) {
     let mut evidence = Vec::new();
     let mut busy = Vec::new();
     for (node, facts) in situation.nodes().iter().enumerate() {
+        // A transfer that failed is over; its node is damaged (I14) and waited for by nobody.
+        let over = facts
+            .answer()
+            .is_some_and(|answer| answer.status.transfer_failed());
         if facts.answer().is_some()
+            && !over
             && matches!(
                 facts.state(),
                 NodeState::Joining | NodeState::Donor | NodeState::Joined
@@ -306,8 +321,9 @@ fn transfers(situation: &Situation<'_>, draft: &mut Draft) {
         (
             CheckStatus::Fail,
             format!(
-                "{} takes part in a state transfer: wait until it ends or fails.",
-                situation.names(busy.into_iter())
+                "{} {} part in a state transfer: wait until it ends or fails.",
+                situation.names(busy.iter().copied()),
+                if busy.len() == 1 { "takes" } else { "take" },
             ),
         )
     };

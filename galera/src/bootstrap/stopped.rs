@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use super::running::blocked_summary;
-use super::situation::{Known, Situation, Standing};
+use super::situation::{Known, Situation};
 use super::{Case, loss};
 use crate::attestation::Statement;
 use crate::id::NodeId;
@@ -17,8 +17,10 @@ const MARK_SAFE: &str =
     "sed -i 's/^safe_to_bootstrap:.*/safe_to_bootstrap: 1/' /var/lib/mysql/grastate.dat";
 
 pub(super) fn plan(case: &Case<'_>, situation: &Situation<'_>, draft: &mut Draft) -> String {
+    // Whoever answers is not stopped, whatever is registered of it.
     let known: Vec<(usize, Known)> = situation
         .counted()
+        .filter(|&node| situation.nodes()[node].answer().is_none())
         .filter_map(|node| Some((node, situation.stopped_position(node)?)))
         .collect();
     let complete = positions_known(situation, draft, &known);
@@ -77,7 +79,7 @@ fn positions_known(situation: &Situation<'_>, draft: &mut Draft, known: &[(usize
                 "position unknown",
             )),
         }
-        if situation.standings[node] == Standing::Disconnected {
+        if situation.nodes()[node].answer().is_some() {
             running.push(node);
         } else if !known.iter().any(|(with, _)| *with == node) && !situation.holds_nothing(node) {
             match situation
@@ -93,25 +95,45 @@ fn positions_known(situation: &Situation<'_>, draft: &mut Draft, known: &[(usize
         (
             CheckStatus::Fail,
             format!(
-                "{} runs but is connected to no group: stop it, so that its position can be recovered.",
-                situation.names(running.into_iter())
+                "{}: stop {}, so that the position can be recovered.",
+                match running.as_slice() {
+                    [one] => format!(
+                        "{} runs, but tells of no group that it is in",
+                        situation.names(std::iter::once(*one))
+                    ),
+                    many => format!(
+                        "{} run, but tell of no group that they are in",
+                        situation.names(many.iter().copied())
+                    ),
+                },
+                if running.len() == 1 { "it" } else { "them" },
             ),
         )
     } else if !missing.is_empty() {
         (
             CheckStatus::Unknown,
             format!(
-                "Where {} stopped is not known, and it may be the most advanced. Start its agent, or paste its \
-                 grastate.dat or recovered position.",
-                situation.names(missing.into_iter())
+                "Where {} stopped is not known, and {} may be the most advanced. Start the agent there, or paste \
+                 grastate.dat or the recovered position of {}.",
+                situation.names(missing.iter().copied()),
+                if missing.len() == 1 {
+                    "it"
+                } else {
+                    "one of them"
+                },
+                if missing.len() == 1 { "it" } else { "each" },
             ),
         )
     } else if !lost.is_empty() {
         (
             CheckStatus::Attested,
             format!(
-                "{} counts as lost, with what only it held.",
-                situation.names(lost.into_iter())
+                "{} as lost, with what only {} held.",
+                match lost.as_slice() {
+                    [one] => format!("{} counts", situation.names(std::iter::once(*one))),
+                    many => format!("{} count", situation.names(many.iter().copied())),
+                },
+                if lost.len() == 1 { "it" } else { "they" },
             ),
         )
     } else if known.is_empty() {
@@ -119,7 +141,7 @@ fn positions_known(situation: &Situation<'_>, draft: &mut Draft, known: &[(usize
     } else {
         (
             CheckStatus::Pass,
-            format!("All {} positions are known.", known.len()),
+            "The position of every member is known.".to_owned(),
         )
     };
     draft.check(CheckCode::POSITIONS_KNOWN, status, message, evidence);
@@ -246,7 +268,9 @@ fn agent_waits(
 
 fn recover_by_hand(situation: &Situation<'_>, draft: &mut Draft) {
     for node in situation.counted() {
-        if situation.stopped_position(node).is_none()
+        // Nothing here is for a server that runs: it would have to be stopped first (I24).
+        if situation.nodes()[node].answer().is_none()
+            && situation.stopped_position(node).is_none()
             && !situation.holds_nothing(node)
             && situation
                 .attested(node)

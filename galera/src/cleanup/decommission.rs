@@ -52,11 +52,7 @@ pub fn decommission(case: &Case<'_>, reading: &Reading) -> Plan {
     };
     let failing = draft.checks.iter().find(|check| !check.status.permits());
     let summary = match failing {
-        None => format!(
-            "Remove all {} keys of {}.",
-            draft.steps.len(),
-            case.evidence.name
-        ),
+        None => format!("Remove every key of {}.", case.evidence.name),
         Some(check) => format!(
             "{} cannot be decommissioned: {}",
             case.evidence.name, check.message

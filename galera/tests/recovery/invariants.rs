@@ -3,7 +3,7 @@
 use galera::action::SwitchedOff;
 use galera::attestation::Statement;
 use galera::bootstrap::{Outcome, returning_ahead, verify};
-use galera::plan::{CheckCode, CheckStatus, Step};
+use galera::plan::{CheckCode, CheckStatus};
 
 use crate::scene::{
     HISTORY, NIL, OTHER_HISTORY, Scene, Server, at, check, failing, id, position, status,
@@ -364,33 +364,6 @@ fn i13_never_during_a_state_transfer_or_another_recovery() {
 }
 
 #[test]
-fn i14_damaged_nodes_are_neither_source_nor_executor() {
-    let inconsistent = Server::non_primary(&["n1", "n2"], 0, 12)
-        .says("wsrep_local_state", "5")
-        .says("wsrep_local_state_comment", "Inconsistent");
-    let failed = Server::non_primary(&["n1", "n2"], 0, 12).says(
-        "wsrep_local_state_comment",
-        "Joining: State Transfer failed",
-    );
-    for damaged in [inconsistent, failed] {
-        let scene = Scene::expecting(&["n1", "n2"])
-            .answers("n1", damaged.clone())
-            .answers("n2", Server::non_primary(&["n1", "n2"], 1, 10));
-        let plan = scene.plan();
-        assert_eq!(
-            status(&plan, &CheckCode::CANDIDATE),
-            CheckStatus::Fail,
-            "it holds the highest position"
-        );
-        assert_eq!(
-            plan.target.unwrap().node,
-            Some(id("n2")),
-            "it never executes"
-        );
-    }
-}
-
-#[test]
 fn i15_the_executor_is_connected_operational_and_has_applied_everything() {
     for (name, value) in [
         ("wsrep_connected", "OFF"),
@@ -465,30 +438,6 @@ fn i19_the_off_switch_blocks_with_who_and_why() {
         check(&plan, &CheckCode::RECOVERY_ENABLED)
             .message
             .contains("ann")
-    );
-}
-
-#[test]
-fn i20_the_statement_is_a_constant_in_the_servers_dialect() {
-    let statement = |server: Server| {
-        let plan = Scene::expecting(&["n1"]).answers("n1", server).plan();
-        match &plan.steps[..] {
-            [Step::Statement { statement, .. }] => statement.clone(),
-            steps => panic!("{steps:?}"),
-        }
-    };
-    let plain = Server::non_primary(&["n1"], 0, 5);
-    let plugin = plain.clone().says("wsrep_provider_pc_bootstrap", "OFF");
-    let hostile = plain
-        .clone()
-        .says("wsrep_node_name", "'; DROP TABLE t; --")
-        .says("version", "pc.ignore_sb=1");
-    let ordinary = "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'";
-    assert_eq!(statement(plain), ordinary);
-    assert_eq!(statement(hostile), ordinary);
-    assert_eq!(
-        statement(plugin),
-        "SET GLOBAL wsrep_provider_pc_bootstrap=ON"
     );
 }
 

@@ -179,6 +179,26 @@ proptest! {
     }
 
     #[test]
+    fn i24_no_plan_stops_or_restarts_who_runs(behaviours in behaviours()) {
+        let scene = scene(&behaviours);
+        let plan = scene.plan();
+        for command in &plan.commands {
+            let node = command.node.as_ref().and_then(|node| scene.evidence.sql.get(node));
+            let answers = node.is_some_and(|probe| probe.status.is_some() && probe.error.is_none());
+            prop_assert!(!answers || command.command.starts_with("mariadb -e "), "{}", command.command);
+            for word in ["kill", "stop", "restart", "SHUTDOWN", "rm "] {
+                prop_assert!(!command.command.contains(word), "{}", command.command);
+            }
+        }
+        for step in &plan.steps {
+            if let Step::Statement { statement, .. } = step {
+                let only = ["SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'", "SET GLOBAL wsrep_provider_pc_bootstrap=ON"];
+                prop_assert!(only.contains(&statement.as_str()), "{}", statement);
+            }
+        }
+    }
+
+    #[test]
     fn i10_no_order_of_arrival_matters(
         (behaviours, shuffled) in behaviours().prop_flat_map(|b| (Just(b.clone()), Just(b).prop_shuffle()))
     ) {

@@ -9,6 +9,10 @@ mod cleanup;
 #[cfg(test)]
 mod cleanup_action;
 #[cfg(test)]
+mod damaged;
+#[cfg(test)]
+mod dialect;
+#[cfg(test)]
 mod execution;
 #[cfg(test)]
 mod invariants;

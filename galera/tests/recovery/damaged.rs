@@ -1,0 +1,101 @@
+//! Nodes whose data or membership is damaged are neither the source of a bootstrap nor its executor (I14).
+
+use galera::plan::{CheckCode, CheckStatus, Plan};
+
+use crate::scene::{Scene, Server, check, failing, id, status};
+
+const PAIR: [&str; 2] = ["n1", "n2"];
+
+/// `n1` and `n2` in one component; what `n1` says is up to the test.
+fn pair(n1: Server, n2_seqno: u64) -> Scene {
+    Scene::expecting(&PAIR)
+        .answers("n1", n1)
+        .answers("n2", Server::non_primary(&PAIR, 1, n2_seqno))
+}
+
+fn n1(seqno: u64) -> Server {
+    Server::non_primary(&PAIR, 0, seqno)
+}
+
+fn inconsistent(server: Server) -> Server {
+    server
+        .says("wsrep_local_state", "5")
+        .says("wsrep_local_state_comment", "Inconsistent")
+}
+
+fn failed(server: Server) -> Server {
+    let comment = "Joining: State Transfer failed";
+    server.says("wsrep_local_state_comment", comment)
+}
+
+/// `n1` executes nothing, and what it alone holds is not what the cluster goes on from.
+fn keeps_out(plan: &Plan, why: &str) {
+    let candidate = check(plan, &CheckCode::CANDIDATE);
+    assert_eq!(candidate.status, CheckStatus::Fail, "{candidate:?}");
+    assert!(candidate.message.contains(why), "{}", candidate.message);
+    assert!(!plan.executable);
+    assert_eq!(plan.target.as_ref().unwrap().node, Some(id("n2")));
+}
+
+#[test]
+fn i14_who_lost_a_vote_is_neither_source_nor_executor() {
+    keeps_out(
+        &pair(inconsistent(n1(12)), 10).plan(),
+        "n1 lost an inconsistency vote",
+    );
+}
+
+#[test]
+fn i14_a_failed_state_transfer_is_neither_source_nor_executor() {
+    let plan = pair(failed(n1(12)), 10).plan();
+    keeps_out(&plan, "State Transfer failed");
+    // It is over: nobody has to wait for it.
+    assert_eq!(
+        status(&plan, &CheckCode::NO_STATE_TRANSFER),
+        CheckStatus::Pass
+    );
+}
+
+#[test]
+fn i14_who_was_evicted_is_neither_source_nor_executor() {
+    let process = "11110000-0c2f-11ef-a1b2-c3d4e5f60718";
+    let listed = format!("22220000-0c2f-11ef-a1b2-c3d4e5f60718,{process}");
+    let scene = pair(n1(12).says("wsrep_gcomm_uuid", process), 10).answers(
+        "n2",
+        Server::non_primary(&PAIR, 1, 10).says("wsrep_evs_evict_list", &listed),
+    );
+    keeps_out(&scene.plan(), "n1 was evicted (wsrep_evs_evict_list of n2)");
+    let nonsense = Server::non_primary(&PAIR, 1, 10).says("wsrep_evs_evict_list", "n1,,;'");
+    let plan = scene.answers("n2", nonsense).plan();
+    assert_eq!(plan.target.unwrap().node, Some(id("n1")), "nobody is named");
+}
+
+#[test]
+fn i14_who_left_its_group_is_neither_source_nor_executor() {
+    for state in ["CLOSED", "leaving"] {
+        let plan = pair(n1(12).says("wsrep_evs_state", state), 10).plan();
+        keeps_out(&plan, "has left its group");
+    }
+}
+
+#[test]
+fn i14_a_damaged_member_that_is_not_ahead_is_only_kept_from_executing() {
+    for damaged in [
+        inconsistent(n1(10)),
+        failed(n1(10)),
+        n1(10).says("wsrep_evs_state", "CLOSED"),
+    ] {
+        let plan = pair(damaged, 10).plan();
+        assert!(plan.executable, "{:?}", failing(&plan));
+        assert_eq!(plan.target.unwrap().node, Some(id("n2")));
+    }
+}
+
+#[test]
+fn i14_where_everybody_is_damaged_nobody_executes() {
+    let scene = pair(inconsistent(n1(10)), 10)
+        .answers("n2", inconsistent(Server::non_primary(&PAIR, 1, 10)));
+    let plan = scene.plan();
+    assert!(plan.steps.is_empty() && plan.commands.is_empty());
+    assert_eq!(status(&plan, &CheckCode::EXECUTOR_READY), CheckStatus::Fail);
+}

@@ -1,0 +1,72 @@
+//! The one statement, in the words of the server that executes it (I20), and nothing else ever (I24).
+
+use galera::plan::Step;
+use galera::wsrep::WsrepStatus;
+
+use crate::scene::{Scene, Server};
+
+const OPTIONS: &str = "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'";
+const PLUGIN: &str = "SET GLOBAL wsrep_provider_pc_bootstrap=ON";
+
+/// What MariaDB 11.8.9 of Debian 13 answers to the probe's two statements once its arbitrator was killed. The plugin is
+/// there without having been asked for; the same server answers [`OPTIONS`] with error 1210 and obeys [`PLUGIN`].
+const RECORDED: &str = include_str!("recorded/mariadb-11.8-plugin.tsv");
+
+fn recorded() -> Vec<(&'static str, &'static str)> {
+    let row = |line: &'static str| line.split_once('\t').unwrap();
+    RECORDED.lines().map(row).collect()
+}
+
+/// The statement for a lone survivor that answers `server`.
+fn statement(server: Server) -> String {
+    let plan = Scene::expecting(&["n1"]).answers("n1", server).plan();
+    match &plan.steps[..] {
+        [Step::Statement { statement, .. }] => {
+            let typed = format!("mariadb -e \"{statement}\"");
+            assert!(plan.commands.iter().any(|line| line.command == typed));
+            statement.clone()
+        }
+        steps => panic!("{steps:?}: {:?}", plan.summary),
+    }
+}
+
+#[test]
+fn i20_the_statement_is_a_constant_in_the_servers_dialect() {
+    let plain = Server::non_primary(&["n1"], 0, 5);
+    let plugin = plain.clone().says("wsrep_provider_pc_bootstrap", "OFF");
+    let again = plain.clone().says("WSREP_PROVIDER_PC_BOOTSTRAP", "ON");
+    let hostile = plain
+        .clone()
+        .says("wsrep_node_name", "'; DROP TABLE t; --")
+        .says("version", "pc.ignore_sb=1")
+        .says("wsrep_provider_pc_bootstrap_", "ON");
+    assert_eq!(statement(plain), OPTIONS);
+    assert_eq!(statement(hostile), OPTIONS);
+    // The variable stays ON after a bootstrap; it triggers the next one all the same.
+    for server in [plugin, again] {
+        assert_eq!(statement(server), PLUGIN);
+    }
+}
+
+#[test]
+fn i20_a_recorded_server_with_the_plugin_gets_its_dialect() {
+    let server = |rows: Vec<(&str, &str)>| {
+        let start = Server::non_primary(&["n1"], 0, 3);
+        rows.into_iter()
+            .filter(|(name, _)| *name != "wsrep_incoming_addresses")
+            .fold(start, |server, (name, value)| server.says(name, value))
+    };
+    assert_eq!(statement(server(recorded())), PLUGIN);
+    let without = recorded()
+        .into_iter()
+        .filter(|(name, _)| *name != "wsrep_provider_pc_bootstrap");
+    assert_eq!(statement(server(without.collect())), OPTIONS);
+}
+
+#[test]
+fn i11_a_recorded_undefined_view_number_is_none() {
+    let status = WsrepStatus::from_rows(recorded());
+    assert_eq!((status.conf_id, status.last_committed), (None, Some(3)));
+    assert!(status.evicted.is_empty());
+    assert!(status.provider_plugin);
+}
