@@ -76,7 +76,10 @@ impl Run {
             .inner
             .scene(&action.cluster, true, Some(&action.id))
             .await?;
-        let removed = action.plan.steps.len();
+        let removed = match action.plan.steps.len() {
+            1 => "The key was removed as it was seen".to_owned(),
+            count => format!("{count} keys were removed, each as it was seen"),
+        };
         let mut restored = Vec::new();
         if action.kind == Kind::Cleanup
             && let (Some(before), Some(after)) = (&self.before, scene.look.readings.last())
@@ -87,12 +90,9 @@ impl Run {
             }
         }
         Ok(Verdict::Proven(if restored.is_empty() {
-            format!("{removed} keys were removed, each as it was seen")
+            removed
         } else {
-            format!(
-                "{removed} keys were removed; living nodes got back {}",
-                restored.join(", ")
-            )
+            format!("{removed}; living nodes got back {}", restored.join(", "))
         }))
     }
 

@@ -20,14 +20,15 @@ const ROWS_MAX: usize = 1_000;
 const PACKET_MAX: usize = 1 << 20;
 
 const STATUS: &str = "SHOW GLOBAL STATUS LIKE 'wsrep_%'";
+/// The last one exists only where options of the provider are variables, and decides how a bootstrap is said there.
 const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
-     ('wsrep_node_name', 'wsrep_cluster_name', 'wsrep_provider', 'version')";
+     ('wsrep_node_name', 'wsrep_cluster_name', 'wsrep_provider', 'version', 'wsrep_provider_pc_bootstrap')";
 
 /// A connection that was checked to belong to the expected cluster.
 pub(crate) struct Connection {
     conn: Conn,
     user: String,
-    /// Variables that go into every reading (`wsrep_node_name`, `version`).
+    /// Variables that go into every reading (`wsrep_node_name`, `version`, …); none of them changes while a server runs.
     identity: Vec<(String, String)>,
 }
 
