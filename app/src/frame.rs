@@ -190,29 +190,41 @@ fn account(session: &SessionView) -> El {
 
 /// What is wrong between this page and the console: since when, and when it is tried again.
 pub(crate) fn banners() -> AnyView {
-    let state = use_live();
+    let (path, state) = (use_location().pathname, use_live());
     speak_of_connection(state);
-    live(move || {
-        let banner = match (state.link.get(), state.stale_since.get(), state.now.get()) {
-            (Link::Lost { since, retry_at }, stale, Some(now)) => {
-                Some(lost(state, stale.unwrap_or(since), retry_at, now))
-            }
-            (Link::Open, Some(since), Some(now)) => Some(silent(since, now)),
-            _ => None,
-        };
-        let notice = state.notice.get().map(notice);
-        let torn = state.overview.with(|overview| torn(overview.as_deref()));
-        let anything = banner.is_some() || notice.is_some() || torn.is_some();
-        let place = el("div").with(torn).with(banner).with(notice);
-        // A landmark only while it holds something, so that nobody is led to an empty one.
-        if anything {
-            place
-                .at("role", "region")
-                .at("aria-label", "Alarms and connection")
-        } else {
-            place
-        }
+    // Asked for with the page, so that the alarm is there before the live channel, and without a script at all.
+    let known = load(move || path.with(|path| if path == SIGN_IN { "" } else { TORN }.to_owned()));
+    loaded(known, move |answer| {
+        let known = answer.read::<Overview>().ok();
+        live(move || alarms(state, known.as_ref()))
     })
+}
+
+/// Where the clusters are that every page names.
+const TORN: &str = "/api/v1/clusters?verdict=split_brain";
+
+fn alarms(state: Live, known: Option<&Overview>) -> El {
+    let banner = match (state.link.get(), state.stale_since.get(), state.now.get()) {
+        (Link::Lost { since, retry_at }, stale, Some(now)) => {
+            Some(lost(state, stale.unwrap_or(since), retry_at, now))
+        }
+        (Link::Open, Some(since), Some(now)) => Some(silent(since, now)),
+        _ => None,
+    };
+    let notice = state.notice.get().map(notice);
+    let torn = state
+        .overview
+        .with(|overview| torn(overview.as_deref().or(known)));
+    let anything = banner.is_some() || notice.is_some() || torn.is_some();
+    let place = el("div").with(torn).with(banner).with(notice);
+    // A landmark only while it holds something, so that nobody is led to an empty one.
+    if anything {
+        place
+            .at("role", "region")
+            .at("aria-label", "Alarms and connection")
+    } else {
+        place
+    }
 }
 
 /// Clusters with two Primary components: on every page, because every further minute costs data.

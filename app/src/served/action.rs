@@ -56,7 +56,8 @@ fn head(action: &Action) -> El {
         .with(el("p").class("quiet").with(code(action.id.clone())))
 }
 
-fn warnings(view: &ActionView) -> Option<El> {
+/// Nodes that came back with more than the cluster went on from.
+pub(super) fn warnings(view: &ActionView) -> Option<El> {
     let items: Vec<El> = view
         .warnings
         .iter()

@@ -8,6 +8,7 @@ use galera::attestation::{Attestation, Statement};
 use galera::plan::Plan;
 use galera::view::{ClusterView, NodeState, NodeView, SourceKind};
 
+use super::action::warnings;
 use super::actions::table;
 use super::answers::Query;
 use super::parts;
@@ -64,7 +65,8 @@ pub(super) fn attestations(view: &ClusterView, query: &Query) -> Vec<Attestation
 
 impl Page<'_> {
     pub(super) fn markup(&self) -> El {
-        let mut page = el("div").class("page").with(self.notices());
+        let ahead: Vec<El> = self.last.actions.iter().filter_map(warnings).collect();
+        let mut page = el("div").class("page").with(ahead).with(self.notices());
         if !self.open.actions.is_empty() {
             let heading = el("h2").with("Under way");
             page = page.with(

@@ -3,20 +3,41 @@
 use axum::Json;
 use axum::body::Bytes;
 use axum::response::{IntoResponse, Response};
-use galera::view::RegistryView;
+use galera::api::Overview;
+use galera::view::{RegistryView, VerdictState};
 use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use serde::Deserialize;
 use uuid::Uuid;
 
 use super::AppState;
-use super::extract::{ClusterPath, unknown_cluster};
+use super::extract::{ClusterPath, QueryOf, unknown_cluster};
 use super::identity::Viewer;
 use super::problem::{ApiError, ApiResult};
 
-/// `GET /api/v1/clusters`.
-pub(super) async fn overview(app: AppState, Viewer(_): Viewer, headers: HeaderMap) -> Response {
+#[derive(Deserialize)]
+pub(super) struct OverviewQuery {
+    verdict: Option<VerdictState>,
+}
+
+/// `GET /api/v1/clusters?verdict=`.
+pub(super) async fn overview(
+    app: AppState,
+    Viewer(_): Viewer,
+    QueryOf(query): QueryOf<OverviewQuery>,
+    headers: HeaderMap,
+) -> Response {
     let published = app.hub.overview().borrow().clone();
-    json(&headers, published.revision, || published.body())
+    let Some(verdict) = query.verdict else {
+        return json(&headers, published.revision, || published.body());
+    };
+    let all = published.value.clusters.iter();
+    let clusters = all.filter(|cluster| cluster.verdict.state == verdict);
+    Json(Overview {
+        clusters: clusters.cloned().collect(),
+        notices: Vec::new(),
+    })
+    .into_response()
 }
 
 /// `GET /api/v1/clusters/{cluster}`.

@@ -32,7 +32,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use crate::etcd::{Etcd, PATIENCE, eventually};
+use crate::etcd::{Etcd, PATIENCE, eventually, registry_at};
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
 pub(crate) const STATE: &str = "/state";
@@ -50,6 +50,10 @@ pub(crate) struct Options {
     pub(crate) lock_ttl: Duration,
     /// How notices leave; receivers of tests are on the loopback.
     pub(crate) notify: NotifySettings,
+    /// Another way to etcd than the direct one.
+    pub(crate) endpoint: Option<String>,
+    /// The members of `lab`; one that refuses connections by default.
+    pub(crate) members: Vec<String>,
 }
 
 impl Default for Options {
@@ -67,6 +71,8 @@ impl Default for Options {
                 allow: vec!["127.0.0.1".parse().unwrap()],
                 ..NotifySettings::default()
             },
+            endpoint: None,
+            members: vec!["127.0.0.1:1".to_owned()],
         }
     }
 }
@@ -98,11 +104,12 @@ impl Console {
 
     /// A console that has not read anything yet.
     pub(crate) fn cold(etcd: &Etcd, options: &Options) -> Self {
-        let registry = etcd.registry();
+        let registry = registry_at(options.endpoint.clone().unwrap_or_else(|| etcd.url()));
         let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let directory = Directory::new(STATE);
         tracker.spawn(directory.clone().follow(registry.clone(), shutdown.clone()));
-        let lab = BTreeSet::from(["127.0.0.1:1".parse().unwrap()]);
+        let members = options.members.iter().map(|member| member.parse().unwrap());
+        let lab = members.collect::<BTreeSet<_>>();
         let hub = HubSettings {
             clusters: BTreeMap::from([("lab".parse().unwrap(), lab)]),
             registry_prefix: "/galera".to_owned(),

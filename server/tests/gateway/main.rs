@@ -6,6 +6,8 @@
     reason = "helpers of tests fail like tests"
 )]
 
+#[path = "../support/database.rs"]
+mod database;
 #[path = "../support/etcd.rs"]
 mod etcd;
 
@@ -17,14 +19,18 @@ mod bad_input;
 mod cleanup;
 mod client;
 mod crashes;
+mod cut;
 mod forms;
+mod half_done;
 mod leader;
 mod notifications;
 mod notified;
 mod outage;
 mod pages;
+mod probing;
 mod receiver;
 mod recovery;
+mod returning;
 mod sessions;
 mod sign_in;
 mod status;

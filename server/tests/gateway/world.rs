@@ -1,6 +1,6 @@
 //! Three nodes that exist only in a test: what they answer, what they are sent, and where an executor dies.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use galera::{ClusterName, NodeId, Timestamp};
 use galera_console::actions::{Channel, Look, World};
 use galera_console::hub::{now, reading};
 use registry::Registry;
+use uuid::Uuid;
 
 const HISTORY: &str = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
 const UNDEFINED: &str = "18446744073709551615";
@@ -54,6 +55,10 @@ struct Nodes {
     seqno: u64,
     stop: Option<Stop>,
     says: Says,
+    /// Nodes that came back on their own, non-Primary, at this position.
+    apart: BTreeMap<&'static str, u64>,
+    /// What everybody is told.
+    told: Vec<String>,
 }
 
 /// The nodes `n1`, `n2` and `n3` of the cluster `lab`.
@@ -83,6 +88,8 @@ impl Nodes3 {
             seqno: 100,
             stop: None,
             says: Says::Yes,
+            apart: BTreeMap::new(),
+            told: Vec::new(),
         };
         Arc::new(Self {
             nodes: Mutex::new(nodes),
@@ -106,6 +113,16 @@ impl Nodes3 {
 
     pub(crate) fn says(&self, says: Says) {
         self.nodes.lock().unwrap().says = says;
+    }
+
+    /// A node that was lost answers again: in no quorum, at `seqno`.
+    pub(crate) fn returns(&self, name: &'static str, seqno: u64) {
+        self.nodes.lock().unwrap().apart.insert(name, seqno);
+    }
+
+    /// What everybody is told at the moment.
+    pub(crate) fn told(&self) -> Vec<String> {
+        self.nodes.lock().unwrap().told.clone()
     }
 
     /// Makes the survivor's position another one.
@@ -154,12 +171,16 @@ impl Nodes3 {
             evidence.configured.insert(id.clone());
             let observation = if nodes.alive.contains(name) {
                 answering(status(&nodes, name), at)
+            } else if let Some(seqno) = nodes.apart.get(name) {
+                answering(alone(name, *seqno), at)
             } else {
                 silent(at)
             };
             evidence.sql.insert(id, observation);
         }
-        evidence.sql.insert("n4".parse().unwrap(), silent(at));
+        for name in ["n4", "n5"] {
+            evidence.sql.insert(name.parse().unwrap(), silent(at));
+        }
         evidence
     }
 }
@@ -219,6 +240,23 @@ fn status(nodes: &Nodes, name: &str) -> WsrepStatus {
     ])
 }
 
+/// A node in a component of its own.
+fn alone(name: &'static str, seqno: u64) -> WsrepStatus {
+    let nodes = Nodes {
+        alive: BTreeSet::from([name]),
+        primary: false,
+        seqno,
+        stop: None,
+        says: Says::Yes,
+        apart: BTreeMap::new(),
+        told: Vec::new(),
+    };
+    WsrepStatus {
+        gcomm_uuid: Some(Uuid::from_u128(2)),
+        ..status(&nodes, name)
+    }
+}
+
 struct Sender(Arc<Nodes3>);
 
 impl Channel for Sender {
@@ -270,7 +308,9 @@ impl World for Shared {
         })
     }
 
-    fn tell(&self, _: &ClusterName, _: Vec<String>) {}
+    fn tell(&self, _: &ClusterName, sentences: Vec<String>) {
+        self.0.nodes.lock().unwrap().told = sentences;
+    }
 
     fn open<'a>(
         &'a self,

@@ -71,13 +71,18 @@ impl Etcd {
 
     /// A connection to it.
     pub(crate) fn registry(&self) -> Registry {
-        let settings = Settings {
-            deadline: Duration::from_secs(2),
-            grace: Duration::from_millis(500),
-            ..Settings::new([self.url()])
-        };
-        Registry::connect(settings).unwrap()
+        registry_at(self.url())
     }
+}
+
+/// A connection to the etcd at `url`.
+pub(crate) fn registry_at(url: String) -> Registry {
+    let settings = Settings {
+        deadline: Duration::from_secs(2),
+        grace: Duration::from_millis(500),
+        ..Settings::new([url])
+    };
+    Registry::connect(settings).unwrap()
 }
 
 impl Drop for Etcd {

@@ -1,0 +1,188 @@
+//! What real probes ask and what becomes of the answers.
+
+use galera::access::Role;
+use galera::plan::Plan;
+use galera::view::{ClusterView, VerdictState};
+
+use crate::client::{Client, Console, Options};
+use crate::database::Database;
+use crate::etcd::{Etcd, eventually};
+
+const HISTORY: &str = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
+pub(crate) const VARIABLES: [(&str, &str); 3] = [
+    ("wsrep_cluster_name", "lab"),
+    ("wsrep_provider", "/usr/lib/galera/libgalera_smm.so"),
+    ("version", "11.8.9-MariaDB"),
+];
+
+/// A Synced member of a Primary component of itself alone.
+pub(crate) fn primary(gcomm: &str, address: &str) -> Vec<(&'static str, String)> {
+    [
+        ("wsrep_local_state_uuid", HISTORY),
+        ("wsrep_cluster_state_uuid", HISTORY),
+        ("wsrep_last_committed", "100"),
+        ("wsrep_local_state", "4"),
+        ("wsrep_local_state_comment", "Synced"),
+        ("wsrep_incoming_addresses", address),
+        ("wsrep_cluster_size", "1"),
+        ("wsrep_local_index", "0"),
+        ("wsrep_gcomm_uuid", gcomm),
+        ("wsrep_cluster_conf_id", "17"),
+        ("wsrep_cluster_status", "Primary"),
+        ("wsrep_evs_state", "OPERATIONAL"),
+        ("wsrep_local_recv_queue", "0"),
+        ("wsrep_connected", "ON"),
+        ("wsrep_ready", "ON"),
+    ]
+    .map(|(name, value)| (name, value.to_owned()))
+    .to_vec()
+}
+
+pub(crate) fn borrowed<'a>(rows: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
+    rows.iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect()
+}
+
+async fn console(etcd: &Etcd, databases: &[&Database]) -> (Console, Client) {
+    let members = databases.iter().map(|database| database.id()).collect();
+    let options = Options {
+        members,
+        ..Options::default()
+    };
+    let console = Console::with(etcd, options).await;
+    console.add_user("vera", &[Role::Viewer]).await;
+    let viewer = console.sign_in("vera").await;
+    (console, viewer)
+}
+
+async fn becomes(viewer: &Client, state: VerdictState) -> ClusterView {
+    let read = async || {
+        viewer
+            .get("/api/v1/clusters/lab")
+            .await
+            .json::<ClusterView>()
+    };
+    eventually(state.word(), async || read().await.verdict.state == state).await;
+    read().await
+}
+
+/// A node that a bootstrap left out and that is Primary elsewhere is an alarm wherever anybody looks, also before and
+/// without any script.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i22_i23_a_split_brain_is_an_alarm_on_every_page() {
+    let etcd = Etcd::start().await;
+    let one = Database::listen("127.0.0.1", &VARIABLES, &[]).await;
+    let other = Database::listen("127.0.0.2", &VARIABLES, &[]).await;
+    one.says(&borrowed(&primary(
+        "00000001-0001-11ef-a1b2-c3d4e5f60718",
+        &one.id(),
+    )));
+    let (_console, viewer) = console(&etcd, &[&one, &other]).await;
+    becomes(&viewer, VerdictState::Degraded).await;
+    let pages = [
+        "/",
+        "/clusters/lab",
+        "/clusters/lab/recovery",
+        "/clusters/lab/registry",
+        &format!("/clusters/lab/nodes/{}", one.id()),
+        "/actions",
+        "/actions/0-0",
+        "/audit",
+    ];
+    let alarm = "Split brain: two components are Primary";
+    for page in pages {
+        assert!(!viewer.get(page).await.text().contains(alarm), "{page}");
+    }
+    other.says(&borrowed(&primary(
+        "00000002-0001-11ef-a1b2-c3d4e5f60718",
+        &other.id(),
+    )));
+    becomes(&viewer, VerdictState::SplitBrain).await;
+    eventually("the overview to say so", async || {
+        let torn = viewer.get("/api/v1/clusters?verdict=split_brain").await;
+        torn.json::<galera::api::Overview>().clusters.len() == 1
+    })
+    .await;
+    for page in pages {
+        let text = viewer.get(page).await.text();
+        assert!(text.contains(alarm), "{page}: {text}");
+    }
+    let none = viewer.get("/api/v1/clusters?verdict=healthy").await;
+    assert!(none.json::<galera::api::Overview>().clusters.is_empty());
+    let wrong = viewer.get("/api/v1/clusters?verdict=fine").await;
+    assert_eq!(
+        (wrong.status.as_u16(), wrong.problem().code.as_str()),
+        (400, "invalid_query")
+    );
+}
+
+/// SHOW, and one SET of the session: no write, no FLUSH, no provider option, ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i32_probes_show_and_do_nothing_else() {
+    let etcd = Etcd::start().await;
+    let node = Database::listen("127.0.0.1", &VARIABLES, &[]).await;
+    let (_console, viewer) = console(&etcd, &[&node]).await;
+    node.says(&borrowed(&primary(
+        "00000001-0001-11ef-a1b2-c3d4e5f60718",
+        &node.id(),
+    )));
+    becomes(&viewer, VerdictState::Healthy).await;
+    // A plan asks everybody anew.
+    let _: Plan = viewer
+        .get("/api/v1/clusters/lab/plans/bootstrap")
+        .await
+        .json();
+    eventually("several readings", async || node.asked().len() >= 6).await;
+    let asked = node.asked();
+    assert_eq!(asked[0], "SET SESSION wsrep_sync_wait=0");
+    for statement in &asked {
+        let allowed = statement == "SET SESSION wsrep_sync_wait=0"
+            || statement == "SHOW GLOBAL STATUS LIKE 'wsrep_%'"
+            || statement.starts_with("SHOW GLOBAL VARIABLES WHERE Variable_name IN (");
+        assert!(allowed, "{statement}");
+    }
+}
+
+/// Whether a server takes provider options as variables is read by the probe, and decides the statement.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i20_the_probe_reads_what_the_dialect_depends_on() {
+    let etcd = Etcd::start().await;
+    let plugin = [&VARIABLES[..], &[("wsrep_provider_pc_bootstrap", "OFF")]].concat();
+    for (variables, statement) in [
+        (
+            &VARIABLES[..],
+            "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'",
+        ),
+        (&plugin[..], "SET GLOBAL wsrep_provider_pc_bootstrap=ON"),
+    ] {
+        let node = Database::listen("127.0.0.1", variables, &[]).await;
+        let mut lost = primary("00000001-0001-11ef-a1b2-c3d4e5f60718", &node.id());
+        for (name, value) in &mut lost {
+            match *name {
+                "wsrep_cluster_status" => "non-Primary".clone_into(value),
+                "wsrep_cluster_conf_id" => "-1".clone_into(value),
+                "wsrep_local_state" => "0".clone_into(value),
+                "wsrep_local_state_comment" => "Initialized".clone_into(value),
+                _ => {}
+            }
+        }
+        node.says(&borrowed(&lost));
+        let members = vec![node.id()];
+        let options = Options {
+            members,
+            ..Options::default()
+        };
+        let console = Console::with(&etcd, options).await;
+        let name = format!("vera{}", variables.len());
+        console.add_user(&name, &[Role::Viewer]).await;
+        let viewer = console.sign_in(&name).await;
+        becomes(&viewer, VerdictState::NoPrimary).await;
+        let plan: Plan = viewer
+            .get("/api/v1/clusters/lab/plans/bootstrap")
+            .await
+            .json();
+        let steps = serde_json::to_value(&plan.steps).unwrap();
+        assert_eq!(steps[0]["statement"], statement, "{}", plan.summary);
+    }
+}

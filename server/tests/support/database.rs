@@ -1,0 +1,184 @@
+//! A peer that speaks MySQL's protocol just well enough for a probe: it answers SHOW from a script and keeps what it was
+//! asked.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// Version 4.1 of the protocol, transactions, secure passwords, named authentication.
+const CAPABILITIES: u32 = 0x0000_0001 | 0x0000_0200 | 0x0000_2000 | 0x0000_8000 | 0x0008_0000;
+const OK: [u8; 7] = [0, 0, 0, 2, 0, 0, 0];
+const END: [u8; 5] = [0xfe, 0, 0, 2, 0];
+
+type Rows = BTreeMap<String, String>;
+
+#[derive(Default)]
+struct Said {
+    status: Rows,
+    variables: Rows,
+    asked: Vec<String>,
+}
+
+/// A listening peer.
+pub(crate) struct Database {
+    address: SocketAddr,
+    said: Arc<Mutex<Said>>,
+    task: JoinHandle<()>,
+}
+
+impl Database {
+    /// Listens on a free port of `host` and answers these rows.
+    pub(crate) async fn listen(
+        host: &str,
+        variables: &[(&str, &str)],
+        status: &[(&str, &str)],
+    ) -> Self {
+        let listener = TcpListener::bind((host, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let said = Arc::new(Mutex::new(Said {
+            variables: rows(variables),
+            ..Said::default()
+        }));
+        let shared = Arc::clone(&said);
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, Arc::clone(&shared)));
+            }
+        });
+        let database = Self {
+            address,
+            said,
+            task,
+        };
+        database.says(status);
+        database
+    }
+
+    /// `host:port`, a node's identity.
+    pub(crate) fn id(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Replaces the rows of the status.
+    pub(crate) fn says(&self, status: &[(&str, &str)]) {
+        self.said.lock().unwrap().status = rows(status);
+    }
+
+    /// Every statement so far.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.said.lock().unwrap().asked.clone()
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn rows(pairs: &[(&str, &str)]) -> Rows {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    pairs.iter().map(owned).collect()
+}
+
+/// Greets, lets anybody in, answers until the other side leaves.
+async fn serve(mut stream: TcpStream, said: Arc<Mutex<Said>>) -> Option<()> {
+    send(&mut stream, &mut 0, &[greeting()]).await?;
+    let (_, sequence) = receive(&mut stream).await?;
+    send(&mut stream, &mut (sequence + 1), &[OK.to_vec()]).await?;
+    loop {
+        let (packet, sequence) = receive(&mut stream).await?;
+        let (&command, text) = packet.split_first()?;
+        let answer = match command {
+            1 => return None,
+            3 => answer(&String::from_utf8_lossy(text), &mut said.lock().unwrap()),
+            _ => vec![OK.to_vec()],
+        };
+        send(&mut stream, &mut (sequence + 1), &answer).await?;
+    }
+}
+
+fn greeting() -> Vec<u8> {
+    let [low, high, upper, highest] = CAPABILITIES.to_le_bytes();
+    let mut packet = vec![10];
+    packet.extend(b"8.0.0-scripted\0");
+    packet.extend([1, 0, 0, 0]);
+    packet.extend(b"12345678\0");
+    packet.extend([low, high, 45, 2, 0, upper, highest, 21]);
+    packet.extend([0; 10]);
+    packet.extend(b"123456789012\0");
+    packet.extend(b"mysql_native_password\0");
+    packet
+}
+
+fn answer(statement: &str, said: &mut Said) -> Vec<Vec<u8>> {
+    said.asked.push(statement.to_owned());
+    let rows: Vec<(&String, &String)> = if statement.starts_with("SHOW GLOBAL STATUS") {
+        said.status.iter().collect()
+    } else if statement.starts_with("SHOW GLOBAL VARIABLES") {
+        let named = |name: &str| statement.contains(&format!("'{name}'"));
+        said.variables
+            .iter()
+            .filter(|(name, _)| named(name))
+            .collect()
+    } else {
+        return vec![OK.to_vec()];
+    };
+    let mut packets = vec![
+        vec![2],
+        column("Variable_name"),
+        column("Value"),
+        END.to_vec(),
+    ];
+    packets.extend(
+        rows.into_iter()
+            .map(|(name, value)| [text(name), text(value)].concat()),
+    );
+    packets.push(END.to_vec());
+    packets
+}
+
+fn column(name: &str) -> Vec<u8> {
+    let mut packet = text("def");
+    for part in ["", "", "", name, name] {
+        packet.extend(text(part));
+    }
+    // Twelve more bytes: utf8mb4, 1024 wide, VAR_STRING, no flags.
+    packet.extend([12, 45, 0, 0, 4, 0, 0, 253, 0, 0, 0, 0, 0]);
+    packet
+}
+
+fn text(value: &str) -> Vec<u8> {
+    let length = u16::try_from(value.len()).unwrap();
+    let mut bytes = match u8::try_from(length) {
+        Ok(short) if short < 251 => vec![short],
+        _ => [&[0xfc][..], &length.to_le_bytes()].concat(),
+    };
+    bytes.extend(value.as_bytes());
+    bytes
+}
+
+async fn receive(stream: &mut TcpStream) -> Option<(Vec<u8>, u8)> {
+    let mut head = [0; 4];
+    stream.read_exact(&mut head).await.ok()?;
+    let [one, two, three, sequence] = head;
+    let length = u32::from_le_bytes([one, two, three, 0]);
+    let mut packet = vec![0; usize::try_from(length).ok()?];
+    stream.read_exact(&mut packet).await.ok()?;
+    Some((packet, sequence))
+}
+
+async fn send(stream: &mut TcpStream, sequence: &mut u8, packets: &[Vec<u8>]) -> Option<()> {
+    let mut bytes = Vec::new();
+    for packet in packets {
+        let [one, two, three, _] = u32::try_from(packet.len()).ok()?.to_le_bytes();
+        bytes.extend([one, two, three, *sequence]);
+        bytes.extend(packet);
+        *sequence = sequence.wrapping_add(1);
+    }
+    stream.write_all(&bytes).await.ok()
+}
