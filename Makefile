@@ -89,11 +89,15 @@ test-swarm: ## Real containers in a Swarm, scaled, killed and recovered; ARGS="c
 	  scripts/docker-engine scripts/test-swarm $(ARGS)
 
 .PHONY: lint
-lint: ## Formatting, clippy for host and wasm, documentation, shell scripts; warnings are errors
+lint: ## Formatting, clippy for host and wasm, documentation, shell scripts, alert rules; warnings are errors
 	@scripts/setup lint
 	@$(STEP) "Formatting" "cargo fmt --all" cargo fmt --all --check
 	@$(STEP) "Shell scripts" "mend what shellcheck names above" \
 	  shellcheck --external-sources --source-path=scripts $$(grep -lE '^#!.*(bash|sh)$$|^# shellcheck shell' -r scripts .ci deploy)
+	@$(STEP) "Alert rules" "mend what promtool names above" \
+	  promtool check rules deploy/prometheus/alerts.yml
+	@$(STEP) "Alert rules against recorded series" "mend the rule or the expectation that promtool names above" \
+	  promtool test rules deploy/prometheus/alerts.test.yml
 	@$(STEP) "Clippy" "mend what clippy names above" \
 	  cargo clippy --locked $(HOST) --all-targets -- -D warnings
 	@$(STEP) "Clippy for wasm" "mend what clippy names above" \

@@ -4,12 +4,14 @@
 //! moment of a scrape, so that it cannot disagree with the page.
 
 mod clusters;
+mod nodes;
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use galera::action::Action;
 use galera::observation::ProbeError;
-use galera::{ClusterName, NodeId};
+use galera::{ClusterName, NodeId, Timestamp};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -20,7 +22,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::actions::Shelf;
-use crate::hub::Hub;
+use crate::hub::{Hub, now};
 
 /// The media type of [`render`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -30,6 +32,9 @@ const PREFIX: &str = "galera_console";
 const PROBE_BUCKETS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 3.0, 10.0];
 /// Seconds. Answers come from memory; sign-in takes as long as its password hash.
 const HTTP_BUCKETS: [f64; 9] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0];
+
+/// How long an action that ended is spoken of: long enough for an alert to be seen.
+const RECENT: Duration = Duration::from_secs(3600);
 
 pub(crate) type FloatGauge = Gauge<f64, AtomicU64>;
 
@@ -269,13 +274,25 @@ impl Drop for Connected {
 
 /// Everything as OpenMetrics text ([`CONTENT_TYPE`]).
 #[must_use]
-pub fn render(hub: &Hub, shelf: &Shelf) -> String {
+pub fn render(hub: &Hub, shelf: &Shelf, leads: bool) -> String {
     let mut registry = Registry::with_prefix(PREFIX);
     hub.metrics().register(&mut registry);
     registry.register(
         "open_actions",
         "Actions that wait for somebody or are being carried out, by cluster and state",
         open_actions(shelf),
+    );
+    registry.register(
+        "recent_actions",
+        "Actions that ended within the last hour, by cluster and final state",
+        recent_actions(shelf, now()),
+    );
+    let leader: Gauge = Gauge::default();
+    leader.set(i64::from(leads));
+    registry.register(
+        "leader",
+        "Whether this replica leads (1) or not (0); one of all replicas does",
+        leader,
     );
     registry.register_collector(Box::new(clusters::Views::new(hub)));
     let mut text = String::new();
@@ -289,14 +306,27 @@ pub fn render(hub: &Hub, shelf: &Shelf) -> String {
 fn open_actions(shelf: &Shelf) -> Family<ActionLabels, Gauge> {
     let open = Family::<ActionLabels, Gauge>::default();
     for shown in shelf.open() {
-        let action = &shown.value.action;
-        let labels = ActionLabels {
-            cluster: action.cluster.to_string(),
-            state: action.state.word(),
-        };
-        open.get_or_create(&labels).inc();
+        open.get_or_create(&labels_of(&shown.value.action)).inc();
     }
     open
+}
+
+fn recent_actions(shelf: &Shelf, now: Timestamp) -> Family<ActionLabels, Gauge> {
+    let recent = Family::<ActionLabels, Gauge>::default();
+    for shown in shelf.newest() {
+        let action = &shown.value.action;
+        if action.ended_at.is_some_and(|at| at.age(now) < RECENT) {
+            recent.get_or_create(&labels_of(action)).inc();
+        }
+    }
+    recent
+}
+
+fn labels_of(action: &Action) -> ActionLabels {
+    ActionLabels {
+        cluster: action.cluster.to_string(),
+        state: action.state.word(),
+    }
 }
 
 #[cfg(test)]

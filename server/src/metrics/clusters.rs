@@ -3,13 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use galera::view::{ClusterView, NodeState, NodeView, RegistryHealth, VerdictState};
+use galera::view::{ClusterStatus, ClusterView, NodeState, RegistryHealth, VerdictState};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::family::Family;
 
-use super::{FloatGauge, NodeLabels};
-use crate::hub::Hub;
+use super::{FloatGauge, nodes};
+use crate::hub::{Hub, now};
 use crate::published::Published;
 
 /// The views of one moment.
@@ -47,7 +47,7 @@ impl fmt::Debug for Views {
 impl Collector for Views {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let reachable = FloatGauge::default();
-        reachable.set(f64::from(u8::from(self.registry.reachable)));
+        reachable.set(flag(self.registry.reachable));
         write(
             &mut encoder,
             "registry_reachable",
@@ -56,25 +56,14 @@ impl Collector for Views {
         )?;
         self.verdicts(&mut encoder)?;
         self.states(&mut encoder)?;
-        for (name, help, value) in NODE_GAUGES {
-            let family = Family::<NodeLabels, FloatGauge>::default();
-            for (view, node) in self.nodes() {
-                if let Some(value) = value(node) {
-                    let labels = NodeLabels {
-                        cluster: view.name.to_string(),
-                        node: node.id.to_string(),
-                    };
-                    family.get_or_create(&labels).set(value);
-                }
-            }
-            write(&mut encoder, name, help, &family)?;
-        }
-        Ok(())
+        self.components(&mut encoder)?;
+        let nodes: Vec<_> = self.nodes().collect();
+        nodes::encode(&nodes, now(), &mut encoder)
     }
 }
 
 impl Views {
-    fn nodes(&self) -> impl Iterator<Item = (&ClusterView, &NodeView)> {
+    fn nodes(&self) -> impl Iterator<Item = nodes::Placed<'_>> {
         let views = self.clusters.iter().map(|published| &published.value);
         views.flat_map(|view| view.nodes.iter().map(move |node| (view, node)))
     }
@@ -89,7 +78,7 @@ impl Views {
                     cluster: view.name.to_string(),
                     state: state.word(),
                 };
-                let value = f64::from(u8::from(view.verdict.state == state));
+                let value = flag(view.verdict.state == state);
                 verdicts.get_or_create(&labels).set(value);
             }
             let labels = ClusterLabels {
@@ -110,6 +99,35 @@ impl Views {
             "cluster_expected_members",
             "Members that the cluster should have",
             &expected,
+        )
+    }
+
+    fn components(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let primaries = Family::<ClusterLabels, FloatGauge>::default();
+        let members = Family::<ClusterLabels, FloatGauge>::default();
+        for published in &self.clusters {
+            let view = &published.value;
+            let labels = ClusterLabels {
+                cluster: view.name.to_string(),
+            };
+            let primary = view.components.iter();
+            let primary = primary.filter(|seen| seen.status == ClusterStatus::Primary);
+            let sizes = primary.clone().map(|seen| seen.members.len());
+            primaries.get_or_create(&labels).set(count(primary.count()));
+            let largest = sizes.max().unwrap_or(0);
+            members.get_or_create(&labels).set(count(largest));
+        }
+        write(
+            encoder,
+            "cluster_primary_components",
+            "Components that say Primary; more than one is a split brain",
+            &primaries,
+        )?;
+        write(
+            encoder,
+            "cluster_primary_members",
+            "Members of the Primary component, of the largest where there are several",
+            &members,
         )
     }
 
@@ -135,50 +153,21 @@ impl Views {
     }
 }
 
-type NodeGauge = (&'static str, &'static str, fn(&NodeView) -> Option<f64>);
-
-const NODE_GAUGES: [NodeGauge; 6] = [
-    (
-        "node_last_committed",
-        "Last committed sequence number, from fresh evidence",
-        |node| {
-            let position = node.position.as_ref().filter(|_| node.position_fresh)?;
-            Some(wide(position.seqno))
-        },
-    ),
-    (
-        "node_behind_transactions",
-        "Transactions behind the most advanced member",
-        |node| node.behind.map(wide),
-    ),
-    (
-        "node_recv_queue",
-        "Write-sets received but not applied",
-        |node| node.recv_queue.map(wide),
-    ),
-    ("node_send_queue", "Write-sets waiting to be sent", |node| {
-        node.send_queue.map(wide)
-    }),
-    (
-        "node_flow_control_paused_ratio",
-        "Fraction of the last poll interval during which flow control paused replication",
-        |node| node.flow_control_paused,
-    ),
-    ("node_commit_rate", "Commits per second", |node| {
-        node.commit_rate
-    }),
-];
-
 fn count(number: usize) -> f64 {
     u32::try_from(number).map_or(f64::INFINITY, f64::from)
 }
 
+/// 1 or 0.
+pub(super) fn flag(is: bool) -> f64 {
+    f64::from(u8::from(is))
+}
+
 /// Prometheus knows only floats: exact up to 2^53, which no sequence number reaches.
-fn wide(number: u64) -> f64 {
+pub(super) fn wide(number: u64) -> f64 {
     number as f64
 }
 
-fn write<M: EncodeMetric>(
+pub(super) fn write<M: EncodeMetric>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,

@@ -23,6 +23,7 @@ mod cut;
 mod forms;
 mod half_done;
 mod leader;
+mod metrics;
 mod notifications;
 mod notified;
 mod outage;

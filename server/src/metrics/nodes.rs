@@ -1,0 +1,158 @@
+//! What a scrape says of single nodes.
+
+use std::fmt;
+
+use galera::Timestamp;
+use galera::view::{ClusterView, NodeView, SourceKind};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
+use prometheus_client::metrics::family::Family;
+
+use super::clusters::{flag, wide, write};
+use super::{FloatGauge, NodeLabels};
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct NodeStateLabels {
+    cluster: String,
+    node: String,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SourceLabels {
+    cluster: String,
+    node: String,
+    source: &'static str,
+}
+
+/// A node and the cluster that it is in.
+pub(super) type Placed<'a> = (&'a ClusterView, &'a NodeView);
+
+/// Everything about single nodes at `now`.
+pub(super) fn encode(
+    nodes: &[Placed<'_>],
+    now: Timestamp,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> fmt::Result {
+    states(nodes, encoder)?;
+    sources(nodes, now, encoder)?;
+    for (name, help, value) in GAUGES {
+        let family = Family::<NodeLabels, FloatGauge>::default();
+        for (view, node) in nodes {
+            if let Some(value) = value(node) {
+                let labels = NodeLabels {
+                    cluster: view.name.to_string(),
+                    node: node.id.to_string(),
+                };
+                family.get_or_create(&labels).set(value);
+            }
+        }
+        write(encoder, name, help, &family)?;
+    }
+    Ok(())
+}
+
+/// One series a node, with its state as a label: ten of each would be nine too many.
+fn states(nodes: &[Placed<'_>], encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let states = Family::<NodeStateLabels, FloatGauge>::default();
+    for (view, node) in nodes {
+        let labels = NodeStateLabels {
+            cluster: view.name.to_string(),
+            node: node.id.to_string(),
+            state: node.state.word(),
+        };
+        states.get_or_create(&labels).set(1.0);
+    }
+    write(
+        encoder,
+        "node_state",
+        "1 for the node's present state, which is a label",
+        &states,
+    )
+}
+
+fn sources(
+    nodes: &[Placed<'_>],
+    now: Timestamp,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> fmt::Result {
+    let fresh = Family::<SourceLabels, FloatGauge>::default();
+    let age = Family::<SourceLabels, FloatGauge>::default();
+    for (view, node) in nodes {
+        for source in &node.sources {
+            let labels = SourceLabels {
+                cluster: view.name.to_string(),
+                node: node.id.to_string(),
+                source: match source.kind {
+                    SourceKind::Sql => "sql",
+                    SourceKind::Registry => "registry",
+                },
+            };
+            let speaks = source.observed_at.is_some() && !source.stale && source.error.is_none();
+            fresh.get_or_create(&labels).set(flag(speaks));
+            if let Some(at) = source.observed_at {
+                age.get_or_create(&labels).set(at.age(now).as_secs_f64());
+            }
+        }
+    }
+    write(
+        encoder,
+        "node_source_fresh",
+        "Whether a source (sql, registry) says something about the node now (1) or not (0)",
+        &fresh,
+    )?;
+    write(
+        encoder,
+        "node_source_age_seconds",
+        "Time since a source said something about the node for the last time",
+        &age,
+    )
+}
+
+type NodeGauge = (&'static str, &'static str, fn(&NodeView) -> Option<f64>);
+
+const GAUGES: [NodeGauge; 9] = [
+    (
+        "node_last_committed",
+        "Last committed sequence number, from fresh evidence",
+        |node| {
+            let position = node.position.as_ref().filter(|_| node.position_fresh)?;
+            Some(wide(position.seqno))
+        },
+    ),
+    (
+        "node_behind_transactions",
+        "Transactions behind the most advanced member",
+        |node| node.behind.map(wide),
+    ),
+    (
+        "node_recv_queue",
+        "Write-sets received but not applied",
+        |node| node.recv_queue.map(wide),
+    ),
+    ("node_send_queue", "Write-sets waiting to be sent", |node| {
+        node.send_queue.map(wide)
+    }),
+    (
+        "node_flow_control_paused_ratio",
+        "Fraction of the last poll interval during which flow control paused replication",
+        |node| node.flow_control_paused,
+    ),
+    ("node_commit_rate", "Commits per second", |node| {
+        node.commit_rate
+    }),
+    (
+        "node_ready",
+        "Whether the node takes queries (wsrep_ready): 1 or 0",
+        |node| node.ready.map(flag),
+    ),
+    (
+        "node_connected",
+        "Whether the node is connected to a group (wsrep_connected): 1 or 0",
+        |node| node.connected.map(flag),
+    ),
+    (
+        "node_expected",
+        "Whether the cluster should have the node: 1 or 0",
+        |node| Some(flag(node.expected)),
+    ),
+];

@@ -1,0 +1,131 @@
+//! What /metrics serves is what the shipped alerts and the dashboard ask for.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use galera::action::State;
+
+use crate::database::Database;
+use crate::etcd::{Etcd, eventually};
+use crate::probing::{VARIABLES, borrowed, primary};
+use crate::recovery::{Desk, act};
+use crate::world::Nodes3;
+
+const PREFIX: &str = "galera_console_";
+
+fn shipped(file: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../deploy")
+        .join(file);
+    std::fs::read_to_string(path).unwrap()
+}
+
+/// Every name in `text` that begins as our metrics do.
+fn named(text: &str) -> BTreeSet<String> {
+    let rest = text.split(PREFIX).skip(1);
+    let end = |rest: &str| {
+        let name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        rest.chars().take_while(|c| name(*c)).collect::<String>()
+    };
+    rest.map(|rest| format!("{PREFIX}{}", end(rest))).collect()
+}
+
+/// The names of the samples of a scrape.
+fn samples(scrape: &str) -> BTreeSet<String> {
+    let lines = scrape.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| line.split(['{', ' ']).next().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_metric_of_alerts_and_dashboard_is_served() {
+    let etcd = Etcd::start().await;
+    let nodes = Nodes3::two_lost(etcd.registry());
+    let member = Database::listen("127.0.0.1", &VARIABLES, &[]).await;
+    let at = |second: u64| {
+        let mut rows = primary("00000001-0001-11ef-a1b2-c3d4e5f60718", &member.id());
+        rows.push(("wsrep_local_send_queue", "0".to_owned()));
+        rows.push(("wsrep_flow_control_paused_ns", (second * 1_000).to_string()));
+        rows
+    };
+    member.says(&borrowed(&at(1)));
+    let gone = "127.0.0.1:1".to_owned();
+    let members = vec![member.id(), gone];
+    let desk = Desk::with(&etcd, &nodes, |options| options.members = members).await;
+    let scrape = async || desk.viewer.get("/metrics").await.text();
+    let id = desk.request(&desk.operator).await.action.id;
+    let mut served = samples(&scrape().await);
+    assert_eq!(act(&desk.approver, &id, "approve").await.status, 200);
+    desk.becomes(&id, State::Succeeded).await;
+    let wanted: BTreeSet<String> = [
+        "prometheus/alerts.yml",
+        "prometheus/alerts.test.yml",
+        "grafana/dashboard.json",
+    ]
+    .iter()
+    .flat_map(|file| named(&shipped(file)))
+    .collect();
+    assert!(wanted.len() > 15, "{wanted:?}");
+    // Rates need two readings.
+    eventually("every metric to be served", async || {
+        served.extend(samples(&scrape().await));
+        wanted.is_subset(&served)
+    })
+    .await;
+    let text = scrape().await;
+    let node = member.id();
+    for line in [
+        format!(r#"galera_console_node_state{{cluster="lab",node="{node}",state="synced"}} 1.0"#),
+        r#"galera_console_node_state{cluster="lab",node="127.0.0.1:1",state="unreachable"} 1.0"#
+            .to_owned(),
+        format!(
+            r#"galera_console_node_source_fresh{{cluster="lab",node="{node}",source="sql"}} 1.0"#
+        ),
+        r#"galera_console_cluster_primary_components{cluster="lab"} 1.0"#.to_owned(),
+        r#"galera_console_cluster_primary_members{cluster="lab"} 1.0"#.to_owned(),
+        r#"galera_console_recent_actions{cluster="lab",state="succeeded"} 1"#.to_owned(),
+        "galera_console_leader 1".to_owned(),
+    ] {
+        assert!(text.contains(&line), "{line} in {text}");
+    }
+}
+
+#[test]
+fn every_alert_is_tested_and_leads_to_a_section_that_exists() {
+    let (rules, tests) = (
+        shipped("prometheus/alerts.yml"),
+        shipped("prometheus/alerts.test.yml"),
+    );
+    let document = shipped("../docs/recovery.md");
+    let anchors: BTreeSet<String> = document.lines().filter_map(anchor).collect();
+    let value =
+        |line: &str, name: &str| line.trim().strip_prefix(name).map(|v| v.trim().to_owned());
+    let mut alerts = 0;
+    for line in rules.lines() {
+        if let Some(alert) = value(line, "- alert:") {
+            alerts += 1;
+            assert!(tests.contains(&alert), "{alert} has no test");
+        }
+        if let Some(runbook) = value(line, "runbook_url:") {
+            let (file, section) = runbook.split_once('#').unwrap();
+            assert_eq!(file, "docs/recovery.md");
+            assert!(
+                anchors.contains(section),
+                "{section} is none of {anchors:?}"
+            );
+        }
+    }
+    for annotation in ["summary:", "description:", "runbook_url:", "severity:"] {
+        assert_eq!(rules.matches(annotation).count(), alerts, "{annotation}");
+    }
+}
+
+/// The address of a heading within its page.
+fn anchor(line: &str) -> Option<String> {
+    let title = line.strip_prefix("## ")?.to_lowercase();
+    let kept = title
+        .chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-'));
+    Some(kept.map(|c| if c == ' ' { '-' } else { c }).collect())
+}
