@@ -125,6 +125,48 @@ test.describe('two people', () => {
     await expect(page.locator('.name-and-verdict')).toContainText('Cancelled');
   });
 
+  test('whoever asked cannot approve, whatever else they may; another one can, by keyboard', async ({ browser }) => {
+    test.setTimeout(240_000);
+    const deputy = await as(browser, 'deputy', RECOVERY);
+    await loseQuorum(deputy);
+    await attest(deputy);
+    await request(deputy);
+    const approve = (page: Page) => page.getByRole('button', { name: 'Approve and carry out' });
+    await expect(approve(deputy)).toBeDisabled();
+    await expect(deputy.getByText('You requested it; somebody else must decide.').first()).toBeVisible();
+    const approver = await as(browser, 'approver', new URL(deputy.url()).pathname);
+    for (let presses = 0; presses < 80; presses++) {
+      if (await approve(approver).evaluate((element) => element === document.activeElement)) break;
+      await approver.keyboard.press('Tab');
+    }
+    await approver.keyboard.press('Enter');
+    for (const page of [deputy, approver]) {
+      await expect(page.locator('.name-and-verdict')).toContainText('Succeeded', { timeout: 60_000 });
+    }
+    expect(await violations(deputy)).toEqual([]);
+  });
+
+  test('what nobody approves in time expires before everybody’s eyes', async ({ browser }) => {
+    test.setTimeout(240_000);
+    await command('console restart --request-expiry 20s');
+    try {
+      const operator = await as(browser, 'operator', RECOVERY);
+      await loseQuorum(operator);
+      await attest(operator);
+      await request(operator);
+      const approver = await as(browser, 'approver', new URL(operator.url()).pathname);
+      for (const page of [operator, approver]) {
+        await expect(page.locator('.name-and-verdict')).toContainText('Expired', { timeout: 40_000 });
+        await expect(page.getByText('nobody approved it in time').first()).toBeVisible();
+        await expect(page.getByRole('button', { name: 'Approve and carry out' })).toHaveCount(0);
+      }
+      expect(await violations(approver)).toEqual([]);
+      await expect(approver.getByRole('link', { name: /^Actions\s*1/ })).toHaveCount(0);
+    } finally {
+      await command('console restart');
+    }
+  });
+
   test('a viewer sees the control, disabled, and why', async ({ browser }) => {
     test.setTimeout(180_000);
     const viewer = await as(browser, 'viewer', RECOVERY);

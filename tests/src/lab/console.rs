@@ -313,7 +313,16 @@ impl Console {
     /// # Errors
     /// When the program cannot be run.
     pub fn launch(&self) -> Result<()> {
-        *self.process() = Some(self.program.start()?);
+        self.launch_with(&[])
+    }
+
+    /// Starts it without waiting, with further arguments this once.
+    ///
+    /// # Errors
+    /// When the program cannot be run.
+    pub fn launch_with(&self, more: &[&str]) -> Result<()> {
+        let program = self.program.clone().args(more.iter().copied());
+        *self.process() = Some(program.start()?);
         Ok(())
     }
 

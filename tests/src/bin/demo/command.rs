@@ -15,7 +15,7 @@ whole                       waits until all nodes are Synced in one Primary comp
 repair                      brings everything back that was made to fail
 etcd kill|start|pause|resume [1]     every etcd member, or one
 agent kill|stop|start 1              the agent beside a node
-console kill|stop|start|restart      the console
+console kill|stop|start|restart      the console; restart takes options of serve, for this once
 traffic off | traffic RATE [BYTES]   transactions a second and their size
 transfer off | transfer BYTES        bytes a second of incremental state transfers
 put KEY VALUE | delete KEY           a registry key
@@ -44,6 +44,11 @@ pub(crate) async fn perform(stage: &Stage, line: &str, quit: &CancellationToken)
         }
         ["etcd", verb, rest @ ..] => etcd(stage, verb, rest).await?,
         ["agent", verb, number] => agent(stage, verb, number).await?,
+        ["console", "restart", options @ ..] => {
+            stage.console.stop().await?;
+            stage.console.launch_with(options)?;
+            stage.console.ready().await?;
+        }
         ["console", verb] => console(stage, verb).await?,
         ["traffic", "off"] => stage.traffic.set(Flow::NONE),
         ["traffic", rate, rest @ ..] => stage.traffic.set(Flow {
@@ -157,11 +162,6 @@ async fn console(stage: &Stage, verb: &str) -> Result<()> {
         "kill" => console.kill(),
         "stop" => console.stop().await.map(drop)?,
         "start" => {
-            console.launch()?;
-            console.ready().await?;
-        }
-        "restart" => {
-            console.stop().await?;
             console.launch()?;
             console.ready().await?;
         }

@@ -48,9 +48,16 @@ impl Stage {
         let mut settings = lab.console_settings();
         settings.listen = listen(arguments.port);
         "/galera-console".clone_into(&mut settings.state_prefix);
-        settings.users = ["viewer", "operator", "approver", "admin"]
-            .map(account)
-            .to_vec();
+        // The last one may ask and approve, but never what it asked for itself.
+        settings.users = [
+            ("viewer", "viewer"),
+            ("operator", "operator"),
+            ("approver", "approver"),
+            ("admin", "admin"),
+            ("deputy", "operator,approver"),
+        ]
+        .map(|(name, roles)| account(name, roles))
+        .to_vec();
         let console = Console::start(settings).await?;
         say.done(step.elapsed());
         say.progress(Progress::Begun(
@@ -127,7 +134,7 @@ impl Stage {
             .iter()
             .map(|user| {
                 (
-                    user.roles.clone(),
+                    user.name.clone(),
                     json!({"name": user.name, "password": user.password}),
                 )
             })
@@ -167,13 +174,13 @@ fn listen(first: u16) -> Option<String> {
         .map(|port| format!("127.0.0.1:{port}"))
 }
 
-fn account(role: &str) -> User {
+fn account(name: &str, roles: &str) -> User {
     const LETTERS: &[u8] = b"abcdefghjkmnpqrstuvwxyz23456789";
-    let mut password = format!("{role}-");
+    let mut password = format!("{name}-");
     let mut random = rand::rng();
     password.extend((0..8).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])));
     User {
         password,
-        ..User::new(role, role)
+        ..User::new(name, roles)
     }
 }
