@@ -31,6 +31,8 @@ const GRACE: Duration = Duration::from_secs(45);
 const LOOK: Duration = Duration::from_millis(300);
 /// Longest wait for the end of an action: an order to a stopped server is watched for five minutes.
 const ENDED: Duration = Duration::from_secs(330);
+/// How long replicas are left to begin what was approved.
+const BEGUN: Duration = Duration::from_secs(10);
 /// How long an approval is tried.
 const APPROVED: Duration = Duration::from_secs(25);
 
@@ -225,6 +227,8 @@ impl Round<'_> {
                 Instant::now() < end,
                 "nobody could approve within {APPROVED:?}"
             );
+            // Nobody approves anything without etcd.
+            self.repair_etcd().await?;
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -256,6 +260,13 @@ impl Round<'_> {
             {
                 if now.action.state.is_final() {
                     break now;
+                }
+                // What could not be begun when it was approved, because etcd was away, waits for a person.
+                if now.action.state == State::Approved && began.elapsed() > BEGUN {
+                    let people = &self.stage.people[console];
+                    let begun = people.act(&people.operator, action, "execute").await;
+                    let word = if begun.is_ok() { "begun" } else { "not begun" };
+                    self.journal.note_change(format!("{word} by hand"));
                 }
                 last = Some(now);
             }
