@@ -108,7 +108,7 @@ lint: ## Formatting, clippy for host and wasm, documentation, shell scripts, ale
 
 .PHONY: bench
 bench: ## The figures that the project promises, measured on this machine
-	@scripts/setup lab
+	@scripts/setup lab bench
 	@$(STEP) "Release build of all programs" "$(CODE)" \
 	  cargo build --release --locked -p galera-console -p galera-agent -p acceptance --bins
 	@$(STEP) "Site" "$(CODE)" \

@@ -39,9 +39,24 @@ pub(crate) struct Figure {
     measured: f64,
     limit: Option<f64>,
     unit: &'static str,
+    /// Whether the limit must be reached instead of kept.
+    least: bool,
 }
 
 impl Figure {
+    /// Something of which there has to be so much.
+    pub(crate) fn at_least(name: &str, measured: f64, limit: f64, unit: &'static str) -> Self {
+        Self {
+            least: true,
+            ..Self::new(name, measured, Some(limit), unit)
+        }
+    }
+
+    /// Something that nothing is promised about.
+    pub(crate) fn bare(name: &str, measured: f64, unit: &'static str) -> Self {
+        Self::new(name, measured, None, unit)
+    }
+
     pub(crate) fn duration(name: &str, measured: Duration, limit: Duration) -> Self {
         Self::new(
             name,
@@ -82,6 +97,7 @@ impl Figure {
             measured,
             limit,
             unit,
+            least: false,
         }
     }
 }
@@ -94,10 +110,18 @@ pub(crate) fn table(figures: &[Figure]) -> String {
         measured,
         limit,
         unit,
+        least,
     } in figures
     {
+        let kept = |limit: &f64| {
+            if *least {
+                measured >= limit
+            } else {
+                measured <= limit
+            }
+        };
         let (limit, word) = match limit {
-            Some(limit) if measured <= limit => (format!("{limit:.1} {unit}"), "met"),
+            Some(limit) if kept(limit) => (format!("{limit:.1} {unit}"), "met"),
             Some(limit) => (format!("{limit:.1} {unit}"), "NOT MET"),
             None => (String::new(), ""),
         };

@@ -6,6 +6,7 @@ mod figures;
 mod first_load;
 mod latency;
 mod recovery;
+mod status_page;
 mod told;
 
 use std::process::ExitCode;
@@ -62,6 +63,8 @@ async fn measure() -> Result<Vec<Figure>> {
     let first_load = first_load::measure(&api, lab.cluster()).await?;
     println!("\n{}", first_load.table());
     figures.push(first_load.figure());
+    println!("==> A status page, and nginx with the same bytes, each on one core");
+    figures.extend(status_page::measure(&lab, &console).await?);
     println!("==> Registry change to WebSocket frame");
     figures.extend(latency::registry(&lab, &api).await?);
     println!("==> SQL-only change to WebSocket frame");
