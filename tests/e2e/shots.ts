@@ -1,8 +1,9 @@
-// The README's pictures: the cluster page while a node receives its state from a donor.
+// The README's pictures: the cluster page while a node receives its state from a donor, and a status page.
+import { execFileSync } from 'node:child_process';
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { command, expect, openCluster, row, test, verdict } from './test';
+import { command, expect, openCluster, row, stage, test, verdict } from './test';
 
 const MOST = 300_000;
 const folder = join(__dirname, '..', '..', 'docs');
@@ -30,3 +31,70 @@ for (const scheme of ['light', 'dark'] as const) {
     });
   });
 }
+
+/** The days of the lab as they might have been: a new lab has no past, and the picture shows ninety days. */
+function past(): string {
+  const day = 86_400_000;
+  const today = Math.floor(Date.now() / day);
+  const minutes = (count: number) => count * 60_000;
+  const bad: Record<number, { down?: number; degraded?: number; unknown?: number }> = {
+    71: { degraded: minutes(95) },
+    52: { down: minutes(4), degraded: minutes(31) },
+    51: { degraded: minutes(12) },
+    33: { unknown: minutes(45) },
+    17: { down: minutes(11), degraded: minutes(64) },
+    6: { degraded: minutes(22) },
+  };
+  const days = [];
+  for (let back = 83; back >= 1; back -= 1) {
+    const spent = { degraded: 0, down: 0, unknown: 0, ...bad[back] };
+    const ok = day - spent.degraded - spent.down - spent.unknown;
+    days.push({ date: new Date((today - back) * day).toISOString().slice(0, 10), ok, ...spent });
+  }
+  return JSON.stringify(days);
+}
+
+/** Writes the past where the console keeps it, into the etcd of this worker's own demo. */
+function remember(): void {
+  const run = (...command: string[]) => execFileSync(command[0], command.slice(1), { encoding: 'utf8' });
+  const demo = run('pgrep', '-P', String(process.pid), '-x', 'demo').trim();
+  const etcd = run('pgrep', '-a', '-P', demo, '-x', 'etcd');
+  const endpoint = /--listen-client-urls[ =](\S+)/.exec(etcd)?.[1];
+  if (!endpoint) throw new Error(`no endpoint in: ${etcd}`);
+  run('etcdctl', `--endpoints=${endpoint}`, 'put', `/galera-console/chronicle/live/days/${stage().cluster}`, past());
+}
+
+test('the status page', async ({ page, playwright }) => {
+  remember();
+  const user = stage().users.admin;
+  const api = await playwright.request.newContext({ baseURL: stage().url, extraHTTPHeaders: { Origin: stage().url } });
+  await api.post('/api/v1/session', { data: { username: user.name, password: user.password } });
+  const clusters = [stage().cluster];
+  const listed = [{ cluster: stage().cluster, name: 'Orders' }];
+  await api.post('/api/v1/status/pages', {
+    data: { slug: 'shop', title: 'Databases of the shop', clusters: listed, visibility: 'public' },
+  });
+  const tell = async (title: string, texts: [string, string][]) => {
+    const [[, text], ...updates] = texts;
+    const opened = await api.post('/api/v1/status/incidents', { data: { clusters, title, text } });
+    const { id } = (await opened.json()) as { id: string };
+    for (const [state, text] of updates) await api.post(`/api/v1/status/incidents/${id}/updates`, { data: { state, text } });
+  };
+  await tell('Reports were late', [
+    ['', 'Reports of this morning are late.'],
+    ['resolved', 'All of them are there.'],
+  ]);
+  await tell('Writes are slow', [
+    ['', 'We look into it.'],
+    ['identified', 'The disk of one node is slow. Reads are not concerned.'],
+  ]);
+  await command('kill n3');
+  await page.setViewportSize({ width: 900, height: 800 });
+  await page.goto('/status/shop');
+  await expect(page.locator('.overall')).toHaveText('The database is degraded, but working');
+  await expect(page.locator('.d.bad')).toHaveCount(2, { timeout: 30_000 });
+  const path = join(folder, 'status-page.png');
+  await page.screenshot({ path, fullPage: true });
+  expect(statSync(path).size, path).toBeLessThan(MOST);
+  await api.dispose();
+});
