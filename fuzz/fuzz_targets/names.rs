@@ -1,6 +1,7 @@
-//! Names of nodes and clusters: always one segment of a key and of a URL.
+//! Names of nodes, clusters and status pages: always one segment of a key and of a URL. Origins: always harmless in a header.
 #![no_main]
 
+use galera::status::{Origin, Slug};
 use galera::{ClusterName, NodeId};
 use libfuzzer_sys::fuzz_target;
 
@@ -16,5 +17,14 @@ fuzz_target!(|text: &str| {
     if let Ok(cluster) = text.parse::<ClusterName>() {
         assert!(!text.contains('/') && text.len() <= 64);
         assert_eq!(cluster.as_str(), text);
+    }
+    if let Ok(slug) = text.parse::<Slug>() {
+        assert!(!text.contains(['/', '.', '%']) && text.len() <= 63);
+        assert_eq!(slug.as_str(), text);
+    }
+    if let Ok(origin) = text.parse::<Origin>() {
+        let safe = |b: u8| b.is_ascii_alphanumeric() || b":/.*-".contains(&b);
+        assert!(origin.as_str().bytes().all(safe));
+        assert_eq!(origin.as_str().parse(), Ok(origin.clone()));
     }
 });

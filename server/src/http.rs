@@ -1,7 +1,7 @@
 //! Everything that is reachable over HTTP: one table of routes, one stack of layers, problems as documents.
 //!
 //! Invariant: every answer passes `observe`, `headers` and [`problem`], so it has a request id, security headers,
-//! and, when it is an error, a problem document.
+//! and, when it is an error, a problem document. Status pages (`public`) alone do not: they come with headers of their own.
 
 mod actions;
 mod audit;

@@ -99,7 +99,7 @@ impl Page<'_> {
                     .with(state(incident_mark(incident.state))),
             )
             .with(el("p").with(named(&incident.clusters)).with(automatic))
-            .with(el("ol").class("steps").with(updates))
+            .with(el("ol").class("steps").at("reversed", "").with(updates))
     }
 
     fn update(&self, update: &Update) -> El {

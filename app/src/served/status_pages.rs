@@ -33,6 +33,10 @@ pub(super) fn list(
         .iter()
         .map(|cluster| format!("{0} = {0}", cluster.name))
         .collect();
+    let fresh = PageSettings {
+        automatic: Some(Automatic::default()),
+        ..PageSettings::default()
+    };
     let new = form("/status-pages".to_owned())
         .with(field(
             "slug".to_owned(),
@@ -40,7 +44,7 @@ pub(super) fn list(
             "Slug: the last part of the address, lower-case letters, digits and hyphens",
             "",
         ))
-        .with(settings(&PageSettings::default(), &named.join("\n")))
+        .with(settings(&fresh, &named.join("\n")))
         .with(main_button("Make the page".to_owned(), refusal.as_deref()));
     el("div")
         .class("page")

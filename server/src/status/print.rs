@@ -196,3 +196,6 @@ impl Prints {
         self.pages.get(slug).filter(|_| valid)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -225,7 +225,9 @@ fn page_body(fields: &Fields) -> ApiResult<Value> {
     let shown: Map<String, Value> = shown.map(|(_, what)| (what.clone(), json!(true))).collect();
     body.insert("show".to_owned(), Value::Object(shown));
     let after = field(fields, "after_secs").trim();
-    if !after.is_empty() {
+    if after.is_empty() {
+        body.insert("automatic".to_owned(), Value::Null);
+    } else {
         let seconds: u32 = after.parse().map_err(|_| {
             let shown: String = after.chars().take(40).collect();
             let detail = format!("{shown:?} is no number of seconds.");

@@ -37,11 +37,16 @@ pub(in crate::http) struct PageBody {
     show: Show,
     #[serde(default)]
     embed: Vec<String>,
-    #[serde(default)]
+    /// `null` for never; after five minutes when it is left out.
+    #[serde(default = "usual")]
     automatic: Option<Automatic>,
     /// The revision that a change rests on.
     #[serde(default)]
     revision: Option<i64>,
+}
+
+fn usual() -> Option<Automatic> {
+    Some(Automatic::default())
 }
 
 impl PageBody {

@@ -1,0 +1,158 @@
+use std::time::Duration;
+
+use galera::status::{
+    DayFigures, IncidentState, Link, Listed, PageSettings, ToldCluster, ToldIncident, ToldState,
+    ToldUpdate, Uptime,
+};
+use galera::uptime::Date;
+
+use super::*;
+use crate::status::{Encoding, LinkSecret};
+
+/// What the build keeps free for a page within its 20 kB (`xtask/src/browser_size.rs`).
+const PAGE_BYTES: usize = 14_000;
+
+fn now() -> Timestamp {
+    Timestamp::parse("2026-11-24T12:00:00Z").unwrap()
+}
+
+/// A page of many databases, each with a past of its own, and of many words.
+fn told(clusters: usize) -> Told {
+    // Some numbers without a pattern that compression could find.
+    let mut seed: u64 = 7;
+    let mut random = move |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (seed >> 33) % below
+    };
+    let mut cluster = |number: usize| {
+        let days = (0..90).rev().map(|back| {
+            let bad = random(6) == 0;
+            DayFigures {
+                date: Date::of(now()).minus(back),
+                up: Some(10_000 - if bad { random(400) as u32 } else { 0 }),
+                down: if bad { random(200) * 60 } else { 0 },
+                degraded: if bad { random(600) * 60 } else { 0 },
+                unknown: if random(20) == 0 { random(90) * 60 } else { 0 },
+            }
+        });
+        ToldCluster {
+            id: format!("database-{number}"),
+            name: format!("Database {number}"),
+            state: ToldState::Operational,
+            actual: ToldState::Operational,
+            since: Some(now()),
+            nodes: Vec::new(),
+            days: days.collect(),
+            uptime: Uptime {
+                week: Some(9_990),
+                month: Some(9_954),
+                quarter: Some(9_921),
+            },
+        }
+    };
+    let incident = |number: usize| {
+        ToldIncident {
+        id: format!("{number:012x}-00000000"),
+        title: format!("Writes of shop {number} were slow"),
+        clusters: vec![format!("Database {number}")],
+        state: IncidentState::Resolved,
+        opened_at: now(),
+        resolved_at: Some(now()),
+        updates: (0..4)
+            .map(|update| ToldUpdate {
+                at: now().plus(Duration::from_secs(update * 977)),
+                state: IncidentState::Monitoring,
+                text: format!("Update {update}: the disk of node {number} was replaced, and we watch it for a while."),
+            })
+            .collect(),
+    }
+    };
+    Told {
+        slug: "shop".parse().unwrap(),
+        title: "Databases of the shop".to_owned(),
+        overall: ToldState::Operational,
+        clusters: (1..=clusters).map(&mut cluster).collect(),
+        incidents: (1..=10).map(incident).collect(),
+        maintenance: Vec::new(),
+        announcements: Vec::new(),
+        unread_since: None,
+    }
+}
+
+fn page(visibility: Visibility, links: Vec<Link>) -> Arc<Stored<Page>> {
+    let settings = PageSettings {
+        title: "Databases of the shop".to_owned(),
+        clusters: vec![Listed {
+            cluster: "lab".parse().unwrap(),
+            name: "Orders".to_owned(),
+        }],
+        visibility,
+        ..PageSettings::default()
+    };
+    let page = Page::new("shop".parse().unwrap(), settings, "ada", now()).unwrap();
+    Arc::new(Stored {
+        value: Page { links, ..page },
+        revision: 1,
+    })
+}
+
+fn print(told: Told) -> Print {
+    let page = page(Visibility::Public, Vec::new());
+    Print::new(page, told, now(), Arc::default())
+}
+
+#[test]
+fn a_page_of_a_dozen_databases_leaves_the_promised_room() {
+    let print = print(told(12));
+    for place in [Place::Slug, Place::Secret] {
+        let size = print.html(place).body(Encoding::Brotli).len();
+        assert!(size <= PAGE_BYTES, "{size} bytes, at most {PAGE_BYTES}");
+    }
+}
+
+#[test]
+fn what_did_not_change_is_made_once() {
+    let first = print(told(1));
+    let later = first.again(now().plus(Duration::from_secs(20)));
+    assert_eq!(first.version, later.version);
+    assert_eq!(
+        first.feed(Place::Slug).etag.as_bytes().as_ptr(),
+        later.feed(Place::Slug).etag.as_bytes().as_ptr()
+    );
+    assert_ne!(first.html(Place::Slug).etag, later.html(Place::Slug).etag);
+    assert_ne!(first.version, print(told(2)).version);
+}
+
+#[test]
+fn a_secret_leads_to_its_page_until_it_ends() {
+    let secret = LinkSecret::fresh();
+    let link = Link {
+        id: "1-1".to_owned(),
+        label: "Partner".to_owned(),
+        hash: secret.hash(),
+        created_by: "ada".to_owned(),
+        created_at: now(),
+        expires_at: Some(now().plus(Duration::from_secs(60))),
+        revoked_at: None,
+    };
+    let prints = |visibility, link: Link| {
+        let page = page(visibility, vec![link]);
+        let print = Print::new(page, told(1), now(), Arc::default());
+        Prints::new(BTreeMap::from([("shop".to_owned(), Arc::new(print))]))
+    };
+    let valid = prints(Visibility::Link, link.clone());
+    assert!(valid.behind(secret.expose(), now()).is_some());
+    assert!(valid.behind("", now()).is_none());
+    assert!(valid.behind(&secret.hash(), now()).is_none());
+    let late = now().plus(Duration::from_secs(60));
+    assert!(valid.behind(secret.expose(), late).is_none());
+    // Links of a page that needs none lead nowhere.
+    let members = prints(Visibility::Members, link.clone());
+    assert!(members.behind(secret.expose(), now()).is_none());
+    let revoked = Link {
+        revoked_at: Some(now()),
+        ..link
+    };
+    let revoked = prints(Visibility::Link, revoked);
+    assert!(revoked.behind(secret.expose(), now()).is_none());
+}
