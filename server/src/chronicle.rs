@@ -8,12 +8,14 @@
 
 mod block;
 mod book;
+mod handover;
 mod keys;
 mod mirror;
 mod page;
 mod recorder;
 mod table;
 mod upkeep;
+mod writing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -16,6 +16,7 @@ pub(super) enum Place {
     Tail(ClusterName, u64),
     Days(ClusterName),
     Observed,
+    Call,
 }
 
 impl Keys {
@@ -63,6 +64,12 @@ impl Keys {
         format!("{}/live/observed", self.root)
     }
 
+    /// There while a new leader, who did not see everything, lets others record what it missed.
+    #[must_use]
+    pub fn call(&self) -> String {
+        format!("{}/live/call", self.root)
+    }
+
     /// A block of older events.
     #[must_use]
     pub fn block(&self, cluster: &ClusterName, block: u64) -> String {
@@ -75,6 +82,7 @@ impl Keys {
         let mut parts = key.strip_prefix(&self.live())?.split('/');
         let place = match (parts.next()?, parts.next()) {
             ("observed", None) => Place::Observed,
+            ("call", None) => Place::Call,
             ("head", Some(cluster)) => Place::Head(cluster.parse().ok()?),
             ("days", Some(cluster)) => Place::Days(cluster.parse().ok()?),
             ("tail", Some(cluster)) => {
@@ -98,6 +106,7 @@ mod tests {
             (keys.days(&lab), Place::Days(lab.clone())),
             (keys.event(&lab, 17), Place::Tail(lab.clone(), 17)),
             (keys.observed(), Place::Observed),
+            (keys.call(), Place::Call),
         ] {
             assert!(key.starts_with(&keys.live()), "{key}");
             assert_eq!(keys.place(key.as_bytes()), Some(place));

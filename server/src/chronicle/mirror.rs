@@ -26,6 +26,8 @@ pub(super) struct Mirror {
     keys: Keys,
     pub(super) books: Books,
     pub(super) observed: Option<Observed>,
+    /// The revision of the call for what a new leader missed, while there is one.
+    pub(super) call: Option<i64>,
 }
 
 impl Mirror {
@@ -34,6 +36,7 @@ impl Mirror {
             keys,
             books: Books::default(),
             observed: None,
+            call: None,
         }
     }
 
@@ -51,6 +54,7 @@ impl Mirror {
     pub(super) fn reset(&mut self, entries: Vec<Entry>) -> Vec<ClusterName> {
         let before = std::mem::take(&mut self.books);
         self.observed = None;
+        self.call = None;
         for entry in entries {
             self.put(entry);
         }
@@ -76,6 +80,10 @@ impl Mirror {
                 self.observed = read(&entry);
                 None
             }
+            Place::Call => {
+                self.call = Some(entry.mod_revision);
+                None
+            }
             Place::Head(cluster) => {
                 let head: Head = read(&entry)?;
                 self.edit(&cluster).set_head(head, entry.mod_revision);
@@ -98,6 +106,10 @@ impl Mirror {
         match self.keys.place(key)? {
             Place::Observed => {
                 self.observed = None;
+                None
+            }
+            Place::Call => {
+                self.call = None;
                 None
             }
             Place::Head(cluster) => {

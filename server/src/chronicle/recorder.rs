@@ -59,6 +59,8 @@ pub(super) struct Recording {
     pub(super) term: Arc<Term>,
     /// Whether it was found out what happened before.
     pub(super) begun: bool,
+    /// Since when others are called for what this replica missed, and the call's revision.
+    pub(super) called: Option<(Instant, i64)>,
     /// When it last said until when it observed.
     pub(super) beat: Option<Instant>,
     /// When it last looked for what is kept no longer.
@@ -268,6 +270,7 @@ impl Recorder {
             self.recording = term.map(|term| Recording {
                 term,
                 begun: false,
+                called: None,
                 beat: None,
                 swept: None,
             });
@@ -276,14 +279,19 @@ impl Recorder {
 
     /// Records what is to be recorded, if it is up to this replica.
     async fn work(&mut self) {
-        if self.recording.is_none() || !self.loaded || self.observing.is_none() {
+        let called = self.mirror.call.is_some();
+        if !self.loaded || self.observing.is_none() || !(called || self.recording.is_some()) {
             return;
         }
         if self.paused.is_some_and(|until| Instant::now() < until) {
             return;
         }
         self.paused = None;
-        if let Err(error) = self.record().await {
+        let done = match self.recording {
+            Some(_) => self.record().await,
+            None => self.help().await,
+        };
+        if let Err(error) = done {
             tracing::debug!(%error, "The chronicle waits: {error}");
             self.paused = Some(Instant::now() + PAUSE);
         }

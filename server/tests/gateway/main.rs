@@ -16,6 +16,7 @@ mod actions;
 mod audit;
 mod authorization;
 mod bad_input;
+mod chronicle;
 mod cleanup;
 mod client;
 mod crashes;
