@@ -10,8 +10,8 @@ use leptos_router::path;
 use crate::frame::{banners, footer, skip_link, spoken, top};
 use crate::live::{Live, use_live};
 use crate::pages::{
-    cluster_page, missing_page, node_page, overview_page, recovery_page, registry_page,
-    served_page, sign_in_page,
+    cluster_page, events_page, missing_page, node_page, overview_page, recovery_page,
+    registry_page, served_page, sign_in_page,
 };
 use crate::reactive::watch;
 
@@ -44,6 +44,7 @@ fn document() -> AnyView {
                 <Route path=path!("/sign-in") view=sign_in_page as Page ssr=SsrMode::Async />
                 <Route path=path!("/clusters/:name") view=cluster_page as Page ssr=SsrMode::Async />
                 <Route path=path!("/clusters/:name/registry") view=registry_page as Page ssr=SsrMode::Async />
+                <Route path=path!("/clusters/:name/events") view=events_page as Page ssr=SsrMode::Async />
                 <Route path=path!("/clusters/:name/recovery") view=recovery_page as Page ssr=SsrMode::Async />
                 <Route path=path!("/actions") view=served_page as Page ssr=SsrMode::Async />
                 <Route path=path!("/actions/:id") view=served_page as Page ssr=SsrMode::Async />

@@ -42,6 +42,7 @@ fn crumbs(path: &str) -> Vec<Crumb> {
     ];
     match rest {
         ["registry"] => way.push(crumb("Registry", None)),
+        ["events"] => way.push(crumb("Events", None)),
         ["recovery"] => way.push(crumb("Recovery", None)),
         ["nodes", node] => way.push(crumb(&Url::unescape(node), None)),
         _ => {

@@ -14,11 +14,13 @@ mod sign_in;
 
 pub(crate) use cluster::cluster_page;
 pub(crate) use head::cluster_href;
+#[cfg(feature = "ssr")]
+pub(crate) use head::node_href;
 pub(crate) use node::node_page;
 pub(crate) use overview::overview_page;
 pub(crate) use problem::{missing_page, problem_page};
 pub(crate) use registry::registry_page;
-pub(crate) use served::{recovery_page, served_page};
+pub(crate) use served::{events_page, recovery_page, served_page};
 pub(crate) use sign_in::sign_in_page;
 
 use crate::markup::{El, el};

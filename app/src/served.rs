@@ -1,4 +1,4 @@
-//! Parts of pages that the server makes from the API's answers: plans, actions, the audit trail.
+//! Parts of pages that the server makes from the API's answers: plans, actions, the audit trail, events.
 //!
 //! The browser shows them as they come (`pages::served`). They are functions of what the API says to whoever asks, of
 //! their roles and of the time.
@@ -7,6 +7,7 @@ mod action;
 mod actions;
 mod answers;
 mod audit;
+mod events;
 mod fields;
 mod incidents;
 mod notifications;
@@ -16,8 +17,9 @@ mod recovery;
 mod status_pages;
 
 use galera::Timestamp;
-use galera::api::{ActionList, Problem, RecoveryState, SessionView};
+use galera::api::{ActionList, EventPage, Problem, RecoveryState, SessionView};
 use galera::status::PageView;
+use galera::view::ClusterView;
 use http::{HeaderMap, Uri};
 
 use crate::data::{InProcessApi, problem, segment};
@@ -71,6 +73,9 @@ pub async fn fragment(
         ["clusters", name, "recovery"] => {
             let name = segment(&decoded(name));
             recovery_of(&client, &name, &query, &session, now).await
+        }
+        ["clusters", name, "events"] => {
+            events_of(&client, &segment(&decoded(name)), &query, now).await
         }
         ["actions"] => {
             let open: ActionList = client.get("/api/v1/actions?state=open&limit=200").await?;
@@ -190,6 +195,29 @@ async fn recovery_of(
     };
     Ok(Fragment::new(
         &format!("Recovery · {}", view.name),
+        &page.markup(),
+    ))
+}
+
+async fn events_of(
+    client: &Client<'_>,
+    name: &str,
+    query: &answers::Query,
+    now: Timestamp,
+) -> Result<Fragment, Problem> {
+    let view: ClusterView = client.get(&format!("/api/v1/clusters/{name}")).await?;
+    let asked = events::Asked::of(query);
+    let page: EventPage = client.get(&asked.path(name)).await?;
+    let newer: EventPage = client.get(&asked.path_after(name, &page)).await?;
+    let page = events::Page {
+        view: &view,
+        page: &page,
+        newer: &newer.events,
+        asked: &asked,
+        now,
+    };
+    Ok(Fragment::new(
+        &format!("Events · {}", view.name),
         &page.markup(),
     ))
 }

@@ -271,3 +271,129 @@ pub fn days(closed: &[Day], tally: Option<Tally>, now: Timestamp, count: usize) 
     }
     days
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOON: i64 = 1_795_435_200_000;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_unix_millis(millis)
+    }
+
+    /// The days of a whole log up to `now`: closed ones and the rest.
+    fn counted(log: &[(Timestamp, VerdictState)], now: Timestamp, count: usize) -> Vec<Day> {
+        let (mut closed, mut tally) = (Vec::new(), None::<Tally>);
+        for (at, verdict) in log {
+            match &mut tally {
+                Some(tally) => closed.extend(tally.change(*at, *verdict)),
+                None => tally = Some(Tally::begin(*verdict, *at)),
+            }
+        }
+        days(&closed, tally, now, count)
+    }
+
+    #[test]
+    fn a_day_is_what_happened_on_it() {
+        let hour = 3_600_000;
+        let log = [
+            (at(NOON), VerdictState::Healthy),
+            (at(NOON + hour), VerdictState::NoPrimary),
+            (at(NOON + 3 * hour), VerdictState::Degraded),
+            (at(NOON + 20 * hour), VerdictState::Unknown),
+            (at(NOON + 21 * hour), VerdictState::Healthy),
+        ];
+        let days = counted(&log, at(NOON + 24 * hour), 3);
+        let hours = |ok: u64, degraded: u64, down: u64, unknown: u64| Spent {
+            ok: ok * 3_600_000,
+            degraded: degraded * 3_600_000,
+            down: down * 3_600_000,
+            unknown: unknown * 3_600_000,
+        };
+        let names: Vec<String> = days.iter().map(|day| day.date.to_string()).collect();
+        assert_eq!(names, ["2026-11-22", "2026-11-23", "2026-11-24"]);
+        let spent: Vec<Spent> = days.iter().map(|day| day.spent).collect();
+        assert_eq!(
+            spent,
+            [Spent::default(), hours(1, 9, 2, 0), hours(3, 8, 0, 1)]
+        );
+        assert_eq!(over(&days, 1).up(), Some(1.0));
+        assert_eq!(over(&days, 90).up(), Some(21.0 / 23.0));
+        assert_eq!(days[0].spent.up(), None, "nothing is known of it");
+    }
+
+    #[test]
+    fn dates_and_days_in_json() {
+        let day = Day::empty(Date::of(at(NOON)));
+        let json = r#"{"date":"2026-11-23","ok":0,"degraded":0,"down":0,"unknown":0}"#;
+        assert_eq!(serde_json::to_string(&day).unwrap(), json);
+        assert_eq!(serde_json::from_str::<Day>(json).unwrap(), day);
+        assert!(serde_json::from_str::<Date>("\"2026-13-01\"").is_err());
+    }
+
+    #[test]
+    fn a_clock_that_jumped_far_makes_no_endless_list() {
+        let mut tally = Tally::begin(VerdictState::Healthy, at(0));
+        assert_eq!(tally.advance(at(i64::MAX)).len(), 1);
+        assert_eq!(
+            days(&[], Some(tally), at(i64::MAX), usize::MAX).len(),
+            4_000
+        );
+    }
+
+    fn log() -> impl Strategy<Value = Vec<(Timestamp, VerdictState)>> {
+        let verdict = prop::sample::select(VerdictState::ALL.to_vec());
+        let pause = prop_oneof![0..1_000_i64, 0..2 * DAY];
+        prop::collection::vec((pause, verdict), 1..40).prop_map(|parts| {
+            let mut now = NOON;
+            let part = |(pause, verdict)| {
+                now += pause;
+                (at(now), verdict)
+            };
+            parts.into_iter().map(part).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_moment_is_counted_once(log in log(), rest in 0..3 * DAY) {
+            let (first, last) = (log[0].0, log[log.len() - 1].0);
+            let now = at(last.unix_millis() + rest);
+            let days = counted(&log, now, 120);
+            for day in &days {
+                let begin = first.max(day.date.start());
+                let end = now.min(day.date.next().start());
+                let millis = u64::try_from(begin.age(end).as_millis()).unwrap();
+                prop_assert_eq!(day.spent.counted(), millis, "{}", day.date);
+            }
+            prop_assert_eq!(total(&days).counted(), u64::try_from(first.age(now).as_millis()).unwrap());
+            prop_assert_eq!(days.last().unwrap().date, Date::of(now));
+        }
+
+        /// A check interval is nothing but the same verdict again, and a restart nothing but a pause in the counting.
+        #[test]
+        fn neither_checks_nor_cuts_change_a_day(log in log(), cuts in prop::collection::vec(0..60 * DAY, 0..20)) {
+            let now = at(log[log.len() - 1].0.unix_millis() + DAY);
+            let whole = counted(&log, now, 120);
+            let (mut closed, mut tally) = (Vec::new(), Tally::begin(log[0].1, log[0].0));
+            let mut moments: Vec<(Timestamp, Option<VerdictState>)> =
+                log.iter().map(|(at, verdict)| (*at, Some(*verdict))).collect();
+            let cuts = cuts.into_iter().map(|cut| (at(NOON + cut).min(now), None));
+            moments.extend(cuts);
+            moments.sort_by_key(|(at, verdict)| (*at, verdict.is_none()));
+            for (at, verdict) in moments {
+                // Written down and read again in between.
+                let text = serde_json::to_string(&tally).unwrap();
+                tally = serde_json::from_str(&text).unwrap();
+                closed.extend(match verdict {
+                    Some(verdict) => tally.change(at, verdict),
+                    None => tally.advance(at),
+                });
+            }
+            prop_assert_eq!(days(&closed, Some(tally), now, 120), whole);
+        }
+    }
+}

@@ -19,7 +19,7 @@ pub(crate) fn cluster_href(name: &galera::ClusterName) -> String {
 }
 
 /// The address of a node's page.
-pub(super) fn node_href(cluster: &galera::ClusterName, node: &galera::NodeId) -> String {
+pub(crate) fn node_href(cluster: &galera::ClusterName, node: &galera::NodeId) -> String {
     [
         "/clusters/",
         cluster.as_str(),
@@ -186,12 +186,14 @@ fn figures(view: &ClusterView) -> El {
 fn tabs(view: &ClusterView, here: &str) -> El {
     let nodes = cluster_href(&view.name);
     let registry = [&nodes, "/registry"].concat();
+    let events = [&nodes, "/events"].concat();
     let recovery = [&nodes, "/recovery"].concat();
     let tab = |key: &str, href: String, label: &'static str| {
         el("li").with(link(href, label).maybe("aria-current", (key == here).then_some("page")))
     };
     let list = el("ul").with([
         tab("nodes", nodes, "Nodes"),
+        tab("events", events, "Events"),
         tab("registry", registry, "Registry"),
         tab("recovery", recovery, "Recovery"),
     ]);

@@ -18,19 +18,25 @@ use crate::live::{Live, use_live};
 use crate::markup::{El, el};
 use crate::reactive::{Answer, all, live, load, loaded, title, watch};
 
-/// The recovery tab of a cluster: its live head, and below it the plans.
+/// The recovery tab of a cluster: below its live head the plans.
 pub(crate) fn recovery_page() -> AnyView {
+    tab("recovery")
+}
+
+/// The events tab of a cluster.
+pub(crate) fn events_page() -> AnyView {
+    tab("events")
+}
+
+fn tab(here: &'static str) -> AnyView {
     let part = Served::here();
     cluster_scope(move |shown| {
         let state = use_live();
         let head = move || {
             let stale = state.stale_since.get().is_some();
-            el("div").class("page").with(cluster_head(
-                &shown.read(),
-                "recovery",
-                state.now.get(),
-                stale,
-            ))
+            el("div")
+                .class("page")
+                .with(cluster_head(&shown.read(), here, state.now.get(), stale))
         };
         watch(move || {
             shown.track();

@@ -56,7 +56,7 @@ impl Mirror {
         self.observed = None;
         self.call = None;
         for entry in entries {
-            self.put(entry);
+            self.put(&entry);
         }
         let mut clusters: Vec<ClusterName> =
             before.keys().chain(self.books.keys()).cloned().collect();
@@ -68,16 +68,16 @@ impl Mirror {
     /// Takes in a change; returns the cluster that it is about.
     pub(super) fn apply(&mut self, change: Change) -> Option<ClusterName> {
         match change {
-            Change::Put(entry) => self.put(entry),
+            Change::Put(entry) => self.put(&entry),
             Change::Delete { key, revision } => self.delete(&key, revision),
         }
     }
 
     /// Takes in an entry; returns the cluster that it is about.
-    pub(super) fn put(&mut self, entry: Entry) -> Option<ClusterName> {
+    pub(super) fn put(&mut self, entry: &Entry) -> Option<ClusterName> {
         match self.keys.place(&entry.key)? {
             Place::Observed => {
-                self.observed = read(&entry);
+                self.observed = read(entry);
                 None
             }
             Place::Call => {
@@ -85,17 +85,17 @@ impl Mirror {
                 None
             }
             Place::Head(cluster) => {
-                let head: Head = read(&entry)?;
+                let head: Head = read(entry)?;
                 self.edit(&cluster).set_head(head, entry.mod_revision);
                 Some(cluster)
             }
             Place::Days(cluster) => {
-                let days = read(&entry)?;
+                let days = read(entry)?;
                 self.edit(&cluster).set_days(days, entry.mod_revision);
                 Some(cluster)
             }
             Place::Tail(cluster, _) => {
-                let event = read(&entry)?;
+                let event = read(entry)?;
                 self.edit(&cluster).add(event);
                 Some(cluster)
             }

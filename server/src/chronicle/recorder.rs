@@ -357,13 +357,10 @@ fn catch_up(followed: &mut Followed, book: Option<&Book>) {
     let witness = &mut followed.witness;
     let next = witness.sequence() + 1;
     // One by one where every event from the last known one on is there, else all at once.
-    let mut expected = next;
-    for event in book.tail.range(next..).map(|(_, event)| event) {
-        if event.sequence != expected {
-            break;
-        }
+    let tail = book.tail.range(next..).map(|(_, event)| event);
+    let known = (next..).zip(tail);
+    for (_, event) in known.take_while(|(number, event)| event.sequence == *number) {
         witness.told(event);
-        expected += 1;
     }
     witness.told_all(book.head.sequence, &book.head.states, book.head.at);
 }

@@ -150,7 +150,7 @@ impl Recorder {
         let tail = self.registry.list(self.keys.tail(cluster)).await?;
         let head = self.registry.get(self.keys.head(cluster)).await?;
         for entry in tail.entries.into_iter().chain(head) {
-            self.mirror.put(entry);
+            self.mirror.put(&entry);
         }
         self.catch_up(cluster);
         Ok(())

@@ -16,6 +16,7 @@ const TABLE: &[(Method, &str, u16, u16, u16)] = &[
     (Method::GET, "/api/v1/clusters", 401, 403, 200),
     (Method::GET, "/api/v1/clusters/lab", 401, 403, 200),
     (Method::GET, "/api/v1/clusters/lab/registry", 401, 403, 200),
+    (Method::GET, "/api/v1/clusters/lab/events", 401, 403, 200),
     (Method::GET, "/api/v1/clusters/nowhere", 401, 403, 404),
     (
         Method::GET,

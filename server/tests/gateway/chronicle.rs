@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use galera::ClusterName;
+use galera::access::Role;
+use galera::api::EventPage;
 use galera::chronicle::{Change, Event, Kind};
 use galera::cluster::{Settings, fold};
 use galera::observation::Evidence;
 use galera::uptime;
 use galera::view::{ClusterView, NodeState, NodeView, RegistryHealth, VerdictState};
-use galera_console::chronicle::{Chronicle, ChronicleSettings, Keys};
+use galera_console::chronicle::{Chronicle, ChronicleSettings, Keys, Query};
 use galera_console::hub::{Board, Hub, Publisher, now};
 use galera_console::leader;
 use rand::rngs::StdRng;
@@ -20,7 +22,7 @@ use registry::Registry;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::client::STATE;
+use crate::client::{Console, STATE};
 use crate::etcd::{Etcd, PATIENCE, eventually};
 
 /// The states of one cluster at one moment: its verdict and its node's.
@@ -199,6 +201,186 @@ async fn a_restart_records_nothing_twice_and_a_gap_is_unknown() {
     third.stop().await;
 }
 
+#[tokio::test]
+async fn older_events_lie_in_blocks_until_they_are_let_go() {
+    let etcd = Etcd::start().await;
+    let registry = etcd.registry();
+    let mut replica = Replica::start(&registry, "r1");
+    replica.sees(&lab(), (VerdictState::Healthy, NodeState::Synced));
+    let middle = recorded(&replica, &lab(), 2).await[1].at;
+    eventually("a moment passes", async || now() > middle).await;
+    for round in 0..600 {
+        let scene = match round % 2 {
+            0 => (VerdictState::Degraded, NodeState::Unreachable),
+            _ => (VerdictState::Healthy, NodeState::Synced),
+        };
+        replica.sees(&lab(), scene);
+    }
+    recorded(&replica, &lab(), 1_202).await;
+    let keys = Keys::new(STATE);
+    let tail = async || {
+        registry
+            .list(keys.tail(&lab()))
+            .await
+            .unwrap()
+            .entries
+            .len()
+    };
+    eventually("two blocks are made", async || tail().await == 202).await;
+    let block = registry.get(keys.block(&lab(), 1)).await.unwrap().unwrap();
+    assert!(block.value.len() < 4_000, "{} bytes", block.value.len());
+
+    // Pages backwards and forwards, over the boundaries of blocks, with and without filters.
+    let chronicle = &replica.chronicle;
+    let query = |before, after, state: Option<&str>| Query {
+        before,
+        after,
+        limit: 90,
+        state: state.map(str::to_owned),
+        ..Query::default()
+    };
+    let mut backwards = Vec::new();
+    let mut before = None;
+    loop {
+        let page = chronicle
+            .page(&lab(), &query(before, None, None))
+            .await
+            .unwrap();
+        backwards.extend(page.events.iter().map(|event| event.sequence));
+        before = page.next_before;
+        if before.is_none() {
+            break;
+        }
+    }
+    assert!(backwards.iter().copied().eq((1..=1_202).rev()));
+    let page = chronicle
+        .page(&lab(), &query(None, Some(960), None))
+        .await
+        .unwrap();
+    let numbers: Vec<u64> = page.events.iter().map(|event| event.sequence).collect();
+    assert!(
+        numbers.iter().copied().eq((961..=1_050).rev()),
+        "{numbers:?}"
+    );
+    assert_eq!(page.next_before, Some(961));
+    let page = chronicle
+        .page(&lab(), &query(None, None, Some("degraded")))
+        .await
+        .unwrap();
+    assert_eq!(page.events.len(), 90);
+    assert!(
+        page.events
+            .iter()
+            .all(|event| event.change.to_word() == "degraded")
+    );
+    let at = Query {
+        at: Some(middle),
+        ..query(None, None, None)
+    };
+    let page = chronicle.page(&lab(), &at).await.unwrap();
+    assert_eq!(
+        page.events
+            .iter()
+            .map(|event| event.sequence)
+            .collect::<Vec<_>>(),
+        [2, 1]
+    );
+    replica.stop().await;
+
+    // A smaller bound lets the oldest block go; no retention at all leaves only what is now.
+    let replica = Replica::keeping(&registry, "r2", Duration::from_secs(86_400), 800);
+    let first = async |replica: &Replica| {
+        let events = all(&replica.chronicle, &lab()).await;
+        events.first().map(|event| event.sequence)
+    };
+    eventually("the oldest block goes", async || {
+        first(&replica).await == Some(501)
+    })
+    .await;
+    assert!(registry.get(keys.block(&lab(), 0)).await.unwrap().is_none());
+    replica.stop().await;
+    let replica = Replica::keeping(&registry, "r3", Duration::ZERO, 800);
+    eventually("everything old goes", async || {
+        first(&replica).await == Some(1_202)
+    })
+    .await;
+    let verdict = replica
+        .chronicle
+        .verdict_since(&lab())
+        .map(|(verdict, _)| verdict);
+    assert_eq!(verdict, Some(VerdictState::Healthy));
+    replica.stop().await;
+}
+
+#[tokio::test]
+async fn events_over_http() {
+    let etcd = Etcd::start().await;
+    let console = Console::start(&etcd).await;
+    console.add_user("dora", &[Role::Viewer]).await;
+    let client = console.sign_in("dora").await;
+    let events = "/api/v1/clusters/lab/events";
+    // The lab's only node refuses connections.
+    eventually("the first events", async || {
+        let page: EventPage = client.get(events).await.json();
+        words(&page.events) == ["down", "unreachable"]
+    })
+    .await;
+    let page: EventPage = client
+        .get(&format!("{events}?kind=node&limit=1"))
+        .await
+        .json();
+    assert_eq!(words(&page.events), ["unreachable"]);
+    assert_eq!(page.next_before, None);
+    let page: EventPage = client.get(&format!("{events}?limit=1")).await.json();
+    assert_eq!(
+        (words(&page.events), page.next_before),
+        (vec!["down"], Some(2))
+    );
+    let page: EventPage = client.get(&format!("{events}?before=2")).await.json();
+    assert_eq!(words(&page.events), ["unreachable"]);
+    let page: EventPage = client.get(&format!("{events}?node=127.0.0.9")).await.json();
+    assert!(page.events.is_empty());
+    let table = client.get(&format!("{events}?format=csv")).await;
+    assert_eq!(table.header("content-type"), "text/csv; charset=utf-8");
+    assert!(
+        table.text().contains(",node,127.0.0.1:1,,,unreachable,"),
+        "{}",
+        table.text()
+    );
+    for (path, status, code) in [
+        (
+            "/api/v1/clusters/nowhere/events".to_owned(),
+            404,
+            "unknown_cluster",
+        ),
+        (format!("{events}?state=broken"), 400, "invalid_query"),
+        (format!("{events}?kind=moon"), 400, "invalid_query"),
+        (format!("{events}?before=-1"), 400, "invalid_query"),
+        (format!("{events}?at=yesterday"), 400, "invalid_query"),
+        (format!("{events}?format=pdf"), 400, "invalid_query"),
+    ] {
+        let answer = client.get(&path).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.problem().code.as_str()),
+            (status, code),
+            "{path}"
+        );
+    }
+    // The page says the same in words, without a script as well.
+    for path in ["/clusters/lab/events", "/fragments/clusters/lab/events"] {
+        let page = client.get(path).await.text();
+        for expected in [
+            "Unreachable",
+            "127.0.0.1:1",
+            "id=\"e2\"",
+            "Down",
+            "for <time",
+        ] {
+            assert!(page.contains(expected), "{expected} in {path}: {page}");
+        }
+    }
+}
+
 /// Three clusters, what truly happened to them, and the replicas that look at them.
 struct Drama {
     rng: StdRng,
@@ -314,6 +496,8 @@ async fn replicas_die_while_states_change_and_every_change_is_recorded_once() {
     for _ in 0..3 {
         drama.enter(&registry);
     }
+    // A console that has only just started takes the first views as they are; from then on it misses nothing.
+    drama.compare(seed).await;
     drama.happen_for(7).await;
     drama.compare(seed).await;
     // One crashes, perhaps the leader, and is back at once without any memory. The others have seen everything.

@@ -1,0 +1,144 @@
+use galera::view::ReasonCode;
+
+use super::*;
+use crate::fixtures;
+
+fn ago(seconds: i64) -> Timestamp {
+    Timestamp::from_unix_millis(fixtures::at().unix_millis() - seconds * 1_000)
+}
+
+fn events() -> Vec<Event> {
+    let node = |from, to| Change::Node {
+        node: fixtures::id("127.0.0.1"),
+        name: Some("n1".to_owned()),
+        from,
+        to,
+    };
+    let verdict = |from, to, message: &str| Change::Verdict {
+        from,
+        to,
+        reasons: vec![fixtures::reason(
+            ReasonCode::MemberUnreachable,
+            None,
+            message,
+        )],
+    };
+    let (synced, lost) = (Some(NodeState::Synced), Some(NodeState::Unreachable));
+    let (healthy, degraded) = (VerdictState::Healthy, VerdictState::Degraded);
+    let changes = [
+        (12, verdict(Some(degraded), healthy, "all are Synced")),
+        (12, node(lost, synced)),
+        (204, verdict(Some(healthy), degraded, "<b>n1</b> is gone")),
+        (204, node(synced, lost)),
+    ];
+    let numbered = changes.into_iter().zip([104, 103, 102, 101]);
+    numbered
+        .map(|((seconds, change), sequence)| Event {
+            sequence,
+            at: ago(seconds),
+            change,
+        })
+        .collect()
+}
+
+fn html(events: &[Event], newer: &[Event], asked: &Asked, next_before: Option<u64>) -> String {
+    let page = EventPage {
+        events: events.to_vec(),
+        next_before,
+    };
+    let view = fixtures::healthy("lab", 2_881);
+    Page {
+        view: &view,
+        page: &page,
+        newer,
+        asked,
+        now: fixtures::at(),
+    }
+    .markup()
+    .html()
+}
+
+#[test]
+fn events_say_what_became_of_whom_for_how_long_and_why() {
+    let html = html(&events(), &[], &Asked::default(), Some(101));
+    for expected in [
+        "id=\"e104\"",
+        "href=\"/clusters/lab/events?before=105#e104\"",
+        "href=\"/clusters/lab/nodes/127.0.0.1\"",
+        ">Unreachable<",
+        "was Synced",
+        "3 min 12 s",
+        "for <time",
+        ">12 s<",
+        "&lt;b&gt;n1&lt;/b&gt; is gone",
+        "href=\"/clusters/lab/events?before=101\">Older<",
+        "/api/v1/clusters/lab/events?format=csv&amp;limit=1000&amp;",
+    ] {
+        assert!(html.contains(expected), "{expected} in {html}");
+    }
+    assert!(!html.contains(">Newer<") && !html.contains(">Newest<"));
+}
+
+#[test]
+fn what_ended_a_state_may_lie_on_a_newer_page() {
+    let events = events();
+    let (newer, older) = events.split_at(2);
+    let asked = Asked {
+        before: "103".to_owned(),
+        ..Asked::default()
+    };
+    let html = html(older, newer, &asked, None);
+    assert_eq!(html.matches("3 min 12 s</span>").count(), 2, "{html}");
+    assert!(
+        html.contains("href=\"/clusters/lab/events?after=102\">Newer<"),
+        "{html}"
+    );
+    assert!(
+        html.contains(">Newest<") && !html.contains(">Older<"),
+        "{html}"
+    );
+}
+
+#[test]
+fn filters_go_along_and_stay_chosen() {
+    let asked = Asked {
+        kind: "node".to_owned(),
+        node: "gone.example".to_owned(),
+        state: "unreachable".to_owned(),
+        ..Asked::default()
+    };
+    let html = html(&[], &[], &asked, Some(40));
+    for expected in [
+        "<option value=\"node\" selected=\"\">",
+        "<option value=\"gone.example\" selected=\"\">",
+        "<option value=\"unreachable\" selected=\"\">",
+        "?kind=node&amp;node=gone.example&amp;state=unreachable&amp;before=40",
+        "older ones may",
+    ] {
+        assert!(html.contains(expected), "{expected} in {html}");
+    }
+}
+
+#[test]
+fn emptiness_is_said_in_words() {
+    assert!(html(&[], &[], &Asked::default(), None).contains("Nothing is recorded yet"));
+    let asked = Asked {
+        state: "down".to_owned(),
+        ..Asked::default()
+    };
+    assert!(html(&[], &[], &asked, None).contains("No event matches."));
+}
+
+#[test]
+fn times_may_be_given_in_parts() {
+    for (given, whole) in [
+        ("", ""),
+        ("2026-11-24", "2026-11-24T23:59:59.999Z"),
+        ("2026-11-24 08:00", "2026-11-24T08:00:59.999Z"),
+        ("2026-11-24T08:00:07", "2026-11-24T08:00:07.999Z"),
+        ("2026-11-24T08:00:07Z", "2026-11-24T08:00:07Z"),
+        ("yesterday", "yesterday"),
+    ] {
+        assert_eq!(whole_time(given), whole);
+    }
+}

@@ -1,0 +1,230 @@
+//! What ninety days of a hundred restless clusters cost: a thousand changes a day each, nine million in all. How large
+//! etcd's database is with them, and how long a page of events takes through HTTP.
+//!
+//! The changes are written as the console writes them, in the same blocks by the same code, but put directly: nine million
+//! transactions of one change would take a day. What is put is checked by reading it through the API.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a measurement that cannot be made has to stop"
+)]
+
+#[expect(
+    dead_code,
+    reason = "the tests' console can do more than is needed here"
+)]
+#[path = "../../tests/gateway/client.rs"]
+mod client;
+#[path = "../../tests/support/etcd.rs"]
+mod etcd;
+
+mod restless;
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, stream};
+use galera::ClusterName;
+use galera::access::Role;
+use galera::api::EventPage;
+use galera_console::chronicle::{BLOCK, Head, Keys, encode};
+use galera_console::hub::now;
+use rand::Rng;
+use registry::Registry;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use client::{Console, STATE};
+use etcd::Etcd;
+use restless::Restless;
+
+const CLUSTERS: usize = 100;
+const DAYS: u64 = 90;
+const CHANGES_A_DAY: u64 = 1_000;
+/// Newest events that lie in no block yet.
+const TAIL: u64 = 100;
+const PAGES: usize = 500;
+const TARGET_BYTES: u64 = 200_000_000;
+const TARGET_P99: Duration = Duration::from_millis(100);
+
+fn main() {
+    tokio::runtime::Runtime::new().unwrap().block_on(measure());
+}
+
+async fn measure() {
+    let etcd = Etcd::start().await;
+    let registry = etcd.registry();
+    let names: Vec<ClusterName> = (1..=CLUSTERS)
+        .map(|number| format!("cluster-{number:03}").parse().unwrap())
+        .collect();
+    let began = Instant::now();
+    let sizes: Vec<u64> = stream::iter(names.clone())
+        .map(|name| {
+            let registry = registry.clone();
+            tokio::task::spawn_blocking(move || futures::executor::block_on(fill(&registry, &name)))
+        })
+        .buffer_unordered(4)
+        .map(|size| size.unwrap())
+        .collect()
+        .await;
+    let blocks: u64 = sizes.iter().sum();
+    let changes = u64::try_from(CLUSTERS).unwrap() * DAYS * CHANGES_A_DAY;
+    println!(
+        "{changes} changes in blocks of {BLOCK} put in {:.0} s: {} MB, {:.1} bytes a change",
+        began.elapsed().as_secs_f64(),
+        blocks / 1_000_000,
+        blocks as f64 / changes as f64
+    );
+    let size = database(&etcd, &registry).await;
+    verdict(
+        "etcd's database",
+        size <= TARGET_BYTES,
+        &format!("{} MB", size / 1_000_000),
+        "200 MB",
+    );
+
+    let console = Console::start(&etcd).await;
+    console.add_user("dora", &[Role::Viewer]).await;
+    let cookie = console.sign_in("dora").await.cookie.unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let router = console.router.clone();
+    let server = tokio_util::task::TaskTracker::new();
+    server.spawn(async move { axum::serve(listener, router).await });
+    for (what, query) in [
+        ("newest page", ""),
+        ("any page", "&before={any}"),
+        ("any page of one node", "&node=db2.example.org&before={any}"),
+        (
+            "any page of a rare state",
+            "&state=split_brain&before={any}",
+        ),
+        ("any time", "&at={time}"),
+    ] {
+        let mut took = Vec::new();
+        for _ in 0..PAGES {
+            let name = &names[rand::rng().random_range(0..names.len())];
+            let any = rand::rng().random_range(1..DAYS * CHANGES_A_DAY);
+            let time = now().minus(Duration::from_secs(
+                rand::rng().random_range(0..DAYS * 86_400),
+            ));
+            let query = query
+                .replace("{any}", &any.to_string())
+                .replace("{time}", &time.to_string());
+            let path = format!("/api/v1/clusters/{name}/events?limit=100{query}");
+            let began = Instant::now();
+            let body = get(&address, &cookie, &path).await;
+            took.push(began.elapsed());
+            let page: EventPage = serde_json::from_str(&body)
+                .unwrap_or_else(|error| panic!("{path}: {error}: {body}"));
+            assert!(
+                !page.events.is_empty() || page.next_before.is_some() || query.contains("at="),
+                "{path}"
+            );
+        }
+        took.sort();
+        let (p50, p99) = (took[PAGES / 2], took[PAGES * 99 / 100]);
+        let text = format!(
+            "p50 {:.1} ms, p99 {:.1} ms",
+            p50.as_secs_f64() * 1e3,
+            p99.as_secs_f64() * 1e3
+        );
+        verdict(
+            &format!("events, {what}"),
+            p99 <= TARGET_P99,
+            &text,
+            "100 ms",
+        );
+    }
+}
+
+/// Puts the chronicle of one cluster; returns the bytes of its blocks.
+async fn fill(registry: &Registry, name: &ClusterName) -> u64 {
+    let keys = Keys::new(STATE);
+    let mut story = Restless::new(
+        now().minus(Duration::from_secs(DAYS * 86_400)),
+        CHANGES_A_DAY,
+    );
+    let mut head = Head::default();
+    let mut days = Vec::new();
+    let mut bytes = 0;
+    for block in 0..DAYS * CHANGES_A_DAY / BLOCK {
+        let events = story.next(BLOCK);
+        for event in &events {
+            days.extend(head.append(event));
+        }
+        let block_of_events = encode(&events).unwrap();
+        bytes += u64::try_from(block_of_events.len()).unwrap();
+        registry
+            .put(keys.block(name, block), block_of_events, None)
+            .await
+            .unwrap();
+        head.sealed += BLOCK;
+    }
+    for event in story.next(TAIL) {
+        days.extend(head.append(&event));
+        let value = serde_json::to_vec(&event).unwrap();
+        registry
+            .put(keys.event(name, event.sequence), value, None)
+            .await
+            .unwrap();
+    }
+    registry
+        .put(keys.days(name), serde_json::to_vec(&days).unwrap(), None)
+        .await
+        .unwrap();
+    registry
+        .put(keys.head(name), serde_json::to_vec(&head).unwrap(), None)
+        .await
+        .unwrap();
+    bytes
+}
+
+/// The size of the database after compaction and defragmentation.
+async fn database(etcd: &Etcd, registry: &Registry) -> u64 {
+    let before = registry.status().await.unwrap().db_size;
+    let revision = registry.list("/nothing").await.unwrap().revision;
+    for arguments in [
+        vec!["compact".to_owned(), revision.to_string()],
+        vec!["defrag".to_owned()],
+    ] {
+        let done = Command::new("etcdctl")
+            .env("ETCDCTL_API", "3")
+            .arg(format!("--endpoints={}", etcd.url()))
+            .arg("--command-timeout=60s")
+            .args(arguments)
+            .output()
+            .expect("etcdctl is installed");
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+    }
+    let after = registry.status().await.unwrap().db_size;
+    println!(
+        "etcd's database: {} MB, after compaction and defragmentation {} MB",
+        before / 1_000_000,
+        after / 1_000_000
+    );
+    after
+}
+
+/// One request on a connection of its own.
+async fn get(address: &str, cookie: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nhost: {address}\r\ncookie: {cookie}\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+fn verdict(what: &str, met: bool, measured: &str, target: &str) {
+    let word = if met { "met" } else { "MISSED" };
+    println!("{what}: {measured}, at most {target}: {word}");
+}

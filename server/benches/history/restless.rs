@@ -1,0 +1,93 @@
+//! A cluster of three nodes that never comes to rest.
+
+use galera::Timestamp;
+use galera::chronicle::{Change, Event, States};
+use galera::view::{NodeState, Reason, ReasonCode, VerdictState};
+use rand::Rng;
+use rand::rngs::ThreadRng;
+
+const NODES: [&str; 3] = ["db1.example.org", "db2.example.org", "db3.example.org"];
+
+/// Its story so far.
+pub(crate) struct Restless {
+    rng: ThreadRng,
+    at: i64,
+    /// Milliseconds between two changes, on average.
+    pause: i64,
+    sequence: u64,
+    states: States,
+    /// Changes that belong to the one before.
+    due: Vec<Change>,
+}
+
+impl Restless {
+    pub(crate) fn new(begin: Timestamp, changes_a_day: u64) -> Self {
+        Self {
+            rng: rand::rng(),
+            at: begin.unix_millis(),
+            pause: 86_400_000 / i64::try_from(changes_a_day).unwrap(),
+            sequence: 0,
+            states: States::default(),
+            due: Vec::new(),
+        }
+    }
+
+    /// What happens next.
+    pub(crate) fn next(&mut self, count: u64) -> Vec<Event> {
+        (0..count).map(|_| self.event()).collect()
+    }
+
+    fn event(&mut self) -> Event {
+        let change = match self.due.pop() {
+            Some(change) => change,
+            None => self.trouble(),
+        };
+        let change = change.following(&self.states);
+        self.states.apply(&change);
+        self.sequence += 1;
+        Event {
+            sequence: self.sequence,
+            at: Timestamp::from_unix_millis(self.at),
+            change,
+        }
+    }
+
+    /// A node changes, and the verdict with it.
+    fn trouble(&mut self) -> Change {
+        // Two changes each time, so twice the pause; times have no pattern that could be compressed.
+        self.at += self.rng.random_range(0..4 * self.pause);
+        let name = NODES[self.rng.random_range(0..NODES.len())];
+        let before = self.states.nodes.get(&name.parse().unwrap()).copied();
+        let to = loop {
+            let to = NodeState::ALL[self.rng.random_range(0..NodeState::ALL.len())];
+            if Some(to) != before {
+                break to;
+            }
+        };
+        let verdict = match self.rng.random_range(0..200) {
+            0 => VerdictState::SplitBrain,
+            1..20 => VerdictState::NoPrimary,
+            _ if self.states.verdict == Some(VerdictState::Degraded) => VerdictState::Healthy,
+            _ => VerdictState::Degraded,
+        };
+        let refused = self.rng.random_range(2..4000);
+        self.due.push(Change::Verdict {
+            from: None,
+            to: verdict,
+            reasons: vec![Reason {
+                code: ReasonCode::MemberUnreachable,
+                node: Some(name.parse().unwrap()),
+                message: format!(
+                    "{name} does not answer: {} (connection refused, tried for {refused} ms).",
+                    to.word()
+                ),
+            }],
+        });
+        Change::Node {
+            node: name.parse().unwrap(),
+            name: Some(name.split('.').next().unwrap().to_owned()),
+            from: None,
+            to: Some(to),
+        }
+    }
+}

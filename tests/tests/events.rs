@@ -1,0 +1,96 @@
+//! What happened to a cluster, told afterwards.
+
+use acceptance::lab::node::Start;
+use anyhow::{Context, Result, ensure};
+use galera::api::EventPage;
+use galera::chronicle::{Change, Event};
+use galera::view::{NodeState, VerdictState};
+
+use crate::shared;
+use crate::views::{self, LONG};
+
+/// The events of the lab, oldest first.
+async fn events(api: &acceptance::api::Api) -> Result<Vec<Event>> {
+    let mut page: EventPage = api.get("/api/v1/clusters/lab/events?limit=1000").await?;
+    page.events.reverse();
+    Ok(page.events)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_node_is_in_the_events_and_so_is_its_return() -> Result<()> {
+    let lab = shared::lab().await?;
+    let (api, mut live) = (lab.viewer().await?, lab.live().await?);
+    let id = lab.lab.node(3).id().clone();
+    let before = events(&api).await?.last().map_or(0, |event| event.sequence);
+    lab.lab.node(3).kill();
+    live.wait_for("degraded", LONG, |view| {
+        views::is(view, VerdictState::Degraded)
+    })
+    .await?;
+    lab.lab.node(3).start(Start::Join).await?;
+    live.wait_for("healthy", LONG, |view| {
+        views::is(view, VerdictState::Healthy)
+    })
+    .await?;
+    let told = acceptance::eventually("both in the events", LONG, async || {
+        let mut told = events(&api).await?;
+        told.retain(|event| event.sequence > before);
+        let last = told.iter().rev().find_map(|event| match event.change {
+            Change::Verdict { to, .. } => Some(to),
+            Change::Node { .. } => None,
+        });
+        ensure!(last == Some(VerdictState::Healthy), "{told:?}");
+        Ok(told)
+    })
+    .await?;
+    ensure!(
+        told.iter()
+            .zip(before + 1..)
+            .all(|(event, number)| event.sequence == number)
+    );
+    ensure!(told.is_sorted_by_key(|event| event.at));
+    let states: Vec<Option<NodeState>> = told
+        .iter()
+        .filter(|event| event.change.node() == Some(&id))
+        .filter_map(|event| match event.change {
+            Change::Node { to, .. } => Some(to),
+            Change::Verdict { .. } => None,
+        })
+        .collect();
+    let gone = states
+        .iter()
+        .position(|state| *state == Some(NodeState::Unreachable));
+    let gone = gone.with_context(|| format!("it is never unreachable: {states:?}"))?;
+    ensure!(
+        states.last() == Some(&Some(NodeState::Synced)) && gone + 1 < states.len(),
+        "{states:?}"
+    );
+    let degraded = told.iter().find_map(|event| match &event.change {
+        Change::Verdict {
+            to: VerdictState::Degraded,
+            reasons,
+            ..
+        } => Some(reasons),
+        _ => None,
+    });
+    let reasons = degraded.context("no degraded verdict")?;
+    ensure!(
+        reasons
+            .iter()
+            .any(|reason| reason.node.as_ref() == Some(&id)),
+        "{reasons:?}"
+    );
+
+    // The page tells the same in words, and finds it again by a filter.
+    let page = api
+        .get_text(&format!("/clusters/lab/events?node={id}&state=unreachable"))
+        .await?;
+    for expected in ["Unreachable", "was Synced", &id.to_string()] {
+        ensure!(page.contains(expected), "{expected} is not in {page}");
+    }
+    let page = api.get_text("/clusters/lab/events").await?;
+    for expected in ["Degraded", "Healthy", "was Degraded"] {
+        ensure!(page.contains(expected), "{expected} is not in {page}");
+    }
+    Ok(())
+}
