@@ -44,6 +44,8 @@ pub struct Witness {
     recorded_at: BTreeMap<Subject, Timestamp>,
     /// What this replica sees; `None` before it saw anything.
     seen: Option<States>,
+    /// When it saw the cluster first: what was recorded of the time before, it has no part in.
+    first: Option<Timestamp>,
     /// Since when it sees that.
     seen_at: BTreeMap<Subject, Timestamp>,
     /// What it saw and what is not recorded, oldest first.
@@ -90,19 +92,9 @@ impl Witness {
         let at = view.observed_at;
         self.expire(at);
         let before = self.seen.as_ref().unwrap_or(&self.recorded);
-        let changes: Vec<(Subject, State, Change)> = changes(before, view)
-            .into_iter()
-            .map(|change| {
-                let (subject, state) = change.outcome();
-                (subject, state, change)
-            })
-            .collect();
-        if self.seen.is_none() {
-            // Whoever begins to look now has no more to see of what led to what is recorded.
-            self.ahead
-                .retain(|told| changes.iter().any(|(subject, ..)| *subject == told.subject));
-        }
-        for (subject, state, change) in changes {
+        self.first.get_or_insert(at);
+        for change in changes(before, view) {
+            let (subject, state) = change.outcome();
             self.seen_at.insert(subject.clone(), at);
             if !self.was_told(&subject, state, at) {
                 self.push(Seen { at, change });
@@ -114,6 +106,7 @@ impl Witness {
     /// The cluster is no longer known to this replica: from `at` on it is nobody's.
     pub fn lose_sight(&mut self, at: Timestamp) {
         self.seen = None;
+        self.first = None;
         self.seen_at.clear();
         let mut states = self.recorded.clone();
         for seen in &self.pending {
@@ -201,9 +194,16 @@ impl Witness {
 
     /// What is recorded waits no longer, nor does what was seen before it.
     fn settle(&mut self, subject: Subject, state: State, at: Timestamp) {
+        if self.first.is_none_or(|first| at < first) {
+            return;
+        }
         let same = |seen: &Seen| seen.change.outcome() == (subject.clone(), state);
         let Some(index) = self.pending.iter().position(same) else {
-            self.ahead.push(Told { at, subject, state });
+            // Whoever is there already has nothing more to see, unless it has yet to see what led away and back.
+            let there = self.seen.as_ref().and_then(|seen| seen.get(&subject)) == Some(state);
+            if !there || self.ahead.iter().any(|told| told.subject == subject) {
+                self.ahead.push(Told { at, subject, state });
+            }
             return;
         };
         let mut place = 0;
@@ -218,7 +218,7 @@ impl Witness {
     /// it to be seen there, it saw otherwise.
     pub fn recorded_until(&mut self, until: Timestamp) {
         let line = until.minus(SKEW);
-        self.recorded_until = Some(until);
+        self.recorded_until = self.recorded_until.max(Some(until));
         self.pending.retain(|seen| seen.at >= line);
         self.expire(until);
     }

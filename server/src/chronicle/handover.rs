@@ -3,22 +3,23 @@
 //! A new leader that did not observe since its predecessor last said that it did (it was started meanwhile) has missed what
 //! happened in between. Another replica may have seen it: so the new leader calls, and waits. Whoever observed without a
 //! gap answers by recording what it saw, for as long as the call stands. The heads are compared as always, so it does not
-//! matter how many answer. What nobody saw was seen by nobody: that time is unknown.
+//! matter how many answer. Who there is to be waited for is known from leases. What nobody saw is unknown.
 
 use std::time::Duration;
 
 use galera::Timestamp;
-use registry::{Guard, Outcome, Transaction, Write};
+use registry::{Guard, Lease, Outcome, Transaction, Write};
 use tokio::time::Instant;
 
 use super::ChronicleError;
 use super::mirror::Observed;
 use super::recorder::Recorder;
 use super::writing::put;
-use crate::hub::now;
 
-/// How long others may take to answer a call.
-const ANSWERING: Duration = Duration::from_secs(3);
+/// How long others may take to answer a call, as long as they live.
+const ANSWERING: Duration = Duration::from_secs(30);
+/// How long a replica that died is waited for.
+const PRESENCE: Duration = Duration::from_secs(10);
 /// A longer silence than this was blindness, unless somebody observed meanwhile.
 const GRACE: Duration = Duration::from_secs(15);
 
@@ -35,7 +36,7 @@ impl Recorder {
         let until = observed.map(|observed| observed.until);
         match (until, self.observing) {
             (Some(until), Some(since)) if since > until => {
-                if !self.answered(term, called).await? {
+                if !self.answered(term, called, until).await? {
                     return Ok(false);
                 }
                 self.take_down_blindness(until, since);
@@ -53,9 +54,14 @@ impl Recorder {
         &mut self,
         term: &Guard,
         called: Option<(Instant, i64)>,
+        until: Timestamp,
     ) -> Result<bool, ChronicleError> {
         let key = self.keys.call();
+        let somebody = self.somebody_observed(until).await?;
         let Some((since, revision)) = called else {
+            if !somebody {
+                return Ok(true);
+            }
             let call = put(key, &self.settings.replica)?;
             let transaction = Transaction::new().when(term.clone()).then([call]);
             if let (Outcome::Committed { revision }, Some(recording)) = (
@@ -66,7 +72,7 @@ impl Recorder {
             }
             return Ok(false);
         };
-        if since.elapsed() < ANSWERING {
+        if somebody && since.elapsed() < ANSWERING {
             return Ok(false);
         }
         // From here on an answer comes too late, and is refused.
@@ -83,6 +89,35 @@ impl Recorder {
             return Ok(false);
         }
         Ok(true)
+    }
+
+    /// Whether another replica lives that observed since before `until`.
+    async fn somebody_observed(&self, until: Timestamp) -> Result<bool, ChronicleError> {
+        let present = self.registry.list(self.keys.observers()).await?;
+        let since = |entry: &registry::Entry| serde_json::from_slice::<Timestamp>(&entry.value);
+        Ok(present
+            .entries
+            .iter()
+            .any(|entry| since(entry).is_ok_and(|since| since <= until)))
+    }
+
+    /// Says since when this replica observes, for as long as it lives.
+    pub(super) async fn be_present(&mut self) -> Result<(), ChronicleError> {
+        let lives = |lease: &Lease| lease.is_lost().is_none();
+        let Some(since) = self
+            .observing
+            .filter(|_| !self.presence.as_ref().is_some_and(lives))
+        else {
+            return Ok(());
+        };
+        let lease = self.registry.grant(PRESENCE).await?;
+        // The lease's number makes the name unique, also to this process.
+        let key = format!("{}{:x}", self.keys.observers(), lease.id());
+        let value = serde_json::to_vec(&since)
+            .map_err(|error| registry::Error::Invalid(error.to_string()))?;
+        self.registry.put(key, value, Some(lease.id())).await?;
+        self.presence = Some(lease);
+        Ok(())
     }
 
     fn take_down_blindness(&mut self, until: Timestamp, since: Timestamp) {
@@ -106,7 +141,7 @@ impl Recorder {
         }
         let key = self.keys.call();
         let standing = Guard::Unchanged(key.clone().into_bytes(), call);
-        let before = now();
+        let before = self.sighted;
         self.write_all(&standing).await?;
         let transaction = Transaction::new()
             .when(standing)

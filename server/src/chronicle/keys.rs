@@ -70,6 +70,12 @@ impl Keys {
         format!("{}/live/call", self.root)
     }
 
+    /// The folder where each replica says since when it observes, under a lease.
+    #[must_use]
+    pub fn observers(&self) -> String {
+        format!("{}/observers/", self.root)
+    }
+
     /// A block of older events.
     #[must_use]
     pub fn block(&self, cluster: &ClusterName, block: u64) -> String {

@@ -109,7 +109,7 @@ impl Mirror {
                 None
             }
             Place::Call => {
-                self.call = None;
+                self.call = self.call.filter(|call| *call > revision);
                 None
             }
             Place::Head(cluster) => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use galera::chronicle::witness::Witness;
 use galera::view::ClusterView;
 use galera::{ClusterName, Timestamp};
-use registry::{Registry, WatchEvent};
+use registry::{Entry, Lease, Registry, WatchEvent};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::book::Book;
 use super::keys::Keys;
 use super::mirror::{Books, Mirror};
-use super::{ChronicleSettings, News};
+use super::{ChronicleError, ChronicleSettings, News};
 use crate::hub::{Hub, Sighting, now, was_asked};
 use crate::leader::{Leadership, Term};
 use crate::published::Published;
@@ -76,11 +76,19 @@ pub(super) struct Recorder {
     leadership: Leadership,
     pub(super) mirror: Mirror,
     pub(super) followed: BTreeMap<ClusterName, Followed>,
+    /// Everything that this replica saw before is with the witnesses.
+    pub(super) sighted: Timestamp,
     /// Whether the mirror shows what etcd holds.
     loaded: bool,
+    /// The last revision that this replica wrote.
+    pub(super) written: i64,
+    /// Whether a listing came that is older than what this replica wrote, so that another one is needed.
+    outdated: bool,
     /// Since when this replica observes.
     pub(super) observing: Option<Timestamp>,
     pub(super) recording: Option<Recording>,
+    /// Under it this replica says that it observes.
+    pub(super) presence: Option<Lease>,
     /// Not to be tried before.
     paused: Option<Instant>,
 }
@@ -101,9 +109,13 @@ impl Recorder {
             hub,
             leadership,
             followed: BTreeMap::new(),
+            sighted: now(),
             loaded: false,
+            written: 0,
+            outdated: false,
             observing: None,
             recording: None,
+            presence: None,
             paused: None,
         }
     }
@@ -152,11 +164,13 @@ impl Recorder {
         sightings: &mut mpsc::UnboundedReceiver<Sighting>,
         shutdown: &CancellationToken,
     ) {
+        let at = now();
         while !shutdown.is_cancelled()
             && let Ok(sighting) = sightings.try_recv()
         {
             self.sighted(sighting);
         }
+        self.sighted = at;
     }
 
     fn sighted(&mut self, sighting: Sighting) {
@@ -213,22 +227,9 @@ impl Recorder {
 
     fn recorded(&mut self, event: WatchEvent) {
         match event {
-            WatchEvent::Reset { entries, .. } => {
-                for cluster in self.mirror.reset(entries) {
-                    let followed = self
-                        .followed
-                        .entry(cluster.clone())
-                        .or_insert_with(Followed::new);
-                    let book = self.mirror.book(&cluster).map(Arc::as_ref);
-                    let head = book.map(|book| book.head.clone()).unwrap_or_default();
-                    if head.sequence < followed.witness.sequence() {
-                        followed.witness.start_over(head.sequence, &head.states);
-                    }
-                    catch_up(followed, book);
-                }
-                self.loaded = true;
-                self.told_until();
-            }
+            // Taken for the truth, it would take back what was written since.
+            WatchEvent::Reset { revision, .. } if revision < self.written => self.outdated = true,
+            WatchEvent::Reset { entries, .. } => self.reset(entries),
             WatchEvent::Changes { changes, .. } => {
                 let before = self.mirror.observed.clone();
                 let clusters: BTreeSet<ClusterName> = changes
@@ -244,6 +245,35 @@ impl Recorder {
             }
             WatchEvent::Unreachable { .. } | WatchEvent::Reachable => {}
         }
+    }
+
+    /// Everything as etcd holds it. What is missing of what was known went with a restored or emptied etcd.
+    fn reset(&mut self, entries: Vec<Entry>) {
+        for cluster in self.mirror.reset(entries) {
+            let followed = self
+                .followed
+                .entry(cluster.clone())
+                .or_insert_with(Followed::new);
+            let book = self.mirror.book(&cluster).map(Arc::as_ref);
+            let head = book.map(|book| book.head.clone()).unwrap_or_default();
+            if head.sequence < followed.witness.sequence() {
+                followed.witness.start_over(head.sequence, &head.states);
+            }
+            catch_up(followed, book);
+        }
+        self.loaded = true;
+        self.told_until();
+    }
+
+    /// Lists again, where the listing of the watch was outdated.
+    async fn list_again(&mut self) -> Result<(), ChronicleError> {
+        if self.outdated {
+            let listing = self.registry.list(self.keys.live()).await?;
+            self.outdated = false;
+            self.written = 0;
+            self.reset(listing.entries);
+        }
+        Ok(())
     }
 
     /// Lets the witness of `cluster` know what is recorded.
@@ -279,21 +309,25 @@ impl Recorder {
 
     /// Records what is to be recorded, if it is up to this replica.
     async fn work(&mut self) {
-        let called = self.mirror.call.is_some();
-        if !self.loaded || self.observing.is_none() || !(called || self.recording.is_some()) {
+        if !self.loaded || self.observing.is_none() {
             return;
         }
         if self.paused.is_some_and(|until| Instant::now() < until) {
             return;
         }
         self.paused = None;
-        let done = match self.recording {
-            Some(_) => self.record().await,
-            None => self.help().await,
-        };
-        if let Err(error) = done {
+        if let Err(error) = self.take_part().await {
             tracing::debug!(%error, "The chronicle waits: {error}");
             self.paused = Some(Instant::now() + PAUSE);
+        }
+    }
+
+    async fn take_part(&mut self) -> Result<(), ChronicleError> {
+        self.list_again().await?;
+        self.be_present().await?;
+        match self.recording {
+            Some(_) => self.record().await,
+            None => self.help().await,
         }
     }
 
@@ -307,6 +341,9 @@ impl Recorder {
                 recording.beat = None;
             }
             let _ = self.record().await;
+        }
+        if let Some(lease) = self.presence.take() {
+            let _ = lease.revoke().await;
         }
     }
 

@@ -87,6 +87,7 @@ impl Recorder {
     ) -> Result<(), ChronicleError> {
         match self.registry.transact(transaction).await? {
             Outcome::Committed { revision } => {
+                self.written = self.written.max(revision);
                 self.mirror.edit(cluster).set_head(head, revision);
                 Ok(())
             }

@@ -45,9 +45,9 @@ impl Recorder {
         if !self.begin(&term).await? {
             return Ok(());
         }
-        let before = now();
+        let until = self.sighted;
         self.write_all(&term).await?;
-        self.beat(&term, before).await?;
+        self.beat(&term, until).await?;
         self.seal(&term).await?;
         self.sweep(&term).await
     }
@@ -134,6 +134,7 @@ impl Recorder {
         let cluster = prepared.cluster;
         let count = u64::try_from(prepared.events.len()).unwrap_or(u64::MAX);
         self.hub.metrics().chronicle_recorded(count);
+        self.written = self.written.max(revision);
         let book = self.mirror.edit(&cluster);
         for event in prepared.events {
             book.add(event);
@@ -147,9 +148,10 @@ impl Recorder {
 
     /// Reads the head and the newest events of `cluster` from etcd.
     pub(super) async fn read_again(&mut self, cluster: &ClusterName) -> Result<(), ChronicleError> {
-        let tail = self.registry.list(self.keys.tail(cluster)).await?;
+        // The head first: then every event up to it is in what is listed, and they are told one by one.
         let head = self.registry.get(self.keys.head(cluster)).await?;
-        for entry in tail.entries.into_iter().chain(head) {
+        let tail = self.registry.list(self.keys.tail(cluster)).await?;
+        for entry in head.into_iter().chain(tail.entries) {
             self.mirror.put(&entry);
         }
         self.catch_up(cluster);

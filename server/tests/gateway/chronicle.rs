@@ -466,8 +466,22 @@ impl Drama {
                 let events = events.iter().filter(|event| event.change.kind() == kind);
                 events.map(|event| event.change.to_word()).collect()
             };
-            assert_eq!(of(Kind::Verdict), verdicts, "{cluster}, seed {seed}");
-            assert_eq!(of(Kind::Node), nodes, "{cluster}, seed {seed}");
+            for (told, happened) in [(of(Kind::Verdict), verdicts), (of(Kind::Node), nodes)] {
+                let differs = told
+                    .iter()
+                    .zip(&happened)
+                    .position(|(told, happened)| told != happened);
+                let around = differs
+                    .unwrap_or(told.len().min(happened.len()))
+                    .saturating_sub(3);
+                assert_eq!(
+                    told,
+                    happened,
+                    "{cluster}, seed {seed}; around number {around}: {:?} instead of {:?}",
+                    told.iter().skip(around).take(12).collect::<Vec<_>>(),
+                    happened.iter().skip(around).take(12).collect::<Vec<_>>(),
+                );
+            }
             assert!(
                 events
                     .iter()
