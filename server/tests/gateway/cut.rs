@@ -7,6 +7,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 
 /// Which side of the write the way goes dead on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,15 +47,15 @@ impl Cut {
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let target = etcd.trim_start_matches("http://").to_owned();
         let shared = Arc::clone(&trap);
-        let task = tokio::spawn(async move {
+        let task = TaskTracker::new().spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 let Ok(far) = TcpStream::connect(&target).await else {
                     continue;
                 };
                 let (from_near, to_near) = near.into_split();
                 let (from_far, to_far) = far.into_split();
-                tokio::spawn(outward(from_near, to_far, Arc::clone(&shared)));
-                tokio::spawn(homeward(from_far, to_near, Arc::clone(&shared)));
+                TaskTracker::new().spawn(outward(from_near, to_far, Arc::clone(&shared)));
+                TaskTracker::new().spawn(homeward(from_far, to_near, Arc::clone(&shared)));
             }
         });
         Self {

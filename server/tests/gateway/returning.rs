@@ -37,7 +37,11 @@ async fn i22_who_comes_back_ahead_is_told_to_keep_its_data_on_every_replica() {
                 .message
                 .contains("Copy its data directory before it joins")
         );
-        assert_eq!(nodes.told(), [warning.message.clone()], "for the overview");
+        assert_eq!(
+            nodes.told(),
+            std::slice::from_ref(&warning.message),
+            "for the overview"
+        );
         for path in [
             format!("/actions/{id}"),
             "/clusters/lab/recovery".to_owned(),

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 
 /// Version 4.1 of the protocol, transactions, secure passwords, named authentication.
 const CAPABILITIES: u32 = 0x0000_0001 | 0x0000_0200 | 0x0000_2000 | 0x0000_8000 | 0x0008_0000;
@@ -44,9 +45,9 @@ impl Database {
             ..Said::default()
         }));
         let shared = Arc::clone(&said);
-        let task = tokio::spawn(async move {
+        let task = TaskTracker::new().spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&shared)));
+                TaskTracker::new().spawn(serve(stream, Arc::clone(&shared)));
             }
         });
         let database = Self {
