@@ -54,7 +54,7 @@ impl Reach {
     /// may lead elsewhere the next time.
     ///
     /// # Errors
-    /// [`Unreachable`], when not a single address is left.
+    /// `Unreachable`, when not a single address is left.
     pub async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Unreachable> {
         let unresolved = |cause: String| Unreachable::Unresolved {
             host: host.to_owned(),
