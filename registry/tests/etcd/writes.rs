@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use registry::{Created, Error, Guard, Outcome, Transaction, Write};
+use registry::{Created, Error, Guard, Outcome, Transaction, Write, numbered};
 
 use crate::etcd::Etcd;
 use crate::{next, reset, text};
@@ -131,5 +131,44 @@ async fn a_fence_refuses_whoever_lost_the_lock() {
     assert!(
         matches!(error, Error::LeaseGone { id: named } if named == id),
         "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_run_of_numbered_entries_goes_at_once_and_nothing_beside_it() {
+    let etcd = Etcd::single().await;
+    let registry = etcd.registry();
+    let mut kept = vec![
+        "/events/a".to_owned(),
+        "/events/lab".to_owned(),
+        "/events/lab2/00000000000000000005".to_owned(),
+        "/events/labs".to_owned(),
+        numbered("/events/lab/", 1),
+        numbered("/events/lab/", 10),
+        numbered("/events/lab/", u64::MAX),
+    ];
+    let gone = (2..=9).map(|number| numbered("/events/lab/", number));
+    for key in kept.iter().cloned().chain(gone) {
+        registry.put(key, "x", None).await.unwrap();
+    }
+    let run = Transaction::new().then([
+        Write::put("/block", "2 to 9", None),
+        Write::delete_numbered("/events/lab/", 2..=9),
+    ]);
+    let outcome = registry.transact(&run).await.unwrap();
+    assert!(matches!(outcome, Outcome::Committed { .. }), "{outcome:?}");
+    let left = registry.list("/events/").await.unwrap().entries;
+    let left: Vec<String> = left.iter().map(|entry| text(&entry.key)).collect();
+    kept.sort();
+    assert_eq!(left, kept);
+    // A guard that does not hold keeps all of it.
+    let refused = Transaction::new()
+        .when(Guard::Absent(b"/block".to_vec()))
+        .then([Write::delete_numbered("/events/lab/", 1..=u64::MAX)]);
+    let outcome = registry.transact(&refused).await.unwrap();
+    assert!(matches!(outcome, Outcome::Refused { .. }), "{outcome:?}");
+    assert_eq!(
+        registry.list("/events/").await.unwrap().entries.len(),
+        left.len()
     );
 }
