@@ -114,6 +114,7 @@ fn stopped() -> Evidence {
         let seen = RegistryObservation {
             fields: fields.into(),
             last_put_at: Some(at(59)),
+            state_at: None,
             leased: true,
             ttl: Some(10),
             durable: true,

@@ -9,6 +9,8 @@ use crate::wsrep::WsrepStatus;
 
 /// How many rates are kept for the line of recent rates.
 pub const RATES_KEPT: usize = 30;
+/// Shortest time that a rate is taken over, in seconds: over less, one commit more or less is all the difference.
+const RATE_OVER: f64 = 0.1;
 
 /// Why a probe got no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,6 +61,12 @@ impl ProbeFailure {
     #[must_use]
     pub const fn positively_down(self) -> bool {
         matches!(self, Self::Refused)
+    }
+
+    /// Whether no connection is accepted, as while a server starts or receives its state.
+    #[must_use]
+    pub const fn shut(self) -> bool {
+        matches!(self, Self::Refused | Self::Closed)
     }
 
     /// Whether a server is there that will not tell us anything.
@@ -151,12 +159,15 @@ impl Rates {
     ) {
         let seconds = before_at.age(at).as_secs_f64();
         let same_process = before.gcomm_uuid == now.gcomm_uuid;
+        let same_history = before.local_state_uuid == now.local_state_uuid;
+        if seconds > 0.0 && seconds < RATE_OVER && same_process && same_history {
+            return;
+        }
         let comparable = same_process && seconds > 0.0;
         let grown = |before: Option<u64>, now: Option<u64>| match (before, now) {
             (Some(before), Some(now)) if comparable => now.checked_sub(before),
             _ => None,
         };
-        let same_history = before.local_state_uuid == now.local_state_uuid;
         self.commit_rate = grown(before.last_committed, now.last_committed)
             .filter(|_| same_history)
             .map(|grown| round(grown as f64 / seconds));
@@ -187,6 +198,8 @@ pub struct RegistryObservation {
     pub fields: BTreeMap<String, String>,
     /// When the console last saw a reporting field (anything but a durable one) being put.
     pub last_put_at: Option<Timestamp>,
+    /// When the console last saw its state (`wsrep_local_state_comment`) change.
+    pub state_at: Option<Timestamp>,
     /// Whether any of its keys hangs on a lease.
     pub leased: bool,
     /// The lease's granted time to live in seconds, when known.

@@ -193,6 +193,15 @@ impl NodeState {
         Self::Unknown,
     ];
 
+    /// Whether a node passes through it, at either end, while a state transfer goes on.
+    #[must_use]
+    pub const fn transfers(self) -> bool {
+        matches!(
+            self,
+            Self::Synced | Self::Donor | Self::Joined | Self::Joining
+        )
+    }
+
     /// The state's word in JSON, metrics and logs.
     #[must_use]
     pub const fn word(self) -> &'static str {

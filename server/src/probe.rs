@@ -8,13 +8,16 @@ use std::time::Duration;
 use galera::observation::{ProbeError, ProbeFailure};
 use galera::wsrep::WsrepStatus;
 use galera::{ClusterName, NodeId, Timestamp};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::hub::{MysqlSettings, now};
 use crate::metrics::Metrics;
 use crate::mysql::{Connection, failure};
+
+/// Least time between two readings that are not on the grid: who asks may ask too often.
+const APART: Duration = Duration::from_millis(50);
 
 /// How probes work; the same for all nodes.
 #[derive(Clone, Debug)]
@@ -40,13 +43,14 @@ pub struct ProbeReport {
     pub outcome: Result<WsrepStatus, ProbeError>,
 }
 
-/// Reads `node` of `cluster` every interval until cancelled or nobody listens.
+/// Reads `node` of `cluster` every interval, and at once when `asked`, until cancelled or nobody listens.
 pub async fn run(
     cluster: ClusterName,
     node: NodeId,
     settings: Arc<ProbeSettings>,
     reports: mpsc::Sender<ProbeReport>,
     metrics: Arc<Metrics>,
+    asked: Arc<Notify>,
     cancel: CancellationToken,
 ) {
     let mut probe = Probe::new(cluster, node, settings);
@@ -77,9 +81,16 @@ pub async fn run(
         while futures::FutureExt::now_or_never(grid.tick()).is_some() {}
         tokio::select! {
             _ = grid.tick() => {}
+            () = wanted(&asked, started + APART) => {}
             () = cancel.cancelled() => return,
         }
     }
+}
+
+/// Waits until a reading is asked for, and not before `earliest`. One that comes on the grid meanwhile serves as well.
+async fn wanted(asked: &Notify, earliest: Instant) {
+    asked.notified().await;
+    sleep_until(earliest).await;
 }
 
 /// Reads `node` of `cluster` once, now, on a connection of its own.

@@ -128,6 +128,34 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// What the server has told of its state, through its agent, since SQL was last heard. For showing alone: states of a
+    /// transfer may be over before the next answer. Nothing is decided by it (I3).
+    pub(crate) fn told_since(&self) -> Option<&Registered<'a>> {
+        let registered = self.fresh_registration()?;
+        let told = registered.seen.state_at?;
+        let newer = match self.sql {
+            Sql::Fresh(answer) => told > answer.at,
+            // While it accepts no connection, it can tell nothing but this; its agent may find it again first.
+            Sql::Failing { error, since } => {
+                let joins = registration::Phase::of(&registered.seen.fields)
+                    == Some(registration::Phase::Joining);
+                error.kind.shut() && (joins || self.returning) && told > since.plus(super::RACE)
+            }
+            Sql::Unprobed | Sql::Pending | Sql::Stale => false,
+        };
+        let between = [self.state(), registered.status.node_state()?]
+            .iter()
+            .all(|state| state.transfers() || *state == NodeState::Unreachable);
+        (newer && between).then_some(registered)
+    }
+
+    /// The state to show.
+    pub(crate) fn shown(&self) -> NodeState {
+        let told = self.told_since();
+        told.and_then(|registered| registered.status.node_state())
+            .unwrap_or_else(|| self.state())
+    }
+
     fn registered_state(&self) -> NodeState {
         let Some(registered) = self.fresh_registration() else {
             return NodeState::Unknown;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Settings;
 use super::facts::{Answer, Facts, Sql, judged, sql};
 use crate::id::NodeId;
-use crate::observation::{Evidence, ProbeFailure, RegistryObservation, SqlObservation};
+use crate::observation::{Evidence, RegistryObservation, SqlObservation};
 use crate::timestamp::Timestamp;
 use crate::view::ClusterStatus;
 use crate::wsrep::{MemberAddress, WsrepStatus};
@@ -32,8 +32,7 @@ impl<'a> Gathered<'a> {
                 };
                 let facts = &mut self.nodes[node];
                 if let Sql::Failing { error, since } = facts.sql {
-                    let shut = matches!(error.kind, ProbeFailure::Refused | ProbeFailure::Closed);
-                    facts.returning |= shut && answer.since > since.plus(super::RACE);
+                    facts.returning |= error.kind.shut() && answer.since > since.plus(super::RACE);
                 }
             }
         }

@@ -26,12 +26,15 @@ fn view(facts: &Facts<'_>, health: &RegistryHealth) -> NodeView {
     let rates = facts.probe.map(|probe| &probe.rates);
     let fresh = |field: fn(&WsrepStatus) -> Option<u64>| answer.and_then(field);
     let words = answer.or_else(|| spoken_for(facts));
+    let told = facts.told_since().map(|registered| &registered.status);
     let (position, position_fresh) = position(facts, last);
     NodeView {
         id: facts.id.clone(),
         name: facts.name().map(str::to_owned),
-        state: facts.state(),
-        state_comment: words.and_then(|status| status.local_state_comment.clone()),
+        state: facts.shown(),
+        state_comment: told
+            .or(words)
+            .and_then(|status| status.local_state_comment.clone()),
         cluster_status: words.and_then(|status| status.cluster_status),
         position,
         position_fresh,

@@ -156,6 +156,7 @@ fn evidence(events: &[Event], expected: &BTreeSet<NodeId>, lost: Option<i64>) ->
                 let seen = RegistryObservation {
                     fields,
                     last_put_at: at.map(seconds),
+                    state_at: at.map(seconds),
                     leased: true,
                     ttl,
                     durable,

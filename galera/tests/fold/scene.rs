@@ -228,6 +228,7 @@ impl Scene {
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
             last_put_at: Some(at(put)),
+            state_at: Some(at(put)),
             leased: true,
             ttl: Some(10),
             durable: false,

@@ -361,3 +361,62 @@ fn a_server_that_receives_its_state_is_seen_through_its_peers() {
         "nor does one whose beginning nobody saw"
     );
 }
+
+/// The report of an agent whose server has told of `comment`.
+fn telling<'a>(phase: &'a str, comment: &'a str) -> [(&'a str, &'a str); 2] {
+    [("phase", phase), ("wsrep_local_state_comment", comment)]
+}
+
+#[test]
+fn a_state_that_was_told_since_the_last_answer_is_shown_but_decides_nothing() {
+    use NodeState as N;
+    // The comment of the last answer, at 10; what was told, when; what is shown.
+    for (answered, told, when, shown) in [
+        ("Synced", "Donor/Desynced", 10.1, N::Donor),
+        ("Synced", "Donor/Desynced", 9.9, N::Synced),
+        ("Joining", "Joined", 10.1, N::Joined),
+        ("Joining", "Synced", 10.1, N::Synced),
+        // Words that are none of a transfer never take the place of an answer.
+        ("Synced", "Inconsistent", 10.1, N::Synced),
+        ("Initialized", "Synced", 10.1, N::Initialized),
+    ] {
+        let number = match answered {
+            "Synced" => "4",
+            "Joining" => "1",
+            _ => "0",
+        };
+        let server = Server::synced("db1").state(number, answered);
+        let scene = Scene::expecting(&["a"]).answers("a", server).at(10.2);
+        let silent = scene.view();
+        let view = scene
+            .registered("a", when, &telling("running", told))
+            .view();
+        assert_eq!(state(&view, "a"), shown, "{answered}, {told} at {when}");
+        assert_eq!(view.verdict.state, silent.verdict.state);
+        if shown == N::Donor {
+            let comment = node(&view, "a").state_comment.as_deref();
+            assert_eq!(comment, Some("Donor/Desynced"));
+        }
+    }
+}
+
+#[test]
+fn a_server_that_accepts_no_connection_is_in_the_state_that_it_tells_its_agent() {
+    use NodeState as N;
+    for (error, phase, told, when, shown) in [
+        (refused(), "joining", "Joining", 8.0, N::Joining),
+        (refused(), "joining", "Joined", 8.0, N::Joined),
+        (refused(), "joining", "Synced", 8.0, N::Synced),
+        // A report may have been under way while the server died.
+        (refused(), "joining", "Joined", 4.5, N::Unreachable),
+        // The agent has an answer, and the console has none: that is something between them.
+        (refused(), "running", "Synced", 8.0, N::Unreachable),
+        (timed_out(), "joining", "Joined", 8.0, N::Unreachable),
+    ] {
+        let view = Scene::expecting(&["a"])
+            .fails("a", 4.0, error)
+            .registered("a", when, &telling(phase, told))
+            .view();
+        assert_eq!(state(&view, "a"), shown, "{phase}, {told} at {when}");
+    }
+}

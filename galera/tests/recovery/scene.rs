@@ -193,6 +193,7 @@ impl Scene {
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
             last_put_at: Some(at(self.now - 1)),
+            state_at: None,
             leased: true,
             ttl: Some(10),
             durable: false,

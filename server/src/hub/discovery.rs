@@ -12,7 +12,7 @@ use galera::registration::Keys;
 use galera::view::RegistryHealth;
 use galera::{ClusterName, NodeId};
 use registry::{Change, Entry, Registry, WatchEvent};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -350,13 +350,14 @@ struct SqlProber {
 }
 
 impl Prober for SqlProber {
-    fn start(&self, node: &NodeId, cancel: CancellationToken) {
+    fn start(&self, node: &NodeId, asked: Arc<Notify>, cancel: CancellationToken) {
         let probe = probe::run(
             self.cluster.clone(),
             node.clone(),
             Arc::clone(&self.settings),
             self.reports.clone(),
             Arc::clone(&self.metrics),
+            asked,
             cancel,
         );
         let stop = self.stop.clone();

@@ -1,6 +1,6 @@
 //! The owner of one cluster: takes in what probes and the registry say, folds it, and publishes what changed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ pub(super) const QUEUE: usize = 64;
 const TICK: Duration = Duration::from_secs(1);
 /// How much earlier than after a whole interval the next readings may be there.
 const JITTER: Duration = Duration::from_millis(100);
+/// How long an answer may wait for states that were told before it: somebody may tell states without end.
+const ANSWER_WAITS: Duration = Duration::from_millis(500);
 /// A wish to remember members that was not fulfilled is repeated after this time.
 const WISH_AGAIN: Duration = Duration::from_secs(5);
 
@@ -77,6 +79,8 @@ pub(super) struct Owner {
     evidence: Evidence,
     registrations: Registrations,
     probed: Probed,
+    /// Answers that wait for the states that were told before them, each with the time since when one does.
+    answers: BTreeMap<NodeId, (Instant, ProbeReport)>,
     publisher: Publisher,
     view: Option<ClusterView>,
     published_at: Option<Instant>,
@@ -101,6 +105,7 @@ impl Owner {
         Self {
             registrations: Registrations::new(&around.registry_prefix, around.fold.default_port),
             probed: Probed::new(prober),
+            answers: BTreeMap::new(),
             publisher: around.board.publisher(name),
             evidence,
             around,
@@ -136,8 +141,11 @@ impl Owner {
                 }
                 _ = tick.tick() => pace.soon(),
                 () = pace.due() => {
-                    self.work(now(), &inbox.myself);
+                    let more = self.work(now(), &inbox.myself);
                     pace.done();
+                    if more {
+                        pace.at_once();
+                    }
                 }
             }
         }
@@ -150,8 +158,8 @@ impl Owner {
                 self.registrations.reset(at, entries);
             }
             Input::Changes(changes) => {
-                for change in changes {
-                    self.registrations.apply(at, change);
+                for node in self.registrations.apply(at, changes) {
+                    self.probed.ask(&node);
                 }
             }
             Input::Remembered(members) => {
@@ -171,6 +179,10 @@ impl Owner {
             }
             Input::Granted { lease, ttl } => self.registrations.granted(lease, ttl),
         }
+        self.observe();
+    }
+
+    fn observe(&mut self) {
         self.evidence.registry = self.registrations.observations();
         self.evidence.garbage = self.registrations.unexplained();
     }
@@ -179,6 +191,21 @@ impl Owner {
         if !self.probed.contains(&report.node) {
             return;
         }
+        // What came first is folded first: an answer is not to hide the states that were told before it.
+        let node = report
+            .node
+            .clone()
+            .normalized(self.around.fold.default_port);
+        if self.registrations.waits(&node) {
+            let since = self.answers.get(&report.node).map(|(since, _)| *since);
+            let since = since.unwrap_or_else(Instant::now);
+            self.answers.insert(report.node.clone(), (since, report));
+            return;
+        }
+        self.take_in(report);
+    }
+
+    fn take_in(&mut self, report: ProbeReport) {
         let observation = self.evidence.sql.entry(report.node).or_default();
         match report.outcome {
             Ok(status) => observation.answered(report.at, status),
@@ -186,8 +213,27 @@ impl Owner {
         }
     }
 
-    /// Folds, publishes, and does what follows from the view.
-    fn work(&mut self, at: Timestamp, myself: &mpsc::Sender<Input>) {
+    /// Takes in the answers that need not wait any longer. Whether there was one.
+    fn release(&mut self) -> bool {
+        let port = self.around.fold.default_port;
+        let waits = |(since, report): &(Instant, ProbeReport)| {
+            let node = report.node.clone().normalized(port);
+            self.registrations.waits(&node) && since.elapsed() < ANSWER_WAITS
+        };
+        let (waiting, free) = std::mem::take(&mut self.answers)
+            .into_iter()
+            .partition(|(_, answer)| waits(answer));
+        self.answers = waiting;
+        let free: BTreeMap<NodeId, (Instant, ProbeReport)> = free;
+        let any = !free.is_empty();
+        for (_, report) in free.into_values() {
+            self.take_in(report);
+        }
+        any
+    }
+
+    /// Folds, publishes, and does what follows from the view. Whether the next fold has something new already.
+    fn work(&mut self, at: Timestamp, myself: &mpsc::Sender<Input>) -> bool {
         self.probed
             .reconcile(&mut self.evidence, at, self.around.fold.default_port);
         self.around.metrics.folded();
@@ -207,6 +253,11 @@ impl Owner {
             .board
             .set_notices(&format!("cluster/{}", self.evidence.name), notices);
         self.ask_for_leases(myself);
+        let more = self.registrations.folded();
+        if more {
+            self.observe();
+        }
+        self.release() || more
     }
 
     /// Publishes what changed at once, and what only grew older at most once an interval.

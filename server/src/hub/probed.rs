@@ -4,12 +4,14 @@
 //! all of them parse as a node's identity, so that garbage in the registry never becomes an address to connect to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use galera::observation::Evidence;
 use galera::view::ClusterStatus;
 use galera::wsrep::{MemberAddress, WsrepStatus};
 use galera::{NodeId, Timestamp};
+use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Nodes of one cluster that are probed.
@@ -19,8 +21,8 @@ const LINGER: Duration = Duration::from_secs(600);
 
 /// Starts probes.
 pub(super) trait Prober: Send {
-    /// Probes `node` until `cancel`.
-    fn start(&self, node: &NodeId, cancel: CancellationToken);
+    /// Probes `node` until `cancel`, and at once when `asked`.
+    fn start(&self, node: &NodeId, asked: Arc<Notify>, cancel: CancellationToken);
     /// `node` is no longer probed.
     fn forget(&self, node: &NodeId);
 }
@@ -35,6 +37,7 @@ pub(super) struct Probed {
 
 struct Running {
     wanted_at: Timestamp,
+    asked: Arc<Notify>,
     _stop: DropGuard,
 }
 
@@ -66,10 +69,12 @@ impl Probed {
                 continue;
             }
             let stop = CancellationToken::new();
-            self.prober.start(&id, stop.clone());
+            let asked = Arc::<Notify>::default();
+            self.prober.start(&id, Arc::clone(&asked), stop.clone());
             evidence.sql.entry(id.clone()).or_default();
             let running = Running {
                 wanted_at: now,
+                asked,
                 _stop: stop.drop_guard(),
             };
             self.nodes.insert(id, running);
@@ -92,6 +97,13 @@ impl Probed {
             }
             keep
         });
+    }
+
+    /// Has `node` probed at once: somebody else says something new of it.
+    pub(super) fn ask(&self, node: &NodeId) {
+        if let Some(running) = self.nodes.get(node) {
+            running.asked.notify_one();
+        }
     }
 
     /// Whether `node` is probed: a late report of one that is not must not bring it back.
@@ -192,7 +204,7 @@ mod tests {
     }
 
     impl Prober for Recorded {
-        fn start(&self, node: &NodeId, cancel: CancellationToken) {
+        fn start(&self, node: &NodeId, _: Arc<Notify>, cancel: CancellationToken) {
             self.0.lock().unwrap().insert(node.clone(), cancel);
         }
         fn forget(&self, _: &NodeId) {}

@@ -1,6 +1,9 @@
 //! What the registry holds of one cluster, kept in step with the watch.
+//!
+//! Between two folds only the newest of it counts, but for the states of a node: one that another one follows at once is
+//! folded all the same, together with everything else that its node said at that revision.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use galera::observation::RegistryObservation;
 use galera::registration::{Field, RegistryKeyKind, parse_key};
@@ -9,8 +12,13 @@ use registry::{Change, Entry, LeaseId};
 
 /// Longest value that is read, in bytes; no field of any dialect comes near it.
 const VALUE_MAX: usize = 4096;
+/// The field that names a node's state.
+const STATE: &str = "wsrep_local_state_comment";
 /// Nodes of one cluster that are kept; the keys of more count as unexplained.
 const NODES_MAX: usize = 256;
+
+/// States of one node that wait for their fold; more than a whole state transfer has.
+const PASSED_MAX: usize = 8;
 
 /// One key of a node.
 #[derive(Clone, Debug)]
@@ -26,6 +34,24 @@ struct Held {
 struct HeldNode {
     keys: BTreeMap<Vec<u8>, Held>,
     last_put_at: Option<Timestamp>,
+    state_at: Option<Timestamp>,
+    /// What was said with states that others have followed, oldest first.
+    passed: VecDeque<RegistryObservation>,
+    /// Whether the present state was not folded yet.
+    unfolded: bool,
+}
+
+impl HeldNode {
+    /// The state as the node spells it.
+    fn state(&self) -> Option<&str> {
+        let of_state = |held: &&Held| held.field.word() == STATE;
+        let newest = self
+            .keys
+            .values()
+            .filter(of_state)
+            .max_by_key(|held| held.mod_revision);
+        newest.map(|held| held.value.as_str())
+    }
 }
 
 /// The keys of one cluster.
@@ -58,6 +84,8 @@ impl Registrations {
             self.put(at, entry);
         }
         for (id, node) in &mut self.nodes {
+            node.state_at = Some(at);
+            node.unfolded = true;
             let Some(known) = before.get(id) else {
                 continue;
             };
@@ -71,17 +99,90 @@ impl Registrations {
             if !changed {
                 node.last_put_at = known.last_put_at;
             }
+            if node.state() == known.state() {
+                node.state_at = known.state_at;
+            }
         }
         let held: BTreeSet<LeaseId> = self.leases().collect();
         self.granted.retain(|lease, _| held.contains(lease));
     }
 
-    /// Takes in one change.
-    pub(super) fn apply(&mut self, at: Timestamp, change: Change) {
-        match change {
-            Change::Put(entry) => self.put(at, entry),
-            Change::Delete { key, .. } => self.remove(&key),
+    /// Takes in changes, in their order. Returns the nodes that are in another state now.
+    pub(super) fn apply(&mut self, at: Timestamp, changes: Vec<Change>) -> BTreeSet<NodeId> {
+        let mut moved = BTreeSet::new();
+        let mut changes = changes.into_iter().peekable();
+        while let Some(first) = changes.next() {
+            let revision = revision(&first);
+            let mut together = vec![first];
+            while let Some(next) = changes.next_if(|next| self::revision(next) == revision) {
+                together.push(next);
+            }
+            moved.extend(self.apply_revision(at, together));
         }
+        moved
+    }
+
+    /// Takes in what changed at one revision.
+    fn apply_revision(&mut self, at: Timestamp, changes: Vec<Change>) -> Vec<NodeId> {
+        let of_nodes = changes.iter().filter_map(|change| self.node_of(change));
+        let before: BTreeMap<NodeId, HeldNode> = of_nodes
+            .map(|id| {
+                let node = self.nodes.get(&id).cloned().unwrap_or_default();
+                (id, node)
+            })
+            .collect();
+        for change in changes {
+            match change {
+                Change::Put(entry) => self.put(at, entry),
+                Change::Delete { key, .. } => self.remove(&key),
+            }
+        }
+        let mut moved = Vec::new();
+        for (id, before) in before {
+            let passed = self.observation(&before);
+            let Some(node) = self.nodes.get_mut(&id) else {
+                continue;
+            };
+            if node.state() == before.state() {
+                continue;
+            }
+            if before.unfolded && before.state().is_some() && node.passed.len() < PASSED_MAX {
+                node.passed.push_back(passed);
+            }
+            node.state_at = Some(at);
+            node.unfolded = true;
+            moved.push(id);
+        }
+        moved
+    }
+
+    /// The node whose state `change` may change.
+    fn node_of(&self, change: &Change) -> Option<NodeId> {
+        let key = match change {
+            Change::Put(entry) => &entry.key,
+            Change::Delete { key, .. } => key,
+        };
+        match parse_key(&self.prefix, key) {
+            RegistryKeyKind::Node { node, .. } => Some(node.normalized(self.default_port)),
+            _ => None,
+        }
+    }
+
+    /// Says that the present observations were folded. Whether there are others already, to be folded next.
+    pub(super) fn folded(&mut self) -> bool {
+        let mut more = false;
+        for node in self.nodes.values_mut() {
+            match node.passed.pop_front() {
+                Some(_) => more = true,
+                None => node.unfolded = false,
+            }
+        }
+        more
+    }
+
+    /// Whether a state of `node` was not folded yet.
+    pub(super) fn waits(&self, node: &NodeId) -> bool {
+        self.nodes.get(node).is_some_and(|held| held.unfolded)
     }
 
     fn put(&mut self, at: Timestamp, entry: Entry) {
@@ -153,11 +254,15 @@ impl Registrations {
         self.unexplained.len()
     }
 
-    /// What the registry says of every node.
+    /// What the registry says of every node, or said with a state that was not folded yet.
     pub(super) fn observations(&self) -> BTreeMap<NodeId, RegistryObservation> {
         let nodes = self.nodes.iter();
         nodes
-            .map(|(id, node)| (id.clone(), self.observation(node)))
+            .map(|(id, node)| {
+                let passed = node.passed.front().cloned();
+                let observation = passed.unwrap_or_else(|| self.observation(node));
+                (id.clone(), observation)
+            })
             .collect()
     }
 
@@ -180,11 +285,19 @@ impl Registrations {
                 .map(|held| (held.field.word().to_owned(), held.value.clone()))
                 .collect(),
             last_put_at: node.last_put_at,
+            state_at: node.state_at,
             leased: lease.is_some(),
             ttl: lease.and_then(|lease| self.granted.get(&lease).copied()),
             durable: registered.is_some(),
             first_seen: registered.and_then(|held| first_seen(&held.value)),
         }
+    }
+}
+
+fn revision(change: &Change) -> i64 {
+    match change {
+        Change::Put(entry) => entry.mod_revision,
+        Change::Delete { revision, .. } => *revision,
     }
 }
 
@@ -194,132 +307,4 @@ fn first_seen(registered: &str) -> Option<Timestamp> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const EARLY: Timestamp = Timestamp::from_unix_millis(1_000);
-    const LATE: Timestamp = Timestamp::from_unix_millis(60_000);
-
-    fn entry(key: &str, value: &str, lease: LeaseId, mod_revision: i64) -> Entry {
-        Entry {
-            key: key.into(),
-            value: value.into(),
-            create_revision: 1,
-            mod_revision,
-            version: 1,
-            lease,
-        }
-    }
-
-    fn lab() -> Registrations {
-        Registrations::new("/galera", 3306)
-    }
-
-    fn only(registrations: &Registrations) -> RegistryObservation {
-        let mut all = registrations.observations();
-        assert_eq!(all.len(), 1, "{all:?}");
-        all.pop_first().unwrap().1
-    }
-
-    #[test]
-    fn a_registration_ends_with_its_lease_but_a_durable_one_stays() {
-        let mut lab = lab();
-        let registered = r#"{"first_seen":"2026-11-23T08:00:00Z"}"#;
-        lab.reset(
-            EARLY,
-            vec![
-                entry("/galera/lab/db1/wsrep_local_state_comment", "Synced", 7, 2),
-                entry("/galera/lab/db1/registered", registered, 0, 1),
-            ],
-        );
-        lab.granted(7, 30);
-        let observation = only(&lab);
-        assert!(observation.leased && observation.durable);
-        assert_eq!(
-            (observation.ttl, observation.last_put_at),
-            (Some(30), Some(EARLY))
-        );
-        assert_eq!(
-            observation.first_seen,
-            Timestamp::parse("2026-11-23T08:00:00Z")
-        );
-        let key = b"/galera/lab/db1/wsrep_local_state_comment".to_vec();
-        lab.apply(LATE, Change::Delete { key, revision: 3 });
-        let observation = only(&lab);
-        assert!(!observation.leased && observation.durable);
-        assert_eq!(
-            observation.last_put_at,
-            Some(EARLY),
-            "how long ago it last spoke stays known"
-        );
-        let key = b"/galera/lab/db1/registered".to_vec();
-        lab.apply(LATE, Change::Delete { key, revision: 4 });
-        assert!(lab.observations().is_empty());
-    }
-
-    #[test]
-    fn seeing_an_old_key_again_does_not_make_it_young() {
-        let mut lab = lab();
-        let old = entry("/galera/lab/db1/wsrep_last_committed", "5", 7, 2);
-        lab.reset(EARLY, vec![old.clone()]);
-        lab.reset(LATE, vec![old]);
-        assert_eq!(only(&lab).last_put_at, Some(EARLY));
-        lab.reset(
-            LATE,
-            vec![entry("/galera/lab/db1/wsrep_last_committed", "6", 7, 3)],
-        );
-        assert_eq!(only(&lab).last_put_at, Some(LATE));
-    }
-
-    #[test]
-    fn both_spellings_of_a_node_are_one_and_the_newer_value_counts() {
-        let mut lab = lab();
-        lab.apply(
-            EARLY,
-            Change::Put(entry(
-                "/galera/lab/db1:3306/wsrep_last_committed",
-                "9",
-                0,
-                5,
-            )),
-        );
-        lab.apply(
-            EARLY,
-            Change::Put(entry("/galera/lab/db1/wsrep_last_committed", "4", 0, 3)),
-        );
-        assert_eq!(only(&lab).fields["wsrep_last_committed"], "9");
-    }
-
-    #[test]
-    fn garbage_is_counted_and_harms_nothing() {
-        let mut lab = lab();
-        let huge = "x".repeat(2_000_000);
-        for (key, value) in [
-            ("/galera/lab/<script>/wsrep_ready", "ON"),
-            ("/galera/lab/db1/wsrep_ready/deeper", "ON"),
-            ("/galera/lab/db1/wsrep_ready", huge.as_str()),
-            ("/galera/lab/db1/colour", "red"),
-        ] {
-            lab.apply(EARLY, Change::Put(entry(key, value, 0, 2)));
-        }
-        assert_eq!((lab.unexplained(), lab.observations().len()), (4, 0));
-        lab.apply(
-            EARLY,
-            Change::Put(entry("/galera/lab/db1/wsrep_ready", "ON", 0, 3)),
-        );
-        assert_eq!((lab.unexplained(), lab.observations().len()), (3, 1));
-    }
-
-    #[test]
-    fn the_number_of_nodes_is_bounded() {
-        let mut lab = lab();
-        for number in 0..=NODES_MAX {
-            let key = format!("/galera/lab/node{number}/wsrep_ready");
-            lab.apply(EARLY, Change::Put(entry(&key, "ON", 0, 2)));
-        }
-        assert_eq!(
-            (lab.unexplained(), lab.observations().len()),
-            (1, NODES_MAX)
-        );
-    }
-}
+mod tests;

@@ -101,6 +101,7 @@ async fn attempts_never_overlap_and_stay_on_the_grid() {
         settings(Duration::from_millis(120)),
         reports,
         Arc::default(),
+        Arc::default(),
         cancel.clone(),
     );
     let peers = async {
@@ -116,6 +117,42 @@ async fn attempts_never_overlap_and_stay_on_the_grid() {
                 "a second attempt began before the first one ended"
             );
         }
+        cancel.cancel();
+    };
+    tokio::join!(task, peers);
+}
+
+#[tokio::test]
+async fn a_reading_that_is_asked_for_does_not_wait_for_the_grid_and_comes_once() {
+    let (listener, port) = silent_listener().await;
+    let node = NodeId::new("127.0.0.1", Some(port)).unwrap();
+    let (reports, mut received) = mpsc::channel(16);
+    let (cancel, asked) = (CancellationToken::new(), Arc::<Notify>::default());
+    let slow = ProbeSettings {
+        poll_interval: Duration::from_secs(3_600),
+        ..(*settings(Duration::from_secs(1))).clone()
+    };
+    let task = run(
+        "lab".parse().unwrap(),
+        node,
+        Arc::new(slow),
+        reports,
+        Arc::default(),
+        Arc::clone(&asked),
+        cancel.clone(),
+    );
+    let peers = async {
+        drop(listener.accept().await.unwrap());
+        received.recv().await.unwrap();
+        let began = Instant::now();
+        for _ in 0..100 {
+            asked.notify_one();
+        }
+        drop(listener.accept().await.unwrap());
+        received.recv().await.unwrap();
+        assert!(began.elapsed() < Duration::from_secs(60), "on the grid");
+        let again = tokio::time::timeout(APART * 4, received.recv()).await;
+        assert!(again.is_err(), "asked for once");
         cancel.cancel();
     };
     tokio::join!(task, peers);

@@ -1,11 +1,14 @@
 //! An owner with scripted inputs and without a database, under a clock that only moves when everybody waits.
 
+use galera::view::NodeState;
 use galera::wsrep::WsrepStatus;
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::hub::board::ClusterFeed;
+use crate::hub::pace::GAP;
 
 const POLL: Duration = Duration::from_secs(1);
 
@@ -13,7 +16,7 @@ const POLL: Duration = Duration::from_secs(1);
 struct Silent;
 
 impl Prober for Silent {
-    fn start(&self, _: &NodeId, _: CancellationToken) {}
+    fn start(&self, _: &NodeId, _: Arc<Notify>, _: CancellationToken) {}
     fn forget(&self, _: &NodeId) {}
 }
 
@@ -165,6 +168,65 @@ async fn a_registry_change_is_published_at_once_and_a_burst_once() {
     let folds = feed.borrow().revision - before;
     assert!(folds <= 2, "{folds} publications for one burst");
     assert_eq!(view.nodes.len(), 1);
+    bench.stop.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_of_a_moment_is_published_and_stands_until_the_next_fold() {
+    let bench = Bench::start(&[]);
+    let mut feed = bench.feed().await;
+    let states = ["Joining", "Joined", "Synced", "Donor/Desynced", "Synced"];
+    for (state, revision) in states.iter().zip(2..) {
+        bench
+            .put("db1/wsrep_local_state_comment", state, 7, revision)
+            .await;
+    }
+    let mut seen = Vec::new();
+    while seen.last() != Some(&states[4].to_owned()) || seen.len() < states.len() {
+        let (waited, view) = next(&mut feed).await;
+        let sources = view.nodes.into_iter().flat_map(|node| node.sources);
+        let told: Vec<_> = sources.filter_map(|source| source.state).collect();
+        assert!(seen.is_empty() || waited >= GAP / 2, "{waited:?}");
+        seen.extend(
+            told.into_iter()
+                .filter(|state| seen.last() != Some(state))
+                .collect::<Vec<_>>(),
+        );
+    }
+    assert_eq!(seen, states);
+    bench.stop.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_does_not_hide_the_states_that_were_told_before_it() {
+    let bench = Bench::start(&["db1"]);
+    let mut feed = bench.feed().await;
+    bench.answer("db1", 10, "db1:3306").await;
+    // Times are told by the clock of the machine.
+    let later = std::time::Instant::now() + Duration::from_millis(5);
+    while std::time::Instant::now() < later {
+        sleep(GAP).await;
+    }
+    feed.mark_unchanged();
+    for (state, revision) in ["Donor/Desynced", "Joined"].iter().zip(2..) {
+        bench
+            .put("db1/wsrep_local_state_comment", state, 7, revision)
+            .await;
+    }
+    bench.answer("db1", 11, "db1:3306").await;
+    let mut seen = Vec::new();
+    while seen.last() != Some(&NodeState::Synced) {
+        let (_, view) = next(&mut feed).await;
+        let state = view.nodes[0].state;
+        if seen.last() != Some(&state) {
+            seen.push(state);
+        }
+        assert!(seen.len() < 5, "{seen:?}");
+    }
+    assert_eq!(
+        seen,
+        [NodeState::Donor, NodeState::Joined, NodeState::Synced]
+    );
     bench.stop.cancel();
 }
 
