@@ -29,12 +29,13 @@ Settings are environment variables; each may be given as NAME_FILE, a file that 
   MYSQL_HOST, MYSQL_PORT, or MYSQL_SOCKET   the database [127.0.0.1, 3306]
   MYSQL_USER, MYSQL_PASSWORD_FILE           an account with GRANT USAGE [console, none]
   HEALTH_LISTEN        address of the health endpoint, or off [:9200]
+  GALERA_AGENT_NOTIFY  NAME/SECRET: listens for `galera-agent notify`, where the server has the same value [none]
   ETCD_USER, ETCD_PASSWORD_FILE, ETCD_CA, ETCD_CERT, ETCD_KEY   access to etcd [none]
   RUST_LOG             which messages are logged [info]
 Exit codes: 0 clean, 64 wrong usage or configuration, 70 a fault of the agent, 77 no permission.";
 
 const RUN: &str = "\
-Beside those of `report`, where MYSQL_HOST, MYSQL_PORT, MYSQL_SOCKET and MYSQL_USER do not count here:
+Beside those of `report`, where MYSQL_HOST, MYSQL_PORT, MYSQL_SOCKET, MYSQL_USER and GALERA_AGENT_NOTIFY do not count:
   CLUSTER_JOIN         members to join without etcd, instead of DISCOVERY_SERVICE [none]
   MYSQL_ROOT_PASSWORD  of root@localhost (required)
   MYSQL_ROOT_HOST      from where a second root may connect [none]
@@ -47,8 +48,9 @@ Beside those of `report`, where MYSQL_HOST, MYSQL_PORT, MYSQL_SOCKET and MYSQL_U
   EXPECTED_MEMBERS     how many members there are, or their names [the durable registrations]
   AVAILABLE_WHEN_DONOR, AVAILABLE_WHEN_READONLY   whether these nodes are healthy [0, 1]
   HEALTH_DISABLE_FILE  while it exists, the node is not healthy [/var/tmp/galera-agent.disabled]
-Exit codes: the server's own (128 and the signal's number when killed), 0 stopped before it was started, 64 wrong usage,
-configuration or foreign data, 69 data in use or a program missing, 70 a fault of the agent, 77 no permission.";
+Exit codes: the server's own (128 and the signal's number when killed; of a server that an earlier agent started only
+0 stopped cleanly, 1 not), 0 stopped before it was started, 64 wrong usage, configuration or foreign data, 69 data in use
+or a program missing, 70 a fault of the agent, 77 no permission.";
 
 #[derive(Parser)]
 #[command(version, about = "Runs a Galera node, or reports one to the registry", after_help = ENVIRONMENT)]
@@ -69,7 +71,7 @@ enum Command {
         #[arg(required = true, last = true)]
         command: Vec<OsString>,
     },
-    /// Hand on what the server tells its wsrep_notify_cmd; `run` sets that.
+    /// Hand on what the server tells its wsrep_notify_cmd; `run` sets that, for `report` it is set by hand.
     Notify {
         /// What the server says.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -133,15 +135,20 @@ fn refuse(wrong: &Wrong) -> ExitCode {
 /// The server waits for this: quick, and never a failure.
 fn told(arguments: &[String]) -> ExitCode {
     let source = Source::new(|name| std::env::var_os(name));
-    let Ok(Some(place)) = source.optional(notify::VARIABLE) else {
-        eprintln!(
+    match source.optional(notify::VARIABLE) {
+        Ok(Some(text)) => match source.parsed::<notify::Place>(notify::VARIABLE, &text) {
+            Ok(place) => {
+                if let Err(error) = notify::tell(&place, arguments) {
+                    eprintln!("galera-agent: the agent was not told: {error}");
+                }
+            }
+            Err(wrong) => eprintln!("galera-agent: {wrong}"),
+        },
+        Ok(None) => eprintln!(
             "galera-agent: {} is not set; it is meant for wsrep_notify_cmd",
             notify::VARIABLE
-        );
-        return ExitCode::SUCCESS;
-    };
-    if let Err(error) = notify::tell(&place, arguments) {
-        eprintln!("galera-agent: the agent was not told: {error}");
+        ),
+        Err(wrong) => eprintln!("galera-agent: {wrong}"),
     }
     ExitCode::SUCCESS
 }

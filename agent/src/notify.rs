@@ -2,28 +2,96 @@
 //!
 //! The server waits for the command to end (B5), so it does one datagram and is gone, whatever became of it.
 
+use std::fmt;
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::str::FromStr;
 
 use galera::startup::Event;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
 
-/// Names the running agent to its server, and through it to the command: `SOCKET/SECRET`.
+use crate::observation::Server;
+use crate::report::Passing;
+
+/// Names the running agent to its server, and through it to the command: `NAME/SECRET`.
 pub const VARIABLE: &str = "GALERA_AGENT_NOTIFY";
+
+/// Longest name of a socket, in bytes; the kernel has room for little more.
+const NAME_MAX: usize = 100;
+/// Lengths of a secret, in bytes: shorter is guessed, longer is no secret but a mistake.
+const SECRET_LENGTH: std::ops::RangeInclusive<usize> = 16..=256;
 
 /// Largest datagram, in bytes.
 const DATAGRAM_MAX: usize = 16 * 1024;
 
-/// Tells the agent that `place` names; never waits for it.
+/// Where an agent listens, and what it wants to hear first.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Place {
+    name: String,
+    secret: String,
+}
+
+impl Place {
+    /// A place that nobody else has, made of two random texts.
+    #[must_use]
+    pub fn random(name: &str, secret: &str) -> Self {
+        Self {
+            name: format!("galera-agent-{name}"),
+            secret: secret.to_owned(),
+        }
+    }
+
+    /// The value of [`VARIABLE`] for the server.
+    #[must_use]
+    pub fn value(&self) -> String {
+        format!("{}/{}", self.name, self.secret)
+    }
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, secret) = text
+            .split_once('/')
+            .ok_or("is not NAME/SECRET; give a name and a random secret, as in galera-agent/$(openssl rand -hex 16)")?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(plain) {
+            return Err(format!(
+                "the name {name:?} may have letters, digits and . _ - only, 1 to {NAME_MAX}"
+            ));
+        }
+        if !SECRET_LENGTH.contains(&secret.len()) || !secret.chars().all(plain) {
+            return Err(format!(
+                "the secret must have {} to {} letters, digits and . _ -",
+                SECRET_LENGTH.start(),
+                SECRET_LENGTH.end()
+            ));
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            secret: secret.to_owned(),
+        })
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/***", self.name)
+    }
+}
+
+/// Tells the agent at `place`; never waits for it.
 ///
 /// # Errors
 /// Why it was not told, for whoever calls by hand.
-pub fn tell(place: &str, arguments: &[String]) -> io::Result<()> {
-    let (name, secret) = place.split_once('/').unwrap_or((place, ""));
+pub fn tell(place: &Place, arguments: &[String]) -> io::Result<()> {
     let socket = UnixDatagram::unbound()?;
     socket.set_nonblocking(true)?;
-    let words = std::iter::once(secret).chain(arguments.iter().map(String::as_str));
-    let address = SocketAddr::from_abstract_name(name)?;
+    let words = std::iter::once(place.secret.as_str()).chain(arguments.iter().map(String::as_str));
+    let address = SocketAddr::from_abstract_name(&place.name)?;
     socket.send_to_addr(&Event::datagram(words), &address)?;
     Ok(())
 }
@@ -32,30 +100,49 @@ pub fn tell(place: &str, arguments: &[String]) -> io::Result<()> {
 #[derive(Debug)]
 pub struct Listener {
     socket: tokio::net::UnixDatagram,
-    place: String,
-    secret: String,
+    place: Place,
 }
 
 impl Listener {
-    /// Listens under the name `name`; only who knows `secret` is heard.
+    /// Listens at `place`; only who knows its secret is heard.
     ///
     /// # Errors
     /// The system's.
-    pub fn bind(name: &str, secret: &str) -> io::Result<Self> {
-        let address = SocketAddr::from_abstract_name(name)?;
+    pub fn bind(place: Place) -> io::Result<Self> {
+        let address = SocketAddr::from_abstract_name(&place.name)?;
         let socket = UnixDatagram::bind_addr(&address)?;
         socket.set_nonblocking(true)?;
         Ok(Self {
             socket: tokio::net::UnixDatagram::from_std(socket)?,
-            place: format!("{name}/{secret}"),
-            secret: secret.to_owned(),
+            place,
         })
     }
 
-    /// The value of [`VARIABLE`] for the server.
+    /// Where it listens.
     #[must_use]
-    pub fn place(&self) -> &str {
+    pub const fn place(&self) -> &Place {
         &self.place
+    }
+
+    /// Publishes what the server tells as it comes, has each state reported though another one may follow at once, and
+    /// has the server asked for the rest; until dropped.
+    pub async fn run(
+        &self,
+        publish: &watch::Sender<Server>,
+        passing: &mpsc::Sender<Passing>,
+        at_once: &Notify,
+    ) {
+        loop {
+            let event = self.next().await;
+            tracing::debug!(?event, "The server tells of a change");
+            publish.send_modify(|server| *server = server.told(&event));
+            // Nobody waits where nobody reports.
+            let _ = passing.try_send(Passing {
+                at: Instant::now(),
+                server: publish.borrow().clone(),
+            });
+            at_once.notify_one();
+        }
     }
 
     /// The next event. Cancelling the wait loses nothing.
@@ -64,7 +151,7 @@ impl Listener {
         loop {
             match self.socket.recv(&mut bytes).await {
                 Ok(length) => {
-                    let told = bytes[..length].strip_prefix(self.secret.as_bytes());
+                    let told = bytes[..length].strip_prefix(self.place.secret.as_bytes());
                     if let Some(told) = told.and_then(|rest| rest.strip_prefix(b"\0")) {
                         return Event::from_datagram(told);
                     }
@@ -84,14 +171,39 @@ mod tests {
 
     #[tokio::test]
     async fn only_who_knows_the_secret_is_heard_and_nobody_waits() {
-        let name = format!("galera-agent-test-{}", std::process::id());
+        let place: Place = format!("galera-agent-test-{}/0123456789abcdef", std::process::id())
+            .parse()
+            .unwrap();
         let words = |status: &str| ["--status".to_owned(), status.to_owned()];
-        assert!(tell(&format!("{name}/s"), &words("joined")).is_err());
-        let listener = Listener::bind(&name, "s").unwrap();
-        tell(&format!("{name}/other"), &words("donor")).unwrap();
-        tell(listener.place(), &words("joined")).unwrap();
+        assert!(tell(&place, &words("joined")).is_err());
+        let listener = Listener::bind(place.clone()).unwrap();
+        let stranger = Place {
+            secret: "0123456789abcdee".to_owned(),
+            ..place.clone()
+        };
+        tell(&stranger, &words("donor")).unwrap();
+        tell(&place, &words("joined")).unwrap();
         assert_eq!(listener.next().await.status.as_deref(), Some("joined"));
         // A full queue is nobody's reason to wait.
-        while tell(listener.place(), &words("synced")).is_ok() {}
+        while tell(&place, &words("synced")).is_ok() {}
+    }
+
+    #[test]
+    fn a_place_is_a_name_and_a_secret() {
+        let place: Place = "galera-agent/0123456789abcdef".parse().unwrap();
+        assert_eq!(place.value(), "galera-agent/0123456789abcdef");
+        assert!(!format!("{place:?}").contains("0123"));
+        let long = format!("{}/0123456789abcdef", "n".repeat(NAME_MAX + 1));
+        for wrong in [
+            "",
+            "galera-agent",
+            "galera-agent/short",
+            "/0123456789abcdef",
+            "a b/0123456789abcdef",
+            "a/0123456789abcdef/0123456789abcdef",
+            long.as_str(),
+        ] {
+            assert!(wrong.parse::<Place>().is_err(), "{wrong}");
+        }
     }
 }

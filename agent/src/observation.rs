@@ -24,6 +24,9 @@ pub const REPORTED: [&str; 9] = [
     "wsrep_node_name",
 ];
 
+/// How a server shows that it has received its state.
+const JOINED: &str = "Joined";
+
 /// A status older than this is no longer vouched for: the probe itself hangs.
 const FRESH: Duration = Duration::from_secs(6);
 
@@ -69,6 +72,15 @@ pub enum Server {
     Unknown,
     /// It is not started, or does not answer yet; the agent knows why.
     Held(Box<Held>),
+    /// It does not answer, but told its state by itself just now.
+    Tells {
+        /// When it did.
+        at: Instant,
+        /// What it would show as its state.
+        comment: &'static str,
+        /// Whether it ever answered this agent.
+        answered_before: bool,
+    },
     /// It answers.
     Answers {
         /// When it did.
@@ -107,6 +119,14 @@ impl Reading {
         }
     }
 
+    /// Puts a state in the place of the one that was read.
+    fn tell(&mut self, state: LocalState, comment: &str) {
+        self.status.local_state = Some(state);
+        self.status.local_state_comment = Some(comment.to_owned());
+        self.rows
+            .insert("wsrep_local_state_comment", comment.to_owned());
+    }
+
     /// `Synced, Primary, 3 members`, for messages.
     #[must_use]
     pub fn summary(&self) -> String {
@@ -126,12 +146,21 @@ impl Server {
     #[must_use]
     pub fn after(&self, outcome: Result<Reading, ProbeError>) -> Self {
         match outcome {
-            Ok(reading) => Self::Answers {
-                at: Instant::now(),
-                reading: Box::new(reading),
-            },
+            Ok(mut reading) => {
+                if self.is_joined() && reading.status.local_state == Some(LocalState::Joiner) {
+                    reading.tell(LocalState::Joined, JOINED);
+                }
+                Self::Answers {
+                    at: Instant::now(),
+                    reading: Box::new(reading),
+                }
+            }
             // A server that starts does not answer yet; the agent's own word says more than that.
             Err(_) if matches!(self, Self::Held(_)) => self.clone(),
+            // So does its own word, but nobody would tell that it died since.
+            Err(_) if matches!(self, Self::Tells { at, .. } if at.elapsed() < FRESH) => {
+                self.clone()
+            }
             Err(error) => Self::Silent {
                 error,
                 answered_before: self.answered(),
@@ -154,14 +183,25 @@ impl Server {
             }
             Self::Answers { at, reading } => {
                 let mut reading = reading.clone();
-                reading.status.local_state = Some(state);
-                reading.status.local_state_comment = Some(comment.to_owned());
-                reading
-                    .rows
-                    .insert("wsrep_local_state_comment", comment.to_owned());
+                reading.tell(state, comment);
                 Self::Answers { at: *at, reading }
             }
-            Self::Unknown | Self::Held(_) | Self::Silent { .. } => self.clone(),
+            Self::Held(_) => self.clone(),
+            Self::Unknown | Self::Silent { .. } | Self::Tells { .. } => Self::Tells {
+                at: Instant::now(),
+                comment,
+                answered_before: self.answered(),
+            },
+        }
+    }
+
+    /// Whether it was told that it has its state, which the server's own status shows some milliseconds later.
+    fn is_joined(&self) -> bool {
+        match self {
+            Self::Answers { reading, .. } => reading.status.local_state == Some(LocalState::Joined),
+            Self::Held(held) => held.state == Some(JOINED),
+            Self::Tells { comment, .. } => *comment == JOINED,
+            Self::Unknown | Self::Silent { .. } => false,
         }
     }
 
@@ -170,6 +210,9 @@ impl Server {
             Self::Unknown | Self::Held(_) => false,
             Self::Answers { .. } => true,
             Self::Silent {
+                answered_before, ..
+            }
+            | Self::Tells {
                 answered_before, ..
             } => *answered_before,
         }
@@ -181,6 +224,7 @@ impl Server {
         match self {
             Self::Unknown => Phase::Starting,
             Self::Held(held) => held.phase,
+            Self::Tells { .. } => Phase::Joining,
             Self::Silent { .. } if self.answered() => Phase::Waiting,
             Self::Silent { .. } => Phase::Starting,
             Self::Answers { reading, .. } => match reading.status.local_state {
@@ -203,6 +247,9 @@ impl Server {
                     .map(|state| ("wsrep_local_state_comment", state.to_owned()));
                 recovered.into_iter().chain(state).collect()
             }
+            Self::Tells { comment, .. } => {
+                BTreeMap::from([("wsrep_local_state_comment", (*comment).to_owned())])
+            }
             Self::Unknown | Self::Silent { .. } => BTreeMap::new(),
         };
         fields.insert("phase", self.phase().word().to_owned());
@@ -218,6 +265,9 @@ impl Server {
             }
             Self::Unknown => return (false, "the server was not asked yet".to_owned()),
             Self::Silent { error, .. } => return (false, error.message.clone()),
+            Self::Tells { comment, .. } => {
+                return (false, format!("{comment}, but it does not answer yet"));
+            }
             Self::Answers { at, reading } => (at, reading),
         };
         let age = at.elapsed();
@@ -329,6 +379,18 @@ mod tests {
         let told = running.told(&event("donor"));
         assert_eq!(told.fields()["wsrep_local_state_comment"], "Donor/Desynced");
         assert_eq!(running.told(&event("connected")).fields(), running.fields());
+        // The status lags behind what the server tells, but not for more than one answer of another kind.
+        let joining = answers("1", "Joining: receiving State Transfer", "Primary", "OFF");
+        let read = |server: &Server| match server {
+            Server::Answers { reading, .. } => reading.as_ref().clone(),
+            _ => panic!("{server:?}"),
+        };
+        let joined = joining.told(&event("joined")).after(Ok(read(&joining)));
+        assert_eq!(joined.fields()["wsrep_local_state_comment"], "Joined");
+        let synced = joined.after(Ok(read(&running)));
+        assert_eq!(synced.fields()["wsrep_local_state_comment"], "Synced");
+        let again = synced.after(Ok(read(&joining)));
+        assert_ne!(again.fields()["wsrep_local_state_comment"], "Joined");
         let held = |phase| {
             Server::Held(Box::new(Held {
                 phase,
@@ -347,6 +409,31 @@ mod tests {
         assert_eq!(
             stopping.fields(),
             BTreeMap::from([("phase", "stopping".to_owned())])
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_does_not_answer_yet_may_tell_but_not_for_long() {
+        let event = |status| Event::from_arguments(["--status", status]);
+        let silent = answers("4", "Synced", "Primary", "ON").after(Err(refused()));
+        for server in [silent, Server::Unknown] {
+            let told = server.told(&event("joined"));
+            let expected = [
+                ("phase", "joining"),
+                ("wsrep_local_state_comment", "Joined"),
+            ];
+            let expected = expected.map(|(name, value)| (name, value.to_owned()));
+            assert_eq!(told.fields(), BTreeMap::from(expected));
+            assert_eq!(told.after(Err(refused())).fields(), told.fields());
+            assert!(!told.health(&Availability::default()).0);
+            let silent = server.after(Err(refused())).fields();
+            tokio::time::advance(FRESH).await;
+            // Whoever told may have died since.
+            assert_eq!(told.after(Err(refused())).fields(), silent);
+        }
+        assert_eq!(
+            Server::Unknown.told(&event("connected")).fields(),
+            Server::Unknown.fields()
         );
     }
 

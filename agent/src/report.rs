@@ -17,6 +17,8 @@ use crate::observation::{REPORTED, Server};
 /// Time to withdraw the report when the agent stops; after that the lease ends by itself.
 const FAREWELL: Duration = Duration::from_secs(3);
 
+/// States that wait to be reported; more than that come together only when etcd is away.
+pub const PASSING: usize = 16;
 /// How long a state that has passed is worth reporting.
 const PASSED: Duration = Duration::from_secs(2);
 

@@ -1,4 +1,5 @@
-//! `galera-agent run`: the first process of a homogeneous node. Looks, decides, starts the server and stands by it.
+//! `galera-agent run`: the first process of a homogeneous node. Looks, decides, starts the server and stands by it; or
+//! stands by the server that an earlier agent, killed since, has started.
 //!
 //! Invariants: nothing is done to the data before etcd has answered; the server outlives every trouble of etcd's; it is
 //! only ever ended when somebody asks for that.
@@ -14,18 +15,21 @@ mod identity;
 mod initialize;
 mod join;
 mod keeper;
+mod living;
 mod recover;
 mod signals;
 mod starter;
 mod supervise;
+mod watching;
 
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
+use galera::Position;
 use galera::registration::Phase;
 use galera::startup::Data;
-use registry::{Change, Registry, WatchEvent};
+use registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
@@ -33,10 +37,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::now;
-use crate::notify::Listener;
+use crate::notify::{Listener, Place};
 use crate::observation::Server;
 use crate::probe::Probe;
-use crate::report::{Identity as Reported, Passing, Reporter};
+use crate::report::{Identity as Reported, PASSING, Passing, Reporter};
 use crate::settings::Database;
 use crate::settings::homogeneous::{Discovery, Run};
 use crate::{health, sidecar};
@@ -49,16 +53,17 @@ pub use failure::Failure;
 use holder::Holder;
 use identity::Identity;
 use keeper::Keeper;
+use living::Living;
 use signals::Signals;
 use starter::{Start, Starter};
+use supervise::Process;
+use watching::watching;
 
 /// Time for the report to be withdrawn.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// How long a data directory may still be in use: a killed server takes a moment to be gone.
 const IN_USE: Duration = Duration::from_secs(5);
-/// States that wait to be reported; more than that come together only when etcd is away.
-const PASSING: usize = 16;
 
 /// Runs the node until its server ends; its exit code.
 ///
@@ -92,6 +97,8 @@ struct Node {
     found: Found,
     workspace: Workspace,
     children: Children,
+    /// The server that runs already.
+    living: Option<Living>,
     listener: Listener,
     health: Option<TcpListener>,
 }
@@ -105,16 +112,23 @@ async fn prepared(
     let workspace = Workspace::create()?;
     let command = ServerCommand::new(words)?;
     let variables = command.ask(children, &workspace).await?;
-    let directory = opened(&variables).await?;
-    let found = directory.examine(settings.cluster.as_str())?;
+    let living = Living::find(&variables.datadir).await?;
+    let directory = opened(&variables, living.is_some()).await?;
+    let found = match &living {
+        // What a running server has on disk says nothing of where it is.
+        Some(_) => Found {
+            data: Data::Empty,
+            identity: directory.identity(settings.cluster.as_str())?,
+            remains: false,
+        },
+        None => directory.examine(settings.cluster.as_str())?,
+    };
     let command = with_transfer(command, &settings, &variables, &workspace)?;
     let health = match settings.health {
         Some(address) => Some(sidecar::listen(address).await?),
         None => None,
     };
-    let token = token()?;
-    let listener = Listener::bind(&format!("galera-agent-{token}"), &self::token()?)
-        .map_err(|error| Failure::Internal(format!("cannot listen for notifications: {error}")))?;
+    let listener = listening(living.as_ref())?;
     let node = Node {
         settings,
         command,
@@ -123,6 +137,7 @@ async fn prepared(
         found,
         workspace,
         children: children.clone(),
+        living,
         listener,
         health,
     };
@@ -142,11 +157,25 @@ async fn prepared(
     }
 }
 
-/// The data directory; a server that is about to be gone is waited for.
-async fn opened(variables: &Variables) -> Result<DataDir, Failure> {
+/// Listens for the server's notifications: where a server that runs already sends them, else at a new place.
+fn listening(living: Option<&Living>) -> Result<Listener, Failure> {
+    if let Some(place) = living.and_then(Living::place) {
+        match Listener::bind(place.clone()) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => tracing::warn!(
+                "The server's notifications are not heard, its state is only asked for: {error}"
+            ),
+        }
+    }
+    Listener::bind(Place::random(&token()?, &token()?))
+        .map_err(|error| Failure::Internal(format!("cannot listen for notifications: {error}")))
+}
+
+/// The data directory; a server that is about to be gone is waited for, one that is `known` is not.
+async fn opened(variables: &Variables, known: bool) -> Result<DataDir, Failure> {
     let end = Instant::now() + IN_USE;
     loop {
-        match DataDir::open(&variables.datadir) {
+        match DataDir::open(&variables.datadir, known) {
             Err(Failure::Unavailable(_)) if Instant::now() < end => sleep(IN_USE / 20).await,
             opened => return opened,
         }
@@ -186,9 +215,11 @@ impl Node {
             name: self.settings.cluster.clone(),
             node: self.settings.node(self.variables.port),
         };
-        let health = self.health.take();
+        let (health, living) = (self.health.take(), self.living.take());
         let (publish, server) = watch::channel(Server::Unknown);
         let holder = Holder::new(publish.clone());
+        // Beside a running server nothing is decided, and what is done there is not the node's state.
+        let aside = Holder::new(watch::Sender::new(Server::Unknown));
         let (wake, again) = (Arc::<Notify>::default(), Arc::<Notify>::default());
         let lost = Arc::<Notify>::default();
         let (passing, passed) = mpsc::channel(PASSING);
@@ -216,7 +247,7 @@ impl Node {
                 command: &self.command,
                 children: &self.children,
                 workspace: &self.workspace,
-                holder: &holder,
+                holder: if living.is_some() { &aside } else { &holder },
                 standing,
                 wake: Arc::clone(&wake),
                 identity,
@@ -224,27 +255,38 @@ impl Node {
                 remains: self.found.remains,
                 recovered: None,
             };
-            let start = tokio::select! {
-                start = start(&mut starter, reporter, &tasks, &server, &stop) => start?,
-                name = signals.stop() => {
-                    tracing::info!("Stopping on {name}; the server was not started");
-                    return Ok(0);
+            let (mut process, unsettled) = match living {
+                Some(living) => (Self::stand_in(living, &holder), Some(reporter)),
+                None => {
+                    let start = tokio::select! {
+                        start = start(&mut starter, reporter, &tasks, &server, &stop) => start?,
+                        name = signals.stop() => {
+                            tracing::info!("Stopping on {name}; the server was not started");
+                            return Ok(0);
+                        }
+                    };
+                    (Process::Child(self.launch(&start)?), None)
                 }
             };
             let identity = starter.identity.clone();
-            let mut child = self.launch(&start)?;
-            let ended = {
+            let keeping = async {
+                if let Some(reporter) = unsettled {
+                    settle(&mut starter, reporter, &tasks, &server, &stop).await?;
+                }
                 let keeper = Keeper {
                     cluster: cluster.clone(),
                     identity: identity.clone(),
                     directory: self.directory.path().to_path_buf(),
                     period: self.settings.ttl / 3,
                 };
-                self.stand_by(&mut child, signals, &publish, &passing, &holder, async {
-                    Box::pin(keeper.run(publish.subscribe(), Arc::clone(&lost))).await;
-                })
-                .await
+                Box::pin(keeper.run(publish.subscribe(), Arc::clone(&lost))).await;
+                Err(Failure::Internal(
+                    "the durable keys are not kept any more".to_owned(),
+                ))
             };
+            let standing =
+                self.stand_by(&mut process, signals, &publish, &passing, &holder, keeping);
+            let ended = supervise::judged(standing.await?, &self.directory);
             if ended.is_success() {
                 supervise::record_stop(&cluster, &self.directory, &identity).await;
             }
@@ -270,31 +312,23 @@ impl Node {
         mut start: Start,
         signals: &mut Signals,
     ) -> Result<u8, Failure> {
-        let health = self.health.take();
+        let (health, living) = (self.health.take(), self.living.take());
         let (publish, server) = watch::channel(Server::Unknown);
         let holder = Holder::new(publish.clone());
         let work = async {
-            self.identity()?;
-            if let Data::Unrecovered { .. } = self.found.data {
-                let saved = self.directory.saved_state()?;
-                let (children, workspace) = (&self.children, &self.workspace);
-                let outcome = recover::recover(&self.command, children, workspace, &saved).await?;
-                tracing::info!("{}", outcome.line);
-                start.position = outcome.data.position().cloned();
-            }
-            let line = "Joining the members that CLUSTER_JOIN names, without etcd";
-            holder.say(Phase::Joining, &self.found.data, line);
-            let mut child = self.launch(&start)?;
-            let ended = self
-                .stand_by(
-                    &mut child,
-                    signals,
-                    &publish,
-                    &mpsc::channel(1).0,
-                    &holder,
-                    std::future::pending(),
-                )
-                .await;
+            let mut process = match living {
+                Some(living) => Self::stand_in(living, &holder),
+                None => {
+                    start.position = self.recovered().await?;
+                    let line = "Joining the members that CLUSTER_JOIN names, without etcd";
+                    holder.say(Phase::Joining, &self.found.data, line);
+                    Process::Child(self.launch(&start)?)
+                }
+            };
+            let (passing, keeping) = (mpsc::channel(1).0, std::future::pending());
+            let standing =
+                self.stand_by(&mut process, signals, &publish, &passing, &holder, keeping);
+            let ended = supervise::judged(standing.await?, &self.directory);
             Ok(said(ended))
         };
         tokio::select! {
@@ -303,6 +337,28 @@ impl Node {
                 Err(Failure::Internal("the health endpoint ended".to_owned()))
             }
         }
+    }
+
+    /// Where the data are, when the server cannot know it by itself.
+    async fn recovered(&self) -> Result<Option<Position>, Failure> {
+        let Data::Unrecovered { .. } = self.found.data else {
+            return Ok(None);
+        };
+        let saved = self.directory.saved_state()?;
+        let (children, workspace) = (&self.children, &self.workspace);
+        let outcome = recover::recover(&self.command, children, workspace, &saved).await?;
+        tracing::info!("{}", outcome.line);
+        Ok(outcome.data.position().cloned())
+    }
+
+    /// Takes the place of the agent that has started `living`.
+    fn stand_in(living: Living, holder: &Holder) -> Process {
+        let line = format!(
+            "Standing by process {}, the server that an earlier agent has started on these data",
+            living.id()
+        );
+        holder.say(Phase::Starting, &Data::Empty, &line);
+        Process::Living(living)
     }
 
     /// The data's identity, made when they have none.
@@ -325,6 +381,7 @@ impl Node {
             &self.settings,
             self.variables.port,
             start,
+            self.directory.path(),
             self.listener.place(),
         );
         let child = self.children.spawn(&mut server).map_err(|error| {
@@ -341,43 +398,30 @@ impl Node {
     /// Reports on the server and passes signals on until it ends.
     async fn stand_by(
         &self,
-        child: &mut Child,
+        process: &mut Process,
         signals: &mut Signals,
         publish: &watch::Sender<Server>,
         passing: &mpsc::Sender<Passing>,
         holder: &Holder,
-        keeping: impl Future<Output = ()>,
-    ) -> Ended {
+        keeping: impl Future<Output = Result<Ended, Failure>>,
+    ) -> Result<Ended, Failure> {
         let at_once = Arc::<Notify>::default();
         let probe = Probe::new(self.database(), self.settings.cluster.clone())
             .with_read_only(!self.settings.policy.available.read_only);
-        let listening = async {
-            loop {
-                let event = self.listener.next().await;
-                tracing::debug!(?event, "The server tells of a change");
-                publish.send_modify(|server| *server = server.told(&event));
-                // Some states are over before anybody could ask. Nobody waits where nobody reports.
-                let _ = passing.try_send(Passing {
-                    at: Instant::now(),
-                    server: publish.borrow().clone(),
-                });
-                at_once.notify_one();
-            }
-        };
         let stopping = CancellationToken::new();
         let observing = async {
             tokio::select! {
                 () = probe.run(publish.clone(), Arc::clone(&at_once)) => {}
-                () = listening => {}
+                () = self.listener.run(publish, passing, &at_once) => {}
                 () = stopping.cancelled() => {}
             }
             // The rest goes on until the server has ended.
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            ended = supervise::wait(child, signals, holder, &stopping) => ended,
-            () = observing => Ended::Code(1),
-            () = keeping => Ended::Code(1),
+            ended = supervise::wait(process, signals, holder, &stopping) => Ok(ended),
+            () = observing => Ok(Ended::Code(1)),
+            failed = keeping => failed,
         }
     }
 
@@ -394,7 +438,7 @@ impl Node {
     }
 }
 
-/// Makes the address and the identity its own, begins to report, and finds the way to start.
+/// Begins to report, and finds the way to start.
 async fn start(
     starter: &mut Starter<'_>,
     reporter: Reporter,
@@ -402,6 +446,18 @@ async fn start(
     server: &watch::Receiver<Server>,
     stop: &CancellationToken,
 ) -> Result<Start, Failure> {
+    settle(starter, reporter, tasks, server, stop).await?;
+    Box::pin(starter.run()).await
+}
+
+/// Makes the address and the identity its own, and begins to report.
+async fn settle(
+    starter: &mut Starter<'_>,
+    reporter: Reporter,
+    tasks: &TaskTracker,
+    server: &watch::Receiver<Server>,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
     // Etcd first: nothing is written into the directory before it has answered.
     starter.look().await;
     starter.identity.restore(starter.directory.path())?;
@@ -409,7 +465,7 @@ async fn start(
     let line = "Looking at the data and the registry";
     starter.holder.say(Phase::Starting, &starter.data, line);
     tasks.spawn(reporter.run(server.clone(), stop.clone()));
-    Box::pin(starter.run()).await
+    Ok(())
 }
 
 async fn serving(
@@ -420,32 +476,6 @@ async fn serving(
     match listener {
         Some(listener) => health::serve(listener, server, policy).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Tells of every change of the cluster's keys, and when something of ours was removed.
-async fn watching(cluster: &Cluster, wake: &Notify, again: &Notify, lost: &Notify) {
-    let prefix = cluster.keys.cluster_prefix(&cluster.name);
-    let founder = cluster.key(galera::registration::ClusterField::Founder);
-    let own = cluster.keys.node_prefix(&cluster.name, &cluster.node);
-    let mut subscription = cluster.registry.watch(prefix);
-    while let Some(event) = subscription.next().await {
-        let removed = match &event {
-            WatchEvent::Changes { changes, .. } => changes.iter().any(|change| match change {
-                Change::Delete { key, .. } => {
-                    key.starts_with(own.as_bytes()) || key == founder.as_bytes()
-                }
-                Change::Put(_) => false,
-            }),
-            // Another etcd may stand in the old one's place.
-            WatchEvent::Reset { .. } => true,
-            WatchEvent::Unreachable { .. } | WatchEvent::Reachable => false,
-        };
-        wake.notify_one();
-        if removed {
-            again.notify_one();
-            lost.notify_one();
-        }
     }
 }
 

@@ -17,6 +17,7 @@
 //! | `AVAILABLE_WHEN_DONOR` | whether a donor is healthy | 0 |
 //! | `AVAILABLE_WHEN_READONLY` | whether a server with `read_only` is healthy | 1 |
 //! | `HEALTH_DISABLE_FILE` | while it exists, the node is not healthy | `/var/tmp/galera-agent.disabled` |
+//! | `GALERA_AGENT_NOTIFY` | `NAME/SECRET`: where the server's `galera-agent notify` is heard | none |
 //! | `ETCD_USER`, `ETCD_PASSWORD_FILE` | etcd account | none |
 //! | `ETCD_CA`, `ETCD_CERT`, `ETCD_KEY` | PEM files for TLS with etcd | none |
 //! | `RUST_LOG` | which messages are logged | `info` |
@@ -33,6 +34,7 @@ use galera::{ClusterName, NodeId};
 use registry::Secret;
 
 use crate::health;
+use crate::notify::{self, Place};
 use crate::observation::Availability;
 
 pub use source::{Source, Wrong};
@@ -59,6 +61,8 @@ pub struct Settings {
     pub health: Option<SocketAddr>,
     /// What it calls healthy.
     pub policy: health::Policy,
+    /// Where the server's notifications are heard; `None` for nowhere.
+    pub notify: Option<Place>,
 }
 
 /// How to reach the database.
@@ -109,6 +113,7 @@ impl Settings {
             registry: etcd(source, ttl)?,
             health: health_address(source)?,
             policy: policy(source)?,
+            notify: place(source)?,
             cluster,
             ttl,
             database,
@@ -255,6 +260,12 @@ fn policy(source: &Source<'_>) -> Result<health::Policy, Wrong> {
         },
         disable_file: Some(disable_file.into()),
     })
+}
+
+fn place(source: &Source<'_>) -> Result<Option<Place>, Wrong> {
+    let text = source.optional(notify::VARIABLE)?;
+    text.map(|text| source.parsed(notify::VARIABLE, &text))
+        .transpose()
 }
 
 fn switch(source: &Source<'_>, name: &str, default: bool) -> Result<bool, Wrong> {

@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use registry::Registry;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::now;
 use crate::health;
+use crate::notify::{self, Listener, Place};
 use crate::observation::Server;
 use crate::probe::Probe;
-use crate::report::{Identity, Reporter};
+use crate::report::{Identity, PASSING, Reporter};
 use crate::settings::{Settings, Wrong};
 
 /// Reports and answers until `stop`, then withdraws the report. An etcd or a database that is not there is waited for.
@@ -26,6 +27,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Wron
         Some(address) => Some(listen(address).await?),
         None => None,
     };
+    let told = settings.notify.map(hear).transpose()?;
     tracing::info!(
         cluster.id = %settings.cluster,
         node.id = %settings.node,
@@ -44,7 +46,16 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Wron
         cluster: settings.cluster,
         node: settings.node,
     };
-    let reporter = Reporter::new(registry, identity, settings.ttl, now());
+    let (passing, passed) = mpsc::channel(PASSING);
+    let reporter = Reporter::new(registry, identity, settings.ttl, now()).passing(passed);
+    let at_once = Arc::<Notify>::default();
+    let telling = publish.clone();
+    let hearing = async {
+        match &told {
+            Some(told) => told.run(&telling, &passing, &at_once).await,
+            None => std::future::pending().await,
+        }
+    };
     let answering = async {
         match listener {
             Some(listener) => health::serve(listener, server.clone(), settings.policy).await,
@@ -53,10 +64,30 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Wron
     };
     tokio::select! {
         () = reporter.run(server.clone(), stop) => {}
-        () = probe.run(publish, Arc::default()) => {}
+        () = probe.run(publish, Arc::clone(&at_once)) => {}
         () = answering => {}
+        () = hearing => {}
     }
     Ok(())
+}
+
+/// Listens for the server's notifications.
+fn hear(place: Place) -> Result<Listener, Wrong> {
+    let listener = Listener::bind(place).map_err(|error| Wrong {
+        variable: notify::VARIABLE.to_owned(),
+        why: match error.kind() {
+            ErrorKind::AddrInUse => {
+                "another agent of this host listens there; choose another name".to_owned()
+            }
+            _ => format!("cannot listen: {error}"),
+        },
+        forbidden: error.kind() == ErrorKind::PermissionDenied,
+    })?;
+    tracing::info!(
+        "Listening for the server's notifications at {:?}",
+        listener.place()
+    );
+    Ok(listener)
 }
 
 /// Opens the health endpoint.

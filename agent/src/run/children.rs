@@ -22,6 +22,8 @@ pub(super) enum Ended {
     Code(i32),
     /// By this signal.
     Signal(i32),
+    /// Nobody told us how: it was not our child.
+    Unseen,
 }
 
 impl Ended {
@@ -37,6 +39,7 @@ impl Ended {
         let code = match self {
             Self::Code(code) => code,
             Self::Signal(signal) => 128 + signal,
+            Self::Unseen => 1,
         };
         u8::try_from(code).unwrap_or(1)
     }
@@ -47,6 +50,7 @@ impl std::fmt::Display for Ended {
         match self {
             Self::Code(code) => write!(f, "exit code {code}"),
             Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::Unseen => write!(f, "an exit code that only its parent was told"),
         }
     }
 }

@@ -37,12 +37,12 @@ pub(super) struct Found {
 }
 
 impl DataDir {
-    /// Opens `path` and makes sure that no server and no other agent uses it.
+    /// Opens `path` and makes sure that no server and no other agent uses it; while it is `served` already, a server may.
     ///
     /// # Errors
     /// [`Failure::Refused`] for a directory that is missing or holds something else, [`Failure::Forbidden`] without
     /// permission, [`Failure::Unavailable`] when it is in use.
-    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
+    pub(super) fn open(path: &Path, served: bool) -> Result<Self, Failure> {
         let names = names(path)?;
         let own = names.iter().any(|name| name.starts_with(".galera-agent"));
         let database = ["mysql", "ibdata1", "grastate.dat"];
@@ -54,7 +54,7 @@ impl DataDir {
                 path.display()
             )));
         }
-        if let Some(pid) = server(path) {
+        if let Some(pid) = server(path).filter(|_| !served) {
             return Err(Failure::Unavailable(format!(
                 "{} is in use by process {pid}; stop that server first",
                 path.display()
@@ -86,20 +86,29 @@ impl DataDir {
         &self.path
     }
 
-    /// Looks what it holds.
+    /// Reads whose the data are; `None` when they never had an identity.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`] for another cluster's data.
+    pub(super) fn identity(&self, cluster: &str) -> Result<Option<Identity>, Failure> {
+        let identity = Identity::read(&self.path)?;
+        match identity.as_ref().filter(|known| known.cluster != cluster) {
+            Some(identity) => Err(Failure::Refused(format!(
+                "{} holds data of cluster {:?} while CLUSTER_NAME is {cluster}; correct one of them",
+                self.path.display(),
+                identity.cluster
+            ))),
+            None => Ok(identity),
+        }
+    }
+
+    /// Looks what it holds while no server uses it.
     ///
     /// # Errors
     /// [`Failure::Refused`] for a stand-alone database or another cluster's data.
     pub(super) fn examine(&self, cluster: &str) -> Result<Found, Failure> {
         let names = names(&self.path)?;
-        let identity = Identity::read(&self.path)?;
-        if let Some(identity) = identity.as_ref().filter(|known| known.cluster != cluster) {
-            return Err(Failure::Refused(format!(
-                "{} holds data of cluster {:?} while CLUSTER_NAME is {cluster}; correct one of them",
-                self.path.display(),
-                identity.cluster
-            )));
-        }
+        let identity = self.identity(cluster)?;
         let found = |data, remains| Found {
             data,
             identity: identity.clone(),
@@ -277,9 +286,9 @@ fn names(path: &Path) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-/// The process that holds the database's own locks.
+/// The process that holds the database's own locks. The provider's comes first, before a state transfer brings the rest.
 fn server(path: &Path) -> Option<i32> {
-    ["ibdata1", "aria_log_control"]
+    ["grastate.dat", "ibdata1", "aria_log_control"]
         .into_iter()
         .find_map(|name| {
             let file = File::open(path.join(name)).ok()?;

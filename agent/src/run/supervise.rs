@@ -1,5 +1,6 @@
-//! The running server: started, told what others want, waited for.
+//! The running server: started or taken over, told what others want, waited for.
 
+use std::path::Path;
 use std::time::Duration;
 
 use galera::Position;
@@ -16,22 +17,52 @@ use super::datadir::DataDir;
 use super::holder::Holder;
 use super::identity::Identity;
 use super::join;
+use super::living::{self, Living};
 use super::signals::{Signals, Wish};
 use super::starter::Start;
+use crate::notify::{self, Place};
+use crate::settings;
 use crate::settings::homogeneous::Run;
-use crate::{notify, settings};
 
 /// Time to record the final position; after that the registry says less, but nothing wrong.
 const RECORD: Duration = Duration::from_secs(5);
 
-/// The server's command for `start`.
+/// The server that this agent stands by.
+pub(super) enum Process {
+    /// It was started here.
+    Child(Child),
+    /// An earlier agent started it.
+    Living(Living),
+}
+
+impl Process {
+    async fn ended(&mut self) -> Ended {
+        match self {
+            Self::Child(child) => child.ended().await,
+            Self::Living(living) => {
+                living.ended().await;
+                Ended::Unseen
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        match self {
+            Self::Child(child) => child.signal(signal),
+            Self::Living(living) => living.signal(signal),
+        }
+    }
+}
+
+/// The server's command for `start` on the data in `directory`, where notifications are heard at `place`.
 #[must_use]
 pub(super) fn server(
     command: &ServerCommand,
     settings: &Run,
     port: u16,
     start: &Start,
-    place: &str,
+    directory: &Path,
+    place: &Place,
 ) -> std::process::Command {
     let node = settings.node(port);
     let mut server = command.server();
@@ -70,20 +101,21 @@ pub(super) fn server(
     for name in settings::homogeneous::SECRETS {
         server.env_remove(name);
     }
-    server.env(notify::VARIABLE, place);
+    server.env(notify::VARIABLE, place.value());
+    server.env(living::VARIABLE, living::real(directory));
     server
 }
 
 /// Waits for the server's end and passes on what is wished meanwhile. Says how it ended.
 pub(super) async fn wait(
-    child: &mut Child,
+    process: &mut Process,
     signals: &mut Signals,
     holder: &Holder,
     stopping: &CancellationToken,
 ) -> Ended {
     loop {
         let wish = tokio::select! {
-            ended = child.ended() => return ended,
+            ended = process.ended() => return ended,
             wish = signals.next() => wish,
         };
         match wish {
@@ -92,10 +124,23 @@ pub(super) async fn wait(
                 stopping.cancel();
                 let line = format!("Stopping the server on {name}");
                 holder.say(Phase::Stopping, &Data::Empty, &line);
-                child.signal(Signal::TERM);
+                process.signal(Signal::TERM);
             }
-            Wish::Forward(signal) => child.signal(signal),
+            Wish::Forward(signal) => process.signal(signal),
         }
+    }
+}
+
+/// How the server on `directory` has ended: where nobody was told, the position that a clean stop leaves behind tells.
+#[must_use]
+pub(super) fn judged(ended: Ended, directory: &DataDir) -> Ended {
+    let clean = || {
+        let saved = directory.saved_state();
+        saved.is_ok_and(|state| state.position().is_some())
+    };
+    match ended {
+        Ended::Unseen if clean() => Ended::Code(0),
+        ended => ended,
     }
 }
 

@@ -29,6 +29,7 @@ async fn wrong_settings_exit_64_and_name_the_variable() {
         ("HEALTH_LISTEN", "everywhere"),
         ("ETCD_CA", "/nonexistent/ca.pem"),
         ("ETCD_USER", "somebody"),
+        ("GALERA_AGENT_NOTIFY", "galera-agent/short"),
         ("RUST_LOG", "=="),
     ] {
         let mut environment: Vec<_> = good
@@ -60,6 +61,26 @@ async fn a_taken_health_port_exits_64() {
     assert_eq!(code, 64, "{log}");
     assert!(
         log.contains("HEALTH_LISTEN") && log.contains(&address) && log.contains("in use"),
+        "{log}"
+    );
+}
+
+#[tokio::test]
+async fn a_place_for_notifications_that_another_agent_has_exits_64() {
+    let place = format!("galera-agent-{}/0123456789abcdef", std::process::id());
+    let environment = [
+        ("CLUSTER_NAME", "lab"),
+        ("DISCOVERY_SERVICE", "127.0.0.1:1"),
+        ("HEALTH_LISTEN", "off"),
+        ("GALERA_AGENT_NOTIFY", place.as_str()),
+    ];
+    let first = Agent::start(&environment);
+    let line = first.says("Listening for the server's notifications").await;
+    assert!(!line.contains("0123456789abcdef"), "{line}");
+    let (code, log) = refused(&environment).await;
+    assert_eq!(code, 64, "{log}");
+    assert!(
+        log.contains("GALERA_AGENT_NOTIFY") && log.contains("another agent"),
         "{log}"
     );
 }

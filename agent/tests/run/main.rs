@@ -8,6 +8,7 @@
     reason = "a failed step is a failed test"
 )]
 
+mod first;
 mod node;
 mod refusals;
 mod waiting;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -19,6 +19,10 @@ pub(crate) struct Node {
     environment: BTreeMap<String, String>,
     arguments: Vec<String>,
     program: String,
+    /// Whether it is the first process of a container.
+    first: bool,
+    /// How far its clock is off, as `faketime` writes it.
+    clock: Option<String>,
     child: Option<Child>,
 }
 
@@ -47,6 +51,8 @@ impl Node {
             environment: set.into(),
             arguments: galera.map(ToOwned::to_owned).to_vec(),
             program: "mariadbd".to_owned(),
+            first: false,
+            clock: None,
             child: None,
         }
     }
@@ -72,6 +78,35 @@ impl Node {
         self
     }
 
+    /// A shell script in the server's place.
+    pub(crate) fn script(self, text: &str) -> Self {
+        let (draft, script) = (self.path("draft"), self.path("server"));
+        std::fs::write(&draft, text).unwrap();
+        std::fs::set_permissions(&draft, PermissionsExt::from_mode(0o755)).unwrap();
+        // Not by ourselves: a file that this process writes may be inherited, and busy, in another test's child.
+        let mut copy = Command::new("cp");
+        assert!(
+            copy.arg("-p")
+                .args([&draft, &script])
+                .status()
+                .unwrap()
+                .success()
+        );
+        self.program(script.to_str().unwrap())
+    }
+
+    /// Lets it be the first process of a container.
+    pub(crate) const fn first_process(mut self) -> Self {
+        self.first = true;
+        self
+    }
+
+    /// Gives it, and whatever it starts, a clock that is off.
+    pub(crate) fn clock(mut self, off: &str) -> Self {
+        self.clock = Some(off.to_owned());
+        self
+    }
+
     /// Puts a file into the data directory.
     pub(crate) fn holding(self, name: &str, text: &str) -> Self {
         std::fs::write(self.data().join(name), text).unwrap();
@@ -79,7 +114,21 @@ impl Node {
     }
 
     pub(crate) fn data(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.path("data")
+    }
+
+    /// A path beside the data directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The agent's process id, as this process counts.
+    pub(crate) fn agent(&self) -> u32 {
+        let started = self.child.as_ref().unwrap().id();
+        match self.first {
+            true => children(started)[0],
+            false => started,
+        }
     }
 
     /// The data directory's files with their contents, the agent's own lock left out.
@@ -111,14 +160,26 @@ impl Node {
 
     fn spawn(&mut self, as_mysql: bool) {
         let path = |name: &str| self.dir.path().join(name).display().to_string();
-        let mut command = Command::new("setpriv");
+        let mut command = Command::new(if self.first { "unshare" } else { "setpriv" });
+        if self.first {
+            if !is_root() {
+                command.args(["--user", "--map-current-user"]);
+            }
+            command.args(["--pid", "--fork", "--kill-child", "setpriv"]);
+        }
         if as_mysql {
             command.args(["--reuid", "mysql", "--regid", "mysql", "--clear-groups"]);
         }
+        command.args(["--pdeathsig", "KILL"]);
+        if let Some(off) = &self.clock {
+            // What `faketime -f` does. The time since the machine's start is nobody's to be wrong about.
+            command
+                .args(["env", "LD_PRELOAD=/usr/$LIB/faketime/libfaketime.so.1"])
+                .arg(format!("FAKETIME={off}"))
+                .arg("FAKETIME_DONT_FAKE_MONOTONIC=1");
+        }
         let child = command
             .args([
-                "--pdeathsig",
-                "KILL",
                 BINARY,
                 "run",
                 "--",
@@ -195,6 +256,13 @@ impl Drop for Node {
         }
         self.kill();
     }
+}
+
+/// The children of a process, those that have ended and wait to be reaped among them.
+pub(crate) fn children(pid: u32) -> Vec<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    let pids = text.split_whitespace();
+    pids.map(|pid| pid.parse().unwrap()).collect()
 }
 
 pub(crate) fn is_root() -> bool {

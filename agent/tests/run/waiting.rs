@@ -213,3 +213,83 @@ async fn broken_state_files_are_no_positions() {
         assert_eq!(node.stop().await, 0);
     }
 }
+
+#[tokio::test]
+async fn garbage_in_the_registry_founds_nothing_and_is_left_alone() {
+    let etcd = Etcd::single().await;
+    let registry = etcd.registry();
+    let address = loopback_address().to_string();
+    let huge = "9".repeat(1_000_000);
+    let garbage = [
+        ("registered", "{"),
+        ("10.0.0.9/registered", "\u{0}\u{1b}[31m"),
+        ("10.0.0.9/highest_position", huge.as_str()),
+        ("10.0.0.9/deeper/phase", "running"),
+        ("<script>/wsrep_local_state_comment", "Synced"),
+        ("bootstrap", "{\"node\":7}"),
+    ];
+    for (key, value) in garbage {
+        let key = format!("/galera/lab/{key}");
+        registry.put(key, value, None).await.unwrap();
+    }
+    let mut node = Node::new(&address, &etcd.address(0)).set("AUTO_BOOTSTRAP", "all-reported");
+    node.start();
+    until("it to wait", async || {
+        let phase = value(&registry, &format!("{address}/phase")).await;
+        phase.filter(|phase| phase == "waiting")
+    })
+    .await;
+    for (key, written) in garbage {
+        assert_eq!(
+            value(&registry, key).await.as_deref(),
+            Some(written),
+            "{key}"
+        );
+    }
+    assert_eq!(value(&registry, "founder").await, None);
+    assert_eq!(
+        node.files().into_keys().collect::<Vec<_>>(),
+        [".galera-agent.json"]
+    );
+    assert_eq!(node.stop().await, 0);
+}
+
+#[tokio::test]
+async fn a_clock_an_hour_off_changes_no_decision() {
+    let etcd = Etcd::single().await;
+    let registry = etcd.registry();
+    let history = founder("10.0.0.9", &format!("\"{HISTORY}\""));
+    registry
+        .put("/galera/lab/founder", history, None)
+        .await
+        .unwrap();
+    for clock in ["+1h", "-1h"] {
+        let address = loopback_address().to_string();
+        let mut node = stopped(&address, &etcd, "17").clock(clock);
+        node.start();
+        node.says("for an approved order to bootstrap").await;
+        let hour = |text: String| text.split('T').nth(1).unwrap()[..2].to_owned();
+        let registered = value(&registry, &format!("{address}/registered"))
+            .await
+            .unwrap();
+        let founded = serde_json::from_str::<serde_json::Value>(&registered).unwrap();
+        let seen = founded["first_seen"].as_str().unwrap().to_owned();
+        let present = galera_agent::clock::now().to_string();
+        assert_ne!(hour(seen), hour(present), "the clock is right");
+        // Its lease lives as long as etcd says.
+        let lease = registry
+            .grant_unattended(std::time::Duration::from_secs(60))
+            .await
+            .unwrap();
+        let order =
+            format!(r#"{{"node":"{address}","position":"{HISTORY}:17","action_id":"at{clock}"}}"#);
+        registry
+            .put("/galera/lab/bootstrap", order, Some(lease))
+            .await
+            .unwrap();
+        // The directory holds nothing that a server could run on.
+        node.says("Server started as the first member").await;
+        assert_ne!(node.exit().await, 0);
+        registry.revoke(lease).await.unwrap();
+    }
+}

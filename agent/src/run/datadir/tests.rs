@@ -18,7 +18,7 @@ fn grastate(uuid: &str, seqno: &str) -> String {
 
 fn examined(files: &[(&str, &str)]) -> Result<Found, Failure> {
     let dir = directory(files);
-    DataDir::open(dir.path())?.examine("lab")
+    DataDir::open(dir.path(), false)?.examine("lab")
 }
 
 fn identity(prepared: bool) -> String {
@@ -84,7 +84,7 @@ fn what_a_directory_holds() {
 fn foreign_directories_are_refused_and_left_as_they_are() {
     for files in [&[("thesis.txt", "x")][..], &[("ibdata1", "x")]] {
         let dir = directory(files);
-        let failure = DataDir::open(dir.path())
+        let failure = DataDir::open(dir.path(), false)
             .and_then(|data| data.examine("lab"))
             .unwrap_err();
         assert_eq!(failure.code(), 64, "{failure}");
@@ -97,24 +97,24 @@ fn foreign_directories_are_refused_and_left_as_they_are() {
     let other = r#"{"id":"a","cluster":"other","prepared":false,"obeyed":[]}"#;
     let failure = examined(&[(".galera-agent.json", other)]).unwrap_err();
     assert!(failure.to_string().contains("\"other\""), "{failure}");
-    let failure = DataDir::open(Path::new("/nonexistent/data")).unwrap_err();
+    let failure = DataDir::open(Path::new("/nonexistent/data"), false).unwrap_err();
     assert_eq!(failure.code(), 64, "{failure}");
 }
 
 #[test]
 fn one_agent_holds_a_directory() {
     let dir = directory(&[]);
-    let held = DataDir::open(dir.path()).unwrap();
-    let failure = DataDir::open(dir.path()).unwrap_err();
+    let held = DataDir::open(dir.path(), false).unwrap();
+    let failure = DataDir::open(dir.path(), false).unwrap_err();
     assert_eq!(failure.code(), 69, "{failure}");
     drop(held);
-    DataDir::open(dir.path()).unwrap();
+    DataDir::open(dir.path(), false).unwrap();
 }
 
 #[test]
 fn an_interrupted_initialization_is_removed_whole() {
     let dir = directory(&[]);
-    let data = DataDir::open(dir.path()).unwrap();
+    let data = DataDir::open(dir.path(), false).unwrap();
     data.begin().unwrap();
     fs::create_dir(dir.path().join("mysql")).unwrap();
     fs::write(dir.path().join("mysql/db.frm"), "x").unwrap();
@@ -138,7 +138,7 @@ fn bootstrapping_keeps_the_position() {
         ("grastate.dat", &grastate(UUID, "17")),
         ("gvwstate.dat", ""),
     ]);
-    let data = DataDir::open(dir.path()).unwrap();
+    let data = DataDir::open(dir.path(), false).unwrap();
     data.allow_bootstrap().unwrap();
     let state = data.saved_state().unwrap();
     assert_eq!(state.safe_to_bootstrap, Some(true));

@@ -1,0 +1,41 @@
+//! The first process of a container inherits every process whose parent has ended.
+
+use std::fs::File;
+
+use crate::node::{Node, children};
+use crate::until;
+
+/// The server leaves a process behind that is none of the agent's own.
+const SERVER: &str = r#"#!/bin/sh
+case "$*" in *--help*) exec mariadbd "$@" ;; esac
+here=$(dirname "$0")
+( ( while [ ! -e "$here/go" ]; do sleep 0.05; done; exit 7 ) & )
+while [ ! -e "$here/end" ]; do sleep 0.05; done
+exit 3
+"#;
+
+#[tokio::test]
+async fn orphans_are_reaped_and_only_the_servers_end_is_the_agents() {
+    let mut node = Node::new("127.0.0.1", "")
+        .set("CLUSTER_JOIN", "127.0.0.9")
+        .script(SERVER)
+        .first_process();
+    node.start();
+    node.says("Server started to join").await;
+    let agent = node.agent();
+    let (server, orphan) = until("an orphan", async || match *children(agent) {
+        [server, orphan] => Some((server, orphan)),
+        _ => None,
+    })
+    .await;
+    File::create(node.path("go")).unwrap();
+    until("the orphan to be reaped", async || {
+        (children(agent) == [server]).then_some(())
+    })
+    .await;
+    assert!(!std::path::Path::new(&format!("/proc/{orphan}")).exists());
+    assert!(!node.log().contains("has ended"), "{}", node.log());
+    File::create(node.path("end")).unwrap();
+    assert_eq!(node.exit().await, 3);
+    assert!(node.log().contains("exit code 3"), "{}", node.log());
+}
