@@ -363,3 +363,16 @@ pub fn program(name: &str) -> Result<PathBuf> {
     );
     Ok(path)
 }
+
+/// Puts the node agent into `directory`, where the server's user can reach it: notifications are the server's own calls.
+///
+/// # Errors
+/// When it is not built or cannot be copied.
+fn lend_agent(directory: &Path) -> Result<PathBuf> {
+    let (built, lent) = (program("galera-agent")?, directory.join("galera-agent"));
+    // On another file system than this one the copy takes a moment.
+    std::fs::hard_link(&built, &lent)
+        .or_else(|_| std::fs::copy(&built, &lent).map(drop))
+        .with_context(|| format!("copying {}", built.display()))?;
+    Ok(lent)
+}

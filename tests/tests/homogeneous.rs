@@ -157,6 +157,21 @@ async fn three_started_at_once_become_one_cluster_and_stay_one() -> Result<()> {
     })
     .await?;
 
+    // Without etcd it comes back to the members that it is told, and tells nobody.
+    let members = format!("{},{}", lab.node(1).id()?, lab.node(2).id()?);
+    lab.node(4)
+        .start_with(&[("DISCOVERY_SERVICE", ""), ("CLUSTER_JOIN", &members)])?;
+    lab.whole(&[1, 2, 3, 4], FORMED).await?;
+    ensure!(lab.node(4).said("without etcd") == 1);
+    eventually("its health", SOON, async || {
+        ensure!(lab.node(4).health("/").await?.0 == 200);
+        Ok(())
+    })
+    .await?;
+    ensure!(key(&lab, lab.node(4), "phase").await?.is_none());
+    let code = lab.node(4).stop().await?;
+    ensure!(code == Some(0), "{code:?}");
+
     // A killed agent leaves its server alone; what it said ends with its lease.
     lab.node(3).kill_agent()?;
     eventually("the dead agent's word to expire", SOON, async || {
@@ -171,6 +186,39 @@ async fn three_started_at_once_become_one_cluster_and_stay_one() -> Result<()> {
         "{status:?}"
     );
     ensure!(key(&lab, lab.node(3), "registered").await?.is_some());
+
+    // Its successor stands by that server: it starts none, listens where that one tells its states, and
+    // ends it in order.
+    let started = lab.node(3).said("Server started");
+    lab.node(3).start()?;
+    lab.node(3)
+        .says("the server that an earlier agent has started", SOON)
+        .await?;
+    eventually("its word to be back", SOON, async || {
+        let said = key(&lab, lab.node(3), "wsrep_local_state_comment").await?;
+        ensure!(said.as_deref() == Some("Synced"), "{said:?}");
+        Ok(())
+    })
+    .await?;
+    let phase = key(&lab, lab.node(3), "phase").await?;
+    ensure!(phase.as_deref() == Some(Phase::Running.word()), "{phase:?}");
+    ensure!(lab.node(3).health("/").await?.0 == 200);
+    ensure!(lab.node(3).said("are not heard") == 0, "another place");
+    let code = lab.node(3).stop().await?;
+    ensure!(code == Some(0), "{code:?}");
+    ensure!(
+        lab.node(3).said("Server started") == started,
+        "a second server"
+    );
+    let registered = key(&lab, lab.node(3), "registered").await?;
+    ensure!(
+        registered
+            .as_ref()
+            .is_some_and(|text| text.contains("stopped")),
+        "no final position: {registered:?}"
+    );
+    ensure!(key(&lab, lab.node(3), "phase").await?.is_none());
+    lab.whole(&[1, 2], SOON).await?;
     observer.judge().map(drop)
 }
 

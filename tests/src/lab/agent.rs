@@ -51,6 +51,7 @@ impl Agent {
         .env("MYSQL_PORT", node.port().to_string())
         .env("MYSQL_USER", "agent")
         .env("MYSQL_PASSWORD_FILE", password.display().to_string())
+        .env("GALERA_AGENT_NOTIFY", node.notify.as_str())
         .env("HEALTH_LISTEN", "off");
         let agent = Self {
             program,

@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use ::galera::id::NodeId;
 use anyhow::{Context, Result, ensure};
+use rand::Rng;
 
 use super::directory::Directory;
+use super::lend_agent;
 use super::node::{Common, Node, SYNC, Start};
 use super::ports::Port;
 use super::template::{Accounts, Template};
@@ -51,6 +53,7 @@ impl Galera {
             template: Template::ready().await?,
             mysql: Port::reserve_on(&addresses)?,
             peers: format!("gcomm://{}", peers.join(",")),
+            agent: lend_agent(directory.path())?,
         });
         let mut nodes = Vec::new();
         for (index, (address, gcomm)) in addresses.into_iter().zip(gcomm).enumerate() {
@@ -188,6 +191,11 @@ async fn make(
         sst: Port::reserve(address)?,
         transfer,
         door,
+        notify: format!(
+            "galera-lab-n{number}-{:016x}/{:032x}",
+            rand::rng().random::<u64>(),
+            rand::rng().random::<u128>()
+        ),
         common: Arc::clone(common),
         process: Mutex::default(),
     })

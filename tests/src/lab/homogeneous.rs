@@ -1,7 +1,6 @@
 //! Homogeneous nodes: `galera-agent run` with the same command everywhere, each on its own address and directory.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +12,10 @@ use super::agent::write_secret;
 use super::console::{ConsoleSettings, User};
 use super::directory::Directory;
 use super::etcd::Etcd;
+use super::lend_agent;
 use super::network::{Network, Place};
 use super::ports::Port;
 use super::process::tail;
-use super::program;
 use super::template::server_user;
 use crate::eventually;
 use crate::observer::Watched;
@@ -102,11 +101,7 @@ impl Homogeneous {
         if let Some(user) = server_user() {
             give(&secret, user)?;
         }
-        // The server's user must be able to reach it too, to notify the agent.
-        fs::copy(
-            program("galera-agent")?,
-            directory.path().join("galera-agent"),
-        )?;
+        lend_agent(directory.path())?;
         let nodes = places
             .iter()
             .enumerate()

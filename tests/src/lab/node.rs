@@ -33,6 +33,8 @@ pub(super) struct Common {
     pub(super) mysql: Port,
     /// `gcomm://…` with every node.
     pub(super) peers: String,
+    /// The agent's program, where the server's user can reach it.
+    pub(super) agent: PathBuf,
 }
 
 /// How a node comes up.
@@ -58,6 +60,8 @@ pub struct Node {
     pub(super) sst: Port,
     pub(super) transfer: Option<Proxy>,
     pub(super) door: Option<Proxy>,
+    /// Where the agent beside it hears what it tells (`GALERA_AGENT_NOTIFY`).
+    pub(super) notify: String,
     pub(super) common: Arc<Common>,
     pub(super) process: Mutex<Option<Process>>,
 }
@@ -98,6 +102,19 @@ impl Node {
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.directory.join("error.log")
+    }
+
+    /// Tells its agent of `status` as the server does: by the same command with the same variable.
+    ///
+    /// # Errors
+    /// When the command cannot be run.
+    pub async fn notify(&self, status: &str) -> Result<()> {
+        let mut command = tokio::process::Command::new(&self.common.agent);
+        command
+            .args(["notify", "--status", status])
+            .env("GALERA_AGENT_NOTIFY", &self.notify);
+        ensure!(command.status().await?.success(), "the command failed");
+        Ok(())
     }
 
     /// Its socket, where `root` needs no password.
@@ -427,6 +444,11 @@ impl Node {
             .arg(format!("--wsrep-cluster-name={}", common.cluster))
             .arg(format!("--wsrep-cluster-address={}", common.peers))
             .arg(format!("--wsrep-node-name={}", self.name()))
+            .env("GALERA_AGENT_NOTIFY", self.notify.as_str())
+            .arg(format!(
+                "--wsrep-notify-cmd={} notify",
+                common.agent.display()
+            ))
             .arg(format!("--wsrep-node-address={address}:{gcomm}"))
             .arg(format!(
                 "--wsrep-node-incoming-address={address}:{}",

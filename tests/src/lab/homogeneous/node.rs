@@ -34,6 +34,8 @@ pub struct SameNode {
     ports: Arc<Ports>,
     program: Program,
     process: Mutex<Option<Process>>,
+    /// Agents that were killed while their servers, which are in their process groups, live on.
+    survived: Mutex<Vec<Process>>,
 }
 
 impl SameNode {
@@ -205,11 +207,11 @@ impl SameNode {
     /// # Errors
     /// When it does not run.
     pub fn kill_agent(&self) -> Result<()> {
-        let process = self.process();
-        process
-            .as_ref()
-            .context("it does not run")?
-            .signal(Signal::KILL)
+        let agent = self.process().take().context("it does not run")?;
+        agent.signal(Signal::KILL)?;
+        let mut survived = self.survived.lock().unwrap_or_else(PoisonError::into_inner);
+        survived.push(agent);
+        Ok(())
     }
 
     /// SIGTERM for its agent. Returns the exit code.
@@ -475,5 +477,6 @@ pub(super) fn make(
         ports: Arc::clone(ports),
         program,
         process: Mutex::default(),
+        survived: Mutex::default(),
     })
 }
