@@ -91,6 +91,11 @@ impl Figure {
         )
     }
 
+    /// A share of one processor core, in percent.
+    pub(crate) fn percent(name: &str, percent: f64, limit: f64) -> Self {
+        Self::new(name, percent, Some(limit), "%")
+    }
+
     fn new(name: &str, measured: f64, limit: Option<f64>, unit: &'static str) -> Self {
         Self {
             name: name.to_owned(),
@@ -127,7 +132,11 @@ pub(crate) fn table(figures: &[Figure]) -> String {
         };
         let line = format!(
             "{name:<58} {:>12} {limit:>12}  {word}",
-            format!("{measured:.1} {unit}")
+            // What is promised is one percent: the second digit counts there.
+            match *unit {
+                "%" => format!("{measured:.2} {unit}"),
+                _ => format!("{measured:.1} {unit}"),
+            }
         );
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{}", line.trim_end());

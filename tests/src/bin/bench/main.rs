@@ -1,6 +1,7 @@
 //! The figures that the project promises, measured on a real lab: how fast a change reaches a browser, how much a
 //! first visit loads, how much the idle console needs, how soon an approved recovery is done and starting nodes know what to do.
 
+mod agent;
 mod decision;
 mod figures;
 mod first_load;
@@ -42,6 +43,7 @@ async fn measure() -> Result<Vec<Figure>> {
     let lab = Lab::builder()
         .etcd(3)
         .nodes(3)
+        .agents(true)
         .progress(|progress| match progress {
             Progress::Begun(name) => println!("==> {name}"),
             Progress::Done(took) => println!("    done in {:.1} s", took.as_secs_f64()),
@@ -49,12 +51,17 @@ async fn measure() -> Result<Vec<Figure>> {
         .start()
         .await?;
     let mut figures = vec![ready(&lab).await?];
-    println!("==> A console, left alone for {} s", IDLE.as_secs());
+    println!(
+        "==> A console and an agent, left alone for {} s",
+        IDLE.as_secs()
+    );
     let console = lab.console().await?;
+    let idle = agent::Idle::begin(&lab)?;
     tokio::time::sleep(IDLE).await;
+    figures.extend(idle.figures()?);
     figures.push(Figure::megabytes(
         "idle console, resident",
-        resident(&console)?,
+        resident(console.pid().context("the console does not run")?)?,
         40.0,
     ));
     println!("==> Pages");
@@ -65,6 +72,8 @@ async fn measure() -> Result<Vec<Figure>> {
     figures.push(first_load.figure());
     println!("==> A status page, and nginx with the same bytes, each on one core");
     figures.extend(status_page::measure(&lab, &console).await?);
+    println!("==> State change in the server to registry");
+    figures.extend(agent::notified(&lab).await?);
     println!("==> Registry change to WebSocket frame");
     figures.extend(latency::registry(&lab, &api).await?);
     println!("==> SQL-only change to WebSocket frame");
@@ -138,9 +147,8 @@ async fn pages(api: &acceptance::api::Api) -> Result<Figure> {
     ))
 }
 
-/// Resident memory of the console in bytes.
-fn resident(console: &Console) -> Result<u64> {
-    let pid = console.pid().context("the console does not run")?;
+/// Resident memory of a process in bytes.
+fn resident(pid: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status
         .lines()
