@@ -61,7 +61,7 @@ test: ## Every test: unit, property, API, real etcd and Galera, browser
 	@$(STEP) "Browser tests" "a test failed: its trace is in tests/e2e/test-results" \
 	  scripts/browser-tests
 
-# Ten of them are part of `make test`.
+# Rounds that once found a fault are part of `make test`.
 .PHONY: test-recovery
 test-recovery: ## A hundred random rounds of faults and recovery; ARGS="--rounds 1 --seed 7" plays one again
 	@scripts/setup lab
