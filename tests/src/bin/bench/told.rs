@@ -26,7 +26,7 @@ pub(crate) async fn measure(lab: &Lab) -> Result<Vec<Figure>> {
         .extend(["--notify-allow", "127.0.0.1"].map(str::to_owned));
     let console = Console::start(settings).await?;
     target(&console, &hook).await?;
-    let mut connection = lab.node(1).app().await?;
+    let mut connection = lab.node(1).root().await?;
     let (mut whole, mut seen) = (Sample::default(), Sample::default());
     for number in 0..CHANGES {
         let word = if number % 2 == 0 { "ON" } else { "OFF" };
