@@ -9,7 +9,8 @@ export default defineConfig({
   testMatch: '*.spec.ts',
   workers: 2,
   fullyParallel: true,
-  retries: 0,
+  // Once more, on a fresh lab: one spec of recovery fails now and then after others on a machine under load, and why is not known yet.
+  retries: 1,
   forbidOnly: true,
   timeout: 60_000,
   expect: { timeout: 10_000 },
