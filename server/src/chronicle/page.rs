@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use galera::api::EventPage;
 use galera::chronicle::{Event, Kind};
@@ -16,6 +17,8 @@ use super::{Chronicle, ChronicleError, block};
 pub const PAGE_MAX: usize = 1_000;
 /// Blocks that one request looks through; a filter may match rarely.
 const BLOCKS_MAX: usize = 40;
+/// After this time a search for what is rare gives what it found, and where to go on.
+const SEARCH: Duration = Duration::from_millis(50);
 /// Blocks that are kept after they were read: they never change.
 const SHELF: usize = 64;
 
@@ -39,6 +42,10 @@ pub struct Query {
 }
 
 impl Query {
+    fn is_filtered(&self) -> bool {
+        self.kind.is_some() || self.node.is_some() || self.state.is_some()
+    }
+
     fn matches(&self, event: &Event) -> bool {
         let change = &event.change;
         let node = self.node.as_ref();
@@ -124,8 +131,9 @@ impl Chronicle {
             next = next.min(self.shelf.seek(cluster, book, at).await?);
         }
         let mut events = Vec::new();
+        let began = Instant::now();
         for _ in 0..BLOCKS_MAX {
-            if next < first {
+            if next < first || (query.is_filtered() && began.elapsed() > SEARCH) {
                 break;
             }
             let (chunk, from) = self.shelf.chunk(cluster, book, next).await?;
@@ -159,8 +167,11 @@ impl Chronicle {
         let first = book.head.first.max(1);
         let mut next = after.saturating_add(1).max(first);
         let mut events: Vec<Event> = Vec::new();
+        let began = Instant::now();
         for _ in 0..BLOCKS_MAX {
-            if next > book.head.sequence || events.len() >= query.limit {
+            let enough = events.len() >= query.limit;
+            let late = query.is_filtered() && began.elapsed() > SEARCH;
+            if next > book.head.sequence || enough || late {
                 break;
             }
             let (chunk, _) = self.shelf.chunk(cluster, book, next).await?;
