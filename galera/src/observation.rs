@@ -113,6 +113,8 @@ pub struct SqlObservation {
     pub view_since: Option<Timestamp>,
     /// Whether the beginning of that view was witnessed: the answer before it, without interruption, had another.
     pub view_witnessed: bool,
+    /// Since when the node reports the same history (`wsrep_cluster_state_uuid`) without interruption, whatever its view.
+    pub history_since: Option<Timestamp>,
     /// Speeds.
     pub rates: Rates,
 }
@@ -130,6 +132,14 @@ impl SqlObservation {
         if !continues || self.view_since.is_none() {
             self.view_since = Some(at);
             self.view_witnessed = self.error.is_none() && self.status.is_some();
+        }
+        let same_history = self.error.is_none()
+            && self
+                .status
+                .as_ref()
+                .is_some_and(|(_, before)| before.cluster_state_uuid == status.cluster_state_uuid);
+        if !same_history || self.history_since.is_none() {
+            self.history_since = Some(at);
         }
         match &self.status {
             Some((before_at, before)) => self.rates.update(*before_at, before, at, &status),

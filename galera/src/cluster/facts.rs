@@ -37,6 +37,8 @@ pub(crate) struct Answer<'a> {
     pub(crate) since: Timestamp,
     /// Whether the beginning of that view was witnessed.
     pub(crate) witnessed: bool,
+    /// Since when the node has been reporting the same history.
+    pub(crate) history_since: Timestamp,
     pub(crate) status: &'a WsrepStatus,
 }
 
@@ -195,6 +197,7 @@ pub(crate) fn sql<'a>(
             at: *at,
             since: probe.view_since.unwrap_or(*at),
             witnessed: probe.view_witnessed,
+            history_since: probe.history_since.unwrap_or(*at),
             status,
         }),
         (None, Some(_)) => Sql::Stale,

@@ -116,7 +116,8 @@ fn histories(case: &Case<'_>, reasons: &mut Reasons<'_>, rivals: bool) -> Rivalr
         .filter(|facts| facts.state() != NodeState::Joining)
         .filter_map(|facts| {
             let answer = facts.answer()?;
-            let period = (answer.since.unix_millis(), answer.at.unix_millis());
+            // A change of views makes no new history: what is proven stays so when a component loses a member.
+            let period = (answer.history_since.unix_millis(), answer.at.unix_millis());
             Some((facts, answer.status.cluster_state_uuid?, period))
         })
         .collect();

@@ -143,19 +143,21 @@ fn a_view_lasts_until_it_changes_or_the_answers_are_interrupted() {
         Some(at(0.0)),
         "commits and states do not change the view"
     );
-    for (time, changed) in [
-        (2.0, server.clone().conf("18")),
-        (3.0, server.clone().view(&["AUTO"; 2], 0)),
+    for (time, changed, history) in [
+        (2.0, server.clone().conf("18"), 0.0),
+        (3.0, server.clone().view(&["AUTO"; 2], 0), 0.0),
         (
             4.0,
             server.clone().says("wsrep_cluster_status", "non-Primary"),
+            0.0,
         ),
-        (5.0, server.clone().history(OTHER_HISTORY)),
-        (6.0, server.clone().says("wsrep_gcomm_uuid", HISTORY)),
-        (7.0, server.clone()),
+        (5.0, server.clone().history(OTHER_HISTORY), 5.0),
+        (6.0, server.clone().says("wsrep_gcomm_uuid", HISTORY), 6.0),
+        (7.0, server.clone(), 6.0),
     ] {
         probe.answered(at(time), changed.status());
         assert_eq!(probe.view_since, Some(at(time)));
+        assert_eq!(probe.history_since, Some(at(history)));
     }
     probe.failed(at(8.0), timed_out());
     probe.failed(at(9.0), timed_out());
@@ -168,6 +170,7 @@ fn a_view_lasts_until_it_changes_or_the_answers_are_interrupted() {
         (probe.failing_since, probe.view_since),
         (None, Some(at(10.0)))
     );
+    assert_eq!(probe.history_since, Some(at(10.0)));
     assert_eq!(probe.error, None);
 }
 

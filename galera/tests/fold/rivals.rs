@@ -208,6 +208,24 @@ fn a_contradiction_that_lasts_is_not_healthy() {
 }
 
 #[test]
+fn histories_that_are_proven_to_differ_stay_so_when_a_view_changes() {
+    let side = |conf| Server::synced("db1").view(&["AUTO"; 2], 0).conf(conf);
+    let scene = |changed: f64| {
+        Scene::expecting(&MEMBERS[..3])
+            .at(changed + 0.5)
+            .answers_between("10.0.0.1", side("17"), 0.0, changed - 1.0)
+            .answers_between("10.0.0.1", side("18"), changed, changed + 0.5)
+            .answers("10.0.0.3", founder("db3").history(OTHER_HISTORY))
+    };
+    assert_eq!(scene(10.0).verdict(), VerdictState::Diverged);
+    assert_eq!(
+        scene(1.0).verdict(),
+        VerdictState::Degraded,
+        "what was not proven before is not proven by the change"
+    );
+}
+
+#[test]
 fn histories_that_differ_without_two_primaries_are_diverged() {
     let scene = Scene::expecting(&MEMBERS[..2])
         .answers("10.0.0.1", founder("db1"))
