@@ -62,7 +62,7 @@ async fn out_of_sight(lab: &Lab, people: &People, unseen: &[NodeId]) -> Result<(
             && says(
                 plan,
                 &CheckCode::MEMBERS_ACCOUNTED,
-                "may still be Primary where the console cannot see that",
+                "may be Primary where the console cannot see it",
             )
     })
     .await?;
