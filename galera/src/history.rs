@@ -45,6 +45,16 @@ pub struct LastPrimary {
     pub members: BTreeSet<NodeId>,
     /// When it was last seen so.
     pub at: Timestamp,
+    /// When it was first seen in this view; records of earlier versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+}
+
+impl LastPrimary {
+    /// Whether both are of one view.
+    fn same_view(&self, other: &Self) -> bool {
+        self.conf_id == other.conf_id && self.position.uuid == other.position.uuid
+    }
 }
 
 /// What is remembered of one cluster.
@@ -108,15 +118,24 @@ impl History {
             })
             .collect();
         members.insert(id.clone());
-        self.primary.insert(
-            id.clone(),
-            LastPrimary {
-                conf_id,
-                position,
-                members,
-                at,
-            },
-        );
+        let seen = LastPrimary {
+            conf_id,
+            position,
+            members,
+            at,
+            since: Some(at),
+        };
+        self.see(id, seen);
+    }
+
+    /// Takes in the newest view of a node; one that goes on keeps its beginning.
+    fn see(&mut self, id: &NodeId, mut seen: LastPrimary) {
+        if let Some(known) = self.primary.get(id)
+            && known.same_view(&seen)
+        {
+            seen.since = known.since.min(seen.since);
+        }
+        self.primary.insert(id.clone(), seen);
     }
 
     /// Remembers `position` when it is the highest of its history.
@@ -144,8 +163,14 @@ impl History {
             self.raise(&highest.node, &position, highest.at);
         }
         for (id, last) in &other.primary {
-            if self.primary.get(id).is_none_or(|known| known.at < last.at) {
-                self.primary.insert(id.clone(), last.clone());
+            match self.primary.get_mut(id) {
+                // What is older may still know better when it began.
+                Some(known) if known.at >= last.at => {
+                    if known.same_view(last) {
+                        known.since = known.since.min(last.since);
+                    }
+                }
+                _ => self.see(id, last.clone()),
             }
         }
     }

@@ -1,10 +1,12 @@
 //! Whether a bootstrap did what it should: by the nodes' own words only, never by the statement's answer (I21, I22).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Case, Situation, Standing};
+use crate::history::LastPrimary;
 use crate::id::NodeId;
 use crate::plan::Target;
+use crate::timestamp::Timestamp;
 use crate::view::{ClusterStatus, NodeState};
 
 /// How far the proof has come.
@@ -104,10 +106,11 @@ pub struct ReturningAhead {
     pub message: String,
 }
 
-/// Nodes that a bootstrap left out and that turn out to hold more: joining would abort them ("Reversing history") and a
-/// state transfer would then destroy what only they have (I22).
+/// Nodes that the bootstrap that ended at `since` left out and that turn out to hold more: joining would abort them
+/// ("Reversing history") and a state transfer would then destroy what only they have (I22). Who has joined since then holds
+/// what the cluster holds, however far that has gone on.
 #[must_use]
-pub fn returning_ahead(target: &Target, case: &Case<'_>) -> Vec<ReturningAhead> {
+pub fn returning_ahead(target: &Target, since: Timestamp, case: &Case<'_>) -> Vec<ReturningAhead> {
     let situation = Situation::new(case);
     let Some(position) = &target.position else {
         return Vec::new();
@@ -116,6 +119,7 @@ pub fn returning_ahead(target: &Target, case: &Case<'_>) -> Vec<ReturningAhead> 
     (0..situation.nodes().len())
         .filter(|&node| left_out.contains(&situation.nodes()[node].id))
         .filter(|&node| situation.standings[node] != Standing::Primary)
+        .filter(|&node| !has_joined(&situation.nodes()[node].id, target, since, &case.history.primary))
         .filter_map(|node| {
             let known = situation.last_known(node)?.position;
             let more = (known.uuid == position.uuid).then(|| known.seqno.saturating_sub(position.seqno))?;
@@ -131,4 +135,26 @@ pub fn returning_ahead(target: &Target, case: &Case<'_>) -> Vec<ReturningAhead> 
             })
         })
         .collect()
+}
+
+/// Whether `node` was seen in a view that began after `since` and has a member of the component that went on. The view from
+/// before the loss does not count, though a server that was paused repeats it for a moment when it goes on.
+fn has_joined(
+    node: &NodeId,
+    target: &Target,
+    since: Timestamp,
+    primary: &BTreeMap<NodeId, LastPrimary>,
+) -> bool {
+    primary.get(node).is_some_and(|last| {
+        let of_history = target
+            .position
+            .as_ref()
+            .is_some_and(|position| position.uuid == last.position.uuid);
+        let went_on = target.node.iter().chain(&target.members);
+        of_history
+            && last.since.is_some_and(|began| began > since)
+            && went_on
+                .into_iter()
+                .any(|member| last.members.contains(member))
+    })
 }

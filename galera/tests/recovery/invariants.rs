@@ -490,9 +490,52 @@ fn i22_who_returns_ahead_is_told_to_keep_its_data() {
     let back = Scene::two_of_three_lost()
         .answers("n1", Server::primary(&["n1"], 0, 101))
         .answers("n2", Server::non_primary(&["n2"], 0, 130));
-    let ahead = returning_ahead(&target, &back.case());
+    let ahead = returning_ahead(&target, at(60), &back.case());
     assert_eq!((&ahead[0].node, ahead[0].transactions), (&id("n2"), 30));
     assert!(ahead[0].message.contains("Copy its data directory"));
+}
+
+#[test]
+fn i22_who_has_joined_since_is_not_ahead_when_it_is_lost_again() {
+    let target = Scene::two_of_three_lost().plan().target.unwrap();
+    // What n2 was seen in, when; then it is killed at 130, and the cluster goes on without it.
+    let lost_again = |views: &[(i64, &[&str], &str)]| {
+        let mut scene = Scene::two_of_three_lost();
+        for (seconds, members, conf_id) in views {
+            let seen = Scene::expecting(&["n1", "n2"]).answers(
+                "n2",
+                Server::primary(members, members.len() - 1, 130)
+                    .says("wsrep_cluster_conf_id", conf_id),
+            );
+            let mut evidence = seen.evidence;
+            for probe in evidence.sql.values_mut() {
+                if let Some((when, _)) = &mut probe.status {
+                    *when = at(*seconds);
+                }
+            }
+            scene
+                .history
+                .learn(&evidence, at(*seconds), &scene.settings.fold);
+        }
+        let scene = scene
+            .answers("n1", Server::primary(&["n1"], 0, 140))
+            .answers("n2", Server::primary(&["n1", "n2"], 1, 130))
+            .refuses("n2");
+        returning_ahead(&target, at(60), &scene.case()).len()
+    };
+    let both: &[&str] = &["n1", "n2"];
+    assert_eq!(lost_again(&[(10, both, "17"), (90, both, "19")]), 0);
+    assert_eq!(
+        lost_again(&[(10, both, "17"), (90, both, "17")]),
+        1,
+        "the view from before the loss, repeated by a server that was paused"
+    );
+    assert_eq!(
+        lost_again(&[(10, both, "17"), (90, &["n2"], "18")]),
+        1,
+        "a component of its own"
+    );
+    assert_eq!(lost_again(&[(10, both, "17")]), 1);
 }
 
 #[test]

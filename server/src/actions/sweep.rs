@@ -103,10 +103,13 @@ async fn watch_returning(inner: &Arc<Inner>, newest: impl Iterator<Item = &Shown
     for shown in newest {
         let action = &shown.value.action;
         let acted = action.kind == Kind::Bootstrap
-            && matches!(action.state, State::Succeeded | State::Unverified)
-            && action.ended_at.is_some_and(|at| at.age(now()) < RETURNING);
+            && matches!(action.state, State::Succeeded | State::Unverified);
+        let ended = action.ended_at.filter(|at| at.age(now()) < RETURNING);
+        let Some(ended) = ended.filter(|_| acted) else {
+            continue;
+        };
         // The newest bootstrap of a cluster is the one whose target holds.
-        if !acted || !seen.insert(action.cluster.clone()) {
+        if !seen.insert(action.cluster.clone()) {
             continue;
         }
         let Some(target) = &action.plan.target else {
@@ -124,7 +127,7 @@ async fn watch_returning(inner: &Arc<Inner>, newest: impl Iterator<Item = &Shown
             settings: &inner.settings.plan,
             now: now(),
         };
-        let warnings: Vec<ActionWarning> = returning_ahead(target, &case)
+        let warnings: Vec<ActionWarning> = returning_ahead(target, ended, &case)
             .into_iter()
             .map(|ahead| ActionWarning {
                 node: ahead.node,
