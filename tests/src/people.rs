@@ -131,6 +131,24 @@ impl People {
         .await
     }
 
+    /// Requests what the plan says as soon as there is an executable one that `right` accepts, for a cluster whose members
+    /// are all there: a silent group tries to find the others now and then, and nothing can be asked of it meanwhile.
+    ///
+    /// # Errors
+    /// When `right` refuses a plan, or nothing can be requested in time.
+    pub async fn request_unhealed(
+        &self,
+        kind: &str,
+        right: impl Fn(&Plan) -> Result<()>,
+    ) -> Result<ActionView> {
+        eventually("the request to be taken", SOON, async || {
+            let plan = self.executable_unhealed(kind).await?;
+            right(&plan)?;
+            self.request(kind, &plan, &[]).await
+        })
+        .await
+    }
+
     /// Requests what `plan` says; by the one who is operator and approver.
     ///
     /// # Errors

@@ -105,10 +105,15 @@ pub(crate) fn describe(view: &ClusterView) -> String {
         .reasons
         .iter()
         .map(|reason| reason.message.as_str());
+    let components = view.components.iter().map(|component| {
+        let members: Vec<_> = component.members.iter().map(ToString::to_string).collect();
+        format!("{:?} of {}", component.status, members.join(" + "))
+    });
     format!(
-        "{:?} because of [{}]; nodes [{}]; registry {:?}",
+        "{:?} because of [{}]; components [{}]; nodes [{}]; registry {:?}",
         view.verdict.state,
         reasons.collect::<Vec<_>>().join(" · "),
+        components.collect::<Vec<_>>().join(", "),
         nodes.collect::<Vec<_>>().join(", "),
         view.registry
     )

@@ -30,6 +30,8 @@ pub use recorder::Recorder;
 pub const CLUSTER: &str = "same";
 /// Seconds; the least there is, so that what waits for leases is quick.
 const TTL: u64 = 3;
+/// Longest wait for a write to have reached every node.
+const APPLIED: Duration = Duration::from_secs(20);
 /// One password for every account of this lab.
 const PASSWORD: &str = "one'for\\all\"";
 
@@ -223,6 +225,30 @@ impl Homogeneous {
                 .map(|node| format!("\nnode {}:\n{}", node.number, tail(&node.log(), 12)));
             error.context(logs.collect::<String>())
         })
+    }
+
+    /// Waits until all of `numbers` have what the most advanced of them has now, and none is amid a schema change: until
+    /// that has ended a node has no position that survives its death.
+    ///
+    /// # Errors
+    /// When that takes too long; says who is behind.
+    pub async fn applied(&self, numbers: &[usize]) -> Result<()> {
+        let mut ahead = 0;
+        for number in numbers {
+            ahead = ahead.max(self.node(*number).position().await?.seqno);
+        }
+        eventually("all to have applied everything", APPLIED, async || {
+            for number in numbers {
+                let node = self.node(*number);
+                let (position, saved) = (node.position().await?.seqno, node.saved()?);
+                ensure!(
+                    position >= ahead && saved.uuid.is_some(),
+                    "node {number} is at {position} of {ahead} and saved {saved:?}"
+                );
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Remembers every value that keys of the cluster get from now on.

@@ -39,8 +39,9 @@ async fn three_isolated_nodes_go_on_from_the_most_advanced_and_only_when_they_do
     drop(app);
 
     let ahead = isolate(&lab).await?;
-    let plan = right_plan(&lab, &people, ahead).await?;
-    let action = people.request("bootstrap", &plan, &[]).await?;
+    let action = people
+        .request_unhealed("bootstrap", |plan| right(&lab, plan, ahead))
+        .await?;
     heal(&lab).await?;
     lab.galera().whole().await?;
     people.act(&people.approver, &action, "approve").await?;
@@ -55,8 +56,7 @@ async fn three_isolated_nodes_go_on_from_the_most_advanced_and_only_when_they_do
     );
 
     let ahead = isolate(&lab).await?;
-    let plan = right_plan(&lab, &people, ahead).await?;
-    at_once(&people, &others, &plan).await?;
+    at_once(&people, &others, |plan| right(&lab, plan, ahead)).await?;
     lab.node(2).synced().await?;
     heal(&lab).await?;
     lab.galera().whole().await?;
@@ -105,8 +105,7 @@ async fn heal(lab: &Lab) -> Result<()> {
 }
 
 /// The plan goes on from n2, which is as far as n3 and before it by name, and leaves n1 behind.
-async fn right_plan(lab: &Lab, people: &People, ahead: u64) -> Result<Plan> {
-    let plan = people.executable_unhealed("bootstrap").await?;
+fn right(lab: &Lab, plan: &Plan, ahead: u64) -> Result<()> {
     let target = plan.target.as_ref().context("no target")?;
     let position = target.position.as_ref().map(|position| position.seqno);
     ensure!(
@@ -116,20 +115,32 @@ async fn right_plan(lab: &Lab, people: &People, ahead: u64) -> Result<Plan> {
     );
     ensure!(position == Some(ahead), "{target:?}");
     ensure!(plan.loss.transactions == Some(0), "{:?}", plan.loss);
-    Ok(plan)
+    Ok(())
 }
 
 /// Two operators request at two replicas in the same moment, and two approvers approve: one action, one statement.
-async fn at_once(people: &People, others: &People, plan: &Plan) -> Result<()> {
-    let same = others.executable("bootstrap", &[]).await?;
-    ensure!(plan.digest == same.digest, "replicas plan differently");
-    let (one, other) = tokio::join!(
-        people.request("bootstrap", plan, &[]),
-        others.request("bootstrap", &same, &[]),
-    );
-    let ((Ok(action), Err(refused)) | (Err(refused), Ok(action))) = (one, other) else {
-        anyhow::bail!("not exactly one of two requests became an action");
-    };
+async fn at_once(
+    people: &People,
+    others: &People,
+    right: impl Fn(&Plan) -> Result<()>,
+) -> Result<()> {
+    // As in People::request_unhealed: both may be refused while the target tries to find the others.
+    let (action, refused) = eventually("one of two requests to be taken", LONG, async || {
+        let plan = people.executable_unhealed("bootstrap").await?;
+        right(&plan)?;
+        let same = others.executable_unhealed("bootstrap").await?;
+        ensure!(plan.digest == same.digest, "replicas plan differently");
+        let requests = tokio::join!(
+            people.request("bootstrap", &plan, &[]),
+            others.request("bootstrap", &same, &[]),
+        );
+        match requests {
+            (Ok(action), Err(refused)) | (Err(refused), Ok(action)) => Ok((action, refused)),
+            (Ok(_), Ok(_)) => panic!("two requests became actions"),
+            (Err(one), Err(other)) => Err(one.context(format!("{other:#}"))),
+        }
+    })
+    .await?;
     ensure!(format!("{refused:#}").contains("409"), "{refused:#}");
     let (one, other) = tokio::join!(
         people.act(&people.approver, &action, "approve"),

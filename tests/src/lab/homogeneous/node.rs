@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ::galera::id::NodeId;
 use ::galera::position::Position;
+use ::galera::saved_state::GraState;
 use anyhow::{Context, Result, bail, ensure};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder};
@@ -295,6 +296,16 @@ impl SameNode {
             read("wsrep_last_committed")
         );
         Ok(text.parse()?)
+    }
+
+    /// What its server has saved of its position.
+    ///
+    /// # Errors
+    /// When there is no such file.
+    pub fn saved(&self) -> Result<GraState> {
+        let file = self.data().join("grastate.dat");
+        let bytes = fs::read(&file).with_context(|| file.display().to_string())?;
+        Ok(GraState::parse(&bytes))
     }
 
     /// Runs a statement as `root` through the socket.
