@@ -18,6 +18,7 @@ mod reach;
 mod send;
 mod target;
 mod targets;
+mod trust;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -15,14 +15,14 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::reach::{Reach, Unreachable};
+use super::trust;
 
 /// How long a connection may take to be made, with its encryption.
 const CONNECTING: Duration = Duration::from_secs(5);
@@ -191,11 +191,9 @@ impl Poster {
         }
         roots.add_parsable_certificates(system.certs);
         if let Some(path) = ca {
-            let bad = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-            let certificates = CertificateDer::pem_file_iter(path).map_err(|error| bad(&error))?;
-            for certificate in certificates {
-                let certificate = certificate.map_err(|error| bad(&error))?;
-                roots.add(certificate).map_err(|error| bad(&error))?;
+            for certificate in trust::authorities(path)? {
+                let added = roots.add(certificate);
+                added.map_err(|error| format!("{}: {error}", path.display()))?;
             }
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -264,7 +262,7 @@ impl Poster {
         let agreed = tokio::time::timeout(CONNECTING, connector.connect(name, stream)).await;
         let stream = agreed
             .map_err(|_| tls(format!("not agreed within {} s", CONNECTING.as_secs())))?
-            .map_err(|error| tls(error.to_string()))?;
+            .map_err(|error| tls(trust::explain(&error).unwrap_or_else(|| error.to_string())))?;
         converse(stream, request).await
     }
 }

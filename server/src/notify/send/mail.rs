@@ -11,10 +11,14 @@ use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use registry::Secret;
 
+use super::super::trust;
 use super::{Outcome, Reply};
 
 /// How long connecting and each answer of the server may take.
 const STEP: Duration = Duration::from_secs(10);
+/// Answers that are about the console's account and not about a message: sign in first, a mechanism that is too weak, wrong
+/// credentials, sign in encrypted (RFC 4954).
+const ACCOUNT: [u16; 4] = [530, 534, 535, 538];
 
 /// How the connection to the SMTP server is encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,16 +136,7 @@ impl Mailer {
                     answer: text.join(" "),
                 }
             }
-            Err(error) => {
-                let status = error.status().map(u16::from);
-                let mut reply = if error.is_permanent() {
-                    Reply::unwanted(whole(&error))
-                } else {
-                    Reply::later(whole(&error))
-                };
-                reply.status = status;
-                reply
-            }
+            Err(error) => refused(&error),
         }
     }
 
@@ -183,12 +178,36 @@ impl Mailer {
 fn parameters(config: &SmtpConfig, ca: Option<&Path>) -> Result<TlsParameters, String> {
     let mut builder = TlsParameters::builder(config.host.clone());
     if let Some(path) = ca {
-        let bad = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-        let pem = std::fs::read(path).map_err(|error| bad(&error))?;
-        builder =
-            builder.add_root_certificate(Certificate::from_pem(&pem).map_err(|error| bad(&error))?);
+        for certificate in trust::authorities(path)? {
+            let certificate = Certificate::from_der(certificate.to_vec());
+            builder = builder.add_root_certificate(
+                certificate.map_err(|error| format!("{}: {}", path.display(), whole(&error)))?,
+            );
+        }
     }
     builder.build_rustls().map_err(|error| whole(&error))
+}
+
+/// Reads what kept a message from being taken.
+fn refused(error: &lettre::transport::smtp::Error) -> Reply {
+    let status = error.status().map(u16::from);
+    let text = match (trust::explain(error), status) {
+        (Some(why), _) => format!("no TLS with the SMTP server: {why}"),
+        (None, Some(code)) if ACCOUNT.contains(&code) => format!(
+            "the SMTP server does not let the console in; look at --smtp-user and --smtp-password-file: {}",
+            whole(error)
+        ),
+        (None, _) => whole(error),
+    };
+    // A refused account is no fault of the message: whoever mends the account wants every message all the same.
+    let unwanted = error.is_permanent() && status.is_none_or(|code| !ACCOUNT.contains(&code));
+    let mut reply = if unwanted {
+        Reply::unwanted(text)
+    } else {
+        Reply::later(text)
+    };
+    reply.status = status;
+    reply
 }
 
 /// An error with its causes in one line.
