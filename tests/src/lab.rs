@@ -1,6 +1,7 @@
 //! A laboratory: etcd members, a Galera cluster, node agents and consoles on loopback, each a real process.
 
 pub mod agent;
+pub mod certificates;
 pub mod console;
 pub mod directory;
 pub mod etcd;

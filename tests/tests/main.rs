@@ -5,6 +5,7 @@
 mod bad_input;
 mod command_line;
 mod demo;
+mod encrypted;
 mod events;
 mod homogeneous;
 mod laboratory;

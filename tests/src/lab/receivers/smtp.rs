@@ -1,0 +1,131 @@
+//! A real SMTP server with a Maildir.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::super::certificates::Identity;
+use super::super::ports::Port;
+use super::super::process::{Process, Program};
+use super::{LOOPBACK, listens};
+
+/// An e-mail as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mail {
+    /// Whom it is for, as its header says.
+    pub to: String,
+    /// Its subject.
+    pub subject: String,
+    /// Its identity.
+    pub id: String,
+    /// All of it.
+    pub text: String,
+}
+
+/// What a server asks of those who send.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Security<'a> {
+    /// Its certificate, for encryption; in clear without one.
+    pub identity: Option<&'a Identity>,
+    /// Encrypted from the beginning instead of by STARTTLS.
+    pub implicit: bool,
+    /// `NAME:PASSWORD` that must be given.
+    pub account: Option<&'a str>,
+}
+
+/// `aiosmtpd`, which keeps every message in a Maildir.
+pub struct Smtp {
+    port: Port,
+    mailbox: PathBuf,
+    _process: Process,
+}
+
+impl Smtp {
+    /// Starts it with its files below `directory`; it takes everything from everybody.
+    ///
+    /// # Errors
+    /// When it is not installed or does not come up.
+    pub async fn start(directory: &Path) -> Result<Self> {
+        Self::guarded(directory, Security::default()).await
+    }
+
+    /// Starts it so that it refuses whoever does not do what `security` asks for.
+    ///
+    /// # Errors
+    /// As [`Smtp::start`].
+    pub async fn guarded(directory: &Path, security: Security<'_>) -> Result<Self> {
+        let port = Port::reserve(LOOPBACK)?;
+        let number = port.number().to_string();
+        let mailbox = directory.join(format!("mail-{number}"));
+        let script = directory.join(format!("smtp-{number}.py"));
+        std::fs::write(&script, include_str!("smtp.py"))?;
+        let log = directory.join(format!("smtp-{number}.log"));
+        // The interpreter that the package's modules are for; another one may come first in PATH.
+        let mut program = Program::new("aiosmtpd", "/usr/bin/python3", &log)
+            .arg(script.display().to_string())
+            .args(["--port", &number])
+            .args(["--mailbox", &mailbox.display().to_string()]);
+        if let Some(identity) = security.identity {
+            let tls = if security.implicit {
+                "implicit"
+            } else {
+                "starttls"
+            };
+            program = program
+                .args(["--tls", tls])
+                .args(["--certificate", &identity.certificate.display().to_string()])
+                .args(["--key", &identity.key.display().to_string()]);
+        }
+        if let Some(account) = security.account {
+            program = program.args(["--account", account]);
+        }
+        let process = program.start()?;
+        listens("aiosmtpd", &port, &process).await?;
+        Ok(Self {
+            port,
+            mailbox,
+            _process: process,
+        })
+    }
+
+    /// Its port on loopback.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port.number()
+    }
+
+    /// Everything that came, in order.
+    ///
+    /// # Errors
+    /// When the Maildir cannot be read.
+    pub fn mails(&self) -> Result<Vec<Mail>> {
+        let mut files = Vec::new();
+        for file in std::fs::read_dir(self.mailbox.join("new"))
+            .into_iter()
+            .flatten()
+        {
+            let path = file?.path();
+            files.push((std::fs::metadata(&path)?.modified()?, path));
+        }
+        files.sort();
+        files
+            .into_iter()
+            .map(|(_, path)| Ok(mail(&std::fs::read_to_string(path)?)))
+            .collect()
+    }
+}
+
+fn mail(text: &str) -> Mail {
+    let unfolded = text.replace("\r\n", "\n").replace("\n ", " ");
+    let header = |name: &str| {
+        let line = unfolded.lines().take_while(|line| !line.is_empty());
+        let mut found = line.filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        found.next().unwrap_or_default().to_owned()
+    };
+    Mail {
+        to: header("To"),
+        subject: header("Subject"),
+        id: header("Message-ID"),
+        text: text.to_owned(),
+    }
+}

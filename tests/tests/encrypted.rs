@@ -1,0 +1,290 @@
+//! Notices over encrypted ways: e-mail by STARTTLS and by TLS from the beginning, with an account, and webhooks by HTTPS;
+//! and what is said where that does not work.
+
+use std::path::Path;
+use std::time::Duration;
+
+use acceptance::api::Api;
+use acceptance::lab::certificates::{Authority, Identity, Valid};
+use acceptance::lab::console::Console;
+use acceptance::lab::receivers::{Http, Security, Smtp, titles};
+use acceptance::{Lab, eventually};
+use anyhow::{Context, Result, ensure};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+/// Longest wait for a notice, some failed attempts with their pauses included.
+const TOLD: Duration = Duration::from_secs(60);
+const ACCOUNT: &str = "console:the-right-password";
+const RIGHT: &str = "the-right-password";
+
+/// A lab of etcd alone: the cluster that consoles see is one that refuses connections.
+async fn lab() -> Result<Lab> {
+    Lab::builder().nodes(0).start().await
+}
+
+/// A console with these further arguments.
+async fn console(lab: &Lab, more: &[&str]) -> Result<Console> {
+    let mut settings = lab.console_settings();
+    settings.clusters = vec!["void=127.0.0.1:1".to_owned()];
+    settings.more = more.iter().map(|text| (*text).to_owned()).collect();
+    settings
+        .more
+        .extend(["--notify-allow".to_owned(), "127.0.0.1".to_owned()]);
+    Console::start(settings).await
+}
+
+/// A console that sends its e-mail to `port`.
+async fn mailing(lab: &Lab, port: u16, more: &[&str]) -> Result<Console> {
+    let port = port.to_string();
+    let own = ["--smtp-from", "console@example.org", "--smtp-port", &port];
+    console(lab, &[&own, more].concat()).await
+}
+
+fn password(lab: &Lab, text: &str) -> Result<String> {
+    let path = lab.directory().join("smtp.password");
+    std::fs::write(&path, text)?;
+    Ok(path.display().to_string())
+}
+
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().context("a path that is no text")
+}
+
+fn team() -> Value {
+    json!({"name": "team", "type": "email", "to": ["dba@example.org"], "minimum_seconds": 0})
+}
+
+fn hook(url: &str) -> Value {
+    json!({"name": "hook", "type": "webhook", "url": url, "secret": "0123456789abcdef0123456789abcdef",
+        "minimum_seconds": 0})
+}
+
+async fn post(admin: &Api, path: &str, body: &Value) -> Result<Value> {
+    let answer = admin.request(Method::POST, path).json(body).send().await?;
+    let (status, text) = (answer.status(), answer.text().await?);
+    ensure!(status.is_success(), "{status}: {text}");
+    Ok(serde_json::from_str(&text)?)
+}
+
+async fn add(admin: &Api, target: &Value) -> Result<String> {
+    let target = post(admin, "/api/v1/notifications/targets", target).await?;
+    Ok(target["id"].as_str().context("no id")?.to_owned())
+}
+
+/// Adds a target that is told nothing, and presses its button.
+async fn tried(admin: &Api, target: &Value) -> Result<Value> {
+    let mut target = target.clone();
+    target["enabled"] = false.into();
+    let id = add(admin, &target).await?;
+    post(
+        admin,
+        &format!("/api/v1/notifications/targets/{id}/test"),
+        &json!({}),
+    )
+    .await
+}
+
+/// The button's target is not reached, and what is said of it holds these `words`.
+async fn fails(admin: &Api, target: &Value, words: &str) -> Result<()> {
+    let delivery = tried(admin, target).await?;
+    let error = delivery["tries"][0]["error"].as_str().unwrap_or_default();
+    ensure!(
+        delivery["state"] == "failed" && error.contains(words),
+        "{words}: {delivery}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_goes_encrypted_and_with_an_account() -> Result<()> {
+    let lab = lab().await?;
+    let authority = Authority::create(lab.directory(), "authority")?;
+    let identity = authority.issue("localhost", Valid::Now)?;
+    let file = password(&lab, RIGHT)?;
+    for (tls, implicit) in [("starttls", false), ("implicit", true)] {
+        let security = Security {
+            identity: Some(&identity),
+            implicit,
+            account: Some(ACCOUNT),
+        };
+        let smtp = Smtp::guarded(lab.directory(), security).await?;
+        let ca = text(authority.certificate())?;
+        let more = ["--smtp-host", "localhost", "--smtp-tls", tls];
+        let account = ["--smtp-user", "console", "--smtp-password-file", &file];
+        let console = mailing(
+            &lab,
+            smtp.port(),
+            &[&more[..], &account, &["--notify-ca", ca]].concat(),
+        )
+        .await?;
+        let admin = console.sign_in("admin").await?;
+        let delivery = tried(&admin, &team()).await?;
+        ensure!(delivery["state"] == "delivered", "{tls}: {delivery}");
+        add(&admin, &team()).await?;
+        eventually("both messages", TOLD, async || {
+            let mails = smtp.mails()?;
+            let subjects: Vec<&str> = mails.iter().map(|mail| mail.subject.as_str()).collect();
+            ensure!(subjects.len() == 2, "{tls}: {subjects:?}");
+            ensure!(subjects[1] == "[critical] void is down", "{subjects:?}");
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_keeps_mail_from_going_is_said() -> Result<()> {
+    let lab = lab().await?;
+    let authority = Authority::create(lab.directory(), "authority")?;
+    let ca = text(authority.certificate())?;
+    let identity = authority.issue("localhost", Valid::Now)?;
+    let other = authority.issue("mail.example.org", Valid::Now)?;
+    let guarded = async |identity, implicit| {
+        let account = None;
+        let security = Security {
+            identity,
+            implicit,
+            account,
+        };
+        Smtp::guarded(lab.directory(), security).await
+    };
+    let plain = guarded(None, false).await?;
+    let starttls = guarded(Some(&identity), false).await?;
+    let implicit = guarded(Some(&identity), true).await?;
+    let misnamed = guarded(Some(&other), false).await?;
+    let trusting = ["--notify-ca", ca];
+    let foreign = "does not know; if it is yours, give it with --notify-ca";
+    for (smtp, tls, more, words) in [
+        (&starttls, "starttls", &[][..], foreign),
+        (&implicit, "implicit", &[], foreign),
+        (
+            &misnamed,
+            "starttls",
+            &trusting,
+            "its certificate is for mail.example.org and not for that name",
+        ),
+        // Never in clear where encryption is asked for, and the other way round.
+        (&plain, "starttls", &trusting, "STARTTLS"),
+        (&starttls, "none", &[], "530"),
+        (
+            &starttls,
+            "implicit",
+            &trusting,
+            "it answers, but not in TLS",
+        ),
+    ] {
+        let own = ["--smtp-host", "localhost", "--smtp-tls", tls];
+        let console = mailing(&lab, smtp.port(), &[&own, more].concat()).await?;
+        let admin = console.sign_in("admin").await?;
+        fails(&admin, &team(), words).await?;
+        ensure!(smtp.mails()?.is_empty(), "{tls}: {:?}", smtp.mails()?);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_account_loses_no_mail() -> Result<()> {
+    let lab = lab().await?;
+    let authority = Authority::create(lab.directory(), "authority")?;
+    let identity = authority.issue("localhost", Valid::Now)?;
+    let security = Security {
+        identity: Some(&identity),
+        implicit: false,
+        account: Some(ACCOUNT),
+    };
+    let smtp = Smtp::guarded(lab.directory(), security).await?;
+    let file = password(&lab, "an-old-password")?;
+    let more = [
+        "--smtp-host",
+        "localhost",
+        "--smtp-user",
+        "console",
+        "--smtp-password-file",
+        &file,
+        "--notify-ca",
+        text(authority.certificate())?,
+    ];
+    let console = mailing(&lab, smtp.port(), &more).await?;
+    let admin = console.sign_in("admin").await?;
+    fails(
+        &admin,
+        &team(),
+        "look at --smtp-user and --smtp-password-file",
+    )
+    .await?;
+    let target = add(&admin, &team()).await?;
+    let path = format!("/api/v1/notifications/deliveries?target={target}");
+    // A message that is refused for its own sake is given up by now.
+    eventually("five attempts", TOLD, async || {
+        let list: Value = admin.get(&path).await?;
+        let delivery = &list["deliveries"][0];
+        ensure!(delivery["attempts"].as_u64() >= Some(5), "{list}");
+        ensure!(delivery["state"] == "waiting", "{list}");
+        ensure!(delivery["tries"][0]["status"] == 535, "{list}");
+        ensure!(!list.to_string().contains("an-old-password"), "{list}");
+        Ok(())
+    })
+    .await?;
+    console.stop().await?;
+    password(&lab, RIGHT)?;
+    console.launch()?;
+    console.ready().await?;
+    eventually("the message with the new password", TOLD, async || {
+        let mails = smtp.mails()?;
+        ensure!(mails.len() == 1, "{mails:?}");
+        ensure!(mails[0].subject == "[critical] void is down", "{mails:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_go_by_https_to_whom_the_certificate_names() -> Result<()> {
+    let lab = lab().await?;
+    let authority = Authority::create(lab.directory(), "authority")?;
+    let good = Http::start_encrypted(&authority.issue("127.0.0.1", Valid::Now)?).await?;
+    let trusting = console(&lab, &["--notify-ca", text(authority.certificate())?]).await?;
+    let admin = trusting.sign_in("admin").await?;
+    add(&admin, &hook(good.url())).await?;
+    eventually("the cluster's verdict", TOLD, async || {
+        let told = titles(&good.messages())?;
+        ensure!(told == ["void is down"], "{told:?}");
+        Ok(())
+    })
+    .await?;
+
+    let misnamed =
+        Http::start_encrypted(&authority.issue("hooks.example.org", Valid::Now)?).await?;
+    let expired = Http::start_encrypted(&authority.issue("127.0.0.1", Valid::Expired)?).await?;
+    let own = Identity::self_signed(lab.directory(), "127.0.0.1")?;
+    let own = Http::start_encrypted(&own).await?;
+    let plain = Http::start().await?;
+    let disguised = plain.url().replace("http://", "https://");
+    for (receiver, url, words) in [
+        (
+            &misnamed,
+            misnamed.url(),
+            "its certificate is for hooks.example.org and not for that name",
+        ),
+        (
+            &expired,
+            expired.url(),
+            "its certificate expired at 2021-01-01T00:00:00",
+        ),
+        (&own, own.url(), "self-signed"),
+        (&plain, disguised.as_str(), "it answers, but not in TLS"),
+    ] {
+        fails(&admin, &hook(url), words).await?;
+        ensure!(receiver.messages().is_empty(), "{words}");
+    }
+
+    // Without the file the authority is a stranger's.
+    let strict = console(&lab, &[]).await?;
+    let admin = strict.sign_in("admin").await?;
+    let words = "no TLS with 127.0.0.1: its certificate comes from an authority that the console does not know";
+    fails(&admin, &hook(good.url()), words).await?;
+    ensure!(good.messages().len() == 1, "{:?}", good.messages());
+    Ok(())
+}
