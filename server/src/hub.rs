@@ -216,22 +216,24 @@ impl Hub {
     /// cluster. A registry that cannot be read is part of what is known.
     pub async fn look(&self, cluster: &ClusterName, fresh: bool) -> Option<(Known, Vec<Reading>)> {
         let known = self.inner.board.known(cluster)?;
-        let mut known = Known::clone(&known);
         let Some(asking) = &self.inner.asking else {
-            return Some((known, Vec::new()));
+            return Some((Known::clone(&known), Vec::new()));
         };
-        let prefix = asking.keys.cluster_prefix(cluster);
-        let answers = futures::future::join_all(if fresh {
-            asking.probes_of(cluster, &known)
+        let reports = if fresh {
+            futures::future::join_all(asking.probes_of(cluster, &known)).await
         } else {
             Vec::new()
-        });
-        let (reports, listing, history) = tokio::join!(
-            answers,
+        };
+        // Read when the nodes have been asked: one that is silent takes its whole deadline, after which what was
+        // registered before may not be believed any more.
+        let prefix = asking.keys.cluster_prefix(cluster);
+        let (listing, history) = tokio::join!(
             asking.registry.list(prefix),
             positions::recall(&asking.registry, &asking.state_prefix, cluster),
         );
         let at = now();
+        let newest = self.inner.board.known(cluster).unwrap_or(known);
+        let mut known = Known::clone(&newest);
         let mut readings: Vec<Reading> = asking
             .archive
             .of(cluster)

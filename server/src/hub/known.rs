@@ -47,9 +47,14 @@ impl Known {
         };
     }
 
-    /// Takes in a reading that was made for this purpose.
+    /// Takes in a reading that was made for this purpose, unless a newer one is known.
     pub fn probed(&mut self, report: ProbeReport) {
         let observation = self.evidence.sql.entry(report.node).or_default();
+        let answered = observation.status.as_ref().map(|(at, _)| *at);
+        let failed = observation.error.as_ref().map(|(at, _)| *at);
+        if answered.max(failed).is_some_and(|newer| newer > report.at) {
+            return;
+        }
         match report.outcome {
             Ok(status) => observation.answered(report.at, status),
             Err(error) => observation.failed(report.at, error),
