@@ -13,7 +13,12 @@ use crate::position::Position;
 use crate::timestamp::Timestamp;
 
 #[cfg(feature = "decide")]
+mod compared;
+#[cfg(feature = "decide")]
 pub(crate) mod digest;
+
+#[cfg(feature = "decide")]
+pub use compared::Comparison;
 
 /// What an action does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -184,6 +189,15 @@ pub struct CheckEvidence {
     pub value: String,
 }
 
+/// Why a check may come out otherwise soon, although nothing happens to the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Passing {
+    /// It rests on a state that a node leaves by itself within seconds.
+    Moment,
+    /// Who plans has not watched for long enough to tell.
+    Unwatched,
+}
+
 /// One check with its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Check {
@@ -195,6 +209,9 @@ pub struct Check {
     pub message: String,
     /// What it rests on, sorted.
     pub evidence: Vec<CheckEvidence>,
+    /// Whether it may come out otherwise soon; known to who has just planned, and neither stored nor part of the digest.
+    #[serde(skip)]
+    pub passing: Option<Passing>,
 }
 
 /// How a plan is carried out.

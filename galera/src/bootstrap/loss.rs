@@ -54,12 +54,15 @@ fn most_advanced(situation: &Situation<'_>, draft: &mut Draft, goal: &Goal) {
         let id = &situation.nodes()[node].id;
         let seen = format!("{id} was at {}", known.position.seqno);
         // Where exactly below the goal somebody was read last decides nothing, and every replica of the console read it
-        // at another moment: the digest must not depend on it.
+        // at another moment, or not at all: the digest must not depend on it.
         let value = if known.position.seqno > goal.position.seqno {
             ahead.push(seen);
             known.position.to_string()
         } else {
             level.push(seen);
+            if known.source == EvidenceSource::Sql && situation.nodes()[node].answer().is_none() {
+                continue;
+            }
             format!("not ahead of {}", goal.position)
         };
         evidence.push(fact(Some(id), known.source, known.at, value));

@@ -8,7 +8,9 @@ use super::statement::Dialect;
 use super::{Case, loss};
 use crate::id::NodeId;
 use crate::plan::digest::{Draft, fact};
-use crate::plan::{CheckCode, CheckStatus, Command, EvidenceSource, Mechanism, Step, Target};
+use crate::plan::{
+    CheckCode, CheckStatus, Command, EvidenceSource, Mechanism, Passing, Step, Target,
+};
 use crate::position::Position;
 use crate::registration::Phase;
 use crate::view::{ClusterStatus, NodeState};
@@ -232,6 +234,21 @@ fn left_the_group(evs_state: Option<&str>) -> Option<&str> {
     })
 }
 
+/// Whether a node cannot execute the statement only because of something that it is in the midst of: one without peers
+/// looks for them now and then.
+fn unfit_for_a_moment(situation: &Situation<'_>, node: usize) -> bool {
+    let Some(answer) = situation.nodes()[node].answer() else {
+        return false;
+    };
+    let status = answer.status;
+    let connects = status.evs_state.as_deref().is_some_and(|state| {
+        let between = ["GATHER", "INSTALL"];
+        between.iter().any(|word| state.eq_ignore_ascii_case(word))
+    });
+    let applies = status.recv_queue.is_some_and(|queue| queue > 0);
+    sound(situation, node).is_none() && (connects || applies)
+}
+
 /// Why a node cannot execute the statement now; `None` when it can (I15).
 fn unfit(situation: &Situation<'_>, node: usize) -> Option<String> {
     let facts = &situation.nodes()[node];
@@ -302,6 +319,10 @@ fn executor(
         }
     }
     let executor = fit.into_iter().min().map(|(_, _, node)| node);
+    let moment = chosen
+        .reporters
+        .iter()
+        .any(|&node| unfit_for_a_moment(situation, node));
     let (status, message) = match executor {
         Some(node) => (
             CheckStatus::Pass,
@@ -313,12 +334,20 @@ fn executor(
         None => (
             CheckStatus::Fail,
             format!(
-                "Nobody of the component can execute the statement: {}.",
-                reasons.join("; ")
+                "Nobody of the component can execute the statement: {}.{}",
+                reasons.join("; "),
+                if moment {
+                    " That may pass by itself: look again in a moment."
+                } else {
+                    ""
+                }
             ),
         ),
     };
     draft.check(CheckCode::EXECUTOR_READY, status, message, evidence);
+    if moment {
+        draft.passing(Passing::Moment);
+    }
     executor
 }
 
@@ -368,7 +397,7 @@ fn settled(case: &Case<'_>, situation: &Situation<'_>, draft: &mut Draft) {
             )
         })
         .collect();
-    let mut moving = Vec::new();
+    let (mut moving, mut seen_to_move) = (Vec::new(), false);
     for (facts, answer) in answers() {
         let steady = answer.since.age(case.now) >= needed;
         let value = if steady {
@@ -384,10 +413,21 @@ fn settled(case: &Case<'_>, situation: &Situation<'_>, draft: &mut Draft) {
         ));
         if !steady {
             moving.push(facts.id.to_string());
+            seen_to_move |= answer.witnessed;
         }
     }
+    // Whoever has only begun to watch knows of no change: for how long a view has been there, another replica may know.
+    let unwatched = !moving.is_empty() && !seen_to_move;
     let seconds = needed.as_secs();
-    let (status, message) = if !moving.is_empty() {
+    let (status, message) = if unwatched {
+        (
+            CheckStatus::Unknown,
+            format!(
+                "The console has watched the view of {} for less than {seconds} s: wait for that long.",
+                moving.join(", ")
+            ),
+        )
+    } else if !moving.is_empty() {
         let why = if heals {
             "the cluster may still heal by itself"
         } else {
@@ -412,6 +452,9 @@ fn settled(case: &Case<'_>, situation: &Situation<'_>, draft: &mut Draft) {
         )
     };
     draft.check(CheckCode::SETTLED, status, message, evidence);
+    if unwatched {
+        draft.passing(Passing::Unwatched);
+    }
 }
 
 fn sql_account(case: &Case<'_>, draft: &mut Draft) {

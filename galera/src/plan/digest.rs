@@ -6,8 +6,8 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Check, CheckCode, CheckEvidence, CheckStatus, Command, EvidenceSource, Kind, Loss, Plan, Step,
-    Target,
+    Check, CheckCode, CheckEvidence, CheckStatus, Command, EvidenceSource, Kind, Loss, Passing,
+    Plan, Step, Target,
 };
 use crate::attestation::Attestation;
 use crate::id::{ClusterName, NodeId};
@@ -113,6 +113,13 @@ impl Draft {
         }
     }
 
+    /// Says that the check that was added last may come out otherwise soon.
+    pub(crate) fn passing(&mut self, passing: Passing) {
+        if let Some(last) = self.checks.last_mut() {
+            last.passing = Some(passing);
+        }
+    }
+
     /// Adds a check; its evidence is sorted, so that no order of arrival matters.
     pub(crate) fn check(
         &mut self,
@@ -127,6 +134,7 @@ impl Draft {
             status,
             message,
             evidence,
+            passing: None,
         });
     }
 

@@ -158,7 +158,12 @@ fn lawful(plan: &Plan) -> Result<(), TestCaseError> {
         }
     }
     let json = serde_json::to_string(plan).unwrap();
-    prop_assert_eq!(&serde_json::from_str::<Plan>(&json).unwrap(), plan);
+    let mut stored = plan.clone();
+    for check in &mut stored.checks {
+        // Only who has just planned knows.
+        check.passing = None;
+    }
+    prop_assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), stored);
     Ok(())
 }
 

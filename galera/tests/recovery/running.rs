@@ -1,10 +1,10 @@
 //! Plans for a running cluster that lost its quorum.
 
 use galera::attestation::Statement;
-use galera::plan::{CheckCode, CheckStatus, Kind, Mechanism, Step};
+use galera::plan::{CheckCode, CheckStatus, Comparison, Kind, Mechanism, Step};
 use serde_json::json;
 
-use crate::scene::{Scene, Server, at, check, failing, id, position, status};
+use crate::scene::{NOW, Scene, Server, at, check, failing, id, position, status};
 
 #[test]
 fn two_of_three_lost_and_attested_is_executable() {
@@ -179,4 +179,89 @@ fn every_check_of_a_blocked_plan_has_a_sentence() {
             .message
             .contains("n1 and n2")
     );
+}
+
+/// What differs for a moment, what a planner cannot tell yet, and what has changed.
+#[test]
+fn i16_a_plan_is_compared_with_the_approved_one() {
+    let approved = Scene::two_of_three_lost().plan();
+    let again = |server: Server, since: i64| {
+        let scene = Scene::two_of_three_lost().answers_since("n1", server, since);
+        scene.plan().compared(&approved)
+    };
+    let n1 = |seqno| Server::non_primary(&["n1"], 0, seqno);
+    assert_eq!(again(n1(100), 0), Comparison::Same);
+    for state in ["GATHER", "INSTALL"] {
+        assert_eq!(
+            again(n1(100).says("wsrep_evs_state", state), 0),
+            Comparison::Moment
+        );
+    }
+    assert_eq!(
+        again(n1(100).says("wsrep_local_recv_queue", "3"), 0),
+        Comparison::Moment
+    );
+    // Lasting faults, and a moment beside a change.
+    for (name, value) in [
+        ("wsrep_evs_state", "LEAVING"),
+        ("wsrep_connected", "OFF"),
+        ("wsrep_local_state", "5"),
+    ] {
+        assert_eq!(
+            again(n1(100).says(name, value), 0),
+            Comparison::Changed,
+            "{name}"
+        );
+    }
+    let moved = n1(101).says("wsrep_evs_state", "GATHER");
+    assert_eq!(again(moved, 0), Comparison::Changed);
+    assert_eq!(again(n1(101), 0), Comparison::Changed);
+    // Somebody who has watched for two seconds only knows of no change.
+    assert_eq!(again(n1(100), NOW - 2), Comparison::Unwatched);
+    assert_eq!(again(n1(101), NOW - 2), Comparison::Changed);
+}
+
+/// A change of the view that was seen is one, however short the time.
+#[test]
+fn i12_i16_a_view_that_was_seen_to_change_is_no_lack_of_watching() {
+    let approved = Scene::two_of_three_lost().plan();
+    let mut scene = Scene::two_of_three_lost();
+    let mut probe = galera::observation::SqlObservation::default();
+    let before = Server::non_primary(&["n1", "n2"], 0, 100);
+    probe.answered(at(NOW - 3), before.status());
+    for second in [NOW - 2, NOW - 1, NOW] {
+        probe.answered(at(second), Server::non_primary(&["n1"], 0, 100).status());
+    }
+    scene.evidence.sql.insert(id("n1"), probe);
+    let plan = scene.plan();
+    assert_eq!(status(&plan, &CheckCode::SETTLED), CheckStatus::Unknown);
+    assert_eq!(plan.compared(&approved), Comparison::Changed);
+}
+
+/// Where a silent member was read last, by whom who was there to read it, is no part of the digest.
+#[test]
+fn i10_replicas_that_began_to_watch_at_different_times_agree() {
+    let seen = |scene: Scene| {
+        let mut scene = scene.answers_since("n2", Server::non_primary(&["n2"], 0, 90), 0);
+        scene.now += 60;
+        scene
+            .refuses("n2")
+            .answers("n1", Server::non_primary(&["n1"], 0, 100))
+            .refuses("n3")
+    };
+    let early = seen(Scene::two_of_three_lost());
+    let mut late = Scene::two_of_three_lost();
+    late.now += 60;
+    let late = late
+        .answers("n1", Server::non_primary(&["n1"], 0, 100))
+        .refuses("n2")
+        .refuses("n3");
+    let (early, late) = (early.plan(), late.plan());
+    assert!(early.executable && late.executable);
+    assert!(
+        check(&early, &CheckCode::MOST_ADVANCED)
+            .message
+            .contains("90")
+    );
+    assert_eq!(early.digest, late.digest);
 }

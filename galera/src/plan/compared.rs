@@ -1,0 +1,57 @@
+//! How a plan that is made again stands to the one that was approved (I16).
+
+use std::collections::BTreeSet;
+
+use super::{CheckCode, Passing, Plan};
+
+/// What a difference between two plans means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// None: it is what was approved.
+    Same,
+    /// Only states that nodes leave by themselves within seconds: look again.
+    Moment,
+    /// Only what the planner has not watched for long enough to tell.
+    Unwatched,
+    /// Everything else: it is not what was approved.
+    Changed,
+}
+
+impl Plan {
+    /// Compares this plan, made just now, with the one that was approved.
+    #[must_use]
+    pub fn compared(&self, approved: &Self) -> Comparison {
+        if self.digest == approved.digest {
+            return Comparison::Same;
+        }
+        let passing = |reason: Passing| -> BTreeSet<&CheckCode> {
+            let checks = self.checks.iter();
+            checks
+                .filter(|check| check.passing == Some(reason))
+                .map(|check| &check.code)
+                .collect()
+        };
+        let (moment, unwatched) = (passing(Passing::Moment), passing(Passing::Unwatched));
+        let rest = |plan: &Self| {
+            let mut rest = plan.clone();
+            let open = |code: &CheckCode| moment.contains(code) || unwatched.contains(code);
+            rest.checks.retain(|check| !open(&check.code));
+            rest.executable = false;
+            // Who executes hangs on who can at the moment; whom it is done to does not.
+            if !moment.is_empty() {
+                rest.steps.clear();
+                if let Some(target) = &mut rest.target {
+                    target.node = None;
+                }
+            }
+            rest.computed_digest()
+        };
+        if (moment.is_empty() && unwatched.is_empty()) || rest(self) != rest(approved) {
+            Comparison::Changed
+        } else if unwatched.is_empty() {
+            Comparison::Moment
+        } else {
+            Comparison::Unwatched
+        }
+    }
+}
