@@ -6,6 +6,7 @@
 //! audit trail, so nothing happens unrecorded; an executor's transitions compare its lock as well (I17); nothing is sent
 //! before its intention is written, and nothing that was intended is ever sent by somebody else.
 
+mod attempts;
 mod board;
 mod carry;
 mod desk;
@@ -15,6 +16,7 @@ mod observe;
 mod planner;
 mod rate;
 mod records;
+mod replan;
 mod run;
 mod store;
 mod sweep;
@@ -106,6 +108,35 @@ pub enum ActionError {
     /// etcd or the trail in it.
     #[error(transparent)]
     Trail(#[from] TrailError),
+    /// etcd could not be read while a plan was made: it says nothing about the cluster.
+    #[error("the plan could not be made again: {0}")]
+    Blind(String),
+    /// This replica cannot tell yet whether everything is as it was approved.
+    #[error(
+        "this replica of the console has not watched the nodes for long enough to tell that they are as they were \
+         when this was approved; it looks again by itself"
+    )]
+    Unwatched,
+}
+
+impl ActionError {
+    /// Whether it is a fault of the moment, so that nothing about the action was decided.
+    pub(crate) const fn passes(&self) -> bool {
+        match self {
+            // A replica that has just started does not know every cluster yet.
+            Self::UnknownCluster
+            | Self::Busy(_)
+            | Self::Contended
+            | Self::Trail(_)
+            | Self::Blind(_)
+            | Self::Unwatched => true,
+            Self::Refused(_)
+            | Self::Unknown(_)
+            | Self::Open(_)
+            | Self::TooMany(_)
+            | Self::NotUndoable(_) => false,
+        }
+    }
 }
 
 impl From<registry::Error> for ActionError {

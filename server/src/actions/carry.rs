@@ -34,6 +34,10 @@ impl Run {
     pub(super) async fn advance(&mut self) -> Result<bool, Stopped> {
         match self.stored.action.next() {
             None => return Ok(false),
+            // Nothing more is done after the deadline; what was, or was not, ends here.
+            Some(Next::Do(_)) if self.overdue() => {
+                self.apply(&[Event::Tick], &[], &[]).await?;
+            }
             Some(Next::Do(place)) => match self.stored.action.plan.steps.get(place).cloned() {
                 Some(Step::Statement { node, statement }) => {
                     self.statement(place, &node, statement).await?;
@@ -53,6 +57,11 @@ impl Run {
             }
         }
         Ok(true)
+    }
+
+    fn overdue(&self) -> bool {
+        let execution = self.stored.action.execution.as_ref();
+        execution.is_some_and(|execution| now() >= execution.deadline)
     }
 
     /// An intention of this very executor whose confirmation got lost: only we can know that nothing was sent.
@@ -83,16 +92,10 @@ impl Run {
         {
             return Ok(digest.clone());
         }
-        let action = &self.stored.action;
-        let scene = self
-            .inner
-            .scene(&action.cluster, true, Some(&action.id))
-            .await?;
-        let plan = scene.plan(&self.inner.settings, action.kind, &action.attestations);
+        let (scene, plan) = self.plan_again().await?;
         if self.before.is_none() {
             self.before = scene.look.readings.last().cloned();
         }
-        self.planned = Some((plan.digest.clone(), Instant::now()));
         Ok(plan.digest)
     }
 

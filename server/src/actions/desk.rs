@@ -1,7 +1,7 @@
 //! What people can do with actions; every replica serves everybody.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use galera::action::{
@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::attempts::Attempts;
 use super::board::{Board, Shelf, Shown, view};
 use super::keys::{Keys, fresh_id, is_id};
 use super::rate::Rate;
@@ -100,8 +101,8 @@ pub(super) struct Inner {
     pub(super) settings: ActionSettings,
     pub(super) tracker: TaskTracker,
     pub(super) shutdown: CancellationToken,
-    /// Actions that this replica carries out at the moment.
-    pub(super) running: Mutex<HashSet<String>>,
+    /// Actions that this replica carries out at the moment, or could not begin.
+    pub(super) attempts: Attempts,
     rate: Rate,
 }
 
@@ -134,7 +135,7 @@ impl Actions {
             settings,
             tracker,
             shutdown,
-            running: Mutex::default(),
+            attempts: Attempts::default(),
             rate: Rate::default(),
         });
         let following = Arc::clone(&inner);
@@ -453,17 +454,6 @@ impl Actions {
 }
 
 impl Inner {
-    /// Marks an action as carried out here; `false` when it is already.
-    pub(super) fn claim(&self, id: &str) -> bool {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.insert(id.to_owned())
-    }
-
-    pub(super) fn unclaim(&self, id: &str) {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.remove(id);
-    }
-
     /// Actions that match, from etcd: for those that are too old to be in memory.
     async fn read_all(&self, query: &Query) -> Result<Vec<ActionView>, ActionError> {
         let listing = self.registry.list(self.keys.actions()).await?;

@@ -33,6 +33,17 @@ pub(super) enum Stopped {
     Failed(#[from] ActionError),
 }
 
+impl Stopped {
+    /// Whether it is a fault of the moment, so that nothing about the action was decided.
+    const fn passes(&self) -> bool {
+        match self {
+            Self::LockLost => true,
+            Self::Refused(_) => false,
+            Self::Failed(error) => error.passes(),
+        }
+    }
+}
+
 /// What came of a transition.
 pub(super) enum Applied {
     /// It is written; the record has moved on.
@@ -58,7 +69,7 @@ pub(super) struct Run {
 
 /// Carries an approved action out in the background, because it was approved or because another replica left it.
 pub(super) fn start(inner: &Arc<Inner>, id: &str) {
-    if !inner.claim(id) {
+    if !inner.attempts.claim(id) {
         return;
     }
     let (inner, id) = (Arc::clone(inner), id.to_owned());
@@ -72,26 +83,42 @@ pub(super) fn start(inner: &Arc<Inner>, id: &str) {
             return;
         };
         match begun {
-            Ok(run) => run.carry().await,
-            // Somebody else has it.
-            Err(Stopped::Failed(ActionError::Busy(replica))) => {
-                tracing::debug!(
-                    action.id = id,
-                    replica,
-                    "Action {id} is carried out by {replica}"
-                );
+            Ok(run) => {
+                run.carry().await;
+                inner.attempts.ended(&id);
             }
-            Err(error) => {
-                tracing::warn!(action.id = id, %error, "Action {id} was not begun: {error}")
-            }
+            Err(error) => not_begun(&inner, &id, &error),
         }
-        inner.unclaim(&id);
     });
+}
+
+/// Takes note of why an action was not begun: what only met a fault is tried again by the sweep.
+fn not_begun(inner: &Inner, id: &str, error: &Stopped) {
+    if !error.passes() {
+        inner.attempts.refused(id);
+        tracing::warn!(action.id = id, %error, "Action {id} was not begun: {error}");
+        return;
+    }
+    let news = inner.attempts.faulted(id);
+    match error {
+        // Somebody else has it.
+        Stopped::Failed(ActionError::Busy(replica)) => {
+            tracing::debug!(
+                action.id = id,
+                replica,
+                "Action {id} is carried out by {replica}"
+            );
+        }
+        _ if news => {
+            tracing::warn!(action.id = id, %error, "Action {id} was not begun and is tried again: {error}");
+        }
+        _ => tracing::debug!(action.id = id, %error, "Action {id} was not begun"),
+    }
 }
 
 /// Begins an approved action for a person, and carries it out in the background.
 pub(super) async fn execute(inner: &Arc<Inner>, by: &Actor, id: &str) -> Result<(), ActionError> {
-    if !inner.claim(id) {
+    if !inner.attempts.claim(id) {
         return Err(ActionError::Busy(inner.settings.replica.clone()));
     }
     match Run::begin(inner, Some(by), id).await {
@@ -100,12 +127,17 @@ pub(super) async fn execute(inner: &Arc<Inner>, by: &Actor, id: &str) -> Result<
             let tracker = inner.tracker.clone();
             tracker.spawn(async move {
                 run.carry().await;
-                inner.unclaim(&id);
+                inner.attempts.ended(&id);
             });
             Ok(())
         }
         Err(error) => {
-            inner.unclaim(id);
+            if error.passes() {
+                not_begun(inner, id, &error);
+            } else {
+                // What is refused to a person is not refused to the console.
+                inner.attempts.ended(id);
+            }
             Err(match error {
                 Stopped::Refused(refusal) => refusal.into(),
                 Stopped::Failed(error) => error,
@@ -166,15 +198,9 @@ impl Run {
                 _ => Err(ActionError::Contended.into()),
             };
         }
-        let action = &self.stored.action;
-        let scene = self
-            .inner
-            .scene(&action.cluster, true, Some(&action.id))
-            .await?;
-        let plan = scene.plan(&self.inner.settings, action.kind, &action.attestations);
-        self.planned = Some((plan.digest.clone(), Instant::now()));
+        let (scene, plan) = self.plan_again().await?;
         self.before = scene.look.readings.last().cloned();
-        let cluster = action.cluster.clone();
+        let cluster = self.stored.action.cluster.clone();
         let begin = Event::Begin {
             by,
             replica: &replica,
@@ -215,14 +241,14 @@ impl Run {
             match self.advance().await {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
-                Err(Stopped::Failed(ActionError::Trail(error))) if !self.lock.is_lost() => {
+                Err(Stopped::Failed(ActionError::Contended)) if !self.lock.is_lost() => {
+                    self.reload().await?;
+                }
+                Err(Stopped::Failed(error)) if error.passes() && !self.lock.is_lost() => {
                     // Nothing happened, or nobody knows: the record tells.
                     tracing::debug!(%error, "An executor waits for etcd");
                     sleep(AGAIN).await;
                     let _ = self.reload().await;
-                }
-                Err(Stopped::Failed(ActionError::Contended)) if !self.lock.is_lost() => {
-                    self.reload().await?;
                 }
                 Err(error) => return Err(error),
             }

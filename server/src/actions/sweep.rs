@@ -27,8 +27,6 @@ const RETURNING: Duration = Duration::from_secs(24 * 3600);
 pub(super) async fn run(inner: Arc<Inner>) {
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // Begun by itself at most once by each replica: what could not begin waits for a person.
-    let mut tried: HashSet<String> = HashSet::new();
     loop {
         tokio::select! {
             () = inner.shutdown.cancelled() => return,
@@ -36,10 +34,12 @@ pub(super) async fn run(inner: Arc<Inner>) {
         }
         let shelf = inner.board.shelf();
         let open: Vec<Shown> = shelf.open().cloned().collect();
-        tried.retain(|id| open.iter().any(|shown| shown.value.action.id == *id));
+        inner
+            .attempts
+            .retain(|id| open.iter().any(|shown| shown.value.action.id == id));
         for shown in &open {
             let action = &shown.value.action;
-            if let Err(error) = sweep(&inner, action, &mut tried).await {
+            if let Err(error) = sweep(&inner, action).await {
                 tracing::debug!(action.id = action.id, %error, "Sweeping waits");
             }
         }
@@ -47,11 +47,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
     }
 }
 
-async fn sweep(
-    inner: &Arc<Inner>,
-    action: &Action,
-    tried: &mut HashSet<String>,
-) -> Result<(), ActionError> {
+async fn sweep(inner: &Arc<Inner>, action: &Action) -> Result<(), ActionError> {
     match action.state {
         State::Pending | State::Approved if action.expires_at.is_some_and(|at| now() >= at) => {
             expire(inner, action).await
@@ -59,7 +55,7 @@ async fn sweep(
         State::Approved if action.approvals_needed > 0 => {
             let since = action.approvals.iter().map(|approval| approval.at).max();
             let left = since.is_some_and(|at| at.age(now()) >= HEAD_START);
-            if left && tried.insert(action.id.clone()) {
+            if left && inner.attempts.may_begin(&action.id) {
                 run::start(inner, &action.id);
             }
             Ok(())

@@ -27,6 +27,7 @@ use crate::audit::TrailError;
 /// Actions of a page unless the request says otherwise, and at most.
 const LIMIT: usize = 50;
 const LIMIT_MAX: usize = 200;
+const NO_ETCD: &str = "etcd cannot be reached, and without it nothing is decided or recorded; look again in a moment.";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -217,6 +218,8 @@ impl From<ActionError> for ApiError {
             ActionError::NotUndoable(_) => conflict("not_undoable", detail),
             ActionError::TooMany(wait) => throttled(wait),
             ActionError::Trail(error) => error.into(),
+            ActionError::Unwatched => conflict("not_watched_enough", detail),
+            ActionError::Blind(_) => Self::unavailable("registry_unavailable", NO_ETCD),
         }
     }
 }
@@ -224,11 +227,9 @@ impl From<ActionError> for ApiError {
 impl From<TrailError> for ApiError {
     fn from(error: TrailError) -> Self {
         match error {
-            TrailError::Registry(error) => Self::unavailable(
-                "registry_unavailable",
-                "etcd cannot be reached, and without it nothing is decided or recorded; look again in a moment.",
-            )
-            .source(error),
+            TrailError::Registry(error) => {
+                Self::unavailable("registry_unavailable", NO_ETCD).source(error)
+            }
             TrailError::Damaged { .. } => Self::internal(error.to_string()),
             TrailError::Contended => conflict("contended", sentence(&error.to_string())),
         }

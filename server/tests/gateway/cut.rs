@@ -19,7 +19,7 @@ pub(crate) enum Side {
 }
 
 struct Trap {
-    /// The bytes with which a request deletes the key: field 1 of its message.
+    /// The bytes of a request.
     pattern: Vec<u8>,
     side: Side,
     dead: watch::Sender<bool>,
@@ -34,11 +34,16 @@ pub(crate) struct Cut {
 }
 
 impl Cut {
-    /// Goes dead when somebody deletes `key`.
+    /// Goes dead when somebody deletes `key`: its name is field 1 of that message.
     pub(crate) async fn at(key: &str, side: Side, etcd: &str) -> Self {
         let length = u8::try_from(key.len()).unwrap();
+        Self::saying([&[0x0a, length][..], key.as_bytes()].concat(), side, etcd).await
+    }
+
+    /// Goes dead when somebody writes these bytes.
+    pub(crate) async fn saying(pattern: Vec<u8>, side: Side, etcd: &str) -> Self {
         let trap = Arc::new(Trap {
-            pattern: [&[0x0a, length][..], key.as_bytes()].concat(),
+            pattern,
             side,
             dead: watch::Sender::new(false),
             sprung: Notify::new(),
@@ -69,7 +74,7 @@ impl Cut {
     pub(crate) async fn sprung(&self) {
         tokio::time::timeout(crate::etcd::PATIENCE, self.trap.sprung.notified())
             .await
-            .expect("somebody deletes the key");
+            .expect("somebody writes it");
     }
 }
 

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use galera::Timestamp;
 use galera::access::Role;
 use galera::action::{Limits, State};
 use galera::api::{ActionView, Problem};
 use galera::plan::{Kind, Plan};
+use galera_console::actions::World;
 use serde_json::{Value, json};
 
 use crate::client::{Answer, Client, Console, Options};
 use crate::etcd::{Etcd, eventually};
-use crate::world::{Nodes3, Shared, VERIFY};
+use crate::world::{Nodes3, VERIFY, Watched};
 
 /// A console with three nodes and everybody signed in.
 pub(crate) struct Desk {
@@ -58,6 +60,15 @@ impl Desk {
     /// Another replica on the same etcd and nodes.
     pub(crate) async fn replica(etcd: &Etcd, nodes: &Arc<Nodes3>) -> Self {
         Self::of(Console::with(etcd, options(nodes, "r2")).await).await
+    }
+
+    /// Another replica that begins to watch the nodes now.
+    pub(crate) async fn fresh(etcd: &Etcd, nodes: &Arc<Nodes3>) -> Self {
+        let options = Options {
+            world: Some(watching(nodes, galera_console::hub::now())),
+            ..options(nodes, "r2")
+        };
+        Self::of(Console::with(etcd, options).await).await
     }
 
     async fn of(console: Console) -> Self {
@@ -114,9 +125,13 @@ impl Desk {
     }
 }
 
+fn watching(nodes: &Arc<Nodes3>, since: Timestamp) -> Arc<dyn World> {
+    Arc::new(Watched(Arc::clone(nodes), since))
+}
+
 fn options(nodes: &Arc<Nodes3>, replica: &str) -> Options {
     Options {
-        world: Some(Arc::new(Shared(Arc::clone(nodes)))),
+        world: Some(watching(nodes, Timestamp::default())),
         replica: replica.to_owned(),
         approvals: BTreeMap::from([(Kind::Decommission, 2)]),
         limits: Limits {

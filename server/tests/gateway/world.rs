@@ -20,7 +20,7 @@ use uuid::Uuid;
 const HISTORY: &str = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
 const UNDEFINED: &str = "18446744073709551615";
 
-/// A place at which an executor never comes back: it was killed there.
+/// A place at which an executor never comes back, because it was killed there, or waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
     /// Holding the lock, before anything is written.
@@ -54,6 +54,10 @@ struct Nodes {
     primary: bool,
     seqno: u64,
     stop: Option<Stop>,
+    /// Whether an executor that stops is let go on later.
+    held: bool,
+    /// The looks during which the survivor looks for others.
+    gathering: u32,
     says: Says,
     /// Nodes that came back on their own, non-Primary, at this position.
     apart: BTreeMap<&'static str, u64>,
@@ -67,7 +71,12 @@ pub(crate) struct Nodes3 {
     registry: Registry,
     /// Statements that reached a node.
     pub(crate) sent: AtomicU32,
+    /// Connections that were opened and closed without a statement.
+    unused: AtomicU32,
+    /// Looks without etcd.
+    blind: AtomicU32,
     reached: tokio::sync::Notify,
+    released: tokio::sync::Notify,
 }
 
 impl Nodes3 {
@@ -87,6 +96,8 @@ impl Nodes3 {
             primary,
             seqno: 100,
             stop: None,
+            held: false,
+            gathering: 0,
             says: Says::Yes,
             apart: BTreeMap::new(),
             told: Vec::new(),
@@ -95,7 +106,10 @@ impl Nodes3 {
             nodes: Mutex::new(nodes),
             registry,
             sent: AtomicU32::new(0),
+            unused: AtomicU32::new(0),
+            blind: AtomicU32::new(0),
             reached: tokio::sync::Notify::new(),
+            released: tokio::sync::Notify::new(),
         })
     }
 
@@ -109,6 +123,32 @@ impl Nodes3 {
         tokio::time::timeout(crate::etcd::PATIENCE, self.reached.notified())
             .await
             .expect("an executor comes to where it is killed");
+    }
+
+    /// Holds the next executor that comes to `stop`, until it is released.
+    pub(crate) fn hold_at(&self, stop: Stop) {
+        let mut nodes = self.nodes.lock().unwrap();
+        (nodes.stop, nodes.held) = (Some(stop), true);
+    }
+
+    /// Lets the held executor go on.
+    pub(crate) fn release(&self) {
+        self.released.notify_one();
+    }
+
+    /// The survivor looks for others, as the next `looks` at it find.
+    pub(crate) fn gathers(&self, looks: u32) {
+        self.nodes.lock().unwrap().gathering = looks;
+    }
+
+    /// Connections that were opened and closed without a statement.
+    pub(crate) fn unused(&self) -> u32 {
+        self.unused.load(Ordering::SeqCst)
+    }
+
+    /// Looks without etcd.
+    pub(crate) fn blind(&self) -> u32 {
+        self.blind.load(Ordering::SeqCst)
     }
 
     pub(crate) fn says(&self, says: Says) {
@@ -134,19 +174,23 @@ impl Nodes3 {
         self.sent.load(Ordering::SeqCst)
     }
 
-    /// Never comes back from `stop` when an executor is to be killed there.
+    /// Never comes back from `stop` when an executor is to be killed there, or only when it is released.
     async fn pass(&self, stop: Stop) {
-        let here = {
+        let (here, held) = {
             let mut nodes = self.nodes.lock().unwrap();
             let here = nodes.stop == Some(stop);
             if here {
                 nodes.stop = None;
             }
-            here
+            (here, nodes.held)
         };
         if here {
             self.reached.notify_one();
-            pending::<()>().await;
+            if held {
+                self.released.notified().await;
+            } else {
+                pending::<()>().await;
+            }
         }
     }
 
@@ -158,7 +202,8 @@ impl Nodes3 {
         }
     }
 
-    fn evidence(&self, at: Timestamp) -> Evidence {
+    /// What somebody knows who has been watching since `began`.
+    fn evidence(&self, at: Timestamp, began: Timestamp) -> Evidence {
         let nodes = self.nodes.lock().unwrap();
         let health = RegistryHealth {
             reachable: true,
@@ -170,9 +215,9 @@ impl Nodes3 {
             let id: NodeId = name.parse().unwrap();
             evidence.configured.insert(id.clone());
             let observation = if nodes.alive.contains(name) {
-                answering(status(&nodes, name), at)
+                answering(status(&nodes, name), at, began)
             } else if let Some(seqno) = nodes.apart.get(name) {
-                answering(alone(name, *seqno), at)
+                answering(alone(name, *seqno), at, began)
             } else {
                 silent(at)
             };
@@ -189,11 +234,13 @@ fn before(at: Timestamp, seconds: i64) -> Timestamp {
     Timestamp::from_unix_millis(at.unix_millis() - seconds * 1_000)
 }
 
-/// The same answer for five minutes.
-fn answering(status: WsrepStatus, at: Timestamp) -> SqlObservation {
+/// The same answer for five minutes, as far as somebody saw it who has been watching since `began`.
+fn answering(status: WsrepStatus, at: Timestamp, began: Timestamp) -> SqlObservation {
     let mut observation = SqlObservation::default();
-    for seconds in [301, 300, 1] {
-        observation.answered(before(at, seconds), status.clone());
+    let times = [301, 300, 1].map(|seconds| before(at, seconds));
+    let seen = times.into_iter().filter(|time| *time > began);
+    for time in std::iter::once(began.max(times[0])).chain(seen) {
+        observation.answered(time, status.clone());
     }
     observation.answered(at, status);
     observation
@@ -231,7 +278,14 @@ fn status(nodes: &Nodes, name: &str) -> WsrepStatus {
         ("wsrep_incoming_addresses", &members),
         ("wsrep_cluster_size", &size),
         ("wsrep_local_index", &index),
-        ("wsrep_evs_state", "OPERATIONAL"),
+        (
+            "wsrep_evs_state",
+            if nodes.gathering > 0 {
+                "GATHER"
+            } else {
+                "OPERATIONAL"
+            },
+        ),
         ("wsrep_gcomm_uuid", "00000001-0001-11ef-a1b2-c3d4e5f60718"),
         ("wsrep_cluster_conf_id", word("17", UNDEFINED)),
         ("wsrep_cluster_status", word("Primary", "non-Primary")),
@@ -247,6 +301,8 @@ fn alone(name: &'static str, seqno: u64) -> WsrepStatus {
         primary: false,
         seqno,
         stop: None,
+        held: false,
+        gathering: 0,
         says: Says::Yes,
         apart: BTreeMap::new(),
         told: Vec::new(),
@@ -257,10 +313,19 @@ fn alone(name: &'static str, seqno: u64) -> WsrepStatus {
     }
 }
 
-struct Sender(Arc<Nodes3>);
+struct Sender(Arc<Nodes3>, bool);
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.0
+            .unused
+            .fetch_add(u32::from(!self.1), Ordering::SeqCst);
+    }
+}
 
 impl Channel for Sender {
-    fn send(self: Box<Self>, _: String) -> BoxFuture<'static, StepResult> {
+    fn send(mut self: Box<Self>, _: String) -> BoxFuture<'static, StepResult> {
+        self.1 = true;
         Box::pin(async move {
             self.0.pass(Stop::BeforeSending).await;
             self.0.takes_effect();
@@ -275,10 +340,10 @@ impl Channel for Sender {
     }
 }
 
-/// The nodes behind a pointer, so that a channel can hold them too.
-pub(crate) struct Shared(pub(crate) Arc<Nodes3>);
+/// The nodes as one replica knows them, which has been watching them since a moment.
+pub(crate) struct Watched(pub(crate) Arc<Nodes3>, pub(crate) Timestamp);
 
-impl World for Shared {
+impl World for Watched {
     fn look<'a>(&'a self, cluster: &'a ClusterName, fresh: bool) -> BoxFuture<'a, Option<Look>> {
         Box::pin(async move {
             if fresh {
@@ -290,19 +355,36 @@ impl World for Shared {
                 self.0.pass(stop).await;
             }
             let prefix = format!("/galera/{cluster}/");
-            let listing = self.0.registry.list(prefix).await.unwrap();
+            let listing = self.0.registry.list(prefix).await;
             let at = now();
+            let mut evidence = self.0.evidence(at, self.1);
+            if fresh {
+                let mut nodes = self.0.nodes.lock().unwrap();
+                nodes.gathering = nodes.gathering.saturating_sub(1);
+            }
+            let readings = match listing {
+                Ok(listing) => vec![reading(before(at, 200), &listing), reading(at, &listing)],
+                Err(error) => {
+                    evidence.registry_health = RegistryHealth {
+                        reachable: false,
+                        since: at,
+                        error: Some(error.to_string()),
+                    };
+                    self.0.blind.fetch_add(1, Ordering::SeqCst);
+                    Vec::new()
+                }
+            };
             Some(Look {
-                evidence: self.0.evidence(at),
+                evidence,
                 history: History::default(),
-                readings: vec![reading(before(at, 200), &listing), reading(at, &listing)],
+                readings,
             })
         })
     }
 
     fn known(&self, _: &ClusterName) -> Option<Look> {
         Some(Look {
-            evidence: self.0.evidence(now()),
+            evidence: self.0.evidence(now(), self.1),
             history: History::default(),
             readings: Vec::new(),
         })
@@ -319,7 +401,7 @@ impl World for Shared {
     ) -> BoxFuture<'a, Result<Box<dyn Channel>, String>> {
         Box::pin(async move {
             self.0.pass(Stop::Opening).await;
-            let channel: Box<dyn Channel> = Box::new(Sender(Arc::clone(&self.0)));
+            let channel: Box<dyn Channel> = Box::new(Sender(Arc::clone(&self.0), false));
             Ok(channel)
         })
     }

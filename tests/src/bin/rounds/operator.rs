@@ -265,8 +265,10 @@ impl Round<'_> {
                 if now.action.state == State::Approved && began.elapsed() > BEGUN {
                     let people = &self.stage.people[console];
                     let begun = people.act(&people.operator, action, "execute").await;
-                    let word = if begun.is_ok() { "begun" } else { "not begun" };
-                    self.journal.note_change(format!("{word} by hand"));
+                    self.journal.note_change(match begun {
+                        Ok(_) => "begun by hand".to_owned(),
+                        Err(error) => format!("not begun by hand: {error:#}"),
+                    });
                 }
                 last = Some(now);
             }
