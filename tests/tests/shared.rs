@@ -1,4 +1,4 @@
-//! The lab that tests share: three etcd members, three nodes with agents, a console, a trickle of transactions.
+//! The labs that tests share, each: three etcd members, three nodes with agents, a console, a trickle of transactions.
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -11,7 +11,7 @@ use acceptance::live::Live;
 use acceptance::{Lab, eventually};
 use anyhow::{Result, ensure};
 use galera::view::{SourceKind, VerdictState};
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::views::{self, TOPIC};
 
@@ -29,12 +29,29 @@ pub(crate) struct Shared {
     pub(crate) lab: Lab,
 }
 
-type Slot = tokio::sync::Mutex<Option<Arc<Shared>>>;
+/// At most so many tests have a lab at once: as many as run at once on two cores.
+const LABS: usize = 2;
 
-/// Exclusive use of the shared lab, healthy at first. The last holder's end is the end of the lab.
+/// Labs that nobody uses at the moment, and the right to use one.
+struct Pool {
+    free: Mutex<Vec<Arc<Shared>>>,
+    turns: Arc<Semaphore>,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            free: Mutex::default(),
+            turns: Arc::new(Semaphore::new(LABS)),
+        }
+    }
+}
+
+/// Exclusive use of a shared lab, healthy at first. The last holder's end is the end of the labs.
 pub(crate) struct Guard {
     shared: Arc<Shared>,
-    _turn: OwnedMutexGuard<Option<Arc<Shared>>>,
+    pool: Arc<Pool>,
+    _turn: OwnedSemaphorePermit,
 }
 
 impl Deref for Guard {
@@ -45,30 +62,45 @@ impl Deref for Guard {
     }
 }
 
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let mut free = self
+            .pool
+            .free
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        free.push(Arc::clone(&self.shared));
+    }
+}
+
 /// Waits for one's turn and repairs what the test before has left behind.
 pub(crate) async fn lab() -> Result<Guard> {
-    static SHARED: Mutex<Weak<Slot>> = Mutex::new(Weak::new());
-    let slot = {
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        let slot = shared.upgrade().unwrap_or_default();
-        *shared = Arc::downgrade(&slot);
-        slot
+    static POOL: Mutex<Weak<Pool>> = Mutex::new(Weak::new());
+    let pool = {
+        let mut shared = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+        let pool = shared.upgrade().unwrap_or_default();
+        *shared = Arc::downgrade(&pool);
+        pool
     };
-    let mut turn = slot.lock_owned().await;
-    let shared = match turn.take() {
+    let turn = Arc::clone(&pool.turns).acquire_owned().await?;
+    let free = {
+        let mut free = pool.free.lock().unwrap_or_else(PoisonError::into_inner);
+        free.pop()
+    };
+    let shared = match free {
         Some(shared) => match shared.repair().await {
             Ok(()) => shared,
             Err(error) => {
-                println!("the shared lab is beyond repair and thrown away: {error:#}");
+                println!("a shared lab is beyond repair and thrown away: {error:#}");
                 drop(shared);
                 Shared::start().await?
             }
         },
         None => Shared::start().await?,
     };
-    *turn = Some(Arc::clone(&shared));
     Ok(Guard {
         shared,
+        pool,
         _turn: turn,
     })
 }

@@ -48,12 +48,17 @@ async fn three_isolated_nodes_go_on_from_the_most_advanced_and_only_when_they_do
     let ended = people.ended(&action).await?.action;
     ensure!(ended.state == State::Superseded, "{ended:#?}");
     ensure!(!ended.may_have_acted(), "{:?}", ended.steps);
-    let now = people.plan("bootstrap", &[]).await?;
-    ensure!(
-        now.summary.starts_with("Nothing to recover"),
-        "{}",
-        now.summary
-    );
+    // The executor asked the nodes; what is shown is what the console was told last.
+    eventually("the plan to follow", LONG, async || {
+        let now = people.plan("bootstrap", &[]).await?;
+        ensure!(
+            now.summary.starts_with("Nothing to recover"),
+            "{}",
+            now.summary
+        );
+        Ok(())
+    })
+    .await?;
 
     let ahead = isolate(&lab).await?;
     at_once(&people, &others, |plan| right(&lab, plan, ahead)).await?;
