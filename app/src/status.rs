@@ -7,7 +7,7 @@ mod days;
 mod telling;
 
 use galera::Timestamp;
-use galera::status::{Told, ToldCluster, ToldNode, ToldState};
+use galera::status::{Apart, Told, ToldCluster, ToldNode, ToldState};
 
 use crate::format::{absolute, hidden, link, number};
 use crate::markup::{Child, El, el};
@@ -184,10 +184,23 @@ fn meaning(shown: &ToldCluster) -> &'static str {
         (ToldState::Maintenance, ToldState::Unknown) => {
             "Planned work; its state is not known at the moment."
         }
-        (ToldState::Maintenance, _) => "Planned work; it is not available meanwhile.",
+        (ToldState::Maintenance, _) => match shown.apart {
+            Some(_) => {
+                "Planned work; parts of it hold different data meanwhile. Do not rely on it."
+            }
+            None => "Planned work; it is not available meanwhile.",
+        },
         (ToldState::Operational, _) => "It takes reads and writes.",
         (ToldState::Degraded, _) => "It takes reads and writes, with fewer members than planned.",
-        (ToldState::Outage, _) => "It takes no reads or writes, or must not be relied on.",
+        (ToldState::Outage, _) => match shown.apart {
+            Some(Apart::Writing) => {
+                "Parts of it take writes apart from each other. Do not rely on it until this is resolved."
+            }
+            Some(Apart::Holding) => {
+                "Parts of it hold different data. Do not rely on it until this is resolved."
+            }
+            None => "It takes no reads or writes.",
+        },
         (ToldState::Unknown, _) => {
             "It cannot be measured at the moment. That says nothing about the database."
         }

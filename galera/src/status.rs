@@ -26,8 +26,8 @@ pub use shown::{
 };
 pub use slug::Slug;
 pub use told::{
-    DayFigures, Known, Sources, Told, ToldAnnouncement, ToldCluster, ToldIncident, ToldMaintenance,
-    ToldNode, ToldState, ToldUpdate, Uptime, compose,
+    Apart, DayFigures, Known, Sources, Told, ToldAnnouncement, ToldCluster, ToldIncident,
+    ToldMaintenance, ToldNode, ToldState, ToldUpdate, Uptime, compose,
 };
 
 /// Longest title, in characters.

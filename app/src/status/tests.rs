@@ -25,6 +25,7 @@ fn told(state: ToldState) -> Told {
             name: "Orders".to_owned(),
             state,
             actual: state,
+            apart: None,
             since: Some(at("2026-11-24T11:00:00Z")),
             nodes: Vec::new(),
             days: (0..90).rev().map(day).collect(),

@@ -56,7 +56,7 @@ pub enum Step {
 }
 
 /// What is to be done about `cluster` at `now`. `rule` is the pages' most eager one; `incidents` are all that concern the
-/// cluster, open and resolved; `quiet` while it is being maintained; `by` is the replica's name.
+/// cluster, open and resolved; `quiet` while it is being maintained, which hides no split brain; `by` is the replica's name.
 #[must_use]
 pub fn next_step(
     cluster: &ClusterName,
@@ -72,7 +72,8 @@ pub fn next_step(
         let patience = incident.automatic?;
         return follow(incident, patience, episode, by, now).map(Step::Change);
     }
-    let rule = rule.filter(|_| !quiet)?;
+    let split = episode.verdict == Some(VerdictState::SplitBrain);
+    let rule = rule.filter(|_| !quiet || split)?;
     let since = episode.bad(rule)?;
     if since.age(now) < seconds(rule.after_secs) {
         return None;
@@ -128,9 +129,13 @@ const fn words(verdict: VerdictState) -> (&'static str, &'static str) {
             "Running with fewer members",
             "The database works, but a part of it is missing. The people in charge have been shown this.",
         ),
-        VerdictState::Diverged | VerdictState::SplitBrain => (
+        VerdictState::SplitBrain => (
             "Parts of the database disagree",
-            "Parts of the database work apart from each other. Do not rely on it until this is resolved.",
+            "Parts of the database take writes apart from each other. Do not rely on it until this is resolved.",
+        ),
+        VerdictState::Diverged => (
+            "Parts of the database disagree",
+            "Parts of the database hold different data. Do not rely on it until this is resolved.",
         ),
         _ => (
             "Database not available",
@@ -231,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_opened_during_maintenance_or_without_a_rule() {
+    fn nothing_but_a_split_brain_is_opened_during_maintenance_and_nothing_without_a_rule() {
         let down = episode(&[(0, VerdictState::Down)]);
         let lab = "lab".parse().unwrap();
         assert_eq!(
@@ -239,6 +244,9 @@ mod tests {
             None
         );
         assert_eq!(next_step(&lab, &down, None, &[], false, "r1", at(90)), None);
+        let split = episode(&[(0, VerdictState::SplitBrain)]);
+        let opened = next_step(&lab, &split, Some(RULE), &[], true, "r1", at(90));
+        assert!(matches!(opened, Some(Step::Open(_))), "{opened:?}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::{
 use crate::id::ClusterName;
 use crate::timestamp::Timestamp;
 use crate::uptime::{DAY, Date, Day, Spent, Standing, over};
-use crate::view::{ClusterView, NodeState, NodeView};
+use crate::view::{ClusterView, NodeState, NodeView, VerdictState};
 
 /// Resolved incidents that a page tells of, the newest.
 const PAST_MAX: usize = 25;
@@ -51,6 +51,25 @@ impl ToldState {
             Standing::Degraded => Self::Degraded,
             Standing::Down => Self::Outage,
             Standing::Unknown => Self::Unknown,
+        }
+    }
+}
+
+/// How a cluster that answers must not be relied on: its parts went ways of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Apart {
+    /// Parts take writes that the others never see.
+    Writing,
+    /// Parts hold data of different origin.
+    Holding,
+}
+
+impl Apart {
+    const fn of(verdict: VerdictState) -> Option<Self> {
+        match verdict {
+            VerdictState::SplitBrain => Some(Self::Writing),
+            VerdictState::Diverged => Some(Self::Holding),
+            _ => None,
         }
     }
 }
@@ -159,6 +178,8 @@ pub struct ToldCluster {
     pub state: ToldState,
     /// What it is apart from the maintenance that goes on.
     pub actual: ToldState,
+    /// What an outage is that answers.
+    pub apart: Option<Apart>,
     /// Since when; `None` for a cluster that the console does not know (any more).
     pub since: Option<Timestamp>,
     /// Its nodes, where the page shows them.
@@ -293,7 +314,7 @@ impl Told {
         let (number, predicate) = match self.overall {
             ToldState::Operational if all == 1 => return "The database works".to_owned(),
             ToldState::Operational => return "All databases work".to_owned(),
-            ToldState::Outage => (count(ToldState::Outage), "not available"),
+            ToldState::Outage => (count(ToldState::Outage), self.outage()),
             ToldState::Degraded => (count(ToldState::Degraded), "degraded, but working"),
             ToldState::Unknown => (count(ToldState::Unknown), "in an unknown state"),
             ToldState::Maintenance => (count(ToldState::Maintenance), "under maintenance"),
@@ -303,6 +324,19 @@ impl Told {
             (1, _) => format!("1 of {all} databases is {predicate}"),
             _ if number == all => format!("All databases are {predicate}"),
             _ => format!("{number} of {all} databases are {predicate}"),
+        }
+    }
+
+    /// What those are that are worst: a database that answers is not called unavailable.
+    fn outage(&self) -> &'static str {
+        let mut worst = self
+            .clusters
+            .iter()
+            .filter(|c| c.state == ToldState::Outage);
+        if worst.all(|cluster| cluster.apart.is_some()) {
+            "not to be relied on"
+        } else {
+            "not available"
         }
     }
 }
@@ -373,8 +407,11 @@ fn cluster(
     let known = sources.clusters.get(&listed.cluster);
     let standing = known.map_or(Standing::Unknown, |k| Standing::of(k.view.verdict.state));
     let actual = ToldState::of(standing);
+    let apart = known.and_then(|known| Apart::of(known.view.verdict.state));
     let mut all = sources.maintenance.iter();
-    let maintained = all.any(|maintenance| maintenance.covers(&listed.cluster, now));
+    // No work is planned to split a database, so no maintenance covers that up.
+    let maintained = apart != Some(Apart::Writing)
+        && all.any(|maintenance| maintenance.covers(&listed.cluster, now));
     let days = known.map_or(&[][..], |known| &known.days);
     ToldCluster {
         id,
@@ -385,6 +422,7 @@ fn cluster(
             actual
         },
         actual,
+        apart,
         since: known.map(|known| known.since),
         nodes: match known {
             Some(known) if show.nodes() => nodes(&known.view.nodes, show),

@@ -145,6 +145,46 @@ fn what_the_console_does_not_know_is_unknown_and_never_down() {
 }
 
 #[test]
+fn a_database_that_answers_and_must_not_be_relied_on_is_an_outage_with_its_own_words() {
+    let only = page(&[("lab", "A")], Show::default());
+    let told = |state| {
+        let views = [("lab", view(state))];
+        compose(&only, &sources(&views), now())
+    };
+    for (state, apart, sentence) in [
+        (
+            VerdictState::SplitBrain,
+            Some(Apart::Writing),
+            "The database is not to be relied on",
+        ),
+        (
+            VerdictState::Diverged,
+            Some(Apart::Holding),
+            "The database is not to be relied on",
+        ),
+        (
+            VerdictState::NoPrimary,
+            None,
+            "The database is not available",
+        ),
+        (VerdictState::Down, None, "The database is not available"),
+    ] {
+        let told = told(state);
+        assert_eq!(told.overall, ToldState::Outage, "{state:?}");
+        assert_eq!(told.clusters[0].apart, apart, "{state:?}");
+        assert_eq!(told.sentence(), sentence, "{state:?}");
+    }
+    // Of both kinds nothing is said that one of them is not.
+    let views = [
+        ("a", view(VerdictState::SplitBrain)),
+        ("b", view(VerdictState::Down)),
+    ];
+    let both = page(&[("a", "A"), ("b", "B")], Show::default());
+    let told = compose(&both, &sources(&views), now());
+    assert_eq!(told.sentence(), "All databases are not available");
+}
+
+#[test]
 fn the_worst_state_stands_above_all() {
     let views = [
         ("a", view(VerdictState::Healthy)),
@@ -177,6 +217,12 @@ fn maintenance_stands_before_the_state_and_says_what_it_is_meanwhile() {
         (shown.state, shown.actual),
         (ToldState::Maintenance, ToldState::Outage)
     );
+    assert!(told.maintenance[0].current);
+    let split = view(VerdictState::SplitBrain);
+    let lab = "lab".parse().unwrap();
+    sources.clusters.get_mut(&lab).unwrap().view = &split;
+    let told = compose(&page, &sources, now());
+    assert_eq!(told.overall, ToldState::Outage);
     assert!(told.maintenance[0].current);
     let told = compose(&page, &sources, now().plus(Duration::from_secs(60)));
     assert_eq!(told.overall, ToldState::Outage);

@@ -1,10 +1,11 @@
 use std::time::Duration;
 
 use galera::status::{
-    DayFigures, IncidentState, Link, Listed, PageSettings, ToldCluster, ToldIncident, ToldState,
-    ToldUpdate, Uptime,
+    Automatic, DayFigures, Episode, IncidentState, Known, Link, Listed, PageSettings, Sources,
+    Step, ToldCluster, ToldIncident, ToldState, ToldUpdate, Uptime, compose, next_step,
 };
 use galera::uptime::Date;
+use galera::view::{ClusterView, RegistryHealth, Verdict, VerdictState};
 
 use super::*;
 use crate::status::{Encoding, LinkSecret};
@@ -40,6 +41,7 @@ fn told(clusters: usize) -> Told {
             name: format!("Database {number}"),
             state: ToldState::Operational,
             actual: ToldState::Operational,
+            apart: None,
             since: Some(now()),
             nodes: Vec::new(),
             days: days.collect(),
@@ -107,6 +109,140 @@ fn a_page_of_a_dozen_databases_leaves_the_promised_room() {
     for place in [Place::Slug, Place::Secret] {
         let size = print.html(place).body(Encoding::Brotli).len();
         assert!(size <= PAGE_BYTES, "{size} bytes, at most {PAGE_BYTES}");
+    }
+}
+
+/// What a page of one cluster says in each of its forms while the cluster's verdict is `verdict`.
+fn forms(verdict: VerdictState) -> [String; 4] {
+    let view = ClusterView {
+        name: "lab".parse().unwrap(),
+        revision: 1,
+        observed_at: now(),
+        verdict: Verdict {
+            state: verdict,
+            reasons: Vec::new(),
+            since: now(),
+        },
+        expected_members: Vec::new(),
+        components: Vec::new(),
+        nodes: Vec::new(),
+        registry: RegistryHealth {
+            reachable: true,
+            since: now(),
+            error: None,
+        },
+    };
+    let known = Known {
+        view: &view,
+        since: now(),
+        days: Vec::new(),
+    };
+    let mut sources = Sources::default();
+    sources.clusters.insert(view.name.clone(), known);
+    let mut episode = Episode::default();
+    episode.observe(verdict, now());
+    let rule = Some(Automatic {
+        after_secs: 0,
+        degraded: true,
+    });
+    let step = next_step(&view.name, &episode, rule, &[], false, "r1", now());
+    if let Some(Step::Open(incident)) = &step {
+        sources.incidents.push(incident);
+    }
+    let page = page(Visibility::Public, Vec::new());
+    let told = compose(&page.value, &sources, now());
+    let print = Print::new(page, told, now(), Arc::default());
+    let badge = print.badge(BadgeOf {
+        cluster: None,
+        days: None,
+    });
+    [
+        print.html(Place::Slug),
+        print.summary(),
+        print.feed(Place::Slug),
+        &badge.unwrap(),
+    ]
+    .map(|packed| String::from_utf8(packed.body(Encoding::Plain).to_vec()).unwrap())
+}
+
+#[test]
+fn every_verdict_is_told_truthfully_in_every_form() {
+    let split = "Parts of it take writes apart from each other.";
+    let diverged = "Parts of it hold different data.";
+    let silent = "It takes no reads or writes.";
+    for (verdict, meaning, status, badge, entry) in [
+        (
+            VerdictState::SplitBrain,
+            split,
+            "major_outage",
+            "outage",
+            "Parts of the database take writes apart",
+        ),
+        (
+            VerdictState::Diverged,
+            diverged,
+            "major_outage",
+            "outage",
+            "Parts of the database hold different data",
+        ),
+        (
+            VerdictState::NoPrimary,
+            silent,
+            "major_outage",
+            "outage",
+            "The database takes no reads or writes",
+        ),
+        (
+            VerdictState::Down,
+            silent,
+            "major_outage",
+            "outage",
+            "The database takes no reads or writes",
+        ),
+        (
+            VerdictState::Degraded,
+            "with fewer members than planned",
+            "degraded_performance",
+            "degraded",
+            "The database works, but a part of it is missing",
+        ),
+        (
+            VerdictState::Unknown,
+            "That says nothing about the database.",
+            "unknown",
+            "unknown",
+            "",
+        ),
+        (
+            VerdictState::Healthy,
+            "It takes reads and writes.",
+            "operational",
+            "operational",
+            "",
+        ),
+    ] {
+        let [html, summary, feed, picture] = forms(verdict);
+        assert!(html.contains(meaning), "{verdict:?}: {html}");
+        let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
+        let component = &summary["components"][0]["status"];
+        assert_eq!(component, status, "{verdict:?}: {summary}");
+        let title = format!("<title>Databases of the shop: {badge}</title>");
+        assert!(picture.contains(&title), "{verdict:?}: {picture}");
+        if entry.is_empty() {
+            assert!(!feed.contains("<entry>"), "{verdict:?}: {feed}");
+        } else {
+            assert!(feed.contains(entry), "{verdict:?}: {feed}");
+        }
+        if verdict != VerdictState::Healthy {
+            let fine = summary["status"]["indicator"] == "none"
+                || html.contains("Operational")
+                || html.contains("The database works<")
+                || picture.contains("operational");
+            assert!(
+                !fine,
+                "{verdict:?} looks fine: {html}\n{summary}\n{picture}"
+            );
+        }
     }
 }
 
