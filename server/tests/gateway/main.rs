@@ -25,6 +25,7 @@ mod forms;
 mod half_done;
 mod interrupted;
 mod leader;
+mod maintenance;
 mod metrics;
 mod notifications;
 mod notified;
