@@ -82,8 +82,10 @@ pub(crate) fn tick_ages(now: Timestamp) {
         };
         let attribute = |name: &str| element.get_attribute(name).unwrap_or_default();
         if let Some(at) = Timestamp::parse(&attribute("datetime")) {
-            let age = crate::format::age(now.unix_millis() - at.unix_millis());
-            let text = [age.as_str(), &attribute("data-age")].concat();
+            let (words, age) = (attribute("data-age"), now.unix_millis() - at.unix_millis());
+            // What has no words after it lies ahead.
+            let age = crate::format::age(if words.is_empty() { -age } else { age });
+            let text = [age.as_str(), &words].concat();
             let name = [&text, ", ", &attribute("title")].concat();
             element.set_text_content(Some(&text));
             // Fails only for impossible names.

@@ -199,6 +199,20 @@ pub(crate) fn ticking(at: Timestamp, now: Timestamp) -> El {
     ago(at, Some(now)).at("data-age", " ago")
 }
 
+/// How long it is until `at`, in the server's HTML: the browser counts down what has no words after it.
+#[cfg(feature = "ssr")]
+pub(crate) fn remaining(at: Timestamp, now: Timestamp) -> El {
+    let left = age(at.unix_millis() - now.unix_millis());
+    let full = absolute(at);
+    let name = [&left, ", ", &full].concat();
+    el("time")
+        .at("datetime", at.to_string())
+        .at("title", full)
+        .at("aria-label", name)
+        .at("data-age", "")
+        .with(left)
+}
+
 /// How long something lasts: `for 3 s`, without a clock `since` the absolute time.
 pub(crate) fn lasting(since: Timestamp, now: Option<Timestamp>) -> El {
     let preposition = if now.is_some() { "for " } else { "since " };

@@ -8,7 +8,7 @@ use galera::plan::Step;
 
 use super::parts;
 use super::plan::names;
-use crate::format::{age, code, link, quiet, sub, ticking, unknown};
+use crate::format::{code, link, quiet, remaining, sub, ticking, unknown};
 use crate::markup::{Child, El, el};
 use crate::pages::{cell, ledger, row};
 use crate::words::{action_mark, kind_word, state, step_mark};
@@ -95,8 +95,7 @@ fn facts(action: &Action, now: Timestamp) -> El {
         pairs.push(("Approved by", by(&approval.by, approval.at)));
     }
     if let (Some(at), State::Pending | State::Approved) = (action.expires_at, action.state) {
-        let left = age(at.unix_millis() - now.unix_millis());
-        pairs.push(("Expires in", left.into()));
+        pairs.push(("Expires in", remaining(at, now).into()));
     }
     if let Some(execution) = &action.execution {
         pairs.push(("Carried out by", by(&execution.replica, execution.began_at)));
@@ -401,6 +400,20 @@ mod tests {
             expires_at: fixtures::at(),
         };
         action(&view(state), &session, fixtures::at()).html()
+    }
+
+    #[test]
+    fn the_time_left_is_counted_down_by_the_browser() {
+        let at = fixtures::at();
+        let mut left = view("pending");
+        left.action.expires_at = Some(Timestamp::from_unix_millis(at.unix_millis() + 754_000));
+        let session = SessionView {
+            username: "vera".to_owned(),
+            roles: vec![Role::Viewer],
+            expires_at: at,
+        };
+        let html = action(&left, &session, at).html();
+        assert!(html.contains("data-age=\"\">12 min 34 s</time>"), "{html}");
     }
 
     #[test]

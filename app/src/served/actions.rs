@@ -6,7 +6,7 @@ use galera::api::{ActionList, ActionView, RecoveryState, SessionView};
 
 use super::parts;
 use super::recovery::{switch_form, switched_off};
-use crate::format::{link, sub, ticking, unknown};
+use crate::format::{link, remaining, sub, ticking, unknown};
 use crate::markup::{Child, El, el};
 use crate::pages::{cell, ledger, row};
 use crate::words::{action_mark, kind_word, state};
@@ -103,11 +103,9 @@ fn outcome(action: &Action, now: Timestamp) -> Child {
             Child::Many(vec![outcome.clone().into(), sub(ticking(at, now)).into()])
         }
         (Some(outcome), None, _) => outcome.clone().into(),
-        (None, _, Some(at)) if matches!(action.state, State::Pending | State::Approved) => format!(
-            "expires in {}",
-            crate::format::age(at.unix_millis() - now.unix_millis())
-        )
-        .into(),
+        (None, _, Some(at)) if matches!(action.state, State::Pending | State::Approved) => {
+            Child::Many(vec!["expires in ".into(), remaining(at, now).into()])
+        }
         _ => unknown().into(),
     }
 }

@@ -6,7 +6,7 @@ use galera::notice::delivery::{Delivery, DeliveryList, DeliveryState, TargetList
 use super::super::parts::button;
 use super::{Asked, bare};
 use crate::data::segment;
-use crate::format::{absolute, link, quiet, sub, ticking};
+use crate::format::{absolute, link, quiet, remaining, sub, ticking};
 use crate::markup::{Child, El, el};
 use crate::pages::{cell, ledger, row};
 use crate::words::{delivery_mark, state};
@@ -109,15 +109,16 @@ fn line(delivery: &Delivery, targets: &TargetList, now: Timestamp) -> El {
         .targets
         .iter()
         .find(|target| target.id == delivery.target);
+    let disabled = target.is_some_and(|target| !target.enabled);
     let target = target.map_or_else(|| delivery.target.clone(), |target| target.name.clone());
     row(format!("{}/{}", delivery.target, notice.id), head)
         .with(cell(COLUMNS[1], target))
         .with(cell(COLUMNS[2], state(delivery_mark(delivery))))
-        .with(cell(COLUMNS[3], attempts(delivery, now)).class("finding"))
+        .with(cell(COLUMNS[3], attempts(delivery, disabled, now)).class("finding"))
         .with(cell(COLUMNS[4], again(delivery)))
 }
 
-fn attempts(delivery: &Delivery, now: Timestamp) -> El {
+fn attempts(delivery: &Delivery, disabled: bool, now: Timestamp) -> El {
     let mut lines: Vec<El> = delivery
         .tries
         .iter()
@@ -125,9 +126,12 @@ fn attempts(delivery: &Delivery, now: Timestamp) -> El {
         .take(3)
         .map(|attempt| el("li").with(one(attempt, now)))
         .collect();
-    if let Some(next) = delivery.next_at {
-        let left = crate::format::age(next.unix_millis() - now.unix_millis());
-        lines.insert(0, el("li").with(format!("next in {left}")));
+    if disabled && delivery.state == DeliveryState::Waiting {
+        let why = "waits until the target is enabled";
+        lines.insert(0, el("li").with(why));
+    } else if let Some(next) = delivery.next_at {
+        let left = remaining(next, now);
+        lines.insert(0, el("li").with("next in ").with(left));
     }
     let count = delivery.tries.len();
     let earlier = (count > 3).then(|| {
