@@ -1,7 +1,4 @@
-import AxeBuilder from '@axe-core/playwright';
-import type { Page } from '@playwright/test';
-
-import { command, expect, live, openCluster, row, signIn, test, verdict } from './test';
+import { command, expect, live, openCluster, reach, row, signIn, test, verdict, violations } from './test';
 
 const PAGES = [
   '/',
@@ -16,13 +13,6 @@ const PAGES = [
 ];
 /** The browser itself notes answers with 404. */
 const NOT_FOUND = /status of 404/;
-
-async function violations(page: Page): Promise<string[]> {
-  const found = await new AxeBuilder({ page }).analyze();
-  return found.violations.map(
-    (violation) => `${violation.id}: ${violation.help}: ${violation.nodes.map((node) => node.html).slice(0, 3).join(' | ')}`,
-  );
-}
 
 for (const scheme of ['light', 'dark'] as const) {
   test.describe(`in ${scheme} colours`, () => {
@@ -101,29 +91,23 @@ test.describe('without JavaScript', () => {
 test('the keyboard alone leads from signing in to a node and out again', async ({ page, stage }) => {
   const user = stage.users.viewer;
   await page.goto('/');
-  const reach = async (name: string | RegExp, role: 'link' | 'button' | 'textbox') => {
-    const wanted = page.getByRole(role, { name, exact: typeof name === 'string' }).first();
-    for (let presses = 0; presses < 60; presses++) {
-      if (await wanted.evaluate((element) => element === document.activeElement)) return;
-      await page.keyboard.press('Tab');
-    }
-    throw new Error(`the keyboard does not reach ${name}`);
-  };
-  await reach('Name', 'textbox');
+  const reached = (name: string | RegExp, role: 'link' | 'button' | 'textbox') =>
+    reach(page, page.getByRole(role, { name, exact: typeof name === 'string' }).first());
+  await reached('Name', 'textbox');
   await page.keyboard.type(user.name);
-  await reach('Password', 'textbox');
+  await reached('Password', 'textbox');
   await page.keyboard.type(user.password);
   await page.keyboard.press('Enter');
   await live(page);
 
   await page.keyboard.press('Tab');
-  await reach('Skip to the content', 'link');
+  await reached('Skip to the content', 'link');
   await page.keyboard.press('Enter');
   await expect(page.getByRole('main')).toBeFocused();
-  await reach('lab', 'link');
+  await reached('lab', 'link');
   await page.keyboard.press('Enter');
   await expect(page).toHaveURL(/\/clusters\/lab$/);
-  await reach('n3', 'link');
+  await reached('n3', 'link');
   const outline = await page.evaluate(() => {
     const style = getComputedStyle(document.activeElement as Element);
     return style.outlineStyle !== 'none' || style.boxShadow !== 'none';
@@ -131,7 +115,7 @@ test('the keyboard alone leads from signing in to a node and out again', async (
   expect(outline, 'the focus is visible').toBe(true);
   await page.keyboard.press('Enter');
   await expect(page).toHaveURL(/\/nodes\//);
-  await reach('Sign out', 'button');
+  await reached('Sign out', 'button');
   await page.keyboard.press('Enter');
   await expect(page).toHaveURL(/\/sign-in/);
 });

@@ -1,8 +1,7 @@
 // Two people revive a cluster: one asks, another approves, both see it happen.
-import AxeBuilder from '@axe-core/playwright';
 import type { Browser, Page } from '@playwright/test';
 
-import { command, expect, live, signIn, stage, test, verdict } from './test';
+import { command, expect, live, signIn, stage, test, verdict, violations } from './test';
 
 const RECOVERY = '/clusters/lab/recovery';
 /** The browser notes refused requests by itself. */
@@ -44,11 +43,6 @@ async function request(page: Page): Promise<void> {
   await expect(page).toHaveURL(/\/actions\//);
 }
 
-async function violations(page: Page): Promise<string[]> {
-  const found = await new AxeBuilder({ page }).analyze();
-  return found.violations.map((violation) => `${violation.id}: ${violation.nodes.map((node) => node.html).slice(0, 3).join(' | ')}`);
-}
-
 test('when nothing is wrong there is nothing to recover, and it says so', async ({ page }) => {
   await signIn(page, 'operator', RECOVERY);
   await expect(plan(page)).toContainText(/n[123]|127\.0\.0\.[123]/);
@@ -67,6 +61,11 @@ test.describe('two people', () => {
     await attest(operator);
     await request(operator);
     await expect(operator.getByRole('button', { name: 'Approve and carry out' })).toBeDisabled();
+    // The time left is counted down every second, without the server.
+    const left = operator.getByRole('definition').locator('time[data-age=""]');
+    await expect(left).toHaveText(/^\d+ min/);
+    const then = await left.innerText();
+    await expect(left).not.toHaveText(then, { timeout: 3_000 });
 
     await expect(approver.getByRole('link', { name: /^Actions\s*1/ })).toBeVisible();
     await approver.getByRole('link', { name: 'Bootstrap of lab' }).first().click();

@@ -1,19 +1,11 @@
 // The status page that a team shares: an outsider watches, an operator tells, an administrator shares.
-import AxeBuilder from '@axe-core/playwright';
 import type { APIRequestContext, Browser, BrowserContext, Page } from '@playwright/test';
 
-import { command, expect, live, mark, signIn, stage, test } from './test';
+import { command, expect, live, mark, signIn, stage, test, violations } from './test';
 
 /** The browser notes refused requests by itself. */
 const REFUSED = /status of 4\d\d/;
 const API = '/api/v1/status';
-
-async function violations(page: Page): Promise<string[]> {
-  const found = await new AxeBuilder({ page }).analyze();
-  return found.violations.map(
-    (violation) => `${violation.id}: ${violation.nodes.map((node) => node.html).slice(0, 3).join(' | ')}`,
-  );
-}
 
 /** Somebody who is signed in, by the API. */
 async function as(browser: Browser, role: string): Promise<BrowserContext> {

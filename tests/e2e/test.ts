@@ -1,4 +1,5 @@
 // What every test has: the stage, a healthy lab at the start, a browser console that stays empty.
+import AxeBuilder from '@axe-core/playwright';
 import { type Locator, type Page, test as base } from '@playwright/test';
 
 import { type Stage, command, stage, start } from './stage';
@@ -105,4 +106,21 @@ export async function seqno(page: Page, name: string): Promise<number> {
 export async function mark(page: Page): Promise<() => Promise<boolean>> {
   await page.evaluate(() => document.documentElement.setAttribute('data-mark', 'here'));
   return () => page.evaluate(() => document.documentElement.getAttribute('data-mark') === 'here');
+}
+
+/** What axe finds wrong with the page as it is now. */
+export async function violations(page: Page): Promise<string[]> {
+  const found = await new AxeBuilder({ page }).analyze();
+  return found.violations.map(
+    (violation) => `${violation.id}: ${violation.help}: ${violation.nodes.map((node) => node.html).slice(0, 3).join(' | ')}`,
+  );
+}
+
+/** Presses Tab until `wanted` has the focus. */
+export async function reach(page: Page, wanted: Locator): Promise<void> {
+  for (let presses = 0; presses < 80; presses++) {
+    if (await wanted.evaluate((element) => element === document.activeElement)) return;
+    await page.keyboard.press('Tab');
+  }
+  throw new Error(`the keyboard does not reach ${wanted}`);
 }

@@ -47,6 +47,10 @@ impl Stage {
         let step = Instant::now();
         let mut settings = lab.console_settings();
         settings.listen = listen(arguments.port);
+        // Whoever tries notifications has the receiver on this machine.
+        settings
+            .more
+            .extend(["--notify-allow", "127.0.0.1"].map(str::to_owned));
         "/galera-console".clone_into(&mut settings.state_prefix);
         // The last one may ask and approve, but never what it asked for itself.
         settings.users = [
