@@ -1,12 +1,18 @@
 //! What real probes ask and what becomes of the answers.
 
+use std::time::Duration;
+
+use galera::NodeId;
 use galera::access::Role;
 use galera::plan::Plan;
 use galera::view::{ClusterView, VerdictState};
 
+use galera_console::hub::now;
+use tokio::net::TcpListener;
+
 use crate::client::{Client, Console, Options};
 use crate::database::Database;
-use crate::etcd::{Etcd, eventually};
+use crate::etcd::{Etcd, eventually, free_ports};
 
 const HISTORY: &str = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
 pub(crate) const VARIABLES: [(&str, &str); 3] = [
@@ -184,5 +190,49 @@ async fn i20_the_probe_reads_what_the_dialect_depends_on() {
             .json();
         let steps = serde_json::to_value(&plan.steps).unwrap();
         assert_eq!(steps[0]["statement"], statement, "{}", plan.summary);
+    }
+}
+
+/// A look for an execution waits for the slowest node; what agents registered meanwhile counts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i16_a_silent_node_makes_nothing_old_that_is_registered_of_the_others() {
+    let etcd = Etcd::start().await;
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let [refused] = free_ports();
+    let waits = format!("127.0.0.1:{refused}");
+    let options = Options {
+        members: vec![waits.clone(), silent.local_addr().unwrap().to_string()],
+        ..Options::default()
+    };
+    let console = Console::with(&etcd, options).await;
+    let (registry, hub) = (etcd.registry(), &console.state.hub);
+    let (lab, node) = ("lab".parse().unwrap(), waits.parse::<NodeId>().unwrap());
+    let lease = registry.grant(Duration::from_secs(10)).await.unwrap();
+    let reporting = async {
+        let key = format!("/galera/lab/{waits}/phase");
+        let mut pace = tokio::time::interval(Duration::from_millis(200));
+        loop {
+            pace.tick().await;
+            let put = registry.put(key.as_str(), "waiting", Some(lease.id()));
+            put.await.unwrap();
+        }
+    };
+    let looking = async {
+        eventually("the agent to be known", async || {
+            let known = hub.known(&lab);
+            known.is_some_and(|known| known.evidence.registry.contains_key(&node))
+        })
+        .await;
+        let began = now();
+        let (known, _) = hub.look(&lab, true).await.unwrap();
+        assert!(
+            began.age(now()) >= Duration::from_secs(2),
+            "nobody was silent"
+        );
+        known.evidence.registry[&node].last_put_at.unwrap()
+    };
+    tokio::select! {
+        put = looking => assert!(put.age(now()) < Duration::from_millis(1_500)),
+        () = reporting => {}
     }
 }
