@@ -13,7 +13,7 @@ use crate::cluster::fold;
 use crate::id::NodeId;
 use crate::plan::digest::{Draft, fact};
 use crate::plan::{
-    CheckCode, CheckStatus, EvidenceSource, Kind, Loss, Mechanism, Plan, Step, Target,
+    CheckCode, CheckStatus, EvidenceSource, Kind, Loss, Mechanism, Passing, Plan, Step, Target,
 };
 use crate::registration::{Field, Keys, Phase, RawKey, RegistryKeyKind};
 use crate::timestamp::Timestamp;
@@ -59,6 +59,9 @@ impl Default for Patience {
         }
     }
 }
+
+/// For so long after a planner has read for long enough, its probes may not have failed for long enough yet.
+const BEGINNING: Duration = Duration::from_secs(30);
 
 impl Patience {
     /// How long to wait in a cluster whose registrations live as long as `case` knows.
@@ -323,6 +326,10 @@ fn read_long_enough(
         )
     };
     draft.check(CheckCode::READ_LONG_ENOUGH, status, message, Vec::new());
+    // Probes began about when the readings did: not at the same moment.
+    if !old && ordered && span < wait + BEGINNING {
+        draft.passing(Passing::Unwatched);
+    }
 }
 
 /// What must remain: a registration of a node that says by SQL that it is Synced and Primary (I27, I28).

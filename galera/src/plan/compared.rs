@@ -37,6 +37,15 @@ impl Plan {
             let open = |code: &CheckCode| moment.contains(code) || unwatched.contains(code);
             rest.checks.retain(|check| !open(&check.code));
             rest.executable = false;
+            // What is stale, and all that follows, hangs on having watched.
+            let watched = plan.checks.iter();
+            let watched = watched.take_while(|check| check.code != CheckCode::READ_LONG_ENOUGH);
+            if unwatched.contains(&CheckCode::READ_LONG_ENOUGH) {
+                rest.checks = watched.cloned().collect();
+                rest.steps.clear();
+                rest.undo.clear();
+                rest.target = None;
+            }
             // Who executes hangs on who can at the moment; whom it is done to does not.
             if !moment.is_empty() {
                 rest.steps.clear();

@@ -2,7 +2,7 @@
 
 use galera::attestation::Statement;
 use galera::cleanup::{Patience, Reading, decommission, lost_registrations, plan};
-use galera::plan::{CheckCode, CheckStatus, Kind, Plan, Step};
+use galera::plan::{CheckCode, CheckStatus, Comparison, Kind, Plan, Step};
 use galera::registration::RawKey;
 
 use crate::scene::{Scene, Server, at, check, failing, id, status};
@@ -435,4 +435,28 @@ fn i30_nothing_stale_is_an_answer_with_every_why() {
         .iter()
         .filter(|check| check.code == CheckCode::KEPT_REGISTRATION);
     assert_eq!(kept.count(), 2);
+}
+
+/// Who has only begun to read cannot tell yet what is stale; what is wrong with the cluster it can.
+#[test]
+fn i16_i25_a_planner_that_has_not_read_for_long_knows_no_other_plan() {
+    let approved = Register::new().plan();
+    assert!(approved.executable);
+    let late = |change: fn(Scene) -> Scene| {
+        let mut register = Register::new().with(change);
+        register.readings.drain(..3);
+        register.plan().compared(&approved)
+    };
+    assert_eq!(late(|scene| scene), Comparison::Unwatched);
+    let lost = |scene: Scene| {
+        let alone = Server::non_primary(&["n1:3306"], 0, 20);
+        scene.refuses("n2").answers_since("n1", alone, 200)
+    };
+    assert_eq!(late(lost), Comparison::Changed);
+    assert_eq!(Register::new().plan().compared(&approved), Comparison::Same);
+    // Whoever has read for long enough knows what has changed.
+    let back = Register::new().altered(0, |keys| {
+        keys.retain(|raw| !raw.key.ends_with(b"9/ipaddress"))
+    });
+    assert_eq!(back.plan().compared(&approved), Comparison::Changed);
 }

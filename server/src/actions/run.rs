@@ -19,6 +19,9 @@ use crate::hub::now;
 /// Pause before etcd is tried again while the lock still holds.
 const AGAIN: Duration = Duration::from_millis(200);
 
+/// The same while this replica has not watched for long enough: every look asks every node.
+const WATCHING: Duration = Duration::from_secs(1);
+
 /// Why an executor stops.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Stopped {
@@ -246,8 +249,12 @@ impl Run {
                 }
                 Err(Stopped::Failed(error)) if error.passes() && !self.lock.is_lost() => {
                     // Nothing happened, or nobody knows: the record tells.
-                    tracing::debug!(%error, "An executor waits for etcd");
-                    sleep(AGAIN).await;
+                    tracing::debug!(%error, "An executor waits");
+                    sleep(match error {
+                        ActionError::Unwatched => WATCHING,
+                        _ => AGAIN,
+                    })
+                    .await;
                     let _ = self.reload().await;
                 }
                 Err(error) => return Err(error),
