@@ -33,10 +33,10 @@ struct Arguments {
     /// How many rounds.
     #[arg(long, default_value_t = 100)]
     rounds: usize,
-    /// The first round's seed; the others follow from it. Every round prints its own, with which it can be played alone:
-    /// `--seed N --rounds 1`.
-    #[arg(long)]
-    seed: Option<u64>,
+    /// The seeds of the first rounds; those of the others follow from the last one. Every round prints its own, with which
+    /// it can be played alone: `--seed N --rounds 1`.
+    #[arg(long = "seed")]
+    seeds: Vec<u64>,
     /// How many labs play rounds at the same time.
     #[arg(long, default_value_t = 2)]
     labs: u8,
@@ -85,10 +85,15 @@ async fn interruptible(arguments: &Arguments) -> Result<()> {
 }
 
 async fn perform(arguments: &Arguments) -> Result<()> {
-    let first = arguments.seed.unwrap_or_else(rand::random);
-    println!("Seed {first}, {} round(s)", arguments.rounds);
-    let mut further = StdRng::seed_from_u64(first);
-    let seeds = std::iter::once(first).chain(std::iter::from_fn(move || Some(further.random())));
+    let mut first = arguments.seeds.clone();
+    let last = first.last().copied().unwrap_or_else(rand::random);
+    if first.is_empty() {
+        first.push(last);
+    }
+    println!("Seed {last}, {} round(s)", arguments.rounds);
+    let mut further = StdRng::seed_from_u64(last);
+    let further = std::iter::from_fn(move || Some(further.random()));
+    let seeds = first.into_iter().chain(further);
     let waiting = Mutex::new(seeds.take(arguments.rounds).collect::<VecDeque<u64>>());
     let next = || waiting.lock().ok()?.pop_front();
     let began = Instant::now();
