@@ -130,7 +130,7 @@ fn line(target: &TargetView, refusal: Option<&str>, now: Timestamp) -> El {
         0 => quiet("none").into(),
         count => link(
             format!("/notifications?target={}&state=waiting#log", target.id),
-            counted(count, "notice"),
+            counted(count, "notice").replace(' ', "\u{a0}"),
         )
         .into(),
     };

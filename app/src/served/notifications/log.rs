@@ -161,10 +161,10 @@ fn one(attempt: &galera::notice::delivery::Attempt, now: Timestamp) -> Child {
     };
     let mut parts: Vec<Child> = vec![
         ticking(attempt.at, now).into(),
-        format!(": {what}, {} ms", attempt.millis).into(),
+        format!(": {what} ({} ms)", attempt.millis).into(),
     ];
     if !attempt.answer.is_empty() {
-        parts.push(quiet(format!(" {}", attempt.answer)).into());
+        parts.push(quiet(format!(" answer: {}", attempt.answer)).into());
     }
     Child::Many(parts)
 }
@@ -179,4 +179,39 @@ fn again(delivery: &Delivery) -> El {
         "/notifications/deliveries/{target}/{notice}/redeliver"
     ))
     .with(button(label.to_owned(), None))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::fixtures;
+
+    fn waiting() -> Delivery {
+        let at = fixtures::at().to_string();
+        let next = Timestamp::from_unix_millis(fixtures::at().unix_millis() + 90_000);
+        serde_json::from_value(json!({
+            "target": "t", "state": "waiting", "queued_at": at, "next_at": next, "ended_at": null, "attempts": 1,
+            "tries": [{"at": at, "millis": 7, "status": 503, "error": "it answered 503", "answer": "not now"}],
+            "notice": {"id": "lab.1", "kind": "test", "at": at, "cluster": null, "severity": "info", "title": "Test",
+                "text": "", "path": "/", "problem": null, "action": null, "audience": {"who": "everyone"}},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_is_tried_again_says_when_and_what_is_not_says_why() {
+        let now = fixtures::at();
+        let soon = attempts(&waiting(), false, now).html();
+        assert!(soon.contains("data-age=\"\">1 min 30 s</time>"), "{soon}");
+        assert!(soon.contains("it answered 503 (7 ms)"), "{soon}");
+        assert!(soon.contains("answer: not now"), "{soon}");
+        let never = attempts(&waiting(), true, now).html();
+        assert!(!never.contains("next in"), "{never}");
+        assert!(
+            never.contains("waits until the target is enabled"),
+            "{never}"
+        );
+    }
 }
