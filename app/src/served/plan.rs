@@ -5,10 +5,10 @@ use galera::Timestamp;
 use galera::access::Operation;
 use galera::api::SessionView;
 use galera::attestation::{Attestation, Statement};
-use galera::plan::{Kind, Mechanism, Plan, Target};
+use galera::plan::{CheckCode, Kind, Mechanism, Plan, Target};
 
 use super::parts;
-use crate::format::{code, counted, ticking};
+use crate::format::{code, counted, link, ticking};
 use crate::markup::{Child, El, el};
 use crate::words::{kind_word, plan_mark, state};
 
@@ -39,6 +39,7 @@ pub(super) fn plan(plan: &Plan, around: &Around<'_>) -> El {
         .class("plan")
         .with(heading)
         .with(el("p").with(plan.summary.clone()))
+        .with(to_declare(plan))
         .with(plan.target.as_ref().map(|target| what(target, plan)))
         .with(steps(plan))
         .with(parts::commands(&plan.commands))
@@ -46,6 +47,20 @@ pub(super) fn plan(plan: &Plan, around: &Around<'_>) -> El {
         .with(age)
         .with(request(plan, around))
         .with(break_glass(plan, around))
+}
+
+/// The way to the form that a bootstrap waits for: it stands below all that the plan says.
+fn to_declare(plan: &Plan) -> Option<El> {
+    let waits = plan.kind == Kind::Bootstrap
+        && plan
+            .failing()
+            .any(|check| check.code == CheckCode::MEMBERS_ACCOUNTED);
+    waits.then(|| {
+        el("p").with(link(
+            "#attest".to_owned(),
+            "Declare what you know of members that do not answer",
+        ))
+    })
 }
 
 /// Whether nobody is looking for this plan: a decommission that nobody began to declare.

@@ -1,4 +1,5 @@
 use galera::access::Role;
+use galera::plan::CheckCode;
 use serde_json::json;
 
 use super::super::parts::tests::button;
@@ -69,6 +70,15 @@ fn an_operator_can_request_what_is_possible() {
         !button(&html, "Request bootstrap").contains("disabled"),
         "{html}"
     );
+}
+
+#[test]
+fn a_plan_that_waits_for_a_declaration_leads_to_the_form() {
+    const LINK: &str = "href=\"#attest\"";
+    let mut plan = plan_of(false);
+    assert!(!page(plan.clone(), &[Role::Operator], true).contains(LINK));
+    plan.checks[0].code = CheckCode::MEMBERS_ACCOUNTED;
+    assert!(page(plan, &[Role::Operator], true).contains(LINK));
 }
 
 #[test]
