@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use acceptance::observer::Observer;
 use anyhow::{Result, ensure};
 
 use crate::round::Round;
@@ -16,6 +17,24 @@ const HOPELESS: Duration = Duration::from_secs(12);
 const LOOK: Duration = Duration::from_millis(250);
 /// What an agent says of data that joining would discard.
 pub(crate) const AHEAD: &str = "ahead of every Primary member";
+/// How long that must stand: what is registered of members that have just died makes it be said for a moment.
+const STANDS: Duration = Duration::from_secs(8);
+
+/// What an agent has said of its data being ahead.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ahead {
+    /// How often it had said so when that was last dealt with.
+    dealt: usize,
+    /// Since when it waits because of it.
+    since: Option<Instant>,
+}
+
+impl Ahead {
+    /// An agent that had said so `dealt` times in former rounds.
+    pub(crate) const fn after(dealt: usize) -> Self {
+        Self { dealt, since: None }
+    }
+}
 
 impl Round<'_> {
     /// Repairs everything and waits for one cluster of all nodes.
@@ -115,8 +134,14 @@ impl Round<'_> {
         for node in self.conditions.of(|node| !node.down) {
             let same = self.stage.node(node);
             let said = same.said(AHEAD);
-            if said > self.ahead[node] {
-                self.ahead[node] = said;
+            let ahead = &mut self.ahead[node];
+            // An agent that waits has no server; whoever has one did not stay with it.
+            if answers(&self.observer, node) {
+                *ahead = Ahead::after(said);
+            }
+            if said > ahead.dealt && ahead.since.get_or_insert_with(Instant::now).elapsed() > STANDS
+            {
+                *ahead = Ahead::after(said);
                 same.kill().await?;
                 same.put_data_aside()?;
                 self.journal
@@ -127,4 +152,12 @@ impl Round<'_> {
         }
         Ok(())
     }
+}
+
+fn answers(observer: &Observer, node: usize) -> bool {
+    let name = format!("n{}", node + 1);
+    let nodes = observer.nodes();
+    nodes
+        .iter()
+        .any(|(watched, answer)| watched.name == name && answer.is_some())
 }

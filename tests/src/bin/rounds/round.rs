@@ -16,6 +16,7 @@ use crate::faults::{Conditions, Fault, Script, Twist};
 use crate::journal::Journal;
 use crate::operator::Ended;
 use crate::promise::Promise;
+use crate::restore::{AHEAD, Ahead};
 use crate::stage::{NODES, Stage};
 
 /// Longest wait for the first rows of every writer.
@@ -37,8 +38,8 @@ pub(crate) struct Round<'s> {
     pub(crate) promises: Vec<Promise>,
     pub(crate) recovered: Vec<Mechanism>,
     pub(crate) ended: Vec<Ended>,
-    /// How often each node's agent had said that its data are ahead.
-    pub(crate) ahead: [usize; NODES],
+    /// What each node's agent has said of its data being ahead.
+    pub(crate) ahead: [Ahead; NODES],
     pub(crate) aside: usize,
     /// Whether people give up what only killed members hold, rather than waiting for them.
     pub(crate) gives_up: bool,
@@ -113,7 +114,7 @@ impl<'s> Round<'s> {
             promises: Vec::new(),
             recovered: Vec::new(),
             ended: Vec::new(),
-            ahead: std::array::from_fn(|node| stage.node(node).said(crate::restore::AHEAD)),
+            ahead: std::array::from_fn(|node| Ahead::after(stage.node(node).said(AHEAD))),
             aside: 0,
             stage,
         })
