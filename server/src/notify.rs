@@ -11,6 +11,7 @@
 mod courier;
 mod crier;
 mod desk;
+mod draft;
 mod keys;
 mod outbox;
 mod post;
@@ -29,9 +30,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use desk::{DeliveryQuery, NotifyError};
+pub use draft::{Draft, InvalidTarget, address};
 pub use reach::Reach;
 pub use send::{Mailer, SmtpConfig, SmtpTls};
-pub use target::{Draft, InvalidTarget, address};
 
 pub(crate) use send::sender as mail_sender;
 

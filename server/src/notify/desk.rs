@@ -10,8 +10,9 @@ use registry::{Entry, Guard, Outcome, Transaction, Write};
 use uuid::Uuid;
 
 use super::Notify;
+use super::draft::{Draft, InvalidTarget};
 use super::outbox;
-use super::target::{Draft, InvalidTarget, Target};
+use super::target::Target;
 use crate::audit::TrailError;
 use crate::session::now;
 
