@@ -258,34 +258,37 @@ fn group<'a>(
         .iter()
         .filter_map(|(_, answer)| place(answer))
         .collect();
+    let size = status
+        .cluster_size
+        .and_then(|size| usize::try_from(size).ok());
+    // Status variables are not read at one moment, and one who joined by an incremental transfer shows an old list until
+    // the next change: a list that is not of the view's size is another view's, and must not lend members to this one.
+    let list = &status.incoming_addresses;
+    let is_own = !list.is_empty() && size.is_none_or(|size| size == list.len());
     let mut open: usize = 0;
-    for (index, address) in status.incoming_addresses.iter().enumerate() {
-        if placed.contains(&index) {
-            continue;
+    if is_own {
+        for (index, address) in list.iter().enumerate() {
+            if placed.contains(&index) {
+                continue;
+            }
+            let named = match address {
+                MemberAddress::Blank => continue,
+                MemberAddress::Known(id) => gathered.resolve(id),
+                MemberAddress::Auto | MemberAddress::Unreadable(_) => None,
+            };
+            match named {
+                Some(node) => _ = members.insert(node),
+                None => open += 1,
+            }
         }
-        let named = match address {
-            MemberAddress::Blank => continue,
-            MemberAddress::Known(id) => gathered.resolve(id),
-            MemberAddress::Auto | MemberAddress::Unreadable(_) => None,
-        };
-        match named {
-            Some(node) => _ = members.insert(node),
-            None => open += 1,
-        }
-    }
-    if status.incoming_addresses.is_empty() {
-        let size = status
-            .cluster_size
-            .and_then(|size| usize::try_from(size).ok())
-            .unwrap_or(0);
-        open = size.saturating_sub(members.len());
-    } else {
         // Reporters without a place of their own take one that is open.
         let unplaced = reports
             .iter()
             .filter(|(_, answer)| place(answer).is_none())
             .count();
         open = open.saturating_sub(unplaced);
+    } else {
+        open = size.unwrap_or(0).saturating_sub(members.len());
     }
     Group {
         status,

@@ -313,3 +313,38 @@ fn reporters_without_a_place_fill_the_list() {
         .answers("10.0.0.3", founder("db3"));
     assert_eq!(scene.verdict(), VerdictState::SplitBrain);
 }
+
+#[test]
+fn i23_a_list_of_another_size_than_the_view_hides_no_rival() {
+    // Read amid a change of views: the size is new, the list is still the old one.
+    let known = ["10.0.0.1:3306", "10.0.0.2:3306", "10.0.0.3:3306"];
+    let pair = |name: &str, list: &[&str], index| {
+        let server = Server::synced(name).view(list, index).conf("18");
+        server.says("wsrep_cluster_size", "2")
+    };
+    let alone = |list: &[&str], index, conf| {
+        let server = Server::synced("db3").view(list, index).conf(conf);
+        server.says("wsrep_cluster_size", "1")
+    };
+    for conf in ["17", "18", "19"] {
+        for (pairs, own) in [
+            (&known[..2], (&known[..], 2)),
+            (&known[..], (&known[2..], 0)),
+            (&known[..], (&known[..], 2)),
+        ] {
+            let scene = Scene::expecting(&MEMBERS[..3])
+                .at(1.0)
+                .answers("10.0.0.1", pair("db1", pairs, 0))
+                .answers("10.0.0.2", pair("db2", pairs, 1))
+                .answers("10.0.0.3", alone(own.0, own.1, conf));
+            let view = scene.view();
+            assert_eq!(
+                view.verdict.state,
+                VerdictState::Degraded,
+                "{pairs:?} {own:?} {conf}: {:#?}",
+                view.components
+            );
+            assert_eq!(primaries(&scene), 2, "{pairs:?} {own:?} {conf}");
+        }
+    }
+}
