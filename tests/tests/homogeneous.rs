@@ -272,10 +272,15 @@ async fn everybody_killed_comes_back_as_one_cluster_without_loss() -> Result<()>
             status == 503 && body.contains(&absent) && body.contains("since"),
             "{body}"
         );
-        let phase = key(&lab, lab.node(number), "phase").await?;
-        ensure!(phase.as_deref() == Some(Phase::Waiting.word()), "{phase:?}");
-        let position = key(&lab, lab.node(number), "recovered_position").await?;
-        ensure!(position.is_some_and(|text| text.starts_with(&before.uuid.to_string())));
+        // Its log is ahead of its registration.
+        eventually("the node to be registered as waiting", SOON, async || {
+            let phase = key(&lab, lab.node(number), "phase").await?;
+            ensure!(phase.as_deref() == Some(Phase::Waiting.word()), "{phase:?}");
+            let position = key(&lab, lab.node(number), "recovered_position").await?;
+            ensure!(position.is_some_and(|text| text.starts_with(&before.uuid.to_string())));
+            Ok(())
+        })
+        .await?;
     }
     let began = Instant::now();
     lab.node(1).start()?;
@@ -328,8 +333,12 @@ async fn everybody_killed_comes_back_as_one_cluster_without_loss() -> Result<()>
     for node in lab.nodes() {
         node.says("for an approved order to bootstrap", SOON)
             .await?;
-        let position = key(&lab, node, "recovered_position").await?;
-        positions.push(position.context("no position")?.parse::<Position>()?);
+        let position = eventually("the position to be registered", SOON, async || {
+            let position = key(&lab, node, "recovered_position").await?;
+            position.context("no position")
+        })
+        .await?;
+        positions.push(position.parse::<Position>()?);
     }
     let best = (0..3)
         .max_by_key(|index| positions[*index].seqno)
