@@ -14,6 +14,8 @@ STEP := scripts/step
 # console-hydrate exists for wasm32 only.
 HOST := --workspace --exclude console-hydrate
 CODE := read the error above: it is in the code
+# Most of their time tests wait for what clusters do: more than one of them for each of two cores.
+TEST_THREADS ?= 3
 
 .PHONY: help
 help: ## Show this list
@@ -55,7 +57,7 @@ test: ## Every test: unit, property, API, real etcd and Galera, browser
 	@$(STEP) "Site" "$(CODE)" \
 	  cargo run --quiet --locked -p xtask -- site --out "$(CARGO_TARGET_DIR)/debug/site"
 	@$(STEP) "Unit, property, API and laboratory tests" "a test failed: its output is above" \
-	  cargo test --locked $(HOST)
+	  env RUST_TEST_THREADS=$(TEST_THREADS) cargo test --locked $(HOST)
 	@$(STEP) "Playwright" "check that npm reaches its registry: npm ping" \
 	  scripts/npm-install tests/e2e
 	@$(STEP) "Browser tests" "a test failed: its trace is in tests/e2e/test-results" \

@@ -29,7 +29,7 @@ pub(crate) struct Shared {
     pub(crate) lab: Lab,
 }
 
-/// At most so many tests have a lab at once: as many as run at once on two cores.
+/// At most so many tests have a lab at once: one fewer than `make test` runs at once, because some bring their own.
 const LABS: usize = 2;
 
 /// Labs that nobody uses at the moment, and the right to use one.

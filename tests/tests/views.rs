@@ -107,7 +107,13 @@ pub(crate) fn describe(view: &ClusterView) -> String {
         .map(|reason| reason.message.as_str());
     let components = view.components.iter().map(|component| {
         let members: Vec<_> = component.members.iter().map(ToString::to_string).collect();
-        format!("{:?} of {}", component.status, members.join(" + "))
+        format!(
+            "{:?} of {} (size {:?}, conf_id {:?})",
+            component.status,
+            members.join(" + "),
+            component.size,
+            component.conf_id
+        )
     });
     format!(
         "{:?} because of [{}]; components [{}]; nodes [{}]; registry {:?}",
