@@ -171,7 +171,12 @@ impl Node {
             command.args(["--reuid", "mysql", "--regid", "mysql", "--clear-groups"]);
         }
         command.args(["--pdeathsig", "KILL"]);
+        let mut binary = PathBuf::from(BINARY);
         if let Some(off) = &self.clock {
+            // `env` is run by the agent's account already, which need not reach where this was built.
+            binary = self.path("galera-agent");
+            let copied = Command::new("cp").arg(BINARY).arg(&binary).status();
+            assert!(copied.unwrap().success());
             // What `faketime -f` does. The time since the machine's start is nobody's to be wrong about.
             command
                 .args(["env", "LD_PRELOAD=/usr/$LIB/faketime/libfaketime.so.1"])
@@ -179,8 +184,8 @@ impl Node {
                 .arg("FAKETIME_DONT_FAKE_MONOTONIC=1");
         }
         let child = command
+            .arg(binary)
             .args([
-                BINARY,
                 "run",
                 "--",
                 &self.program,
