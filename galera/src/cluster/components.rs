@@ -18,6 +18,8 @@ pub(crate) struct Group<'a> {
     pub(crate) members: BTreeSet<usize>,
     /// Members that the list does not name.
     pub(crate) open: usize,
+    /// Whether its list is that of its view; if not, only places and counts tell who may be in it.
+    pub(crate) lists: bool,
     /// Groups of one bucket say the same words, yet cannot be one component.
     pub(crate) bucket: usize,
 }
@@ -295,6 +297,7 @@ fn group<'a>(
         reporters: reports.into_iter().map(|(node, _)| node).collect(),
         members,
         open,
+        lists: is_own,
         bucket,
     }
 }

@@ -3,6 +3,7 @@
 //! Rivals can share state UUID and conf_id, so only member lists prove them apart; and polls are not simultaneous, so
 //! only time together proves that both exist.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::components::Group;
@@ -67,6 +68,9 @@ pub(super) fn relation(newer: &Group<'_>, older: &Group<'_>, nodes: &[Facts<'_>]
         };
     }
     let (left_out, unseen) = (missing(newer, older), missing(older, newer));
+    if fit(newer, older, nodes) {
+        return Relation::Same;
+    }
     if left_out == 0 && unseen == 0 {
         return Relation::Same;
     }
@@ -76,6 +80,30 @@ pub(super) fn relation(newer: &Group<'_>, older: &Group<'_>, nodes: &[Facts<'_>]
     } else {
         Relation::Disjoint
     }
+}
+
+/// Whether two groups, not both with a list of their own, say that they are of one view and fit into it: the same number
+/// and size, a place for each, and room in the list that there is.
+fn fit(one: &Group<'_>, other: &Group<'_>, nodes: &[Facts<'_>]) -> bool {
+    let view = |group: &Group<'_>| group.status.conf_id.zip(group.status.cluster_size);
+    let Some((conf_id, size)) = view(one) else {
+        return false;
+    };
+    if (one.lists && other.lists) || view(other) != Some((conf_id, size)) {
+        return false;
+    }
+    let places: Option<Vec<u64>> = [one, other]
+        .iter()
+        .flat_map(|group| &group.reporters)
+        .map(|&node| nodes[node].answer()?.status.local_index)
+        .collect();
+    let has_room =
+        |group: &Group<'_>, other: &Group<'_>| !group.lists || missing(group, other) <= group.open;
+    places.is_some_and(|places| {
+        let taken: BTreeSet<u64> = places.iter().copied().collect();
+        taken.len() == places.len() && taken.last().is_some_and(|&last| last < size)
+    }) && has_room(one, other)
+        && has_room(other, one)
 }
 
 /// The longest time that a reporter of one group and one of the other were both seen in their views without

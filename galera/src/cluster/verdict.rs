@@ -191,8 +191,24 @@ fn with_primary(case: &Case<'_>, reasons: &mut Reasons<'_>, doubt: Rivalry) -> V
         return VerdictState::Degraded;
     }
     let pending = |node: &usize| matches!(nodes[*node].sql, Sql::Pending);
-    match missing.len() {
-        0 => {
+    let apart = case
+        .components
+        .primary_groups
+        .iter()
+        .find(|group| leaves_out(group, &required) && !catches_up(group, nodes));
+    match (missing.len(), apart) {
+        // A former view of who comes back, or the first word of a rival: time tells which, and neither is health.
+        (0, Some(group)) => {
+            reasons.cluster(
+                ReasonCode::SourcesDisagree,
+                &format!(
+                    "All expected members say that they are Synced in a Primary component, but {} do not say that it has them all; one of the views changes.",
+                    reasons_list(case, &group.reporters)
+                ),
+            );
+            VerdictState::Degraded
+        }
+        (0, None) => {
             reasons.cluster(
                 ReasonCode::AllSynced,
                 &match required.len() {
@@ -208,6 +224,22 @@ fn with_primary(case: &Case<'_>, reasons: &mut Reasons<'_>, doubt: Rivalry) -> V
         _ if missing.iter().all(pending) => VerdictState::Unknown,
         _ => VerdictState::Degraded,
     }
+}
+
+/// Whether a view has no room for all of `required`.
+fn leaves_out(group: &Group<'_>, required: &[usize]) -> bool {
+    let outside = required.iter().filter(|node| !group.members.contains(node));
+    outside.count() > group.open
+}
+
+/// Whether all who report a view are still on their way to the present one, so that it is a former view.
+fn catches_up(group: &Group<'_>, nodes: &[Facts<'_>]) -> bool {
+    group.reporters.iter().all(|&node| {
+        nodes[node]
+            .answer()
+            .and_then(|answer| answer.status.recv_queue)
+            .is_some_and(|queue| queue > 0)
+    })
 }
 
 fn without_primary(case: &Case<'_>, reasons: &mut Reasons<'_>) -> VerdictState {
