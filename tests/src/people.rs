@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ::galera::NodeId;
+use ::galera::action::State;
 use ::galera::api::{ActionView, AuditPage, Problem};
 use ::galera::attestation::{Attestation, Statement};
 use ::galera::audit::Entry;
@@ -236,6 +237,27 @@ impl People {
                 now.action.state
             );
             Ok(now)
+        })
+        .await
+    }
+
+    /// Waits until the action has ended as superseded without having done anything, and nothing is left to recover.
+    ///
+    /// # Errors
+    /// When it ends otherwise, may have acted, or a plan still offers something.
+    pub async fn superseded(&self, action: &ActionView) -> Result<()> {
+        let ended = self.ended(action).await?.action;
+        ensure!(ended.state == State::Superseded, "{ended:#?}");
+        ensure!(!ended.may_have_acted(), "{:?}", ended.steps);
+        // The executor asked the nodes; what is shown is what the console was told last.
+        eventually("the plan to follow", SOON, async || {
+            let now = self.plan("bootstrap", &[]).await?;
+            ensure!(
+                now.summary.starts_with("Nothing to recover"),
+                "{}",
+                now.summary
+            );
+            Ok(())
         })
         .await
     }

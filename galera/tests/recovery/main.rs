@@ -26,3 +26,4 @@ mod running;
 mod scene;
 #[cfg(test)]
 mod stopped;
+mod verified;
