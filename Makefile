@@ -44,7 +44,7 @@ site: ## The site alone, into the release directory
 demo: ## A console on a real etcd and a real Galera cluster on this machine; Ctrl-C ends it
 	@scripts/setup lab
 	@$(STEP) "Release build of galera-console, galera-agent and the demo" "$(CODE)" \
-	  cargo build --release --locked -p galera-console -p galera-agent -p acceptance --bins
+	  cargo build --release --locked --bin galera-console --bin galera-agent --bin demo
 	@$(STEP) "Site" "$(CODE)" \
 	  cargo run --quiet --locked -p xtask -- site --out "$(CARGO_TARGET_DIR)/release/site"
 	@exec "$(CARGO_TARGET_DIR)/release/demo"
@@ -110,12 +110,16 @@ lint: ## Formatting, clippy for host and wasm, documentation, shell scripts, ale
 
 .PHONY: bench
 bench: ## The figures that the project promises, measured on this machine
-	@scripts/setup lab bench
+	@scripts/setup lab browser bench
 	@$(STEP) "Release build of all programs" "$(CODE)" \
-	  cargo build --release --locked -p galera-console -p galera-agent -p acceptance --bins
+	  cargo build --release --locked --bin galera-console --bin galera-agent --bin demo --bin bench
 	@$(STEP) "Site" "$(CODE)" \
 	  cargo run --quiet --locked -p xtask -- site --out "$(CARGO_TARGET_DIR)/release/site"
 	@$(STEP) "Figures on a real lab" "read the message above" \
 	  "$(CARGO_TARGET_DIR)/release/bench"
+	@$(STEP) "Playwright" "check that npm reaches its registry: npm ping" \
+	  scripts/npm-install tests/e2e
+	@$(STEP) "Figures in a browser" "read the message above" \
+	  env DEMO="$(CARGO_TARGET_DIR)/release/demo" scripts/browser-tests --config figures.config.ts
 	@$(STEP) "Benchmarks" "read the message above" \
 	  cargo bench --locked $(HOST)

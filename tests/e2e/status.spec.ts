@@ -1,30 +1,11 @@
 // The status page that a team shares: an outsider watches, an operator tells, an administrator shares.
-import type { APIRequestContext, Browser, BrowserContext, Page } from '@playwright/test';
+import type { APIRequestContext, Page } from '@playwright/test';
 
+import { API, as, makePage } from './status';
 import { command, expect, live, mark, signIn, stage, test, violations } from './test';
 
 /** The browser notes refused requests by itself. */
 const REFUSED = /status of 4\d\d/;
-const API = '/api/v1/status';
-
-/** Somebody who is signed in, by the API. */
-async function as(browser: Browser, role: string): Promise<BrowserContext> {
-  const context = await browser.newContext({ baseURL: stage().url, extraHTTPHeaders: { Origin: stage().url } });
-  const user = stage().users[role];
-  const answer = await context.request.post('/api/v1/session', { data: { username: user.name, password: user.password } });
-  expect(answer.status()).toBe(200);
-  return context;
-}
-
-/** A page of the lab's cluster, under a slug of its own. */
-async function makePage(admin: APIRequestContext, visibility: string, more = {}): Promise<string> {
-  const slug = `p${Date.now().toString(36)}${Math.random().toString(36).slice(2, 6)}`;
-  const clusters = [{ cluster: stage().cluster, name: 'Orders' }];
-  const answer = await admin.post(`${API}/pages`, { data: { slug, title: 'Shop', clusters, visibility, ...more } });
-  expect(answer.status(), await answer.text()).toBe(201);
-  await expect(async () => expect((await admin.get(`/status/${slug}`)).status()).toBe(200)).toPass();
-  return slug;
-}
 
 /** A secret link to a new page. */
 async function makeLink(admin: APIRequestContext): Promise<string> {
@@ -227,38 +208,3 @@ for (const scheme of ['light', 'dark'] as const) {
     });
   });
 }
-
-test('a change is on an open page within half a second', async ({ browser, page }) => {
-  test.setTimeout(120_000);
-  const admin = await as(browser, 'admin');
-  const slug = await makePage(admin.request, 'public');
-  await page.goto(`/status/${slug}`);
-  await expect(page.locator('#age')).toHaveText(/ago$/);
-  const times: number[] = [];
-  for (let round = 0; round < 40; round += 1) {
-    const title = `Round ${round} begins`;
-    const seen = page.evaluate(
-      (wanted) =>
-        new Promise<number>((resolve) => {
-          const look = () => {
-            if (document.body.textContent?.includes(wanted)) resolve(Date.now());
-            else requestAnimationFrame(look);
-          };
-          look();
-        }),
-      title,
-    );
-    // The moment at which etcd has it: what comes after is the page's part.
-    const data = { title, text: 'A change.', pages: [slug] };
-    const answer = await admin.request.post(`${API}/announcements`, { data });
-    const written = Date.now();
-    times.push(Math.max(0, (await seen) - written));
-    const { id } = (await answer.json()) as { id: string };
-    await admin.request.post(`${API}/announcements/${id}/withdraw`);
-  }
-  times.sort((a, b) => a - b);
-  const p99 = times[Math.ceil(times.length * 0.99) - 1];
-  console.log(`change to open page: median ${times[times.length / 2]} ms, p99 ${p99} ms`);
-  expect(p99).toBeLessThanOrEqual(500);
-  await admin.close();
-});

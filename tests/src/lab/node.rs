@@ -296,6 +296,16 @@ impl Node {
         .await
     }
 
+    /// Takes this node out of flow control (`true`), which it calls Donor/Desynced, or back.
+    ///
+    /// # Errors
+    /// When the server refuses the setting.
+    pub async fn desync(&self, desynced: bool) -> Result<()> {
+        let value = u8::from(desynced);
+        self.execute(&format!("SET GLOBAL wsrep_desync = {value}"))
+            .await
+    }
+
     /// Declares this node's component Primary.
     ///
     /// # Errors

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use crate::stage::Stage;
 
 const HELP: &str = "\
-kill|stop|pause|resume|start|wipe|isolate|heal|bootstrap n1   a node (start does not wait)
+kill|stop|pause|resume|start|wipe|isolate|heal|bootstrap|desync|resync n1
+                            a node (start does not wait)
 whole                       waits until all nodes are Synced in one Primary component
 repair                      brings everything back that was made to fail
 etcd kill|start|pause|resume [1]     every etcd member, or one
@@ -91,6 +92,8 @@ async fn node(stage: &Stage, verb: &str, name: &str) -> Result<String> {
         "isolate" => node.isolate(true).await?,
         "heal" => node.isolate(false).await?,
         "bootstrap" => node.bootstrap().await?,
+        "desync" => node.desync(true).await?,
+        "resync" => node.desync(false).await?,
         _ => bail!("unknown command {verb:?}; type help"),
     }
     let pid = pid
