@@ -13,6 +13,8 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin:$(HOME)/.cargo/bin
 STEP := scripts/step
 # console-hydrate exists for wasm32 only.
 HOST := --workspace --exclude console-hydrate
+# Of the acceptance package only what is asked for: each of its programs takes minutes to link in release.
+PROGRAMS := -p galera-console -p galera-agent -p acceptance --bin galera-console --bin galera-agent
 CODE := read the error above: it is in the code
 # Most of their time tests wait for what clusters do: more than one of them for each of two cores.
 TEST_THREADS ?= 3
@@ -44,7 +46,7 @@ site: ## The site alone, into the release directory
 demo: ## A console on a real etcd and a real Galera cluster on this machine; Ctrl-C ends it
 	@scripts/setup lab
 	@$(STEP) "Release build of galera-console, galera-agent and the demo" "$(CODE)" \
-	  cargo build --release --locked --bin galera-console --bin galera-agent --bin demo
+	  cargo build --release --locked $(PROGRAMS) --bin demo
 	@$(STEP) "Site" "$(CODE)" \
 	  cargo run --quiet --locked -p xtask -- site --out "$(CARGO_TARGET_DIR)/release/site"
 	@exec "$(CARGO_TARGET_DIR)/release/demo"
@@ -112,7 +114,7 @@ lint: ## Formatting, clippy for host and wasm, documentation, shell scripts, ale
 bench: ## The figures that the project promises, measured on this machine
 	@scripts/setup lab browser bench
 	@$(STEP) "Release build of all programs" "$(CODE)" \
-	  cargo build --release --locked --bin galera-console --bin galera-agent --bin demo --bin bench
+	  cargo build --release --locked $(PROGRAMS) --bin demo --bin bench
 	@$(STEP) "Site" "$(CODE)" \
 	  cargo run --quiet --locked -p xtask -- site --out "$(CARGO_TARGET_DIR)/release/site"
 	@$(STEP) "Figures on a real lab" "read the message above" \
