@@ -124,4 +124,4 @@ bench: ## The figures that the project promises, measured on this machine
 	@$(STEP) "Figures in a browser" "read the message above" \
 	  env DEMO="$(CARGO_TARGET_DIR)/release/demo" scripts/browser-tests --config figures.config.ts
 	@$(STEP) "Benchmarks" "read the message above" \
-	  cargo bench --locked $(HOST)
+	  cargo bench --locked -p galera -p galera-console --bench "*"

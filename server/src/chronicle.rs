@@ -62,6 +62,9 @@ pub enum ChronicleError {
     /// etcd.
     #[error(transparent)]
     Registry(#[from] registry::Error),
+    /// Asked before it was read for the first time.
+    #[error("the chronicle has not been read from etcd yet")]
+    Unread,
     /// Something in a block's place is none.
     #[error("the chronicle in etcd is damaged at {key}: {reason}")]
     Damaged {
@@ -75,7 +78,8 @@ pub enum ChronicleError {
 /// The reading side; clones share it.
 #[derive(Clone)]
 pub struct Chronicle {
-    books: watch::Receiver<Books>,
+    /// `None` until the chronicle was read.
+    books: watch::Receiver<Option<Books>>,
     news: watch::Receiver<News>,
     shelf: Arc<Shelf>,
 }
@@ -98,7 +102,7 @@ impl Chronicle {
         shutdown: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let keys = Keys::new(&settings.state_prefix);
-        let (tell_books, books) = watch::channel(Books::default());
+        let (tell_books, books) = watch::channel(None);
         let (tell_news, news) = watch::channel(News::default());
         let shelf = Arc::new(Shelf::new(registry.clone(), keys.clone()));
         let recorder = Recorder::new(settings, registry, keys, hub, leadership);
@@ -131,11 +135,17 @@ impl Chronicle {
     /// Whether anything is recorded of `cluster`. From memory.
     #[must_use]
     pub fn knows(&self, cluster: &ClusterName) -> bool {
-        self.books.borrow().contains_key(cluster)
+        self.book(cluster).is_some()
+    }
+
+    /// Whether the chronicle was read since this process started: before that, nothing known is not nothing recorded.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.books.borrow().is_some()
     }
 
     /// What is held in memory of `cluster`.
     fn book(&self, cluster: &ClusterName) -> Option<Arc<Book>> {
-        self.books.borrow().get(cluster).cloned()
+        self.books.borrow().as_ref()?.get(cluster).cloned()
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct Observed {
 pub(super) struct Mirror {
     keys: Keys,
     pub(super) books: Books,
+    /// Whether `books` was read from etcd, ever.
+    pub(super) read: bool,
     pub(super) observed: Option<Observed>,
     /// The revision of the call for what a new leader missed, while there is one.
     pub(super) call: Option<i64>,
@@ -35,6 +37,7 @@ impl Mirror {
         Self {
             keys,
             books: Books::default(),
+            read: false,
             observed: None,
             call: None,
         }
@@ -53,6 +56,7 @@ impl Mirror {
     /// Replaces everything; returns every cluster that there is or was.
     pub(super) fn reset(&mut self, entries: Vec<Entry>) -> Vec<ClusterName> {
         let before = std::mem::take(&mut self.books);
+        self.read = true;
         self.observed = None;
         self.call = None;
         for entry in entries {

@@ -77,12 +77,15 @@ impl Chronicle {
     /// The events that match, newest first.
     ///
     /// # Errors
-    /// [`ChronicleError`]; never for what is in memory.
+    /// [`ChronicleError`]; once it was read, never for what is in memory.
     pub async fn page(
         &self,
         cluster: &ClusterName,
         query: &Query,
     ) -> Result<EventPage, ChronicleError> {
+        if !self.is_read() {
+            return Err(ChronicleError::Unread);
+        }
         let Some(book) = self.book(cluster) else {
             return Ok(page(Vec::new(), 0, 1));
         };

@@ -123,7 +123,7 @@ impl Recorder {
     /// Works until `shutdown`.
     pub(super) async fn run(
         mut self,
-        books: watch::Sender<Books>,
+        books: watch::Sender<Option<Books>>,
         news: watch::Sender<News>,
         shutdown: CancellationToken,
     ) {
@@ -347,11 +347,14 @@ impl Recorder {
         }
     }
 
-    fn publish(&mut self, books: &watch::Sender<Books>, news: &watch::Sender<News>) {
+    fn publish(&mut self, books: &watch::Sender<Option<Books>>, news: &watch::Sender<News>) {
         let changed = books.send_if_modified(|published| {
-            let changed = !Arc::ptr_eq(published, &self.mirror.books);
+            let changed = self.mirror.read
+                && !published
+                    .as_ref()
+                    .is_some_and(|published| Arc::ptr_eq(published, &self.mirror.books));
             if changed {
-                *published = Arc::clone(&self.mirror.books);
+                *published = Some(Arc::clone(&self.mirror.books));
             }
             changed
         });

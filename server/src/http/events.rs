@@ -40,7 +40,8 @@ pub(super) async fn page(
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     let as_csv = wants_csv(asked.format.as_deref(), &headers)?;
-    if app.hub.cluster(&name).is_none() && !app.chronicle.knows(&name) {
+    let nobody_knows = app.chronicle.is_read() && !app.chronicle.knows(&name);
+    if app.hub.cluster(&name).is_none() && nobody_knows {
         return Err(super::extract::unknown_cluster(name.as_str()));
     }
     let query = Query {
@@ -85,6 +86,10 @@ impl From<ChronicleError> for ApiError {
                 "Older events cannot be read, because etcd does not answer; try again in a moment.",
             )
             .source(error),
+            ChronicleError::Unread => Self::unavailable(
+                "chronicle_unread",
+                "What happened cannot be told yet: this console has not read it from etcd since it started; try again in a moment.",
+            ),
             damaged @ ChronicleError::Damaged { .. } => Self::internal(damaged.to_string()),
         }
     }

@@ -36,6 +36,9 @@ async fn ready(app: AppState) -> ApiResult<&'static str> {
     if !app.hub.ready() {
         missing.push("the clusters were not read yet");
     }
+    if !app.chronicle.is_read() {
+        missing.push("the events were not read yet");
+    }
     if missing.is_empty() {
         return Ok("ok\n");
     }

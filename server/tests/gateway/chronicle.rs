@@ -12,7 +12,7 @@ use galera::cluster::{Settings, fold};
 use galera::observation::Evidence;
 use galera::uptime;
 use galera::view::{ClusterView, NodeState, NodeView, RegistryHealth, VerdictState};
-use galera_console::chronicle::{Chronicle, ChronicleSettings, Keys, Query};
+use galera_console::chronicle::{Chronicle, ChronicleError, ChronicleSettings, Keys, Query};
 use galera_console::hub::{Board, Hub, Publisher, now};
 use galera_console::leader;
 use rand::rngs::StdRng;
@@ -542,4 +542,32 @@ async fn replicas_die_while_states_change_and_every_change_is_recorded_once() {
             assert_eq!(one.days(cluster, at, 2), other.days(cluster, at, 2));
         }
     }
+}
+
+#[tokio::test]
+async fn what_was_not_read_is_not_called_empty() {
+    let etcd = Etcd::start().await;
+    let registry = etcd.registry();
+    let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let (leadership, _election) =
+        leader::campaign(registry.clone(), STATE, "idle".to_owned(), shutdown.clone());
+    let (chronicle, recording) = Chronicle::open(
+        ChronicleSettings {
+            state_prefix: STATE.to_owned(),
+            replica: "idle".to_owned(),
+            retention: Duration::from_secs(86_400),
+            changes_max: 1_000,
+        },
+        registry,
+        Hub::reading(Arc::new(Board::new()), tracker.clone()),
+        leadership,
+        shutdown.clone(),
+    );
+    let early = chronicle.page(&lab(), &Query::default()).await;
+    assert!(matches!(early, Err(ChronicleError::Unread)), "{early:?}");
+    tracker.spawn(recording);
+    eventually("it is read", async || chronicle.is_read()).await;
+    let page = chronicle.page(&lab(), &Query::default()).await.unwrap();
+    assert!(page.events.is_empty());
+    shutdown.cancel();
 }
