@@ -105,7 +105,7 @@ async fn measure() {
         let mut took = Vec::new();
         for _ in 0..PAGES {
             let name = &names[rand::rng().random_range(0..names.len())];
-            let any = rand::rng().random_range(1..DAYS * CHANGES_A_DAY);
+            let any = rand::rng().random_range(1_000..DAYS * CHANGES_A_DAY);
             let time = now().minus(Duration::from_secs(
                 rand::rng().random_range(0..DAYS * 86_400),
             ));
@@ -118,8 +118,10 @@ async fn measure() {
             took.push(began.elapsed());
             let page: EventPage = serde_json::from_str(&body)
                 .unwrap_or_else(|error| panic!("{path}: {error}: {body}"));
+            // Nothing of a rare state or of a moment may be what there is.
+            let may_be_empty = query.contains("state=") || query.contains("at=");
             assert!(
-                !page.events.is_empty() || page.next_before.is_some() || query.contains("at="),
+                !page.events.is_empty() || page.next_before.is_some() || may_be_empty,
                 "{path}"
             );
         }
