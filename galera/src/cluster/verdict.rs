@@ -202,7 +202,7 @@ fn with_primary(case: &Case<'_>, reasons: &mut Reasons<'_>, doubt: Rivalry) -> V
             reasons.cluster(
                 ReasonCode::SourcesDisagree,
                 &format!(
-                    "All expected members say that they are Synced in a Primary component, but {} do not say that it has them all; one of the views changes.",
+                    "All expected members say that they are Synced in a Primary component, but the view told by {} has no room for all of them; the views are changing, or there are two components.",
                     reasons_list(case, &group.reporters)
                 ),
             );

@@ -26,6 +26,7 @@ pub(crate) async fn measure(lab: &Lab) -> Result<Vec<Figure>> {
         .extend(["--notify-allow", "127.0.0.1"].map(str::to_owned));
     let console = Console::start(settings).await?;
     target(&console, &hook).await?;
+    // One connection that stays open: connecting is no part of the figure.
     let mut connection = lab.node(1).root().await?;
     let (mut whole, mut seen) = (Sample::default(), Sample::default());
     for number in 0..CHANGES {
