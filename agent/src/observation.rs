@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use galera::Timestamp;
-use galera::observation::ProbeError;
-use galera::registration::Phase;
+use galera::observe::observation::ProbeError;
+use galera::observe::registration::Phase;
+use galera::observe::wsrep::{LocalState, WsrepStatus};
 use galera::startup::Event;
 use galera::view::ClusterStatus;
-use galera::wsrep::{LocalState, WsrepStatus};
 use tokio::time::Instant;
 
 /// The rows of the server's status that are reported, as keys of the node.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use galera::ClusterName;
-use galera::observation::{ProbeError, ProbeFailure};
+use galera::observe::observation::{ProbeError, ProbeFailure};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, DriverError, Error, IoError, Opts, OptsBuilder, Row, Value};
 use tokio::sync::{Notify, watch};

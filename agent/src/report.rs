@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use galera::registration::Keys;
+use galera::observe::registration::Keys;
 use galera::{ClusterName, NodeId, Timestamp};
 use registry::{Error, Guard, Lease, LeaseId, LeaseLost, Outcome, Registry, Transaction, Write};
 use tokio::sync::{Notify, mpsc, watch};

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use galera::Position;
-use galera::registration::Phase;
+use galera::observe::registration::Phase;
 use galera::startup::Data;
 use registry::Registry;
 use tokio::net::TcpListener;

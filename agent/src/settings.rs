@@ -29,7 +29,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use galera::registration::Keys;
+use galera::observe::registration::Keys;
 use galera::{ClusterName, NodeId};
 use registry::Secret;
 

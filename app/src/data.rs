@@ -12,7 +12,7 @@ pub use in_process::InProcessApi;
 #[cfg(feature = "ssr")]
 pub(crate) use in_process::{ask, get_text};
 
-use galera::api::Problem;
+use galera::publish::api::Problem;
 
 /// Without a side to get data from, there is none.
 #[cfg(not(any(feature = "ssr", feature = "hydrate")))]

@@ -1,7 +1,7 @@
 //! What surrounds every page: the header, the banner of a lost connection, the footer.
 
 use galera::Timestamp;
-use galera::api::{Overview, SessionView};
+use galera::publish::api::{Overview, SessionView};
 use galera::view::VerdictState;
 use leptos::prelude::*;
 use leptos_router::hooks::use_location;

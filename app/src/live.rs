@@ -10,7 +10,7 @@ mod socket;
 use std::sync::Arc;
 
 use galera::Timestamp;
-use galera::api::Overview;
+use galera::publish::api::Overview;
 use galera::view::ClusterView;
 use leptos::prelude::*;
 

@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use galera::api::Problem;
+use galera::publish::api::Problem;
 use leptos::prelude::*;
 use leptos_meta::Title;
 

@@ -17,8 +17,8 @@ mod recovery;
 mod status_pages;
 
 use galera::Timestamp;
-use galera::api::{ActionList, EventPage, Problem, RecoveryState, SessionView};
-use galera::status::PageView;
+use galera::publish::api::{ActionList, EventPage, Problem, RecoveryState, SessionView};
+use galera::publish::status_pages::PageView;
 use galera::view::ClusterView;
 use http::{HeaderMap, Uri};
 
@@ -173,7 +173,7 @@ async fn recovery_of(
     let global = client.get("/api/v1/recovery").await?;
     let attestations = recovery::attestations(&view, query);
     let mut plans = Vec::new();
-    for kind in galera::plan::Kind::ALL {
+    for kind in galera::recover::plan::Kind::ALL {
         let path = format!("/api/v1/clusters/{name}/plans/{kind}");
         plans.push(if attestations.is_empty() {
             client.get(&path).await

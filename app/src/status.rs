@@ -7,7 +7,7 @@ mod days;
 mod telling;
 
 use galera::Timestamp;
-use galera::status::{Apart, Told, ToldCluster, ToldNode, ToldState};
+use galera::publish::status_pages::{Apart, Told, ToldCluster, ToldNode, ToldState};
 
 use crate::format::{absolute, hidden, link, number};
 use crate::markup::{Child, El, el};

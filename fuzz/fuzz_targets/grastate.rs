@@ -1,7 +1,7 @@
 //! grastate.dat: undefined parts never become a position or a claim.
 #![no_main]
 
-use galera::saved_state::GraState;
+use galera::observe::saved_state::GraState;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -1,7 +1,7 @@
 //! gvwstate.dat: a complete view has everything that a server needs to restore it.
 #![no_main]
 
-use galera::saved_state::GvwState;
+use galera::observe::saved_state::GvwState;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -1,7 +1,7 @@
 //! What a browser sends over the WebSocket, and what the server sends it.
 #![no_main]
 
-use galera::api::{LiveMessage, Subscribe};
+use galera::publish::api::{LiveMessage, Subscribe};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -1,7 +1,7 @@
 //! Names of nodes, clusters and status pages: always one segment of a key and of a URL. Origins: always harmless in a header.
 #![no_main]
 
-use galera::status::{Origin, Slug};
+use galera::publish::status_pages::{Origin, Slug};
 use galera::{ClusterName, NodeId};
 use libfuzzer_sys::fuzz_target;
 

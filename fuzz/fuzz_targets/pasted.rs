@@ -2,7 +2,7 @@
 #![no_main]
 
 use galera::Position;
-use galera::attestation::{Attestation, SAVED_STATE_MAX, pasted};
+use galera::recover::attestation::{Attestation, SAVED_STATE_MAX, pasted};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

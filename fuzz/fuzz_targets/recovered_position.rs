@@ -1,7 +1,7 @@
 //! Logs of `--wsrep-recover`: the last readable position wins, whatever stands before it.
 #![no_main]
 
-use galera::saved_state::recovered;
+use galera::observe::saved_state::recovered;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|log: &[u8]| {

@@ -1,11 +1,11 @@
 //! Whatever lies in the registry, folded: one key or answer a line, in the form a registry and servers may give.
 #![no_main]
 
-use galera::cluster::{Settings, fold};
-use galera::observation::{Evidence, ProbeError, ProbeFailure};
-use galera::registration::{RawKey, RegistryKeyKind, parse_key, registry_view};
+use galera::judge::cluster::{Settings, fold};
+use galera::observe::observation::{Evidence, ProbeError, ProbeFailure};
+use galera::observe::registration::{RawKey, RegistryKeyKind, parse_key, registry_view};
 use galera::view::{RegistryHealth, VerdictState};
-use galera::wsrep::WsrepStatus;
+use galera::observe::wsrep::WsrepStatus;
 use galera::{NodeId, Timestamp};
 use libfuzzer_sys::fuzz_target;
 

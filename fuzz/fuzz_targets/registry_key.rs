@@ -1,7 +1,7 @@
 //! Registry keys: what is understood is written back the same.
 #![no_main]
 
-use galera::registration::{Keys, RegistryKeyKind, parse_key};
+use galera::observe::registration::{Keys, RegistryKeyKind, parse_key};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (&str, &[u8])| {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use galera::registration::{Keys, RawKey};
+use galera::observe::registration::{Keys, RawKey};
 use galera::startup::{Data, Event, Own, Settings, Snapshot, decide};
 use libfuzzer_sys::fuzz_target;
 

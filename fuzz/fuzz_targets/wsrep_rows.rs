@@ -1,7 +1,7 @@
 //! Rows of `SHOW GLOBAL STATUS`, one a line, name and value apart by a tab.
 #![no_main]
 
-use galera::wsrep::{MEMBERS_MAX, TEXT_MAX, WsrepStatus};
+use galera::observe::wsrep::{MEMBERS_MAX, TEXT_MAX, WsrepStatus};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -3,14 +3,14 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use galera::attestation::{Attestation, Statement};
-use galera::bootstrap::{Case, Circumstances, Settings, plan};
-use galera::history::History;
-use galera::observation::{
+use galera::judge::known_positions::History;
+use galera::observe::observation::{
     Evidence, ProbeError, ProbeFailure, RegistryObservation, SqlObservation,
 };
+use galera::observe::wsrep::WsrepStatus;
+use galera::recover::attestation::{Attestation, Statement};
+use galera::recover::bootstrap::{Case, Circumstances, Settings, plan};
 use galera::view::RegistryHealth;
-use galera::wsrep::WsrepStatus;
 use galera::{NodeId, Timestamp};
 
 const NODES: usize = 9;

@@ -16,8 +16,8 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use crate::id::{ClusterName, NodeId};
+use crate::observe::registration::Order;
 use crate::position::Position;
-use crate::registration::Order;
 
 pub use event::Event;
 pub use member::{Member, Registered, Reported, Stopped};

@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
 
-use galera::action::Action;
+use galera::recover::action::Action;
 
 use crate::cluster::{Cluster, NODES, Set};
 use crate::record::Look;
@@ -131,7 +131,7 @@ pub struct State {
     /// The records in etcd.
     pub actions: Vec<Stored>,
     /// For each record, the first final state that it had.
-    pub ended: Vec<Option<galera::action::State>>,
+    pub ended: Vec<Option<galera::recover::action::State>>,
     /// For each record, how often a statement was sent.
     pub sent: Vec<u8>,
     /// For each record, how often it was begun.

@@ -1,6 +1,6 @@
 //! What must hold, and what must be possible.
 
-use galera::action::{self, Event, State as Stage};
+use galera::recover::action::{self, Event, State as Stage};
 use stateright::Property;
 
 use crate::console::{Model, State};

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use galera::Timestamp;
 use galera::access::Role;
-use galera::action::{Action, Actor, Limits, Request, request};
-use galera::plan::{Kind, Loss, Plan, Step};
+use galera::recover::action::{Action, Actor, Limits, Request, request};
+use galera::recover::plan::{Kind, Loss, Plan, Step};
 
 use crate::cluster::{Cluster, NODES, Set, members};
 

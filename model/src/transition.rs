@@ -1,7 +1,7 @@
 //! What may happen next, and what follows.
 
 use galera::access::Role;
-use galera::action::{self, Event, Next, StepResult, Verdict};
+use galera::recover::action::{self, Event, Next, StepResult, Verdict};
 use stateright::Property;
 
 use crate::cluster::{NODES, PARTITIONS};

@@ -1,6 +1,6 @@
 //! Actions: plans that people request and approve, and that the console carries out once.
 //!
-//! What an action is and how it changes is decided in `galera::action`; here it is stored, locked, done and watched.
+//! What an action is and how it changes is decided in `galera::recover::action`; here it is stored, locked, done and watched.
 //!
 //! Invariants: every transition is one transaction that compares the record's revision and adds its entries to the
 //! audit trail, so nothing happens unrecorded; an executor's transitions compare its lock as well (I17); nothing is sent
@@ -27,9 +27,9 @@ mod world;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use galera::action::{Limits, Refusal};
-use galera::bootstrap;
-use galera::plan::Kind;
+use galera::recover::action::{Limits, Refusal};
+use galera::recover::bootstrap;
+use galera::recover::plan::Kind;
 
 pub use board::{Shelf, Shown};
 pub use desk::{Actions, Decision, Query, Wanted};

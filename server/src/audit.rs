@@ -8,7 +8,7 @@ mod table;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use galera::audit::{Entry, Record, append};
+use galera::record::audit::{Entry, Record, append};
 use registry::{Guard, Outcome, Registry, Transaction, Write};
 
 pub use page::{Filter, PAGE_MAX};

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use galera::uptime::{self, Day};
+use galera::record::uptime::{self, Day};
 use galera::view::VerdictState;
 use galera::{ClusterName, Timestamp};
 use registry::Registry;

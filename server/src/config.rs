@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use galera::plan::Kind;
+use galera::recover::plan::Kind;
 use galera::{ClusterName, NodeId};
 use registry::Secret;
 

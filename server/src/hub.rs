@@ -25,9 +25,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use galera::api::Overview;
-use galera::cleanup::Reading;
-use galera::registration::Keys;
+use galera::observe::registration::Keys;
+use galera::publish::api::Overview;
+use galera::recover::cleanup::Reading;
 use galera::view::{ClusterView, RegistryHealth, RegistryView};
 use galera::{ClusterName, Timestamp};
 use registry::Registry;

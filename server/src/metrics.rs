@@ -9,8 +9,8 @@ mod nodes;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use galera::action::Action;
-use galera::observation::ProbeError;
+use galera::observe::observation::ProbeError;
+use galera::recover::action::Action;
 use galera::{ClusterName, NodeId, Timestamp};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -135,7 +135,7 @@ impl Metrics {
             cluster: cluster.to_string(),
             node: node.to_string(),
         });
-        for kind in galera::observation::ProbeFailure::ALL {
+        for kind in galera::observe::observation::ProbeFailure::ALL {
             self.probe_failures.remove(&FailureLabels {
                 cluster: cluster.to_string(),
                 node: node.to_string(),
@@ -363,7 +363,7 @@ mod tests {
         let metrics = Metrics::default();
         let (cluster, node) = ("lab".parse().unwrap(), "db1".parse().unwrap());
         let error = ProbeError {
-            kind: galera::observation::ProbeFailure::Refused,
+            kind: galera::observe::observation::ProbeFailure::Refused,
             message: String::new(),
         };
         metrics.probe(&cluster, &node, Duration::from_millis(1), Some(&error));

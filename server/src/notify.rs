@@ -1,6 +1,6 @@
 //! Telling people: what is worth telling becomes a delivery for each target, in etcd; the leader sends them.
 //!
-//! [`galera::notice`] decides what is told. `crier` follows the chronicle and the audit trail and writes what is to be
+//! [`galera::publish::notification`] decides what is told. `crier` follows the chronicle and the audit trail and writes what is to be
 //! told in the same transaction that moves its cursor on; `courier` sends it. Both work on the replica that leads.
 //!
 //! Invariants: every write of both compares the term, so nothing is told twice because two replicas think they lead, and

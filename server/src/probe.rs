@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use galera::observation::{ProbeError, ProbeFailure};
-use galera::wsrep::WsrepStatus;
+use galera::observe::observation::{ProbeError, ProbeFailure};
+use galera::observe::wsrep::WsrepStatus;
 use galera::{ClusterName, NodeId, Timestamp};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use axum::extract::ws::Utf8Bytes;
 use bytes::Bytes;
-use galera::api::{ActionView, Overview};
+use galera::publish::api::{ActionView, Overview};
 use galera::view::ClusterView;
 use serde::Serialize;
 
@@ -87,7 +87,7 @@ const UNREADABLE: &str = r#"{"type":"error","code":"internal","detail":"The view
 
 #[cfg(test)]
 mod tests {
-    use galera::api::LiveMessage;
+    use galera::publish::api::LiveMessage;
 
     use super::*;
 

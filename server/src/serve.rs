@@ -233,16 +233,16 @@ fn assemble(
         replica,
         registry_prefix: config.registry_prefix.clone(),
         state_prefix: config.state_prefix.clone(),
-        plan: galera::bootstrap::Settings {
+        plan: galera::recover::bootstrap::Settings {
             fold: plan,
-            ..galera::bootstrap::Settings::default()
+            ..galera::recover::bootstrap::Settings::default()
         },
         approvals: config.approvals.kinds.clone(),
-        limits: galera::action::Limits {
+        limits: galera::recover::action::Limits {
             approvals: config.approvals.otherwise,
             pending: config.request_expiry,
             approved: config.approval_expiry,
-            ..galera::action::Limits::default()
+            ..galera::recover::action::Limits::default()
         },
         lock_ttl: LOCK_TTL,
         sql_account: recovery.is_some(),

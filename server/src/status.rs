@@ -1,6 +1,6 @@
 //! Status pages: kept in etcd, changed by compare, known to every replica in memory, and served from ready-made bytes.
 //!
-//! What a page, an incident, a maintenance and an announcement are is decided in `galera::status`; here they are stored,
+//! What a page, an incident, a maintenance and an announcement are is decided in `galera::publish::status_pages`; here they are stored,
 //! watched, composed with what is known of the clusters, and turned into bytes.
 //!
 //! Invariants: no reader of a page waits for etcd; every change by a person is one transaction with its entry of the audit
@@ -22,7 +22,7 @@ mod store;
 mod summary;
 mod warden;
 
-use galera::status::Refusal;
+use galera::publish::status_pages::Refusal;
 
 pub use badge::BadgeOf;
 pub use board::{Shelf, Stored};

@@ -1,7 +1,7 @@
 //! A typed client of the HTTP interface: the session cookie and the `Origin` that a browser would send.
 
-use ::galera::api::{Overview, Problem, SessionView};
 use ::galera::id::NodeId;
+use ::galera::publish::api::{Overview, Problem, SessionView};
 use ::galera::view::{ClusterView, NodeView, RegistryView, SourceKind, SourceView};
 use anyhow::{Context, Result, bail, ensure};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, header};

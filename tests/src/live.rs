@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ::galera::api::{LiveMessage, Subscribe};
+use ::galera::publish::api::{LiveMessage, Subscribe};
 use ::galera::view::ClusterView;
 use anyhow::{Context, Result, anyhow, bail};
 use futures::{SinkExt, StreamExt};

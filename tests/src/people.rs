@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use ::galera::NodeId;
-use ::galera::action::State;
-use ::galera::api::{ActionView, AuditPage, Problem};
-use ::galera::attestation::{Attestation, Statement};
-use ::galera::audit::Entry;
-use ::galera::plan::Plan;
+use ::galera::publish::api::{ActionView, AuditPage, Problem};
+use ::galera::record::audit::Entry;
+use ::galera::recover::action::State;
+use ::galera::recover::attestation::{Attestation, Statement};
+use ::galera::recover::plan::Plan;
 use anyhow::{Context, Result, ensure};
 use reqwest::{Method, Response};
 use serde::de::DeserializeOwned;

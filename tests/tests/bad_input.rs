@@ -218,7 +218,7 @@ async fn requests_that_make_no_sense_get_a_problem_document() -> Result<()> {
             .next(CONSOLE)
             .await
             .context("nonsense ended the connection")?;
-        answered = matches!(message, galera::api::LiveMessage::Overview { .. });
+        answered = matches!(message, galera::publish::api::LiveMessage::Overview { .. });
     }
     Ok(())
 }

@@ -2,8 +2,8 @@
 
 use acceptance::lab::node::Start;
 use anyhow::{Context, Result, ensure};
-use galera::api::EventPage;
-use galera::chronicle::{Change, Event};
+use galera::publish::api::EventPage;
+use galera::record::history::{Change, Event};
 use galera::view::{NodeState, VerdictState};
 
 use crate::shared;

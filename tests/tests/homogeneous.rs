@@ -7,7 +7,7 @@ use acceptance::lab::homogeneous::{CLUSTER, Homogeneous, SameNode};
 use acceptance::observer::Observer;
 use anyhow::{Context, Result, ensure};
 use galera::Position;
-use galera::registration::Phase;
+use galera::observe::registration::Phase;
 use registry::{Transaction, Write};
 
 /// Longest wait for nodes to form a cluster.

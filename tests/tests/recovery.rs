@@ -10,9 +10,9 @@ use acceptance::lab::console::Console;
 use acceptance::lab::homogeneous::{CLUSTER, Homogeneous};
 use acceptance::people::{People, stopped};
 use anyhow::{Context, Result, ensure};
-use galera::action::State;
-use galera::api::LiveMessage;
-use galera::plan::{CheckCode, CheckStatus, Mechanism};
+use galera::publish::api::LiveMessage;
+use galera::recover::action::State;
+use galera::recover::plan::{CheckCode, CheckStatus, Mechanism};
 use galera::view::{NodeState, VerdictState};
 
 use crate::shared;

@@ -1,4 +1,4 @@
-use galera::observation::ProbeFailure;
+use galera::observe::observation::ProbeFailure;
 
 use super::*;
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use galera::observation::{ProbeError, ProbeFailure};
+use galera::observe::observation::{ProbeError, ProbeFailure};
 
 use crate::settings::Database;
 

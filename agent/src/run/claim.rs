@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use galera::NodeId;
-use galera::registration::Phase;
+use galera::observe::registration::Phase;
 use tokio::time::{Instant, sleep};
 
 use super::cluster::Seen;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use galera::registration::{ClusterField, Keys, Order, RawKey};
+use galera::observe::registration::{ClusterField, Keys, Order, RawKey};
 use galera::startup::{Expect, Founder, FounderKey, Registered, Snapshot, Stopped};
 use galera::{ClusterName, NodeId, Position};
 use registry::{Entry, Error, Guard, LeaseId, Outcome, Registry, Transaction, Write};

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use galera::saved_state::{GraState, GvwState};
+use galera::observe::saved_state::{GraState, GvwState};
 use galera::startup::Data;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 

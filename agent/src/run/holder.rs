@@ -1,6 +1,6 @@
 //! What the agent says of itself while no server answers: to the registry, the health endpoint and the log.
 
-use galera::registration::{NO_POSITION, Phase};
+use galera::observe::registration::{NO_POSITION, Phase};
 use galera::startup::Data;
 use tokio::sync::watch;
 

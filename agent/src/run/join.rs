@@ -1,9 +1,9 @@
 //! Verifies members by asking them, and writes their addresses as Galera wants them.
 
 use galera::NodeId;
-use galera::observation::ProbeFailure;
+use galera::observe::observation::ProbeFailure;
+use galera::observe::wsrep::LocalState;
 use galera::view::ClusterStatus;
-use galera::wsrep::LocalState;
 
 use crate::probe::Probe;
 use crate::settings::homogeneous::Run;

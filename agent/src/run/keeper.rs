@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use galera::Position;
+use galera::observe::wsrep::LocalState;
 use galera::view::ClusterStatus;
-use galera::wsrep::LocalState;
 use registry::Error;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};

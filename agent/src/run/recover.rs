@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use galera::saved_state::{GraState, Recovered, recovered};
+use galera::observe::saved_state::{GraState, Recovered, recovered};
 use galera::startup::Data;
 use tokio::time::timeout;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use galera::registration::Phase;
+use galera::observe::registration::Phase;
 use galera::startup::{Action, Data, Founder, Founding, Own, decide};
 use galera::{NodeId, Position};
 use registry::LeaseId;
@@ -253,7 +253,11 @@ impl Starter<'_> {
         let Some(lease) = self.lease().await else {
             return Ok(None);
         };
-        let order = galera::registration::Order::automatic(&self.cluster.node, position, &token()?);
+        let order = galera::observe::registration::Order::automatic(
+            &self.cluster.node,
+            position,
+            &token()?,
+        );
         match Box::pin(self.cluster.take_order(&order, expect, lease)).await {
             Ok(true) => {}
             Ok(false) => {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use galera::Position;
-use galera::registration::Phase;
+use galera::observe::registration::Phase;
 use galera::startup::Data;
 use rustix::process::Signal;
 use tokio::time::timeout;

@@ -1,6 +1,6 @@
 //! The registry's changes, as far as they concern this node.
 
-use galera::registration::ClusterField;
+use galera::observe::registration::ClusterField;
 use registry::{Change, WatchEvent};
 use tokio::sync::Notify;
 

@@ -16,7 +16,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use galera::registration::Keys;
+use galera::observe::registration::Keys;
 use galera::startup::{self, AutoBootstrap, Expected};
 use galera::{ClusterName, NodeId};
 use registry::Secret;

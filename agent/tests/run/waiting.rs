@@ -1,6 +1,6 @@
 //! What an agent does not decide by itself it waits for, and says so.
 
-use galera::registration::NO_POSITION;
+use galera::observe::registration::NO_POSITION;
 use registry::Registry;
 
 use crate::etcd::{Etcd, loopback_address};

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use galera::api::Problem;
+use galera::publish::api::Problem;
 use leptos::prelude::on_cleanup;
 use send_wrapper::SendWrapper;
 use wasm_bindgen::{JsCast, JsValue};

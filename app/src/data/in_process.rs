@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
 use axum::response::Response;
-use galera::api::Problem;
+use galera::publish::api::Problem;
 use http::header::{ACCEPT, COOKIE};
 use http::request::Parts;
 use leptos::prelude::use_context;

@@ -1,6 +1,6 @@
 //! The live channel's messages as the browser reads them.
 //!
-//! One flat structure instead of `galera::api::LiveMessage`: an enum told apart by a field makes serde keep every value
+//! One flat structure instead of `galera::publish::api::LiveMessage`: an enum told apart by a field makes serde keep every value
 //! in a copy first, which costs the browser time and a tenth of its module. What a newer server adds is ignored.
 
 use galera::Timestamp;
@@ -45,7 +45,7 @@ pub(super) struct Brief {
 
 #[cfg(test)]
 mod tests {
-    use galera::api::LiveMessage;
+    use galera::publish::api::LiveMessage;
 
     use super::*;
     use crate::fixtures;

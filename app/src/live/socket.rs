@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use galera::Timestamp;
-use galera::api::{CLOSE_SESSION_ENDED, LIVE_VERSION, Overview, Subscribe};
+use galera::publish::api::{CLOSE_SESSION_ENDED, LIVE_VERSION, Overview, Subscribe};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wasm_bindgen::closure::Closure;

@@ -1,7 +1,7 @@
 //! The node page: every fact, where it comes from and how old it is.
 
 use galera::Timestamp;
-use galera::api::Problem;
+use galera::publish::api::Problem;
 use galera::view::{ClusterView, NodeView};
 use leptos::prelude::*;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use galera::api::Overview;
+use galera::publish::api::Overview;
 use galera::view::{ClusterSummary, NodeState, VerdictState};
 use galera::{ClusterName, Timestamp};
 use leptos::prelude::*;

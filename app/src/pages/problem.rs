@@ -1,6 +1,6 @@
 //! Pages that say what went wrong.
 
-use galera::api::Problem;
+use galera::publish::api::Problem;
 use leptos::prelude::*;
 
 use crate::data::set_status;

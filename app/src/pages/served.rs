@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use galera::Timestamp;
-use galera::api::Problem;
+use galera::publish::api::Problem;
 use leptos::prelude::*;
 use leptos_router::hooks::use_location;
 

@@ -2,9 +2,9 @@
 
 use galera::Timestamp;
 use galera::access::Operation;
-use galera::action::{Action, State, StepRecord};
-use galera::api::{ActionView, SessionView};
-use galera::plan::Step;
+use galera::publish::api::{ActionView, SessionView};
+use galera::recover::action::{Action, State, StepRecord};
+use galera::recover::plan::Step;
 
 use super::parts;
 use super::plan::names;

@@ -1,8 +1,8 @@
 //! The list of actions: what waits, what runs, what ended.
 
 use galera::Timestamp;
-use galera::action::{Action, State};
-use galera::api::{ActionList, ActionView, RecoveryState, SessionView};
+use galera::publish::api::{ActionList, ActionView, RecoveryState, SessionView};
+use galera::recover::action::{Action, State};
 
 use super::parts;
 use super::recovery::{switch_form, switched_off};

@@ -1,7 +1,7 @@
 //! Questions to the API, and what an address asks for.
 
 use axum::body::Body;
-use galera::api::Problem;
+use galera::publish::api::Problem;
 use http::header::{ACCEPT, CONTENT_TYPE, COOKIE, HOST};
 use http::{HeaderMap, Method, Request, Uri};
 use serde::de::DeserializeOwned;

@@ -1,8 +1,8 @@
 //! The audit trail: who did what, when, with what outcome.
 
 use galera::Timestamp;
-use galera::api::AuditPage;
-use galera::audit::Entry;
+use galera::publish::api::AuditPage;
+use galera::record::audit::Entry;
 
 use super::answers::Query;
 use super::parts::{action_link, check_title};

@@ -1,8 +1,8 @@
 //! The events of a cluster: what became of its verdict and of its nodes, when, and for how long.
 
 use galera::Timestamp;
-use galera::api::EventPage;
-use galera::chronicle::{Change, Event, GONE, Kind, Subject};
+use galera::publish::api::EventPage;
+use galera::record::history::{Change, Event, GONE, Kind, Subject};
 use galera::view::{ClusterView, NodeState, Reason, VerdictState};
 
 use super::answers::Query;

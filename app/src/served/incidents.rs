@@ -2,8 +2,8 @@
 
 use galera::Timestamp;
 use galera::access::Operation;
-use galera::api::{Overview, SessionView};
-use galera::status::{
+use galera::publish::api::{Overview, SessionView};
+use galera::publish::status_pages::{
     Announcement, AnnouncementList, Incident, IncidentList, IncidentState, MaintenanceList,
     MaintenancePhase, MaintenanceView, Update,
 };

@@ -5,9 +5,9 @@ mod log;
 
 use galera::Timestamp;
 use galera::access::Operation;
-use galera::api::SessionView;
-use galera::notice::Kind;
-use galera::notice::delivery::{ChannelKind, DeliveryList, TargetList, TargetView};
+use galera::publish::api::SessionView;
+use galera::publish::notification::Kind;
+use galera::publish::notification::delivery::{ChannelKind, DeliveryList, TargetList, TargetView};
 
 use super::answers::Query;
 use super::parts::{button, role_refusal};

@@ -2,8 +2,8 @@
 
 use galera::Timestamp;
 use galera::access::{Operation, permit};
-use galera::api::SessionView;
-use galera::plan::{Check, CheckEvidence, Command, EvidenceSource, Loss, Step};
+use galera::publish::api::SessionView;
+use galera::recover::plan::{Check, CheckEvidence, Command, EvidenceSource, Loss, Step};
 
 use crate::format::{code, counted, link, quiet, sub, ticking, unknown};
 use crate::markup::{Child, El, el};

@@ -3,9 +3,9 @@
 use galera::NodeId;
 use galera::Timestamp;
 use galera::access::Operation;
-use galera::api::SessionView;
-use galera::attestation::{Attestation, Statement};
-use galera::plan::{CheckCode, Kind, Mechanism, Plan, Target};
+use galera::publish::api::SessionView;
+use galera::recover::attestation::{Attestation, Statement};
+use galera::recover::plan::{CheckCode, Kind, Mechanism, Plan, Target};
 
 use super::parts;
 use crate::format::{code, counted, link, ticking};

@@ -2,10 +2,10 @@
 
 use galera::Timestamp;
 use galera::access::Operation;
-use galera::action::SwitchedOff;
-use galera::api::{ActionList, ClusterRecovery, Problem, RecoveryState, SessionView};
-use galera::attestation::{Attestation, Statement};
-use galera::plan::Plan;
+use galera::publish::api::{ActionList, ClusterRecovery, Problem, RecoveryState, SessionView};
+use galera::recover::action::SwitchedOff;
+use galera::recover::attestation::{Attestation, Statement};
+use galera::recover::plan::Plan;
 use galera::view::{ClusterView, NodeState, NodeView, SourceKind};
 
 use super::action::warnings;

@@ -2,8 +2,10 @@
 
 use galera::Timestamp;
 use galera::access::Operation;
-use galera::api::{Overview, SessionView};
-use galera::status::{Automatic, LinkView, PageList, PageSettings, PageView, Visibility};
+use galera::publish::api::{Overview, SessionView};
+use galera::publish::status_pages::{
+    Automatic, LinkView, PageList, PageSettings, PageView, Visibility,
+};
 
 use super::fields::{choice, group, line as field, note, prose, tick, typed};
 use super::parts::{button, facts, form, hidden_field, main_button, press, role_refusal};

@@ -1,7 +1,7 @@
 //! Ninety days as bars: one group of choices for each cluster, so that the numbers of a day are had by pointing, by
 //! tapping and with the arrow keys, without any script.
 
-use galera::status::{DayFigures, ToldCluster, ToldState, Uptime};
+use galera::publish::status_pages::{DayFigures, ToldCluster, ToldState, Uptime};
 
 use crate::markup::{Child, El, el};
 
@@ -104,7 +104,7 @@ pub(super) fn uptime(uptime: &Uptime) -> El {
 #[cfg(test)]
 mod tests {
     use galera::Timestamp;
-    use galera::uptime::Date;
+    use galera::record::uptime::Date;
 
     use super::*;
 

@@ -1,6 +1,6 @@
 //! What people tell on a status page: announcements, incidents, maintenance.
 
-use galera::status::{
+use galera::publish::status_pages::{
     IncidentState, Told, ToldAnnouncement, ToldIncident, ToldMaintenance, ToldUpdate,
 };
 

@@ -1,5 +1,5 @@
-use galera::status::{DayFigures, IncidentState, ToldIncident, ToldUpdate, Uptime};
-use galera::uptime::Date;
+use galera::publish::status_pages::{DayFigures, IncidentState, ToldIncident, ToldUpdate, Uptime};
+use galera::record::uptime::Date;
 
 use super::*;
 

@@ -1,8 +1,8 @@
 //! The words of plans and actions; only the server writes them.
 
-use galera::action::{State, StepState};
-use galera::notice::delivery::{Delivery, DeliveryState};
-use galera::plan::{CheckStatus, Kind, Plan};
+use galera::publish::notification::delivery::{Delivery, DeliveryState};
+use galera::recover::action::{State, StepState};
+use galera::recover::plan::{CheckStatus, Kind, Plan};
 
 use super::{
     ARROW, BARRED_RING, CHECKED_DISC, CROSS, DASHED, DISC, FORK, HALF_DISC, Mark, QUESTION, RING,

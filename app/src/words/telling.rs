@@ -1,6 +1,6 @@
 //! The words of status pages; only the server writes them.
 
-use galera::status::{IncidentState, ToldState};
+use galera::publish::status_pages::{IncidentState, ToldState};
 
 use super::{
     ARROW, CHECKED_DISC, FALLEN, HALF_DIAMOND, HALF_DISC, Mark, QUESTION, RING, TRIANGLE, mark,

@@ -2,9 +2,9 @@
 
 use uuid::Uuid;
 
+use crate::observe::wsrep::LocalState;
 use crate::position::parse_uuid;
 use crate::view::ClusterStatus;
-use crate::wsrep::LocalState;
 
 /// Longest datagram that is read, in bytes.
 const EVENT_MAX: usize = 16 * 1024;

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::observe::registration::{self, Field, Phase, RawKey};
+use crate::observe::wsrep::{LocalState, WsrepStatus};
 use crate::position::Position;
-use crate::registration::{self, Field, Phase, RawKey};
 use crate::timestamp::Timestamp;
 use crate::view::ClusterStatus;
-use crate::wsrep::{LocalState, WsrepStatus};
 
 /// The position that a node's clean stop left behind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use super::member::Member;
 use super::registry::{FounderKey, Snapshot};
 use super::{Action, Data, Decision, Own, listed, recover};
 use crate::id::NodeId;
-use crate::wsrep::MemberAddress;
+use crate::observe::wsrep::MemberAddress;
 
 pub(super) fn decide(own: &Own, seen: &Snapshot) -> Decision {
     let primaries: Vec<(&NodeId, &Member)> = seen.primaries(&own.node).collect();

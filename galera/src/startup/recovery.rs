@@ -7,8 +7,8 @@ use super::member::{Member, Reported};
 use super::registry::{FounderKey, OrderKey, Snapshot};
 use super::{Action, AutoBootstrap, Data, Decision, Expect, Expected, Own, Settings, listed};
 use crate::id::NodeId;
+use crate::observe::registration::{Field, Order, Phase};
 use crate::position::Position;
-use crate::registration::{Field, Order, Phase};
 
 pub(super) fn decide(own: &Own, seen: &Snapshot, settings: &Settings) -> Decision {
     if let Some(founder) = starting_founder(own, seen) {
@@ -101,7 +101,7 @@ fn ordered(own: &Own, order: &Order, revision: i64, leased: bool) -> Decision {
             (Some(position), Ok(ordered)) if *position == ordered => None,
             (Some(position), _) => Some(format!(
                 "it names position {:?}, this node is at {position}",
-                crate::wsrep::clip(&order.position)
+                crate::observe::wsrep::clip(&order.position)
             )),
             (None, _) => Some("this node has no position that it can vouch for".to_owned()),
         }

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::member::{Draft, Member};
 use crate::id::{ClusterName, NodeId};
+use crate::observe::registration::{ClusterField, Keys, Order, RawKey, RegistryKeyKind};
 use crate::position::{Position, parse_uuid};
-use crate::registration::{ClusterField, Keys, Order, RawKey, RegistryKeyKind};
 use crate::timestamp::Timestamp;
 
 /// The port that a node's identity leaves out.

@@ -1,6 +1,6 @@
 //! The invariants of galera.md that concern what is observed, each by its number.
 
-use galera::observation::ProbeFailure;
+use galera::observe::observation::ProbeFailure;
 use galera::view::{NodeState, ReasonCode, VerdictState};
 
 use crate::scene::{

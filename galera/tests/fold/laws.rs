@@ -3,14 +3,14 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
-use galera::cluster::{Settings, fold, primary_members};
-use galera::observation::{
+use galera::judge::cluster::{Settings, fold, primary_members};
+use galera::observe::observation::{
     Evidence, ProbeError, ProbeFailure, RegistryObservation, SqlObservation,
 };
-use galera::registration::{Field, Keys, RegistryKeyKind, parse_key};
-use galera::saved_state::{GraState, GvwState, recovered};
+use galera::observe::registration::{Field, Keys, RegistryKeyKind, parse_key};
+use galera::observe::saved_state::{GraState, GvwState, recovered};
+use galera::observe::wsrep::WsrepStatus;
 use galera::view::{RegistryHealth, VerdictState};
-use galera::wsrep::WsrepStatus;
 use galera::{NodeId, Position, Timestamp};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;

@@ -1,10 +1,10 @@
 //! What servers answer, read: every row of B5 in galera.md, and what two answers say together.
 
-use galera::observation::{RATES_KEPT, SqlObservation};
-use galera::view::ClusterStatus;
-use galera::wsrep::{
+use galera::observe::observation::{RATES_KEPT, SqlObservation};
+use galera::observe::wsrep::{
     LocalState, MemberAddress, WsrepStatus, parse_addresses, parse_cluster_status,
 };
+use galera::view::ClusterStatus;
 
 use crate::scene::{HISTORY, NIL, OTHER_HISTORY, Server, UNDEFINED, at, id, timed_out};
 

@@ -1,6 +1,6 @@
 //! The registry's keys: their grammar in every dialect, and which of them outlived what they speak of.
 
-use galera::registration::{
+use galera::observe::registration::{
     ClusterField, Field, Keys, RawKey, RegistryKeyKind, parse_key, reading, registry_view,
 };
 use galera::view::RegistryKey;

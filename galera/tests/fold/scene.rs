@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use galera::cluster::{Settings, fold};
-use galera::observation::{
+use galera::judge::cluster::{Settings, fold};
+use galera::observe::observation::{
     Evidence, ProbeError, ProbeFailure, RegistryObservation, SqlObservation,
 };
+use galera::observe::wsrep::WsrepStatus;
 use galera::view::{
     ClusterView, NodeState, NodeView, Reason, ReasonCode, RegistryHealth, VerdictState,
 };
-use galera::wsrep::WsrepStatus;
 use galera::{NodeId, Timestamp};
 
 pub(crate) const HISTORY: &str = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";

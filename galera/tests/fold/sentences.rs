@@ -87,7 +87,7 @@ fn the_verdict_keeps_the_time_of_its_beginning() {
     let healthy = Scene::healthy();
     let first = healthy.view();
     let fold = |scene: &Scene, previous| {
-        galera::cluster::fold(&scene.evidence, at(12.0), &scene.settings, Some(previous))
+        galera::judge::cluster::fold(&scene.evidence, at(12.0), &scene.settings, Some(previous))
     };
     assert_eq!(fold(&healthy, &first).verdict.since, first.verdict.since);
     let degraded = Scene::healthy().fails("10.0.0.2", 11.0, refused());

@@ -1,6 +1,6 @@
 //! Every state that a node can be in, and which source decides it.
 
-use galera::observation::ProbeFailure;
+use galera::observe::observation::ProbeFailure;
 use galera::view::{ClusterStatus, NodeState, SourceKind};
 
 use crate::scene::{

@@ -1,6 +1,6 @@
 //! Every verdict, from evidence as it looks in real life.
 
-use galera::observation::ProbeFailure;
+use galera::observe::observation::ProbeFailure;
 use galera::view::{ReasonCode, VerdictState};
 
 use crate::scene::{RUNNING, Scene, Server, codes, denied, failure, refused, timed_out};

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use galera::notice::verdicts::{Change, Circumstances, Course};
-use galera::notice::{Notice, Rules};
+use galera::publish::notification::verdicts::{Change, Circumstances, Course};
+use galera::publish::notification::{Notice, Rules};
 use galera::view::VerdictState;
 use proptest::prelude::*;
 

@@ -1,8 +1,8 @@
 //! What the audit trail is worth telling.
 
-use galera::audit::{Entry, Record};
-use galera::notice::trail::Reading;
-use galera::notice::{Audience, Kind, Notice, Severity};
+use galera::publish::notification::trail::Reading;
+use galera::publish::notification::{Audience, Kind, Notice, Severity};
+use galera::record::audit::{Entry, Record};
 
 use crate::verdicts::at;
 

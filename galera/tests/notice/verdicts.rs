@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use galera::Timestamp;
-use galera::notice::verdicts::{Change, Circumstances, Course};
-use galera::notice::{Kind, Notice, Phase, Rules, Severity};
+use galera::publish::notification::verdicts::{Change, Circumstances, Course};
+use galera::publish::notification::{Kind, Notice, Phase, Rules, Severity};
 use galera::view::VerdictState::{self, Degraded, Down, Healthy, NoPrimary, SplitBrain, Unknown};
 
 pub(crate) fn at(second: i64) -> Timestamp {

@@ -1,11 +1,11 @@
 //! Requesting, approving, rejecting, withdrawing, expiring: who may, and when.
 
 use galera::access::Role;
-use galera::action::{
+use galera::recover::action::{
     COMMENTS_MAX, Event, Limits, Refusal, Request, State, StepState, TEXT_MAX, request, step,
 };
-use galera::attestation::Statement;
-use galera::plan::CheckCode;
+use galera::recover::attestation::Statement;
+use galera::recover::plan::CheckCode;
 
 use crate::life::{
     adam, after, anna, approved, asked, asked_with, begin, done, executing, intend, intended,
@@ -22,7 +22,7 @@ fn a_request_waits_for_approval() {
     assert_eq!(action.attestations.len(), 2);
     let json = serde_json::to_string(&action).unwrap();
     assert_eq!(
-        serde_json::from_str::<galera::action::Action>(&json).unwrap(),
+        serde_json::from_str::<galera::recover::action::Action>(&json).unwrap(),
         action
     );
 }
@@ -317,7 +317,10 @@ fn final_states_refuse_everything() {
         after(&approved(), &begin(&other_plan(), 7), 20).unwrap(),
         after(
             &done(),
-            &observed(7, galera::action::Verdict::Proven("Primary".to_owned())),
+            &observed(
+                7,
+                galera::recover::action::Verdict::Proven("Primary".to_owned()),
+            ),
             23,
         )
         .unwrap(),
@@ -360,7 +363,7 @@ fn final_states_refuse_everything() {
                 fence: 99,
             },
             intend(&plan.digest, 7),
-            observed(7, galera::action::Verdict::Proven(String::new())),
+            observed(7, galera::recover::action::Verdict::Proven(String::new())),
             Event::Tick,
         ];
         for event in events {
@@ -424,7 +427,7 @@ fn comments_are_kept_and_bounded() {
 }
 
 /// A plan that would lose three transactions.
-fn lossy() -> galera::plan::Plan {
+fn lossy() -> galera::recover::plan::Plan {
     let mut scene = Scene::two_of_three_lost();
     scene.history.raise(&id("n2"), &position(103), at(0));
     scene.plan()
@@ -437,7 +440,8 @@ fn i19_break_glass_names_every_failed_check_and_needs_an_administrator() {
     let action = asked_with(&anna(), &plan, &limits, Some(&exact)).unwrap();
     assert_eq!(action.break_glass.as_ref().unwrap().overrides, exact);
     assert_eq!(action.plan.loss.transactions, Some(3));
-    let code = |refused: Result<galera::action::Action, Refusal>| refused.unwrap_err().code();
+    let code =
+        |refused: Result<galera::recover::action::Action, Refusal>| refused.unwrap_err().code();
     assert_eq!(
         code(asked_with(&olga(), &plan, &limits, Some(&exact))),
         "forbidden"

@@ -4,8 +4,10 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use galera::access::Role;
-use galera::action::{Action, Actor, Event, Limits, State, StepResult, StepState, Verdict, step};
-use galera::plan::Plan;
+use galera::recover::action::{
+    Action, Actor, Event, Limits, State, StepResult, StepState, Verdict, step,
+};
+use galera::recover::plan::Plan;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -62,7 +64,7 @@ fn happen(
     what: Move,
     limits: &Limits,
     seconds: u64,
-) -> Result<Action, galera::action::Refusal> {
+) -> Result<Action, galera::recover::action::Refusal> {
     let people = people();
     let (same, other) = &*PLANS;
     let digest = |is_same: bool| {

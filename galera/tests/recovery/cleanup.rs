@@ -1,9 +1,9 @@
 //! Removing registrations: what is stale, what stays, and what forbids it all.
 
-use galera::attestation::Statement;
-use galera::cleanup::{Patience, Reading, decommission, lost_registrations, plan};
-use galera::plan::{CheckCode, CheckStatus, Comparison, Kind, Plan, Step};
-use galera::registration::RawKey;
+use galera::observe::registration::RawKey;
+use galera::recover::attestation::Statement;
+use galera::recover::cleanup::{Patience, Reading, decommission, lost_registrations, plan};
+use galera::recover::plan::{CheckCode, CheckStatus, Comparison, Kind, Plan, Step};
 
 use crate::scene::{Scene, Server, at, check, failing, id, status};
 

@@ -1,7 +1,7 @@
 //! An executing action with two steps.
 
-use galera::action::{Action, Event, Limits};
-use galera::plan::{Plan, Step};
+use galera::recover::action::{Action, Event, Limits};
+use galera::recover::plan::{Plan, Step};
 
 use crate::life::{adam, after, asked, begin, olga, plan};
 

@@ -1,6 +1,6 @@
 //! Nodes whose data or membership is damaged are neither the source of a bootstrap nor its executor (I14).
 
-use galera::plan::{CheckCode, CheckStatus, Plan};
+use galera::recover::plan::{CheckCode, CheckStatus, Plan};
 
 use crate::scene::{Scene, Server, check, failing, id, status};
 

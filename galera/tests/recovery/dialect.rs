@@ -1,7 +1,7 @@
 //! The one statement, in the words of the server that executes it (I20), and nothing else ever (I24).
 
-use galera::plan::Step;
-use galera::wsrep::WsrepStatus;
+use galera::observe::wsrep::WsrepStatus;
+use galera::recover::plan::Step;
 
 use crate::scene::{Scene, Server};
 

@@ -1,6 +1,8 @@
 //! Carrying out: lock, intention, answer, observation, end; and every place where an executor may die.
 
-use galera::action::{Action, Event, Next, State, StepResult, StepState, SwitchedOff, Verdict};
+use galera::recover::action::{
+    Action, Event, Next, State, StepResult, StepState, SwitchedOff, Verdict,
+};
 
 use crate::cleanup_action::{cleanup_executing, cleanup_intend};
 use crate::life::{

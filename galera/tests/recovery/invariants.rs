@@ -1,8 +1,8 @@
 //! The invariants that concern deciding, one test each.
 
-use galera::action::SwitchedOff;
-use galera::attestation::Statement;
-use galera::plan::{CheckCode, CheckStatus};
+use galera::recover::action::SwitchedOff;
+use galera::recover::attestation::Statement;
+use galera::recover::plan::{CheckCode, CheckStatus};
 
 use crate::scene::{
     HISTORY, NIL, OTHER_HISTORY, Scene, Server, at, check, failing, id, position, status,
@@ -475,7 +475,7 @@ fn i31_the_last_primary_view_outranks_a_position() {
     assert_eq!((record.conf_id, record.position.seqno), (18, 10));
     let json = serde_json::to_string(&scene.history).unwrap();
     assert_eq!(
-        serde_json::from_str::<galera::history::History>(&json).unwrap(),
+        serde_json::from_str::<galera::judge::known_positions::History>(&json).unwrap(),
         scene.history
     );
 }

@@ -1,7 +1,7 @@
 //! Laws that hold for any cluster, however broken.
 
-use galera::attestation::{Attestation, Statement, pasted};
-use galera::plan::{CheckCode, CheckStatus, Mechanism, Plan, Step};
+use galera::recover::attestation::{Attestation, Statement, pasted};
+use galera::recover::plan::{CheckCode, CheckStatus, Mechanism, Plan, Step};
 use proptest::collection::vec;
 use proptest::prelude::*;
 

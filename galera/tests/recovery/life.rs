@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use galera::Timestamp;
 use galera::access::Role;
-use galera::action::{
+use galera::recover::action::{
     Action, Actor, BreakGlassRequest, Event, Limits, Refusal, Request, StepResult, Verdict,
     request, step,
 };
-use galera::plan::{CheckCode, Plan};
+use galera::recover::plan::{CheckCode, Plan};
 
 use crate::scene::{NOW, Scene, at};
 

@@ -1,7 +1,7 @@
 //! Plans for a running cluster that lost its quorum.
 
-use galera::attestation::Statement;
-use galera::plan::{CheckCode, CheckStatus, Comparison, Kind, Mechanism, Step};
+use galera::recover::attestation::Statement;
+use galera::recover::plan::{CheckCode, CheckStatus, Comparison, Kind, Mechanism, Step};
 use serde_json::json;
 
 use crate::scene::{NOW, Scene, Server, at, check, failing, id, position, status};
@@ -56,7 +56,7 @@ fn the_json_is_the_contract() {
         json!({"node": "n1", "source": "sql", "observed_at": at(60).to_string(),
                "value": "non-Primary, Initialized, 6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b:100"})
     );
-    let back: galera::plan::Plan = serde_json::from_value(json).unwrap();
+    let back: galera::recover::plan::Plan = serde_json::from_value(json).unwrap();
     assert_eq!(back, plan);
     assert_eq!(back.computed_digest(), plan.digest);
 }
@@ -226,7 +226,7 @@ fn i16_a_plan_is_compared_with_the_approved_one() {
 fn i12_i16_a_view_that_was_seen_to_change_is_no_lack_of_watching() {
     let approved = Scene::two_of_three_lost().plan();
     let mut scene = Scene::two_of_three_lost();
-    let mut probe = galera::observation::SqlObservation::default();
+    let mut probe = galera::observe::observation::SqlObservation::default();
     let before = Server::non_primary(&["n1", "n2"], 0, 100);
     probe.answered(at(NOW - 3), before.status());
     for second in [NOW - 2, NOW - 1, NOW] {

@@ -1,14 +1,14 @@
 //! A cluster to recover: what its nodes answer, what is registered, remembered and attested, and a clock.
 
-use galera::attestation::{Attestation, Statement};
-use galera::bootstrap::{Case, Circumstances, Settings, plan};
-use galera::history::History;
-use galera::observation::{
+use galera::judge::known_positions::History;
+use galera::observe::observation::{
     Evidence, ProbeError, ProbeFailure, RegistryObservation, SqlObservation,
 };
-use galera::plan::{Check, CheckCode, CheckStatus, Plan};
+use galera::observe::wsrep::WsrepStatus;
+use galera::recover::attestation::{Attestation, Statement};
+use galera::recover::bootstrap::{Case, Circumstances, Settings, plan};
+use galera::recover::plan::{Check, CheckCode, CheckStatus, Plan};
 use galera::view::RegistryHealth;
-use galera::wsrep::WsrepStatus;
 use galera::{NodeId, Position, Timestamp};
 
 pub(crate) const HISTORY: &str = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";

@@ -1,9 +1,9 @@
 //! Plans for a cluster of which nothing runs.
 
-use galera::attestation::Statement;
-use galera::bootstrap;
-use galera::plan::{CheckCode, CheckStatus, Mechanism, Step};
-use galera::registration::Order;
+use galera::observe::registration::Order;
+use galera::recover::attestation::Statement;
+use galera::recover::bootstrap;
+use galera::recover::plan::{CheckCode, CheckStatus, Mechanism, Step};
 
 use crate::scene::{HISTORY, OTHER_HISTORY, Scene, Server, failing, id, position, status};
 

@@ -1,7 +1,7 @@
 //! The invariants that concern what is observed after a bootstrap, one test each.
 
-use galera::attestation::Statement;
-use galera::bootstrap::{Outcome, returning_ahead, verify};
+use galera::recover::attestation::Statement;
+use galera::recover::bootstrap::{Outcome, returning_ahead, verify};
 
 use crate::scene::{OTHER_HISTORY, Scene, Server, at, id};
 

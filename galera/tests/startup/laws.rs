@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use galera::Position;
-use galera::registration::RawKey;
+use galera::observe::registration::RawKey;
 use galera::startup::{
     Action, AutoBootstrap, Data, Event, Expected, FounderKey, Founding, Settings, decide,
 };

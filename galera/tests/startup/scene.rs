@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use galera::registration::Order;
-use galera::registration::{ClusterField, Keys, NO_POSITION, RawKey};
+use galera::observe::registration::Order;
+use galera::observe::registration::{ClusterField, Keys, NO_POSITION, RawKey};
 use galera::startup::{
     AutoBootstrap, Data, Decision, Expected, Founder, Own, Registered, Settings, Snapshot, Stopped,
     decide,

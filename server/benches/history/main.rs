@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt, stream};
 use galera::ClusterName;
 use galera::access::Role;
-use galera::api::EventPage;
+use galera::publish::api::EventPage;
 use galera_console::chronicle::{BLOCK, Head, Keys, encode};
 use galera_console::hub::now;
 use rand::Rng;

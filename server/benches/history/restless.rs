@@ -1,7 +1,7 @@
 //! A cluster of three nodes that never comes to rest.
 
 use galera::Timestamp;
-use galera::chronicle::{Change, Event, States};
+use galera::record::history::{Change, Event, States};
 use galera::view::{NodeState, Reason, ReasonCode, VerdictState};
 use rand::Rng;
 use rand::rngs::ThreadRng;

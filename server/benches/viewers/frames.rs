@@ -3,10 +3,10 @@
 use std::io::BufRead;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use galera::cluster::{Settings, fold};
-use galera::observation::{Evidence, SqlObservation};
+use galera::judge::cluster::{Settings, fold};
+use galera::observe::observation::{Evidence, SqlObservation};
+use galera::observe::wsrep::WsrepStatus;
 use galera::view::{ClusterView, RegistryHealth};
-use galera::wsrep::WsrepStatus;
 use galera_console::hub::now;
 
 /// Microseconds since the Unix epoch.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use galera::Timestamp;
-use galera::audit::Record;
+use galera::record::audit::Record;
 use registry::{Guard, Outcome, Registry, Transaction, Write};
 use tokio::sync::Semaphore;
 use uuid::Uuid;

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use galera::Timestamp;
-use galera::notice::Audience;
+use galera::publish::notification::Audience;
 use registry::{Change, Entry, LeaseId, Registry, WatchEvent};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use galera::Timestamp;
 use galera::access::{Operation, Role, permit};
-use galera::notice::Audience;
+use galera::publish::notification::Audience;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use uuid::Uuid;
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use galera::api::{ActionView, ActionWarning, Undone};
-use galera::plan::Kind;
+use galera::publish::api::{ActionView, ActionWarning, Undone};
+use galera::recover::plan::Kind;
 use registry::{Change, Entry, Registry, WatchEvent};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

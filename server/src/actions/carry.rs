@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use galera::NodeId;
-use galera::action::{Action, Event, Next, STATEMENT_WAIT, StepResult, StepState};
-use galera::bootstrap;
-use galera::plan::{Mechanism, Step};
-use galera::registration::{Field, Order, RegistryKeyKind};
+use galera::observe::registration::{Field, Order, RegistryKeyKind};
+use galera::recover::action::{Action, Event, Next, STATEMENT_WAIT, StepResult, StepState};
+use galera::recover::bootstrap;
+use galera::recover::plan::{Mechanism, Step};
 use registry::{Guard, Write};
 use tokio::time::{Instant, sleep};
 
@@ -67,7 +67,7 @@ impl Run {
     /// An intention of this very executor whose confirmation got lost: only we can know that nothing was sent.
     async fn never_sent(&mut self) -> Result<bool, Stopped> {
         let replica = self.inner.settings.replica.clone();
-        let own = |state: &galera::action::StepRecord| {
+        let own = |state: &galera::recover::action::StepRecord| {
             state.state == StepState::Intended && state.replica.as_deref() == Some(&*replica)
         };
         let Some(place) = self.stored.action.steps.iter().position(own) else {
@@ -274,7 +274,7 @@ impl Run {
     fn would_act(&self, intend: &Event<'_>) -> Result<bool, Stopped> {
         let action = &self.stored.action;
         let limits = super::run::limits(&self.inner, action);
-        let next = galera::action::step(action, intend, &limits, now())?;
+        let next = galera::recover::action::step(action, intend, &limits, now())?;
         Ok(!next.state.is_final())
     }
 
@@ -304,7 +304,7 @@ impl Run {
     /// which the node's agent may not.
     fn registered_name(&self, node: &NodeId) -> NodeId {
         let settings = &self.inner.settings;
-        let keys = galera::registration::Keys::new(&settings.registry_prefix);
+        let keys = galera::observe::registration::Keys::new(&settings.registry_prefix);
         let spellings = self.before.iter().flat_map(|reading| &reading.keys);
         spellings
             .filter_map(|raw| match keys.parse(&raw.key) {

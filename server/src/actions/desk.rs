@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use galera::action::{
+use galera::publish::api::{ActionList, ActionView, ClusterRecovery, RecoveryState};
+use galera::record::audit::Record;
+use galera::recover::action::{
     Action, Actor, BreakGlassRequest, Event, Refusal, Request, State, SwitchedOff, request, step,
 };
-use galera::api::{ActionList, ActionView, ClusterRecovery, RecoveryState};
-use galera::attestation::Attestation;
-use galera::audit::Record;
-use galera::plan::{CheckCode, Kind, Plan};
+use galera::recover::attestation::Attestation;
+use galera::recover::plan::{CheckCode, Kind, Plan};
 use galera::{ClusterName, Timestamp};
 use registry::{Guard, Outcome, Registry, Transaction, Write};
 use tokio::sync::watch;
@@ -405,7 +405,7 @@ impl Actions {
         self.count(by)?;
         let reason = reason.trim();
         let length = reason.chars().count();
-        let limit = galera::action::TEXT_MAX;
+        let limit = galera::recover::action::TEXT_MAX;
         if length > limit {
             return Err(Refusal::TooLong { length, limit }.into());
         }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use galera::action::{Event, Refusal, Verdict};
-use galera::bootstrap::{Outcome, verify};
-use galera::cleanup::lost_registrations;
-use galera::plan::{Kind, Step};
+use galera::recover::action::{Event, Refusal, Verdict};
+use galera::recover::bootstrap::{Outcome, verify};
+use galera::recover::cleanup::lost_registrations;
+use galera::recover::plan::{Kind, Step};
 use registry::Guard;
 use tokio::time::sleep;
 

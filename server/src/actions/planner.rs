@@ -1,11 +1,11 @@
 //! Plans as of now, from what is known and the console's own state.
 
 use galera::ClusterName;
-use galera::attestation::Attestation;
-use galera::bootstrap::{self, Case, Circumstances};
-use galera::cleanup::{self, Patience, Reading};
-use galera::plan::{Kind, Plan};
-use galera::registration::{ClusterField, Keys as RegistryKeys, Order};
+use galera::observe::registration::{ClusterField, Keys as RegistryKeys, Order};
+use galera::recover::attestation::Attestation;
+use galera::recover::bootstrap::{self, Case, Circumstances};
+use galera::recover::cleanup::{self, Patience, Reading};
+use galera::recover::plan::{Kind, Plan};
 
 use super::desk::Inner;
 use super::switches::Switches;

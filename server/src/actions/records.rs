@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use galera::Timestamp;
-use galera::action::{Action, StepState};
-use galera::audit::Record;
-use galera::plan::Step;
+use galera::record::audit::Record;
+use galera::recover::action::{Action, StepState};
+use galera::recover::plan::Step;
 
 /// An entry about `action`.
 pub(super) fn about(

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use galera::plan::{Comparison, Plan};
+use galera::recover::plan::{Comparison, Plan};
 use tokio::time::{Instant, sleep};
 
 use super::ActionError;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use galera::action::{Action, Actor, Event, Refusal, State, step};
-use galera::plan::Kind;
+use galera::recover::action::{Action, Actor, Event, Refusal, State, step};
+use galera::recover::plan::Kind;
 use registry::{Entry, Guard, Write};
 use tokio::time::{Instant, sleep};
 
@@ -67,7 +67,7 @@ pub(super) struct Run {
     /// The step that this executor has sent or may have sent.
     pub(super) sent: Option<usize>,
     /// Keys as they were before the first of them was removed.
-    pub(super) before: Option<galera::cleanup::Reading>,
+    pub(super) before: Option<galera::recover::cleanup::Reading>,
 }
 
 /// Carries an approved action out in the background, because it was approved or because another replica left it.
@@ -334,7 +334,7 @@ impl Run {
 }
 
 /// An order to a stopped server takes longer to be carried out than a statement.
-pub(super) fn limits(inner: &Inner, action: &Action) -> galera::action::Limits {
+pub(super) fn limits(inner: &Inner, action: &Action) -> galera::recover::action::Limits {
     let mut limits = inner.settings.limits(action.kind);
     if action.kind == Kind::Bootstrap && super::carry::is_order(action) {
         limits.verify = limits.verify.max(super::ActionSettings::ORDER);

@@ -1,7 +1,7 @@
 //! Actions in etcd: created once for a cluster, changed by compare, each change with its entries of the audit trail.
 
-use galera::action::{Action, Refusal};
-use galera::audit::Record;
+use galera::record::audit::Record;
+use galera::recover::action::{Action, Refusal};
 use registry::{Entry, Guard, Outcome, Registry, Transaction, Write};
 
 use super::ActionError;

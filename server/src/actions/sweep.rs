@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use galera::action::{Action, Event, State, step};
-use galera::api::ActionWarning;
-use galera::bootstrap::returning_ahead;
-use galera::plan::Kind;
+use galera::publish::api::ActionWarning;
+use galera::recover::action::{Action, Event, State, step};
+use galera::recover::bootstrap::returning_ahead;
+use galera::recover::plan::Kind;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::board::Shown;
@@ -114,8 +114,8 @@ async fn watch_returning(inner: &Arc<Inner>, newest: impl Iterator<Item = &Shown
         let Some(look) = inner.world.known(&action.cluster) else {
             continue;
         };
-        let circumstances = galera::bootstrap::Circumstances::default();
-        let case = galera::bootstrap::Case {
+        let circumstances = galera::recover::bootstrap::Circumstances::default();
+        let case = galera::recover::bootstrap::Case {
             evidence: &look.evidence,
             history: &look.history,
             attestations: &[],

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use galera::ClusterName;
-use galera::action::SwitchedOff;
+use galera::recover::action::SwitchedOff;
 use registry::{Entry, Guard, Registry};
 
 use super::ActionError;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use galera::action::{Action, Actor, StepState};
-use galera::api::Undone;
-use galera::plan::Step;
+use galera::publish::api::Undone;
+use galera::recover::action::{Action, Actor, StepState};
+use galera::recover::plan::Step;
 use registry::{Guard, Outcome, Transaction, Write};
 
 use super::ActionError;

@@ -2,10 +2,10 @@
 //! stop an executor between any two of its steps.
 
 use futures::future::BoxFuture;
-use galera::action::StepResult;
-use galera::cleanup::Reading;
-use galera::history::History;
-use galera::observation::Evidence;
+use galera::judge::known_positions::History;
+use galera::observe::observation::Evidence;
+use galera::recover::action::StepResult;
+use galera::recover::cleanup::Reading;
 use galera::{ClusterName, NodeId};
 use registry::Secret;
 

@@ -1,8 +1,8 @@
 //! Reading the trail: a page backwards from anywhere, or all of it.
 
 use galera::ClusterName;
-use galera::api::AuditPage;
-use galera::audit::Entry;
+use galera::publish::api::AuditPage;
+use galera::record::audit::Entry;
 use registry::Subscription;
 
 use super::{BLOCK, Trail, TrailError, decode};

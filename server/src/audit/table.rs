@@ -1,6 +1,6 @@
 //! The trail as a table for spreadsheets (RFC 4180).
 
-use galera::audit::Entry;
+use galera::record::audit::Entry;
 
 const HEADER: &str = "sequence,at,actor,event,cluster,subject,detail,previous,hash\r\n";
 

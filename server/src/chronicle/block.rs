@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 
 use brotli::enc::BrotliEncoderParams;
 use galera::Timestamp;
-use galera::chronicle::{Change, Event};
+use galera::record::history::{Change, Event};
 
 /// Events of a block. Block `n` holds those from `n * BLOCK + 1` on.
 pub const BLOCK: u64 = 500;

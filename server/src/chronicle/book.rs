@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use galera::Timestamp;
-use galera::chronicle::{Change, Event, States};
-use galera::uptime::{Date, Day, Tally};
+use galera::record::history::{Change, Event, States};
+use galera::record::uptime::{Date, Day, Tally};
 use serde::{Deserialize, Serialize};
 
 /// Where the chronicle of a cluster has come to; the key that every write of it compares.

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use galera::api::EventPage;
-use galera::chronicle::{Event, Kind};
+use galera::publish::api::EventPage;
+use galera::record::history::{Event, Kind};
 use galera::{ClusterName, NodeId, Timestamp};
 use registry::Registry;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use galera::chronicle::witness::Witness;
+use galera::record::history::witness::Witness;
 use galera::view::ClusterView;
 use galera::{ClusterName, Timestamp};
 use registry::{Entry, Lease, Registry, WatchEvent};

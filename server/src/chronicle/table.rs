@@ -1,6 +1,6 @@
 //! Events as a table for spreadsheets (RFC 4180).
 
-use galera::chronicle::{Change, Event};
+use galera::record::history::{Change, Event};
 
 use crate::audit::cell;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use galera::chronicle::Event;
+use galera::record::history::Event;
 use galera::{ClusterName, Timestamp};
 use registry::{Guard, Outcome, Transaction, Write};
 use tokio::time::Instant;

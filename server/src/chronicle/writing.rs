@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use galera::chronicle::Event;
-use galera::uptime::{Date, Day};
+use galera::record::history::Event;
+use galera::record::uptime::{Date, Day};
 use galera::{ClusterName, Timestamp};
 use registry::{Guard, Outcome, Transaction, Write};
 use serde::Serialize;

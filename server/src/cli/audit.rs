@@ -1,7 +1,7 @@
 //! `audit verify|export`: the trail, checked or written out by whoever may reach etcd.
 
 use clap::ArgMatches;
-use galera::audit::{Entry, verify};
+use galera::record::audit::{Entry, verify};
 
 use super::connect::with_registry;
 use super::{Exit, Failure, inputs, print, runtime};

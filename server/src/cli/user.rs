@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::ArgMatches;
 use galera::access::Role;
-use galera::audit::Record;
+use galera::record::audit::Record;
 use registry::Secret;
 
 use super::connect::with_registry;

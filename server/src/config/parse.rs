@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use galera::plan::Kind;
+use galera::recover::plan::Kind;
 use galera::{ClusterName, NodeId};
 
 use super::Approvals;

@@ -1,4 +1,4 @@
-//! Actions through the API: three lines of policy each; what is possible is decided in `galera::action`.
+//! Actions through the API: three lines of policy each; what is possible is decided in `galera::recover::action`.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use galera::ClusterName;
 use galera::access::Operation;
-use galera::action::{Refusal, State};
-use galera::api::ActionList;
-use galera::attestation::Attestation;
-use galera::plan::{CheckCode, Kind};
+use galera::publish::api::ActionList;
+use galera::recover::action::{Refusal, State};
+use galera::recover::attestation::Attestation;
+use galera::recover::plan::{CheckCode, Kind};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde::Deserialize;

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use galera::chronicle::{GONE, Kind};
+use galera::record::history::{GONE, Kind};
 use galera::view::{NodeState, VerdictState};
 use galera::{NodeId, Timestamp};
 use http::HeaderMap;

@@ -9,7 +9,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, Path};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::post;
-use galera::api::Problem;
+use galera::publish::api::Problem;
 use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, ORIGIN};
 use http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::{Map, Value};

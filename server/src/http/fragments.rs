@@ -5,7 +5,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use galera::api::Problem;
+use galera::publish::api::Problem;
 use http::header::CONTENT_TYPE;
 use http::{StatusCode, Uri};
 

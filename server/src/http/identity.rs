@@ -6,7 +6,7 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use galera::access::Operation;
-use galera::action::Actor;
+use galera::recover::action::Actor;
 use http::request::Parts;
 
 use super::AppState;

@@ -4,7 +4,9 @@ use axum::Json;
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use galera::access::Operation;
-use galera::notice::delivery::{Delivery, DeliveryList, DeliveryState, TargetList, TargetView};
+use galera::publish::notification::delivery::{
+    Delivery, DeliveryList, DeliveryState, TargetList, TargetView,
+};
 use http::StatusCode;
 use serde::Deserialize;
 

@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::Path;
 use galera::access::Operation;
-use galera::attestation::Attestation;
-use galera::plan::{Kind, Plan};
+use galera::recover::attestation::Attestation;
+use galera::recover::plan::{Kind, Plan};
 use serde::Deserialize;
 
 use super::AppState;
@@ -51,7 +51,7 @@ pub(super) async fn preview(
 }
 
 /// Operators request; an administrator may as well, with break-glass.
-pub(super) fn may_request(session: &Session) -> ApiResult<galera::action::Actor> {
+pub(super) fn may_request(session: &Session) -> ApiResult<galera::recover::action::Actor> {
     session
         .actor(Operation::RequestAction)
         .or_else(|error| session.actor(Operation::BreakGlass).map_err(|_| error))

@@ -2,8 +2,8 @@
 
 use axum::Json;
 use galera::access::Operation;
-use galera::action::Actor;
-use galera::api::{ClusterRecovery, RecoveryState};
+use galera::publish::api::{ClusterRecovery, RecoveryState};
+use galera::recover::action::Actor;
 use serde::Deserialize;
 
 use super::AppState;

@@ -3,7 +3,7 @@
 use axum::Extension;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use galera::api::{Credentials, SessionView};
+use galera::publish::api::{Credentials, SessionView};
 use http::StatusCode;
 use http::header::SET_COOKIE;
 

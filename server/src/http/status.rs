@@ -1,4 +1,4 @@
-//! Status pages and what they tell, through the API: three lines of policy each; the rules are in `galera::status`.
+//! Status pages and what they tell, through the API: three lines of policy each; the rules are in `galera::publish::status_pages`.
 
 mod forms;
 mod pages;
@@ -7,7 +7,7 @@ mod telling;
 use axum::Router;
 use axum::routing::{delete, get, post};
 use galera::ClusterName;
-use galera::status::Refusal;
+use galera::publish::status_pages::Refusal;
 use http::StatusCode;
 
 use super::AppState;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use galera::ClusterName;
-use galera::api::Overview;
+use galera::publish::api::Overview;
 use galera::view::{ClusterView, RegistryHealth};
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -275,8 +275,8 @@ impl Drop for Publisher {
 
 #[cfg(test)]
 mod tests {
-    use galera::cluster::{Settings, fold};
-    use galera::observation::Evidence;
+    use galera::judge::cluster::{Settings, fold};
+    use galera::observe::observation::Evidence;
     use galera::view::VerdictState;
 
     use super::*;

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use galera::registration::Keys;
+use galera::observe::registration::Keys;
 use galera::view::RegistryHealth;
 use galera::{ClusterName, NodeId};
 use registry::{Change, Entry, Registry, WatchEvent};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use galera::ClusterName;
-use galera::registration::{RegistryKeyKind, parse_key};
+use galera::observe::registration::{RegistryKeyKind, parse_key};
 
 /// Unusable keys that are kept to be named, and how many of them are named.
 const UNUSABLE_MAX: usize = 1_000;

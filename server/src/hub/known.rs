@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use galera::cleanup::Reading;
-use galera::history::History;
-use galera::observation::Evidence;
-use galera::registration::RawKey;
+use galera::judge::known_positions::History;
+use galera::observe::observation::Evidence;
+use galera::observe::registration::RawKey;
+use galera::recover::cleanup::Reading;
 use galera::view::RegistryHealth;
 use galera::{NodeId, Timestamp};
 use registry::{Entry, Listing};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use galera::ClusterName;
-use galera::registration::{Keys, RawKey, registry_view};
+use galera::observe::registration::{Keys, RawKey, registry_view};
 use galera::view::{ClusterView, RegistryView};
 use registry::{Entry, LeaseId, Registry};
 use tokio::time::{Instant, timeout_at};

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use galera::cluster::{Settings, fold, primary_members};
-use galera::history::History;
-use galera::observation::Evidence;
+use galera::judge::cluster::{Settings, fold, primary_members};
+use galera::judge::known_positions::History;
+use galera::observe::observation::Evidence;
 use galera::view::{ClusterStatus, ClusterView, RegistryHealth};
 use galera::{ClusterName, NodeId, Timestamp};
 use registry::{Change, Entry, LeaseId};

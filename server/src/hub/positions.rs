@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use galera::ClusterName;
-use galera::history::History;
+use galera::judge::known_positions::History;
 use registry::{Error, Registry};
 use tokio::sync::mpsc;
 

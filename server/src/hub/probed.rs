@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use galera::observation::Evidence;
+use galera::observe::observation::Evidence;
+use galera::observe::wsrep::{MemberAddress, WsrepStatus};
 use galera::view::ClusterStatus;
-use galera::wsrep::{MemberAddress, WsrepStatus};
 use galera::{NodeId, Timestamp};
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};

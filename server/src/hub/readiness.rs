@@ -53,8 +53,8 @@ pub(crate) fn was_asked(node: &NodeView) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use galera::cluster::{Settings, fold};
-    use galera::observation::{Evidence, ProbeError, ProbeFailure};
+    use galera::judge::cluster::{Settings, fold};
+    use galera::observe::observation::{Evidence, ProbeError, ProbeFailure};
     use galera::view::RegistryHealth;
 
     use super::*;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use galera::ClusterName;
-use galera::cleanup::Reading;
-use galera::registration::Keys;
+use galera::observe::registration::Keys;
+use galera::recover::cleanup::Reading;
 use registry::Registry;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};

@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use galera::observation::RegistryObservation;
-use galera::registration::{Field, RegistryKeyKind, parse_key};
+use galera::observe::observation::RegistryObservation;
+use galera::observe::registration::{Field, RegistryKeyKind, parse_key};
 use galera::{NodeId, Timestamp};
 use registry::{Change, Entry, LeaseId};
 

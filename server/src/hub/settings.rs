@@ -41,11 +41,11 @@ pub struct HubSettings {
 impl HubSettings {
     /// How long evidence counts under these settings.
     #[must_use]
-    pub fn fold_settings(&self) -> galera::cluster::Settings {
-        galera::cluster::Settings {
+    pub fn fold_settings(&self) -> galera::judge::cluster::Settings {
+        galera::judge::cluster::Settings {
             stale_after: self.poll_interval * 3 + self.probe_timeout,
             default_port: self.mysql.port,
-            ..galera::cluster::Settings::default()
+            ..galera::judge::cluster::Settings::default()
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use axum::extract::ws::Utf8Bytes;
 use galera::ClusterName;
-use galera::api::{LIVE_VERSION, LiveMessage, Subscribe};
+use galera::publish::api::{LIVE_VERSION, LiveMessage, Subscribe};
 
 use crate::hub::now;
 

@@ -8,7 +8,7 @@ use axum::extract::ws::Utf8Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, select_all};
 use galera::ClusterName;
-use galera::api::Overview;
+use galera::publish::api::Overview;
 use galera::view::ClusterView;
 use tokio::sync::watch;
 

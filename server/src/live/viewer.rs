@@ -1,7 +1,7 @@
 //! One viewer's connection: what it is sent, what it sends, and how it ends.
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
-use galera::api::CLOSE_SESSION_ENDED;
+use galera::publish::api::CLOSE_SESSION_ENDED;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 

@@ -6,8 +6,8 @@
 use std::net::IpAddr;
 
 use galera::ClusterName;
-use galera::observation::ProbeError;
-use galera::wsrep::WsrepStatus;
+use galera::observe::observation::ProbeError;
+use galera::observe::wsrep::WsrepStatus;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, Row, SslOpts, Value};
 
@@ -179,7 +179,7 @@ fn pair(row: Row) -> Option<(String, String)> {
 
 #[cfg(test)]
 mod tests {
-    use galera::observation::ProbeFailure;
+    use galera::observe::observation::ProbeFailure;
 
     use super::*;
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use galera::observation::{ProbeError, ProbeFailure};
+use galera::observe::observation::{ProbeError, ProbeFailure};
 use mysql_async::{DriverError, Error, IoError};
 
 /// The text of an error may come from a hostile peer: at most this many characters of it are kept.

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use galera::ClusterName;
-use galera::action::STATEMENT_WAIT;
-use galera::observation::ProbeError;
+use galera::observe::observation::ProbeError;
+use galera::recover::action::STATEMENT_WAIT;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error};
 use tokio::time::timeout;

@@ -170,7 +170,7 @@ async fn record(
     inner: &Inner,
     term: &Term,
     queued: Queued,
-    waits: Option<galera::notice::delivery::Delivery>,
+    waits: Option<galera::publish::notification::delivery::Delivery>,
     transaction: &Transaction,
 ) -> Option<Settled> {
     let transaction = transaction.clone().when(term.guard());

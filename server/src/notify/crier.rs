@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use galera::chronicle::{self, Event};
-use galera::notice::Rules;
-use galera::notice::trail::Reading;
-use galera::notice::verdicts::{Addressed, Change, Circumstances, Course};
+use galera::publish::notification::Rules;
+use galera::publish::notification::trail::Reading;
+use galera::publish::notification::verdicts::{Addressed, Change, Circumstances, Course};
+use galera::record::history::{self, Event};
 use galera::{ClusterName, Timestamp};
 use registry::{Guard, Outcome, Transaction, Write};
 use serde::Serialize;
@@ -370,13 +370,13 @@ impl Crier {
 
 fn verdict(event: Event) -> Option<Change> {
     match event.change {
-        chronicle::Change::Verdict { to, reasons, .. } => Some(Change {
+        history::Change::Verdict { to, reasons, .. } => Some(Change {
             sequence: event.sequence,
             at: event.at,
             to,
             reasons: reasons.into_iter().map(|reason| reason.message).collect(),
         }),
-        chronicle::Change::Node { .. } => None,
+        history::Change::Node { .. } => None,
     }
 }
 

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use galera::Timestamp;
-use galera::audit::Record;
-use galera::notice::delivery::{Delivery, DeliveryList, DeliveryState, TargetList, TargetView};
-use galera::notice::{Audience, Kind, Notice, Severity};
+use galera::publish::notification::delivery::{
+    Delivery, DeliveryList, DeliveryState, TargetList, TargetView,
+};
+use galera::publish::notification::{Audience, Kind, Notice, Severity};
+use galera::record::audit::Record;
 use registry::{Entry, Guard, Outcome, Transaction, Write};
 use uuid::Uuid;
 

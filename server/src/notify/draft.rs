@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use galera::notice::delivery::ChannelKind;
-use galera::notice::{Kind, Rules};
+use galera::publish::notification::delivery::ChannelKind;
+use galera::publish::notification::{Kind, Rules};
 use galera::{ClusterName, Timestamp};
 use lettre::Address;
 use registry::Secret;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use galera::Timestamp;
-use galera::notice::Notice;
-use galera::notice::delivery::{Attempt, Delivery, DeliveryState};
+use galera::publish::notification::Notice;
+use galera::publish::notification::delivery::{Attempt, Delivery, DeliveryState};
 use rand::Rng;
 use registry::{Entry, Guard, Registry, Transaction, Write};
 
@@ -188,7 +188,7 @@ fn encode(delivery: &Delivery) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use galera::notice::{Audience, Kind, Severity};
+    use galera::publish::notification::{Audience, Kind, Severity};
 
     const NOW: Timestamp = Timestamp::from_unix_millis(1_795_420_800_000);
 

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use galera::Timestamp;
-use galera::notice::Notice;
-use galera::notice::delivery::Attempt;
-use galera::notice::words::bounded;
+use galera::publish::notification::Notice;
+use galera::publish::notification::delivery::Attempt;
+use galera::publish::notification::words::bounded;
 use http::HeaderMap;
 
 use super::post::{Answer, PostError, Poster, ReceiverUrl};

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use galera::Timestamp;
-use galera::notice::Rules;
-use galera::notice::delivery::{ChannelKind, TargetView};
+use galera::publish::notification::Rules;
+use galera::publish::notification::delivery::{ChannelKind, TargetView};
 use registry::Secret;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use galera::notice::Rules;
+use galera::publish::notification::Rules;
 use registry::{Change, Entry, Registry, WatchEvent};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

@@ -1,6 +1,6 @@
 //! Probes against real TCP peers that misbehave.
 
-use galera::observation::ProbeFailure;
+use galera::observe::observation::ProbeFailure;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 

@@ -1,6 +1,6 @@
 //! `badge.svg`: a state or an uptime as a small picture for a README or a wiki.
 
-use galera::status::{Told, ToldState};
+use galera::publish::status_pages::{Told, ToldState};
 
 use super::feed::text;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use galera::status::{Announcement, Incident, Maintenance, Page};
+use galera::publish::status_pages::{Announcement, Incident, Maintenance, Page};
 use galera::{ClusterName, Timestamp};
 use registry::{Change, Entry, Registry, WatchEvent};
 use tokio::sync::watch;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use galera::action::Actor;
-use galera::status::{
+use galera::publish::status_pages::{
     Announcement, Incident, IncidentState, Link, Maintenance, NewAnnouncement, NewIncident,
     NewMaintenance, Page, PageSettings, Refusal, Slug,
 };
+use galera::recover::action::Actor;
 use galera::{ClusterName, Timestamp};
 use registry::Registry;
 use tokio::sync::watch;
@@ -428,7 +428,7 @@ impl StatusDesk {
     async fn create<T: super::keys::Kept>(
         &self,
         value: &T,
-        record: Option<galera::audit::Record>,
+        record: Option<galera::record::audit::Record>,
     ) -> Result<Stored<T>, StatusError> {
         let records: Vec<_> = record.into_iter().collect();
         let stored = self.inner.store.create(value, Vec::new(), &records).await?;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use galera::Timestamp;
-use galera::status::{Told, ToldAnnouncement, ToldIncident, ToldMaintenance};
+use galera::publish::status_pages::{Told, ToldAnnouncement, ToldIncident, ToldMaintenance};
 
 /// The feed; `page` leads from the feed's address to the page's.
 pub(super) fn feed(told: &Told, page: &str, created_at: Timestamp) -> String {

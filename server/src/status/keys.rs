@@ -1,6 +1,6 @@
 //! Where status pages and what they tell lie in etcd.
 
-use galera::status::{Announcement, Incident, Maintenance, Page};
+use galera::publish::status_pages::{Announcement, Incident, Maintenance, Page};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

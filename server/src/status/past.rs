@@ -1,6 +1,6 @@
 //! What was before now, as pages tell it.
 
-use galera::uptime::Day;
+use galera::record::uptime::Day;
 use galera::view::VerdictState;
 use galera::{ClusterName, Timestamp};
 

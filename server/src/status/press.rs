@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use galera::status::{DAYS, Known, MaintenancePhase, Sources, compose};
-use galera::uptime::{Date, Day};
+use galera::publish::status_pages::{DAYS, Known, MaintenancePhase, Sources, compose};
+use galera::record::uptime::{Date, Day};
 use galera::view::{ClusterView, Verdict, VerdictState};
 use galera::{ClusterName, Timestamp};
 use tokio::sync::watch;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use app::status::StatusPage;
 use galera::Timestamp;
-use galera::status::{Page, Told, Visibility};
+use galera::publish::status_pages::{Page, Told, Visibility};
 
 use super::badge::{BadgeOf, badge};
 use super::board::Stored;

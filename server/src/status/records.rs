@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use galera::audit::Record;
-use galera::status::{Announcement, Incident, IncidentState, Link, Maintenance, Page};
+use galera::publish::status_pages::{
+    Announcement, Incident, IncidentState, Link, Maintenance, Page,
+};
+use galera::record::audit::Record;
 use galera::{ClusterName, Timestamp};
 
 /// An entry about `subject`.

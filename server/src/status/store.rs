@@ -1,6 +1,6 @@
 //! Pages and what they tell in etcd: every write compares what it rests on and comes with its entries of the audit trail.
 
-use galera::audit::Record;
+use galera::record::audit::Record;
 use registry::{Guard, Outcome, Registry, Transaction, Write};
 
 use super::StatusError;

@@ -3,7 +3,7 @@
 //! One word is ours: a component, and the page, can be `unknown`. Any of Statuspage's words would claim something.
 
 use galera::Timestamp;
-use galera::status::{Told, ToldCluster, ToldIncident, ToldMaintenance, ToldState};
+use galera::publish::status_pages::{Told, ToldCluster, ToldIncident, ToldMaintenance, ToldState};
 use serde_json::{Value, json};
 
 /// The document; `url` is the page's address.

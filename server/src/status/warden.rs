@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use galera::status::{Automatic, Episode, Incident, Step, next_step};
+use galera::publish::status_pages::{Automatic, Episode, Incident, Step, next_step};
 use galera::view::Verdict;
 use galera::{ClusterName, Timestamp};
 use registry::Guard;

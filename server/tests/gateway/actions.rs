@@ -1,8 +1,8 @@
 //! Actions through HTTP: the life of one, everything that is refused, and races.
 
-use galera::action::State;
-use galera::api::{ActionList, ActionView};
-use galera::plan::Plan;
+use galera::publish::api::{ActionList, ActionView};
+use galera::recover::action::State;
+use galera::recover::plan::Plan;
 use http::Method;
 use serde_json::json;
 

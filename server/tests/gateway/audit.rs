@@ -1,8 +1,8 @@
 //! The audit trail: everything is in it, in order, in both forms, and an alteration is found.
 
-use galera::action::State;
-use galera::api::AuditPage;
-use galera::audit::{Broken, Entry, verify};
+use galera::publish::api::AuditPage;
+use galera::record::audit::{Broken, Entry, verify};
+use galera::recover::action::State;
 use http::header::CONTENT_TYPE;
 
 use crate::client::{Client, PASSWORD};
@@ -82,7 +82,7 @@ async fn pages_follow_each_other_over_blocks_and_csv_is_the_same() {
     let etcd = Etcd::start().await;
     let nodes = Nodes3::healthy(etcd.registry());
     let desk = Desk::open(&etcd, &nodes).await;
-    let record = |number: usize| galera::audit::Record {
+    let record = |number: usize| galera::record::audit::Record {
         at: crate::client::NOW,
         actor: format!("actor{number}"),
         event: "signed_in".to_owned(),

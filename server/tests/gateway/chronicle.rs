@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use galera::ClusterName;
 use galera::access::Role;
-use galera::api::EventPage;
-use galera::chronicle::{Change, Event, Kind};
-use galera::cluster::{Settings, fold};
-use galera::observation::Evidence;
-use galera::uptime;
+use galera::judge::cluster::{Settings, fold};
+use galera::observe::observation::Evidence;
+use galera::publish::api::EventPage;
+use galera::record::history::{Change, Event, Kind};
+use galera::record::uptime;
 use galera::view::{ClusterView, NodeState, NodeView, RegistryHealth, VerdictState};
 use galera_console::chronicle::{Chronicle, ChronicleError, ChronicleSettings, Keys, Query};
 use galera_console::hub::{Board, Hub, Publisher, now};

@@ -1,8 +1,8 @@
 //! Clean-up of registrations: key by key, compared, recorded, taken back.
 
-use galera::action::State;
-use galera::api::ActionView;
-use galera::plan::Plan;
+use galera::publish::api::ActionView;
+use galera::recover::action::State;
+use galera::recover::plan::Plan;
 
 use crate::etcd::Etcd;
 use crate::recovery::{Desk, act, ask, refused, wanted};

@@ -9,9 +9,9 @@ use axum::body::Body;
 use bytes::Bytes;
 use galera::Timestamp;
 use galera::access::Role;
-use galera::action::Limits;
-use galera::api::Problem;
-use galera::plan::Kind;
+use galera::publish::api::Problem;
+use galera::recover::action::Limits;
+use galera::recover::plan::Kind;
 use galera_console::accounts::store::Store;
 use galera_console::accounts::{Authority, Directory};
 use galera_console::actions::{ActionSettings, Actions, HubWorld, World};
@@ -137,9 +137,9 @@ impl Console {
             replica: options.replica.clone(),
             registry_prefix: "/galera".to_owned(),
             state_prefix: STATE.to_owned(),
-            plan: galera::bootstrap::Settings {
+            plan: galera::recover::bootstrap::Settings {
                 fold,
-                ..galera::bootstrap::Settings::default()
+                ..galera::recover::bootstrap::Settings::default()
             },
             approvals: options.approvals.clone(),
             limits: options.limits,

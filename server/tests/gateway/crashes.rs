@@ -1,6 +1,6 @@
 //! The executing replica is killed at every step; another one finishes by observing, and nothing is done twice (I17).
 
-use galera::action::{State, StepState};
+use galera::recover::action::{State, StepState};
 
 use crate::etcd::Etcd;
 use crate::recovery::{Desk, act};
@@ -8,7 +8,7 @@ use crate::world::{Nodes3, Stop};
 
 /// Kills the executor at `stop`, lets another replica finish, and tells how the action ended and how often a node was
 /// sent the statement.
-async fn killed_at(stop: Stop) -> (galera::action::Action, u32) {
+async fn killed_at(stop: Stop) -> (galera::recover::action::Action, u32) {
     let etcd = Etcd::start().await;
     let nodes = Nodes3::two_lost(etcd.registry());
     let doomed = Desk::open(&etcd, &nodes).await;

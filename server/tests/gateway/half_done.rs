@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use galera::action::{State, StepState};
-use galera::api::ActionView;
-use galera::plan::Step;
+use galera::publish::api::ActionView;
+use galera::recover::action::{State, StepState};
+use galera::recover::plan::Step;
 use registry::Registry;
 
 use crate::client::Console;
@@ -46,7 +46,7 @@ async fn keys(registry: &Registry) -> BTreeMap<String, (Vec<u8>, i64)> {
 
 async fn requested(desk: &Desk) -> String {
     let path = "/api/v1/clusters/lab/plans/cleanup";
-    let plan: galera::plan::Plan = desk.operator.get(path).await.json();
+    let plan: galera::recover::plan::Plan = desk.operator.get(path).await.json();
     let failing: Vec<_> = plan.failing().map(|check| &check.message).collect();
     assert!(plan.executable, "{failing:?}");
     let named = plan.steps.iter().map(|step| match step {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use galera::action::{Action, State, StepState};
+use galera::recover::action::{Action, State, StepState};
 use galera_console::hub::now;
 
 use crate::cut::{Cut, Side};

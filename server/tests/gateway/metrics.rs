@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use galera::action::State;
+use galera::recover::action::State;
 
 use crate::database::Database;
 use crate::etcd::{Etcd, eventually};

@@ -1,7 +1,7 @@
 //! Targets through the API and through the page.
 
 use galera::access::Role;
-use galera::notice::delivery::{TargetList, TargetView};
+use galera::publish::notification::delivery::{TargetList, TargetView};
 use http::Method;
 use http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use serde_json::{Value, json};

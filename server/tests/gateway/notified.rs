@@ -1,8 +1,8 @@
 //! What reaches receivers: once, in order, and in spite of everything.
 
 use aws_lc_rs::hmac;
-use galera::action::State;
-use galera::notice::delivery::{DeliveryList, DeliveryState, TargetView};
+use galera::publish::notification::delivery::{DeliveryList, DeliveryState, TargetView};
+use galera::recover::action::State;
 use http::Method;
 use serde_json::{Value, json};
 

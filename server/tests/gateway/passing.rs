@@ -1,8 +1,8 @@
 //! What passes by itself does not end an approved action: a node in the midst of something, and a replica that has not
 //! watched for long enough.
 
-use galera::action::State;
-use galera::plan::CheckCode;
+use galera::recover::action::State;
+use galera::recover::plan::CheckCode;
 use serde_json::json;
 
 use crate::etcd::{Etcd, eventually};
@@ -88,7 +88,7 @@ async fn i12_i16_a_fresh_replica_executes_what_was_approved_when_it_has_watched_
     let fresh = Desk::fresh(&etcd, &nodes).await;
     let path = "/api/v1/clusters/lab/plans/bootstrap";
     let attested = json!({ "attestations": wanted(&approved.plan)["attestations"] });
-    let early: galera::plan::Plan = post(&fresh.operator, path, &attested).await.json();
+    let early: galera::recover::plan::Plan = post(&fresh.operator, path, &attested).await.json();
     let settled = early.check(&CheckCode::SETTLED).unwrap();
     assert!(
         !settled.status.permits() && settled.message.contains("has watched"),

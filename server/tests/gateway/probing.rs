@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use galera::NodeId;
 use galera::access::Role;
-use galera::plan::Plan;
+use galera::recover::plan::Plan;
 use galera::view::{ClusterView, VerdictState};
 
 use galera_console::hub::now;
@@ -107,7 +107,7 @@ async fn i22_i23_a_split_brain_is_an_alarm_on_every_page() {
     becomes(&viewer, VerdictState::SplitBrain).await;
     eventually("the overview to say so", async || {
         let torn = viewer.get("/api/v1/clusters?verdict=split_brain").await;
-        torn.json::<galera::api::Overview>().clusters.len() == 1
+        torn.json::<galera::publish::api::Overview>().clusters.len() == 1
     })
     .await;
     for page in pages {
@@ -115,7 +115,11 @@ async fn i22_i23_a_split_brain_is_an_alarm_on_every_page() {
         assert!(text.contains(alarm), "{page}: {text}");
     }
     let none = viewer.get("/api/v1/clusters?verdict=healthy").await;
-    assert!(none.json::<galera::api::Overview>().clusters.is_empty());
+    assert!(
+        none.json::<galera::publish::api::Overview>()
+            .clusters
+            .is_empty()
+    );
     let wrong = viewer.get("/api/v1/clusters?verdict=fine").await;
     assert_eq!(
         (wrong.status.as_u16(), wrong.problem().code.as_str()),

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use galera::Timestamp;
 use galera::access::Role;
-use galera::action::{Limits, State};
-use galera::api::{ActionView, Problem};
-use galera::plan::{Kind, Plan};
+use galera::publish::api::{ActionView, Problem};
+use galera::recover::action::{Limits, State};
+use galera::recover::plan::{Kind, Plan};
 use galera_console::actions::World;
 use serde_json::{Value, json};
 

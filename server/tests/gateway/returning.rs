@@ -1,7 +1,7 @@
 //! After a bootstrap, whoever was left out and comes back is watched (I22).
 
-use galera::action::State;
-use galera::api::ActionView;
+use galera::publish::api::ActionView;
+use galera::recover::action::State;
 
 use crate::etcd::{Etcd, eventually};
 use crate::recovery::{Desk, act};

@@ -1,7 +1,7 @@
 //! Signing in and out, through the API and through forms.
 
 use galera::access::Role;
-use galera::api::SessionView;
+use galera::publish::api::SessionView;
 use http::header::{LOCATION, RETRY_AFTER, SET_COOKIE};
 
 use crate::client::{Console, NOW, Options, PASSWORD};

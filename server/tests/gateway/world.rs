@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, pending};
-use galera::action::StepResult;
-use galera::history::History;
-use galera::observation::{Evidence, ProbeError, ProbeFailure, SqlObservation};
+use galera::judge::known_positions::History;
+use galera::observe::observation::{Evidence, ProbeError, ProbeFailure, SqlObservation};
+use galera::observe::wsrep::WsrepStatus;
+use galera::recover::action::StepResult;
 use galera::view::RegistryHealth;
-use galera::wsrep::WsrepStatus;
 use galera::{ClusterName, NodeId, Timestamp};
 use galera_console::actions::{Channel, Look, World};
 use galera_console::hub::{now, reading};

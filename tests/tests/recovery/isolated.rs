@@ -8,8 +8,8 @@ use acceptance::lab::node::Node;
 use acceptance::people::People;
 use acceptance::{Lab, eventually};
 use anyhow::{Context, Result, ensure};
-use galera::action::{Action, State};
-use galera::plan::Plan;
+use galera::recover::action::{Action, State};
+use galera::recover::plan::Plan;
 use mysql_async::prelude::Queryable;
 
 use crate::views::LONG;

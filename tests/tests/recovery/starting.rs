@@ -8,8 +8,8 @@ use acceptance::lab::homogeneous::{CLUSTER, Homogeneous};
 use acceptance::observer::Observer;
 use acceptance::people::People;
 use anyhow::{Context, Result, ensure};
-use galera::action::State;
-use galera::plan::{CheckCode, CheckStatus};
+use galera::recover::action::State;
+use galera::recover::plan::{CheckCode, CheckStatus};
 
 /// Longest wait for nodes to form a cluster.
 const FORMED: Duration = Duration::from_secs(90);

@@ -8,8 +8,8 @@ use acceptance::people::{People, stopped};
 use acceptance::{Lab, eventually};
 use anyhow::{Context, Result, ensure};
 use galera::NodeId;
-use galera::action::{State, StepState};
-use galera::plan::{CheckCode, CheckStatus, Plan};
+use galera::recover::action::{State, StepState};
+use galera::recover::plan::{CheckCode, CheckStatus, Plan};
 
 /// Longest wait for views and registrations to settle.
 const SETTLED: Duration = Duration::from_secs(40);

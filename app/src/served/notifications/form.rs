@@ -1,7 +1,7 @@
 //! The form of one target.
 
-use galera::notice::Kind;
-use galera::notice::delivery::{ChannelKind, TargetView};
+use galera::publish::notification::Kind;
+use galera::publish::notification::delivery::{ChannelKind, TargetView};
 
 use super::super::parts::{button, form as sheet, hidden_field, main_button};
 use super::{channel_word, kind_word};

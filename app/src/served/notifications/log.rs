@@ -1,7 +1,7 @@
 //! The log of deliveries, and sending one again.
 
 use galera::Timestamp;
-use galera::notice::delivery::{Delivery, DeliveryList, DeliveryState, TargetList};
+use galera::publish::notification::delivery::{Delivery, DeliveryList, DeliveryState, TargetList};
 
 use super::super::parts::button;
 use super::{Asked, bare};
@@ -153,7 +153,7 @@ pub(super) fn attempt(delivery: &Delivery, now: Timestamp) -> Child {
     }
 }
 
-fn one(attempt: &galera::notice::delivery::Attempt, now: Timestamp) -> Child {
+fn one(attempt: &galera::publish::notification::delivery::Attempt, now: Timestamp) -> Child {
     let what = match (&attempt.error, attempt.status) {
         (Some(error), _) => error.clone(),
         (None, Some(status)) => format!("taken with {status}"),

@@ -1,5 +1,5 @@
 use galera::access::Role;
-use galera::plan::CheckCode;
+use galera::recover::plan::CheckCode;
 use serde_json::json;
 
 use super::super::parts::tests::button;

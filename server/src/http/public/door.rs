@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use galera::access::Operation;
-use galera::status::Visibility;
+use galera::publish::status_pages::Visibility;
 use http::HeaderMap;
 
 use crate::http::{AppState, cookie};

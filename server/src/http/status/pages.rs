@@ -7,7 +7,7 @@ use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use galera::Timestamp;
 use galera::access::Operation;
-use galera::status::{
+use galera::publish::status_pages::{
     Automatic, LinkView, Listed, NewLinkView, Origin, Page, PageList, PageSettings, PageView,
     Refusal, Show, Slug, Visibility,
 };

@@ -5,7 +5,7 @@ use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use galera::ClusterName;
 use galera::access::Operation;
-use galera::status::{
+use galera::publish::status_pages::{
     Announcement, AnnouncementList, Incident, IncidentList, IncidentState, MaintenanceList,
     MaintenanceView, NewAnnouncement, NewIncident, NewMaintenance,
 };

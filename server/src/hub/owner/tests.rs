@@ -1,7 +1,7 @@
 //! An owner with scripted inputs and without a database, under a clock that only moves when everybody waits.
 
+use galera::observe::wsrep::WsrepStatus;
 use galera::view::NodeState;
-use galera::wsrep::WsrepStatus;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;

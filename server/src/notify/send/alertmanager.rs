@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use galera::Timestamp;
-use galera::notice::{Kind, Notice, Phase, Severity};
+use galera::publish::notification::{Kind, Notice, Phase, Severity};
 use galera::view::VerdictState;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use galera::notice::Notice;
+use galera::publish::notification::Notice;
 use lettre::message::header::ContentType;
 use lettre::message::{Mailbox, Mailboxes};
 use lettre::transport::smtp::authentication::Credentials;

@@ -1,8 +1,8 @@
 //! An incoming webhook as Slack takes it, and those who took its shape over.
 
 use bytes::Bytes;
-use galera::notice::words::bounded;
-use galera::notice::{Notice, Severity};
+use galera::publish::notification::words::bounded;
+use galera::publish::notification::{Notice, Severity};
 use serde_json::json;
 
 /// Longest text of a block; Slack refuses 3000 characters.

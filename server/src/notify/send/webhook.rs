@@ -3,7 +3,7 @@
 use aws_lc_rs::hmac;
 use bytes::Bytes;
 use galera::Timestamp;
-use galera::notice::Notice;
+use galera::publish::notification::Notice;
 use http::{HeaderMap, HeaderValue};
 use serde::Serialize;
 

@@ -1,10 +1,10 @@
 use std::time::Duration;
 
-use galera::status::{
+use galera::publish::status_pages::{
     Automatic, DayFigures, Episode, IncidentState, Known, Link, Listed, PageSettings, Sources,
     Step, ToldCluster, ToldIncident, ToldState, ToldUpdate, Uptime, compose, next_step,
 };
-use galera::uptime::Date;
+use galera::record::uptime::Date;
 use galera::view::{ClusterView, RegistryHealth, Verdict, VerdictState};
 
 use super::*;

@@ -7,7 +7,7 @@ use acceptance::lab::node::Start;
 use acceptance::people::{People, stopped};
 use acceptance::{Lab, eventually};
 use anyhow::{Context, Result, ensure};
-use galera::action::{Action, State};
+use galera::recover::action::{Action, State};
 
 use crate::figures::{Figure, Sample};
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use galera::api::LiveMessage;
 use galera::id::NodeId;
+use galera::publish::api::LiveMessage;
 use galera::view::{ClusterView, NodeState};
 
 use crate::say::Say;

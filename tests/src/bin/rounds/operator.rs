@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use acceptance::lab::process::tail;
 use acceptance::people::attested;
 use anyhow::{Context, Result, bail, ensure};
-use galera::action::State;
-use galera::api::ActionView;
-use galera::attestation::{Attestation, Statement};
-use galera::plan::{CheckCode, Plan};
+use galera::publish::api::ActionView;
+use galera::recover::action::State;
+use galera::recover::attestation::{Attestation, Statement};
+use galera::recover::plan::{CheckCode, Plan};
 use rand::Rng;
 use rand::seq::SliceRandom;
 

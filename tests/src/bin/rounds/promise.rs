@@ -2,8 +2,8 @@
 
 use acceptance::load::Row;
 use galera::NodeId;
-use galera::attestation::Attestation;
-use galera::plan::Plan;
+use galera::recover::attestation::Attestation;
+use galera::recover::plan::Plan;
 
 /// The promise of a plan that may have taken effect.
 pub(crate) struct Promise {
@@ -50,8 +50,8 @@ impl Promise {
 
 #[cfg(test)]
 mod tests {
-    use galera::attestation::Statement;
-    use galera::plan::{Kind, Loss, Mechanism, Target};
+    use galera::recover::attestation::Statement;
+    use galera::recover::plan::{Kind, Loss, Mechanism, Target};
 
     use super::*;
 

@@ -7,8 +7,8 @@ use acceptance::eventually;
 use acceptance::load::Load;
 use acceptance::observer::Observer;
 use anyhow::{Context, Result, ensure};
-use galera::action::State;
-use galera::plan::Mechanism;
+use galera::recover::action::State;
+use galera::recover::plan::Mechanism;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 

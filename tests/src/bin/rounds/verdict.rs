@@ -6,8 +6,8 @@ use acceptance::eventually;
 use acceptance::lab::homogeneous::CLUSTER;
 use acceptance::load::{Row, missing};
 use anyhow::{Context, Result, ensure};
-use galera::action::StepState;
-use galera::api::{ActionList, ActionView};
+use galera::publish::api::{ActionList, ActionView};
+use galera::recover::action::StepState;
 use galera::view::VerdictState;
 
 use crate::round::{Round, Rows};

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ::galera::id::NodeId;
+use ::galera::observe::saved_state::GraState;
 use ::galera::position::Position;
-use ::galera::saved_state::GraState;
 use anyhow::{Context, Result, bail, ensure};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder};

@@ -1,0 +1,102 @@
+//! The fold: observations into components and a verdict.
+//!
+//! A pure function of the evidence, the time and the settings, so that every judgement can be replayed in a test and
+//! no order of arrival matters.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::id::NodeId;
+use crate::observe::observation::Evidence;
+use crate::timestamp::Timestamp;
+use crate::view::{ClusterStatus, ClusterView, Verdict, VerdictState};
+
+pub(crate) mod components;
+pub(crate) mod facts;
+pub(crate) mod gather;
+mod nodes;
+pub(crate) mod reasons;
+mod remarks;
+mod rivals;
+mod verdict;
+
+/// How far a registration must be younger than the first failed probe to prove that its node outlived that.
+const RACE: Duration = Duration::from_secs(1);
+
+/// How long evidence counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How old an SQL answer may be: three poll intervals and the probe's deadline.
+    pub stale_after: Duration,
+    /// How old a registration may be when its lease's time to live is not known.
+    pub registry_ttl: Duration,
+    /// The port that is left out of node ids.
+    pub default_port: u16,
+    /// How long two Primary components must be seen side by side before they are called rivals.
+    pub settle: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            stale_after: Duration::from_secs(6),
+            registry_ttl: Duration::from_secs(10),
+            default_port: 3306,
+            settle: Duration::from_secs(2),
+        }
+    }
+}
+
+/// What the evidence means at `now`. The view's revision is left 0: whoever publishes it counts.
+///
+/// `previous` matters only for [`Verdict::since`], which is kept while the judgement stays the same.
+#[must_use]
+pub fn fold(
+    evidence: &Evidence,
+    now: Timestamp,
+    settings: &Settings,
+    previous: Option<&ClusterView>,
+) -> ClusterView {
+    let gathered = gather::gather(evidence, now, settings);
+    let components = components::components(&gathered, settings.settle);
+    let case = verdict::Case {
+        evidence,
+        gathered: &gathered,
+        components: &components,
+        settings,
+        now,
+    };
+    let (state, reasons) = verdict::judge(&case);
+    let since = previous
+        .filter(|view| view.verdict.state == state)
+        .map_or(now, |view| view.verdict.since);
+    ClusterView {
+        name: evidence.name.clone(),
+        revision: 0,
+        observed_at: now,
+        verdict: Verdict {
+            state,
+            reasons,
+            since,
+        },
+        nodes: nodes::views(&gathered.nodes, &evidence.registry_health),
+        components: components.seen.into_iter().map(|seen| seen.view).collect(),
+        expected_members: gathered.expected,
+        registry: evidence.registry_health.clone(),
+    }
+}
+
+/// The known members of the one Primary component, to be remembered as expected; `None` when there is none or several.
+#[must_use]
+pub fn primary_members(view: &ClusterView) -> Option<BTreeSet<NodeId>> {
+    let mut primary = view
+        .components
+        .iter()
+        .filter(|component| component.status == ClusterStatus::Primary);
+    match (primary.next(), primary.next()) {
+        (Some(only), None) if view.verdict.state < VerdictState::Diverged => {
+            Some(only.members.iter().cloned().collect())
+        }
+        _ => None,
+    }
+}

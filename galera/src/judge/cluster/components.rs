@@ -1,0 +1,303 @@
+//! Who sees whom: fresh SQL answers grouped by what they say of their view (I5, I23).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::facts::{Answer, Facts};
+use super::gather::Gathered;
+use super::rivals::{Rivalry, rivalry};
+use crate::observe::wsrep::{MemberAddress, WsrepStatus};
+use crate::view::{ClusterStatus, Component, NodeState};
+
+/// Nodes that report one and the same view.
+pub(crate) struct Group<'a> {
+    pub(crate) status: &'a WsrepStatus,
+    /// Which nodes report it: places in [`Gathered::nodes`], ascending.
+    pub(crate) reporters: Vec<usize>,
+    /// Reporters and the other nodes that its list names.
+    pub(crate) members: BTreeSet<usize>,
+    /// Members that the list does not name.
+    pub(crate) open: usize,
+    /// Whether its list is that of its view; if not, only places and counts tell who may be in it.
+    pub(crate) lists: bool,
+    /// Groups of one bucket say the same words, yet cannot be one component.
+    pub(crate) bucket: usize,
+}
+
+/// Nodes that see each other: one view, or a view and those who have not caught up with it.
+pub(crate) struct Seen {
+    pub(crate) members: BTreeSet<usize>,
+    pub(crate) view: Component,
+}
+
+/// All components, Primary first, with the groups that claim to be Primary.
+pub(crate) struct Components<'a> {
+    pub(crate) seen: Vec<Seen>,
+    pub(crate) primary_groups: Vec<Group<'a>>,
+}
+
+impl Components<'_> {
+    /// The Primary component; the one with the newest view when several say so.
+    pub(crate) fn primary(&self) -> Option<&Seen> {
+        self.seen
+            .first()
+            .filter(|seen| seen.view.status == ClusterStatus::Primary)
+    }
+}
+
+/// Groups the fresh answers.
+pub(crate) fn components<'a>(gathered: &Gathered<'a>, settle: Duration) -> Components<'a> {
+    let nodes = &gathered.nodes;
+    let mut primary_groups = groups(gathered, ClusterStatus::Primary, &BTreeSet::new());
+    primary_groups.sort_by_key(|group| {
+        (
+            std::cmp::Reverse(group.status.conf_id),
+            group.reporters.first().copied(),
+        )
+    });
+    let mut seen = merge(&primary_groups, nodes, |newer, older| {
+        rivalry(newer, older, nodes, settle) == Rivalry::None
+    });
+    // A joiner may call its component non-Primary for a moment; its peers know better.
+    let joiners: BTreeSet<usize> = seen
+        .iter()
+        .flat_map(|seen| seen.members.iter().copied())
+        .filter(|&node| nodes[node].state() == NodeState::Joining)
+        .collect();
+    let mut others = groups(gathered, ClusterStatus::NonPrimary, &joiners);
+    others.sort_by_key(|group| {
+        (
+            std::cmp::Reverse(newest(group, nodes)),
+            group.reporters.first().copied(),
+        )
+    });
+    let lists_all = |group: &Group<'_>, other: &Group<'_>| {
+        other
+            .reporters
+            .iter()
+            .all(|node| group.members.contains(node))
+    };
+    seen.extend(merge(&others, nodes, |newer, older| {
+        lists_all(newer, older) && lists_all(older, newer)
+    }));
+    seen.sort_by(|one, other| {
+        let rank = |seen: &Seen| {
+            (
+                seen.view.status,
+                std::cmp::Reverse((seen.view.conf_id, seen.members.len())),
+            )
+        };
+        rank(one)
+            .cmp(&rank(other))
+            .then_with(|| one.members.cmp(&other.members))
+    });
+    Components {
+        seen,
+        primary_groups,
+    }
+}
+
+fn newest(group: &Group<'_>, nodes: &[Facts<'_>]) -> Option<crate::Timestamp> {
+    group
+        .reporters
+        .iter()
+        .filter_map(|&node| nodes[node].answer())
+        .map(|answer| answer.since)
+        .max()
+}
+
+/// Merges groups, newest first, into components: `one` says whether two groups are one component.
+fn merge(
+    groups: &[Group<'_>],
+    nodes: &[Facts<'_>],
+    one: impl Fn(&Group<'_>, &Group<'_>) -> bool,
+) -> Vec<Seen> {
+    let mut merged: Vec<Vec<&Group<'_>>> = Vec::new();
+    for group in groups {
+        let home = merged.iter_mut().find(|component| {
+            component
+                .iter()
+                .all(|other| other.bucket != group.bucket && one(other, group))
+        });
+        match home {
+            Some(component) => component.push(group),
+            None => merged.push(vec![group]),
+        }
+    }
+    merged
+        .iter()
+        .map(|component| seen(component, nodes))
+        .collect()
+}
+
+fn seen(component: &[&Group<'_>], nodes: &[Facts<'_>]) -> Seen {
+    let newest = component[0];
+    let mut members = newest.members.clone();
+    let mut open = newest.open;
+    for &node in component.iter().skip(1).flat_map(|older| &older.reporters) {
+        if !members.contains(&node) && open > 0 {
+            open -= 1;
+            members.insert(node);
+        }
+    }
+    // A node's own word about where it is outweighs a list that names it, except a joiner's.
+    let elsewhere = |node: &usize| {
+        nodes[*node].answer().is_some()
+            && nodes[*node].state() != NodeState::Joining
+            && !component.iter().any(|group| group.reporters.contains(node))
+    };
+    members.retain(|node| !elsewhere(node));
+    let status = newest.status;
+    Seen {
+        view: Component {
+            status: status.cluster_status.unwrap_or(ClusterStatus::Disconnected),
+            members: members.iter().map(|&node| nodes[node].id.clone()).collect(),
+            state_uuid: status.cluster_state_uuid.map(|uuid| uuid.to_string()),
+            conf_id: status.conf_id,
+            size: status.cluster_size,
+        },
+        members,
+    }
+}
+
+/// The groups of all nodes that report `status`, less those of `skipped`.
+fn groups<'a>(
+    gathered: &Gathered<'a>,
+    status: ClusterStatus,
+    skipped: &BTreeSet<usize>,
+) -> Vec<Group<'a>> {
+    let mut buckets: BTreeMap<Key<'a>, Vec<(usize, Answer<'a>)>> = BTreeMap::new();
+    for (node, facts) in gathered.nodes.iter().enumerate() {
+        let Some(answer) = facts.answer() else {
+            continue;
+        };
+        if answer.status.cluster_status == Some(status) && !skipped.contains(&node) {
+            buckets
+                .entry(key(answer.status))
+                .or_default()
+                .push((node, answer));
+        }
+    }
+    let mut groups = Vec::new();
+    for (bucket, reports) in buckets.into_values().enumerate() {
+        if contested(&reports) {
+            // Which of them belong together cannot be told, so none is claimed to.
+            for process in processes(&reports) {
+                groups.push(group(process, bucket, gathered));
+            }
+        } else {
+            groups.push(group(reports, bucket, gathered));
+        }
+    }
+    groups
+}
+
+type Key<'a> = (
+    Option<uuid::Uuid>,
+    Option<u64>,
+    Option<u64>,
+    &'a [MemberAddress],
+);
+
+fn key(status: &WsrepStatus) -> Key<'_> {
+    (
+        status.cluster_state_uuid,
+        status.conf_id,
+        status.cluster_size,
+        &status.incoming_addresses,
+    )
+}
+
+/// The reports by process: one process may be known under two names.
+fn processes<'a>(reports: &[(usize, Answer<'a>)]) -> Vec<Vec<(usize, Answer<'a>)>> {
+    let mut processes: Vec<Vec<(usize, Answer<'a>)>> = Vec::new();
+    for report in reports {
+        let same = |other: &(usize, Answer<'a>)| {
+            report.1.status.gcomm_uuid.is_some()
+                && other.1.status.gcomm_uuid == report.1.status.gcomm_uuid
+        };
+        match processes
+            .iter_mut()
+            .find(|process| process.iter().any(same))
+        {
+            Some(process) => process.push(*report),
+            None => processes.push(vec![*report]),
+        }
+    }
+    processes
+}
+
+/// Whether reports of the same words come from several components: rivals may agree on everything but who is where.
+fn contested(reports: &[(usize, Answer<'_>)]) -> bool {
+    let processes = processes(reports);
+    let size = reports
+        .first()
+        .and_then(|(_, answer)| answer.status.cluster_size);
+    if size.is_some_and(|size| processes.len() as u64 > size.max(1)) {
+        return true;
+    }
+    let mut taken = BTreeSet::new();
+    processes
+        .iter()
+        .filter_map(|process| process.first()?.1.status.local_index)
+        .any(|index| !taken.insert(index))
+}
+
+fn group<'a>(
+    reports: Vec<(usize, Answer<'a>)>,
+    bucket: usize,
+    gathered: &Gathered<'a>,
+) -> Group<'a> {
+    let status = reports[0].1.status;
+    let mut members: BTreeSet<usize> = reports.iter().map(|(node, _)| *node).collect();
+    let place = |answer: &Answer<'_>| {
+        answer
+            .status
+            .local_index
+            .and_then(|index| usize::try_from(index).ok())
+    };
+    let placed: BTreeSet<usize> = reports
+        .iter()
+        .filter_map(|(_, answer)| place(answer))
+        .collect();
+    let size = status
+        .cluster_size
+        .and_then(|size| usize::try_from(size).ok());
+    // Status variables are not read at one moment, and one who joined by an incremental transfer shows an old list until
+    // the next change: a list that is not of the view's size is another view's, and must not lend members to this one.
+    let list = &status.incoming_addresses;
+    let is_own = !list.is_empty() && size.is_none_or(|size| size == list.len());
+    let mut open: usize = 0;
+    if is_own {
+        for (index, address) in list.iter().enumerate() {
+            if placed.contains(&index) {
+                continue;
+            }
+            let named = match address {
+                MemberAddress::Blank => continue,
+                MemberAddress::Known(id) => gathered.resolve(id),
+                MemberAddress::Auto | MemberAddress::Unreadable(_) => None,
+            };
+            match named {
+                Some(node) => _ = members.insert(node),
+                None => open += 1,
+            }
+        }
+        // Reporters without a place of their own take one that is open.
+        let unplaced = reports
+            .iter()
+            .filter(|(_, answer)| place(answer).is_none())
+            .count();
+        open = open.saturating_sub(unplaced);
+    } else {
+        open = size.unwrap_or(0).saturating_sub(members.len());
+    }
+    Group {
+        status,
+        reporters: reports.into_iter().map(|(node, _)| node).collect(),
+        members,
+        open,
+        lists: is_own,
+        bucket,
+    }
+}

@@ -1,0 +1,195 @@
+//! What the console remembers of a cluster's positions across restarts (I9, I31).
+//!
+//! GCS ranks the members of a component by the last Primary view that each of them saw, yet a node that is not Primary
+//! shows an undefined conf_id; and a position may regress from crash to crash. So both are kept while they are known.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::id::NodeId;
+use crate::judge::cluster::Settings;
+use crate::observe::observation::Evidence;
+use crate::observe::registration;
+use crate::observe::wsrep::WsrepStatus;
+use crate::position::{Position, Seqno};
+use crate::timestamp::Timestamp;
+use crate::view::ClusterStatus;
+
+/// The highest position that a node's agent recorded durably (`highest_position`).
+#[must_use]
+pub fn recorded(fields: &BTreeMap<String, String>) -> Option<Position> {
+    fields.get("highest_position")?.parse().ok()
+}
+
+/// The highest position of one history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Highest {
+    /// Its sequence number.
+    pub seqno: Seqno,
+    /// Who reported it.
+    pub node: NodeId,
+    /// When it was seen first.
+    pub at: Timestamp,
+}
+
+/// What a node was when it was last seen Primary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastPrimary {
+    /// `wsrep_cluster_conf_id` of its component.
+    pub conf_id: u64,
+    /// Its position.
+    pub position: Position,
+    /// Members of its component, as far as they were known.
+    pub members: BTreeSet<NodeId>,
+    /// When it was last seen so.
+    pub at: Timestamp,
+    /// When it was first seen in this view; records of earlier versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+}
+
+impl LastPrimary {
+    /// Whether both are of one view.
+    fn same_view(&self, other: &Self) -> bool {
+        self.conf_id == other.conf_id && self.position.uuid == other.position.uuid
+    }
+}
+
+/// What is remembered of one cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// The highest position ever seen, for each history's UUID.
+    #[serde(default)]
+    pub highest: BTreeMap<Uuid, Highest>,
+    /// For each node, when it was last seen Primary.
+    #[serde(default)]
+    pub primary: BTreeMap<NodeId, LastPrimary>,
+}
+
+impl History {
+    /// Takes in what is known at `now`. Only fresh answers and what agents registered of positions count.
+    ///
+    /// Forgets nothing: who persists it decides how often; losing the last seconds only makes the console less strict.
+    pub fn learn(&mut self, evidence: &Evidence, now: Timestamp, settings: &Settings) {
+        for (id, probe) in &evidence.sql {
+            let id = id.clone().normalized(settings.default_port);
+            let Some((at, status)) = &probe.status else {
+                continue;
+            };
+            if probe.error.is_some() || at.age(now) > settings.stale_after {
+                continue;
+            }
+            self.learn_status(&id, *at, status, settings.default_port);
+        }
+        for (id, seen) in &evidence.registry {
+            let id = id.clone().normalized(settings.default_port);
+            let told = [
+                registration::recovered_position(&seen.fields),
+                recorded(&seen.fields),
+            ];
+            for position in told.into_iter().flatten() {
+                self.raise(&id, &position, seen.last_put_at.unwrap_or(now));
+            }
+        }
+    }
+
+    fn learn_status(&mut self, id: &NodeId, at: Timestamp, status: &WsrepStatus, port: u16) {
+        let Some(position) = status.position() else {
+            return;
+        };
+        // A joiner's position belongs to data that is about to be replaced.
+        if status.local_state_uuid != status.cluster_state_uuid && status.local_state_uuid.is_some()
+        {
+            return;
+        }
+        self.raise(id, &position, at);
+        let (Some(ClusterStatus::Primary), Some(conf_id)) = (status.cluster_status, status.conf_id)
+        else {
+            return;
+        };
+        let mut members: BTreeSet<NodeId> = status
+            .incoming_addresses
+            .iter()
+            .filter_map(|address| match address {
+                crate::observe::wsrep::MemberAddress::Known(id) => {
+                    Some(id.clone().normalized(port))
+                }
+                _ => None,
+            })
+            .collect();
+        members.insert(id.clone());
+        let seen = LastPrimary {
+            conf_id,
+            position,
+            members,
+            at,
+            since: Some(at),
+        };
+        self.see(id, seen);
+    }
+
+    /// Takes in the newest view of a node; one that goes on keeps its beginning.
+    fn see(&mut self, id: &NodeId, mut seen: LastPrimary) {
+        if let Some(known) = self.primary.get(id)
+            && known.same_view(&seen)
+        {
+            seen.since = known.since.min(seen.since);
+        }
+        self.primary.insert(id.clone(), seen);
+    }
+
+    /// Remembers `position` when it is the highest of its history.
+    pub fn raise(&mut self, node: &NodeId, position: &Position, at: Timestamp) {
+        let known = self.highest.get(&position.uuid);
+        if known.is_none_or(|highest| highest.seqno < position.seqno) {
+            self.highest.insert(
+                position.uuid,
+                Highest {
+                    seqno: position.seqno,
+                    node: node.clone(),
+                    at,
+                },
+            );
+        }
+    }
+
+    /// Takes in what another replica remembered.
+    pub fn merge(&mut self, other: &Self) {
+        for (uuid, highest) in &other.highest {
+            let position = Position {
+                uuid: *uuid,
+                seqno: highest.seqno,
+            };
+            self.raise(&highest.node, &position, highest.at);
+        }
+        for (id, last) in &other.primary {
+            match self.primary.get_mut(id) {
+                // What is older may still know better when it began.
+                Some(known) if known.at >= last.at => {
+                    if known.same_view(last) {
+                        known.since = known.since.min(last.since);
+                    }
+                }
+                _ => self.see(id, last.clone()),
+            }
+        }
+    }
+
+    /// The newest Primary view of the history `uuid` that anybody was seen in, with those who were seen in it.
+    #[must_use]
+    pub fn newest_primary(&self, uuid: &Uuid) -> Option<(u64, BTreeSet<NodeId>)> {
+        let of_history = || {
+            self.primary
+                .iter()
+                .filter(|(_, last)| last.position.uuid == *uuid)
+        };
+        let conf_id = of_history().map(|(_, last)| last.conf_id).max()?;
+        let nodes = of_history()
+            .filter(|(_, last)| last.conf_id == conf_id)
+            .map(|(id, _)| id.clone())
+            .collect();
+        Some((conf_id, nodes))
+    }
+}

@@ -1,0 +1,276 @@
+//! What Galera leaves on disk and in logs: grastate.dat, gvwstate.dat and "Recovered position" lines.
+//!
+//! All three are read from any bytes; what is missing or unreadable is `None`. None of them alone proves that a node
+//! may be bootstrapped (I7, I8).
+
+use uuid::Uuid;
+
+use crate::observe::wsrep::{MEMBERS_MAX, clip};
+use crate::position::{Position, parse_seqno, parse_uuid};
+
+/// grastate.dat: the state that a node saved.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GraState {
+    /// The file format's version (`2.1`).
+    pub version: Option<String>,
+    /// The history's UUID; `None` when nil, as after an interrupted state transfer.
+    pub uuid: Option<Uuid>,
+    /// The sequence number; `None` for `-1`, which a running or crashed node has: unknown, not lowest (I8).
+    pub seqno: Option<u64>,
+    /// `safe_to_bootstrap`; `None` in files of servers that do not know it.
+    pub safe_to_bootstrap: Option<bool>,
+}
+
+impl GraState {
+    /// Reads the file's bytes.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(bytes);
+        let mut state = Self::default();
+        for (name, value) in pairs(&text) {
+            match name {
+                "version" => state.version = Some(clip(value)),
+                "uuid" => state.uuid = parse_uuid(value),
+                "seqno" => state.seqno = parse_seqno(value),
+                "safe_to_bootstrap" => state.safe_to_bootstrap = flag(value),
+                _ => {}
+            }
+        }
+        state
+    }
+
+    /// The position, when both parts are defined.
+    #[must_use]
+    pub fn position(&self) -> Option<Position> {
+        Position::new(self.uuid?, self.seqno?)
+    }
+
+    /// Whether the flag is set *and* means something: the flag alone survives failed state transfers (I7).
+    #[must_use]
+    pub fn claims_last_out(&self) -> bool {
+        self.safe_to_bootstrap == Some(true) && self.position().is_some()
+    }
+}
+
+/// A view's identity in gvwstate.dat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ViewId {
+    /// Kind of view; 3 is Primary.
+    pub kind: u8,
+    /// `gcomm` UUID of the view's representative.
+    pub uuid: Uuid,
+    /// Number of the view.
+    pub sequence: u64,
+}
+
+/// gvwstate.dat: the last Primary view, for automatic restoration once all of its members are back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GvwState {
+    /// The node's own `gcomm` UUID.
+    pub my_uuid: Option<Uuid>,
+    /// The view.
+    pub view_id: Option<ViewId>,
+    /// Whether the view was bootstrapped.
+    pub bootstrap: Option<bool>,
+    /// `gcomm` UUIDs of all members; at most [`MEMBERS_MAX`].
+    pub members: Vec<Uuid>,
+    /// Whether the view is written to its end: an empty or cut file keeps a server from starting.
+    pub complete: bool,
+}
+
+impl GvwState {
+    /// Reads the file's bytes.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(bytes);
+        let mut state = Self::default();
+        let mut begun = false;
+        for line in text.lines() {
+            match line.trim() {
+                "#vwbeg" => begun = true,
+                "#vwend" => state.complete = begun,
+                _ => {}
+            }
+        }
+        for (name, value) in pairs(&text) {
+            match name {
+                "my_uuid" => state.my_uuid = parse_uuid(value),
+                "view_id" => state.view_id = view_id(value),
+                "bootstrap" => state.bootstrap = flag(value),
+                "member" if state.members.len() < MEMBERS_MAX => {
+                    let uuid = value.split_whitespace().next().and_then(parse_uuid);
+                    state.members.extend(uuid);
+                }
+                _ => {}
+            }
+        }
+        state.complete &=
+            state.my_uuid.is_some() && state.view_id.is_some() && !state.members.is_empty();
+        state
+    }
+}
+
+/// What `--wsrep-recover` found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// The position; `None` when the server says that it has none (nil UUID or `-1`).
+    pub position: Option<Position>,
+    /// What some servers append: GTIDs, unaltered.
+    pub gtid: Option<String>,
+}
+
+/// The last readable "Recovered position" of a server's log; `None` when there is none.
+#[must_use]
+pub fn recovered(log: &[u8]) -> Option<Recovered> {
+    const MARK: &str = "Recovered position:";
+    String::from_utf8_lossy(log)
+        .lines()
+        .rev()
+        .filter_map(|line| line.rfind(MARK).map(|at| &line[at + MARK.len()..]))
+        .find_map(recovered_value)
+}
+
+fn recovered_value(text: &str) -> Option<Recovered> {
+    let token = text.split_whitespace().next()?;
+    let (place, gtid) = match token.split_once(',') {
+        Some((place, gtid)) => (place, (!gtid.is_empty()).then(|| clip(gtid))),
+        None => (token, None),
+    };
+    let (uuid, seqno) = place.split_once(':')?;
+    // Only what has the form of a position counts; its parts may still be undefined.
+    if uuid.len() != 36 || Uuid::try_parse(uuid).is_err() || seqno.parse::<i128>().is_err() {
+        return None;
+    }
+    Some(Recovered {
+        position: place.parse().ok(),
+        gtid,
+    })
+}
+
+fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once(':'))
+        // The server overwrites in place and pads with blanks or zero bytes.
+        .map(|(name, value)| {
+            (
+                name.trim(),
+                value.trim_matches(|c: char| c.is_whitespace() || c == '\0'),
+            )
+        })
+}
+
+fn flag(value: &str) -> Option<bool> {
+    match value {
+        "1" => Some(true),
+        "0" => Some(false),
+        _ => None,
+    }
+}
+
+fn view_id(value: &str) -> Option<ViewId> {
+    let mut words = value.split_whitespace();
+    Some(ViewId {
+        kind: words.next()?.parse().ok()?,
+        uuid: words.next().and_then(parse_uuid)?,
+        sequence: words.next().and_then(parse_seqno)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UUID: &str = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
+
+    fn grastate(uuid: &str, seqno: &str, safe: &str) -> GraState {
+        let text = format!(
+            "# GALERA saved state\nversion: 2.1\nuuid:    {uuid}\nseqno:   {seqno}\nsafe_to_bootstrap: {safe}\n"
+        );
+        GraState::parse(text.as_bytes())
+    }
+
+    #[test]
+    fn reads_a_clean_stop() {
+        let state = grastate(UUID, "2881", "1");
+        assert_eq!(state.version.as_deref(), Some("2.1"));
+        assert_eq!(
+            state.position().unwrap().to_string(),
+            format!("{UUID}:2881")
+        );
+        assert!(state.claims_last_out());
+    }
+
+    #[test]
+    fn i8_a_crashed_nodes_seqno_is_unknown() {
+        let state = grastate(UUID, "-1", "0");
+        assert_eq!((state.seqno, state.position()), (None, None));
+        assert_eq!(state.safe_to_bootstrap, Some(false));
+    }
+
+    #[test]
+    fn i7_safe_to_bootstrap_alone_proves_nothing() {
+        let nil = "00000000-0000-0000-0000-000000000000";
+        for (uuid, seqno) in [(nil, "-1"), (nil, "5"), (UUID, "-1"), ("", "")] {
+            assert!(
+                !grastate(uuid, seqno, "1").claims_last_out(),
+                "{uuid}:{seqno}"
+            );
+        }
+        assert_eq!(grastate(UUID, "5", "").safe_to_bootstrap, None);
+    }
+
+    #[test]
+    fn reads_padded_and_broken_files() {
+        let padded = format!("uuid: {UUID}\nseqno: 7\0\0\0\nsafe_to_bootstrap: 0   \n\n\n\0\0");
+        let state = GraState::parse(padded.as_bytes());
+        assert_eq!(
+            (state.seqno, state.safe_to_bootstrap),
+            (Some(7), Some(false))
+        );
+        assert_eq!(GraState::parse(b""), GraState::default());
+        assert_eq!(GraState::parse(&[0xff; 64]), GraState::default());
+    }
+
+    #[test]
+    fn reads_a_saved_view() {
+        let text = format!(
+            "my_uuid: {UUID}\n#vwbeg\nview_id: 3 {UUID} 17\nbootstrap: 0\nmember: {UUID} 0\nmember: {UUID} 1\n#vwend\n"
+        );
+        let state = GvwState::parse(text.as_bytes());
+        assert_eq!(
+            state.view_id.map(|view| (view.kind, view.sequence)),
+            Some((3, 17))
+        );
+        assert_eq!((state.members.len(), state.bootstrap), (2, Some(false)));
+        assert!(state.complete);
+        let cut = &text.as_bytes()[..text.len() - 4];
+        assert!(!GvwState::parse(cut).complete);
+        assert!(!GvwState::parse(b"").complete);
+    }
+
+    #[test]
+    fn takes_the_last_recovered_position() {
+        let log = format!(
+            "2026-11-23  8:00:00 0 [Note] WSREP: Recovered position: {UUID}:7\n\
+             2026-11-23  8:00:01 0 [Note] WSREP: Recovered position: {UUID}:9,0-1-234,1-1-5\n\
+             2026-11-23  8:00:01 0 [Note] WSREP: Recovered position: cut off\n"
+        );
+        let recovered = recovered(log.as_bytes()).unwrap();
+        assert_eq!(recovered.position.unwrap().seqno, 9);
+        assert_eq!(recovered.gtid.as_deref(), Some("0-1-234,1-1-5"));
+    }
+
+    #[test]
+    fn an_undefined_position_is_an_answer_but_no_position() {
+        let log = "[Note] WSREP: Recovered position: 00000000-0000-0000-0000-000000000000:-1";
+        assert_eq!(
+            recovered(log.as_bytes()),
+            Some(Recovered {
+                position: None,
+                gtid: None
+            })
+        );
+        assert_eq!(recovered(b"nothing of the kind"), None);
+    }
+}

@@ -1,0 +1,5 @@
+//! What leaves the console: JSON of the HTTP API, notifications and status pages.
+
+pub mod api;
+pub mod notification;
+pub mod status_pages;

@@ -1,0 +1,209 @@
+//! Making and checking the chain.
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Entry, Record};
+use crate::recover::plan::digest::hex;
+
+/// What the first entry names as its predecessor.
+const NOTHING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// The entry that records `record` after `last`; `None` begins a trail.
+///
+/// Two replicas that append to the same `last` make the same sequence: storing it by compare lets one of them win.
+#[must_use]
+pub fn append(last: Option<&Entry>, record: Record) -> Entry {
+    let sequence = last.map_or(1, |last| last.sequence.saturating_add(1));
+    let previous = last.map_or_else(|| NOTHING.to_owned(), |last| last.hash.clone());
+    let hash = hash(sequence, &previous, &record);
+    Entry {
+        sequence,
+        record,
+        previous,
+        hash,
+    }
+}
+
+/// Every part with its length, so that no two entries can give the same bytes.
+fn hash(sequence: u64, previous: &str, record: &Record) -> String {
+    let mut hasher = Sha256::new();
+    let mut part = |bytes: &[u8]| {
+        hasher.update((bytes.len() as u64).to_be_bytes());
+        hasher.update(bytes);
+    };
+    part(&sequence.to_be_bytes());
+    part(previous.as_bytes());
+    part(&record.at.unix_millis().to_be_bytes());
+    part(record.actor.as_bytes());
+    part(record.event.as_bytes());
+    for optional in [
+        record.cluster.as_ref().map(crate::ClusterName::as_str),
+        record.subject.as_deref(),
+    ] {
+        part(&[u8::from(optional.is_some())]);
+        part(optional.unwrap_or_default().as_bytes());
+    }
+    for (name, value) in &record.detail {
+        part(name.as_bytes());
+        part(value.as_bytes());
+    }
+    hex(&hasher.finalize())
+}
+
+/// A trail without a fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// How many entries were checked.
+    pub entries: u64,
+    /// The hash of the last: keep it elsewhere, and a trail that was cut at its end is found out too.
+    pub head: Option<String>,
+}
+
+/// Where a trail is broken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    /// An entry is missing, or stands in another place.
+    #[error("entry {expected} is missing: entry {found} stands in its place")]
+    Gap {
+        /// Which was expected.
+        expected: u64,
+        /// Which was found.
+        found: u64,
+    },
+    /// It does not follow from its predecessor.
+    #[error("entry {0} does not follow from the one before: that one was altered or replaced")]
+    Link(u64),
+    /// It was altered.
+    #[error("entry {0} was altered after it was written")]
+    Altered(u64),
+}
+
+/// Checks a whole trail, oldest entry first.
+///
+/// # Errors
+/// [`Broken`] names the first entry that is not as it was written.
+pub fn verify<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Verified, Broken> {
+    let mut count = 0;
+    let mut head: Option<&str> = None;
+    for entry in entries {
+        count += 1;
+        if entry.sequence != count {
+            return Err(Broken::Gap {
+                expected: count,
+                found: entry.sequence,
+            });
+        }
+        if entry.previous != head.unwrap_or(NOTHING) {
+            return Err(Broken::Link(entry.sequence));
+        }
+        if entry.hash != hash(entry.sequence, &entry.previous, &entry.record) {
+            return Err(Broken::Altered(entry.sequence));
+        }
+        head = Some(&entry.hash);
+    }
+    Ok(Verified {
+        entries: count,
+        head: head.map(str::to_owned),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Timestamp;
+
+    fn trail(length: u64) -> Vec<Entry> {
+        let mut trail: Vec<Entry> = Vec::new();
+        for number in 0..length {
+            let record = Record {
+                at: Timestamp::from_unix_millis(i64::try_from(number).unwrap()),
+                actor: "ann".to_owned(),
+                event: "action_requested".to_owned(),
+                cluster: "lab".parse().ok(),
+                subject: Some(format!("a{number}")),
+                detail: [("statement".to_owned(), "SET".to_owned())].into(),
+            };
+            trail.push(append(trail.last(), record));
+        }
+        trail
+    }
+
+    #[test]
+    fn i31_an_untouched_trail_verifies() {
+        let trail = trail(5);
+        let verified = verify(&trail).unwrap();
+        assert_eq!(verified.entries, 5);
+        assert_eq!(verified.head.as_ref(), Some(&trail[4].hash));
+        assert_eq!(verify(&[]).unwrap().entries, 0);
+    }
+
+    #[test]
+    fn i31_every_alteration_is_found() {
+        let good = trail(4);
+        let alterations: [fn(&mut Entry); 7] = [
+            |entry| entry.record.actor.push('x'),
+            |entry| entry.record.event = "signed_in".to_owned(),
+            |entry| entry.record.at = Timestamp::from_unix_millis(99),
+            |entry| entry.record.cluster = None,
+            |entry| entry.record.subject = None,
+            |entry| _ = entry.record.detail.insert("a".to_owned(), String::new()),
+            |entry| _ = entry.record.detail.remove("statement"),
+        ];
+        for alter in alterations {
+            let mut bad = good.clone();
+            alter(&mut bad[1]);
+            assert_eq!(verify(&bad), Err(Broken::Altered(2)));
+            // Whoever makes the hash fit breaks the link of the next entry.
+            let fitting = append(Some(&bad[0]), bad[1].record.clone());
+            bad[1] = fitting;
+            assert_eq!(verify(&bad), Err(Broken::Link(3)));
+        }
+    }
+
+    #[test]
+    fn i31_missing_and_moved_entries_are_found() {
+        let good = trail(4);
+        let without = [good[0].clone(), good[2].clone(), good[3].clone()];
+        assert_eq!(
+            verify(&without),
+            Err(Broken::Gap {
+                expected: 2,
+                found: 3
+            })
+        );
+        assert_eq!(
+            verify(&good[1..]),
+            Err(Broken::Gap {
+                expected: 1,
+                found: 2
+            })
+        );
+        let mut moved = good.clone();
+        moved.swap(1, 2);
+        assert!(verify(&moved).is_err());
+    }
+
+    #[test]
+    fn parts_do_not_run_into_each_other() {
+        let record = |actor: &str, event: &str| Record {
+            at: Timestamp::from_unix_millis(0),
+            actor: actor.to_owned(),
+            event: event.to_owned(),
+            cluster: None,
+            subject: None,
+            detail: std::collections::BTreeMap::new(),
+        };
+        assert_ne!(
+            append(None, record("ab", "c")).hash,
+            append(None, record("a", "bc")).hash
+        );
+    }
+
+    #[test]
+    fn entries_survive_json() {
+        let trail = trail(3);
+        let text = serde_json::to_string(&trail).unwrap();
+        let back: Vec<Entry> = serde_json::from_str(&text).unwrap();
+        assert!(verify(&back).is_ok());
+    }
+}

@@ -1,0 +1,311 @@
+//! The chronicle of a cluster: every change of its verdict and of its nodes' states, in order, numbered without gaps.
+//!
+//! (What [`crate::judge::known_positions`] remembers are positions.) Times never run backwards along the numbers.
+
+pub mod witness;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::NodeId;
+use crate::timestamp::Timestamp;
+use crate::view::{ClusterView, NodeState, Reason, ReasonCode, VerdictState};
+
+/// One change, with its number in the chronicle of its cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Counts from 1, without gaps.
+    pub sequence: u64,
+    /// When the console saw it.
+    pub at: Timestamp,
+    /// What changed.
+    #[serde(flatten)]
+    pub change: Change,
+}
+
+/// What changed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Change {
+    /// The verdict of the cluster.
+    Verdict {
+        /// The verdict before; `null` for the first one.
+        from: Option<VerdictState>,
+        /// The verdict since.
+        to: VerdictState,
+        /// Why, most important first.
+        reasons: Vec<Reason>,
+    },
+    /// The state of a node.
+    Node {
+        /// The node.
+        node: NodeId,
+        /// `wsrep_node_name`, where it was known.
+        name: Option<String>,
+        /// The state before; `null` for a node that was not known.
+        from: Option<NodeState>,
+        /// The state since; `null` when the node is no longer known.
+        to: Option<NodeState>,
+    },
+}
+
+/// The kinds of changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// [`Change::Verdict`].
+    Verdict,
+    /// [`Change::Node`].
+    Node,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Verdict, Self::Node];
+
+    /// The kind's word in JSON and addresses.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Verdict => "verdict",
+            Self::Node => "node",
+        }
+    }
+}
+
+/// A node that is no longer known, where a word for its state is needed.
+pub const GONE: &str = "gone";
+
+impl Change {
+    /// Which kind it is.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Verdict { .. } => Kind::Verdict,
+            Self::Node { .. } => Kind::Node,
+        }
+    }
+
+    /// The node that it is about.
+    #[must_use]
+    pub const fn node(&self) -> Option<&NodeId> {
+        match self {
+            Self::Verdict { .. } => None,
+            Self::Node { node, .. } => Some(node),
+        }
+    }
+
+    /// The word of the state that it led to.
+    #[must_use]
+    pub const fn to_word(&self) -> &'static str {
+        match self {
+            Self::Verdict { to, .. } => to.word(),
+            Self::Node { to: Some(to), .. } => to.word(),
+            Self::Node { to: None, .. } => GONE,
+        }
+    }
+
+    /// Whose state it is and what it became.
+    #[must_use]
+    pub fn outcome(&self) -> (Subject, State) {
+        match self {
+            Self::Verdict { to, .. } => (Subject::Verdict, State::Verdict(*to)),
+            Self::Node { node, to, .. } => (Subject::Node(node.clone()), State::Node(*to)),
+        }
+    }
+
+    /// The same change as it follows on `states`.
+    #[must_use]
+    pub fn following(self, states: &States) -> Self {
+        match self {
+            Self::Verdict { to, reasons, .. } => Self::Verdict {
+                from: states.verdict,
+                to,
+                reasons,
+            },
+            Self::Node { node, name, to, .. } => Self::Node {
+                from: states.nodes.get(&node).copied(),
+                node,
+                name,
+                to,
+            },
+        }
+    }
+
+    /// The console could not see: nobody knows what the cluster was from `since` on.
+    #[must_use]
+    pub fn blind(since: Timestamp) -> Self {
+        let message = format!("No console was watching since {since}.");
+        Self::unknown(ReasonCode::ConsoleBlind, message)
+    }
+
+    /// The cluster is neither configured nor in the registry any more.
+    #[must_use]
+    pub fn forgotten() -> Self {
+        let message = "The cluster is neither configured nor in the registry any more.";
+        Self::unknown(ReasonCode::NoEvidence, message.to_owned())
+    }
+
+    fn unknown(code: ReasonCode, message: String) -> Self {
+        Self::Verdict {
+            from: None,
+            to: VerdictState::Unknown,
+            reasons: vec![Reason {
+                code,
+                node: None,
+                message,
+            }],
+        }
+    }
+}
+
+/// Something whose states the chronicle follows.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// A node.
+    Node(NodeId),
+    /// The cluster's verdict.
+    Verdict,
+}
+
+/// A state of a [`Subject`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Of the cluster.
+    Verdict(VerdictState),
+    /// Of a node; `None` for one that is not known.
+    Node(Option<NodeState>),
+}
+
+/// The states of everything at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct States {
+    /// The verdict; `None` before the first one.
+    pub verdict: Option<VerdictState>,
+    /// Every known node.
+    pub nodes: BTreeMap<NodeId, NodeState>,
+}
+
+impl States {
+    /// The states that `view` shows.
+    #[must_use]
+    pub fn of(view: &ClusterView) -> Self {
+        let nodes = view.nodes.iter().map(|node| (node.id.clone(), node.state));
+        Self {
+            verdict: Some(view.verdict.state),
+            nodes: nodes.collect(),
+        }
+    }
+
+    /// Takes a change in.
+    pub fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Verdict { to, .. } => self.verdict = Some(*to),
+            Change::Node { node, to, .. } => match to {
+                Some(to) => drop(self.nodes.insert(node.clone(), *to)),
+                None => drop(self.nodes.remove(node)),
+            },
+        }
+    }
+
+    /// The state of `subject`; `None` for a verdict that there is not yet.
+    #[must_use]
+    pub fn get(&self, subject: &Subject) -> Option<State> {
+        match subject {
+            Subject::Verdict => self.verdict.map(State::Verdict),
+            Subject::Node(node) => Some(State::Node(self.nodes.get(node).copied())),
+        }
+    }
+}
+
+/// What leads from `before` to what `view` shows: nodes first, because the verdict follows from them.
+#[must_use]
+pub fn changes(before: &States, view: &ClusterView) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for node in &view.nodes {
+        let from = before.nodes.get(&node.id).copied();
+        if from != Some(node.state) {
+            changes.push(Change::Node {
+                node: node.id.clone(),
+                name: node.name.clone(),
+                from,
+                to: Some(node.state),
+            });
+        }
+    }
+    for (node, state) in &before.nodes {
+        if !view.nodes.iter().any(|shown| shown.id == *node) {
+            changes.push(Change::Node {
+                node: node.clone(),
+                name: None,
+                from: Some(*state),
+                to: None,
+            });
+        }
+    }
+    if before.verdict != Some(view.verdict.state) {
+        changes.push(Change::Verdict {
+            from: before.verdict,
+            to: view.verdict.state,
+            reasons: view.verdict.reasons.clone(),
+        });
+    }
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_have_the_contracts_shape() {
+        let event = Event {
+            sequence: 7,
+            at: Timestamp::from_unix_millis(1_795_420_800_123),
+            change: Change::Node {
+                node: "db1:3307".parse().unwrap(),
+                name: Some("n1".to_owned()),
+                from: Some(NodeState::Synced),
+                to: None,
+            },
+        };
+        let json = r#"{"sequence":7,"at":"2026-11-23T08:00:00.123Z","kind":"node","node":"db1:3307","name":"n1","from":"synced","to":null}"#;
+        assert_eq!(serde_json::to_string(&event).unwrap(), json);
+        assert_eq!(serde_json::from_str::<Event>(json).unwrap(), event);
+        let verdict = Event {
+            sequence: 8,
+            at: event.at,
+            change: Change::blind(event.at),
+        };
+        let json = serde_json::to_string(&verdict).unwrap();
+        assert!(
+            json.contains(
+                r#""kind":"verdict","from":null,"to":"unknown","reasons":[{"code":"console_blind""#
+            ),
+            "{json}"
+        );
+        assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), verdict);
+    }
+
+    #[test]
+    fn changes_follow_on_what_was_before() {
+        let mut states = States::default();
+        let change = |from, to| Change::Node {
+            node: "db1".parse().unwrap(),
+            name: None,
+            from,
+            to,
+        };
+        let appears = change(None, Some(NodeState::Joining)).following(&states);
+        states.apply(&appears);
+        let joins = change(None, Some(NodeState::Synced)).following(&states);
+        assert_eq!(
+            joins,
+            change(Some(NodeState::Joining), Some(NodeState::Synced))
+        );
+        states.apply(&joins);
+        states.apply(&change(None, None));
+        assert_eq!(states, States::default());
+    }
+}

@@ -1,0 +1,167 @@
+//! What a person vouches for: that a member is stopped, fenced or gone, and where it stopped.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::NodeId;
+use crate::observe::saved_state::{GraState, recovered};
+use crate::position::Position;
+
+/// Longest pasted text that is read, in bytes: a whole grastate.dat or some lines of a log.
+pub const SAVED_STATE_MAX: usize = 16 * 1024;
+
+/// What is declared of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Statement {
+    /// Its server is stopped and stays so until the action is over.
+    Stopped,
+    /// It is cut off from its clients and from the other members.
+    Fenced,
+    /// It is gone for good.
+    Decommissioned,
+}
+
+impl Statement {
+    /// The statement's word in JSON.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Fenced => "fenced",
+            Self::Decommissioned => "decommissioned",
+        }
+    }
+}
+
+impl fmt::Display for Statement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// A person's declaration about one member; the requester makes it, the approver sees it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attestation {
+    /// The member.
+    pub node: NodeId,
+    /// What is declared.
+    pub statement: Statement,
+    /// For a stopped node without an agent: its grastate.dat, or the line with its recovered position.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved_state: Option<String>,
+}
+
+/// What a pasted text says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pasted {
+    /// The position, when it is defined.
+    pub position: Option<Position>,
+    /// grastate.dat's `safe_to_bootstrap`; it alone proves nothing (I7).
+    pub safe_to_bootstrap: Option<bool>,
+}
+
+/// Why a pasted text gives no position; the text names the remedy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// Longer than [`SAVED_STATE_MAX`].
+    #[error("the pasted text is longer than 16 KiB; paste grastate.dat or the one line only")]
+    TooLong,
+    /// Neither of the two forms.
+    #[error("the pasted text is neither a grastate.dat nor a line with \"Recovered position\"")]
+    Form,
+    /// Only a recovery can tell (I8).
+    #[error(
+        "it says that the position is not known; run mariadbd --wsrep-recover and paste its last line"
+    )]
+    Undefined,
+}
+
+/// Reads a pasted grastate.dat, "Recovered position" line, or bare `UUID:SEQNO`. A recovered position wins over a
+/// saved one, because it is what the data really holds.
+///
+/// # Errors
+/// [`Unreadable`] when the text has another form or leaves the position undefined.
+pub fn pasted(text: &str) -> Result<Pasted, Unreadable> {
+    if text.len() > SAVED_STATE_MAX {
+        return Err(Unreadable::TooLong);
+    }
+    let saved = GraState::parse(text.as_bytes());
+    let recovery = recovered(text.as_bytes());
+    let bare = text.trim().parse::<Position>().ok();
+    let position = match &recovery {
+        Some(recovery) => recovery.position.clone(),
+        None => bare.clone().or_else(|| saved.position()),
+    };
+    if position.is_some() {
+        return Ok(Pasted {
+            position,
+            safe_to_bootstrap: saved.safe_to_bootstrap,
+        });
+    }
+    let has_form = recovery.is_some() || saved.version.is_some() || saved.uuid.is_some();
+    Err(if has_form {
+        Unreadable::Undefined
+    } else {
+        Unreadable::Form
+    })
+}
+
+impl Attestation {
+    /// The position that the pasted text gives; `None` without any text.
+    ///
+    /// # Errors
+    /// [`Unreadable`] as [`pasted`].
+    pub fn saved(&self) -> Option<Result<Pasted, Unreadable>> {
+        self.saved_state.as_deref().map(pasted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UUID: &str = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
+
+    #[test]
+    fn reads_each_form() {
+        for text in [
+            format!("{UUID}:2881"),
+            format!("WSREP: Recovered position: {UUID}:2881,0-1-5\n"),
+            format!("version: 2.1\nuuid: {UUID}\nseqno: 2881\nsafe_to_bootstrap: 1\n"),
+        ] {
+            let pasted = pasted(&text).unwrap();
+            assert_eq!(pasted.position.unwrap().seqno, 2881, "{text}");
+        }
+    }
+
+    #[test]
+    fn i8_minus_one_asks_for_a_recovery() {
+        let text = format!("version: 2.1\nuuid: {UUID}\nseqno: -1\nsafe_to_bootstrap: 0\n");
+        assert_eq!(pasted(&text), Err(Unreadable::Undefined));
+        let recovered = format!("{text}WSREP: Recovered position: {UUID}:7");
+        assert_eq!(pasted(&recovered).unwrap().position.unwrap().seqno, 7);
+    }
+
+    #[test]
+    fn i6_nil_uuid_gives_no_position() {
+        let nil = "version: 2.1\nuuid: 00000000-0000-0000-0000-000000000000\nseqno: -1\nsafe_to_bootstrap: 1\n";
+        assert_eq!(pasted(nil), Err(Unreadable::Undefined));
+        // What the recovery found undefined is not made up for by an older file.
+        let both = format!(
+            "uuid: {UUID}\nseqno: 9\nWSREP: Recovered position: 00000000-0000-0000-0000-000000000000:-1"
+        );
+        assert_eq!(pasted(&both), Err(Unreadable::Undefined));
+    }
+
+    #[test]
+    fn says_what_it_cannot_read() {
+        assert_eq!(pasted("hello"), Err(Unreadable::Form));
+        assert_eq!(
+            pasted(&"x".repeat(SAVED_STATE_MAX + 1)),
+            Err(Unreadable::TooLong)
+        );
+    }
+}

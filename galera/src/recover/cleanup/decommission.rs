@@ -1,0 +1,141 @@
+//! The end of a whole cluster: every member attested, nobody answering.
+
+use std::collections::BTreeSet;
+
+use super::{Reading, Register, remove, target};
+use crate::id::NodeId;
+use crate::observe::registration::RawKey;
+use crate::recover::attestation::Statement;
+use crate::recover::bootstrap::Case;
+use crate::recover::bootstrap::shared;
+use crate::recover::bootstrap::situation::Situation;
+use crate::recover::plan::digest::{Draft, fact};
+use crate::recover::plan::{CheckCode, CheckStatus, EvidenceSource, Kind, Loss, Plan};
+
+/// Plans the removal of every registration of a cluster that is no more. `reading` is the present.
+///
+/// The keys of the nodes go first and the founder's last: who starts half-way through finds a founder and waits.
+#[must_use]
+pub fn decommission(case: &Case<'_>, reading: &Reading) -> Plan {
+    let situation = Situation::new(case);
+    let register = Register::new(case, Some(reading));
+    let mut draft = Draft::new();
+    shared::console(case, &mut draft);
+    shared::attestations(case, &situation, &mut draft);
+    let members: BTreeSet<NodeId> = situation
+        .nodes()
+        .iter()
+        .map(|facts| facts.id.clone())
+        .chain(register.nodes.keys().cloned())
+        .collect();
+    all_attested(case, &members, &mut draft);
+    nobody_answers(&situation, reading, &mut draft);
+    super::unknown_keys(&register, &mut draft);
+    let nodes = register.nodes.values().flatten().map(|(raw, _)| *raw);
+    for raw in nodes.chain(register.cluster.iter().copied()) {
+        remove(raw, &mut draft);
+    }
+    if draft.steps.is_empty() {
+        draft.check(
+            CheckCode::SOMETHING_TO_DO,
+            CheckStatus::Fail,
+            "Nothing is registered: there is nothing to remove.".to_owned(),
+            Vec::new(),
+        );
+    } else {
+        draft.target = Some(target(register.nodes.keys().cloned().collect()));
+    }
+    draft.loss = Loss {
+        transactions: None,
+        explanation: "Afterwards nobody remembers this cluster: a node that starts under its name founds a new one."
+            .to_owned(),
+    };
+    let failing = draft.checks.iter().find(|check| !check.status.permits());
+    let summary = match failing {
+        None => format!("Remove every key of {}.", case.evidence.name),
+        Some(check) => format!(
+            "{} cannot be decommissioned: {}",
+            case.evidence.name, check.message
+        ),
+    };
+    draft.finish(
+        Kind::Decommission,
+        &case.evidence.name,
+        case.attestations,
+        summary,
+        case.now,
+    )
+}
+
+fn all_attested(case: &Case<'_>, members: &BTreeSet<NodeId>, draft: &mut Draft) {
+    let port = case.settings.fold.default_port;
+    let attested: BTreeSet<NodeId> = case
+        .attestations
+        .iter()
+        .filter(|attestation| attestation.statement == Statement::Decommissioned)
+        .map(|attestation| attestation.node.clone().normalized(port))
+        .collect();
+    let missing: Vec<String> = members
+        .difference(&attested)
+        .map(ToString::to_string)
+        .collect();
+    let evidence = members
+        .iter()
+        .map(|id| {
+            let word = if attested.contains(id) {
+                "decommissioned"
+            } else {
+                "not attested"
+            };
+            fact(Some(id), EvidenceSource::Attestation, None, word)
+        })
+        .collect();
+    let (status, message) = if members.is_empty() {
+        (CheckStatus::Unknown, "No member is known.".to_owned())
+    } else if missing.is_empty() {
+        (
+            CheckStatus::Attested,
+            "Every member is attested decommissioned.".to_owned(),
+        )
+    } else {
+        (
+            CheckStatus::Unknown,
+            format!("{} must be attested decommissioned.", missing.join(", ")),
+        )
+    };
+    draft.check(CheckCode::ALL_ATTESTED, status, message, evidence);
+}
+
+fn nobody_answers(situation: &Situation<'_>, reading: &Reading, draft: &mut Draft) {
+    let mut evidence = Vec::new();
+    let mut alive = Vec::new();
+    for (node, facts) in situation.nodes().iter().enumerate() {
+        evidence.push(situation.evidence(node));
+        if let Some(sign) = shared::sign_of_life(situation, node) {
+            alive.push(format!("{} {sign}", facts.id));
+        }
+    }
+    let leased: Vec<&RawKey> = reading.keys.iter().filter(|raw| raw.lease != 0).collect();
+    if let Some(raw) = leased.first() {
+        let key = String::from_utf8_lossy(&raw.key).into_owned();
+        alive.push(format!("{key} is held by a lease"));
+        evidence.push(fact(
+            None,
+            EvidenceSource::Registry,
+            None,
+            "keys with a lease",
+        ));
+    }
+    let (status, message) = if alive.is_empty() {
+        (
+            CheckStatus::Pass,
+            "Nobody answers and no lease lives.".to_owned(),
+        )
+    } else {
+        (
+            CheckStatus::Fail,
+            format!("The cluster lives: {}.", alive.join("; ")),
+        )
+    };
+    draft.check(CheckCode::NOBODY_ANSWERS, status, message, evidence);
+}

@@ -1,0 +1,191 @@
+//! Putting a plan together, and its digest.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    Check, CheckCode, CheckEvidence, CheckStatus, Command, EvidenceSource, Kind, Loss, Passing,
+    Plan, Step, Target,
+};
+use crate::id::{ClusterName, NodeId};
+use crate::recover::attestation::Attestation;
+use crate::timestamp::Timestamp;
+
+/// What a digest covers, in this order. Messages are left out because they may name times; the facts that they speak
+/// of are in the evidence.
+#[derive(Serialize)]
+struct Covered<'a> {
+    kind: Kind,
+    cluster: &'a ClusterName,
+    executable: bool,
+    checks: Vec<CoveredCheck<'a>>,
+    target: &'a Option<Target>,
+    steps: &'a [Step],
+    undo: &'a [Step],
+    transactions: Option<u64>,
+    attestations: &'a [Attestation],
+}
+
+#[derive(Serialize)]
+struct CoveredCheck<'a> {
+    code: &'a CheckCode,
+    status: CheckStatus,
+    evidence: Vec<(Option<&'a NodeId>, EvidenceSource, &'a str)>,
+}
+
+impl Plan {
+    /// The digest of what this plan says; equal to [`Plan::digest`] unless somebody altered the plan.
+    #[must_use]
+    pub fn computed_digest(&self) -> String {
+        let covered = Covered {
+            kind: self.kind,
+            cluster: &self.cluster,
+            executable: self.executable,
+            checks: self
+                .checks
+                .iter()
+                .map(|check| CoveredCheck {
+                    code: &check.code,
+                    status: check.status,
+                    evidence: check
+                        .evidence
+                        .iter()
+                        .map(|evidence| {
+                            (
+                                evidence.node.as_ref(),
+                                evidence.source,
+                                evidence.value.as_str(),
+                            )
+                        })
+                        .collect(),
+                })
+                .collect(),
+            target: &self.target,
+            steps: &self.steps,
+            undo: &self.undo,
+            transactions: self.loss.transactions,
+            attestations: &self.attestations,
+        };
+        // Fields of structures keep their order and there are no maps, so equal facts give equal bytes.
+        match serde_json::to_vec(&covered) {
+            Ok(bytes) => hex(&Sha256::digest(bytes)),
+            // Nothing in a plan can fail to be written as JSON; a plan without a digest matches no approval.
+            Err(_) => String::new(),
+        }
+    }
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+/// Collects the parts of a plan.
+pub(crate) struct Draft {
+    pub(crate) checks: Vec<Check>,
+    pub(crate) target: Option<Target>,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) undo: Vec<Step>,
+    pub(crate) commands: Vec<Command>,
+    pub(crate) loss: Loss,
+}
+
+impl Draft {
+    pub(crate) fn new() -> Self {
+        Self {
+            checks: Vec::new(),
+            target: None,
+            steps: Vec::new(),
+            undo: Vec::new(),
+            commands: Vec::new(),
+            loss: Loss {
+                transactions: Some(0),
+                explanation: "Nothing would be done.".to_owned(),
+            },
+        }
+    }
+
+    /// Says that the check that was added last may come out otherwise soon.
+    pub(crate) fn passing(&mut self, passing: Passing) {
+        if let Some(last) = self.checks.last_mut() {
+            last.passing = Some(passing);
+        }
+    }
+
+    /// Adds a check; its evidence is sorted, so that no order of arrival matters.
+    pub(crate) fn check(
+        &mut self,
+        code: CheckCode,
+        status: CheckStatus,
+        message: String,
+        mut evidence: Vec<CheckEvidence>,
+    ) {
+        evidence.sort();
+        self.checks.push(Check {
+            code,
+            status,
+            message,
+            evidence,
+            passing: None,
+        });
+    }
+
+    /// Whether every check so far permits to go on.
+    pub(crate) fn permits(&self) -> bool {
+        self.checks.iter().all(|check| check.status.permits())
+    }
+
+    /// The plan. It is executable when every check permits it and it has a step.
+    pub(crate) fn finish(
+        self,
+        kind: Kind,
+        cluster: &ClusterName,
+        attestations: &[Attestation],
+        summary: String,
+        now: Timestamp,
+    ) -> Plan {
+        let mut attestations = attestations.to_vec();
+        attestations.sort();
+        attestations.dedup();
+        let mut plan = Plan {
+            kind,
+            cluster: cluster.clone(),
+            digest: String::new(),
+            executable: self.permits() && !self.steps.is_empty(),
+            computed_at: now,
+            summary,
+            checks: self.checks,
+            target: self.target,
+            steps: self.steps,
+            undo: self.undo,
+            commands: self.commands,
+            loss: self.loss,
+            attestations,
+        };
+        plan.digest = plan.computed_digest();
+        plan
+    }
+}
+
+/// A fact about a node.
+pub(crate) fn fact(
+    node: Option<&NodeId>,
+    source: EvidenceSource,
+    observed_at: Option<Timestamp>,
+    value: impl Into<String>,
+) -> CheckEvidence {
+    CheckEvidence {
+        node: node.cloned(),
+        source,
+        observed_at,
+        value: value.into(),
+    }
+}
