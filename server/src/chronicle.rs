@@ -10,6 +10,7 @@ mod block;
 mod book;
 mod handover;
 mod keys;
+mod metrics;
 mod mirror;
 mod page;
 mod recorder;
@@ -36,6 +37,7 @@ pub use table::csv;
 
 use crate::hub::Hub;
 use crate::leader::Leadership;
+use metrics::HistoryMetrics;
 use mirror::Books;
 use page::Shelf;
 use recorder::Recorder;
@@ -82,6 +84,7 @@ pub struct Chronicle {
     books: watch::Receiver<Option<Books>>,
     news: watch::Receiver<News>,
     shelf: Arc<Shelf>,
+    metrics: Arc<HistoryMetrics>,
 }
 
 impl std::fmt::Debug for Chronicle {
@@ -105,8 +108,15 @@ impl Chronicle {
         let (tell_books, books) = watch::channel(None);
         let (tell_news, news) = watch::channel(News::default());
         let shelf = Arc::new(Shelf::new(registry.clone(), keys.clone()));
-        let recorder = Recorder::new(settings, registry, keys, hub, leadership);
-        let chronicle = Self { books, news, shelf };
+        let metrics = Arc::<HistoryMetrics>::default();
+        let counted = Arc::clone(&metrics);
+        let recorder = Recorder::new(settings, registry, keys, hub, leadership, counted);
+        let chronicle = Self {
+            books,
+            news,
+            shelf,
+            metrics,
+        };
         (chronicle, recorder.run(tell_books, tell_news, shutdown))
     }
 
@@ -142,6 +152,11 @@ impl Chronicle {
     #[must_use]
     pub fn is_read(&self) -> bool {
         self.books.borrow().is_some()
+    }
+
+    /// Registers the counters of what was recorded.
+    pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
+        self.metrics.register(registry);
     }
 
     /// What is held in memory of `cluster`.

@@ -18,33 +18,17 @@ use std::time::Duration;
 
 use galera::recover::plan::Kind;
 use galera::{ClusterName, NodeId};
+use ipnet::IpNet;
 use registry::Secret;
 
-pub use parse::{Network, PublicUrl};
 pub use problem::{Origin, Problem, Problems, read_file, read_password};
 pub use report::Effective;
 pub use sources::{Flags, Inputs};
 
+use crate::net::PublicUrl;
 use crate::notify::SmtpConfig;
+use crate::telemetry::LogConfig;
 use reader::Reader;
-
-/// How the log is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// What is logged and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogConfig {
-    /// The format.
-    pub format: LogFormat,
-    /// A `tracing` filter.
-    pub level: String,
-}
 
 /// Where the registry and the console's state live.
 #[derive(Clone, Debug)]
@@ -67,7 +51,7 @@ pub struct HttpConfig {
     /// Own address of /metrics and the health checks.
     pub metrics_listen: Option<SocketAddr>,
     /// Proxies whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Vec<IpNet>,
     /// How long a sign-in lasts.
     pub session_lifetime: Duration,
 }
@@ -100,7 +84,7 @@ pub struct NotifyConfig {
     /// The server that takes e-mail.
     pub smtp: Option<SmtpConfig>,
     /// Special addresses that targets may reach.
-    pub allow: Vec<Network>,
+    pub allow: Vec<IpNet>,
     /// Authority of receivers' certificates, beside the system's.
     pub ca: Option<PathBuf>,
 }

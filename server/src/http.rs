@@ -38,6 +38,7 @@ use axum::extract::State;
 use axum::extract::{FromRef, FromRequestParts};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{any, get, post};
+use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
@@ -46,9 +47,10 @@ use crate::accounts::Authority;
 use crate::actions::Actions;
 use crate::assets::Site;
 use crate::chronicle::Chronicle;
-use crate::config::{Network, PublicUrl};
 use crate::hub::Hub;
 use crate::leader::Leadership;
+use crate::metrics::WebMetrics;
+use crate::net::PublicUrl;
 use crate::notify::Notify;
 use crate::status::StatusDesk;
 
@@ -60,7 +62,7 @@ pub struct App {
     /// Address that browsers use, when it is known.
     pub public_url: Option<PublicUrl>,
     /// Proxies whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Vec<IpNet>,
     /// Whether /metrics is served with everything else.
     pub serves_metrics: bool,
     /// Accounts and sessions.
@@ -77,6 +79,8 @@ pub struct App {
     pub status: StatusDesk,
     /// Who is told what.
     pub notify: Notify,
+    /// Counts requests and live connections.
+    pub metrics: Arc<WebMetrics>,
     /// The built site.
     pub site: Site,
     /// Ends every long answer.

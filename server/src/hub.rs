@@ -11,6 +11,7 @@ mod known;
 mod leases;
 mod listing;
 mod memory;
+pub(crate) mod metrics;
 mod overview;
 mod owner;
 mod pace;
@@ -23,13 +24,12 @@ mod settings;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use galera::ClusterName;
 use galera::observe::registration::Keys;
 use galera::publish::api::Overview;
 use galera::recover::cleanup::Reading;
 use galera::view::{ClusterView, RegistryHealth, RegistryView};
-use galera::{ClusterName, Timestamp};
 use registry::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -40,23 +40,15 @@ pub use board::{Board, ClusterFeed, Directory, Publisher, Sighting};
 pub use known::{Known, Readings, reading};
 pub use listing::RegistryUnavailable;
 pub(crate) use readiness::was_asked;
-pub use settings::{HubSettings, MysqlSettings};
+pub use settings::HubSettings;
 
-use crate::metrics::Metrics;
+use crate::clock::now;
 use crate::probe::{self, ProbeReport, ProbeSettings};
 use crate::published::Published;
 use discovery::Discovery;
 use listing::Listings;
+use metrics::{MonitorMetrics, Views};
 use readiness::Readiness;
-
-/// The present time; the only clock of the hub, the probes and the live connections.
-#[must_use]
-pub fn now() -> Timestamp {
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp::from_unix_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
-}
 
 /// The reading side, shared by every page, request and viewer. Cheap to clone.
 #[derive(Clone)]
@@ -66,7 +58,7 @@ pub struct Hub {
 
 struct Inner {
     board: Arc<Board>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<MonitorMetrics>,
     tracker: TaskTracker,
     listings: Option<Listings>,
     asking: Option<Asking>,
@@ -100,7 +92,7 @@ impl Hub {
     ) -> Self {
         let settings = Arc::new(settings);
         let board = Arc::new(Board::new());
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::new(MonitorMetrics::default());
         let readiness = Arc::new(Readiness::new());
         tracker.spawn(overview::run(Arc::clone(&board), shutdown.clone()));
         let probes = Arc::new(ProbeSettings {
@@ -281,10 +273,11 @@ impl Hub {
             .reached(views.iter().map(|view| &view.value))
     }
 
-    /// The counters of the console's own work.
-    #[must_use]
-    pub fn metrics(&self) -> &Arc<Metrics> {
-        &self.inner.metrics
+    /// Registers the monitor's counters, and what the present views say of clusters and nodes.
+    pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
+        self.inner.metrics.register(registry);
+        let views = Views::new(self.views(), self.registry_health());
+        registry.register_collector(Box::new(views));
     }
 
     /// What stopping waits for.

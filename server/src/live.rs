@@ -20,6 +20,7 @@ mod message;
 mod subscription;
 mod viewer;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::actions::Actions;
 use crate::hub::Hub;
+use crate::metrics::WebMetrics;
 use crate::session::SessionGuard;
 use viewer::Viewer;
 
@@ -56,35 +58,44 @@ impl Default for Pace {
     }
 }
 
+/// What viewers are served from.
+#[derive(Clone)]
+pub struct LiveSources {
+    /// Clusters.
+    pub hub: Hub,
+    /// Actions; without them nobody can subscribe to one.
+    pub actions: Option<Actions>,
+    /// Counts connections and messages.
+    pub metrics: Arc<WebMetrics>,
+}
+
 /// Accepts the upgrade of a viewer whose session and origin were checked, with the limits of this module.
 #[must_use = "the upgrade happens only when the response is returned"]
 pub fn upgrade(
     ws: WebSocketUpgrade,
-    hub: Hub,
-    actions: Option<Actions>,
+    sources: LiveSources,
     guard: SessionGuard,
     shutdown: CancellationToken,
 ) -> Response {
-    upgrade_at(Pace::default(), ws, hub, actions, guard, shutdown)
+    upgrade_at(Pace::default(), ws, sources, guard, shutdown)
 }
 
 fn upgrade_at(
     pace: Pace,
     ws: WebSocketUpgrade,
-    hub: Hub,
-    actions: Option<Actions>,
+    sources: LiveSources,
     guard: SessionGuard,
     shutdown: CancellationToken,
 ) -> Response {
     // Held until the connection ends: stopping waits for it.
-    let tracked = hub.tracker().token();
+    let tracked = sources.hub.tracker().token();
     ws.max_message_size(MESSAGE_MAX)
         .max_frame_size(MESSAGE_MAX)
         .read_buffer_size(READ_BUFFER)
         // Every message is flushed at once anyway.
         .write_buffer_size(0)
         .on_upgrade(move |socket| async move {
-            serve(pace, socket, hub, actions, guard, shutdown).await;
+            serve(pace, socket, sources, guard, shutdown).await;
             drop(tracked);
         })
 }
@@ -92,25 +103,22 @@ fn upgrade_at(
 /// Serves a viewer until the connection ends.
 pub async fn serve_socket(
     socket: WebSocket,
-    hub: Hub,
-    actions: Option<Actions>,
+    sources: LiveSources,
     guard: SessionGuard,
     shutdown: CancellationToken,
 ) {
-    serve(Pace::default(), socket, hub, actions, guard, shutdown).await;
+    serve(Pace::default(), socket, sources, guard, shutdown).await;
 }
 
 async fn serve(
     pace: Pace,
     socket: WebSocket,
-    hub: Hub,
-    actions: Option<Actions>,
+    sources: LiveSources,
     guard: SessionGuard,
     shutdown: CancellationToken,
 ) {
-    let metrics = hub.metrics().clone();
-    let connection = metrics.live_connection();
-    Viewer::new(pace, socket, hub, actions, guard, shutdown)
+    let connection = sources.metrics.live_connection();
+    Viewer::new(pace, socket, sources, guard, shutdown)
         .run()
         .await;
     drop(connection);

@@ -2,7 +2,9 @@
 
 mod connection;
 pub(crate) mod failure;
+mod settings;
 mod statement;
 
 pub(crate) use connection::Connection;
+pub use settings::MysqlSettings;
 pub(crate) use statement::{Answer, StatementConnection};

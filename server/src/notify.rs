@@ -25,6 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use galera::{ClusterName, Timestamp};
+use ipnet::IpNet;
 use registry::Registry;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -39,9 +40,8 @@ pub(crate) use send::sender as mail_sender;
 use crate::accounts::Directory;
 use crate::audit::Trail;
 use crate::chronicle::Chronicle;
-use crate::config::{Network, PublicUrl};
 use crate::leader::Leadership;
-use crate::status::StatusDesk;
+use crate::net::PublicUrl;
 use courier::Courier;
 use crier::Crier;
 use keys::Keys;
@@ -52,16 +52,6 @@ use targets::Targets;
 /// Whether a cluster was in maintenance at a moment.
 pub type Quiet = Arc<dyn Fn(&ClusterName, Timestamp) -> bool + Send + Sync>;
 
-/// Quiet while a cluster is in maintenance, and before it is known whether it is.
-#[must_use]
-pub fn maintenance(status: &StatusDesk) -> Quiet {
-    let status = status.clone();
-    Arc::new(move |cluster, at| {
-        let shelf = status.shelf();
-        !shelf.known || shelf.in_maintenance(cluster, at).is_some()
-    })
-}
-
 /// How notices leave the console.
 #[derive(Clone, Debug, Default)]
 pub struct NotifySettings {
@@ -70,7 +60,7 @@ pub struct NotifySettings {
     /// Address that people use, for links.
     pub public_url: Option<PublicUrl>,
     /// Special addresses that may be reached all the same.
-    pub allow: Vec<Network>,
+    pub allow: Vec<IpNet>,
     /// More authorities of receivers' certificates, beside the system's.
     pub ca: Option<PathBuf>,
     /// The SMTP server; without one there is no e-mail.

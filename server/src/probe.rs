@@ -12,16 +12,16 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::hub::{MysqlSettings, now};
-use crate::metrics::Metrics;
-use crate::mysql::{Connection, failure};
+use crate::clock::now;
+use crate::hub::metrics::MonitorMetrics;
+use crate::mysql::{Connection, MysqlSettings, failure};
 
 /// Least time between two readings that are not on the grid: who asks may ask too often.
 const APART: Duration = Duration::from_millis(50);
 
 /// How probes work; the same for all nodes.
 #[derive(Clone, Debug)]
-pub struct ProbeSettings {
+pub(crate) struct ProbeSettings {
     /// Account, port and TLS.
     pub mysql: MysqlSettings,
     /// Time between the starts of two readings.
@@ -44,12 +44,12 @@ pub struct ProbeReport {
 }
 
 /// Reads `node` of `cluster` every interval, and at once when `asked`, until cancelled or nobody listens.
-pub async fn run(
+pub(crate) async fn run(
     cluster: ClusterName,
     node: NodeId,
     settings: Arc<ProbeSettings>,
     reports: mpsc::Sender<ProbeReport>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<MonitorMetrics>,
     asked: Arc<Notify>,
     cancel: CancellationToken,
 ) {
@@ -94,7 +94,11 @@ async fn wanted(asked: &Notify, earliest: Instant) {
 }
 
 /// Reads `node` of `cluster` once, now, on a connection of its own.
-pub async fn once(cluster: ClusterName, node: NodeId, settings: Arc<ProbeSettings>) -> ProbeReport {
+pub(crate) async fn once(
+    cluster: ClusterName,
+    node: NodeId,
+    settings: Arc<ProbeSettings>,
+) -> ProbeReport {
     let mut probe = Probe::new(cluster, node, settings);
     let outcome = probe.read().await;
     ProbeReport {

@@ -19,10 +19,11 @@ use crate::chronicle::{Chronicle, ChronicleSettings};
 use crate::config::{Config, Etcd};
 use crate::embedded_etcd::{EmbeddedError, EmbeddedEtcd};
 use crate::http::{self, App, AppState};
-use crate::hub::{Hub, HubSettings, MysqlSettings};
+use crate::hub::{Hub, HubSettings};
 use crate::leader;
+use crate::mysql::MysqlSettings;
 use crate::notify::{self, Notify, NotifySettings};
-use crate::status::{Around, Look, StatusDesk, StatusSettings};
+use crate::status::{self, Around, Look, StatusDesk, StatusSettings};
 
 /// How long open requests and sockets may take to end.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -278,7 +279,7 @@ fn assemble(
         chronicle: chronicle.clone(),
         trail: actions.trail().clone(),
         directory: authority.directory().clone(),
-        quiet: notify::maintenance(&status),
+        quiet: status::maintenance(&status),
     };
     let notify = Notify::start(
         &notify,
@@ -300,6 +301,7 @@ fn assemble(
         leadership,
         status,
         notify,
+        metrics: Arc::default(),
         site,
         shutdown: shutdown.clone(),
     }));

@@ -53,12 +53,3 @@ impl SessionGuard {
         let _ = self.ended.wait_for(|ended| *ended).await;
     }
 }
-
-/// This machine's clock.
-#[must_use]
-pub fn now() -> Timestamp {
-    let elapsed = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp::from_unix_millis(i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
-}

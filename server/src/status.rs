@@ -16,6 +16,7 @@ mod past;
 mod press;
 mod print;
 mod qr;
+mod quiet;
 mod records;
 mod secret;
 mod store;
@@ -31,6 +32,7 @@ pub use packed::{Encoding, Packed};
 pub use past::Past;
 pub use print::{Look, Place, Print, Prints};
 pub use qr::qr_code;
+pub use quiet::maintenance;
 pub use secret::LinkSecret;
 
 use crate::audit::TrailError;

@@ -5,7 +5,23 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
-use crate::config::{LogConfig, LogFormat};
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What is logged and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// The format.
+    pub format: LogFormat,
+    /// A `tracing` filter.
+    pub level: String,
+}
 
 /// Reads a log filter such as `info` or `info,galera_console=debug`.
 ///

@@ -29,7 +29,7 @@ use galera::ClusterName;
 use galera::access::Role;
 use galera::publish::api::EventPage;
 use galera_console::chronicle::{BLOCK, Head, Keys, encode};
-use galera_console::hub::now;
+use galera_console::clock::now;
 use rand::Rng;
 use registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

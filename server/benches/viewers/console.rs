@@ -6,8 +6,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::routing::any;
-use galera_console::hub::{Board, Hub, now};
-use galera_console::live;
+use galera_console::clock::now;
+use galera_console::hub::{Board, Hub};
+use galera_console::live::{self, LiveSources};
 use galera_console::session::{Principal, SessionGuard};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +21,11 @@ pub(crate) async fn serve() {
     let board = Arc::new(Board::new());
     let tracker = TaskTracker::new();
     let hub = Hub::reading(Arc::clone(&board), tracker.clone());
+    let sources = LiveSources {
+        hub,
+        actions: None,
+        metrics: Arc::default(),
+    };
     let (_session, ended) = watch::channel(false);
     let guard = SessionGuard {
         id: uuid::Uuid::nil(),
@@ -32,7 +38,7 @@ pub(crate) async fn serve() {
     };
     let stop = CancellationToken::new();
     let route =
-        any(move |ws: WebSocketUpgrade| async move { live::upgrade(ws, hub, None, guard, stop) });
+        any(move |ws: WebSocketUpgrade| async move { live::upgrade(ws, sources, guard, stop) });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("{}", listener.local_addr().unwrap());
     let server = axum::serve(listener, Router::new().route("/live", route));

@@ -7,7 +7,7 @@ use galera::judge::cluster::{Settings, fold};
 use galera::observe::observation::{Evidence, SqlObservation};
 use galera::observe::wsrep::WsrepStatus;
 use galera::view::{ClusterView, RegistryHealth};
-use galera_console::hub::now;
+use galera_console::clock::now;
 
 /// Microseconds since the Unix epoch.
 pub(crate) fn micros() -> u64 {

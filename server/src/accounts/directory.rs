@@ -355,7 +355,7 @@ fn parsed<T: serde::de::DeserializeOwned>(entry: &Entry) -> Option<T> {
 
 /// The clock of accounts and sessions.
 pub(super) fn now() -> Timestamp {
-    crate::session::now()
+    crate::clock::now()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::ActionError;
 use super::run::{Applied, Run, Stopped};
 use super::switches::Switches;
 use super::world::Channel;
-use crate::hub::now;
+use crate::clock::now;
 
 /// How old a plan may be when its intention is written.
 const PLAN_AGE: Duration = Duration::from_millis(1_500);

@@ -26,7 +26,7 @@ use super::store::Store;
 use super::switches::{self, Switches};
 use super::{ActionError, ActionSettings, World};
 use crate::audit::Trail;
-use crate::hub::now;
+use crate::clock::now;
 
 /// Races for a switch that are tried again before giving up.
 const ATTEMPTS: usize = 5;

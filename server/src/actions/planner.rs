@@ -11,7 +11,7 @@ use super::desk::Inner;
 use super::switches::Switches;
 use super::world::Look;
 use super::{ActionError, ActionSettings};
-use crate::hub::now;
+use crate::clock::now;
 
 /// What was known when a plan was made.
 pub(super) struct Scene {

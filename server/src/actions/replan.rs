@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::ActionError;
 use super::planner::Scene;
 use super::run::Run;
-use crate::hub::now;
+use crate::clock::now;
 
 /// How long a node is given to leave a state that lasts a moment.
 const MOMENT: Duration = Duration::from_secs(5);

@@ -14,7 +14,7 @@ use super::lock::Lock;
 use super::records;
 use super::store::{Put, Stored};
 use super::switches::Switches;
-use crate::hub::now;
+use crate::clock::now;
 
 /// Pause before etcd is tried again while the lock still holds.
 const AGAIN: Duration = Duration::from_millis(200);

@@ -15,7 +15,7 @@ use super::board::Shown;
 use super::desk::Inner;
 use super::records;
 use super::{ActionError, run};
-use crate::hub::now;
+use crate::clock::now;
 
 const PERIOD: Duration = Duration::from_secs(1);
 /// How long the replica that took the last approval is left alone to begin.

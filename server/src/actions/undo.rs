@@ -12,7 +12,7 @@ use super::board::Shown;
 use super::desk::{Actions, Inner, known_id};
 use super::records::about;
 use super::store::encode;
-use crate::hub::now;
+use crate::clock::now;
 
 impl Actions {
     /// Puts back what a clean-up removed. Who may do that was checked before.

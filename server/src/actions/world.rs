@@ -9,7 +9,8 @@ use galera::recover::cleanup::Reading;
 use galera::{ClusterName, NodeId};
 use registry::Secret;
 
-use crate::hub::{Hub, MysqlSettings};
+use crate::hub::Hub;
+use crate::mysql::MysqlSettings;
 use crate::mysql::{Answer, StatementConnection};
 
 /// What is known of a cluster at one moment.

@@ -14,9 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::book::Book;
 use super::keys::Keys;
+use super::metrics::HistoryMetrics;
 use super::mirror::{Books, Mirror};
 use super::{ChronicleError, ChronicleSettings, News};
-use crate::hub::{Hub, Sighting, now, was_asked};
+use crate::clock::now;
+use crate::hub::{Hub, Sighting, was_asked};
 use crate::leader::{Leadership, Term};
 use crate::published::Published;
 
@@ -74,6 +76,7 @@ pub(super) struct Recorder {
     pub(super) keys: Keys,
     pub(super) hub: Hub,
     leadership: Leadership,
+    pub(super) metrics: Arc<HistoryMetrics>,
     pub(super) mirror: Mirror,
     pub(super) followed: BTreeMap<ClusterName, Followed>,
     /// Everything that this replica saw before is with the witnesses.
@@ -100,6 +103,7 @@ impl Recorder {
         keys: Keys,
         hub: Hub,
         leadership: Leadership,
+        metrics: Arc<HistoryMetrics>,
     ) -> Self {
         Self {
             settings,
@@ -108,6 +112,7 @@ impl Recorder {
             keys,
             hub,
             leadership,
+            metrics,
             followed: BTreeMap::new(),
             sighted: now(),
             loaded: false,

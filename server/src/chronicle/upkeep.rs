@@ -12,7 +12,7 @@ use super::block::{self, BLOCK};
 use super::book::{Book, Head};
 use super::recorder::{Recorder, Recording};
 use super::writing::{guarded, put, refused};
-use crate::hub::now;
+use crate::clock::now;
 
 /// Events that stay beside the blocks when one is made.
 const MARGIN: u64 = 100;
@@ -158,7 +158,7 @@ impl Recorder {
         let transaction = guarded(&self.keys, term.clone(), cluster, &book)
             .then([put(self.keys.head(cluster), &head)?, write]);
         self.change_head(cluster, head, &transaction).await?;
-        self.hub.metrics().chronicle_expired(gone);
+        self.metrics.expired(gone);
         tracing::info!(cluster.id = %cluster, changes = gone, why, "{gone} changes of cluster {cluster} are kept no longer: {why}");
         Ok(true)
     }

@@ -16,7 +16,7 @@ use super::book::{Book, Head};
 use super::keys::Keys;
 use super::mirror::Observed;
 use super::recorder::{Recorder, Recording};
-use crate::hub::now;
+use crate::clock::now;
 
 /// How often the recording replica says that it observes.
 const BEAT: Duration = Duration::from_secs(5);
@@ -76,7 +76,7 @@ impl Recorder {
         for (cluster, followed) in &mut self.followed {
             let lost = followed.witness.take_lost();
             if lost > 0 {
-                self.hub.metrics().chronicle_lost(lost);
+                self.metrics.lost(lost);
                 tracing::warn!(cluster.id = %cluster, lost, "{lost} changes of cluster {cluster} could not be recorded: too many waited for etcd");
             }
             let fresh = Book::default();
@@ -133,7 +133,7 @@ impl Recorder {
     fn committed(&mut self, prepared: Prepared, revision: i64) {
         let cluster = prepared.cluster;
         let count = u64::try_from(prepared.events.len()).unwrap_or(u64::MAX);
-        self.hub.metrics().chronicle_recorded(count);
+        self.metrics.recorded(count);
         self.written = self.written.max(revision);
         let book = self.mirror.edit(&cluster);
         for event in prepared.events {

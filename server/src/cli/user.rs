@@ -13,9 +13,9 @@ use super::{Exit, Failure, inputs, print, runtime};
 use crate::accounts::store::{Store, StoreError};
 use crate::accounts::{PASSWORD_MAX_BYTES, UserName};
 use crate::audit::Trail;
+use crate::clock::now;
 use crate::config::{self, UserConfig, read_password};
 use crate::notify;
-use crate::session::now;
 use crate::telemetry;
 
 impl From<StoreError> for Failure {

@@ -7,94 +7,10 @@ use std::time::Duration;
 
 use galera::recover::plan::Kind;
 use galera::{ClusterName, NodeId};
+use ipnet::IpNet;
 
 use super::Approvals;
-
-/// The address that browsers use: scheme, host and port, nothing more.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublicUrl {
-    /// Whether it is served over https.
-    pub https: bool,
-    /// `host` or `host:port` as a browser's `Host` header has it, in lower case.
-    pub authority: String,
-}
-
-impl PublicUrl {
-    /// Whether it names this machine itself, so that nothing crosses a network.
-    #[must_use]
-    pub fn is_local(&self) -> bool {
-        let host = self
-            .authority
-            .rsplit_once(':')
-            .map_or(self.authority.as_str(), |(host, _)| host);
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        host == "localhost"
-            || host
-                .parse::<IpAddr>()
-                .is_ok_and(|address| address.is_loopback())
-    }
-}
-
-impl std::fmt::Display for PublicUrl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{}://{}",
-            if self.https { "https" } else { "http" },
-            self.authority
-        )
-    }
-}
-
-/// A network of trusted proxies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    bits: u8,
-}
-
-impl Network {
-    /// Whether `address` lies in this network.
-    #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(net), IpAddr::V4(one)) => {
-                let differing = u32::from(net) ^ u32::from(one);
-                differing.leading_zeros() >= u32::from(self.bits)
-            }
-            (IpAddr::V6(net), IpAddr::V6(one)) => {
-                let differing = u128::from(net) ^ u128::from(one);
-                differing.leading_zeros() >= u32::from(self.bits)
-            }
-            _ => false,
-        }
-    }
-}
-
-impl std::str::FromStr for Network {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let bad =
-            || format!("{text:?} is no network; write ADDRESS or ADDRESS/BITS, e.g. 10.0.0.0/8");
-        let (address, bits) = text
-            .split_once('/')
-            .map_or((text, None), |(address, bits)| (address, Some(bits)));
-        let address: IpAddr = address.parse().map_err(|_| bad())?;
-        let longest = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits.map_or(Ok(longest), |bits| bits.parse::<u8>().map_err(|_| bad()))?;
-        if bits > longest {
-            return Err(bad());
-        }
-        Ok(Self { address, bits })
-    }
-}
-
-impl std::fmt::Display for Network {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.address, self.bits)
-    }
-}
+use crate::net::PublicUrl;
 
 pub(super) fn text(text: &str) -> Result<String, String> {
     match text.trim() {
@@ -127,6 +43,16 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
         "localhost" => Ok((Ipv4Addr::LOCALHOST, port).into()),
         _ => Err(bad()),
     }
+}
+
+/// A network; a bare address is a network of its own.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    let network = text
+        .parse::<IpNet>()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    network.map_err(|_| {
+        format!("{text:?} is no network; write ADDRESS or ADDRESS/BITS, e.g. 10.0.0.0/8")
+    })
 }
 
 pub(super) fn public_url(text: &str) -> Result<PublicUrl, String> {

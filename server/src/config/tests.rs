@@ -5,6 +5,7 @@ use std::path::Path;
 use super::settings::markdown_table;
 use super::*;
 use crate::notify::SmtpTls;
+use crate::telemetry::LogFormat;
 
 #[derive(Default)]
 struct Given {

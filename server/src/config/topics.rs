@@ -10,10 +10,9 @@ use super::problem::{Origin, Problem};
 use super::reader::Reader;
 use super::report::Effective;
 use super::settings::{self, Setting};
-use super::{
-    Etcd, HistoryConfig, HttpConfig, LogConfig, LogFormat, NotifyConfig, RecoveryConfig, parse,
-};
+use super::{Etcd, HistoryConfig, HttpConfig, NotifyConfig, RecoveryConfig, parse};
 use crate::notify::{SmtpConfig, SmtpTls};
+use crate::telemetry::{self, LogConfig, LogFormat};
 
 impl Reader<'_> {
     pub(super) fn http(&mut self) -> Option<HttpConfig> {
@@ -24,7 +23,7 @@ impl Reader<'_> {
             Some(self.inputs.program_dir.join("site")),
         );
         let metrics_listen = self.one(&settings::METRICS_LISTEN, parse::address);
-        let trusted_proxies = self.list(&settings::TRUSTED_PROXIES, str::parse);
+        let trusted_proxies = self.list(&settings::TRUSTED_PROXIES, parse::network);
         let session_lifetime = self.one(&settings::SESSION_LIFETIME, |text| {
             parse::between(
                 text,
@@ -212,7 +211,7 @@ impl Reader<'_> {
     pub(super) fn notify(&mut self) -> NotifyConfig {
         NotifyConfig {
             smtp: self.smtp(),
-            allow: self.list(&settings::NOTIFY_ALLOW, str::parse),
+            allow: self.list(&settings::NOTIFY_ALLOW, parse::network),
             ca: self.readable(&settings::NOTIFY_CA),
         }
     }
@@ -294,7 +293,7 @@ impl Reader<'_> {
             _ => Err(format!("{text:?} is no log format; write text or json")),
         });
         let level = self.one(&settings::LOG_LEVEL, |text| {
-            crate::telemetry::filter(text)
+            telemetry::filter(text)
                 .map(|_| text.to_owned())
                 .map_err(|error| format!("{text:?} is no log filter ({error}); write e.g. info or info,galera_console=debug"))
         });

@@ -51,11 +51,7 @@ async fn ready(app: AppState) -> ApiResult<&'static str> {
 async fn measured(app: AppState) -> Response {
     (
         [(CONTENT_TYPE, metrics::CONTENT_TYPE)],
-        metrics::render(
-            &app.hub,
-            &app.actions.subscribe().borrow(),
-            app.leadership.borrow().is_some(),
-        ),
+        metrics::render(&app),
     )
         .into_response()
 }

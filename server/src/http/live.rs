@@ -1,5 +1,7 @@
 //! `GET /api/v1/live`: the door to the WebSocket. Whoever passes is served by [`crate::live`].
 
+use std::sync::Arc;
+
 use axum::extract::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::response::{IntoResponse, Response};
@@ -10,6 +12,7 @@ use super::AppState;
 use super::identity::Viewer;
 use super::origin::check_handshake;
 use super::problem::{ApiError, ApiResult};
+use crate::live::{self, LiveSources};
 
 pub(super) async fn connect(
     app: AppState,
@@ -19,11 +22,15 @@ pub(super) async fn connect(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> ApiResult<Response> {
     check_handshake(&headers, &uri, app.public_url.as_ref())?;
+    let sources = LiveSources {
+        hub: app.hub.clone(),
+        actions: Some(app.actions.clone()),
+        metrics: Arc::clone(&app.metrics),
+    };
     match upgrade {
-        Ok(upgrade) => Ok(crate::live::upgrade(
+        Ok(upgrade) => Ok(live::upgrade(
             upgrade,
-            app.hub.clone(),
-            Some(app.actions.clone()),
+            sources,
             session,
             app.shutdown.child_token(),
         )),

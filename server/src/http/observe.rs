@@ -8,11 +8,11 @@ use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use ipnet::IpNet;
 use uuid::Uuid;
 
 use super::AppState;
 use super::identity::Recognised;
-use crate::config::Network;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -54,7 +54,7 @@ pub(super) struct ClientAddress(pub(super) IpAddr);
 
 impl ClientAddress {
     /// Unknown peers (calls within the process) count as this machine.
-    fn of(request: &Request, trusted: &[Network]) -> Self {
+    fn of(request: &Request, trusted: &[IpNet]) -> Self {
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
         let peer = peer
             .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |info| info.0.ip())
@@ -64,8 +64,8 @@ impl ClientAddress {
 }
 
 /// The last address of the chain that no trusted proxy vouches for.
-fn forwarded(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+fn forwarded(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
     let hops: Vec<&str> = headers
         .get_all(&FORWARDED_FOR)
         .iter()
@@ -108,8 +108,7 @@ pub(super) async fn observe(
     let mut response = next.run(request).await;
     let status = response.status().as_u16();
     let seconds = began.elapsed().as_secs_f64();
-    app.hub
-        .metrics()
+    app.metrics
         .http_request(method.as_str(), &route, status, seconds);
     let user = response
         .extensions()

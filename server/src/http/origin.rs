@@ -8,7 +8,7 @@ use http::{HeaderMap, Method, Uri};
 
 use super::AppState;
 use super::problem::ApiError;
-use crate::config::PublicUrl;
+use crate::net::PublicUrl;
 
 static FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 

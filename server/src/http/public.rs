@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use super::AppState;
 use super::sign_in::{see_other, to_sign_in};
-use crate::hub::now;
+use crate::clock::now;
 use crate::status::BadgeOf;
 use answer::{Kind, bad_badge, nowhere, send};
 use door::{Door, Shut};
@@ -43,7 +43,7 @@ async fn count(State(app): State<AppState>, request: Request, next: Next) -> Res
     let response = next.run(request).await;
     let route = route.as_ref().map_or("other", MatchedPath::as_str);
     let (status, seconds) = (response.status().as_u16(), began.elapsed().as_secs_f64());
-    let metrics = app.hub.metrics();
+    let metrics = &app.metrics;
     metrics.http_request(method.as_str(), route, status, seconds);
     response
 }

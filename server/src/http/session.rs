@@ -62,7 +62,7 @@ pub(super) fn with_cookie(
     mut response: Response,
 ) -> Response {
     let session = &signed_in.session;
-    let lifetime = crate::session::now().age(session.expires_at);
+    let lifetime = crate::clock::now().age(session.expires_at);
     if let Some(value) = cookie::set(&signed_in.token, lifetime, app.is_https()) {
         response.headers_mut().insert(SET_COOKIE, value);
     }

@@ -11,7 +11,7 @@ use galera::view::{ClusterView, RegistryHealth};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::known::Known;
-use super::now;
+use crate::clock::now;
 use crate::published::Published;
 
 /// The newest view of a cluster and the news of newer ones.

@@ -16,16 +16,17 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::HubSettings;
 use super::board::Board;
 use super::index::Index;
 use super::leases::{self, Leases};
 use super::memory::{self, Memory};
+use super::metrics::MonitorMetrics;
 use super::owner::{self, Inbox, Input, Owner, Surroundings};
 use super::positions::{self, Positions};
 use super::probed::Prober;
 use super::readiness::Readiness;
-use super::{HubSettings, now};
-use crate::metrics::Metrics;
+use crate::clock::now;
 use crate::probe::{self, ProbeReport, ProbeSettings};
 
 /// Clusters that are followed; the keys of more are named in a notice.
@@ -41,7 +42,7 @@ pub(super) struct Discovery {
     settings: Arc<HubSettings>,
     registry: Registry,
     board: Arc<Board>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<MonitorMetrics>,
     tracker: TaskTracker,
     shutdown: CancellationToken,
     probes: Arc<ProbeSettings>,
@@ -59,7 +60,7 @@ impl Discovery {
         settings: Arc<HubSettings>,
         registry: Registry,
         board: Arc<Board>,
-        metrics: Arc<Metrics>,
+        metrics: Arc<MonitorMetrics>,
         tracker: TaskTracker,
         shutdown: CancellationToken,
         probes: Arc<ProbeSettings>,
@@ -344,7 +345,7 @@ struct SqlProber {
     cluster: ClusterName,
     settings: Arc<ProbeSettings>,
     reports: mpsc::Sender<ProbeReport>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<MonitorMetrics>,
     tracker: TaskTracker,
     stop: CancellationToken,
 }

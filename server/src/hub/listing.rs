@@ -82,7 +82,7 @@ impl Listings {
                 lease: entry.lease,
             })
             .collect();
-        let at = super::now();
+        let at = crate::clock::now();
         Ok(registry_view(
             &self.prefix,
             cluster,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::converge::{converge, encode};
-use super::now;
+use crate::clock::now;
 
 /// Members of different clusters that wait to be written; an owner whose wish found no room repeats it.
 const QUEUE: usize = 64;

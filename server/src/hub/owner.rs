@@ -18,12 +18,12 @@ use super::board::{Board, Publisher};
 use super::known::Known;
 use super::leases::{Leases, Question};
 use super::memory::{Memory, Wish};
-use super::now;
+use super::metrics::MonitorMetrics;
 use super::pace::Pace;
 use super::positions::{self, Positions};
 use super::probed::{Probed, Prober};
 use super::registrations::Registrations;
-use crate::metrics::Metrics;
+use crate::clock::now;
 use crate::probe::ProbeReport;
 
 /// Inputs that wait for a busy owner before the registry's watch is slowed down.
@@ -61,7 +61,7 @@ pub(super) struct Surroundings {
     pub(super) memory: Memory,
     pub(super) positions: Positions,
     pub(super) board: Arc<Board>,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<MonitorMetrics>,
 }
 
 /// Where an owner's news come from.

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::board::Board;
 use super::known::{Readings, reading};
-use super::now;
+use crate::clock::now;
 
 /// Time between two readings of a cluster.
 const PERIOD: Duration = Duration::from_secs(15);

@@ -1,25 +1,11 @@
 //! What the hub is told: clusters, prefixes, and how to ask the databases.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use galera::{ClusterName, NodeId};
 
-use registry::Secret;
-
-/// How the databases are asked.
-#[derive(Clone, Debug)]
-pub struct MysqlSettings {
-    /// The account; it needs no privilege beyond USAGE.
-    pub user: String,
-    /// Its password.
-    pub password: Secret,
-    /// The port of nodes whose identity names none.
-    pub port: u16,
-    /// PEM file of the authority that signed the servers' certificates; `None` connects without TLS.
-    pub tls_ca: Option<PathBuf>,
-}
+use crate::mysql::MysqlSettings;
 
 /// Everything that the hub needs to know.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use axum::extract::ws::Utf8Bytes;
 use galera::ClusterName;
 use galera::publish::api::{LIVE_VERSION, LiveMessage, Subscribe};
 
-use crate::hub::now;
+use crate::clock::now;
 
 /// Topics that one viewer may have.
 pub(super) const TOPICS_MAX: usize = 32;

@@ -20,7 +20,8 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::hub::{Board, Publisher, now};
+use crate::clock::now;
+use crate::hub::{Board, Publisher};
 use crate::session::Principal;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -44,6 +45,11 @@ impl Console {
         let board = Arc::new(Board::new());
         let tracker = TaskTracker::new();
         let hub = Hub::reading(Arc::clone(&board), tracker.clone());
+        let sources = LiveSources {
+            hub,
+            actions: None,
+            metrics: Arc::default(),
+        };
         let (session, ended) = watch::channel(false);
         let shutdown = CancellationToken::new();
         let guard = SessionGuard {
@@ -57,7 +63,7 @@ impl Console {
         };
         let stop = shutdown.clone();
         let route = any(move |ws: WebSocketUpgrade| async move {
-            upgrade_at(pace, ws, hub, None, guard, stop)
+            upgrade_at(pace, ws, sources, guard, stop)
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

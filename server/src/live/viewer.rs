@@ -1,5 +1,7 @@
 //! One viewer's connection: what it is sent, what it sends, and how it ends.
 
+use std::sync::Arc;
+
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
 use galera::publish::api::CLOSE_SESSION_ENDED;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
@@ -7,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::message::{self, Complaint};
 use super::subscription::Subscription;
-use super::{MESSAGES_MAX, Pace};
-use crate::actions::Actions;
-use crate::hub::{Hub, now};
+use super::{LiveSources, MESSAGES_MAX, Pace};
+use crate::clock::now;
+use crate::metrics::WebMetrics;
 use crate::session::SessionGuard;
 
 /// Why a connection ends.
@@ -25,7 +27,7 @@ enum End {
 pub(super) struct Viewer {
     pace: Pace,
     socket: WebSocket,
-    hub: Hub,
+    metrics: Arc<WebMetrics>,
     guard: SessionGuard,
     shutdown: CancellationToken,
     subscription: Subscription,
@@ -46,16 +48,15 @@ impl Viewer {
     pub(super) fn new(
         pace: Pace,
         socket: WebSocket,
-        hub: Hub,
-        actions: Option<Actions>,
+        sources: LiveSources,
         guard: SessionGuard,
         shutdown: CancellationToken,
     ) -> Self {
         Self {
             pace,
             socket,
-            subscription: Subscription::new(hub.clone(), actions),
-            hub,
+            subscription: Subscription::new(sources.hub, sources.actions),
+            metrics: sources.metrics,
             guard,
             shutdown,
             silent: 0,
@@ -121,7 +122,7 @@ impl Viewer {
     }
 
     async fn subscribe(&mut self, text: &str) -> Result<(), End> {
-        self.hub.metrics().live_received();
+        self.metrics.live_received();
         let complaints = match message::parse(text) {
             Ok((topics, complaints)) => {
                 self.subscription.replace(topics);
@@ -151,7 +152,7 @@ impl Viewer {
     /// Sends one message. A viewer that does not read holds only this task, and not for ever.
     async fn send(&mut self, message: Message) -> Result<(), End> {
         if matches!(message, Message::Text(_)) {
-            self.hub.metrics().live_sent();
+            self.metrics.live_sent();
         }
         tokio::select! {
             biased;

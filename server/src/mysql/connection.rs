@@ -11,8 +11,8 @@ use galera::observe::wsrep::WsrepStatus;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, Row, SslOpts, Value};
 
+use super::MysqlSettings;
 use super::failure::{self, shorten};
-use crate::hub::MysqlSettings;
 
 /// More rows or bytes than any Galera version sends: whoever answers like this is no Galera node.
 const ROWS_MAX: usize = 1_000;

@@ -12,9 +12,9 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error};
 use tokio::time::timeout;
 
+use super::MysqlSettings;
 use super::connection::{check_identity, connect, rows};
 use super::failure::{self, shorten};
-use crate::hub::MysqlSettings;
 
 const IDENTITY: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
      ('wsrep_cluster_name', 'wsrep_provider')";

@@ -17,8 +17,8 @@ use super::crier::Fires;
 use super::outbox::{self, Queued};
 use super::send::{Firing, Outcome};
 use super::target::Target;
+use crate::clock::now;
 use crate::leader::Term;
-use crate::session::now;
 use office::{Job, Office};
 
 /// Between attempts to record what was sent.

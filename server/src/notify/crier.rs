@@ -23,8 +23,8 @@ use super::send::Firing;
 use super::targets::{Known, rules};
 use crate::audit::TrailError;
 use crate::chronicle::ChronicleError;
+use crate::clock::now;
 use crate::leader::Term;
-use crate::session::now;
 
 /// Between attempts when etcd did not answer.
 const AGAIN: Duration = Duration::from_secs(1);

@@ -16,7 +16,7 @@ use super::draft::{Draft, InvalidTarget};
 use super::outbox;
 use super::target::Target;
 use crate::audit::TrailError;
-use crate::session::now;
+use crate::clock::now;
 
 /// Most targets of a console: each may be told in one transaction, and etcd takes 128 operations in one.
 const TARGETS_MAX: usize = 50;

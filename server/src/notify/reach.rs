@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::config::Network;
+use ipnet::IpNet;
 
 /// How long a name may take to be resolved.
 const RESOLVING: Duration = Duration::from_secs(5);
@@ -40,13 +40,13 @@ pub enum Unreachable {
 /// The addresses that may be reached: all but the special ones, and of those the ones that are allowed.
 #[derive(Clone, Debug, Default)]
 pub struct Reach {
-    allowed: Vec<Network>,
+    allowed: Vec<IpNet>,
 }
 
 impl Reach {
     /// Special addresses are refused unless they lie in `allowed`.
     #[must_use]
-    pub fn new(allowed: Vec<Network>) -> Self {
+    pub fn new(allowed: Vec<IpNet>) -> Self {
         Self { allowed }
     }
 
@@ -94,7 +94,11 @@ impl Reach {
     /// What is wrong with `address`.
     fn refusal(&self, address: IpAddr) -> Option<&'static str> {
         let what = special(address)?;
-        let allowed = self.allowed.iter().any(|network| network.contains(address));
+        let address = address.to_canonical();
+        let allowed = self
+            .allowed
+            .iter()
+            .any(|network| network.contains(&address));
         (!allowed).then_some(what)
     }
 }

@@ -17,8 +17,8 @@ use http::HeaderMap;
 use super::post::{Answer, PostError, Poster, ReceiverUrl};
 use super::target::{Channel, Target};
 use crate::accounts::Directory;
-use crate::config::PublicUrl;
-use crate::session::now;
+use crate::clock::now;
+use crate::net::PublicUrl;
 
 pub(super) use alertmanager::{Firing, REPEAT};
 pub(crate) use mail::sender;

@@ -25,7 +25,8 @@ use super::store::{Store, unknown};
 use super::warden::Warden;
 use crate::actions::{fresh_id, is_id};
 use crate::audit::Trail;
-use crate::hub::{Hub, now};
+use crate::clock::now;
+use crate::hub::Hub;
 use crate::leader::Leadership;
 
 /// Most status pages.

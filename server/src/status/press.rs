@@ -16,7 +16,8 @@ use super::board::Shelf;
 use super::desk::StatusDesk;
 use super::past::Past;
 use super::print::{Look, Print, Prints};
-use crate::hub::{Hub, now};
+use crate::clock::now;
+use crate::hub::Hub;
 use crate::published::Published;
 
 /// Least time between two looks, so that a burst of changes costs one.

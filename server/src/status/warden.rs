@@ -20,7 +20,8 @@ use super::keys::Kept;
 use super::past::Past;
 use super::press::since;
 use super::{StatusError, records};
-use crate::hub::{Hub, now};
+use crate::clock::now;
+use crate::hub::Hub;
 use crate::leader::Leadership;
 
 /// Between two looks while nothing changes: a state gets old by the clock alone.

@@ -17,12 +17,13 @@ use galera_console::accounts::{Authority, Directory};
 use galera_console::actions::{ActionSettings, Actions, HubWorld, World};
 use galera_console::assets::Site;
 use galera_console::chronicle::{Chronicle, ChronicleSettings};
-use galera_console::config::PublicUrl;
 use galera_console::http::{App, AppState, router};
-use galera_console::hub::{Hub, HubSettings, MysqlSettings};
+use galera_console::hub::{Hub, HubSettings};
 use galera_console::leader;
-use galera_console::notify::{Notify, NotifySettings, Sources, maintenance};
-use galera_console::status::{Around, Look, StatusDesk, StatusSettings};
+use galera_console::mysql::MysqlSettings;
+use galera_console::net::PublicUrl;
+use galera_console::notify::{Notify, NotifySettings, Sources};
+use galera_console::status::{Around, Look, StatusDesk, StatusSettings, maintenance};
 use http::header::{CONTENT_TYPE, COOKIE, HOST, ORIGIN, SET_COOKIE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -221,6 +222,7 @@ impl Console {
             leadership,
             status,
             notify: notify.unwrap(),
+            metrics: Arc::default(),
             site: Site::load(site.path()).unwrap(),
             shutdown: shutdown.clone(),
         }));

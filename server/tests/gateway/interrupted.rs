@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use galera::recover::action::{Action, State, StepState};
-use galera_console::hub::now;
+use galera_console::clock::now;
 
 use crate::cut::{Cut, Side};
 use crate::etcd::{Etcd, eventually};

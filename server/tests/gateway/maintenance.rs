@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use galera::access::Role;
 use galera::view::{ClusterView, VerdictState};
-use galera_console::hub::now;
+use galera_console::clock::now;
 use serde_json::{Value, json};
 
 use crate::client::{Client, Console, Options};

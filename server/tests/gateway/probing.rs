@@ -7,7 +7,7 @@ use galera::access::Role;
 use galera::recover::plan::Plan;
 use galera::view::{ClusterView, VerdictState};
 
-use galera_console::hub::now;
+use galera_console::clock::now;
 use tokio::net::TcpListener;
 
 use crate::client::{Client, Console, Options};

@@ -13,7 +13,8 @@ use galera::recover::action::StepResult;
 use galera::view::RegistryHealth;
 use galera::{ClusterName, NodeId, Timestamp};
 use galera_console::actions::{Channel, Look, World};
-use galera_console::hub::{now, reading};
+use galera_console::clock::now;
+use galera_console::hub::reading;
 use registry::Registry;
 use uuid::Uuid;
 

@@ -6,8 +6,8 @@ use galera::access::Operation;
 use galera::publish::status_pages::Visibility;
 use http::HeaderMap;
 
+use crate::clock::now;
 use crate::http::{AppState, cookie};
-use crate::hub::now;
 use crate::session::SessionGuard;
 use crate::status::{Place, Print, Prints};
 

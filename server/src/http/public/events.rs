@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::{plain, text};
 use super::door::Door;
+use crate::clock::now;
 use crate::http::AppState;
-use crate::hub::now;
 use crate::status::{Print, Prints};
 
 /// Between two words when nothing changes: proof for the page that it is still told.

@@ -16,11 +16,11 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
 use super::known;
+use crate::clock::now;
 use crate::http::AppState;
 use crate::http::extract::{JsonBody, QueryOf};
 use crate::http::identity::Session;
 use crate::http::problem::{ApiError, ApiResult};
-use crate::hub::now;
 use crate::status::{StatusError, Stored, qr_code};
 
 /// A page as it is sent. The slug stands in the address when a page is changed.

@@ -13,11 +13,11 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use super::known;
+use crate::clock::now;
 use crate::http::AppState;
 use crate::http::extract::{JsonBody, QueryOf};
 use crate::http::identity::Session;
 use crate::http::problem::{ApiError, ApiResult};
-use crate::hub::now;
 use crate::status::StatusError;
 
 /// Things of a list unless the request says otherwise, and at most.

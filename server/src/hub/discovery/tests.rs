@@ -5,8 +5,8 @@ use std::time::Duration;
 use registry::Settings;
 
 use super::*;
-use crate::hub::MysqlSettings;
 use crate::hub::index::NAMED_MAX;
+use crate::mysql::MysqlSettings;
 
 fn discovery(clusters: &[&str]) -> Discovery {
     let settings = HubSettings {

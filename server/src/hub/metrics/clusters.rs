@@ -9,11 +9,11 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetri
 use prometheus_client::metrics::family::Family;
 
 use super::{FloatGauge, nodes};
-use crate::hub::{Hub, now};
+use crate::clock::now;
 use crate::published::Published;
 
 /// The views of one moment.
-pub(super) struct Views {
+pub(crate) struct Views {
     clusters: Vec<Arc<Published<ClusterView>>>,
     registry: RegistryHealth,
 }
@@ -30,11 +30,11 @@ struct ClusterLabels {
 }
 
 impl Views {
-    pub(super) fn new(hub: &Hub) -> Self {
-        Self {
-            clusters: hub.views(),
-            registry: hub.registry_health(),
-        }
+    pub(crate) fn new(
+        clusters: Vec<Arc<Published<ClusterView>>>,
+        registry: RegistryHealth,
+    ) -> Self {
+        Self { clusters, registry }
     }
 }
 
