@@ -27,6 +27,7 @@ mod world;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use console_core::audit::TrailError;
 use galera::recover::action::{Limits, Refusal};
 use galera::recover::bootstrap;
 use galera::recover::plan::Kind;
@@ -35,8 +36,6 @@ pub use board::{Shelf, Shown};
 pub use desk::{Actions, Decision, Query, Wanted};
 pub(crate) use keys::{fresh_id, is_id};
 pub use world::{Channel, HubWorld, Look, Recovery, World};
-
-use crate::audit::TrailError;
 
 /// How actions are handled.
 #[derive(Clone, Debug)]

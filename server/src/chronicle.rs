@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use console_core::leader::Leadership;
 use galera::record::uptime::{self, Day};
 use galera::view::VerdictState;
 use galera::{ClusterName, Timestamp};
@@ -36,7 +37,6 @@ pub use page::{PAGE_MAX, Query};
 pub use table::csv;
 
 use crate::hub::Hub;
-use crate::leader::Leadership;
 use metrics::HistoryMetrics;
 use mirror::Books;
 use page::Shelf;

@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use console_core::net::PublicUrl;
 use galera::recover::plan::Kind;
 use galera::{ClusterName, NodeId};
 use ipnet::IpNet;
@@ -25,7 +26,6 @@ pub use problem::{Origin, Problem, Problems, read_file, read_password};
 pub use report::Effective;
 pub use sources::{Flags, Inputs};
 
-use crate::net::PublicUrl;
 use crate::notify::SmtpConfig;
 use crate::telemetry::LogConfig;
 use reader::Reader;

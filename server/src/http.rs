@@ -38,6 +38,8 @@ use axum::extract::State;
 use axum::extract::{FromRef, FromRequestParts};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{any, get, post};
+use console_core::leader::Leadership;
+use console_core::net::PublicUrl;
 use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 use tower_http::CompressionLevel;
@@ -48,9 +50,7 @@ use crate::actions::Actions;
 use crate::assets::Site;
 use crate::chronicle::Chronicle;
 use crate::hub::Hub;
-use crate::leader::Leadership;
 use crate::metrics::WebMetrics;
-use crate::net::PublicUrl;
 use crate::notify::Notify;
 use crate::status::StatusDesk;
 

@@ -25,6 +25,8 @@ mod settings;
 use std::fmt;
 use std::sync::Arc;
 
+use console_core::clock::now;
+use console_core::published::Published;
 use galera::ClusterName;
 use galera::observe::registration::Keys;
 use galera::publish::api::Overview;
@@ -42,9 +44,7 @@ pub use listing::RegistryUnavailable;
 pub(crate) use readiness::was_asked;
 pub use settings::HubSettings;
 
-use crate::clock::now;
 use crate::probe::{self, ProbeReport, ProbeSettings};
-use crate::published::Published;
 use discovery::Discovery;
 use listing::Listings;
 use metrics::{MonitorMetrics, Views};

@@ -25,12 +25,12 @@ use std::time::Duration;
 
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::response::Response;
+use console_core::session::SessionGuard;
 use tokio_util::sync::CancellationToken;
 
 use crate::actions::Actions;
 use crate::hub::Hub;
 use crate::metrics::WebMetrics;
-use crate::session::SessionGuard;
 use viewer::Viewer;
 
 /// Longest message accepted from a viewer, in bytes.

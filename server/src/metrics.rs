@@ -6,6 +6,7 @@ mod web;
 
 use std::time::Duration;
 
+use console_core::clock::now;
 use galera::Timestamp;
 use galera::recover::action::Action;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -16,7 +17,6 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::actions::Shelf;
-use crate::clock::now;
 use crate::http::App;
 
 pub use web::WebMetrics;

@@ -24,6 +24,9 @@ mod trust;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use console_core::audit::Trail;
+use console_core::leader::Leadership;
+use console_core::net::PublicUrl;
 use galera::{ClusterName, Timestamp};
 use ipnet::IpNet;
 use registry::Registry;
@@ -38,10 +41,7 @@ pub use send::{Mailer, SmtpConfig, SmtpTls};
 pub(crate) use send::sender as mail_sender;
 
 use crate::accounts::Directory;
-use crate::audit::Trail;
 use crate::chronicle::Chronicle;
-use crate::leader::Leadership;
-use crate::net::PublicUrl;
 use courier::Courier;
 use crier::Crier;
 use keys::Keys;

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use console_core::clock::now;
 use galera::observe::observation::{ProbeError, ProbeFailure};
 use galera::observe::wsrep::WsrepStatus;
 use galera::{ClusterName, NodeId, Timestamp};
@@ -12,7 +13,6 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::now;
 use crate::hub::metrics::MonitorMetrics;
 use crate::mysql::{Connection, MysqlSettings, failure};
 

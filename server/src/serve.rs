@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use console_core::leader;
 use registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,6 @@ use crate::config::{Config, Etcd};
 use crate::embedded_etcd::{EmbeddedError, EmbeddedEtcd};
 use crate::http::{self, App, AppState};
 use crate::hub::{Hub, HubSettings};
-use crate::leader;
 use crate::mysql::MysqlSettings;
 use crate::notify::{self, Notify, NotifySettings};
 use crate::status::{self, Around, Look, StatusDesk, StatusSettings};

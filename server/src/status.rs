@@ -23,6 +23,7 @@ mod store;
 mod summary;
 mod warden;
 
+use console_core::audit::TrailError;
 use galera::publish::status_pages::Refusal;
 
 pub use badge::BadgeOf;
@@ -34,8 +35,6 @@ pub use print::{Look, Place, Print, Prints};
 pub use qr::qr_code;
 pub use quiet::maintenance;
 pub use secret::LinkSecret;
-
-use crate::audit::TrailError;
 
 /// Why something about status pages was not done.
 #[derive(Debug, thiserror::Error)]

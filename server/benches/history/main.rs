@@ -24,12 +24,12 @@ mod restless;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use console_core::clock::now;
 use futures::{StreamExt, stream};
 use galera::ClusterName;
 use galera::access::Role;
 use galera::publish::api::EventPage;
 use galera_console::chronicle::{BLOCK, Head, Keys, encode};
-use galera_console::clock::now;
 use rand::Rng;
 use registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -3,11 +3,11 @@
 use std::io::BufRead;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use console_core::clock::now;
 use galera::judge::cluster::{Settings, fold};
 use galera::observe::observation::{Evidence, SqlObservation};
 use galera::observe::wsrep::WsrepStatus;
 use galera::view::{ClusterView, RegistryHealth};
-use galera_console::clock::now;
 
 /// Microseconds since the Unix epoch.
 pub(crate) fn micros() -> u64 {

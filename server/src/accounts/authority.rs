@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use console_core::audit::Trail;
+use console_core::session::SessionGuard;
 use galera::Timestamp;
 use galera::record::audit::Record;
 use registry::{Guard, Outcome, Registry, Transaction, Write};
@@ -17,8 +19,6 @@ use super::record::{SessionRecord, UserName, UserRecord};
 use super::store::{session_key, user_key};
 use super::throttle::Throttle;
 use super::token::{Claims, InvalidToken};
-use crate::audit::Trail;
-use crate::session::SessionGuard;
 
 /// Hashes computed at the same time: each takes 46 MiB and a core.
 const HASHES: usize = 2;

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use console_core::session::{Principal, SessionGuard};
 use galera::Timestamp;
 use galera::publish::notification::Audience;
 use registry::{Change, Entry, LeaseId, Registry, WatchEvent};
@@ -16,7 +17,6 @@ use uuid::Uuid;
 use super::record::{KeyRecord, SessionRecord, UserName, UserRecord};
 use super::store::{name_of, signing_key};
 use super::token::Signer;
-use crate::session::{Principal, SessionGuard};
 use state::{State, UNCONFIRMED};
 
 /// The state of accounts and sessions; clones share it.
@@ -355,7 +355,7 @@ fn parsed<T: serde::de::DeserializeOwned>(entry: &Entry) -> Option<T> {
 
 /// The clock of accounts and sessions.
 pub(super) fn now() -> Timestamp {
-    crate::clock::now()
+    console_core::clock::now()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use console_core::published::Published;
 use galera::publish::api::{ActionView, ActionWarning, Undone};
 use galera::recover::plan::Kind;
 use registry::{Change, Entry, Registry, WatchEvent};
@@ -11,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::keys::Keys;
 use super::store::{Stored, parse};
-use crate::published::Published;
 
 /// Final actions kept in memory, the newest; older ones are read from etcd when somebody asks.
 const FINAL_MAX: usize = 200;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use console_core::clock::now;
 use galera::NodeId;
 use galera::observe::registration::{Field, Order, RegistryKeyKind};
 use galera::recover::action::{Action, Event, Next, STATEMENT_WAIT, StepResult, StepState};
@@ -14,7 +15,6 @@ use super::ActionError;
 use super::run::{Applied, Run, Stopped};
 use super::switches::Switches;
 use super::world::Channel;
-use crate::clock::now;
 
 /// How old a plan may be when its intention is written.
 const PLAN_AGE: Duration = Duration::from_millis(1_500);

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use console_core::audit::Trail;
+use console_core::clock::now;
 use galera::publish::api::{ActionList, ActionView, ClusterRecovery, RecoveryState};
 use galera::record::audit::Record;
 use galera::recover::action::{
@@ -25,8 +27,6 @@ use super::records::{about, ended, requested};
 use super::store::Store;
 use super::switches::{self, Switches};
 use super::{ActionError, ActionSettings, World};
-use crate::audit::Trail;
-use crate::clock::now;
 
 /// Races for a switch that are tried again before giving up.
 const ATTEMPTS: usize = 5;
@@ -306,7 +306,9 @@ impl Actions {
         let undone = self.inner.read_undone(id).await?;
         let revision = u64::try_from(stored.revision).unwrap_or(0);
         let view = view(&stored, undone, Vec::new());
-        Ok(Arc::new(crate::published::Published::new(revision, view)))
+        Ok(Arc::new(console_core::published::Published::new(
+            revision, view,
+        )))
     }
 
     /// Actions, newest first.

@@ -1,5 +1,6 @@
 //! Plans as of now, from what is known and the console's own state.
 
+use console_core::clock::now;
 use galera::ClusterName;
 use galera::observe::registration::{ClusterField, Keys as RegistryKeys, Order};
 use galera::recover::attestation::Attestation;
@@ -11,7 +12,6 @@ use super::desk::Inner;
 use super::switches::Switches;
 use super::world::Look;
 use super::{ActionError, ActionSettings};
-use crate::clock::now;
 
 /// What was known when a plan was made.
 pub(super) struct Scene {

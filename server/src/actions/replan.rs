@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
+use console_core::clock::now;
 use galera::recover::plan::{Comparison, Plan};
 use tokio::time::{Instant, sleep};
 
 use super::ActionError;
 use super::planner::Scene;
 use super::run::Run;
-use crate::clock::now;
 
 /// How long a node is given to leave a state that lasts a moment.
 const MOMENT: Duration = Duration::from_secs(5);

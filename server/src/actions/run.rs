@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use console_core::clock::now;
 use galera::recover::action::{Action, Actor, Event, Refusal, State, step};
 use galera::recover::plan::Kind;
 use registry::{Entry, Guard, Write};
@@ -14,7 +15,6 @@ use super::lock::Lock;
 use super::records;
 use super::store::{Put, Stored};
 use super::switches::Switches;
-use crate::clock::now;
 
 /// Pause before etcd is tried again while the lock still holds.
 const AGAIN: Duration = Duration::from_millis(200);

@@ -1,12 +1,12 @@
 //! Actions in etcd: created once for a cluster, changed by compare, each change with its entries of the audit trail.
 
+use console_core::audit::Trail;
 use galera::record::audit::Record;
 use galera::recover::action::{Action, Refusal};
 use registry::{Entry, Guard, Outcome, Registry, Transaction, Write};
 
 use super::ActionError;
 use super::keys::Keys;
-use crate::audit::Trail;
 
 /// Races that are decided anew on the newest record before giving up.
 const ATTEMPTS: usize = 10;
@@ -135,7 +135,7 @@ impl Store {
 }
 
 pub(super) fn parse(entry: &Entry) -> Result<Stored, ActionError> {
-    let damaged = |error: serde_json::Error| crate::audit::TrailError::Damaged {
+    let damaged = |error: serde_json::Error| console_core::audit::TrailError::Damaged {
         key: String::from_utf8_lossy(&entry.key).into_owned(),
         reason: error.to_string(),
     };

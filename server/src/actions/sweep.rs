@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use console_core::clock::now;
 use galera::publish::api::ActionWarning;
 use galera::recover::action::{Action, Event, State, step};
 use galera::recover::bootstrap::returning_ahead;
@@ -15,7 +16,6 @@ use super::board::Shown;
 use super::desk::Inner;
 use super::records;
 use super::{ActionError, run};
-use crate::clock::now;
 
 const PERIOD: Duration = Duration::from_secs(1);
 /// How long the replica that took the last approval is left alone to begin.

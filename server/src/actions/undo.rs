@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use console_core::clock::now;
 use galera::publish::api::Undone;
 use galera::recover::action::{Action, Actor, StepState};
 use galera::recover::plan::Step;
@@ -12,7 +13,6 @@ use super::board::Shown;
 use super::desk::{Actions, Inner, known_id};
 use super::records::about;
 use super::store::encode;
-use crate::clock::now;
 
 impl Actions {
     /// Puts back what a clean-up removed. Who may do that was checked before.

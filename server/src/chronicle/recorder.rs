@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use console_core::clock::now;
+use console_core::leader::{Leadership, Term};
+use console_core::published::Published;
 use galera::record::history::witness::Witness;
 use galera::view::ClusterView;
 use galera::{ClusterName, Timestamp};
@@ -17,10 +20,7 @@ use super::keys::Keys;
 use super::metrics::HistoryMetrics;
 use super::mirror::{Books, Mirror};
 use super::{ChronicleError, ChronicleSettings, News};
-use crate::clock::now;
 use crate::hub::{Hub, Sighting, was_asked};
-use crate::leader::{Leadership, Term};
-use crate::published::Published;
 
 /// How often it is looked for what nobody tells.
 const TICK: Duration = Duration::from_millis(500);

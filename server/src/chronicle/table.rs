@@ -1,8 +1,7 @@
 //! Events as a table for spreadsheets (RFC 4180).
 
+use console_core::audit::cell;
 use galera::record::history::{Change, Event};
-
-use crate::audit::cell;
 
 const HEADER: &str = "sequence,at,kind,node,name,from,to,reasons\r\n";
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use console_core::clock::now;
 use galera::record::history::Event;
 use galera::{ClusterName, Timestamp};
 use registry::{Guard, Outcome, Transaction, Write};
@@ -12,7 +13,6 @@ use super::block::{self, BLOCK};
 use super::book::{Book, Head};
 use super::recorder::{Recorder, Recording};
 use super::writing::{guarded, put, refused};
-use crate::clock::now;
 
 /// Events that stay beside the blocks when one is made.
 const MARGIN: u64 = 100;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use console_core::clock::now;
 use futures::future::join_all;
 use galera::record::history::Event;
 use galera::record::uptime::{Date, Day};
@@ -16,7 +17,6 @@ use super::book::{Book, Head};
 use super::keys::Keys;
 use super::mirror::Observed;
 use super::recorder::{Recorder, Recording};
-use crate::clock::now;
 
 /// How often the recording replica says that it observes.
 const BEAT: Duration = Duration::from_secs(5);

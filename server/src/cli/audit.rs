@@ -1,11 +1,11 @@
 //! `audit verify|export`: the trail, checked or written out by whoever may reach etcd.
 
 use clap::ArgMatches;
+use console_core::audit::{Trail, TrailError, csv};
 use galera::record::audit::{Entry, verify};
 
 use super::connect::with_registry;
 use super::{Exit, Failure, inputs, print, runtime};
-use crate::audit::{Trail, TrailError, csv};
 use crate::config;
 use crate::telemetry;
 

@@ -4,6 +4,8 @@ use std::io::{IsTerminal, Read};
 use std::path::Path;
 
 use clap::ArgMatches;
+use console_core::audit::Trail;
+use console_core::clock::now;
 use galera::access::Role;
 use galera::record::audit::Record;
 use registry::Secret;
@@ -12,8 +14,6 @@ use super::connect::with_registry;
 use super::{Exit, Failure, inputs, print, runtime};
 use crate::accounts::store::{Store, StoreError};
 use crate::accounts::{PASSWORD_MAX_BYTES, UserName};
-use crate::audit::Trail;
-use crate::clock::now;
 use crate::config::{self, UserConfig, read_password};
 use crate::notify;
 use crate::telemetry;

@@ -5,12 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use console_core::net::PublicUrl;
 use galera::recover::plan::Kind;
 use galera::{ClusterName, NodeId};
 use ipnet::IpNet;
 
 use super::Approvals;
-use crate::net::PublicUrl;
 
 pub(super) fn text(text: &str) -> Result<String, String> {
     match text.trim() {

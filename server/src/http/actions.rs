@@ -6,6 +6,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
+use console_core::audit::TrailError;
 use galera::ClusterName;
 use galera::access::Operation;
 use galera::publish::api::ActionList;
@@ -22,7 +23,6 @@ use super::identity::Session;
 use super::plans::{bounded, may_request};
 use super::problem::{ApiError, ApiResult};
 use crate::actions::{ActionError, Decision, Query, Shown, Wanted};
-use crate::audit::TrailError;
 
 /// Actions of a page unless the request says otherwise, and at most.
 const LIMIT: usize = 50;

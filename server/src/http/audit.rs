@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
+use console_core::audit::{Filter, PAGE_MAX, csv};
 use galera::ClusterName;
 use galera::access::Operation;
 use http::HeaderMap;
@@ -12,7 +13,6 @@ use super::AppState;
 use super::extract::{QueryOf, wants_csv};
 use super::identity::Session;
 use super::problem::ApiResult;
-use crate::audit::{Filter, PAGE_MAX, csv};
 
 /// Entries of a page unless the request says otherwise.
 const LIMIT: usize = 100;

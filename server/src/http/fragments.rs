@@ -29,7 +29,7 @@ async fn fragment(api: &InProcessApi, request: Request) -> ApiResult<Response> {
         .trim_start_matches("/fragments")
         .parse()
         .map_err(|_| ApiError::not_found("unknown_path", "The address cannot be read."))?;
-    let now = crate::clock::now();
+    let now = console_core::clock::now();
     Ok(
         match app::served::fragment(api, request.headers(), &page, now).await {
             // Plain text: it is no page of its own.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use console_core::session::SessionGuard;
 use galera::access::Operation;
 use galera::recover::action::Actor;
 use http::request::Parts;
@@ -13,7 +14,6 @@ use super::AppState;
 use super::cookie;
 use super::problem::ApiError;
 use crate::accounts::NotSignedIn;
-use crate::session::SessionGuard;
 
 /// The name for the log's line about a request.
 #[derive(Clone, Debug)]

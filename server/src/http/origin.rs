@@ -3,12 +3,12 @@
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use console_core::net::PublicUrl;
 use http::header::{HOST, HeaderName, ORIGIN};
 use http::{HeaderMap, Method, Uri};
 
 use super::AppState;
 use super::problem::ApiError;
-use crate::net::PublicUrl;
 
 static FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 

@@ -14,12 +14,12 @@ use axum::extract::{MatchedPath, Path, Query, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::get;
+use console_core::clock::now;
 use http::{HeaderMap, Uri};
 use serde::Deserialize;
 
 use super::AppState;
 use super::sign_in::{see_other, to_sign_in};
-use crate::clock::now;
 use crate::status::BadgeOf;
 use answer::{Kind, bad_badge, nowhere, send};
 use door::{Door, Shut};

@@ -3,6 +3,7 @@
 use axum::Extension;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
+use console_core::session::SessionGuard;
 use galera::publish::api::{Credentials, SessionView};
 use http::StatusCode;
 use http::header::SET_COOKIE;
@@ -14,7 +15,6 @@ use super::identity::{Recognised, Session};
 use super::observe::ClientAddress;
 use super::problem::{ApiError, ApiResult};
 use crate::accounts::{SignInError, SignedIn};
-use crate::session::SessionGuard;
 
 /// `POST /api/v1/session`.
 pub(super) async fn sign_in(
@@ -62,7 +62,7 @@ pub(super) fn with_cookie(
     mut response: Response,
 ) -> Response {
     let session = &signed_in.session;
-    let lifetime = crate::clock::now().age(session.expires_at);
+    let lifetime = console_core::clock::now().age(session.expires_at);
     if let Some(value) = cookie::set(&signed_in.token, lifetime, app.is_https()) {
         response.headers_mut().insert(SET_COOKIE, value);
     }

@@ -5,14 +5,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use console_core::clock::now;
+use console_core::published::Published;
 use galera::ClusterName;
 use galera::publish::api::Overview;
 use galera::view::{ClusterView, RegistryHealth};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::known::Known;
-use crate::clock::now;
-use crate::published::Published;
 
 /// The newest view of a cluster and the news of newer ones.
 pub type ClusterFeed = watch::Receiver<Arc<Published<ClusterView>>>;

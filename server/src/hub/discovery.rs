@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use console_core::clock::now;
 use galera::observe::registration::Keys;
 use galera::view::RegistryHealth;
 use galera::{ClusterName, NodeId};
@@ -26,7 +27,6 @@ use super::owner::{self, Inbox, Input, Owner, Surroundings};
 use super::positions::{self, Positions};
 use super::probed::Prober;
 use super::readiness::Readiness;
-use crate::clock::now;
 use crate::probe::{self, ProbeReport, ProbeSettings};
 
 /// Clusters that are followed; the keys of more are named in a notice.

@@ -82,7 +82,7 @@ impl Listings {
                 lease: entry.lease,
             })
             .collect();
-        let at = crate::clock::now();
+        let at = console_core::clock::now();
         Ok(registry_view(
             &self.prefix,
             cluster,

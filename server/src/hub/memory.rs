@@ -6,13 +6,13 @@
 
 use std::collections::BTreeSet;
 
+use console_core::clock::now;
 use galera::{ClusterName, NodeId};
 use registry::{Error, Registry};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::converge::{converge, encode};
-use crate::clock::now;
 
 /// Members of different clusters that wait to be written; an owner whose wish found no room repeats it.
 const QUEUE: usize = 64;

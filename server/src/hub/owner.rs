@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use console_core::clock::now;
 use galera::judge::cluster::{Settings, fold, primary_members};
 use galera::judge::known_positions::History;
 use galera::observe::observation::Evidence;
@@ -23,7 +24,6 @@ use super::pace::Pace;
 use super::positions::{self, Positions};
 use super::probed::{Probed, Prober};
 use super::registrations::Registrations;
-use crate::clock::now;
 use crate::probe::ProbeReport;
 
 /// Inputs that wait for a busy owner before the registry's watch is slowed down.

@@ -58,7 +58,7 @@ mod tests {
     use galera::view::RegistryHealth;
 
     use super::*;
-    use crate::clock::now;
+    use console_core::clock::now;
 
     #[test]
     fn waits_for_the_registry_and_for_the_first_answers() {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use console_core::clock::now;
 use galera::ClusterName;
 use galera::observe::registration::Keys;
 use galera::recover::cleanup::Reading;
@@ -15,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::board::Board;
 use super::known::{Readings, reading};
-use crate::clock::now;
 
 /// Time between two readings of a cluster.
 const PERIOD: Duration = Duration::from_secs(15);

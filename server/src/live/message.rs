@@ -1,10 +1,9 @@
 //! What a viewer sends, parsed once, and what it is told when that fails.
 
 use axum::extract::ws::Utf8Bytes;
+use console_core::clock::now;
 use galera::ClusterName;
 use galera::publish::api::{LIVE_VERSION, LiveMessage, Subscribe};
-
-use crate::clock::now;
 
 /// Topics that one viewer may have.
 pub(super) const TOPICS_MAX: usize = 32;

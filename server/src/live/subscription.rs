@@ -5,6 +5,7 @@ use std::future::pending;
 use std::sync::Arc;
 
 use axum::extract::ws::Utf8Bytes;
+use console_core::published::Published;
 use futures::FutureExt;
 use futures::future::{BoxFuture, select_all};
 use galera::ClusterName;
@@ -15,7 +16,6 @@ use tokio::sync::watch;
 use super::message::{TopicName, unknown_cluster};
 use crate::actions::{Actions, Shelf, Shown};
 use crate::hub::{Directory, Hub};
-use crate::published::Published;
 
 /// Actions that one viewer's task remembers having sent.
 const SENT_MAX: usize = 500;
@@ -192,7 +192,7 @@ fn next_action(
     Some(due.frame())
 }
 
-fn newest<T: crate::published::Topic>(
+fn newest<T: console_core::published::Topic>(
     feed: &mut Feed<T>,
 ) -> Result<Option<Utf8Bytes>, watch::error::RecvError> {
     if !feed.has_changed()? {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::any;
+use console_core::clock::now;
+use console_core::session::Principal;
 use futures::{SinkExt, StreamExt};
 use galera::Timestamp;
 use galera::judge::cluster::{Settings, fold};
@@ -20,9 +22,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::clock::now;
 use crate::hub::{Board, Publisher};
-use crate::session::Principal;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 

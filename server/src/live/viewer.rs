@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
+use console_core::clock::now;
+use console_core::session::SessionGuard;
 use galera::publish::api::CLOSE_SESSION_ENDED;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -10,9 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::message::{self, Complaint};
 use super::subscription::Subscription;
 use super::{LiveSources, MESSAGES_MAX, Pace};
-use crate::clock::now;
 use crate::metrics::WebMetrics;
-use crate::session::SessionGuard;
 
 /// Why a connection ends.
 enum End {

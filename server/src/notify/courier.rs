@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use console_core::clock::now;
+use console_core::leader::Term;
 use futures::StreamExt;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::FuturesUnordered;
@@ -17,8 +19,6 @@ use super::crier::Fires;
 use super::outbox::{self, Queued};
 use super::send::{Firing, Outcome};
 use super::target::Target;
-use crate::clock::now;
-use crate::leader::Term;
 use office::{Job, Office};
 
 /// Between attempts to record what was sent.

@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use console_core::audit::TrailError;
+use console_core::clock::now;
+use console_core::leader::Term;
 use galera::publish::notification::Rules;
 use galera::publish::notification::trail::Reading;
 use galera::publish::notification::verdicts::{Addressed, Change, Circumstances, Course};
@@ -21,10 +24,7 @@ use super::Inner;
 use super::outbox;
 use super::send::Firing;
 use super::targets::{Known, rules};
-use crate::audit::TrailError;
 use crate::chronicle::ChronicleError;
-use crate::clock::now;
-use crate::leader::Term;
 
 /// Between attempts when etcd did not answer.
 const AGAIN: Duration = Duration::from_secs(1);

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use console_core::audit::TrailError;
+use console_core::clock::now;
 use galera::Timestamp;
 use galera::publish::notification::delivery::{
     Delivery, DeliveryList, DeliveryState, TargetList, TargetView,
@@ -15,8 +17,6 @@ use super::Notify;
 use super::draft::{Draft, InvalidTarget};
 use super::outbox;
 use super::target::Target;
-use crate::audit::TrailError;
-use crate::clock::now;
 
 /// Most targets of a console: each may be told in one transaction, and etcd takes 128 operations in one.
 const TARGETS_MAX: usize = 50;

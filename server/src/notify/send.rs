@@ -8,6 +8,8 @@ mod webhook;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use console_core::clock::now;
+use console_core::net::PublicUrl;
 use galera::Timestamp;
 use galera::publish::notification::Notice;
 use galera::publish::notification::delivery::Attempt;
@@ -17,8 +19,6 @@ use http::HeaderMap;
 use super::post::{Answer, PostError, Poster, ReceiverUrl};
 use super::target::{Channel, Target};
 use crate::accounts::Directory;
-use crate::clock::now;
-use crate::net::PublicUrl;
 
 pub(super) use alertmanager::{Firing, REPEAT};
 pub(crate) use mail::sender;

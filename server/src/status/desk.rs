@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use console_core::audit::Trail;
+use console_core::clock::now;
+use console_core::leader::Leadership;
 use galera::publish::status_pages::{
     Announcement, Incident, IncidentState, Link, Maintenance, NewAnnouncement, NewIncident,
     NewMaintenance, Page, PageSettings, Refusal, Slug,
@@ -24,10 +27,7 @@ use super::secret::LinkSecret;
 use super::store::{Store, unknown};
 use super::warden::Warden;
 use crate::actions::{fresh_id, is_id};
-use crate::audit::Trail;
-use crate::clock::now;
 use crate::hub::Hub;
-use crate::leader::Leadership;
 
 /// Most status pages.
 const PAGES_MAX: usize = 200;

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use console_core::clock::now;
+use console_core::published::Published;
 use galera::publish::status_pages::{DAYS, Known, MaintenancePhase, Sources, compose};
 use galera::record::uptime::{Date, Day};
 use galera::view::{ClusterView, Verdict, VerdictState};
@@ -16,9 +18,7 @@ use super::board::Shelf;
 use super::desk::StatusDesk;
 use super::past::Past;
 use super::print::{Look, Print, Prints};
-use crate::clock::now;
 use crate::hub::Hub;
-use crate::published::Published;
 
 /// Least time between two looks, so that a burst of changes costs one.
 const GAP: Duration = Duration::from_millis(40);

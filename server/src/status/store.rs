@@ -1,12 +1,12 @@
 //! Pages and what they tell in etcd: every write compares what it rests on and comes with its entries of the audit trail.
 
+use console_core::audit::{Trail, TrailError};
 use galera::record::audit::Record;
 use registry::{Guard, Outcome, Registry, Transaction, Write};
 
 use super::StatusError;
 use super::board::Stored;
 use super::keys::{Kept, Keys};
-use crate::audit::{Trail, TrailError};
 
 /// Races that are decided anew on the newest value before giving up.
 const ATTEMPTS: usize = 10;

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use console_core::clock::now;
+use console_core::leader::Leadership;
 use galera::publish::status_pages::{Automatic, Episode, Incident, Step, next_step};
 use galera::view::Verdict;
 use galera::{ClusterName, Timestamp};
@@ -20,9 +22,7 @@ use super::keys::Kept;
 use super::past::Past;
 use super::press::since;
 use super::{StatusError, records};
-use crate::clock::now;
 use crate::hub::Hub;
-use crate::leader::Leadership;
 
 /// Between two looks while nothing changes: a state gets old by the clock alone.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use console_core::clock::now;
+use console_core::leader;
 use galera::ClusterName;
 use galera::access::Role;
 use galera::judge::cluster::{Settings, fold};
@@ -13,9 +15,7 @@ use galera::record::history::{Change, Event, Kind};
 use galera::record::uptime;
 use galera::view::{ClusterView, NodeState, NodeView, RegistryHealth, VerdictState};
 use galera_console::chronicle::{Chronicle, ChronicleError, ChronicleSettings, Keys, Query};
-use galera_console::clock::now;
 use galera_console::hub::{Board, Hub, Publisher};
-use galera_console::leader;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};

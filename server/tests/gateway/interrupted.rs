@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use console_core::clock::now;
 use galera::recover::action::{Action, State, StepState};
-use galera_console::clock::now;
 
 use crate::cut::{Cut, Side};
 use crate::etcd::{Etcd, eventually};

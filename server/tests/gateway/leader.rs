@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use galera_console::leader::{Leadership, Term, campaign};
+use console_core::leader::{Leadership, Term, campaign};
 use registry::{Outcome, Registry, Transaction, Write};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;

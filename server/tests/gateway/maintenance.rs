@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use console_core::clock::now;
 use galera::access::Role;
 use galera::view::{ClusterView, VerdictState};
-use galera_console::clock::now;
 use serde_json::{Value, json};
 
 use crate::client::{Client, Console, Options};

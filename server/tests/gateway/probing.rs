@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use console_core::clock::now;
 use galera::NodeId;
 use galera::access::Role;
 use galera::recover::plan::Plan;
 use galera::view::{ClusterView, VerdictState};
 
-use galera_console::clock::now;
 use tokio::net::TcpListener;
 
 use crate::client::{Client, Console, Options};

@@ -65,7 +65,7 @@ impl Desk {
     /// Another replica that begins to watch the nodes now.
     pub(crate) async fn fresh(etcd: &Etcd, nodes: &Arc<Nodes3>) -> Self {
         let options = Options {
-            world: Some(watching(nodes, galera_console::clock::now())),
+            world: Some(watching(nodes, console_core::clock::now())),
             ..options(nodes, "r2")
         };
         Self::of(Console::with(etcd, options).await).await

@@ -143,7 +143,7 @@ async fn forged_tokens_count_for_nothing() {
         .1
         .to_owned();
     let body = token.split('.').nth(1).unwrap();
-    let now = galera_console::clock::now();
+    let now = console_core::clock::now();
     let claims = Claims::new(
         dora(),
         Uuid::new_v4(),
@@ -186,7 +186,7 @@ async fn a_genuine_token_without_a_session_counts_for_nothing() {
     let key: Vec<u8> = (0..32)
         .map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap())
         .collect();
-    let now = galera_console::clock::now();
+    let now = console_core::clock::now();
     let token = |issued: Timestamp, expires: Timestamp| {
         let claims = Claims::new(dora(), Uuid::new_v4(), issued, expires);
         Signer::new(&key).sign(&claims).unwrap()

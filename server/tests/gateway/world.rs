@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use console_core::clock::now;
 use futures::future::{BoxFuture, pending};
 use galera::judge::known_positions::History;
 use galera::observe::observation::{Evidence, ProbeError, ProbeFailure, SqlObservation};
@@ -13,7 +14,6 @@ use galera::recover::action::StepResult;
 use galera::view::RegistryHealth;
 use galera::{ClusterName, NodeId, Timestamp};
 use galera_console::actions::{Channel, Look, World};
-use galera_console::clock::now;
 use galera_console::hub::reading;
 use registry::Registry;
 use uuid::Uuid;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use console_core::clock::now;
+use console_core::session::SessionGuard;
 use galera::access::Operation;
 use galera::publish::status_pages::Visibility;
 use http::HeaderMap;
 
-use crate::clock::now;
 use crate::http::{AppState, cookie};
-use crate::session::SessionGuard;
 use crate::status::{Place, Print, Prints};
 
 /// A way to a page.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
+use console_core::clock::now;
 use futures::stream;
 use http::StatusCode;
 use http::header::CACHE_CONTROL;
@@ -17,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::{plain, text};
 use super::door::Door;
-use crate::clock::now;
 use crate::http::AppState;
 use crate::status::{Print, Prints};
 

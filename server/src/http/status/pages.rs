@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
+use console_core::clock::now;
 use galera::Timestamp;
 use galera::access::Operation;
 use galera::publish::status_pages::{
@@ -16,7 +17,6 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
 use super::known;
-use crate::clock::now;
 use crate::http::AppState;
 use crate::http::extract::{JsonBody, QueryOf};
 use crate::http::identity::Session;

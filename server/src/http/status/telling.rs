@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
+use console_core::clock::now;
 use galera::ClusterName;
 use galera::access::Operation;
 use galera::publish::status_pages::{
@@ -13,7 +14,6 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use super::known;
-use crate::clock::now;
 use crate::http::AppState;
 use crate::http::extract::{JsonBody, QueryOf};
 use crate::http::identity::Session;

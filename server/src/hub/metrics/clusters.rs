@@ -3,14 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
+use console_core::clock::now;
+use console_core::published::Published;
 use galera::view::{ClusterStatus, ClusterView, NodeState, RegistryHealth, VerdictState};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::family::Family;
 
 use super::{FloatGauge, nodes};
-use crate::clock::now;
-use crate::published::Published;
 
 /// The views of one moment.
 pub(crate) struct Views {

@@ -53,7 +53,7 @@ async fn wrong_revoked_and_expired_links_and_unknown_pages_are_one_answer() {
     let scene = Scene::start().await;
     scene.page("shop", "link", "").await;
     scene.page("other", "link", "").await;
-    let soon = galera_console::clock::now().plus(std::time::Duration::from_secs(2));
+    let soon = console_core::clock::now().plus(std::time::Duration::from_secs(2));
     let expiring = link(&scene, &format!(r#"{{"label":"a","expires_at":"{soon}"}}"#)).await;
     let revoked = link(&scene, r#"{"label":"b"}"#).await;
     let good = link(&scene, r#"{"label":"c"}"#).await;

@@ -62,7 +62,7 @@ async fn an_incident_from_its_opening_to_its_end() {
 async fn maintenance_is_told_and_ends_early() {
     let scene = Scene::start().await;
     scene.page("shop", "public", "").await;
-    let until = galera_console::clock::now().plus(std::time::Duration::from_secs(3_600));
+    let until = console_core::clock::now().plus(std::time::Duration::from_secs(3_600));
     let body = format!(
         r#"{{"clusters":["lab"],"title":"Upgrade","text":"One node after the other.","until":"{until}"}}"#
     );
@@ -72,7 +72,7 @@ async fn maintenance_is_told_and_ends_early() {
     assert_eq!(planned["phase"], "current");
     scene.until_told("/status/shop", "under maintenance").await;
     let lab = "lab".parse().unwrap();
-    let now = galera_console::clock::now;
+    let now = console_core::clock::now;
     let desk = &scene.console.state.status;
     let current = desk.in_maintenance(&lab, now()).unwrap();
     assert_eq!(current.title, "Upgrade");

@@ -12,8 +12,7 @@ use galera::record::audit::{Entry, Record, append};
 use registry::{Guard, Outcome, Registry, Transaction, Write};
 
 pub use page::{Filter, PAGE_MAX};
-pub(crate) use table::cell;
-pub use table::csv;
+pub use table::{cell, csv};
 
 /// Entries of one block.
 const BLOCK: u64 = 100;

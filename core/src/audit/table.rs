@@ -31,7 +31,7 @@ pub fn csv(entries: &[Entry]) -> String {
 }
 
 /// A cell that no spreadsheet takes for a formula or for the end of a cell.
-pub(crate) fn cell(text: &str) -> String {
+pub fn cell(text: &str) -> String {
     let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let text = if formula {
         format!("'{text}")
