@@ -11,9 +11,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ArgMatches;
+use embedded_etcd::EmbeddedError;
 
 use crate::config::{self, Inputs, Origin, Problem, Problems, read_file, settings};
-use crate::embedded_etcd::EmbeddedError;
 use crate::serve::StartError;
 use crate::telemetry;
 

@@ -9,7 +9,6 @@ pub mod assets;
 pub mod chronicle;
 pub mod cli;
 pub mod config;
-pub mod embedded_etcd;
 pub mod http;
 pub mod hub;
 pub mod live;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use console_core::leader;
+use embedded_etcd::{EmbeddedError, EmbeddedEtcd};
 use registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,6 @@ use crate::actions::{ActionSettings, Actions, HubWorld, Recovery};
 use crate::assets::{Site, SiteError};
 use crate::chronicle::{Chronicle, ChronicleSettings};
 use crate::config::{Config, Etcd};
-use crate::embedded_etcd::{EmbeddedError, EmbeddedEtcd};
 use crate::http::{self, App, AppState};
 use crate::hub::{Hub, HubSettings};
 use crate::mysql::MysqlSettings;

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use embedded_etcd::EmbeddedEtcd;
 use registry::{Error, Registry};
 use tokio::time::{Instant, sleep};
 
 use super::{Exit, Failure};
 use crate::config::Etcd;
-use crate::embedded_etcd::EmbeddedEtcd;
 
 /// How long an embedded etcd that was just started may take to answer.
 const START_LIMIT: Duration = Duration::from_secs(20);
