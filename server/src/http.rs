@@ -33,6 +33,7 @@ mod status;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use accounts::Authority;
 use axum::Router;
 use axum::extract::State;
 use axum::extract::{FromRef, FromRequestParts};
@@ -45,7 +46,6 @@ use tokio_util::sync::CancellationToken;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 
-use crate::accounts::Authority;
 use crate::actions::Actions;
 use crate::assets::Site;
 use crate::chronicle::Chronicle;

@@ -3,7 +3,6 @@
 //! Everything that another program can reach passes through [`http`]; everything that this one reaches passes through
 //! the registry crate (etcd) and the probes (databases).
 
-pub mod accounts;
 pub mod actions;
 pub mod assets;
 pub mod chronicle;

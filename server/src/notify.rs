@@ -24,6 +24,7 @@ mod trust;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use accounts::Directory;
 use console_core::audit::Trail;
 use console_core::leader::Leadership;
 use console_core::net::PublicUrl;
@@ -40,7 +41,6 @@ pub use send::{Mailer, SmtpConfig, SmtpTls};
 
 pub(crate) use send::sender as mail_sender;
 
-use crate::accounts::Directory;
 use crate::chronicle::Chronicle;
 use courier::Courier;
 use crier::Crier;

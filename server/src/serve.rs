@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use accounts::{Authority, Directory};
 use console_core::leader;
 use embedded_etcd::{EmbeddedError, EmbeddedEtcd};
 use registry::Registry;
@@ -14,7 +15,6 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::accounts::{Authority, Directory};
 use crate::actions::{ActionSettings, Actions, HubWorld, Recovery};
 use crate::assets::{Site, SiteError};
 use crate::chronicle::{Chronicle, ChronicleSettings};

@@ -3,6 +3,8 @@
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 
+use accounts::store::{Store, StoreError};
+use accounts::{PASSWORD_MAX_BYTES, UserName};
 use clap::ArgMatches;
 use console_core::audit::Trail;
 use console_core::clock::now;
@@ -12,8 +14,6 @@ use registry::Secret;
 
 use super::connect::with_registry;
 use super::{Exit, Failure, inputs, print, runtime};
-use crate::accounts::store::{Store, StoreError};
-use crate::accounts::{PASSWORD_MAX_BYTES, UserName};
 use crate::config::{self, UserConfig, read_password};
 use crate::notify;
 use crate::telemetry;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use accounts::NotSignedIn;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -13,7 +14,6 @@ use http::request::Parts;
 use super::AppState;
 use super::cookie;
 use super::problem::ApiError;
-use crate::accounts::NotSignedIn;
 
 /// The name for the log's line about a request.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use accounts::NotSignedIn;
 use app::InProcessApi;
 use axum::Router;
 use axum::body::Body;
@@ -25,7 +26,6 @@ use super::identity::{Identity, identify};
 use super::problem::ApiError;
 use super::sign_in::{local_path, see_other, sign_in_for, to_sign_in};
 use super::static_files;
-use crate::accounts::NotSignedIn;
 
 /// Longest time for rendering a page. Its data are in memory, so more than this is our own fault.
 const RENDERING: Duration = Duration::from_secs(10);

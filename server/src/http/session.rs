@@ -1,5 +1,6 @@
 //! Signing in and out through the API.
 
+use accounts::{SignInError, SignedIn};
 use axum::Extension;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
@@ -14,7 +15,6 @@ use super::extract::JsonBody;
 use super::identity::{Recognised, Session};
 use super::observe::ClientAddress;
 use super::problem::{ApiError, ApiResult};
-use crate::accounts::{SignInError, SignedIn};
 
 /// `POST /api/v1/session`.
 pub(super) async fn sign_in(

@@ -7,6 +7,7 @@ mod webhook;
 
 use std::time::{Duration, Instant};
 
+use accounts::Directory;
 use bytes::Bytes;
 use console_core::clock::now;
 use console_core::net::PublicUrl;
@@ -18,7 +19,6 @@ use http::HeaderMap;
 
 use super::post::{Answer, PostError, Poster, ReceiverUrl};
 use super::target::{Channel, Target};
-use crate::accounts::Directory;
 
 pub(super) use alertmanager::{Firing, REPEAT};
 pub(crate) use mail::sender;

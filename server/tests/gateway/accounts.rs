@@ -1,8 +1,8 @@
 //! Accounts in etcd: compare, and never lose the last administrator.
 
+use accounts::UserName;
+use accounts::store::{Store, StoreError};
 use galera::access::Role;
-use galera_console::accounts::UserName;
-use galera_console::accounts::store::{Store, StoreError};
 
 use crate::client::{NOW, PASSWORD, STATE};
 use crate::etcd::Etcd;

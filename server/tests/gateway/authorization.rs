@@ -1,7 +1,7 @@
 //! Every address for everybody.
 
+use accounts::UserRecord;
 use galera::access::Role;
-use galera_console::accounts::UserRecord;
 use http::Method;
 
 use crate::client::{Client, Console, NOW};

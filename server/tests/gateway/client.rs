@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use accounts::store::Store;
+use accounts::{Authority, Directory};
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
@@ -14,8 +16,6 @@ use galera::access::Role;
 use galera::publish::api::Problem;
 use galera::recover::action::Limits;
 use galera::recover::plan::Kind;
-use galera_console::accounts::store::Store;
-use galera_console::accounts::{Authority, Directory};
 use galera_console::actions::{ActionSettings, Actions, HubWorld, World};
 use galera_console::assets::Site;
 use galera_console::chronicle::{Chronicle, ChronicleSettings};

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use accounts::UserName;
+use accounts::token::{Claims, Signer};
 use galera::Timestamp;
 use galera::access::Role;
-use galera_console::accounts::UserName;
-use galera_console::accounts::token::{Claims, Signer};
 use uuid::Uuid;
 
 use crate::client::{Console, NOW, Options, STATE};

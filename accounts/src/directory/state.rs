@@ -9,8 +9,8 @@ use registry::LeaseId;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::accounts::record::{SessionRecord, UserName, UserRecord};
-use crate::accounts::token::Signer;
+use crate::record::{SessionRecord, UserName, UserRecord};
+use crate::token::Signer;
 
 /// How long something may stay in memory that this replica noted itself and its watch has not told of.
 pub(super) const UNCONFIRMED: Duration = Duration::from_secs(10);
