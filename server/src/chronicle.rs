@@ -26,6 +26,7 @@ use console_core::leader::Leadership;
 use galera::record::uptime::{self, Day};
 use galera::view::VerdictState;
 use galera::{ClusterName, Timestamp};
+use monitor::Hub;
 use registry::Registry;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -36,7 +37,6 @@ pub use keys::Keys;
 pub use page::{PAGE_MAX, Query};
 pub use table::csv;
 
-use crate::hub::Hub;
 use metrics::HistoryMetrics;
 use mirror::Books;
 use page::Shelf;

@@ -26,10 +26,10 @@ use std::time::Duration;
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use console_core::session::SessionGuard;
+use monitor::Hub;
 use tokio_util::sync::CancellationToken;
 
 use crate::actions::Actions;
-use crate::hub::Hub;
 use crate::metrics::WebMetrics;
 use viewer::Viewer;
 

@@ -10,6 +10,8 @@ use std::time::Duration;
 use accounts::{Authority, Directory};
 use console_core::leader;
 use embedded_etcd::{EmbeddedError, EmbeddedEtcd};
+use monitor::mysql::MysqlSettings;
+use monitor::{Hub, HubSettings};
 use registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -20,8 +22,6 @@ use crate::assets::{Site, SiteError};
 use crate::chronicle::{Chronicle, ChronicleSettings};
 use crate::config::{Config, Etcd};
 use crate::http::{self, App, AppState};
-use crate::hub::{Hub, HubSettings};
-use crate::mysql::MysqlSettings;
 use crate::notify::{self, Notify, NotifySettings};
 use crate::status::{self, Around, Look, StatusDesk, StatusSettings};
 

@@ -24,7 +24,7 @@ pub struct LogConfig {
 }
 
 /// The console's other crates, whose events belong to `galera_console` in a filter.
-const PARTS: [&str; 3] = ["accounts", "console_core", "embedded_etcd"];
+const PARTS: [&str; 4] = ["accounts", "console_core", "embedded_etcd", "monitor"];
 
 /// Reads a log filter such as `info` or `info,galera_console=debug`.
 ///

@@ -7,11 +7,10 @@ use galera::observe::observation::Evidence;
 use galera::recover::action::StepResult;
 use galera::recover::cleanup::Reading;
 use galera::{ClusterName, NodeId};
+use monitor::Hub;
+use monitor::mysql::MysqlSettings;
+use monitor::mysql::{Answer, StatementConnection};
 use registry::Secret;
-
-use crate::hub::Hub;
-use crate::mysql::MysqlSettings;
-use crate::mysql::{Answer, StatementConnection};
 
 /// What is known of a cluster at one moment.
 #[derive(Clone, Debug)]

@@ -10,6 +10,7 @@ use console_core::published::Published;
 use galera::record::history::witness::Witness;
 use galera::view::ClusterView;
 use galera::{ClusterName, Timestamp};
+use monitor::{Hub, Sighting, was_asked};
 use registry::{Entry, Lease, Registry, WatchEvent};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -20,7 +21,6 @@ use super::keys::Keys;
 use super::metrics::HistoryMetrics;
 use super::mirror::{Books, Mirror};
 use super::{ChronicleError, ChronicleSettings, News};
-use crate::hub::{Hub, Sighting, was_asked};
 
 /// How often it is looked for what nobody tells.
 const TICK: Duration = Duration::from_millis(500);

@@ -11,11 +11,11 @@ use futures::future::{BoxFuture, select_all};
 use galera::ClusterName;
 use galera::publish::api::Overview;
 use galera::view::ClusterView;
+use monitor::{Directory, Hub};
 use tokio::sync::watch;
 
 use super::message::{TopicName, unknown_cluster};
 use crate::actions::{Actions, Shelf, Shown};
-use crate::hub::{Directory, Hub};
 
 /// Actions that one viewer's task remembers having sent.
 const SENT_MAX: usize = 500;

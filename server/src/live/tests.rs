@@ -13,6 +13,7 @@ use galera::judge::cluster::{Settings, fold};
 use galera::observe::observation::Evidence;
 use galera::publish::api::LiveMessage;
 use galera::view::{ClusterView, RegistryHealth};
+use monitor::{Board, Publisher};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -22,7 +23,6 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::hub::{Board, Publisher};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -11,6 +11,7 @@ use galera::publish::status_pages::{
 };
 use galera::recover::action::Actor;
 use galera::{ClusterName, Timestamp};
+use monitor::Hub;
 use registry::Registry;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +28,6 @@ use super::secret::LinkSecret;
 use super::store::{Store, unknown};
 use super::warden::Warden;
 use crate::actions::{fresh_id, is_id};
-use crate::hub::Hub;
 
 /// Most status pages.
 const PAGES_MAX: usize = 200;

@@ -10,6 +10,7 @@ use galera::publish::status_pages::{DAYS, Known, MaintenancePhase, Sources, comp
 use galera::record::uptime::{Date, Day};
 use galera::view::{ClusterView, Verdict, VerdictState};
 use galera::{ClusterName, Timestamp};
+use monitor::Hub;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,6 @@ use super::board::Shelf;
 use super::desk::StatusDesk;
 use super::past::Past;
 use super::print::{Look, Print, Prints};
-use crate::hub::Hub;
 
 /// Least time between two looks, so that a burst of changes costs one.
 const GAP: Duration = Duration::from_millis(40);

@@ -12,6 +12,7 @@ use console_core::leader::Leadership;
 use galera::publish::status_pages::{Automatic, Episode, Incident, Step, next_step};
 use galera::view::Verdict;
 use galera::{ClusterName, Timestamp};
+use monitor::Hub;
 use registry::Guard;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +23,6 @@ use super::keys::Kept;
 use super::past::Past;
 use super::press::since;
 use super::{StatusError, records};
-use crate::hub::Hub;
 
 /// Between two looks while nothing changes: a state gets old by the clock alone.
 const PAUSE: Duration = Duration::from_secs(1);

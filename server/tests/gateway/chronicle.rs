@@ -15,7 +15,7 @@ use galera::record::history::{Change, Event, Kind};
 use galera::record::uptime;
 use galera::view::{ClusterView, NodeState, NodeView, RegistryHealth, VerdictState};
 use galera_console::chronicle::{Chronicle, ChronicleError, ChronicleSettings, Keys, Query};
-use galera_console::hub::{Board, Hub, Publisher};
+use monitor::{Board, Hub, Publisher};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};

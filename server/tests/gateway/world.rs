@@ -14,7 +14,7 @@ use galera::recover::action::StepResult;
 use galera::view::RegistryHealth;
 use galera::{ClusterName, NodeId, Timestamp};
 use galera_console::actions::{Channel, Look, World};
-use galera_console::hub::reading;
+use monitor::reading;
 use registry::Registry;
 use uuid::Uuid;
 

@@ -21,7 +21,7 @@ const IDENTITY: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
 
 /// What the server said to the statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub enum Answer {
     /// It says OK, which proves nothing yet (I21).
     Taken,
     /// It says no.
@@ -31,7 +31,7 @@ pub(crate) enum Answer {
 }
 
 /// An open connection that has sent nothing yet.
-pub(crate) struct StatementConnection {
+pub struct StatementConnection {
     conn: Conn,
     user: String,
     limit: Duration,
@@ -42,7 +42,7 @@ impl StatementConnection {
     ///
     /// # Errors
     /// Nothing was sent then; classified, with a message for people.
-    pub(crate) async fn open(
+    pub async fn open(
         host: &str,
         settings: &MysqlSettings,
         port: u16,
@@ -69,7 +69,7 @@ impl StatementConnection {
     }
 
     /// Sends `statement` once and never again; the connection ends with it.
-    pub(crate) async fn send(mut self, statement: &str) -> Answer {
+    pub async fn send(mut self, statement: &str) -> Answer {
         match timeout(self.limit, Box::pin(self.conn.query_drop(statement))).await {
             Ok(Ok(())) => Answer::Taken,
             Ok(Err(error)) => judge(&self.user, &error),

@@ -7,4 +7,4 @@ mod statement;
 
 pub(crate) use connection::Connection;
 pub use settings::MysqlSettings;
-pub(crate) use statement::{Answer, StatementConnection};
+pub use statement::{Answer, StatementConnection};

@@ -45,7 +45,7 @@ impl Readiness {
 }
 
 /// Whether the node was asked by SQL, or is not going to be.
-pub(crate) fn was_asked(node: &NodeView) -> bool {
+pub fn was_asked(node: &NodeView) -> bool {
     let mut sources = node.sources.iter();
     let sql = sources.find(|source| source.kind == SourceKind::Sql);
     sql.is_none_or(|sql| sql.observed_at.is_some() || sql.error.is_some())

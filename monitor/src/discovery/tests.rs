@@ -5,7 +5,7 @@ use std::time::Duration;
 use registry::Settings;
 
 use super::*;
-use crate::hub::index::NAMED_MAX;
+use crate::index::NAMED_MAX;
 use crate::mysql::MysqlSettings;
 
 fn discovery(clusters: &[&str]) -> Discovery {

@@ -7,8 +7,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::hub::board::ClusterFeed;
-use crate::hub::pace::GAP;
+use crate::board::ClusterFeed;
+use crate::pace::GAP;
 
 const POLL: Duration = Duration::from_secs(1);
 

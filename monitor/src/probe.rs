@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::hub::metrics::MonitorMetrics;
+use crate::metrics::MonitorMetrics;
 use crate::mysql::{Connection, MysqlSettings, failure};
 
 /// Least time between two readings that are not on the grid: who asks may ask too often.

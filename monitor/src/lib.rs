@@ -11,11 +11,13 @@ mod known;
 mod leases;
 mod listing;
 mod memory;
-pub(crate) mod metrics;
+mod metrics;
+pub mod mysql;
 mod overview;
 mod owner;
 mod pace;
 mod positions;
+mod probe;
 mod probed;
 mod readiness;
 mod readings;
@@ -41,13 +43,13 @@ use tokio_util::task::TaskTracker;
 pub use board::{Board, ClusterFeed, Directory, Publisher, Sighting};
 pub use known::{Known, Readings, reading};
 pub use listing::RegistryUnavailable;
-pub(crate) use readiness::was_asked;
+pub use readiness::was_asked;
 pub use settings::HubSettings;
 
-use crate::probe::{self, ProbeReport, ProbeSettings};
 use discovery::Discovery;
 use listing::Listings;
 use metrics::{MonitorMetrics, Views};
+use probe::{ProbeReport, ProbeSettings};
 use readiness::Readiness;
 
 /// The reading side, shared by every page, request and viewer. Cheap to clone.
@@ -281,7 +283,8 @@ impl Hub {
     }
 
     /// What stopping waits for.
-    pub(crate) fn tracker(&self) -> &TaskTracker {
+    #[must_use]
+    pub fn tracker(&self) -> &TaskTracker {
         &self.inner.tracker
     }
 }
