@@ -41,6 +41,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{any, get, post};
 use console_core::leader::Leadership;
 use console_core::net::PublicUrl;
+use history::Chronicle;
 use ipnet::IpNet;
 use monitor::Hub;
 use tokio_util::sync::CancellationToken;
@@ -49,7 +50,6 @@ use tower_http::compression::CompressionLayer;
 
 use crate::actions::Actions;
 use crate::assets::Site;
-use crate::chronicle::Chronicle;
 use crate::metrics::WebMetrics;
 use crate::notify::Notify;
 use crate::status::StatusDesk;

@@ -5,7 +5,6 @@
 
 pub mod actions;
 pub mod assets;
-pub mod chronicle;
 pub mod cli;
 pub mod config;
 pub mod http;

@@ -29,6 +29,7 @@ use console_core::audit::Trail;
 use console_core::leader::Leadership;
 use console_core::net::PublicUrl;
 use galera::{ClusterName, Timestamp};
+use history::Chronicle;
 use ipnet::IpNet;
 use registry::Registry;
 use tokio_util::sync::CancellationToken;
@@ -41,7 +42,6 @@ pub use send::{Mailer, SmtpConfig, SmtpTls};
 
 pub(crate) use send::sender as mail_sender;
 
-use crate::chronicle::Chronicle;
 use courier::Courier;
 use crier::Crier;
 use keys::Keys;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use accounts::{Authority, Directory};
 use console_core::leader;
 use embedded_etcd::{EmbeddedError, EmbeddedEtcd};
+use history::{Chronicle, ChronicleSettings};
 use monitor::mysql::MysqlSettings;
 use monitor::{Hub, HubSettings};
 use registry::Registry;
@@ -19,7 +20,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::actions::{ActionSettings, Actions, HubWorld, Recovery};
 use crate::assets::{Site, SiteError};
-use crate::chronicle::{Chronicle, ChronicleSettings};
 use crate::config::{Config, Etcd};
 use crate::http::{self, App, AppState};
 use crate::notify::{self, Notify, NotifySettings};

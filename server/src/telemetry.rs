@@ -24,7 +24,13 @@ pub struct LogConfig {
 }
 
 /// The console's other crates, whose events belong to `galera_console` in a filter.
-const PARTS: [&str; 4] = ["accounts", "console_core", "embedded_etcd", "monitor"];
+const PARTS: [&str; 5] = [
+    "accounts",
+    "console_core",
+    "embedded_etcd",
+    "history",
+    "monitor",
+];
 
 /// Reads a log filter such as `info` or `info,galera_console=debug`.
 ///

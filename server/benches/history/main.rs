@@ -29,7 +29,7 @@ use futures::{StreamExt, stream};
 use galera::ClusterName;
 use galera::access::Role;
 use galera::publish::api::EventPage;
-use galera_console::chronicle::{BLOCK, Head, Keys, encode};
+use history::{BLOCK, Head, Keys, encode};
 use rand::Rng;
 use registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

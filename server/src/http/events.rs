@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use galera::record::history::{GONE, Kind};
 use galera::view::{NodeState, VerdictState};
 use galera::{NodeId, Timestamp};
+use history::{ChronicleError, PAGE_MAX, Query, csv};
 use http::HeaderMap;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use serde::Deserialize;
@@ -13,7 +14,6 @@ use super::AppState;
 use super::extract::{ClusterPath, QueryOf, wants_csv};
 use super::identity::Viewer;
 use super::problem::{ApiError, ApiResult};
-use crate::chronicle::{ChronicleError, PAGE_MAX, Query, csv};
 
 /// Events of a page unless the request says otherwise.
 const LIMIT: usize = 100;

@@ -13,8 +13,9 @@ use console_core::leader::Term;
 use galera::publish::notification::Rules;
 use galera::publish::notification::trail::Reading;
 use galera::publish::notification::verdicts::{Addressed, Change, Circumstances, Course};
-use galera::record::history::{self, Event};
+use galera::record::history::{Change as HistoryChange, Event};
 use galera::{ClusterName, Timestamp};
+use history::ChronicleError;
 use registry::{Guard, Outcome, Transaction, Write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -24,7 +25,6 @@ use super::Inner;
 use super::outbox;
 use super::send::Firing;
 use super::targets::{Known, rules};
-use crate::chronicle::ChronicleError;
 
 /// Between attempts when etcd did not answer.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -370,13 +370,13 @@ impl Crier {
 
 fn verdict(event: Event) -> Option<Change> {
     match event.change {
-        history::Change::Verdict { to, reasons, .. } => Some(Change {
+        HistoryChange::Verdict { to, reasons, .. } => Some(Change {
             sequence: event.sequence,
             at: event.at,
             to,
             reasons: reasons.into_iter().map(|reason| reason.message).collect(),
         }),
-        history::Change::Node { .. } => None,
+        HistoryChange::Node { .. } => None,
     }
 }
 

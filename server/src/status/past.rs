@@ -3,8 +3,7 @@
 use galera::record::uptime::Day;
 use galera::view::VerdictState;
 use galera::{ClusterName, Timestamp};
-
-use crate::chronicle::Chronicle;
+use history::Chronicle;
 
 /// Who remembers how clusters were.
 pub trait Past: Send + Sync {

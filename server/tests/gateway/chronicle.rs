@@ -14,7 +14,7 @@ use galera::publish::api::EventPage;
 use galera::record::history::{Change, Event, Kind};
 use galera::record::uptime;
 use galera::view::{ClusterView, NodeState, NodeView, RegistryHealth, VerdictState};
-use galera_console::chronicle::{Chronicle, ChronicleError, ChronicleSettings, Keys, Query};
+use history::{Chronicle, ChronicleError, ChronicleSettings, Keys, Query};
 use monitor::{Board, Hub, Publisher};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
