@@ -20,13 +20,13 @@ use console_core::net::PublicUrl;
 use galera::recover::plan::Kind;
 use galera::{ClusterName, NodeId};
 use ipnet::IpNet;
+use notify::SmtpConfig;
 use registry::Secret;
 
 pub use problem::{Origin, Problem, Problems, read_file, read_password};
 pub use report::Effective;
 pub use sources::{Flags, Inputs};
 
-use crate::notify::SmtpConfig;
 use crate::telemetry::LogConfig;
 use reader::Reader;
 

@@ -44,6 +44,7 @@ use console_core::net::PublicUrl;
 use history::Chronicle;
 use ipnet::IpNet;
 use monitor::Hub;
+use notify::Notify;
 use tokio_util::sync::CancellationToken;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
@@ -51,7 +52,6 @@ use tower_http::compression::CompressionLayer;
 use crate::actions::Actions;
 use crate::assets::Site;
 use crate::metrics::WebMetrics;
-use crate::notify::Notify;
 use crate::status::StatusDesk;
 
 /// Most bytes of a request's body.

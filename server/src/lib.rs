@@ -10,7 +10,6 @@ pub mod config;
 pub mod http;
 pub mod live;
 pub mod metrics;
-pub mod notify;
 pub mod serve;
 pub mod status;
 pub mod telemetry;

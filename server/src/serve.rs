@@ -13,6 +13,7 @@ use embedded_etcd::{EmbeddedError, EmbeddedEtcd};
 use history::{Chronicle, ChronicleSettings};
 use monitor::mysql::MysqlSettings;
 use monitor::{Hub, HubSettings};
+use notify::{self, Notify, NotifySettings};
 use registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +23,6 @@ use crate::actions::{ActionSettings, Actions, HubWorld, Recovery};
 use crate::assets::{Site, SiteError};
 use crate::config::{Config, Etcd};
 use crate::http::{self, App, AppState};
-use crate::notify::{self, Notify, NotifySettings};
 use crate::status::{self, Around, Look, StatusDesk, StatusSettings};
 
 /// How long open requests and sockets may take to end.

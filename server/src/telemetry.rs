@@ -24,12 +24,13 @@ pub struct LogConfig {
 }
 
 /// The console's other crates, whose events belong to `galera_console` in a filter.
-const PARTS: [&str; 5] = [
+const PARTS: [&str; 6] = [
     "accounts",
     "console_core",
     "embedded_etcd",
     "history",
     "monitor",
+    "notify",
 ];
 
 /// Reads a log filter such as `info` or `info,galera_console=debug`.

@@ -10,12 +10,12 @@ use console_core::audit::Trail;
 use console_core::clock::now;
 use galera::access::Role;
 use galera::record::audit::Record;
+use notify;
 use registry::Secret;
 
 use super::connect::with_registry;
 use super::{Exit, Failure, inputs, print, runtime};
 use crate::config::{self, UserConfig, read_password};
-use crate::notify;
 use crate::telemetry;
 
 impl From<StoreError> for Failure {

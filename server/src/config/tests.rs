@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use notify::SmtpTls;
+
 use super::settings::markdown_table;
 use super::*;
-use crate::notify::SmtpTls;
 use crate::telemetry::LogFormat;
 
 #[derive(Default)]

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use galera::{ClusterName, NodeId};
+use notify::{SmtpConfig, SmtpTls};
 
 use super::problem::{Origin, Problem};
 use super::reader::Reader;
 use super::report::Effective;
 use super::settings::{self, Setting};
 use super::{Etcd, HistoryConfig, HttpConfig, NotifyConfig, RecoveryConfig, parse};
-use crate::notify::{SmtpConfig, SmtpTls};
 use crate::telemetry::{self, LogConfig, LogFormat};
 
 impl Reader<'_> {
@@ -230,7 +230,7 @@ impl Reader<'_> {
         let user = self.one(&settings::SMTP_USER, parse::text);
         let password = self.password(&settings::SMTP_PASSWORD_FILE);
         let from = self.one(&settings::SMTP_FROM, |text| {
-            crate::notify::mail_sender(text).map(|sender| sender.to_string())
+            notify::mail_sender(text).map(|sender| sender.to_string())
         });
         self.requires(&settings::SMTP_HOST, &settings::SMTP_FROM);
         for setting in [

@@ -8,13 +8,13 @@ use galera::publish::notification::delivery::{
     Delivery, DeliveryList, DeliveryState, TargetList, TargetView,
 };
 use http::StatusCode;
+use notify::{DeliveryQuery, Draft, NotifyError};
 use serde::Deserialize;
 
 use super::AppState;
 use super::extract::{JsonBody, QueryOf};
 use super::identity::Session;
 use super::problem::{ApiError, ApiResult};
-use crate::notify::{DeliveryQuery, Draft, NotifyError};
 
 /// Deliveries of a page unless the request says otherwise, and at most.
 const LIMIT: usize = 50;

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use notify::Quiet;
+
 use super::StatusDesk;
-use crate::notify::Quiet;
 
 /// Quiet while a cluster is in maintenance, and before it is known whether it is.
 #[must_use]

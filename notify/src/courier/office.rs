@@ -7,10 +7,10 @@ use galera::Timestamp;
 use registry::{Change, WatchEvent};
 
 use super::{Settled, Table};
-use crate::notify::crier::Fires;
-use crate::notify::outbox::Queued;
-use crate::notify::send::{Firing, REPEAT};
-use crate::notify::target::{Channel, Target};
+use crate::crier::Fires;
+use crate::outbox::Queued;
+use crate::send::{Firing, REPEAT};
+use crate::target::{Channel, Target};
 
 /// Most deliveries that wait for one target; the oldest are given up.
 const WAITING_MAX: usize = 1_000;

@@ -14,7 +14,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use serde::Serialize;
 
-use crate::notify::post::secret_value;
+use crate::post::secret_value;
 
 /// How often what still holds is repeated.
 pub(crate) const REPEAT: Duration = Duration::from_secs(60);

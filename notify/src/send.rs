@@ -21,7 +21,7 @@ use super::post::{Answer, PostError, Poster, ReceiverUrl};
 use super::target::{Channel, Target};
 
 pub(super) use alertmanager::{Firing, REPEAT};
-pub(crate) use mail::sender;
+pub use mail::sender;
 pub use mail::{Mailer, SmtpConfig, SmtpTls};
 
 /// How much of an answer is kept, in characters.

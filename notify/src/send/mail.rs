@@ -77,7 +77,7 @@ impl std::fmt::Debug for Mailer {
 ///
 /// # Errors
 /// A sentence.
-pub(crate) fn sender(text: &str) -> Result<Mailbox, String> {
+pub fn sender(text: &str) -> Result<Mailbox, String> {
     text.trim().parse().map_err(|_| {
         format!("{text:?} is no sender; write e.g. console@example.org or Galera Console <console@example.org>")
     })

@@ -40,7 +40,7 @@ pub use draft::{Draft, InvalidTarget, address};
 pub use reach::Reach;
 pub use send::{Mailer, SmtpConfig, SmtpTls};
 
-pub(crate) use send::sender as mail_sender;
+pub use send::sender as mail_sender;
 
 use courier::Courier;
 use crier::Crier;
