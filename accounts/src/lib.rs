@@ -3,12 +3,12 @@
 //! Invariant: a session is live exactly as long as its record exists, has not expired, and its account exists, is
 //! enabled and still has the password that it was signed in with.
 
-pub mod authority;
-pub mod directory;
+mod authority;
+mod directory;
 mod password;
-pub mod record;
+mod record;
 pub mod store;
-pub mod throttle;
+mod throttle;
 pub mod token;
 
 pub use authority::{Authority, NotSignedIn, SignInError, SignedIn};

@@ -92,7 +92,7 @@ impl fmt::Debug for UserRecord {
 impl UserRecord {
     /// The address of an account that `audience` includes, called `name`.
     #[must_use]
-    pub fn address_for(&self, name: &UserName, audience: &Audience) -> Option<&str> {
+    pub(crate) fn address_for(&self, name: &UserName, audience: &Audience) -> Option<&str> {
         let included = match audience {
             Audience::Everyone => true,
             Audience::Approvers { except } => {
@@ -105,14 +105,14 @@ impl UserRecord {
 
     /// Whether this account can manage accounts now.
     #[must_use]
-    pub fn is_active_admin(&self) -> bool {
+    pub(crate) fn is_active_admin(&self) -> bool {
         !self.disabled && self.roles.contains(&Role::Admin)
     }
 }
 
 /// A session, at `<state>/sessions/<id>` under a lease that ends with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SessionRecord {
+pub(crate) struct SessionRecord {
     /// Whose it is.
     pub username: UserName,
     /// The account's [`UserRecord::credential`] at sign-in.
@@ -125,7 +125,7 @@ pub struct SessionRecord {
 
 /// The key that signs session tokens, at `<state>/keys/session`; removing it ends every session.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct KeyRecord {
+pub(crate) struct KeyRecord {
     /// 32 random bytes in hexadecimal.
     pub hs256: String,
     /// When it was made.
@@ -141,7 +141,7 @@ impl fmt::Debug for KeyRecord {
 impl KeyRecord {
     /// A new key.
     #[must_use]
-    pub fn generate(now: Timestamp) -> Self {
+    pub(crate) fn generate(now: Timestamp) -> Self {
         let bytes: [u8; 32] = rand::random();
         Self {
             hs256: bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -151,7 +151,7 @@ impl KeyRecord {
 
     /// The key's bytes; `None` when the record is damaged.
     #[must_use]
-    pub fn bytes(&self) -> Option<Vec<u8>> {
+    pub(crate) fn bytes(&self) -> Option<Vec<u8>> {
         if self.hs256.len() != 64 || !self.hs256.is_ascii() {
             return None;
         }

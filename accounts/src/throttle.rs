@@ -52,7 +52,7 @@ impl Failures {
 
 /// Who failed how often, in this replica.
 #[derive(Default)]
-pub struct Throttle {
+pub(crate) struct Throttle {
     state: Mutex<State>,
 }
 
@@ -67,7 +67,12 @@ impl Throttle {
     ///
     /// # Errors
     /// How long to wait, when the account or the address failed too often.
-    pub fn begin(&self, account: &str, address: IpAddr, now: Instant) -> Result<(), Duration> {
+    pub(crate) fn begin(
+        &self,
+        account: &str,
+        address: IpAddr,
+        now: Instant,
+    ) -> Result<(), Duration> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let address = network_of(address);
         let wait = wait(&state.accounts, account, &ACCOUNT, now).max(wait(
@@ -85,14 +90,14 @@ impl Throttle {
     }
 
     /// The attempt succeeded: the account starts afresh, the address gets this one attempt back.
-    pub fn succeeded(&self, account: &str, address: IpAddr) {
+    pub(crate) fn succeeded(&self, account: &str, address: IpAddr) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.accounts.remove(account);
         take_back(&mut state.addresses, &network_of(address));
     }
 
     /// The attempt could not be judged (etcd away, too busy): it counts for nobody.
-    pub fn undecided(&self, account: &str, address: IpAddr) {
+    pub(crate) fn undecided(&self, account: &str, address: IpAddr) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         take_back(&mut state.accounts, account);
         take_back(&mut state.addresses, &network_of(address));

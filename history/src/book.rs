@@ -69,7 +69,7 @@ impl Head {
 
 /// What is held in memory of one cluster.
 #[derive(Clone, Debug, Default)]
-pub struct Book {
+pub(crate) struct Book {
     /// Its head.
     pub head: Head,
     /// The revision of the head's key; 0 while there is none.

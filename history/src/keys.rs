@@ -72,7 +72,7 @@ impl Keys {
 
     /// The folder where each replica says since when it observes, under a lease.
     #[must_use]
-    pub fn observers(&self) -> String {
+    pub(crate) fn observers(&self) -> String {
         format!("{}/observers/", self.root)
     }
 

@@ -32,11 +32,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use block::{BLOCK, decode, encode};
-pub use book::{Book, Head};
+pub use book::Head;
 pub use keys::Keys;
 pub use page::{PAGE_MAX, Query};
 pub use table::csv;
 
+use book::Book;
 use metrics::HistoryMetrics;
 use mirror::Books;
 use page::Shelf;

@@ -89,7 +89,7 @@ impl Board {
     }
 
     /// Says how the registry is; the same health again is no news.
-    pub fn set_health(&self, health: RegistryHealth) {
+    pub(crate) fn set_health(&self, health: RegistryHealth) {
         self.health.send_if_modified(|present| {
             let changed = *present != health;
             *present = health;

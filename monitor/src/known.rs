@@ -39,7 +39,7 @@ impl Known {
     }
 
     /// Takes note that the registry could not be read just now.
-    pub fn unlisted(&mut self, at: Timestamp, error: &registry::Error) {
+    pub(crate) fn unlisted(&mut self, at: Timestamp, error: &registry::Error) {
         self.evidence.registry_health = RegistryHealth {
             reachable: false,
             since: at,
@@ -48,7 +48,7 @@ impl Known {
     }
 
     /// Takes in a reading that was made for this purpose, unless a newer one is known.
-    pub fn probed(&mut self, report: ProbeReport) {
+    pub(crate) fn probed(&mut self, report: ProbeReport) {
         let observation = self.evidence.sql.entry(report.node).or_default();
         let answered = observation.status.as_ref().map(|(at, _)| *at);
         let failed = observation.error.as_ref().map(|(at, _)| *at);
@@ -89,4 +89,4 @@ fn raw_key(entry: &Entry) -> RawKey {
 }
 
 /// Readings of one cluster, oldest first.
-pub type Readings = Arc<Vec<Arc<Reading>>>;
+pub(crate) type Readings = Arc<Vec<Arc<Reading>>>;

@@ -41,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use board::{Board, ClusterFeed, Directory, Publisher, Sighting};
-pub use known::{Known, Readings, reading};
+pub use known::{Known, reading};
 pub use listing::RegistryUnavailable;
 pub use readiness::was_asked;
 pub use settings::HubSettings;

@@ -34,7 +34,7 @@ pub(crate) struct ProbeSettings {
 
 /// What one reading of one node gave.
 #[derive(Debug)]
-pub struct ProbeReport {
+pub(crate) struct ProbeReport {
     /// The node.
     pub node: NodeId,
     /// When the answer or failure was there.

@@ -37,16 +37,14 @@ use tokio_util::task::TaskTracker;
 
 pub use desk::{DeliveryQuery, NotifyError};
 pub use draft::{Draft, InvalidTarget, address};
-pub use reach::Reach;
-pub use send::{Mailer, SmtpConfig, SmtpTls};
-
-pub use send::sender as mail_sender;
+pub use send::{SmtpConfig, SmtpTls, sender as mail_sender};
 
 use courier::Courier;
 use crier::Crier;
 use keys::Keys;
 use post::Poster;
-use send::Sender;
+use reach::Reach;
+use send::{Mailer, Sender};
 use targets::Targets;
 
 /// Whether a cluster was in maintenance at a moment.

@@ -14,7 +14,7 @@ const RESOLVING: Duration = Duration::from_secs(5);
 
 /// Why nothing is sent there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unreachable {
+pub(crate) enum Unreachable {
     /// The address is refused.
     #[error(
         "{host} is {address} ({what}), where nothing is sent; allow it with --notify-allow {address} if it is meant"
@@ -39,14 +39,14 @@ pub enum Unreachable {
 
 /// The addresses that may be reached: all but the special ones, and of those the ones that are allowed.
 #[derive(Clone, Debug, Default)]
-pub struct Reach {
+pub(crate) struct Reach {
     allowed: Vec<IpNet>,
 }
 
 impl Reach {
     /// Special addresses are refused unless they lie in `allowed`.
     #[must_use]
-    pub fn new(allowed: Vec<IpNet>) -> Self {
+    pub(crate) fn new(allowed: Vec<IpNet>) -> Self {
         Self { allowed }
     }
 
@@ -55,7 +55,11 @@ impl Reach {
     ///
     /// # Errors
     /// `Unreachable`, when not a single address is left.
-    pub async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Unreachable> {
+    pub(crate) async fn resolve(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> Result<Vec<SocketAddr>, Unreachable> {
         let unresolved = |cause: String| Unreachable::Unresolved {
             host: host.to_owned(),
             cause,

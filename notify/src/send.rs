@@ -21,8 +21,9 @@ use super::post::{Answer, PostError, Poster, ReceiverUrl};
 use super::target::{Channel, Target};
 
 pub(super) use alertmanager::{Firing, REPEAT};
+pub(crate) use mail::Mailer;
 pub use mail::sender;
-pub use mail::{Mailer, SmtpConfig, SmtpTls};
+pub use mail::{SmtpConfig, SmtpTls};
 
 /// How much of an answer is kept, in characters.
 const ANSWER_MAX: usize = 300;

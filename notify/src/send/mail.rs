@@ -60,7 +60,7 @@ pub struct SmtpConfig {
 
 /// What sends e-mail.
 #[derive(Clone)]
-pub struct Mailer {
+pub(crate) struct Mailer {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
 }
@@ -88,7 +88,7 @@ impl Mailer {
     ///
     /// # Errors
     /// A sentence about `ca` or the settings.
-    pub fn new(config: &SmtpConfig, ca: Option<&Path>) -> Result<Self, String> {
+    pub(crate) fn new(config: &SmtpConfig, ca: Option<&Path>) -> Result<Self, String> {
         let tls = match config.tls {
             SmtpTls::None => Tls::None,
             SmtpTls::StartTls => Tls::Required(parameters(config, ca)?),
