@@ -5,35 +5,35 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use console_core::audit::Trail;
+use console_core::audit::AuditTrail;
 use console_core::session::SessionGuard;
 use galera::Timestamp;
-use galera::record::audit::Record;
-use registry::{Guard, Outcome, Registry, Transaction, Write};
+use galera::record::audit::AuditRecord;
+use registry::{Precondition, Registry, Transaction, TransactionOutcome, WriteOp};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::directory::{Absent, Directory, now};
+use super::directory::{AccountCache, MissingSession, now};
 use super::password::{self, PASSWORD_MAX_BYTES};
 use super::record::{SessionRecord, UserName, UserRecord};
 use super::store::{session_key, user_key};
-use super::throttle::Throttle;
-use super::token::{Claims, InvalidToken};
+use super::throttle::SignInThrottle;
+use super::token::{SessionClaims, TokenError};
 
 /// Hashes computed at the same time: each takes 46 MiB and a core.
-const HASHES: usize = 2;
+const CONCURRENT_HASHES_MAX: usize = 2;
 /// How long a sign-in may wait for its hash.
-const HASH_WAIT: Duration = Duration::from_secs(5);
+const HASH_TIMEOUT: Duration = Duration::from_secs(5);
 /// A session younger than this may be known to the replica that made it only, so etcd is asked before it is refused.
-const YOUNG: Duration = Duration::from_secs(60);
+const WATCH_LAG_MAX: Duration = Duration::from_secs(60);
 /// How long a sign-in waits for its entry in the audit trail.
-const RECORDING: Duration = Duration::from_secs(2);
+const AUDIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Most sessions of one account; the oldest ends when another begins.
-const SESSIONS_MAX: usize = 50;
+const SESSIONS_PER_ACCOUNT_MAX: usize = 50;
 
 /// A successful sign-in.
 #[derive(Clone, Debug)]
-pub struct SignedIn {
+pub struct IssuedSession {
     /// The cookie's value.
     pub token: String,
     /// The session.
@@ -45,7 +45,7 @@ pub struct SignedIn {
 pub enum SignInError {
     /// Unknown account or wrong password; which of them is not told.
     #[error("the name or the password is wrong")]
-    Wrong,
+    InvalidCredentials,
     /// The password is right, but the account is disabled.
     #[error("the account is disabled")]
     Disabled,
@@ -71,7 +71,7 @@ impl From<registry::Error> for SignInError {
 
 /// Why a request has no live session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotSignedIn {
+pub enum SessionError {
     /// Its time is over.
     #[error("the session has expired")]
     Expired,
@@ -87,40 +87,40 @@ pub enum NotSignedIn {
 }
 
 /// Signs in, recognises and signs out.
-pub struct Authority {
+pub struct Authenticator {
     registry: Registry,
-    prefix: String,
-    directory: Directory,
-    throttle: Throttle,
-    hashes: Arc<Semaphore>,
+    state_prefix: String,
+    cache: AccountCache,
+    throttle: SignInThrottle,
+    hash_slots: Arc<Semaphore>,
     lifetime: Duration,
-    trail: Trail,
+    trail: AuditTrail,
 }
 
-impl Authority {
-    /// An authority over the accounts under `state_prefix`; `directory` must be following the same ones.
+impl Authenticator {
+    /// An authority over the accounts under `state_prefix`; `cache` must be following the same ones.
     #[must_use]
     pub fn new(
         registry: Registry,
         state_prefix: &str,
-        directory: Directory,
+        cache: AccountCache,
         lifetime: Duration,
     ) -> Self {
         Self {
-            trail: Trail::new(registry.clone(), state_prefix),
+            trail: AuditTrail::new(registry.clone(), state_prefix),
             registry,
-            prefix: state_prefix.to_owned(),
-            directory,
-            throttle: Throttle::default(),
-            hashes: Arc::new(Semaphore::new(HASHES)),
+            state_prefix: state_prefix.to_owned(),
+            cache,
+            throttle: SignInThrottle::default(),
+            hash_slots: Arc::new(Semaphore::new(CONCURRENT_HASHES_MAX)),
             lifetime,
         }
     }
 
     /// The accounts and sessions as they are known here.
     #[must_use]
-    pub fn directory(&self) -> &Directory {
-        &self.directory
+    pub fn cache(&self) -> &AccountCache {
+        &self.cache
     }
 
     /// Computes what the first sign-in would otherwise have to wait for.
@@ -142,14 +142,14 @@ impl Authority {
         username: &str,
         password: &str,
         address: IpAddr,
-    ) -> Result<SignedIn, SignInError> {
+    ) -> Result<IssuedSession, SignInError> {
         let name: Option<UserName> = username.parse().ok();
         // All impossible names share one slot, so that they cannot fill the memory of the throttle.
         let account = name.as_ref().map_or("", UserName::as_str);
         self.throttle
-            .begin(account, address, Instant::now())
+            .begin_attempt(account, address, Instant::now())
             .map_err(SignInError::Throttled)?;
-        let result = self.checked_sign_in(name.as_ref(), password).await;
+        let result = self.authenticate(name.as_ref(), password).await;
         match &result {
             Ok(_) => tracing::info!(user = account, %address, "{account} signed in from {address}"),
             // What is no account's name may be a password in the wrong field.
@@ -159,10 +159,10 @@ impl Authority {
         }
         self.record_sign_in(account, address, &result).await;
         match &result {
-            Ok(_) | Err(SignInError::Disabled) => self.throttle.succeeded(account, address),
-            Err(SignInError::Wrong | SignInError::Throttled(_)) => {}
+            Ok(_) | Err(SignInError::Disabled) => self.throttle.record_success(account, address),
+            Err(SignInError::InvalidCredentials | SignInError::Throttled(_)) => {}
             Err(SignInError::Busy | SignInError::Unavailable(_) | SignInError::Internal(_)) => {
-                self.throttle.undecided(account, address);
+                self.throttle.cancel_attempt(account, address);
             }
         }
         result
@@ -174,24 +174,24 @@ impl Authority {
         &self,
         account: &str,
         address: IpAddr,
-        result: &Result<SignedIn, SignInError>,
+        result: &Result<IssuedSession, SignInError>,
     ) {
         let (event, why) = match result {
             Ok(_) => ("signed_in", None),
-            Err(error @ (SignInError::Wrong | SignInError::Disabled)) => {
+            Err(error @ (SignInError::InvalidCredentials | SignInError::Disabled)) => {
                 ("sign_in_failed", Some(error.to_string()))
             }
             Err(_) => return,
         };
         let mut detail = BTreeMap::from([("address".to_owned(), address.to_string())]);
         detail.extend(why.map(|why| ("reason".to_owned(), why)));
-        self.record(event, account, detail).await;
+        self.record_event(event, account, detail).await;
     }
 
     /// Adds an entry, within a deadline: a trail that cannot be written must not keep people out, who may be about to
     /// repair what is wrong. The log then says that the entry is missing.
-    async fn record(&self, event: &str, account: &str, detail: BTreeMap<String, String>) {
-        let record = Record {
+    async fn record_event(&self, event: &str, account: &str, detail: BTreeMap<String, String>) {
+        let record = AuditRecord {
             at: now(),
             actor: if account.is_empty() {
                 "nobody"
@@ -204,7 +204,7 @@ impl Authority {
             subject: Some(account.to_owned()).filter(|name| !name.is_empty()),
             detail,
         };
-        let written = tokio::time::timeout(RECORDING, self.trail.record(record)).await;
+        let written = tokio::time::timeout(AUDIT_TIMEOUT, self.trail.record(record)).await;
         match written {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
@@ -220,20 +220,20 @@ impl Authority {
         }
     }
 
-    async fn checked_sign_in(
+    async fn authenticate(
         &self,
         name: Option<&UserName>,
         password: &str,
-    ) -> Result<SignedIn, SignInError> {
-        if let Some(error) = self.directory.unreachable() {
+    ) -> Result<IssuedSession, SignInError> {
+        if let Some(error) = self.cache.etcd_error() {
             return Err(SignInError::Unavailable(error));
         }
         if password.len() > PASSWORD_MAX_BYTES {
-            return Err(SignInError::Wrong);
+            return Err(SignInError::InvalidCredentials);
         }
         let user = match name {
             Some(name) => self
-                .user(name)
+                .load_user(name)
                 .await?
                 .map(|(record, revision)| (name, record, revision)),
             None => None,
@@ -241,18 +241,22 @@ impl Authority {
         let hash = user
             .as_ref()
             .map(|(_, record, _)| record.password_hash.clone());
-        if !self.verify(password.to_owned(), hash).await? {
-            return Err(SignInError::Wrong);
+        if !self.verify_password(password.to_owned(), hash).await? {
+            return Err(SignInError::InvalidCredentials);
         }
         match user {
             Some((_, record, _)) if record.disabled => Err(SignInError::Disabled),
-            Some((name, record, revision)) => self.begin(name, record, revision).await,
-            None => Err(SignInError::Wrong),
+            Some((name, record, revision)) => self.create_session(name, record, revision).await,
+            None => Err(SignInError::InvalidCredentials),
         }
     }
 
-    async fn user(&self, name: &UserName) -> Result<Option<(UserRecord, i64)>, SignInError> {
-        let Some(entry) = self.registry.get(user_key(&self.prefix, name)).await? else {
+    async fn load_user(&self, name: &UserName) -> Result<Option<(UserRecord, i64)>, SignInError> {
+        let Some(entry) = self
+            .registry
+            .get(user_key(&self.state_prefix, name))
+            .await?
+        else {
             return Ok(None);
         };
         match serde_json::from_slice(&entry.value) {
@@ -264,8 +268,12 @@ impl Authority {
         }
     }
 
-    async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, SignInError> {
-        let permit = tokio::time::timeout(HASH_WAIT, self.hashes.clone().acquire_owned());
+    async fn verify_password(
+        &self,
+        password: String,
+        hash: Option<String>,
+    ) -> Result<bool, SignInError> {
+        let permit = tokio::time::timeout(HASH_TIMEOUT, self.hash_slots.clone().acquire_owned());
         let Ok(Ok(permit)) = permit.await else {
             return Err(SignInError::Busy);
         };
@@ -278,13 +286,13 @@ impl Authority {
             .map_err(|error| SignInError::Internal(format!("the password check failed: {error}")))
     }
 
-    async fn begin(
+    async fn create_session(
         &self,
         name: &UserName,
         user: UserRecord,
         revision: i64,
-    ) -> Result<SignedIn, SignInError> {
-        let signer = self.directory.signer().ok_or_else(|| {
+    ) -> Result<IssuedSession, SignInError> {
+        let signer = self.cache.signer().ok_or_else(|| {
             SignInError::Unavailable("the session key was not read from etcd yet".to_owned())
         })?;
         let internal = |error: String| SignInError::Internal(error);
@@ -295,37 +303,40 @@ impl Authority {
             created_at: began,
             expires_at: began.plus(self.lifetime),
         };
-        let claims = Claims::new(name.clone(), id, began, record.expires_at);
+        let claims = SessionClaims::new(name.clone(), id, began, record.expires_at);
         let token = signer
             .sign(&claims)
             .map_err(|error| internal(format!("the session could not be signed: {error}")))?;
         let value = serde_json::to_vec(&record).map_err(|error| internal(error.to_string()))?;
-        let lease = self.registry.grant_unattended(self.lifetime).await?;
-        let key = session_key(&self.prefix, id);
+        let lease = self
+            .registry
+            .grant_without_keep_alive(self.lifetime)
+            .await?;
+        let key = session_key(&self.state_prefix, id);
         let transaction = Transaction::new()
             // Disabled or given another password while its hash was computed: try again with that.
-            .when(Guard::Unchanged(
-                user_key(&self.prefix, name).into_bytes(),
+            .when(Precondition::Unchanged(
+                user_key(&self.state_prefix, name).into_bytes(),
                 revision,
             ))
-            .then([Write::put(key, value, Some(lease))]);
-        if let Outcome::Refused { .. } = self.registry.transact(&transaction).await? {
+            .then([WriteOp::put(key, value, Some(lease))]);
+        if let TransactionOutcome::Refused { .. } = self.registry.transact(&transaction).await? {
             return Err(SignInError::Busy);
         }
-        self.directory
-            .note(id, record, lease, Some((user, revision)), began);
-        self.end_surplus(name, id).await;
+        self.cache
+            .insert_ahead_of_watch(id, record, lease, Some((user, revision)), began);
+        self.end_surplus_sessions(name, id).await;
         let session = self
-            .directory
+            .cache
             .session(id, began)
             .map_err(|_| SignInError::Busy)?;
-        Ok(SignedIn { token, session })
+        Ok(IssuedSession { token, session })
     }
 
     /// Ends the oldest sessions of an account that has too many.
-    async fn end_surplus(&self, name: &UserName, newest: Uuid) {
-        let sessions = self.directory.sessions_of(name);
-        let surplus = sessions.len().saturating_sub(SESSIONS_MAX);
+    async fn end_surplus_sessions(&self, name: &UserName, newest: Uuid) {
+        let sessions = self.cache.sessions_of(name);
+        let surplus = sessions.len().saturating_sub(SESSIONS_PER_ACCOUNT_MAX);
         for (id, lease) in sessions
             .into_iter()
             .filter(|(id, _)| *id != newest)
@@ -333,7 +344,7 @@ impl Authority {
         {
             // What cannot be revoked now ends with its lease.
             if self.registry.revoke(lease).await.is_ok() {
-                self.directory.end(id);
+                self.cache.remove_session(id);
             }
         }
     }
@@ -341,57 +352,61 @@ impl Authority {
     /// The live session that `token` names.
     ///
     /// # Errors
-    /// [`NotSignedIn`].
-    pub async fn recognise(&self, token: &str) -> Result<SessionGuard, NotSignedIn> {
-        let Some(signer) = self.directory.signer() else {
+    /// [`SessionError`].
+    pub async fn resolve_session(&self, token: &str) -> Result<SessionGuard, SessionError> {
+        let Some(signer) = self.cache.signer() else {
             let reason = self
-                .directory
-                .unreachable()
-                .or_else(|| self.directory.not_ready().map(str::to_owned));
-            return Err(NotSignedIn::Unavailable(reason.unwrap_or_default()));
+                .cache
+                .etcd_error()
+                .or_else(|| self.cache.unready_reason().map(str::to_owned));
+            return Err(SessionError::Unavailable(reason.unwrap_or_default()));
         };
         let claims = signer.verify(token).map_err(|error| match error {
-            InvalidToken::Expired => NotSignedIn::Expired,
-            InvalidToken::Forged => NotSignedIn::Forged,
+            TokenError::Expired => SessionError::Expired,
+            TokenError::Forged => SessionError::Forged,
         })?;
-        if let Some(reason) = self.directory.not_ready() {
-            return Err(NotSignedIn::Unavailable(reason.to_owned()));
+        if let Some(reason) = self.cache.unready_reason() {
+            return Err(SessionError::Unavailable(reason.to_owned()));
         }
         let present = now();
-        match self.directory.session(claims.sid, present) {
+        match self.cache.session(claims.sid, present) {
             Ok(session) => Ok(session),
             Err(_) if claims.exp.saturating_mul(1000) <= present.unix_millis() => {
-                Err(NotSignedIn::Expired)
+                Err(SessionError::Expired)
             }
-            Err(Absent::Unknown) if Self::is_young(&claims, present) => {
-                self.look_up(&claims, present).await
+            Err(MissingSession::Unknown) if Self::is_recent(&claims, present) => {
+                self.fetch_session(&claims, present).await
             }
-            Err(_) => Err(NotSignedIn::Ended),
+            Err(_) => Err(SessionError::Ended),
         }
     }
 
-    fn is_young(claims: &Claims, now: Timestamp) -> bool {
-        Timestamp::from_unix_millis(claims.iat.saturating_mul(1000)).age(now) < YOUNG
+    fn is_recent(claims: &SessionClaims, now: Timestamp) -> bool {
+        Timestamp::from_unix_millis(claims.iat.saturating_mul(1000)).age(now) < WATCH_LAG_MAX
     }
 
     /// Asks etcd for a session that another replica may have begun a moment ago.
-    async fn look_up(&self, claims: &Claims, now: Timestamp) -> Result<SessionGuard, NotSignedIn> {
-        let unavailable = |error: registry::Error| NotSignedIn::Unavailable(error.to_string());
+    async fn fetch_session(
+        &self,
+        claims: &SessionClaims,
+        now: Timestamp,
+    ) -> Result<SessionGuard, SessionError> {
+        let unavailable = |error: registry::Error| SessionError::Unavailable(error.to_string());
         let entry = self
             .registry
-            .get(session_key(&self.prefix, claims.sid))
+            .get(session_key(&self.state_prefix, claims.sid))
             .await
             .map_err(unavailable)?;
-        let entry = entry.ok_or(NotSignedIn::Ended)?;
+        let entry = entry.ok_or(SessionError::Ended)?;
         let record: SessionRecord =
-            serde_json::from_slice(&entry.value).map_err(|_| NotSignedIn::Ended)?;
-        let user = self.user(&record.username).await;
-        let user = user.map_err(|error| NotSignedIn::Unavailable(error.to_string()))?;
-        self.directory
-            .note(claims.sid, record, entry.lease, user, now);
-        self.directory
+            serde_json::from_slice(&entry.value).map_err(|_| SessionError::Ended)?;
+        let user = self.load_user(&record.username).await;
+        let user = user.map_err(|error| SessionError::Unavailable(error.to_string()))?;
+        self.cache
+            .insert_ahead_of_watch(claims.sid, record, entry.lease, user, now);
+        self.cache
             .session(claims.sid, now)
-            .map_err(|_| NotSignedIn::Ended)
+            .map_err(|_| SessionError::Ended)
     }
 
     /// Ends a session everywhere.
@@ -399,12 +414,12 @@ impl Authority {
     /// # Errors
     /// When etcd cannot be reached; the session then goes on.
     pub async fn sign_out(&self, session: &SessionGuard) -> Result<(), registry::Error> {
-        if let Some(lease) = self.directory.lease(session.id) {
+        if let Some(lease) = self.cache.session_lease(session.id) {
             self.registry.revoke(lease).await?;
         }
-        self.directory.end(session.id);
+        self.cache.remove_session(session.id);
         let name = &session.principal.username;
-        self.record("signed_out", name, BTreeMap::new()).await;
+        self.record_event("signed_out", name, BTreeMap::new()).await;
         Ok(())
     }
 }

@@ -10,33 +10,33 @@ use std::time::Duration;
 use console_core::session::{Principal, SessionGuard};
 use galera::Timestamp;
 use galera::publish::notification::Audience;
-use registry::{Change, Entry, LeaseId, Registry, WatchEvent};
+use registry::{KeyChange, LeaseId, Registry, RegistryEntry, WatchEvent};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::record::{KeyRecord, SessionRecord, UserName, UserRecord};
-use super::store::{name_of, signing_key};
-use super::token::Signer;
-use state::{State, UNCONFIRMED};
+use super::record::{SessionRecord, SigningKeyRecord, UserName, UserRecord};
+use super::store::{parse_user_key, signing_key};
+use super::token::TokenSigner;
+use state::{AccountCacheState, CONFIRMATION_TIMEOUT};
 
 /// The state of accounts and sessions; clones share it.
 #[derive(Clone)]
-pub struct Directory {
-    state: Arc<RwLock<State>>,
+pub struct AccountCache {
+    state: Arc<RwLock<AccountCacheState>>,
     prefix: Arc<str>,
 }
 
 /// Why there is no live session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Absent {
+pub(super) enum MissingSession {
     /// Never heard of it.
     Unknown,
     /// It was ended, or its account no longer stands behind it.
     Ended,
 }
 
-impl Directory {
-    /// An empty directory of the accounts under `state_prefix`; [`Directory::follow`] fills it.
+impl AccountCache {
+    /// An empty directory of the accounts under `state_prefix`; [`AccountCache::run`] fills it.
     #[must_use]
     pub fn new(state_prefix: &str) -> Self {
         Self {
@@ -47,9 +47,9 @@ impl Directory {
 
     /// Why nobody can be recognised yet; `None` once accounts, sessions and the signing key were read.
     #[must_use]
-    pub fn not_ready(&self) -> Option<&'static str> {
+    pub fn unready_reason(&self) -> Option<&'static str> {
         let state = self.read();
-        if state.users.is_none() || !state.sessions_known {
+        if state.users.is_none() || !state.sessions_loaded {
             Some("the accounts were not read from etcd yet")
         } else if state.signer.is_none() {
             Some("the session key was not read from etcd yet")
@@ -60,8 +60,8 @@ impl Directory {
 
     /// Why etcd cannot be reached, while it cannot.
     #[must_use]
-    pub fn unreachable(&self) -> Option<String> {
-        self.read().unreachable.clone()
+    pub fn etcd_error(&self) -> Option<String> {
+        self.read().etcd_error.clone()
     }
 
     /// Whether there is any account at all; `None` before they were read.
@@ -72,13 +72,13 @@ impl Directory {
 
     /// The e-mail addresses of the accounts in `audience`, by account.
     #[must_use]
-    pub fn addresses(&self, audience: &Audience) -> Vec<String> {
+    pub fn email_addresses(&self, audience: &Audience) -> Vec<String> {
         let state = self.read();
         let mut found: Vec<(&UserName, &str)> = state
             .users
             .iter()
             .flatten()
-            .filter_map(|(name, account)| Some((name, account.record.address_for(name, audience)?)))
+            .filter_map(|(name, account)| Some((name, account.record.email_for(name, audience)?)))
             .collect();
         found.sort_unstable();
         found
@@ -87,15 +87,17 @@ impl Directory {
             .collect()
     }
 
-    pub(super) fn signer(&self) -> Option<Arc<Signer>> {
+    pub(super) fn signer(&self) -> Option<Arc<TokenSigner>> {
         self.read().signer.clone()
     }
 
     /// The live session `id` with its account's present roles.
-    pub(super) fn session(&self, id: Uuid, now: Timestamp) -> Result<SessionGuard, Absent> {
+    pub(super) fn session(&self, id: Uuid, now: Timestamp) -> Result<SessionGuard, MissingSession> {
         let state = self.read();
-        let session = state.sessions.get(&id).ok_or(Absent::Unknown)?;
-        let user = state.backing(&session.record, now).ok_or(Absent::Ended)?;
+        let session = state.sessions.get(&id).ok_or(MissingSession::Unknown)?;
+        let user = state
+            .live_account(&session.record, now)
+            .ok_or(MissingSession::Ended)?;
         Ok(SessionGuard {
             id,
             principal: Principal {
@@ -107,7 +109,7 @@ impl Directory {
         })
     }
 
-    pub(super) fn lease(&self, id: Uuid) -> Option<LeaseId> {
+    pub(super) fn session_lease(&self, id: Uuid) -> Option<LeaseId> {
         self.read().sessions.get(&id).map(|session| session.lease)
     }
 
@@ -127,7 +129,7 @@ impl Directory {
     }
 
     /// Notes a session that this replica began or looked up itself, ahead of its watch, with its account as of a revision.
-    pub(super) fn note(
+    pub(super) fn insert_ahead_of_watch(
         &self,
         id: Uuid,
         record: SessionRecord,
@@ -137,18 +139,18 @@ impl Directory {
     ) {
         let mut state = self.write();
         if let Some((user, revision)) = account {
-            state.user_noted(record.username.clone(), user, revision, now);
+            state.insert_user_ahead_of_watch(record.username.clone(), user, revision, now);
         }
-        state.put(id, record, lease, Some(now));
+        state.put_session(id, record, lease, Some(now));
     }
 
     /// Ends a session ahead of the watch.
-    pub(super) fn end(&self, id: Uuid) {
-        self.write().remove(id);
+    pub(super) fn remove_session(&self, id: Uuid) {
+        self.write().remove_session(id);
     }
 
     /// Keeps the directory true until `shutdown`.
-    pub async fn follow(self, registry: Registry, shutdown: CancellationToken) {
+    pub async fn run(self, registry: Registry, shutdown: CancellationToken) {
         let users_prefix = format!("{}/users/", self.prefix);
         let sessions_prefix = format!("{}/sessions/", self.prefix);
         let mut users = registry.watch(users_prefix.clone());
@@ -160,25 +162,25 @@ impl Directory {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                Some(event) = users.next() => self.users_event(&users_prefix, event, now()),
-                Some(event) = sessions.next() => self.sessions_event(&sessions_prefix, event, now()),
-                Some(event) = keys.next() => key_missing = self.key_event(event, key_missing),
+                Some(event) = users.next() => self.apply_users_event(&users_prefix, event, now()),
+                Some(event) = sessions.next() => self.apply_sessions_event(&sessions_prefix, event, now()),
+                Some(event) = keys.next() => key_missing = self.apply_key_event(event, key_missing),
                 _ = tick.tick() => {
-                    self.write().sweep(now());
-                    if key_missing && self.read().unreachable.is_none() {
-                        self.create_key(&registry).await;
+                    self.write().end_stale_sessions(now());
+                    if key_missing && self.read().etcd_error.is_none() {
+                        self.create_signing_key(&registry).await;
                     }
                 }
             }
-            if key_missing && self.read().signer.is_none() && self.read().unreachable.is_none() {
-                self.create_key(&registry).await;
+            if key_missing && self.read().signer.is_none() && self.read().etcd_error.is_none() {
+                self.create_signing_key(&registry).await;
             }
         }
     }
 
     /// Makes the signing key unless another replica was faster; the watch brings whichever won.
-    async fn create_key(&self, registry: &Registry) {
-        let created = match serde_json::to_vec(&KeyRecord::generate(now())) {
+    async fn create_signing_key(&self, registry: &Registry) {
+        let created = match serde_json::to_vec(&SigningKeyRecord::generate(now())) {
             Ok(value) => registry
                 .create(signing_key(&self.prefix), value, None)
                 .await
@@ -193,76 +195,78 @@ impl Directory {
         }
     }
 
-    fn users_event(&self, prefix: &str, event: WatchEvent, now: Timestamp) {
+    fn apply_users_event(&self, prefix: &str, event: WatchEvent, now: Timestamp) {
         let mut state = self.write();
         match event {
             WatchEvent::Reset { entries, revision } => {
-                let read = |entry: &Entry| {
+                let read = |entry: &RegistryEntry| {
                     Some((
-                        name_of(prefix, &entry.key)?,
+                        parse_user_key(prefix, &entry.key)?,
                         entry.mod_revision,
-                        user(entry)?,
+                        parse_user(entry)?,
                     ))
                 };
                 state.reset_users(entries.iter().filter_map(read), revision, now);
-                state.unreachable = None;
+                state.etcd_error = None;
             }
             WatchEvent::Changes { changes, .. } => {
                 for change in changes {
                     // A record that cannot be read lets nobody in.
                     let (key, record, revision) = match &change {
-                        Change::Put(entry) => (&entry.key, user(entry), entry.mod_revision),
-                        Change::Delete { key, revision } => (key, None, *revision),
+                        KeyChange::Put(entry) => {
+                            (&entry.key, parse_user(entry), entry.mod_revision)
+                        }
+                        KeyChange::Delete { key, revision } => (key, None, *revision),
                     };
-                    if let Some(name) = name_of(prefix, key) {
-                        state.user_changed(name, record, revision, now);
+                    if let Some(name) = parse_user_key(prefix, key) {
+                        state.apply_user_change(name, record, revision, now);
                     }
                 }
             }
-            WatchEvent::Unreachable { error, .. } => state.unreachable = Some(error.to_string()),
-            WatchEvent::Reachable => state.unreachable = None,
+            WatchEvent::Unreachable { error, .. } => state.etcd_error = Some(error.to_string()),
+            WatchEvent::Reachable => state.etcd_error = None,
         }
-        state.sweep(now);
+        state.end_stale_sessions(now);
     }
 
-    fn sessions_event(&self, prefix: &str, event: WatchEvent, now: Timestamp) {
+    fn apply_sessions_event(&self, prefix: &str, event: WatchEvent, now: Timestamp) {
         let mut state = self.write();
         match event {
             WatchEvent::Reset { entries, .. } => {
                 let known: HashMap<Uuid, (SessionRecord, LeaseId)> = entries
                     .iter()
-                    .filter_map(|entry| session(prefix, entry))
+                    .filter_map(|entry| parse_session(prefix, entry))
                     .collect();
                 let gone: Vec<Uuid> = state
                     .sessions
                     .iter()
                     .filter(|(id, session)| {
                         let fresh = session
-                            .unconfirmed
-                            .is_some_and(|at| at.age(now) < UNCONFIRMED);
+                            .unconfirmed_since
+                            .is_some_and(|at| at.age(now) < CONFIRMATION_TIMEOUT);
                         !known.contains_key(id) && !fresh
                     })
                     .map(|(id, _)| *id)
                     .collect();
                 for id in gone {
-                    state.remove(id);
+                    state.remove_session(id);
                 }
                 for (id, (record, lease)) in known {
-                    state.put(id, record, lease, None);
+                    state.put_session(id, record, lease, None);
                 }
-                state.sessions_known = true;
+                state.sessions_loaded = true;
             }
             WatchEvent::Changes { changes, .. } => {
                 for change in changes {
                     match change {
-                        Change::Put(entry) => {
-                            if let Some((id, (record, lease))) = session(prefix, &entry) {
-                                state.put(id, record, lease, None);
+                        KeyChange::Put(entry) => {
+                            if let Some((id, (record, lease))) = parse_session(prefix, &entry) {
+                                state.put_session(id, record, lease, None);
                             }
                         }
-                        Change::Delete { key, .. } => {
-                            if let Some(id) = session_id(prefix, &key) {
-                                state.remove(id);
+                        KeyChange::Delete { key, .. } => {
+                            if let Some(id) = parse_session_id(prefix, &key) {
+                                state.remove_session(id);
                             }
                         }
                     }
@@ -270,11 +274,11 @@ impl Directory {
             }
             WatchEvent::Unreachable { .. } | WatchEvent::Reachable => {}
         }
-        state.sweep(now);
+        state.end_stale_sessions(now);
     }
 
     /// Returns whether the key has to be made.
-    fn key_event(&self, event: WatchEvent, missing: bool) -> bool {
+    fn apply_key_event(&self, event: WatchEvent, missing: bool) -> bool {
         let expected = signing_key(&self.prefix).into_bytes();
         let mut found = None;
         match event {
@@ -284,9 +288,9 @@ impl Directory {
             WatchEvent::Changes { changes, .. } => {
                 for change in changes {
                     match change {
-                        Change::Put(entry) if entry.key == expected => found = Some(Some(entry)),
-                        Change::Delete { key, .. } if key == expected => found = Some(None),
-                        Change::Put(_) | Change::Delete { .. } => {}
+                        KeyChange::Put(entry) if entry.key == expected => found = Some(Some(entry)),
+                        KeyChange::Delete { key, .. } if key == expected => found = Some(None),
+                        KeyChange::Put(_) | KeyChange::Delete { .. } => {}
                     }
                 }
             }
@@ -298,29 +302,29 @@ impl Directory {
         let mut state = self.write();
         state.signer = entry
             .as_ref()
-            .and_then(key)
-            .map(|bytes| Arc::new(Signer::new(&bytes)));
+            .and_then(parse_signing_key)
+            .map(|bytes| Arc::new(TokenSigner::new(&bytes)));
         if entry.is_none() {
-            state.end_all();
+            state.end_all_sessions();
         }
         entry.is_none()
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, State> {
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, AccountCacheState> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, State> {
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, AccountCacheState> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn user(entry: &Entry) -> Option<UserRecord> {
-    parsed(entry)
+fn parse_user(entry: &RegistryEntry) -> Option<UserRecord> {
+    parse_record(entry)
 }
 
-fn key(entry: &Entry) -> Option<Vec<u8>> {
-    let bytes = parsed::<KeyRecord>(entry)?.bytes();
+fn parse_signing_key(entry: &RegistryEntry) -> Option<Vec<u8>> {
+    let bytes = parse_record::<SigningKeyRecord>(entry)?.bytes();
     if bytes.is_none() {
         tracing::error!(
             "The session key in etcd is damaged; remove it and a new one is made, which signs everybody out"
@@ -329,14 +333,14 @@ fn key(entry: &Entry) -> Option<Vec<u8>> {
     bytes
 }
 
-fn session(prefix: &str, entry: &Entry) -> Option<(Uuid, (SessionRecord, LeaseId))> {
+fn parse_session(prefix: &str, entry: &RegistryEntry) -> Option<(Uuid, (SessionRecord, LeaseId))> {
     Some((
-        session_id(prefix, &entry.key)?,
-        (parsed(entry)?, entry.lease),
+        parse_session_id(prefix, &entry.key)?,
+        (parse_record(entry)?, entry.lease),
     ))
 }
 
-fn session_id(prefix: &str, key: &[u8]) -> Option<Uuid> {
+fn parse_session_id(prefix: &str, key: &[u8]) -> Option<Uuid> {
     std::str::from_utf8(key)
         .ok()?
         .strip_prefix(prefix)?
@@ -344,7 +348,7 @@ fn session_id(prefix: &str, key: &[u8]) -> Option<Uuid> {
         .ok()
 }
 
-fn parsed<T: serde::de::DeserializeOwned>(entry: &Entry) -> Option<T> {
+fn parse_record<T: serde::de::DeserializeOwned>(entry: &RegistryEntry) -> Option<T> {
     serde_json::from_slice(&entry.value)
         .map_err(|error| {
             let key = String::from_utf8_lossy(&entry.key).into_owned();

@@ -11,7 +11,7 @@ pub mod store;
 mod throttle;
 pub mod token;
 
-pub use authority::{Authority, NotSignedIn, SignInError, SignedIn};
-pub use directory::Directory;
-pub use password::{PASSWORD_MAX_BYTES, PASSWORD_MIN_CHARACTERS, WeakPassword};
-pub use record::{InvalidUserName, UserName, UserRecord};
+pub use authority::{Authenticator, IssuedSession, SessionError, SignInError};
+pub use directory::AccountCache;
+pub use password::{PASSWORD_MAX_BYTES, PASSWORD_MIN_CHARACTERS, PasswordError};
+pub use record::{UserName, UserNameError, UserRecord};

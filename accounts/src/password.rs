@@ -12,7 +12,7 @@ pub const PASSWORD_MAX_BYTES: usize = 1024;
 
 /// Why a new password is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WeakPassword {
+pub enum PasswordError {
     /// Too short.
     #[error("the password has {0} characters; use at least {PASSWORD_MIN_CHARACTERS}")]
     TooShort(usize),
@@ -24,34 +24,34 @@ pub enum WeakPassword {
     ContainsName,
     /// One character over and over.
     #[error("the password repeats one character; use another one")]
-    Monotonous,
+    RepeatedCharacter,
     /// Characters that cannot be typed.
     #[error(
         "the password contains a line break or another control character; use characters that can be typed"
     )]
-    Control,
+    ControlCharacter,
 }
 
 /// Whether `password` may become the password of `username`.
-pub(super) fn check_new(username: &str, password: &str) -> Result<(), WeakPassword> {
+pub(super) fn check_policy(username: &str, password: &str) -> Result<(), PasswordError> {
     let characters = password.chars().count();
     if password.len() > PASSWORD_MAX_BYTES {
-        return Err(WeakPassword::TooLong(password.len()));
+        return Err(PasswordError::TooLong(password.len()));
     }
     if characters < PASSWORD_MIN_CHARACTERS {
-        return Err(WeakPassword::TooShort(characters));
+        return Err(PasswordError::TooShort(characters));
     }
     if password.chars().any(char::is_control) {
-        return Err(WeakPassword::Control);
+        return Err(PasswordError::ControlCharacter);
     }
     let first = password.chars().next();
     if password.chars().all(|c| Some(c) == first) {
-        return Err(WeakPassword::Monotonous);
+        return Err(PasswordError::RepeatedCharacter);
     }
     // `adminadminadmin` or `admin12345678` is the first thing that is tried.
     let without_name = password.to_lowercase().replace(username, "");
     if without_name.chars().count() < 4 {
-        return Err(WeakPassword::ContainsName);
+        return Err(PasswordError::ContainsName);
     }
     Ok(())
 }
@@ -74,9 +74,9 @@ pub(super) fn hash(password: &str) -> Result<String, argon2::password_hash::Erro
 /// Whether `password` is the one that was hashed. Without a hash (an unknown account) the same work is done for nothing,
 /// so that the answer takes as long. As slow as [`hash`].
 pub(super) fn verify(password: &str, hash: Option<&str>) -> bool {
-    static NOBODY: LazyLock<Option<String>> =
+    static DUMMY_HASH: LazyLock<Option<String>> =
         LazyLock::new(|| self::hash("nobody has this password").ok());
-    let Some(candidate) = hash.or(NOBODY.as_deref()) else {
+    let Some(candidate) = hash.or(DUMMY_HASH.as_deref()) else {
         return false;
     };
     let matches = hasher()
@@ -95,21 +95,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rule_for_new_passwords() {
+    fn new_passwords_follow_the_policy() {
         for (password, expected) in [
-            ("short", Err(WeakPassword::TooShort(5))),
-            ("äöüäöüäöüäö", Err(WeakPassword::TooShort(11))),
+            ("short", Err(PasswordError::TooShort(5))),
+            ("äöüäöüäöüäö", Err(PasswordError::TooShort(11))),
             ("correct horse", Ok(())),
-            ("aaaaaaaaaaaaaaaa", Err(WeakPassword::Monotonous)),
-            ("dora-dora-dora", Err(WeakPassword::ContainsName)),
-            ("DORADORADORA123", Err(WeakPassword::ContainsName)),
-            ("twelve\ncharacters", Err(WeakPassword::Control)),
+            ("aaaaaaaaaaaaaaaa", Err(PasswordError::RepeatedCharacter)),
+            ("dora-dora-dora", Err(PasswordError::ContainsName)),
+            ("DORADORADORA123", Err(PasswordError::ContainsName)),
+            ("twelve\ncharacters", Err(PasswordError::ControlCharacter)),
         ] {
-            assert_eq!(check_new("dora", password), expected, "{password}");
+            assert_eq!(check_policy("dora", password), expected, "{password}");
         }
         assert_eq!(
-            check_new("dora", &"ab".repeat(513)),
-            Err(WeakPassword::TooLong(1026))
+            check_policy("dora", &"ab".repeat(513)),
+            Err(PasswordError::TooLong(1026))
         );
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use galera::Timestamp;
-use galera::access::{Operation, Role, permit};
+use galera::access::{Operation, Role, check_permission};
 use galera::publish::notification::Audience;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use uuid::Uuid;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 /// Text that is no account name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no account name; use 1 to 64 of the characters a-z, 0-9, '.', '_' and '-'")]
-pub struct InvalidUserName(pub String);
+pub struct UserNameError(pub String);
 
 /// An account's name: 1 to 64 of `a-z 0-9 . _ -`, folded to lower case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,14 +27,14 @@ impl UserName {
 }
 
 impl FromStr for UserName {
-    type Err = InvalidUserName;
+    type Err = UserNameError;
 
-    fn from_str(text: &str) -> Result<Self, InvalidUserName> {
+    fn from_str(text: &str) -> Result<Self, UserNameError> {
         let folded = text.trim().to_ascii_lowercase();
         let allowed =
             |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
         if folded.is_empty() || folded.len() > 64 || !folded.chars().all(allowed) {
-            return Err(InvalidUserName(text.chars().take(80).collect()));
+            return Err(UserNameError(text.chars().take(80).collect()));
         }
         Ok(Self(folded))
     }
@@ -92,11 +92,12 @@ impl fmt::Debug for UserRecord {
 impl UserRecord {
     /// The address of an account that `audience` includes, called `name`.
     #[must_use]
-    pub(crate) fn address_for(&self, name: &UserName, audience: &Audience) -> Option<&str> {
+    pub(crate) fn email_for(&self, name: &UserName, audience: &Audience) -> Option<&str> {
         let included = match audience {
             Audience::Everyone => true,
             Audience::Approvers { except } => {
-                name.as_str() != except && permit(&self.roles, Operation::ApproveAction).is_ok()
+                name.as_str() != except
+                    && check_permission(&self.roles, Operation::ApproveAction).is_ok()
             }
             Audience::Person { name: person } => name.as_str() == person,
         };
@@ -125,20 +126,20 @@ pub(crate) struct SessionRecord {
 
 /// The key that signs session tokens, at `<state>/keys/session`; removing it ends every session.
 #[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct KeyRecord {
+pub(crate) struct SigningKeyRecord {
     /// 32 random bytes in hexadecimal.
     pub hs256: String,
     /// When it was made.
     pub created_at: Timestamp,
 }
 
-impl fmt::Debug for KeyRecord {
+impl fmt::Debug for SigningKeyRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyRecord").finish_non_exhaustive()
     }
 }
 
-impl KeyRecord {
+impl SigningKeyRecord {
     /// A new key.
     #[must_use]
     pub(crate) fn generate(now: Timestamp) -> Self {
@@ -174,14 +175,17 @@ mod tests {
     }
 
     #[test]
-    fn keys_survive_their_text() {
+    fn signing_keys_round_trip_as_text() {
         let now = Timestamp::from_unix_millis(0);
-        let (one, other) = (KeyRecord::generate(now), KeyRecord::generate(now));
+        let (one, other) = (
+            SigningKeyRecord::generate(now),
+            SigningKeyRecord::generate(now),
+        );
         assert_eq!(one.bytes().unwrap().len(), 32);
         assert_ne!(one.bytes(), other.bytes());
         for damaged in ["", "00", &"zz".repeat(32), &"é".repeat(32)] {
             assert_eq!(
-                KeyRecord {
+                SigningKeyRecord {
                     hs256: (*damaged).to_owned(),
                     created_at: now
                 }
@@ -192,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn notices_reach_whom_they_concern() {
+    fn email_addresses_match_the_audience() {
         let now = Timestamp::from_unix_millis(0);
         let record = |roles: &[Role], disabled: bool| UserRecord {
             password_hash: String::new(),
@@ -208,7 +212,7 @@ mod tests {
             except: except.to_owned(),
         };
         let reached = |roles: &[Role], audience: &Audience| {
-            record(roles, false).address_for(&name, audience).is_some()
+            record(roles, false).email_for(&name, audience).is_some()
         };
         assert!(reached(&[Role::Viewer], &Audience::Everyone));
         assert!(reached(&[Role::Approver], &approvers("olga")));
@@ -224,11 +228,11 @@ mod tests {
             assert_eq!(reached(&[Role::Viewer], &audience), expected, "{person}");
         }
         let disabled = record(&[Role::Viewer], true);
-        assert_eq!(disabled.address_for(&name, &Audience::Everyone), None);
+        assert_eq!(disabled.email_for(&name, &Audience::Everyone), None);
     }
 
     #[test]
-    fn debug_output_holds_no_secret() {
+    fn debug_output_contains_no_secret() {
         let now = Timestamp::from_unix_millis(0);
         let user = UserRecord {
             password_hash: "$argon2id$secret".to_owned(),
@@ -240,7 +244,7 @@ mod tests {
             changed_at: now,
         };
         assert!(!format!("{user:?}").contains("argon2id"));
-        let key = KeyRecord::generate(now);
+        let key = SigningKeyRecord::generate(now);
         assert!(!format!("{key:?}").contains(&key.hs256));
     }
 }

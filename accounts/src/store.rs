@@ -2,10 +2,10 @@
 
 use galera::Timestamp;
 use galera::access::Role;
-use registry::{Entry, Guard, Outcome, Registry, Transaction, Write};
+use registry::{Precondition, Registry, RegistryEntry, Transaction, TransactionOutcome, WriteOp};
 use uuid::Uuid;
 
-use super::password::{self, WeakPassword};
+use super::password::{self, PasswordError};
 use super::record::{UserName, UserRecord};
 
 /// Races with other writers that are tried again before giving up.
@@ -13,7 +13,7 @@ const ATTEMPTS: usize = 5;
 
 /// Why an account was not changed.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
+pub enum AccountStoreError {
     /// The name is taken.
     #[error(
         "the account {0} exists already; `galera-console user passwd {0}` changes its password"
@@ -32,7 +32,7 @@ pub enum StoreError {
     NoRole,
     /// The password breaks the rule.
     #[error(transparent)]
-    Password(#[from] WeakPassword),
+    Password(#[from] PasswordError),
     /// The hash could not be computed.
     #[error("the password could not be hashed: {0}")]
     Hash(argon2::password_hash::Error),
@@ -51,9 +51,9 @@ pub enum StoreError {
 
 /// The accounts of one console, for the command line.
 #[derive(Clone, Debug)]
-pub struct Store {
+pub struct AccountStore {
     registry: Registry,
-    prefix: String,
+    state_prefix: String,
 }
 
 /// The key of an account.
@@ -71,46 +71,46 @@ pub(super) fn signing_key(state_prefix: &str) -> String {
     format!("{state_prefix}/keys/session")
 }
 
-impl Store {
+impl AccountStore {
     /// The accounts under `state_prefix`.
     #[must_use]
     pub fn new(registry: Registry, state_prefix: impl Into<String>) -> Self {
         Self {
             registry,
-            prefix: state_prefix.into(),
+            state_prefix: state_prefix.into(),
         }
     }
 
     /// Adds an account.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`AccountStoreError`].
     pub async fn add(
         &self,
         name: &UserName,
         password: &str,
         roles: Vec<Role>,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.add_reachable(name, password, roles, None, now).await
+    ) -> Result<(), AccountStoreError> {
+        self.add_with_email(name, password, roles, None, now).await
     }
 
     /// Adds an account with an e-mail address, where notices go.
     ///
     /// # Errors
-    /// [`StoreError`].
-    pub async fn add_reachable(
+    /// [`AccountStoreError`].
+    pub async fn add_with_email(
         &self,
         name: &UserName,
         password: &str,
         roles: Vec<Role>,
         email: Option<String>,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
-        password::check_new(name.as_str(), password)?;
-        let roles = normalized(roles)?;
+    ) -> Result<(), AccountStoreError> {
+        password::check_policy(name.as_str(), password)?;
+        let roles = normalize_roles(roles)?;
         let record = UserRecord {
-            password_hash: password::hash(password).map_err(StoreError::Hash)?,
+            password_hash: password::hash(password).map_err(AccountStoreError::Hash)?,
             credential: Uuid::new_v4(),
             roles,
             email,
@@ -120,11 +120,15 @@ impl Store {
         };
         match self
             .registry
-            .create(user_key(&self.prefix, name), encode(name, &record)?, None)
+            .create(
+                user_key(&self.state_prefix, name),
+                encode_user(name, &record)?,
+                None,
+            )
             .await?
         {
-            registry::Created::Won { .. } => Ok(()),
-            registry::Created::Exists(_) => Err(StoreError::Exists(name.clone())),
+            registry::CreateOutcome::Created { .. } => Ok(()),
+            registry::CreateOutcome::Exists(_) => Err(AccountStoreError::Exists(name.clone())),
         }
     }
 
@@ -132,8 +136,10 @@ impl Store {
     ///
     /// # Errors
     /// etcd's.
-    pub async fn list(&self) -> Result<Vec<(UserName, Result<UserRecord, String>)>, StoreError> {
-        let users = self.users().await?;
+    pub async fn list(
+        &self,
+    ) -> Result<Vec<(UserName, Result<UserRecord, String>)>, AccountStoreError> {
+        let users = self.load_users().await?;
         Ok(users
             .into_iter()
             .map(|(name, record, _)| (name, record))
@@ -143,16 +149,16 @@ impl Store {
     /// Gives the account another password and ends its sessions.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`AccountStoreError`].
     pub async fn set_password(
         &self,
         name: &UserName,
         password: &str,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
-        password::check_new(name.as_str(), password)?;
-        let hash = password::hash(password).map_err(StoreError::Hash)?;
-        self.change(name, true, now, |record| {
+    ) -> Result<(), AccountStoreError> {
+        password::check_policy(name.as_str(), password)?;
+        let hash = password::hash(password).map_err(AccountStoreError::Hash)?;
+        self.update(name, true, now, |record| {
             record.password_hash.clone_from(&hash);
             record.credential = Uuid::new_v4();
         })
@@ -162,29 +168,29 @@ impl Store {
     /// Gives the account another e-mail address, or none. Its sessions go on.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`AccountStoreError`].
     pub async fn set_email(
         &self,
         name: &UserName,
         email: Option<String>,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.change(name, true, now, |record| record.email.clone_from(&email))
+    ) -> Result<(), AccountStoreError> {
+        self.update(name, true, now, |record| record.email.clone_from(&email))
             .await
     }
 
     /// Lets the account sign in, or not; its sessions end with its being disabled and do not come back.
     ///
     /// # Errors
-    /// [`StoreError`]; [`StoreError::LastAdmin`] unless `force`.
+    /// [`AccountStoreError`]; [`AccountStoreError::LastAdmin`] unless `force`.
     pub async fn set_disabled(
         &self,
         name: &UserName,
         disabled: bool,
         force: bool,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.change(name, force, now, |record| {
+    ) -> Result<(), AccountStoreError> {
+        self.update(name, force, now, |record| {
             record.disabled = disabled;
             if disabled {
                 record.credential = Uuid::new_v4();
@@ -196,13 +202,13 @@ impl Store {
     /// Removes the account; its sessions end.
     ///
     /// # Errors
-    /// [`StoreError`]; [`StoreError::LastAdmin`] unless `force`.
-    pub async fn remove(&self, name: &UserName, force: bool) -> Result<(), StoreError> {
+    /// [`AccountStoreError`]; [`AccountStoreError::LastAdmin`] unless `force`.
+    pub async fn remove(&self, name: &UserName, force: bool) -> Result<(), AccountStoreError> {
         for _ in 0..ATTEMPTS {
-            let users = self.users().await?;
-            let (record, entry) = find(&users, name)?;
-            let key = user_key(&self.prefix, name);
-            let mut transaction = Transaction::new().when(Guard::Unchanged(
+            let users = self.load_users().await?;
+            let (record, entry) = find_user(&users, name)?;
+            let key = user_key(&self.state_prefix, name);
+            let mut transaction = Transaction::new().when(Precondition::Unchanged(
                 key.clone().into_bytes(),
                 entry.mod_revision,
             ));
@@ -211,61 +217,68 @@ impl Store {
                 && record.is_active_admin()
                 && !force
             {
-                transaction = transaction.when(witness(&users, name)?);
-            }
-            if self.commits(transaction.then([Write::delete(key)])).await? {
-                return Ok(());
-            }
-        }
-        Err(StoreError::Contended(name.clone()))
-    }
-
-    async fn change(
-        &self,
-        name: &UserName,
-        force: bool,
-        now: Timestamp,
-        alter: impl Fn(&mut UserRecord),
-    ) -> Result<(), StoreError> {
-        for _ in 0..ATTEMPTS {
-            let users = self.users().await?;
-            let (record, entry) = find(&users, name)?;
-            let mut record = record
-                .clone()
-                .map_err(|error| StoreError::Damaged(name.clone(), error))?;
-            let was_admin = record.is_active_admin();
-            alter(&mut record);
-            record.changed_at = now;
-            let key = user_key(&self.prefix, name);
-            let mut transaction = Transaction::new().when(Guard::Unchanged(
-                key.clone().into_bytes(),
-                entry.mod_revision,
-            ));
-            if was_admin && !record.is_active_admin() && !force {
-                transaction = transaction.when(witness(&users, name)?);
+                transaction = transaction.when(other_admin_guard(&users, name)?);
             }
             if self
-                .commits(transaction.then([Write::put(key, encode(name, &record)?, None)]))
+                .try_commit(transaction.then([WriteOp::delete(key)]))
                 .await?
             {
                 return Ok(());
             }
         }
-        Err(StoreError::Contended(name.clone()))
+        Err(AccountStoreError::Contended(name.clone()))
     }
 
-    async fn commits(&self, transaction: Transaction) -> Result<bool, StoreError> {
+    async fn update(
+        &self,
+        name: &UserName,
+        force: bool,
+        now: Timestamp,
+        alter: impl Fn(&mut UserRecord),
+    ) -> Result<(), AccountStoreError> {
+        for _ in 0..ATTEMPTS {
+            let users = self.load_users().await?;
+            let (record, entry) = find_user(&users, name)?;
+            let mut record = record
+                .clone()
+                .map_err(|error| AccountStoreError::Damaged(name.clone(), error))?;
+            let was_admin = record.is_active_admin();
+            alter(&mut record);
+            record.changed_at = now;
+            let key = user_key(&self.state_prefix, name);
+            let mut transaction = Transaction::new().when(Precondition::Unchanged(
+                key.clone().into_bytes(),
+                entry.mod_revision,
+            ));
+            if was_admin && !record.is_active_admin() && !force {
+                transaction = transaction.when(other_admin_guard(&users, name)?);
+            }
+            if self
+                .try_commit(transaction.then([WriteOp::put(
+                    key,
+                    encode_user(name, &record)?,
+                    None,
+                )]))
+                .await?
+            {
+                return Ok(());
+            }
+        }
+        Err(AccountStoreError::Contended(name.clone()))
+    }
+
+    async fn try_commit(&self, transaction: Transaction) -> Result<bool, AccountStoreError> {
         Ok(matches!(
             self.registry.transact(&transaction).await?,
-            Outcome::Committed { .. }
+            TransactionOutcome::Committed { .. }
         ))
     }
 
-    async fn users(&self) -> Result<Users, StoreError> {
-        let prefix = format!("{}/users/", self.prefix);
+    async fn load_users(&self) -> Result<UserEntries, AccountStoreError> {
+        let prefix = format!("{}/users/", self.state_prefix);
         let listing = self.registry.list(prefix.clone()).await?;
         let named = listing.entries.into_iter().filter_map(|entry| {
-            let name = name_of(&prefix, &entry.key)?;
+            let name = parse_user_key(&prefix, &entry.key)?;
             let record = serde_json::from_slice(&entry.value).map_err(|error| error.to_string());
             Some((name, record, entry))
         });
@@ -273,46 +286,53 @@ impl Store {
     }
 }
 
-type Users = Vec<(UserName, Result<UserRecord, String>, Entry)>;
+type UserEntries = Vec<(UserName, Result<UserRecord, String>, RegistryEntry)>;
 
 /// The account that `key` belongs to.
-pub(super) fn name_of(prefix: &str, key: &[u8]) -> Option<UserName> {
+pub(super) fn parse_user_key(prefix: &str, key: &[u8]) -> Option<UserName> {
     let text = std::str::from_utf8(key).ok()?.strip_prefix(prefix)?;
     text.parse()
         .ok()
         .filter(|name: &UserName| name.as_str() == text)
 }
 
-fn find<'a>(
-    users: &'a Users,
+fn find_user<'a>(
+    users: &'a UserEntries,
     name: &UserName,
-) -> Result<(&'a Result<UserRecord, String>, &'a Entry), StoreError> {
+) -> Result<(&'a Result<UserRecord, String>, &'a RegistryEntry), AccountStoreError> {
     let found = users.iter().find(|(other, _, _)| other == name);
     found
         .map(|(_, record, entry)| (record, entry))
-        .ok_or_else(|| StoreError::Unknown(name.clone()))
+        .ok_or_else(|| AccountStoreError::Unknown(name.clone()))
 }
 
 /// Another administrator who must still be one at the moment of the write: two removals at once cannot rely on each
 /// other.
-fn witness(users: &Users, name: &UserName) -> Result<Guard, StoreError> {
+fn other_admin_guard(
+    users: &UserEntries,
+    name: &UserName,
+) -> Result<Precondition, AccountStoreError> {
     let other = users.iter().find(|(other, record, _)| {
         other != name && record.as_ref().is_ok_and(UserRecord::is_active_admin)
     });
-    let (_, _, entry) = other.ok_or_else(|| StoreError::LastAdmin(name.clone()))?;
-    Ok(Guard::Unchanged(entry.key.clone(), entry.mod_revision))
+    let (_, _, entry) = other.ok_or_else(|| AccountStoreError::LastAdmin(name.clone()))?;
+    Ok(Precondition::Unchanged(
+        entry.key.clone(),
+        entry.mod_revision,
+    ))
 }
 
-fn normalized(mut roles: Vec<Role>) -> Result<Vec<Role>, StoreError> {
+fn normalize_roles(mut roles: Vec<Role>) -> Result<Vec<Role>, AccountStoreError> {
     roles.sort_unstable();
     roles.dedup();
     if roles.is_empty() {
-        Err(StoreError::NoRole)
+        Err(AccountStoreError::NoRole)
     } else {
         Ok(roles)
     }
 }
 
-fn encode(name: &UserName, record: &UserRecord) -> Result<Vec<u8>, StoreError> {
-    serde_json::to_vec(record).map_err(|error| StoreError::Damaged(name.clone(), error.to_string()))
+fn encode_user(name: &UserName, record: &UserRecord) -> Result<Vec<u8>, AccountStoreError> {
+    serde_json::to_vec(record)
+        .map_err(|error| AccountStoreError::Damaged(name.clone(), error.to_string()))
 }

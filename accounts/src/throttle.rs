@@ -10,41 +10,41 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Most accounts or addresses remembered; beyond it the ones that wait least are forgotten.
-const REMEMBERED: usize = 10_000;
+const ENTRIES_MAX: usize = 10_000;
 
-struct Rule {
+struct ThrottlePolicy {
     /// Failures that cost nothing.
-    free: u32,
+    free_failures: u32,
     /// The longest wait.
-    longest: Duration,
+    max_wait: Duration,
     /// After this long without a failure, everything is forgotten.
-    forget: Duration,
+    forget_after: Duration,
 }
 
-const ACCOUNT: Rule = Rule {
-    free: 10,
-    longest: Duration::from_secs(30),
-    forget: Duration::from_secs(900),
+const ACCOUNT_POLICY: ThrottlePolicy = ThrottlePolicy {
+    free_failures: 10,
+    max_wait: Duration::from_secs(30),
+    forget_after: Duration::from_secs(900),
 };
-const ADDRESS: Rule = Rule {
-    free: 30,
-    longest: Duration::from_secs(300),
-    forget: Duration::from_secs(3600),
+const ADDRESS_POLICY: ThrottlePolicy = ThrottlePolicy {
+    free_failures: 30,
+    max_wait: Duration::from_secs(300),
+    forget_after: Duration::from_secs(3600),
 };
 
 #[derive(Clone, Copy)]
-struct Failures {
+struct FailureCount {
     count: u32,
     last: Instant,
 }
 
-impl Failures {
-    fn blocked_until(&self, rule: &Rule) -> Instant {
-        let beyond = self.count.saturating_sub(rule.free);
+impl FailureCount {
+    fn blocked_until(&self, rule: &ThrottlePolicy) -> Instant {
+        let beyond = self.count.saturating_sub(rule.free_failures);
         let wait = match beyond {
             0 => Duration::ZERO,
             // 1, 2, 4, … seconds.
-            _ => Duration::from_secs(1 << (beyond - 1).min(16)).min(rule.longest),
+            _ => Duration::from_secs(1 << (beyond - 1).min(16)).min(rule.max_wait),
         };
         self.last + wait
     }
@@ -52,22 +52,22 @@ impl Failures {
 
 /// Who failed how often, in this replica.
 #[derive(Default)]
-pub(crate) struct Throttle {
-    state: Mutex<State>,
+pub(crate) struct SignInThrottle {
+    state: Mutex<ThrottleState>,
 }
 
 #[derive(Default)]
-struct State {
-    accounts: HashMap<String, Failures>,
-    addresses: HashMap<IpAddr, Failures>,
+struct ThrottleState {
+    accounts: HashMap<String, FailureCount>,
+    addresses: HashMap<IpAddr, FailureCount>,
 }
 
-impl Throttle {
+impl SignInThrottle {
     /// Begins an attempt.
     ///
     /// # Errors
     /// How long to wait, when the account or the address failed too often.
-    pub(crate) fn begin(
+    pub(crate) fn begin_attempt(
         &self,
         account: &str,
         address: IpAddr,
@@ -75,32 +75,34 @@ impl Throttle {
     ) -> Result<(), Duration> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let address = network_of(address);
-        let wait = wait(&state.accounts, account, &ACCOUNT, now).max(wait(
-            &state.addresses,
-            &address,
-            &ADDRESS,
-            now,
-        ));
+        let wait = remaining_wait(&state.accounts, account, &ACCOUNT_POLICY, now).max(
+            remaining_wait(&state.addresses, &address, &ADDRESS_POLICY, now),
+        );
         if wait > Duration::ZERO {
             return Err(wait);
         }
-        count(&mut state.accounts, account.to_owned(), &ACCOUNT, now);
-        count(&mut state.addresses, address, &ADDRESS, now);
+        record_failure(
+            &mut state.accounts,
+            account.to_owned(),
+            &ACCOUNT_POLICY,
+            now,
+        );
+        record_failure(&mut state.addresses, address, &ADDRESS_POLICY, now);
         Ok(())
     }
 
     /// The attempt succeeded: the account starts afresh, the address gets this one attempt back.
-    pub(crate) fn succeeded(&self, account: &str, address: IpAddr) {
+    pub(crate) fn record_success(&self, account: &str, address: IpAddr) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.accounts.remove(account);
-        take_back(&mut state.addresses, &network_of(address));
+        remove_failure(&mut state.addresses, &network_of(address));
     }
 
     /// The attempt could not be judged (etcd away, too busy): it counts for nobody.
-    pub(crate) fn undecided(&self, account: &str, address: IpAddr) {
+    pub(crate) fn cancel_attempt(&self, account: &str, address: IpAddr) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        take_back(&mut state.accounts, account);
-        take_back(&mut state.addresses, &network_of(address));
+        remove_failure(&mut state.accounts, account);
+        remove_failure(&mut state.addresses, &network_of(address));
     }
 }
 
@@ -112,7 +114,12 @@ fn network_of(address: IpAddr) -> IpAddr {
     }
 }
 
-fn wait<K, Q>(map: &HashMap<K, Failures>, key: &Q, rule: &Rule, now: Instant) -> Duration
+fn remaining_wait<K, Q>(
+    map: &HashMap<K, FailureCount>,
+    key: &Q,
+    rule: &ThrottlePolicy,
+    now: Instant,
+) -> Duration
 where
     K: Hash + Eq + std::borrow::Borrow<Q>,
     Q: Hash + Eq + ?Sized,
@@ -122,33 +129,38 @@ where
     })
 }
 
-fn count<K: Hash + Eq + Clone>(map: &mut HashMap<K, Failures>, key: K, rule: &Rule, now: Instant) {
-    if map.len() >= REMEMBERED && !map.contains_key(&key) {
-        map.retain(|_, failures| now.saturating_duration_since(failures.last) < rule.forget);
+fn record_failure<K: Hash + Eq + Clone>(
+    map: &mut HashMap<K, FailureCount>,
+    key: K,
+    rule: &ThrottlePolicy,
+    now: Instant,
+) {
+    if map.len() >= ENTRIES_MAX && !map.contains_key(&key) {
+        map.retain(|_, failures| now.saturating_duration_since(failures.last) < rule.forget_after);
         // Still full: forget the least conspicuous tenth.
-        if map.len() >= REMEMBERED {
+        if map.len() >= ENTRIES_MAX {
             let mut by_wait: Vec<(u32, Instant, K)> = map
                 .iter()
                 .map(|(k, f)| (f.count, f.last, k.clone()))
                 .collect();
             by_wait.sort_by_key(|(count, last, _)| (*count, *last));
-            for (_, _, key) in by_wait.into_iter().take(REMEMBERED / 10) {
+            for (_, _, key) in by_wait.into_iter().take(ENTRIES_MAX / 10) {
                 map.remove(&key);
             }
         }
     }
-    let failures = map.entry(key).or_insert(Failures {
+    let failures = map.entry(key).or_insert(FailureCount {
         count: 0,
         last: now,
     });
-    if now.saturating_duration_since(failures.last) >= rule.forget {
+    if now.saturating_duration_since(failures.last) >= rule.forget_after {
         failures.count = 0;
     }
     failures.count = failures.count.saturating_add(1);
     failures.last = now;
 }
 
-fn take_back<K, Q>(map: &mut HashMap<K, Failures>, key: &Q)
+fn remove_failure<K, Q>(map: &mut HashMap<K, FailureCount>, key: &Q)
 where
     K: Hash + Eq + std::borrow::Borrow<Q>,
     Q: Hash + Eq + ?Sized,
@@ -165,19 +177,19 @@ where
 mod tests {
     use super::*;
 
-    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
     fn address(n: u32) -> IpAddr {
         IpAddr::V4((0x0A00_0000 + n).into())
     }
 
     #[test]
-    fn an_account_waits_longer_and_longer_whatever_the_address() {
-        let throttle = Throttle::default();
+    fn account_waits_grow_regardless_of_the_address() {
+        let throttle = SignInThrottle::default();
         let start = Instant::now();
-        for n in 0..=ACCOUNT.free {
+        for n in 0..=ACCOUNT_POLICY.free_failures {
             assert_eq!(
-                throttle.begin("dora", address(n), start),
+                throttle.begin_attempt("dora", address(n), start),
                 Ok(()),
                 "attempt {n}"
             );
@@ -185,43 +197,45 @@ mod tests {
         let mut now = start;
         for (n, seconds) in [1, 2, 4, 8, 16, 30, 30].into_iter().enumerate() {
             let wait = Duration::from_secs(seconds);
-            assert_eq!(throttle.begin("dora", address(99), now), Err(wait));
+            assert_eq!(throttle.begin_attempt("dora", address(99), now), Err(wait));
             assert_eq!(
-                throttle.begin("emil", address(200 + u32::try_from(n).unwrap()), now),
+                throttle.begin_attempt("emil", address(200 + u32::try_from(n).unwrap()), now),
                 Ok(())
             );
-            throttle.undecided("emil", address(200));
+            throttle.cancel_attempt("emil", address(200));
             now += wait;
             assert_eq!(
-                throttle.begin("dora", address(300 + u32::try_from(n).unwrap()), now),
+                throttle.begin_attempt("dora", address(300 + u32::try_from(n).unwrap()), now),
                 Ok(())
             );
         }
     }
 
     #[test]
-    fn an_address_waits_whatever_the_account() {
-        let throttle = Throttle::default();
+    fn address_waits_apply_regardless_of_the_account() {
+        let throttle = SignInThrottle::default();
         let now = Instant::now();
-        for n in 0..=ADDRESS.free {
+        for n in 0..=ADDRESS_POLICY.free_failures {
             assert_eq!(
-                throttle.begin(&format!("user{n}"), HERE, now),
+                throttle.begin_attempt(&format!("user{n}"), CLIENT, now),
                 Ok(()),
                 "attempt {n}"
             );
         }
-        assert!(throttle.begin("another", HERE, now).is_err());
-        assert_eq!(throttle.begin("another", address(1), now), Ok(()));
+        assert!(throttle.begin_attempt("another", CLIENT, now).is_err());
+        assert_eq!(throttle.begin_attempt("another", address(1), now), Ok(()));
     }
 
     #[test]
     fn success_clears_the_account_but_not_the_address() {
-        let throttle = Throttle::default();
+        let throttle = SignInThrottle::default();
         let now = Instant::now();
-        for n in 0..=ADDRESS.free {
-            let refused = throttle.begin("mallory", HERE, now).is_err()
-                || throttle.begin(&format!("u{n}"), HERE, now).is_err();
-            throttle.succeeded("mallory", HERE);
+        for n in 0..=ADDRESS_POLICY.free_failures {
+            let refused = throttle.begin_attempt("mallory", CLIENT, now).is_err()
+                || throttle
+                    .begin_attempt(&format!("u{n}"), CLIENT, now)
+                    .is_err();
+            throttle.record_success("mallory", CLIENT);
             if refused {
                 return;
             }
@@ -230,48 +244,54 @@ mod tests {
     }
 
     #[test]
-    fn a_host_cannot_change_its_ipv6_address_to_start_afresh() {
-        let throttle = Throttle::default();
+    fn changing_an_ipv6_address_within_a_network_resets_nothing() {
+        let throttle = SignInThrottle::default();
         let now = Instant::now();
-        for n in 0..=u128::from(ADDRESS.free) {
+        for n in 0..=u128::from(ADDRESS_POLICY.free_failures) {
             let address = IpAddr::V6((0x2001_0db8_u128 << 96 | n).into());
-            assert_eq!(throttle.begin(&format!("user{n}"), address, now), Ok(()));
+            assert_eq!(
+                throttle.begin_attempt(&format!("user{n}"), address, now),
+                Ok(())
+            );
         }
         assert!(
             throttle
-                .begin("x", "2001:db8::ffff".parse().unwrap(), now)
+                .begin_attempt("x", "2001:db8::ffff".parse().unwrap(), now)
                 .is_err()
         );
     }
 
     #[test]
-    fn memory_is_bounded_and_keeps_the_worst() {
-        let throttle = Throttle::default();
+    fn memory_is_bounded_and_keeps_the_longest_waits() {
+        let throttle = SignInThrottle::default();
         let now = Instant::now();
-        for n in 0..=ACCOUNT.free {
-            throttle.begin("target", address(n), now).unwrap();
+        for n in 0..=ACCOUNT_POLICY.free_failures {
+            throttle.begin_attempt("target", address(n), now).unwrap();
         }
         for n in 0..25_000 {
             throttle
-                .begin(&format!("user{n}"), address(1000 + n), now)
+                .begin_attempt(&format!("user{n}"), address(1000 + n), now)
                 .unwrap();
         }
         let state = throttle.state.lock().unwrap();
-        assert!(state.accounts.len() <= REMEMBERED && state.addresses.len() <= REMEMBERED);
+        assert!(state.accounts.len() <= ENTRIES_MAX && state.addresses.len() <= ENTRIES_MAX);
         drop(state);
-        assert!(throttle.begin("target", address(7), now).is_err());
+        assert!(throttle.begin_attempt("target", address(7), now).is_err());
     }
 
     #[test]
-    fn failures_are_forgotten() {
-        let throttle = Throttle::default();
+    fn failures_expire() {
+        let throttle = SignInThrottle::default();
         let now = Instant::now();
-        for n in 0..=ACCOUNT.free {
-            throttle.begin("dora", address(n), now).unwrap();
+        for n in 0..=ACCOUNT_POLICY.free_failures {
+            throttle.begin_attempt("dora", address(n), now).unwrap();
         }
-        let later = now + ACCOUNT.forget;
-        for n in 0..=ACCOUNT.free {
-            assert_eq!(throttle.begin("dora", address(100 + n), later), Ok(()));
+        let later = now + ACCOUNT_POLICY.forget_after;
+        for n in 0..=ACCOUNT_POLICY.free_failures {
+            assert_eq!(
+                throttle.begin_attempt("dora", address(100 + n), later),
+                Ok(())
+            );
         }
     }
 }

@@ -12,11 +12,11 @@ const ALGORITHM: Algorithm = Algorithm::HS256;
 const ISSUER: &str = "galera-console";
 const AUDIENCE: &str = "galera-console/session";
 /// Clock difference between replicas that is forgiven, in seconds.
-const LEEWAY: u64 = 5;
+const LEEWAY_SECONDS: u64 = 5;
 
 /// What a token says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claims {
+pub struct SessionClaims {
     /// Always `galera-console`.
     pub iss: String,
     /// Always `galera-console/session`.
@@ -31,7 +31,7 @@ pub struct Claims {
     pub exp: i64,
 }
 
-impl Claims {
+impl SessionClaims {
     /// Claims for a session of `username`.
     #[must_use]
     pub fn new(username: UserName, session: Uuid, issued: Timestamp, expires: Timestamp) -> Self {
@@ -48,7 +48,7 @@ impl Claims {
 
 /// Why a token is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidToken {
+pub enum TokenError {
     /// Its time is over.
     #[error("the session has expired")]
     Expired,
@@ -58,18 +58,18 @@ pub enum InvalidToken {
 }
 
 /// Signs and verifies with one key.
-pub struct Signer {
+pub struct TokenSigner {
     encoding: EncodingKey,
     decoding: DecodingKey,
     validation: Validation,
 }
 
-impl Signer {
+impl TokenSigner {
     /// A signer with `key`.
     #[must_use]
     pub fn new(key: &[u8]) -> Self {
         let mut validation = Validation::new(ALGORITHM);
-        validation.leeway = LEEWAY;
+        validation.leeway = LEEWAY_SECONDS;
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[AUDIENCE]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
@@ -84,21 +84,19 @@ impl Signer {
     ///
     /// # Errors
     /// Only when the crypto library fails.
-    pub fn sign(&self, claims: &Claims) -> Result<String, jsonwebtoken::errors::Error> {
+    pub fn sign(&self, claims: &SessionClaims) -> Result<String, jsonwebtoken::errors::Error> {
         jsonwebtoken::encode(&Header::new(ALGORITHM), claims, &self.encoding)
     }
 
     /// What `token` says, when it was signed with this key and is in date.
     ///
     /// # Errors
-    /// [`InvalidToken`].
-    pub fn verify(&self, token: &str) -> Result<Claims, InvalidToken> {
-        match jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation) {
+    /// [`TokenError`].
+    pub fn verify(&self, token: &str) -> Result<SessionClaims, TokenError> {
+        match jsonwebtoken::decode::<SessionClaims>(token, &self.decoding, &self.validation) {
             Ok(data) => Ok(data.claims),
-            Err(error) if *error.kind() == ErrorKind::ExpiredSignature => {
-                Err(InvalidToken::Expired)
-            }
-            Err(_) => Err(InvalidToken::Forged),
+            Err(error) if *error.kind() == ErrorKind::ExpiredSignature => Err(TokenError::Expired),
+            Err(_) => Err(TokenError::Forged),
         }
     }
 }
@@ -114,9 +112,9 @@ mod tests {
         i64::try_from(elapsed.as_secs()).unwrap()
     }
 
-    fn claims(expires_in: i64) -> Claims {
+    fn claims(expires_in: i64) -> SessionClaims {
         let at = |seconds: i64| Timestamp::from_unix_millis(seconds * 1000);
-        Claims::new(
+        SessionClaims::new(
             "dora".parse().unwrap(),
             Uuid::from_u128(7),
             at(now()),
@@ -129,25 +127,25 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_it_signs() {
-        let signer = Signer::new(b"key one");
+    fn a_signed_token_verifies() {
+        let signer = TokenSigner::new(b"key one");
         let token = signer.sign(&claims(60)).unwrap();
         assert_eq!(signer.verify(&token), Ok(claims(60)));
     }
 
     #[test]
-    fn expiry_forgives_the_leeway_only() {
-        let signer = Signer::new(b"key one");
+    fn expiry_allows_only_the_leeway() {
+        let signer = TokenSigner::new(b"key one");
         assert!(signer.verify(&signer.sign(&claims(-3)).unwrap()).is_ok());
         assert_eq!(
             signer.verify(&signer.sign(&claims(-10)).unwrap()),
-            Err(InvalidToken::Expired)
+            Err(TokenError::Expired)
         );
     }
 
     #[test]
-    fn refuses_every_forgery() {
-        let signer = Signer::new(b"key one");
+    fn every_forgery_is_rejected() {
+        let signer = TokenSigner::new(b"key one");
         let good = serde_json::to_value(claims(60)).unwrap();
         let header = Header::new(ALGORITHM);
         let altered = |name: &str, value: Value| {
@@ -189,7 +187,7 @@ mod tests {
             ("not a token", "a.b.c".to_owned()),
             ("a cut signature", genuine[..genuine.len() - 4].to_owned()),
         ] {
-            assert_eq!(signer.verify(&token), Err(InvalidToken::Forged), "{what}");
+            assert_eq!(signer.verify(&token), Err(TokenError::Forged), "{what}");
         }
     }
 }

@@ -9,11 +9,11 @@ pub fn first() -> Option<IpAddr> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    best(named(name.trim(), &hosts))
-        .or_else(|| best(interfaces.iter().map(if_addrs::Interface::ip)))
+    preferred(addresses_of(name.trim(), &hosts))
+        .or_else(|| preferred(interfaces.iter().map(if_addrs::Interface::ip)))
 }
 
-fn best(addresses: impl Iterator<Item = IpAddr>) -> Option<IpAddr> {
+fn preferred(addresses: impl Iterator<Item = IpAddr>) -> Option<IpAddr> {
     let usable: Vec<_> = addresses.filter(is_reachable).collect();
     usable
         .iter()
@@ -31,7 +31,7 @@ fn is_reachable(address: &IpAddr) -> bool {
 }
 
 /// The addresses that the text of a hosts file gives to `name`, in its order.
-fn named<'a>(name: &'a str, hosts: &'a str) -> impl Iterator<Item = IpAddr> + 'a {
+fn addresses_of<'a>(name: &'a str, hosts: &'a str) -> impl Iterator<Item = IpAddr> + 'a {
     hosts.lines().filter_map(move |line| {
         let mut words = line.split('#').next()?.split_whitespace();
         let address = words.next()?.parse().ok()?;
@@ -47,16 +47,22 @@ mod tests {
 
     #[test]
     fn the_own_name_leads_to_the_first_usable_address() {
-        assert_eq!(best(named("n1", HOSTS)), Some("10.0.0.5".parse().unwrap()));
-        assert_eq!(best(named("n3", HOSTS)), None);
-        assert_eq!(best(named("", HOSTS)), None);
+        assert_eq!(
+            preferred(addresses_of("n1", HOSTS)),
+            Some("10.0.0.5".parse().unwrap())
+        );
+        assert_eq!(preferred(addresses_of("n3", HOSTS)), None);
+        assert_eq!(preferred(addresses_of("", HOSTS)), None);
     }
 
     #[test]
     fn ipv4_before_ipv6() {
         let addresses =
             ["::1", "fd00::1", "169.254.0.1", "10.0.0.1"].map(|text| text.parse().unwrap());
-        assert_eq!(best(addresses.into_iter()), Some(addresses[3]));
-        assert_eq!(best(addresses[..2].iter().copied()), Some(addresses[1]));
+        assert_eq!(preferred(addresses.into_iter()), Some(addresses[3]));
+        assert_eq!(
+            preferred(addresses[..2].iter().copied()),
+            Some(addresses[1])
+        );
     }
 }

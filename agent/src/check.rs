@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// Time for each of connecting, asking and answering.
-const LIMIT: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 /// Most that is read of an answer, in bytes.
-const ANSWER_MAX: u64 = 16 * 1024;
+const RESPONSE_MAX: u64 = 16 * 1024;
 
 /// Asks the agent whose health endpoint listens on `address`: whether all is well, and its line.
 ///
@@ -15,14 +15,14 @@ const ANSWER_MAX: u64 = 16 * 1024;
 ///
 /// # Errors
 /// When it does not answer.
-pub fn ask(address: SocketAddr, live: bool) -> io::Result<(bool, String)> {
+pub fn query_health(address: SocketAddr, live: bool) -> io::Result<(bool, String)> {
     let mut stream = connect(address)?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    stream.set_write_timeout(Some(LIMIT))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     let path = if live { "/live" } else { "/" };
     stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
     let mut answer = Vec::new();
-    stream.take(ANSWER_MAX).read_to_end(&mut answer)?;
+    stream.take(RESPONSE_MAX).read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer);
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let status = head.split_whitespace().nth(1);
@@ -35,9 +35,9 @@ pub fn ask(address: SocketAddr, live: bool) -> io::Result<(bool, String)> {
 
 fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     if !address.ip().is_unspecified() {
-        return TcpStream::connect_timeout(&address, LIMIT);
+        return TcpStream::connect_timeout(&address, TIMEOUT);
     }
     let loopback = |ip: IpAddr| SocketAddr::new(ip, address.port());
-    TcpStream::connect_timeout(&loopback(Ipv4Addr::LOCALHOST.into()), LIMIT)
-        .or_else(|_| TcpStream::connect_timeout(&loopback(Ipv6Addr::LOCALHOST.into()), LIMIT))
+    TcpStream::connect_timeout(&loopback(Ipv4Addr::LOCALHOST.into()), TIMEOUT)
+        .or_else(|_| TcpStream::connect_timeout(&loopback(Ipv6Addr::LOCALHOST.into()), TIMEOUT))
 }

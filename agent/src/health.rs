@@ -20,18 +20,18 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use crate::observation::{Availability, Server};
+use crate::observation::{AvailabilityPolicy, ServerState};
 
 /// Connections served at once; further ones wait in the kernel's queue.
-const CONNECTIONS: usize = 64;
+const MAX_CONNECTIONS: usize = 64;
 /// Time for one connection: a health check is one small request.
-const CONNECTION_LIMIT: Duration = Duration::from_secs(5);
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What counts as healthy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Policy {
+pub struct HealthPolicy {
     /// When a node that is not plainly Synced may be sent clients.
-    pub available: Availability,
+    pub availability: AvailabilityPolicy,
     /// While this file exists, the node takes no clients.
     pub disable_file: Option<PathBuf>,
 }
@@ -54,9 +54,13 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Answers on `listener` until dropped.
-pub async fn serve(listener: TcpListener, server: watch::Receiver<Server>, policy: Policy) {
+pub async fn serve(
+    listener: TcpListener,
+    server: watch::Receiver<ServerState>,
+    policy: HealthPolicy,
+) {
     let policy = Arc::new(policy);
-    let free = Arc::new(Semaphore::new(CONNECTIONS));
+    let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let tasks = TaskTracker::new();
     loop {
         let Ok(permit) = Arc::clone(&free).acquire_owned().await else {
@@ -67,7 +71,8 @@ pub async fn serve(listener: TcpListener, server: watch::Receiver<Server>, polic
                 let (server, policy) = (server.clone(), Arc::clone(&policy));
                 tasks.spawn(async move {
                     // A connection that takes longer is none of a load balancer.
-                    let _ = timeout(CONNECTION_LIMIT, connection(stream, server, policy)).await;
+                    let _ =
+                        timeout(CONNECTION_TIMEOUT, serve_connection(stream, server, policy)).await;
                     drop(permit);
                 });
             }
@@ -79,15 +84,19 @@ pub async fn serve(listener: TcpListener, server: watch::Receiver<Server>, polic
     }
 }
 
-async fn connection(stream: TcpStream, server: watch::Receiver<Server>, policy: Arc<Policy>) {
+async fn serve_connection(
+    stream: TcpStream,
+    server: watch::Receiver<ServerState>,
+    policy: Arc<HealthPolicy>,
+) {
     let service = service_fn(|request: Request<Incoming>| {
         let server = server.borrow().clone();
-        let answer = answer(request.method(), request.uri().path(), &server, &policy);
+        let answer = respond(request.method(), request.uri().path(), &server, &policy);
         async move { Ok::<_, Infallible>(answer) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(CONNECTION_LIMIT)
+        .header_read_timeout(CONNECTION_TIMEOUT)
         .max_buf_size(16 * 1024)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service)
@@ -97,31 +106,36 @@ async fn connection(stream: TcpStream, server: watch::Receiver<Server>, policy: 
     }
 }
 
-fn answer(method: &Method, path: &str, server: &Server, policy: &Policy) -> Response<Full<Bytes>> {
+fn respond(
+    method: &Method,
+    path: &str,
+    server: &ServerState,
+    policy: &HealthPolicy,
+) -> Response<Full<Bytes>> {
     if path != "/" && path != "/live" {
-        return text(StatusCode::NOT_FOUND, "there are only / and /live");
+        return text_response(StatusCode::NOT_FOUND, "there are only / and /live");
     }
     if ![Method::GET, Method::HEAD, Method::OPTIONS].contains(method) {
-        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "use GET, HEAD or OPTIONS");
+        let mut refused = text_response(StatusCode::METHOD_NOT_ALLOWED, "use GET, HEAD or OPTIONS");
         let allowed = header::HeaderValue::from_static("GET, HEAD, OPTIONS");
         refused.headers_mut().insert(header::ALLOW, allowed);
         return refused;
     }
-    let (healthy, line) = server.health(&policy.available);
+    let (healthy, line) = server.health(&policy.availability);
     if path == "/live" {
-        return text(StatusCode::OK, &line);
+        return text_response(StatusCode::OK, &line);
     }
     if let Some(file) = policy.disable_file.as_ref().filter(|file| file.exists()) {
         let line = format!("disabled by {}", file.display());
-        return text(StatusCode::SERVICE_UNAVAILABLE, &line);
+        return text_response(StatusCode::SERVICE_UNAVAILABLE, &line);
     }
     match (healthy, line) {
-        (true, line) => text(StatusCode::OK, &line),
-        (false, line) => text(StatusCode::SERVICE_UNAVAILABLE, &line),
+        (true, line) => text_response(StatusCode::OK, &line),
+        (false, line) => text_response(StatusCode::SERVICE_UNAVAILABLE, &line),
     }
 }
 
-fn text(status: StatusCode, line: &str) -> Response<Full<Bytes>> {
+fn text_response(status: StatusCode, line: &str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(format!("{line}\n"))));
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -141,18 +155,18 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
-    use crate::observation::Reading;
+    use crate::observation::StatusReading;
 
-    fn synced() -> Server {
+    fn synced() -> ServerState {
         let rows = [
             ("wsrep_local_state", "4"),
             ("wsrep_cluster_status", "Primary"),
         ];
         let rows = rows.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Server::Unknown.after(Ok(Reading::from_rows(&rows)))
+        ServerState::Unknown.after_probe(Ok(StatusReading::from_rows(&rows)))
     }
 
-    async fn ask(server: Server, request: &str) -> String {
+    async fn send_request(server: ServerState, request: &str) -> String {
         let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (_sender, receiver) = watch::channel(server);
@@ -164,25 +178,25 @@ mod tests {
             answer
         };
         tokio::select! {
-            () = serve(listener, receiver, Policy::default()) => panic!("the endpoint ended"),
+            () = serve(listener, receiver, HealthPolicy::default()) => panic!("the endpoint ended"),
             answer = client => answer,
         }
     }
 
     #[tokio::test]
-    async fn answers_what_load_balancers_ask() {
+    async fn answers_load_balancer_requests() {
         // HAProxy's httpchk asks with OPTIONS and HTTP/1.0, without a Host.
-        let answer = ask(synced(), "OPTIONS / HTTP/1.0\r\n\r\n").await;
+        let answer = send_request(synced(), "OPTIONS / HTTP/1.0\r\n\r\n").await;
         assert!(
             answer.starts_with("HTTP/1.0 200 OK\r\n") && answer.ends_with("\r\n\r\nSynced\n"),
             "{answer}"
         );
-        let answer = ask(synced(), "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        let answer = send_request(synced(), "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n").await;
         assert!(
             answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\n"),
             "{answer}"
         );
-        let answer = ask(Server::Unknown, "GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        let answer = send_request(ServerState::Unknown, "GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
         assert!(
             answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("was not asked yet\n"),
             "{answer}"
@@ -190,24 +204,25 @@ mod tests {
     }
 
     #[test]
-    fn a_file_takes_the_node_out_and_life_is_something_else() {
+    fn disable_file_fails_readiness_but_not_liveness() {
         let dir = tempfile::tempdir().unwrap();
-        let policy = Policy {
+        let policy = HealthPolicy {
             disable_file: Some(dir.path().join("disabled")),
-            ..Policy::default()
+            ..HealthPolicy::default()
         };
-        let status = |path, server: &Server| answer(&Method::GET, path, server, &policy).status();
+        let status =
+            |path, server: &ServerState| respond(&Method::GET, path, server, &policy).status();
         assert_eq!(status("/", &synced()), StatusCode::OK);
         std::fs::write(dir.path().join("disabled"), "").unwrap();
         assert_eq!(status("/", &synced()), StatusCode::SERVICE_UNAVAILABLE);
-        for server in [synced(), Server::Unknown] {
+        for server in [synced(), ServerState::Unknown] {
             assert_eq!(status("/live", &server), StatusCode::OK);
         }
     }
 
     #[tokio::test]
-    async fn refuses_everything_else() {
-        let answer = ask(
+    async fn rejects_other_requests() {
+        let answer = send_request(
             synced(),
             "POST / HTTP/1.1\r\nHost: h\r\ncontent-length: 0\r\n\r\n",
         )
@@ -216,15 +231,15 @@ mod tests {
             answer.starts_with("HTTP/1.1 405 ") && answer.contains("allow: GET, HEAD, OPTIONS"),
             "{answer}"
         );
-        let answer = ask(synced(), "GET /etc/passwd HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        let answer = send_request(synced(), "GET /etc/passwd HTTP/1.1\r\nHost: h\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
-        let answer = ask(
+        let answer = send_request(
             synced(),
             &format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", "h".repeat(100_000)),
         )
         .await;
         assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
-        let answer = ask(synced(), "\x16\x03\x01\x02\x00 not HTTP\r\n\r\n").await;
+        let answer = send_request(synced(), "\x16\x03\x01\x02\x00 not HTTP\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     }
 }

@@ -5,21 +5,21 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use galera_agent::settings::homogeneous::Run;
-use galera_agent::settings::{self, Settings, Source, Wrong};
+use galera_agent::settings::homogeneous::RunSettings;
+use galera_agent::settings::{self, ReportSettings, SettingError, SettingsSource};
 use galera_agent::{address, check, notify, run, sidecar};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 /// Wrong usage or configuration.
-const USAGE: u8 = 64;
+const EXIT_USAGE: u8 = 64;
 /// Our own fault.
-const INTERNAL: u8 = 70;
+const EXIT_INTERNAL: u8 = 70;
 /// No permission for a file or address.
-const NO_PERMISSION: u8 = 77;
+const EXIT_NO_PERMISSION: u8 = 77;
 
-const ENVIRONMENT: &str = "\
+const REPORT_HELP: &str = "\
 Settings are environment variables; each may be given as NAME_FILE, a file that holds the value:
   CLUSTER_NAME         the cluster, as in wsrep_cluster_name (required)
   DISCOVERY_SERVICE    etcd hosts, comma-separated: host, host:port or URL (required)
@@ -34,7 +34,7 @@ Settings are environment variables; each may be given as NAME_FILE, a file that 
   RUST_LOG             which messages are logged [info]
 Exit codes: 0 clean, 64 wrong usage or configuration, 70 a fault of the agent, 77 no permission.";
 
-const RUN: &str = "\
+const RUN_HELP: &str = "\
 Beside those of `report`, where MYSQL_HOST, MYSQL_PORT, MYSQL_SOCKET, MYSQL_USER and GALERA_AGENT_NOTIFY do not count:
   CLUSTER_JOIN         members to join without etcd, instead of DISCOVERY_SERVICE [none]
   MYSQL_ROOT_PASSWORD  of root@localhost (required)
@@ -53,7 +53,7 @@ Exit codes: the server's own (128 and the signal's number when killed; of a serv
 or a program missing, 70 a fault of the agent, 77 no permission.";
 
 #[derive(Parser)]
-#[command(version, about = "Runs a Galera node, or reports one to the registry", after_help = ENVIRONMENT)]
+#[command(version, about = "Runs a Galera node, or reports one to the registry", after_help = REPORT_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -62,10 +62,10 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Report on a server that something else starts, until stopped.
-    #[command(after_help = ENVIRONMENT)]
+    #[command(after_help = REPORT_HELP)]
     Report,
     /// Found, join or recover the cluster with this server, and stand by it until it ends.
-    #[command(after_help = RUN)]
+    #[command(after_help = RUN_HELP)]
     Run {
         /// The server and its arguments, after --.
         #[arg(required = true, last = true)]
@@ -89,10 +89,10 @@ fn main() -> ExitCode {
     match Cli::try_parse().map(|cli| cli.command) {
         Ok(Command::Report) => report(),
         Ok(Command::Run { command }) => run(&command),
-        Ok(Command::Notify { arguments }) => told(&arguments),
+        Ok(Command::Notify { arguments }) => send_notification(&arguments),
         Ok(Command::Check { live }) => check(live),
         Err(error) => {
-            let code = if error.use_stderr() { USAGE } else { 0 };
+            let code = if error.use_stderr() { EXIT_USAGE } else { 0 };
             // Nothing is left to say when even this cannot be printed.
             let _ = error.print();
             ExitCode::from(code)
@@ -101,44 +101,45 @@ fn main() -> ExitCode {
 }
 
 fn report() -> ExitCode {
-    let source = Source::new(|name| std::env::var_os(name));
-    let settings = log_as_asked(&source).and_then(|()| Settings::read(&source, address::first));
+    let source = SettingsSource::new(|name| std::env::var_os(name));
+    let settings =
+        init_logging(&source).and_then(|()| ReportSettings::read(&source, address::first));
     let settings = match settings {
         Ok(settings) => settings,
-        Err(wrong) => return refuse(&wrong),
+        Err(wrong) => return reject_setting(&wrong),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     match runtime
         .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(until_stopped(settings)))
+        .and_then(|runtime| runtime.block_on(report_until_stopped(settings)))
     {
         Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(wrong)) => refuse(&wrong),
+        Ok(Err(wrong)) => reject_setting(&wrong),
         Err(error) => {
             eprintln!("galera-agent: {error:#}");
-            ExitCode::from(INTERNAL)
+            ExitCode::from(EXIT_INTERNAL)
         }
     }
 }
 
-fn refuse(wrong: &Wrong) -> ExitCode {
+fn reject_setting(wrong: &SettingError) -> ExitCode {
     eprintln!("galera-agent: {wrong}");
-    ExitCode::from(if wrong.forbidden {
-        NO_PERMISSION
+    ExitCode::from(if wrong.permission_denied {
+        EXIT_NO_PERMISSION
     } else {
-        USAGE
+        EXIT_USAGE
     })
 }
 
 /// The server waits for this: quick, and never a failure.
-fn told(arguments: &[String]) -> ExitCode {
-    let source = Source::new(|name| std::env::var_os(name));
+fn send_notification(arguments: &[String]) -> ExitCode {
+    let source = SettingsSource::new(|name| std::env::var_os(name));
     match source.optional(notify::VARIABLE) {
-        Ok(Some(text)) => match source.parsed::<notify::Place>(notify::VARIABLE, &text) {
+        Ok(Some(text)) => match source.parse::<notify::NotifyEndpoint>(notify::VARIABLE, &text) {
             Ok(place) => {
-                if let Err(error) = notify::tell(&place, arguments) {
+                if let Err(error) = notify::send(&place, arguments) {
                     eprintln!("galera-agent: the agent was not told: {error}");
                 }
             }
@@ -154,18 +155,18 @@ fn told(arguments: &[String]) -> ExitCode {
 }
 
 fn check(live: bool) -> ExitCode {
-    let source = Source::new(|name| std::env::var_os(name));
+    let source = SettingsSource::new(|name| std::env::var_os(name));
     let address = match settings::health_address(&source) {
         Ok(Some(address)) => address,
         Ok(None) => {
-            return refuse(&source.wrong(
+            return reject_setting(&source.invalid(
                 "HEALTH_LISTEN",
                 "is off, so there is nobody to ask".to_owned(),
             ));
         }
-        Err(wrong) => return refuse(&wrong),
+        Err(wrong) => return reject_setting(&wrong),
     };
-    match check::ask(address, live) {
+    match check::query_health(address, live) {
         Ok((true, line)) => {
             println!("{line}");
             ExitCode::SUCCESS
@@ -182,11 +183,11 @@ fn check(live: bool) -> ExitCode {
 }
 
 fn run(command: &[OsString]) -> ExitCode {
-    let source = Source::new(|name| std::env::var_os(name));
-    let settings = log_as_asked(&source).and_then(|()| Run::read(&source, address::first));
+    let source = SettingsSource::new(|name| std::env::var_os(name));
+    let settings = init_logging(&source).and_then(|()| RunSettings::read(&source, address::first));
     let settings = match settings {
         Ok(settings) => settings,
-        Err(wrong) => return refuse(&wrong),
+        Err(wrong) => return reject_setting(&wrong),
     };
     // One provider for everything that speaks TLS; it only fails when one is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -195,18 +196,20 @@ fn run(command: &[OsString]) -> ExitCode {
         .build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(run::run(settings, command)),
-        Err(error) => Err(run::Failure::Internal(error.to_string())),
+        Err(error) => Err(run::RunError::Internal(error.to_string())),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             eprintln!("galera-agent: {failure}");
-            ExitCode::from(failure.code())
+            ExitCode::from(failure.exit_code())
         }
     }
 }
 
-async fn until_stopped(settings: Settings) -> anyhow::Result<Result<(), Wrong>> {
+async fn report_until_stopped(
+    settings: ReportSettings,
+) -> anyhow::Result<Result<(), SettingError>> {
     // One provider for everything that speaks TLS; it only fails when one is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let stop = CancellationToken::new();
@@ -227,12 +230,12 @@ async fn until_stopped(settings: Settings) -> anyhow::Result<Result<(), Wrong>> 
     }
 }
 
-fn log_as_asked(source: &Source<'_>) -> Result<(), Wrong> {
+fn init_logging(source: &SettingsSource<'_>) -> Result<(), SettingError> {
     let directives = source
         .optional("RUST_LOG")?
         .unwrap_or_else(|| "info".to_owned());
     let filter = EnvFilter::try_new(&directives).map_err(|error| {
-        source.wrong("RUST_LOG", format!("{directives:?} is no filter: {error}"))
+        source.invalid("RUST_LOG", format!("{directives:?} is no filter: {error}"))
     })?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -5,41 +5,41 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How often a lasting trouble is repeated.
-const REPEAT: Duration = Duration::from_secs(60);
+const REPEAT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The memory of one kind of trouble.
 #[derive(Debug, Default)]
-pub struct Notice {
-    trouble: Option<Trouble>,
+pub struct OutageLog {
+    ongoing: Option<OngoingOutage>,
 }
 
 #[derive(Debug)]
-struct Trouble {
-    text: String,
+struct OngoingOutage {
+    message: String,
     since: Instant,
-    said: Instant,
+    logged_at: Instant,
 }
 
-impl Notice {
+impl OutageLog {
     /// Notes that there is trouble; `Some(duration so far)` when it is time to say so.
     pub fn failed(&mut self, text: &str) -> Option<Duration> {
         let now = Instant::now();
-        let trouble = self.trouble.get_or_insert_with(|| Trouble {
-            text: String::new(),
+        let trouble = self.ongoing.get_or_insert_with(|| OngoingOutage {
+            message: String::new(),
             since: now,
-            said: now,
+            logged_at: now,
         });
-        if trouble.text == text && now - trouble.said < REPEAT {
+        if trouble.message == text && now - trouble.logged_at < REPEAT_INTERVAL {
             return None;
         }
-        text.clone_into(&mut trouble.text);
-        trouble.said = now;
+        text.clone_into(&mut trouble.message);
+        trouble.logged_at = now;
         Some(now - trouble.since)
     }
 
     /// Notes that all is well; `Some(how long it was not)` when there was trouble.
     pub fn recovered(&mut self) -> Option<Duration> {
-        self.trouble.take().map(|trouble| trouble.since.elapsed())
+        self.ongoing.take().map(|trouble| trouble.since.elapsed())
     }
 }
 
@@ -48,8 +48,8 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn says_it_once_a_minute_and_when_it_changes() {
-        let mut notice = Notice::default();
+    async fn logs_once_a_minute_and_on_change() {
+        let mut notice = OutageLog::default();
         assert_eq!(notice.recovered(), None);
         assert!(notice.failed("down").is_some());
         assert!(notice.failed("down").is_none());

@@ -8,12 +8,12 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::str::FromStr;
 
-use galera::startup::Event;
+use galera::startup::WsrepEvent;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
-use crate::observation::Server;
-use crate::report::Passing;
+use crate::observation::ServerState;
+use crate::report::TransientState;
 
 /// Names the running agent to its server, and through it to the command: `NAME/SECRET`.
 pub const VARIABLE: &str = "GALERA_AGENT_NOTIFY";
@@ -28,29 +28,29 @@ const DATAGRAM_MAX: usize = 16 * 1024;
 
 /// Where an agent listens, and what it wants to hear first.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct NotifyEndpoint {
     name: String,
     secret: String,
 }
 
-impl Place {
+impl NotifyEndpoint {
     /// A place that nobody else has, made of two random texts.
     #[must_use]
-    pub fn random(name: &str, secret: &str) -> Self {
+    pub fn from_tokens(name: &str, secret: &str) -> Self {
         Self {
             name: format!("galera-agent-{name}"),
             secret: secret.to_owned(),
         }
     }
 
-    /// The value of [`VARIABLE`] for the server.
+    /// The value of [`DATA_VARIABLE`] for the server.
     #[must_use]
-    pub fn value(&self) -> String {
+    pub fn to_env_value(&self) -> String {
         format!("{}/{}", self.name, self.secret)
     }
 }
 
-impl FromStr for Place {
+impl FromStr for NotifyEndpoint {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -77,67 +77,67 @@ impl FromStr for Place {
     }
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for NotifyEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/***", self.name)
     }
 }
 
-/// Tells the agent at `place`; never waits for it.
+/// Tells the agent at `endpoint`; never waits for it.
 ///
 /// # Errors
 /// Why it was not told, for whoever calls by hand.
-pub fn tell(place: &Place, arguments: &[String]) -> io::Result<()> {
+pub fn send(place: &NotifyEndpoint, arguments: &[String]) -> io::Result<()> {
     let socket = UnixDatagram::unbound()?;
     socket.set_nonblocking(true)?;
     let words = std::iter::once(place.secret.as_str()).chain(arguments.iter().map(String::as_str));
     let address = SocketAddr::from_abstract_name(&place.name)?;
-    socket.send_to_addr(&Event::datagram(words), &address)?;
+    socket.send_to_addr(&WsrepEvent::encode_datagram(words), &address)?;
     Ok(())
 }
 
 /// The agent's end. Abstract: no file that a state transfer could remove, nothing left behind.
 #[derive(Debug)]
-pub struct Listener {
+pub struct NotifyListener {
     socket: tokio::net::UnixDatagram,
-    place: Place,
+    endpoint: NotifyEndpoint,
 }
 
-impl Listener {
-    /// Listens at `place`; only who knows its secret is heard.
+impl NotifyListener {
+    /// Listens at `endpoint`; only who knows its secret is heard.
     ///
     /// # Errors
     /// The system's.
-    pub fn bind(place: Place) -> io::Result<Self> {
+    pub fn bind(place: NotifyEndpoint) -> io::Result<Self> {
         let address = SocketAddr::from_abstract_name(&place.name)?;
         let socket = UnixDatagram::bind_addr(&address)?;
         socket.set_nonblocking(true)?;
         Ok(Self {
             socket: tokio::net::UnixDatagram::from_std(socket)?,
-            place,
+            endpoint: place,
         })
     }
 
     /// Where it listens.
     #[must_use]
-    pub const fn place(&self) -> &Place {
-        &self.place
+    pub const fn endpoint(&self) -> &NotifyEndpoint {
+        &self.endpoint
     }
 
     /// Publishes what the server tells as it comes, has each state reported though another one may follow at once, and
     /// has the server asked for the rest; until dropped.
     pub async fn run(
         &self,
-        publish: &watch::Sender<Server>,
-        passing: &mpsc::Sender<Passing>,
+        publish: &watch::Sender<ServerState>,
+        passing: &mpsc::Sender<TransientState>,
         at_once: &Notify,
     ) {
         loop {
-            let event = self.next().await;
+            let event = self.next_event().await;
             tracing::debug!(?event, "The server tells of a change");
-            publish.send_modify(|server| *server = server.told(&event));
+            publish.send_modify(|server| *server = server.after_event(&event));
             // Nobody waits where nobody reports.
-            let _ = passing.try_send(Passing {
+            let _ = passing.try_send(TransientState {
                 at: Instant::now(),
                 server: publish.borrow().clone(),
             });
@@ -146,14 +146,14 @@ impl Listener {
     }
 
     /// The next event. Cancelling the wait loses nothing.
-    pub async fn next(&self) -> Event {
+    pub async fn next_event(&self) -> WsrepEvent {
         let mut bytes = vec![0; DATAGRAM_MAX];
         loop {
             match self.socket.recv(&mut bytes).await {
                 Ok(length) => {
-                    let told = bytes[..length].strip_prefix(self.place.secret.as_bytes());
+                    let told = bytes[..length].strip_prefix(self.endpoint.secret.as_bytes());
                     if let Some(told) = told.and_then(|rest| rest.strip_prefix(b"\0")) {
-                        return Event::from_datagram(told);
+                        return WsrepEvent::from_datagram(told);
                     }
                 }
                 Err(error) => {
@@ -170,28 +170,32 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn only_who_knows_the_secret_is_heard_and_nobody_waits() {
-        let place: Place = format!("galera-agent-test-{}/0123456789abcdef", std::process::id())
-            .parse()
-            .unwrap();
+    async fn datagrams_without_the_secret_are_ignored_and_sending_never_blocks() {
+        let place: NotifyEndpoint =
+            format!("galera-agent-test-{}/0123456789abcdef", std::process::id())
+                .parse()
+                .unwrap();
         let words = |status: &str| ["--status".to_owned(), status.to_owned()];
-        assert!(tell(&place, &words("joined")).is_err());
-        let listener = Listener::bind(place.clone()).unwrap();
-        let stranger = Place {
+        assert!(send(&place, &words("joined")).is_err());
+        let listener = NotifyListener::bind(place.clone()).unwrap();
+        let stranger = NotifyEndpoint {
             secret: "0123456789abcdee".to_owned(),
             ..place.clone()
         };
-        tell(&stranger, &words("donor")).unwrap();
-        tell(&place, &words("joined")).unwrap();
-        assert_eq!(listener.next().await.status.as_deref(), Some("joined"));
+        send(&stranger, &words("donor")).unwrap();
+        send(&place, &words("joined")).unwrap();
+        assert_eq!(
+            listener.next_event().await.status.as_deref(),
+            Some("joined")
+        );
         // A full queue is nobody's reason to wait.
-        while tell(&place, &words("synced")).is_ok() {}
+        while send(&place, &words("synced")).is_ok() {}
     }
 
     #[test]
-    fn a_place_is_a_name_and_a_secret() {
-        let place: Place = "galera-agent/0123456789abcdef".parse().unwrap();
-        assert_eq!(place.value(), "galera-agent/0123456789abcdef");
+    fn an_endpoint_is_a_name_and_a_secret() {
+        let place: NotifyEndpoint = "galera-agent/0123456789abcdef".parse().unwrap();
+        assert_eq!(place.to_env_value(), "galera-agent/0123456789abcdef");
         assert!(!format!("{place:?}").contains("0123"));
         let long = format!("{}/0123456789abcdef", "n".repeat(NAME_MAX + 1));
         for wrong in [
@@ -203,7 +207,7 @@ mod tests {
             "a/0123456789abcdef/0123456789abcdef",
             long.as_str(),
         ] {
-            assert!(wrong.parse::<Place>().is_err(), "{wrong}");
+            assert!(wrong.parse::<NotifyEndpoint>().is_err(), "{wrong}");
         }
     }
 }

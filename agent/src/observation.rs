@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use galera::Timestamp;
 use galera::observe::observation::ProbeError;
-use galera::observe::registration::Phase;
+use galera::observe::registration::AgentPhase;
 use galera::observe::wsrep::{LocalState, WsrepStatus};
-use galera::startup::Event;
+use galera::startup::WsrepEvent;
 use galera::view::ClusterStatus;
 use tokio::time::Instant;
 
 /// The rows of the server's status that are reported, as keys of the node.
-pub const REPORTED: [&str; 9] = [
+pub const REPORTED_VARIABLES: [&str; 9] = [
     "wsrep_local_state_comment",
     "wsrep_last_committed",
     "wsrep_cluster_status",
@@ -28,12 +28,12 @@ pub const REPORTED: [&str; 9] = [
 const JOINED: &str = "Joined";
 
 /// A status older than this is no longer vouched for: the probe itself hangs.
-const FRESH: Duration = Duration::from_secs(6);
+const STATUS_MAX_AGE: Duration = Duration::from_secs(6);
 
 /// One successful reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reading {
-    /// The rows of [`REPORTED`], as the server spelled their values.
+pub struct StatusReading {
+    /// The rows of [`REPORTED_VARIABLES`], as the server spelled their values.
     pub rows: BTreeMap<&'static str, String>,
     /// All of it, understood.
     pub status: WsrepStatus,
@@ -43,22 +43,22 @@ pub struct Reading {
 
 /// What the agent itself does before its server answers or after it was told to stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct OfflineStatus {
     /// The phase.
-    pub phase: Phase,
+    pub phase: AgentPhase,
     /// What the registry is to hold as `recovered_position`.
-    pub recovered: Option<String>,
+    pub recovered_position: Option<String>,
     /// The server's state, as far as the server told it without being asked.
-    pub state: Option<&'static str>,
+    pub state_comment: Option<&'static str>,
     /// What is waited for or done, in one line.
-    pub line: String,
+    pub message: String,
     /// Since when.
     pub since: Timestamp,
 }
 
 /// When a node that is not plainly Synced may be sent clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Availability {
+pub struct AvailabilityPolicy {
     /// Also while it donates its state.
     pub donor: bool,
     /// Also while it is `read_only`.
@@ -67,13 +67,13 @@ pub struct Availability {
 
 /// The server at this moment.
 #[derive(Clone, Debug)]
-pub enum Server {
+pub enum ServerState {
     /// Not asked yet.
     Unknown,
     /// It is not started, or does not answer yet; the agent knows why.
-    Held(Box<Held>),
+    Offline(Box<OfflineStatus>),
     /// It does not answer, but told its state by itself just now.
-    Tells {
+    Notified {
         /// When it did.
         at: Instant,
         /// What it would show as its state.
@@ -82,14 +82,14 @@ pub enum Server {
         answered_before: bool,
     },
     /// It answers.
-    Answers {
+    Responding {
         /// When it did.
         at: Instant,
         /// What it said.
-        reading: Box<Reading>,
+        reading: Box<StatusReading>,
     },
     /// It does not.
-    Silent {
+    Unreachable {
         /// Why.
         error: ProbeError,
         /// Whether it ever answered this agent.
@@ -97,12 +97,12 @@ pub enum Server {
     },
 }
 
-impl Reading {
+impl StatusReading {
     /// Takes the reported rows and the whole status out of rows of name and value.
     #[must_use]
     pub fn from_rows(rows: &[(String, String)]) -> Self {
         let reported = |name: &str| {
-            REPORTED
+            REPORTED_VARIABLES
                 .into_iter()
                 .find(|known| known.eq_ignore_ascii_case(name))
         };
@@ -120,14 +120,14 @@ impl Reading {
     }
 
     /// Puts a state in the place of the one that was read.
-    fn tell(&mut self, state: LocalState, comment: &str) {
+    fn override_state(&mut self, state: LocalState, comment: &str) {
         self.status.local_state = Some(state);
         self.status.local_state_comment = Some(comment.to_owned());
         self.rows
             .insert("wsrep_local_state_comment", comment.to_owned());
     }
 
-    /// `Synced, Primary, 3 members`, for messages.
+    /// `Synced, PrimaryMembership, 3 members`, for messages.
     #[must_use]
     pub fn summary(&self) -> String {
         let row = |name| self.rows.get(name).map_or("unknown", String::as_str);
@@ -141,56 +141,56 @@ impl Reading {
     }
 }
 
-impl Server {
+impl ServerState {
     /// The state after a probe.
     #[must_use]
-    pub fn after(&self, outcome: Result<Reading, ProbeError>) -> Self {
+    pub fn after_probe(&self, outcome: Result<StatusReading, ProbeError>) -> Self {
         match outcome {
             Ok(mut reading) => {
                 if self.is_joined() && reading.status.local_state == Some(LocalState::Joiner) {
-                    reading.tell(LocalState::Joined, JOINED);
+                    reading.override_state(LocalState::Joined, JOINED);
                 }
-                Self::Answers {
+                Self::Responding {
                     at: Instant::now(),
                     reading: Box::new(reading),
                 }
             }
             // A server that starts does not answer yet; the agent's own word says more than that.
-            Err(_) if matches!(self, Self::Held(_)) => self.clone(),
+            Err(_) if matches!(self, Self::Offline(_)) => self.clone(),
             // So does its own word, but nobody would tell that it died since.
-            Err(_) if matches!(self, Self::Tells { at, .. } if at.elapsed() < FRESH) => {
+            Err(_) if matches!(self, Self::Notified { at, .. } if at.elapsed() < STATUS_MAX_AGE) => {
                 self.clone()
             }
-            Err(error) => Self::Silent {
+            Err(error) => Self::Unreachable {
                 error,
-                answered_before: self.answered(),
+                answered_before: self.has_answered(),
             },
         }
     }
 
     /// The state after the server told `event` by itself: what it says counts until the next answer.
     #[must_use]
-    pub fn told(&self, event: &Event) -> Self {
+    pub fn after_event(&self, event: &WsrepEvent) -> Self {
         let Some((state, comment)) = event.local_state() else {
             return self.clone();
         };
         match self {
-            Self::Held(held) if held.phase != Phase::Stopping => {
+            Self::Offline(held) if held.phase != AgentPhase::Stopping => {
                 let mut held = held.clone();
-                held.phase = Phase::Joining;
-                held.state = Some(comment);
-                Self::Held(held)
+                held.phase = AgentPhase::Joining;
+                held.state_comment = Some(comment);
+                Self::Offline(held)
             }
-            Self::Answers { at, reading } => {
+            Self::Responding { at, reading } => {
                 let mut reading = reading.clone();
-                reading.tell(state, comment);
-                Self::Answers { at: *at, reading }
+                reading.override_state(state, comment);
+                Self::Responding { at: *at, reading }
             }
-            Self::Held(_) => self.clone(),
-            Self::Unknown | Self::Silent { .. } | Self::Tells { .. } => Self::Tells {
+            Self::Offline(_) => self.clone(),
+            Self::Unknown | Self::Unreachable { .. } | Self::Notified { .. } => Self::Notified {
                 at: Instant::now(),
                 comment,
-                answered_before: self.answered(),
+                answered_before: self.has_answered(),
             },
         }
     }
@@ -198,21 +198,23 @@ impl Server {
     /// Whether it was told that it has its state, which the server's own status shows some milliseconds later.
     fn is_joined(&self) -> bool {
         match self {
-            Self::Answers { reading, .. } => reading.status.local_state == Some(LocalState::Joined),
-            Self::Held(held) => held.state == Some(JOINED),
-            Self::Tells { comment, .. } => *comment == JOINED,
-            Self::Unknown | Self::Silent { .. } => false,
+            Self::Responding { reading, .. } => {
+                reading.status.local_state == Some(LocalState::Joined)
+            }
+            Self::Offline(held) => held.state_comment == Some(JOINED),
+            Self::Notified { comment, .. } => *comment == JOINED,
+            Self::Unknown | Self::Unreachable { .. } => false,
         }
     }
 
-    fn answered(&self) -> bool {
+    fn has_answered(&self) -> bool {
         match self {
-            Self::Unknown | Self::Held(_) => false,
-            Self::Answers { .. } => true,
-            Self::Silent {
+            Self::Unknown | Self::Offline(_) => false,
+            Self::Responding { .. } => true,
+            Self::Unreachable {
                 answered_before, ..
             }
-            | Self::Tells {
+            | Self::Notified {
                 answered_before, ..
             } => *answered_before,
         }
@@ -220,16 +222,16 @@ impl Server {
 
     /// What the agent may truthfully say that it is doing.
     #[must_use]
-    pub fn phase(&self) -> Phase {
+    pub fn phase(&self) -> AgentPhase {
         match self {
-            Self::Unknown => Phase::Starting,
-            Self::Held(held) => held.phase,
-            Self::Tells { .. } => Phase::Joining,
-            Self::Silent { .. } if self.answered() => Phase::Waiting,
-            Self::Silent { .. } => Phase::Starting,
-            Self::Answers { reading, .. } => match reading.status.local_state {
-                Some(LocalState::Joiner | LocalState::Joined) => Phase::Joining,
-                _ => Phase::Running,
+            Self::Unknown => AgentPhase::Starting,
+            Self::Offline(held) => held.phase,
+            Self::Notified { .. } => AgentPhase::Joining,
+            Self::Unreachable { .. } if self.has_answered() => AgentPhase::Waiting,
+            Self::Unreachable { .. } => AgentPhase::Starting,
+            Self::Responding { reading, .. } => match reading.status.local_state {
+                Some(LocalState::Joiner | LocalState::Joined) => AgentPhase::Joining,
+                _ => AgentPhase::Running,
             },
         }
     }
@@ -238,40 +240,40 @@ impl Server {
     #[must_use]
     pub fn fields(&self) -> BTreeMap<&'static str, String> {
         let mut fields = match self {
-            Self::Answers { reading, .. } => reading.rows.clone(),
-            Self::Held(held) => {
-                let recovered = held.recovered.clone();
+            Self::Responding { reading, .. } => reading.rows.clone(),
+            Self::Offline(held) => {
+                let recovered = held.recovered_position.clone();
                 let recovered = recovered.map(|position| ("recovered_position", position));
                 let state = held
-                    .state
+                    .state_comment
                     .map(|state| ("wsrep_local_state_comment", state.to_owned()));
                 recovered.into_iter().chain(state).collect()
             }
-            Self::Tells { comment, .. } => {
+            Self::Notified { comment, .. } => {
                 BTreeMap::from([("wsrep_local_state_comment", (*comment).to_owned())])
             }
-            Self::Unknown | Self::Silent { .. } => BTreeMap::new(),
+            Self::Unknown | Self::Unreachable { .. } => BTreeMap::new(),
         };
-        fields.insert("phase", self.phase().word().to_owned());
+        fields.insert("phase", self.phase().as_str().to_owned());
         fields
     }
 
     /// Whether clients may be sent to the server, and in one line why or why not.
     #[must_use]
-    pub fn health(&self, available: &Availability) -> (bool, String) {
+    pub fn health(&self, available: &AvailabilityPolicy) -> (bool, String) {
         let (at, reading) = match self {
-            Self::Held(held) => {
-                return (false, format!("{} (since {})", held.line, held.since));
+            Self::Offline(held) => {
+                return (false, format!("{} (since {})", held.message, held.since));
             }
             Self::Unknown => return (false, "the server was not asked yet".to_owned()),
-            Self::Silent { error, .. } => return (false, error.message.clone()),
-            Self::Tells { comment, .. } => {
+            Self::Unreachable { error, .. } => return (false, error.message.clone()),
+            Self::Notified { comment, .. } => {
                 return (false, format!("{comment}, but it does not answer yet"));
             }
-            Self::Answers { at, reading } => (at, reading),
+            Self::Responding { at, reading } => (at, reading),
         };
         let age = at.elapsed();
-        if age > FRESH {
+        if age > STATUS_MAX_AGE {
             return (false, format!("the last answer is {} s old", age.as_secs()));
         }
         let status = &reading.status;

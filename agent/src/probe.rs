@@ -9,16 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use galera::ClusterName;
-use galera::observe::observation::{ProbeError, ProbeFailure};
+use galera::observe::observation::{ProbeError, ProbeErrorKind};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, DriverError, Error, IoError, Opts, OptsBuilder, Row, Value};
 use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::notice::Notice;
-use crate::observation::{Reading, Server};
-use crate::settings::Database;
-use failure::{closed, failed, from_io, from_server, one_line};
+use crate::notice::OutageLog;
+use crate::observation::{ServerState, StatusReading};
+use crate::settings::DatabaseSettings;
+use failure::{connection_closed, from_io, from_server, one_line, probe_error};
 
 /// How often the server is asked.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -34,35 +34,35 @@ const READ_ONLY: &str = "SHOW GLOBAL VARIABLES LIKE 'read_only'";
 const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
      ('wsrep_node_name', 'wsrep_cluster_name', 'wsrep_provider', 'version')";
 
-type Rows = Vec<(String, String)>;
+type VariableRows = Vec<(String, String)>;
 
 /// Asks one server.
-pub struct Probe {
-    database: Database,
+pub struct StatusProbe {
+    database: DatabaseSettings,
     cluster: ClusterName,
-    connection: Option<Connection>,
+    connection: Option<ProbeConnection>,
     read_only: bool,
-    notice: Notice,
-    said: Option<String>,
+    outage_log: OutageLog,
+    logged_summary: Option<String>,
 }
 
-struct Connection {
+struct ProbeConnection {
     conn: Conn,
     /// The variables, which only change with the server.
-    variables: Rows,
+    variables: VariableRows,
 }
 
-impl Probe {
+impl StatusProbe {
     /// A probe of `database`, which must belong to `cluster`.
     #[must_use]
-    pub fn new(database: Database, cluster: ClusterName) -> Self {
+    pub fn new(database: DatabaseSettings, cluster: ClusterName) -> Self {
         Self {
             database,
             cluster,
             connection: None,
             read_only: false,
-            notice: Notice::default(),
-            said: None,
+            outage_log: OutageLog::default(),
+            logged_summary: None,
         }
     }
 
@@ -77,12 +77,12 @@ impl Probe {
     ///
     /// # Errors
     /// Why there is no answer.
-    pub async fn once(mut self) -> Result<Reading, ProbeError> {
+    pub async fn probe_once(mut self) -> Result<StatusReading, ProbeError> {
         self.attempt().await
     }
 
     /// Publishes what the server says, every second and whenever `at_once` is notified, until dropped.
-    pub async fn run(mut self, server: watch::Sender<Server>, at_once: Arc<Notify>) {
+    pub async fn run(mut self, server: watch::Sender<ServerState>, at_once: Arc<Notify>) {
         let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -91,34 +91,34 @@ impl Probe {
                 () = at_once.notified() => {}
             }
             let outcome = self.attempt().await;
-            self.say(&outcome);
-            server.send_modify(|server| *server = server.after(outcome));
+            self.log_outcome(&outcome);
+            server.send_modify(|server| *server = server.after_probe(outcome));
         }
     }
 
     /// Asks once. A connection that was closed while idle is replaced once: that says nothing about the server.
-    async fn attempt(&mut self) -> Result<Reading, ProbeError> {
+    async fn attempt(&mut self) -> Result<StatusReading, ProbeError> {
         let reused = self.connection.is_some();
-        match self.within_deadline().await {
-            Err(error) if reused && error.kind == ProbeFailure::Closed => {
-                self.within_deadline().await
+        match self.attempt_with_deadline().await {
+            Err(error) if reused && error.kind == ProbeErrorKind::Closed => {
+                self.attempt_with_deadline().await
             }
             outcome => outcome,
         }
     }
 
-    async fn within_deadline(&mut self) -> Result<Reading, ProbeError> {
+    async fn attempt_with_deadline(&mut self) -> Result<StatusReading, ProbeError> {
         // Taken out, so that an attempt that fails or is cut off leaves no connection behind.
         let connection = self.connection.take();
         let attempt = Box::pin(self.read(connection));
         let (reading, connection) = match timeout(DEADLINE, attempt).await {
             Ok(read) => read?,
             Err(_) => {
-                return Err(failed(
-                    ProbeFailure::TimedOut,
+                return Err(probe_error(
+                    ProbeErrorKind::TimedOut,
                     format!(
                         "{} did not answer within {} s",
-                        self.database.place(),
+                        self.database.location(),
                         DEADLINE.as_secs()
                     ),
                 ));
@@ -130,42 +130,44 @@ impl Probe {
 
     async fn read(
         &self,
-        connection: Option<Connection>,
-    ) -> Result<(Reading, Connection), ProbeError> {
+        connection: Option<ProbeConnection>,
+    ) -> Result<(StatusReading, ProbeConnection), ProbeError> {
         let fail = |error: Error| self.classify(&error);
         let mut connection = match connection {
             Some(connection) => connection,
             None => self.connect().await?,
         };
-        let mut status = rows(&mut connection.conn, STATUS).await.map_err(fail)?;
+        let mut status = query_rows(&mut connection.conn, STATUS)
+            .await
+            .map_err(fail)?;
         if self.read_only {
-            let more = rows(&mut connection.conn, READ_ONLY).await;
+            let more = query_rows(&mut connection.conn, READ_ONLY).await;
             status.extend(more.map_err(fail)?);
         }
         status.extend(connection.variables.iter().cloned());
-        Ok((Reading::from_rows(&status), connection))
+        Ok((StatusReading::from_rows(&status), connection))
     }
 
-    async fn connect(&self) -> Result<Connection, ProbeError> {
+    async fn connect(&self) -> Result<ProbeConnection, ProbeError> {
         let fail = |error: Error| self.classify(&error);
         let mut conn = Conn::new(options(&self.database)).await.map_err(fail)?;
-        let variables = rows(&mut conn, VARIABLES).await.map_err(fail)?;
+        let variables = query_rows(&mut conn, VARIABLES).await.map_err(fail)?;
         check_identity(&self.cluster, &variables)?;
         // Fails on a server without Galera, which was refused above.
         conn.query_drop("SET SESSION wsrep_sync_wait=0")
             .await
             .map_err(fail)?;
-        Ok(Connection { conn, variables })
+        Ok(ProbeConnection { conn, variables })
     }
 
     fn classify(&self, error: &Error) -> ProbeError {
-        let place = self.database.place();
+        let place = self.database.location();
         match error {
             Error::Io(IoError::Io(error)) => from_io(&place, error),
-            Error::Driver(DriverError::ConnectionClosed) => closed(&place),
+            Error::Driver(DriverError::ConnectionClosed) => connection_closed(&place),
             Error::Server(error) => from_server(&place, &self.database, error.code, &error.message),
-            other => failed(
-                ProbeFailure::Protocol,
+            other => probe_error(
+                ProbeErrorKind::Protocol,
                 format!(
                     "{place} does not speak the MySQL protocol as expected: {}",
                     one_line(&other.to_string())
@@ -175,23 +177,23 @@ impl Probe {
     }
 
     /// Logs when the server's state changes, and a lasting failure once a minute.
-    fn say(&mut self, outcome: &Result<Reading, ProbeError>) {
-        let place = self.database.place();
+    fn log_outcome(&mut self, outcome: &Result<StatusReading, ProbeError>) {
+        let place = self.database.location();
         match outcome {
             Ok(reading) => {
-                if let Some(outage) = self.notice.recovered() {
+                if let Some(outage) = self.outage_log.recovered() {
                     tracing::info!(outage_s = outage.as_secs(), "Server {place} answers again");
                 }
                 let summary = reading.summary();
-                if self.said.as_ref() != Some(&summary) {
+                if self.logged_summary.as_ref() != Some(&summary) {
                     tracing::info!("Server {place} says: {summary}");
-                    self.said = Some(summary);
+                    self.logged_summary = Some(summary);
                 }
             }
             Err(error) => {
-                self.said = None;
-                if let Some(outage) = self.notice.failed(&error.message) {
-                    let (kind, outage_s) = (error.kind.word(), outage.as_secs());
+                self.logged_summary = None;
+                if let Some(outage) = self.outage_log.failed(&error.message) {
+                    let (kind, outage_s) = (error.kind.as_str(), outage.as_secs());
                     tracing::warn!(
                         kind,
                         outage_s,
@@ -203,19 +205,19 @@ impl Probe {
     }
 }
 
-async fn rows(conn: &mut Conn, query: &str) -> Result<Rows, Error> {
+async fn query_rows(conn: &mut Conn, query: &str) -> Result<VariableRows, Error> {
     let mut result = conn.query_iter(query).await?;
     let mut rows = Vec::new();
     while let Some(row) = result.next().await? {
         if rows.len() < ROWS_MAX {
-            rows.extend(pair(row));
+            rows.extend(name_and_value(row));
         }
     }
     Ok(rows)
 }
 
 /// A row of SHOW; other bytes than UTF-8 are replaced.
-fn pair(row: Row) -> Option<(String, String)> {
+fn name_and_value(row: Row) -> Option<(String, String)> {
     let mut values = row.unwrap_raw().into_iter().flatten();
     let mut text = || match values.next() {
         Some(Value::Bytes(bytes)) => Some(String::from_utf8_lossy(&bytes).into_owned()),
@@ -224,7 +226,7 @@ fn pair(row: Row) -> Option<(String, String)> {
     Some((text()?, text()?))
 }
 
-fn options(database: &Database) -> Opts {
+fn options(database: &DatabaseSettings) -> Opts {
     let password = database
         .password
         .as_ref()
@@ -249,7 +251,7 @@ fn options(database: &Database) -> Opts {
 }
 
 /// Reporting a server of another cluster would mislead everybody who reads the registry.
-fn check_identity(cluster: &ClusterName, variables: &Rows) -> Result<(), ProbeError> {
+fn check_identity(cluster: &ClusterName, variables: &VariableRows) -> Result<(), ProbeError> {
     let value = |name: &str| {
         let found = variables
             .iter()
@@ -258,7 +260,7 @@ fn check_identity(cluster: &ClusterName, variables: &Rows) -> Result<(), ProbeEr
     };
     if matches!(value("wsrep_provider"), "" | "none") {
         let message = "the server runs without Galera; set wsrep_provider and wsrep_on";
-        return Err(failed(ProbeFailure::Protocol, message.to_owned()));
+        return Err(probe_error(ProbeErrorKind::Protocol, message.to_owned()));
     }
     let name = value("wsrep_cluster_name");
     if name != cluster.as_str() {
@@ -266,7 +268,7 @@ fn check_identity(cluster: &ClusterName, variables: &Rows) -> Result<(), ProbeEr
         let message = format!(
             "the server belongs to cluster {name:?} while CLUSTER_NAME is {cluster}; correct one of them"
         );
-        return Err(failed(ProbeFailure::Protocol, message));
+        return Err(probe_error(ProbeErrorKind::Protocol, message));
     }
     Ok(())
 }
@@ -275,7 +277,7 @@ fn check_identity(cluster: &ClusterName, variables: &Rows) -> Result<(), ProbeEr
 mod tests {
     use super::*;
 
-    fn checked(rows: &[(&str, &str)]) -> Result<(), String> {
+    fn check(rows: &[(&str, &str)]) -> Result<(), String> {
         let rows = rows
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
@@ -286,17 +288,17 @@ mod tests {
     #[test]
     fn only_a_server_of_this_cluster_is_reported() {
         let provider = ("wsrep_provider", "/usr/lib/galera/libgalera_smm.so");
-        assert_eq!(checked(&[provider, ("wsrep_cluster_name", "lab")]), Ok(()));
-        let other = checked(&[provider, ("wsrep_cluster_name", "other")]).unwrap_err();
+        assert_eq!(check(&[provider, ("wsrep_cluster_name", "lab")]), Ok(()));
+        let other = check(&[provider, ("wsrep_cluster_name", "other")]).unwrap_err();
         assert!(
             other.contains("\"other\"") && other.contains("CLUSTER_NAME is lab"),
             "{other}"
         );
         assert!(
-            checked(&[("wsrep_provider", "none")])
+            check(&[("wsrep_provider", "none")])
                 .unwrap_err()
                 .contains("without Galera")
         );
-        assert!(checked(&[]).unwrap_err().contains("without Galera"));
+        assert!(check(&[]).unwrap_err().contains("without Galera"));
     }
 }

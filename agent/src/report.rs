@@ -4,76 +4,79 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use galera::observe::registration::Keys;
+use galera::observe::registration::RegistryKeys;
 use galera::{ClusterName, NodeId, Timestamp};
-use registry::{Error, Guard, Lease, LeaseId, LeaseLost, Outcome, Registry, Transaction, Write};
+use registry::{
+    Error, Lease, LeaseId, LeaseLostReason, Precondition, Registry, Transaction,
+    TransactionOutcome, WriteOp,
+};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::notice::Notice;
-use crate::observation::{REPORTED, Server};
+use crate::notice::OutageLog;
+use crate::observation::{REPORTED_VARIABLES, ServerState};
 
 /// Time to withdraw the report when the agent stops; after that the lease ends by itself.
-const FAREWELL: Duration = Duration::from_secs(3);
+const REVOKE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// States that wait to be reported; more than that come together only when etcd is away.
-pub const PASSING: usize = 16;
+pub const TRANSIENT_STATES_MAX: usize = 16;
 /// How long a state that has passed is worth reporting.
-const PASSED: Duration = Duration::from_secs(2);
+const TRANSIENT_STATE_TTL: Duration = Duration::from_secs(2);
 
 /// What identifies the node's keys.
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub struct ReportTarget {
     /// Where the registry's keys lie.
-    pub keys: Keys,
+    pub keys: RegistryKeys,
     /// The cluster.
     pub cluster: ClusterName,
     /// The node.
     pub node: NodeId,
 }
 
-type Fields = BTreeMap<&'static str, String>;
+type ReportFields = BTreeMap<&'static str, String>;
 
 /// A state that the server was in, however shortly.
 #[derive(Clone, Debug)]
-pub struct Passing {
+pub struct TransientState {
     /// When.
     pub at: Instant,
     /// The state.
-    pub server: Server,
+    pub server: ServerState,
 }
 
 /// What the registry holds of this node, as far as we wrote it.
 #[derive(Debug)]
-struct Written {
+struct WrittenReport {
     /// When everything was written, not only what had changed.
-    whole_at: Instant,
-    fields: Fields,
+    full_write_at: Instant,
+    fields: ReportFields,
 }
 
 /// Writes one node's report.
 #[derive(Debug)]
 pub struct Reporter {
     registry: Registry,
-    identity: Identity,
+    identity: ReportTarget,
     ttl: Duration,
     /// The durable registration, unless somebody else keeps it.
-    registered: Option<String>,
+    registration: Option<String>,
     lease: Option<Lease>,
-    standing: watch::Sender<Option<LeaseId>>,
-    again: Arc<Notify>,
-    passing: Option<mpsc::Receiver<Passing>>,
-    written: Option<Written>,
+    lease_id: watch::Sender<Option<LeaseId>>,
+    rewrite: Arc<Notify>,
+    transient_states: Option<mpsc::Receiver<TransientState>>,
+    written: Option<WrittenReport>,
     /// The phase that was reported last.
-    phase: String,
-    notice: Notice,
+    logged_phase: String,
+    outage_log: OutageLog,
 }
 
 impl Reporter {
     /// A reporter whose reports outlive it by `ttl`; `now` becomes the node's first sight when it was never registered.
     #[must_use]
-    pub fn new(registry: Registry, identity: Identity, ttl: Duration, now: Timestamp) -> Self {
+    pub fn new(registry: Registry, identity: ReportTarget, ttl: Duration, now: Timestamp) -> Self {
         let registered = serde_json::json!({
             "first_seen": now,
             "agent_version": env!("CARGO_PKG_VERSION"),
@@ -82,55 +85,58 @@ impl Reporter {
             registry,
             identity,
             ttl,
-            registered: Some(registered.to_string()),
+            registration: Some(registered.to_string()),
             lease: None,
-            standing: watch::Sender::new(None),
-            again: Arc::default(),
-            passing: None,
+            lease_id: watch::Sender::new(None),
+            rewrite: Arc::default(),
+            transient_states: None,
             written: None,
-            phase: String::new(),
-            notice: Notice::default(),
+            logged_phase: String::new(),
+            outage_log: OutageLog::default(),
         }
     }
 
     /// Leaves the durable registration to somebody else.
     #[must_use]
     pub fn without_registration(mut self) -> Self {
-        self.registered = None;
+        self.registration = None;
         self
     }
 
-    /// Writes everything again whenever `again` is notified.
+    /// Writes everything again whenever `rewrite` is notified.
     #[must_use]
-    pub fn repeating(mut self, again: Arc<Notify>) -> Self {
-        self.again = again;
+    pub fn with_rewrite_signal(mut self, again: Arc<Notify>) -> Self {
+        self.rewrite = again;
         self
     }
 
     /// Reports these states too, one after the other, before the newest: some are over before it is their turn.
     #[must_use]
-    pub fn passing(mut self, states: mpsc::Receiver<Passing>) -> Self {
-        self.passing = Some(states);
+    pub fn with_transient_states(mut self, states: mpsc::Receiver<TransientState>) -> Self {
+        self.transient_states = Some(states);
         self
     }
 
     /// The lease under which everything is written; `None` while nothing is.
     #[must_use]
-    pub fn standing(&self) -> watch::Receiver<Option<LeaseId>> {
-        self.standing.subscribe()
+    pub fn subscribe_lease_id(&self) -> watch::Receiver<Option<LeaseId>> {
+        self.lease_id.subscribe()
     }
 
     /// Reports every change of `server` at once and everything each third of the time to live, until `stop`; then
     /// withdraws the report.
-    pub async fn run(mut self, mut server: watch::Receiver<Server>, stop: CancellationToken) {
-        let mut passing = self.passing.take();
-        let mut passed: Option<Passing> = None;
+    pub async fn run(mut self, mut server: watch::Receiver<ServerState>, stop: CancellationToken) {
+        let mut passing = self.transient_states.take();
+        let mut passed: Option<TransientState> = None;
         loop {
             // What has passed long ago is nobody's news.
-            if let Some(state) = passed.take().filter(|state| state.at.elapsed() < PASSED) {
+            if let Some(state) = passed
+                .take()
+                .filter(|state| state.at.elapsed() < TRANSIENT_STATE_TTL)
+            {
                 tokio::select! {
                     () = stop.cancelled() => break,
-                    () = self.keep_true(&state.server) => {}
+                    () = self.reconcile(&state.server) => {}
                 }
             }
             passed = passing.as_mut().and_then(|passing| passing.try_recv().ok());
@@ -140,32 +146,32 @@ impl Reporter {
             let now = server.borrow_and_update().clone();
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = self.keep_true(&now) => {}
+                () = self.reconcile(&now) => {}
             }
             tokio::select! {
                 () = stop.cancelled() => break,
-                state = next(passing.as_mut()) => passed = Some(state),
+                state = next_transient_state(passing.as_mut()) => passed = Some(state),
                 changed = server.changed() => if changed.is_err() { break },
                 () = sleep(self.ttl / 3) => {}
-                () = self.again.notified() => self.written = None,
-                reason = lost(self.lease.as_mut()) => self.lease_lost(reason),
+                () = self.rewrite.notified() => self.written = None,
+                reason = until_lease_lost(self.lease.as_mut()) => self.forget_lease(reason),
             }
         }
         self.withdraw().await;
     }
 
     /// Writes what the registry does not hold yet, or not recently.
-    async fn keep_true(&mut self, server: &Server) {
-        if matches!(server, Server::Unknown) {
+    async fn reconcile(&mut self, server: &ServerState) {
+        if matches!(server, ServerState::Unknown) {
             return;
         }
         let fields = server.fields();
         let whole_at = match &self.written {
-            Some(written) if written.whole_at.elapsed() < self.ttl / 3 => {
+            Some(written) if written.full_write_at.elapsed() < self.ttl / 3 => {
                 if written.fields == fields {
                     return;
                 }
-                written.whole_at
+                written.full_write_at
             }
             // Long ago, or unknown: everything, so that whatever was removed meanwhile comes back.
             _ => {
@@ -175,29 +181,32 @@ impl Reporter {
         };
         // Boxed: the etcd client's calls make large futures.
         let outcome = Box::pin(self.write(&fields)).await;
-        self.say(&outcome, &fields);
+        self.log_outcome(&outcome, &fields);
         let lease = self
             .lease
             .as_ref()
             .filter(|_| outcome.is_ok())
             .map(Lease::id);
-        self.standing
+        self.lease_id
             .send_if_modified(|standing| std::mem::replace(standing, lease) != lease);
-        self.written = outcome.is_ok().then_some(Written { whole_at, fields });
+        self.written = outcome.is_ok().then_some(WrittenReport {
+            full_write_at: whole_at,
+            fields,
+        });
     }
 
     /// Writes what is not known to be there, in one transaction; a lease that has vanished is replaced once.
-    async fn write(&mut self, fields: &Fields) -> Result<(), Error> {
+    async fn write(&mut self, fields: &ReportFields) -> Result<(), Error> {
         match self.write_once(fields).await {
             Err(Error::LeaseGone { .. }) => {
-                self.lease_lost(LeaseLost::Gone);
+                self.forget_lease(LeaseLostReason::Gone);
                 self.write_once(fields).await
             }
             outcome => outcome,
         }
     }
 
-    async fn write_once(&mut self, fields: &Fields) -> Result<(), Error> {
+    async fn write_once(&mut self, fields: &ReportFields) -> Result<(), Error> {
         let lease = match &self.lease {
             Some(lease) => lease.id(),
             None => self.lease.insert(self.registry.grant(self.ttl).await?).id(),
@@ -207,19 +216,19 @@ impl Reporter {
             .transact(&self.transaction(fields, lease))
             .await?
         {
-            Outcome::Committed { .. } if self.registered.is_some() => tracing::info!(
+            TransactionOutcome::Committed { .. } if self.registration.is_some() => tracing::info!(
                 node.id = %self.identity.node,
                 cluster.id = %self.identity.cluster,
                 "Registration created: the registry had none of this node"
             ),
-            Outcome::Committed { .. } | Outcome::Refused { .. } => {}
+            TransactionOutcome::Committed { .. } | TransactionOutcome::Refused { .. } => {}
         }
         Ok(())
     }
 
     /// The fields under the lease, the missing ones removed; the durable registration only when there is none. Of
     /// what is known to be there nothing is repeated: every value written stays in etcd's history until compaction.
-    fn transaction(&self, fields: &Fields, lease: i64) -> Transaction {
+    fn transaction(&self, fields: &ReportFields, lease: i64) -> Transaction {
         let known = self.written.as_ref().map(|written| &written.fields);
         let holds = |field: &str, value: Option<&String>| {
             known.is_some_and(|known| known.get(field) == value)
@@ -227,26 +236,26 @@ impl Reporter {
         let puts = fields
             .iter()
             .filter(|(field, value)| !holds(field, Some(value)))
-            .map(|(field, value)| Write::put(self.key(field), value.as_str(), Some(lease)));
-        let deletions = REPORTED
+            .map(|(field, value)| WriteOp::put(self.key(field), value.as_str(), Some(lease)));
+        let deletions = REPORTED_VARIABLES
             .into_iter()
             .chain(["recovered_position"])
             .filter(|field| !fields.contains_key(field) && !holds(field, None))
-            .map(|field| Write::delete(self.key(field)));
+            .map(|field| WriteOp::delete(self.key(field)));
         let writes: Vec<_> = puts.chain(deletions).collect();
-        let Some(value) = &self.registered else {
+        let Some(value) = &self.registration else {
             return Transaction::new().then(writes);
         };
         let registered = self.key("registered");
         Transaction::new()
-            .when(Guard::Absent(registered.clone().into()))
+            .when(Precondition::Absent(registered.clone().into()))
             .then(writes.clone())
-            .then([Write::put(registered, value.as_str(), None)])
+            .then([WriteOp::put(registered, value.as_str(), None)])
             .otherwise(writes)
     }
 
     fn key(&self, field: &str) -> String {
-        let Identity {
+        let ReportTarget {
             keys,
             cluster,
             node,
@@ -254,30 +263,30 @@ impl Reporter {
         keys.node_key(cluster, node, field)
     }
 
-    fn lease_lost(&mut self, reason: LeaseLost) {
+    fn forget_lease(&mut self, reason: LeaseLostReason) {
         tracing::warn!(node.id = %self.identity.node, "Lease lost, the report is written again under a new one: {reason}");
         self.lease = None;
         self.written = None;
-        self.standing.send_replace(None);
+        self.lease_id.send_replace(None);
     }
 
     /// Logs a change of phase, and a failure once a minute.
-    fn say(&mut self, outcome: &Result<(), Error>, fields: &Fields) {
+    fn log_outcome(&mut self, outcome: &Result<(), Error>, fields: &ReportFields) {
         let node = &self.identity.node;
         match outcome {
             Ok(()) => {
-                if let Some(outage) = self.notice.recovered() {
+                if let Some(outage) = self.outage_log.recovered() {
                     tracing::info!(node.id = %node, outage_s = outage.as_secs(), "Registry answers again");
                 }
                 let phase = fields.get("phase").map_or("", String::as_str);
-                if self.phase != phase {
+                if self.logged_phase != phase {
                     tracing::info!(node.id = %node, phase, "Reported to the registry as {phase}");
-                    phase.clone_into(&mut self.phase);
+                    phase.clone_into(&mut self.logged_phase);
                 }
             }
             Err(error) => {
                 let kind = std::mem::discriminant(error);
-                if let Some(outage) = self.notice.failed(&format!("{kind:?}")) {
+                if let Some(outage) = self.outage_log.failed(&format!("{kind:?}")) {
                     let outage_s = outage.as_secs();
                     tracing::warn!(node.id = %node, outage_s, "Report not written, trying again; the database is left alone: {error}");
                 }
@@ -291,7 +300,7 @@ impl Reporter {
             return;
         };
         let node = &self.identity.node;
-        match timeout(FAREWELL, Box::pin(lease.revoke())).await {
+        match timeout(REVOKE_TIMEOUT, Box::pin(lease.revoke())).await {
             Ok(Ok(())) => tracing::info!(node.id = %node, "Report withdrawn from the registry"),
             Ok(Err(error)) => {
                 tracing::warn!(node.id = %node, "Report not withdrawn, it expires by itself: {error}")
@@ -304,7 +313,9 @@ impl Reporter {
 }
 
 /// The next state that passes; never when nobody tells of any.
-async fn next(passing: Option<&mut mpsc::Receiver<Passing>>) -> Passing {
+async fn next_transient_state(
+    passing: Option<&mut mpsc::Receiver<TransientState>>,
+) -> TransientState {
     if let Some(passing) = passing
         && let Some(state) = passing.recv().await
     {
@@ -314,9 +325,9 @@ async fn next(passing: Option<&mut mpsc::Receiver<Passing>>) -> Passing {
 }
 
 /// Waits until the lease is lost; for ever when there is none.
-async fn lost(lease: Option<&mut Lease>) -> LeaseLost {
+async fn until_lease_lost(lease: Option<&mut Lease>) -> LeaseLostReason {
     match lease {
-        Some(lease) => lease.lost().await,
+        Some(lease) => lease.wait_until_lost().await,
         None => std::future::pending().await,
     }
 }

@@ -27,8 +27,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use galera::Position;
-use galera::observe::registration::Phase;
-use galera::startup::Data;
+use galera::observe::registration::AgentPhase;
+use galera::startup::DataState;
 use registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
@@ -37,192 +37,197 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::now;
-use crate::notify::{Listener, Place};
-use crate::observation::Server;
-use crate::probe::Probe;
-use crate::report::{Identity as Reported, PASSING, Passing, Reporter};
-use crate::settings::Database;
-use crate::settings::homogeneous::{Discovery, Run};
+use crate::notify::{NotifyEndpoint, NotifyListener};
+use crate::observation::ServerState;
+use crate::probe::StatusProbe;
+use crate::report::{ReportTarget as Reported, Reporter, TRANSIENT_STATES_MAX, TransientState};
+use crate::settings::DatabaseSettings;
+use crate::settings::homogeneous::{PeerDiscovery, RunSettings};
 use crate::{health, sidecar};
 
-use children::{Child, Children, Ended};
-use cluster::Cluster;
-use command::{ServerCommand, Variables, Workspace, token};
-use datadir::{DataDir, Found};
-pub use failure::Failure;
-use holder::Holder;
-use identity::Identity;
-use keeper::Keeper;
-use living::Living;
-use signals::Signals;
-use starter::{Start, Starter};
-use supervise::Process;
-use watching::watching;
+use children::{ChildProcess, Children, ProcessExit};
+use cluster::ClusterRegistry;
+use command::{ServerCommand, ServerVariables, Workspace, random_token};
+use datadir::{DataDir, DataDirContents};
+pub use failure::RunError;
+use holder::PhaseReporter;
+use identity::DataIdentity;
+use keeper::DurableKeys;
+use living::AdoptedServer;
+use signals::SignalStreams;
+use starter::{ServerStart, StartupDriver};
+use supervise::SupervisedServer;
+use watching::watch_cluster;
 
 /// Time for the report to be withdrawn.
-const FAREWELL: Duration = Duration::from_secs(5);
+const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a data directory may still be in use: a killed server takes a moment to be gone.
-const IN_USE: Duration = Duration::from_secs(5);
+const IN_USE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs the node until its server ends; its exit code.
 ///
 /// # Errors
-/// [`Failure`] when the server is not to be started.
-pub async fn run(settings: Run, words: &[OsString]) -> Result<u8, Failure> {
+/// [`RunError`] when the server is not to be started.
+pub async fn run(settings: RunSettings, words: &[OsString]) -> Result<u8, RunError> {
     if rustix::process::geteuid().is_root() {
-        return Err(Failure::Refused(
+        return Err(RunError::Refused(
             "run it as the database's user, not as root: the server refuses root, and state transfers fail for it"
                 .to_owned(),
         ));
     }
-    let system = |error: std::io::Error| Failure::Internal(error.to_string());
-    let mut signals = Signals::listen().map_err(system)?;
+    let system = |error: std::io::Error| RunError::Internal(error.to_string());
+    let mut signals = SignalStreams::listen().map_err(system)?;
     let children = Children::default();
-    let node = Box::pin(prepared(settings, words, &children, &mut signals));
+    let node = Box::pin(prepare_and_run(settings, words, &children, &mut signals));
     tokio::select! {
         ended = node => ended,
         reaped = children.clone().reap() => {
-            Err(Failure::Internal(format!("cannot wait for child processes: {reaped:?}")))
+            Err(RunError::Internal(format!("cannot wait for child processes: {reaped:?}")))
         }
     }
 }
 
 /// What is known before anything is decided.
-struct Node {
-    settings: Run,
+struct PreparedNode {
+    settings: RunSettings,
     command: ServerCommand,
-    variables: Variables,
+    variables: ServerVariables,
     directory: DataDir,
-    found: Found,
+    contents: DataDirContents,
     workspace: Workspace,
     children: Children,
     /// The server that runs already.
-    living: Option<Living>,
-    listener: Listener,
+    adopted: Option<AdoptedServer>,
+    listener: NotifyListener,
     health: Option<TcpListener>,
 }
 
-async fn prepared(
-    settings: Run,
+async fn prepare_and_run(
+    settings: RunSettings,
     words: &[OsString],
     children: &Children,
-    signals: &mut Signals,
-) -> Result<u8, Failure> {
+    signals: &mut SignalStreams,
+) -> Result<u8, RunError> {
     let workspace = Workspace::create()?;
     let command = ServerCommand::new(words)?;
-    let variables = command.ask(children, &workspace).await?;
-    let living = Living::find(&variables.datadir).await?;
-    let directory = opened(&variables, living.is_some()).await?;
+    let variables = command.query_variables(children, &workspace).await?;
+    let living = AdoptedServer::find(&variables.datadir).await?;
+    let directory = open_data_dir(&variables, living.is_some()).await?;
     let found = match &living {
         // What a running server has on disk says nothing of where it is.
-        Some(_) => Found {
-            data: Data::Empty,
+        Some(_) => DataDirContents {
+            data: DataState::Empty,
             identity: directory.identity(settings.cluster.as_str())?,
-            remains: false,
+            interrupted_init: false,
         },
         None => directory.examine(settings.cluster.as_str())?,
     };
-    let command = with_transfer(command, &settings, &variables, &workspace)?;
+    let command = with_sst_auth(command, &settings, &variables, &workspace)?;
     let health = match settings.health {
-        Some(address) => Some(sidecar::listen(address).await?),
+        Some(address) => Some(sidecar::bind_health_endpoint(address).await?),
         None => None,
     };
-    let listener = listening(living.as_ref())?;
-    let node = Node {
+    let listener = bind_listener(living.as_ref())?;
+    let node = PreparedNode {
         settings,
         command,
         variables,
         directory,
-        found,
+        contents: found,
         workspace,
         children: children.clone(),
-        living,
+        adopted: living,
         listener,
         health,
     };
     match node.settings.discovery.clone() {
-        Discovery::Registry(settings) => {
-            let registry =
-                Registry::connect(settings).map_err(|error| sidecar::unusable(&error))?;
-            Box::pin(node.with_registry(registry, signals)).await
+        PeerDiscovery::Registry(settings) => {
+            let registry = Registry::connect(settings)
+                .map_err(|error| sidecar::registry_setting_error(&error))?;
+            Box::pin(node.run_with_registry(registry, signals)).await
         }
-        Discovery::Fixed(members) => {
-            let start = Start {
+        PeerDiscovery::Static(members) => {
+            let start = ServerStart {
                 join: Some(members),
                 position: None,
             };
-            Box::pin(node.without_registry(start, signals)).await
+            Box::pin(node.run_without_registry(start, signals)).await
         }
     }
 }
 
 /// Listens for the server's notifications: where a server that runs already sends them, else at a new place.
-fn listening(living: Option<&Living>) -> Result<Listener, Failure> {
-    if let Some(place) = living.and_then(Living::place) {
-        match Listener::bind(place.clone()) {
+fn bind_listener(living: Option<&AdoptedServer>) -> Result<NotifyListener, RunError> {
+    if let Some(place) = living.and_then(AdoptedServer::notify_endpoint) {
+        match NotifyListener::bind(place.clone()) {
             Ok(listener) => return Ok(listener),
             Err(error) => tracing::warn!(
                 "The server's notifications are not heard, its state is only asked for: {error}"
             ),
         }
     }
-    Listener::bind(Place::random(&token()?, &token()?))
-        .map_err(|error| Failure::Internal(format!("cannot listen for notifications: {error}")))
+    NotifyListener::bind(NotifyEndpoint::from_tokens(
+        &random_token()?,
+        &random_token()?,
+    ))
+    .map_err(|error| RunError::Internal(format!("cannot listen for notifications: {error}")))
 }
 
 /// The data directory; a server that is about to be gone is waited for, one that is `known` is not.
-async fn opened(variables: &Variables, known: bool) -> Result<DataDir, Failure> {
-    let end = Instant::now() + IN_USE;
+async fn open_data_dir(variables: &ServerVariables, known: bool) -> Result<DataDir, RunError> {
+    let end = Instant::now() + IN_USE_TIMEOUT;
     loop {
         match DataDir::open(&variables.datadir, known) {
-            Err(Failure::Unavailable(_)) if Instant::now() < end => sleep(IN_USE / 20).await,
+            Err(RunError::Unavailable(_)) if Instant::now() < end => {
+                sleep(IN_USE_TIMEOUT / 20).await
+            }
             opened => return opened,
         }
     }
 }
 
 /// The state transfer's account reaches the server in a private file: arguments are for everybody to see.
-fn with_transfer(
+fn with_sst_auth(
     command: ServerCommand,
-    settings: &Run,
-    variables: &Variables,
+    settings: &RunSettings,
+    variables: &ServerVariables,
     workspace: &Workspace,
-) -> Result<ServerCommand, Failure> {
-    let Some(account) = &settings.transfer else {
+) -> Result<ServerCommand, RunError> {
+    let Some(account) = &settings.sst else {
         let method = &variables.sst_method;
         return match method.contains("backup") || method.starts_with("mysqldump") {
             false => Ok(command),
-            true => Err(Failure::Refused(format!(
+            true => Err(RunError::Refused(format!(
                 "XTRABACKUP_PASSWORD: is not set; wsrep_sst_method is {method}, which needs an account"
             ))),
         };
     };
     let text = format!("{}:{}", account.user, account.password.expose());
     let text = text.replace('\\', "\\\\").replace('"', "\\\"");
-    command.with_settings(workspace, &format!("wsrep_sst_auth=\"{text}\""))
+    command.with_private_settings(workspace, &format!("wsrep_sst_auth=\"{text}\""))
 }
 
-impl Node {
-    async fn with_registry(
+impl PreparedNode {
+    async fn run_with_registry(
         mut self,
         registry: Registry,
-        signals: &mut Signals,
-    ) -> Result<u8, Failure> {
-        let cluster = Cluster {
+        signals: &mut SignalStreams,
+    ) -> Result<u8, RunError> {
+        let cluster = ClusterRegistry {
             registry,
             keys: self.settings.keys.clone(),
             name: self.settings.cluster.clone(),
             node: self.settings.node(self.variables.port),
         };
-        let (health, living) = (self.health.take(), self.living.take());
-        let (publish, server) = watch::channel(Server::Unknown);
-        let holder = Holder::new(publish.clone());
+        let (health, living) = (self.health.take(), self.adopted.take());
+        let (publish, server) = watch::channel(ServerState::Unknown);
+        let holder = PhaseReporter::new(publish.clone());
         // Beside a running server nothing is decided, and what is done there is not the node's state.
-        let aside = Holder::new(watch::Sender::new(Server::Unknown));
+        let aside = PhaseReporter::new(watch::Sender::new(ServerState::Unknown));
         let (wake, again) = (Arc::<Notify>::default(), Arc::<Notify>::default());
         let lost = Arc::<Notify>::default();
-        let (passing, passed) = mpsc::channel(PASSING);
+        let (passing, passed) = mpsc::channel(TRANSIENT_STATES_MAX);
         let reporter = Reporter::new(
             cluster.registry.clone(),
             Reported {
@@ -234,158 +239,158 @@ impl Node {
             now(),
         )
         .without_registration()
-        .passing(passed)
-        .repeating(Arc::clone(&again));
-        let standing = reporter.standing();
+        .with_transient_states(passed)
+        .with_rewrite_signal(Arc::clone(&again));
+        let standing = reporter.subscribe_lease_id();
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let work = async {
-            let identity = self.identity()?;
-            let mut starter = Starter {
+            let identity = self.identity_or_new()?;
+            let mut starter = StartupDriver {
                 settings: &self.settings,
                 cluster: &cluster,
                 directory: &self.directory,
                 command: &self.command,
                 children: &self.children,
                 workspace: &self.workspace,
-                holder: if living.is_some() { &aside } else { &holder },
-                standing,
-                wake: Arc::clone(&wake),
+                reporter: if living.is_some() { &aside } else { &holder },
+                lease_id: standing,
+                changes: Arc::clone(&wake),
                 identity,
-                data: self.found.data.clone(),
-                remains: self.found.remains,
-                recovered: None,
+                data: self.contents.data.clone(),
+                interrupted_init: self.contents.interrupted_init,
+                recovered_position: None,
             };
             let (mut process, unsettled) = match living {
-                Some(living) => (Self::stand_in(living, &holder), Some(reporter)),
+                Some(living) => (Self::adopt(living, &holder), Some(reporter)),
                 None => {
                     let start = tokio::select! {
-                        start = start(&mut starter, reporter, &tasks, &server, &stop) => start?,
-                        name = signals.stop() => {
+                        start = decide_start(&mut starter, reporter, &tasks, &server, &stop) => start?,
+                        name = signals.wait_for_stop() => {
                             tracing::info!("Stopping on {name}; the server was not started");
                             return Ok(0);
                         }
                     };
-                    (Process::Child(self.launch(&start)?), None)
+                    (SupervisedServer::Child(self.launch(&start)?), None)
                 }
             };
             let identity = starter.identity.clone();
             let keeping = async {
                 if let Some(reporter) = unsettled {
-                    settle(&mut starter, reporter, &tasks, &server, &stop).await?;
+                    claim_and_report(&mut starter, reporter, &tasks, &server, &stop).await?;
                 }
-                let keeper = Keeper {
+                let keeper = DurableKeys {
                     cluster: cluster.clone(),
                     identity: identity.clone(),
-                    directory: self.directory.path().to_path_buf(),
-                    period: self.settings.ttl / 3,
+                    data_dir: self.directory.path().to_path_buf(),
+                    interval: self.settings.ttl / 3,
                 };
                 Box::pin(keeper.run(publish.subscribe(), Arc::clone(&lost))).await;
-                Err(Failure::Internal(
+                Err(RunError::Internal(
                     "the durable keys are not kept any more".to_owned(),
                 ))
             };
             let standing =
-                self.stand_by(&mut process, signals, &publish, &passing, &holder, keeping);
-            let ended = supervise::judged(standing.await?, &self.directory);
+                self.supervise(&mut process, signals, &publish, &passing, &holder, keeping);
+            let ended = supervise::infer_exit(standing.await?, &self.directory);
             if ended.is_success() {
                 supervise::record_stop(&cluster, &self.directory, &identity).await;
             }
-            Ok(said(ended))
+            Ok(log_exit(ended))
         };
-        let watching = watching(&cluster, &wake, &again, &lost);
+        let watching = watch_cluster(&cluster, &wake, &again, &lost);
         let outcome = tokio::select! {
             outcome = Box::pin(work) => outcome,
-            () = serving(health, server.clone(), self.settings.policy.clone()) => {
-                Err(Failure::Internal("the health endpoint ended".to_owned()))
+            () = serve_health(health, server.clone(), self.settings.policy.clone()) => {
+                Err(RunError::Internal("the health endpoint ended".to_owned()))
             }
-            () = watching => Err(Failure::Internal("the watch of the registry ended".to_owned())),
+            () = watching => Err(RunError::Internal("the watch of the registry ended".to_owned())),
         };
         stop.cancel();
         tasks.close();
         // What is not withdrawn in time ends with its lease.
-        let _ = timeout(FAREWELL, tasks.wait()).await;
+        let _ = timeout(WITHDRAW_TIMEOUT, tasks.wait()).await;
         outcome
     }
 
-    async fn without_registry(
+    async fn run_without_registry(
         mut self,
-        mut start: Start,
-        signals: &mut Signals,
-    ) -> Result<u8, Failure> {
-        let (health, living) = (self.health.take(), self.living.take());
-        let (publish, server) = watch::channel(Server::Unknown);
-        let holder = Holder::new(publish.clone());
+        mut start: ServerStart,
+        signals: &mut SignalStreams,
+    ) -> Result<u8, RunError> {
+        let (health, living) = (self.health.take(), self.adopted.take());
+        let (publish, server) = watch::channel(ServerState::Unknown);
+        let holder = PhaseReporter::new(publish.clone());
         let work = async {
             let mut process = match living {
-                Some(living) => Self::stand_in(living, &holder),
+                Some(living) => Self::adopt(living, &holder),
                 None => {
-                    start.position = self.recovered().await?;
+                    start.position = self.recover_position().await?;
                     let line = "Joining the members that CLUSTER_JOIN names, without etcd";
-                    holder.say(Phase::Joining, &self.found.data, line);
-                    Process::Child(self.launch(&start)?)
+                    holder.report(AgentPhase::Joining, &self.contents.data, line);
+                    SupervisedServer::Child(self.launch(&start)?)
                 }
             };
             let (passing, keeping) = (mpsc::channel(1).0, std::future::pending());
             let standing =
-                self.stand_by(&mut process, signals, &publish, &passing, &holder, keeping);
-            let ended = supervise::judged(standing.await?, &self.directory);
-            Ok(said(ended))
+                self.supervise(&mut process, signals, &publish, &passing, &holder, keeping);
+            let ended = supervise::infer_exit(standing.await?, &self.directory);
+            Ok(log_exit(ended))
         };
         tokio::select! {
             outcome = Box::pin(work) => outcome,
-            () = serving(health, server.clone(), self.settings.policy.clone()) => {
-                Err(Failure::Internal("the health endpoint ended".to_owned()))
+            () = serve_health(health, server.clone(), self.settings.policy.clone()) => {
+                Err(RunError::Internal("the health endpoint ended".to_owned()))
             }
         }
     }
 
     /// Where the data are, when the server cannot know it by itself.
-    async fn recovered(&self) -> Result<Option<Position>, Failure> {
-        let Data::Unrecovered { .. } = self.found.data else {
+    async fn recover_position(&self) -> Result<Option<Position>, RunError> {
+        let DataState::Unrecovered { .. } = self.contents.data else {
             return Ok(None);
         };
         let saved = self.directory.saved_state()?;
         let (children, workspace) = (&self.children, &self.workspace);
-        let outcome = recover::recover(&self.command, children, workspace, &saved).await?;
-        tracing::info!("{}", outcome.line);
+        let outcome = recover::recover_position(&self.command, children, workspace, &saved).await?;
+        tracing::info!("{}", outcome.message);
         Ok(outcome.data.position().cloned())
     }
 
-    /// Takes the place of the agent that has started `living`.
-    fn stand_in(living: Living, holder: &Holder) -> Process {
+    /// Takes the place of the agent that has started `adopted`.
+    fn adopt(living: AdoptedServer, holder: &PhaseReporter) -> SupervisedServer {
         let line = format!(
             "Standing by process {}, the server that an earlier agent has started on these data",
-            living.id()
+            living.pid()
         );
-        holder.say(Phase::Starting, &Data::Empty, &line);
-        Process::Living(living)
+        holder.report(AgentPhase::Starting, &DataState::Empty, &line);
+        SupervisedServer::Adopted(living)
     }
 
     /// The data's identity, made when they have none.
-    fn identity(&self) -> Result<Identity, Failure> {
-        match &self.found.identity {
+    fn identity_or_new(&self) -> Result<DataIdentity, RunError> {
+        match &self.contents.identity {
             Some(identity) => Ok(identity.clone()),
-            None => Identity::new(self.settings.cluster.as_str()),
+            None => DataIdentity::new(self.settings.cluster.as_str()),
         }
     }
 
-    fn launch(&self, start: &Start) -> Result<Child, Failure> {
-        if let Some(aside) = self.directory.put_broken_view_aside()? {
+    fn launch(&self, start: &ServerStart) -> Result<ChildProcess, RunError> {
+        if let Some(aside) = self.directory.set_aside_broken_view()? {
             tracing::warn!(
                 "gvwstate.dat is cut off and would keep the server from starting; it is put aside as {}",
                 aside.display()
             );
         }
-        let mut server = supervise::server(
+        let mut server = supervise::server_command(
             &self.command,
             &self.settings,
             self.variables.port,
             start,
             self.directory.path(),
-            self.listener.place(),
+            self.listener.endpoint(),
         );
         let child = self.children.spawn(&mut server).map_err(|error| {
-            Failure::Unavailable(format!("{} cannot be run: {error}", self.command.name()))
+            RunError::Unavailable(format!("{} cannot be run: {error}", self.command.name()))
         })?;
         let how = match &start.join {
             Some(_) => "to join",
@@ -396,18 +401,18 @@ impl Node {
     }
 
     /// Reports on the server and passes signals on until it ends.
-    async fn stand_by(
+    async fn supervise(
         &self,
-        process: &mut Process,
-        signals: &mut Signals,
-        publish: &watch::Sender<Server>,
-        passing: &mpsc::Sender<Passing>,
-        holder: &Holder,
-        keeping: impl Future<Output = Result<Ended, Failure>>,
-    ) -> Result<Ended, Failure> {
+        process: &mut SupervisedServer,
+        signals: &mut SignalStreams,
+        publish: &watch::Sender<ServerState>,
+        passing: &mpsc::Sender<TransientState>,
+        holder: &PhaseReporter,
+        keeping: impl Future<Output = Result<ProcessExit, RunError>>,
+    ) -> Result<ProcessExit, RunError> {
         let at_once = Arc::<Notify>::default();
-        let probe = Probe::new(self.database(), self.settings.cluster.clone())
-            .with_read_only(!self.settings.policy.available.read_only);
+        let probe = StatusProbe::new(self.database(), self.settings.cluster.clone())
+            .with_read_only(!self.settings.policy.availability.read_only);
         let stopping = CancellationToken::new();
         let observing = async {
             tokio::select! {
@@ -420,15 +425,15 @@ impl Node {
         };
         tokio::select! {
             ended = supervise::wait(process, signals, holder, &stopping) => Ok(ended),
-            () = observing => Ok(Ended::Code(1)),
+            () = observing => Ok(ProcessExit::Code(1)),
             failed = keeping => failed,
         }
     }
 
-    fn database(&self) -> Database {
+    fn database(&self) -> DatabaseSettings {
         let settings = &self.settings;
         let account = settings.console.as_ref().unwrap_or(&settings.root);
-        Database {
+        DatabaseSettings {
             host: settings.address.host().to_owned(),
             port: self.variables.port,
             socket: Some(self.variables.socket.clone()),
@@ -439,39 +444,41 @@ impl Node {
 }
 
 /// Begins to report, and finds the way to start.
-async fn start(
-    starter: &mut Starter<'_>,
+async fn decide_start(
+    starter: &mut StartupDriver<'_>,
     reporter: Reporter,
     tasks: &TaskTracker,
-    server: &watch::Receiver<Server>,
+    server: &watch::Receiver<ServerState>,
     stop: &CancellationToken,
-) -> Result<Start, Failure> {
-    settle(starter, reporter, tasks, server, stop).await?;
+) -> Result<ServerStart, RunError> {
+    claim_and_report(starter, reporter, tasks, server, stop).await?;
     Box::pin(starter.run()).await
 }
 
 /// Makes the address and the identity its own, and begins to report.
-async fn settle(
-    starter: &mut Starter<'_>,
+async fn claim_and_report(
+    starter: &mut StartupDriver<'_>,
     reporter: Reporter,
     tasks: &TaskTracker,
-    server: &watch::Receiver<Server>,
+    server: &watch::Receiver<ServerState>,
     stop: &CancellationToken,
-) -> Result<(), Failure> {
+) -> Result<(), RunError> {
     // Etcd first: nothing is written into the directory before it has answered.
-    starter.look().await;
+    starter.read_cluster().await;
     starter.identity.restore(starter.directory.path())?;
-    starter.settle_in().await?;
+    starter.claim_identity().await?;
     let line = "Looking at the data and the registry";
-    starter.holder.say(Phase::Starting, &starter.data, line);
+    starter
+        .reporter
+        .report(AgentPhase::Starting, &starter.data, line);
     tasks.spawn(reporter.run(server.clone(), stop.clone()));
     Ok(())
 }
 
-async fn serving(
+async fn serve_health(
     listener: Option<TcpListener>,
-    server: watch::Receiver<Server>,
-    policy: health::Policy,
+    server: watch::Receiver<ServerState>,
+    policy: health::HealthPolicy,
 ) {
     match listener {
         Some(listener) => health::serve(listener, server, policy).await,
@@ -479,9 +486,9 @@ async fn serving(
     }
 }
 
-fn said(ended: Ended) -> u8 {
+fn log_exit(ended: ProcessExit) -> u8 {
     match ended {
-        Ended::Code(0) => tracing::info!("The server has ended"),
+        ProcessExit::Code(0) => tracing::info!("The server has ended"),
         ended => tracing::error!("The server has ended with {ended}"),
     }
     ended.exit_code()

@@ -11,7 +11,7 @@
 //! | `REGISTRY_PREFIX` | where the registry's keys begin | `/galera` |
 //! | `MYSQL_HOST`, `MYSQL_PORT` | the database, over TCP | 127.0.0.1, 3306 |
 //! | `MYSQL_SOCKET` | the database's Unix socket, instead of TCP | none |
-//! | `MYSQL_USER` | an account with `GRANT USAGE` | `console` |
+//! | `MYSQL_USER` | an account with `GRANT EXIT_USAGE` | `console` |
 //! | `MYSQL_PASSWORD_FILE` | file with its password | no password |
 //! | `HEALTH_LISTEN` | address of the health endpoint, or `off` | `:9200` |
 //! | `AVAILABLE_WHEN_DONOR` | whether a donor is healthy | 0 |
@@ -29,45 +29,45 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use galera::observe::registration::Keys;
+use galera::observe::registration::RegistryKeys;
 use galera::{ClusterName, NodeId};
 use registry::Secret;
 
 use crate::health;
-use crate::notify::{self, Place};
-use crate::observation::Availability;
+use crate::notify::{self, NotifyEndpoint};
+use crate::observation::AvailabilityPolicy;
 
-pub use source::{Source, Wrong};
+pub use source::{SettingError, SettingsSource};
 
 /// The port that a node's identity leaves out.
-pub const DEFAULT_PORT: u16 = 3306;
+pub const DEFAULT_MYSQL_PORT: u16 = 3306;
 
 /// Everything the agent needs to know, checked.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ReportSettings {
     /// The cluster that the node belongs to.
     pub cluster: ClusterName,
     /// The node's identity in the registry.
     pub node: NodeId,
     /// Where the registry's keys lie.
-    pub keys: Keys,
+    pub keys: RegistryKeys,
     /// How long a report outlives its agent.
     pub ttl: Duration,
     /// How to reach etcd.
-    pub registry: registry::Settings,
+    pub registry: registry::EtcdSettings,
     /// How to reach the database.
-    pub database: Database,
+    pub database: DatabaseSettings,
     /// Where the health endpoint listens; `None` for nowhere.
     pub health: Option<SocketAddr>,
     /// What it calls healthy.
-    pub policy: health::Policy,
+    pub policy: health::HealthPolicy,
     /// Where the server's notifications are heard; `None` for nowhere.
-    pub notify: Option<Place>,
+    pub notify: Option<NotifyEndpoint>,
 }
 
 /// How to reach the database.
 #[derive(Clone, Debug)]
-pub struct Database {
+pub struct DatabaseSettings {
     /// Host name or address.
     pub host: String,
     /// TCP port.
@@ -80,10 +80,10 @@ pub struct Database {
     pub password: Option<Secret>,
 }
 
-impl Database {
+impl DatabaseSettings {
     /// Where it is, for messages.
     #[must_use]
-    pub fn place(&self) -> String {
+    pub fn location(&self) -> String {
         match &self.socket {
             Some(path) => path.display().to_string(),
             None => format!("{}:{}", self.host, self.port),
@@ -91,20 +91,20 @@ impl Database {
     }
 }
 
-impl Settings {
+impl ReportSettings {
     /// Reads and checks every variable of `source`; `first_address` is asked when `NODE_ADDRESS` is not set.
     ///
     /// # Errors
-    /// [`Wrong`] names the variable and the remedy.
+    /// [`SettingError`] names the variable and the remedy.
     pub fn read(
-        source: &Source<'_>,
+        source: &SettingsSource<'_>,
         first_address: impl FnOnce() -> Option<IpAddr>,
-    ) -> Result<Self, Wrong> {
+    ) -> Result<Self, SettingError> {
         let cluster = source.required(
             "CLUSTER_NAME",
             "the cluster's name as in wsrep_cluster_name",
         )?;
-        let cluster = source.parsed("CLUSTER_NAME", &cluster)?;
+        let cluster = source.parse("CLUSTER_NAME", &cluster)?;
         let ttl = ttl(source)?;
         let database = database(source)?;
         Ok(Self {
@@ -113,7 +113,7 @@ impl Settings {
             registry: etcd(source, ttl)?,
             health: health_address(source)?,
             policy: policy(source)?,
-            notify: place(source)?,
+            notify: notify_endpoint(source)?,
             cluster,
             ttl,
             database,
@@ -121,24 +121,24 @@ impl Settings {
     }
 }
 
-fn ttl(source: &Source<'_>) -> Result<Duration, Wrong> {
+fn ttl(source: &SettingsSource<'_>) -> Result<Duration, SettingError> {
     let text = source.optional("TTL")?.unwrap_or_else(|| "10".to_owned());
     match text.parse::<u64>() {
         Ok(seconds @ 3..=3600) => Ok(Duration::from_secs(seconds)),
-        _ => Err(source.wrong(
+        _ => Err(source.invalid(
             "TTL",
             format!("{text:?} is not a number of seconds from 3 to 3600"),
         )),
     }
 }
 
-fn database(source: &Source<'_>) -> Result<Database, Wrong> {
+fn database(source: &SettingsSource<'_>) -> Result<DatabaseSettings, SettingError> {
     let port = match source.optional("MYSQL_PORT")? {
-        None => DEFAULT_PORT,
+        None => DEFAULT_MYSQL_PORT,
         Some(text) => match text.parse::<u16>() {
             Ok(port) if port > 0 => port,
             _ => {
-                return Err(source.wrong(
+                return Err(source.invalid(
                     "MYSQL_PORT",
                     format!("{text:?} is not a port from 1 to 65535"),
                 ));
@@ -149,8 +149,8 @@ fn database(source: &Source<'_>) -> Result<Database, Wrong> {
         .optional("MYSQL_HOST")?
         .unwrap_or_else(|| "127.0.0.1".to_owned());
     // The same rules as for a node's name, so that a port or a URL given here is refused instead of looked up.
-    NodeId::new(&host, None).map_err(|error| source.wrong("MYSQL_HOST", error.to_string()))?;
-    Ok(Database {
+    NodeId::new(&host, None).map_err(|error| source.invalid("MYSQL_HOST", error.to_string()))?;
+    Ok(DatabaseSettings {
         host,
         port,
         socket: source.optional("MYSQL_SOCKET")?.map(PathBuf::from),
@@ -162,16 +162,16 @@ fn database(source: &Source<'_>) -> Result<Database, Wrong> {
 }
 
 fn node(
-    source: &Source<'_>,
+    source: &SettingsSource<'_>,
     mysql_port: u16,
     first_address: impl FnOnce() -> Option<IpAddr>,
-) -> Result<NodeId, Wrong> {
+) -> Result<NodeId, SettingError> {
     let node = match source.optional("NODE_ADDRESS")? {
-        Some(text) => source.parsed::<NodeId>("NODE_ADDRESS", &text)?,
+        Some(text) => source.parse::<NodeId>("NODE_ADDRESS", &text)?,
         None => match first_address() {
-            Some(address) => source.parsed("NODE_ADDRESS", &address.to_string())?,
+            Some(address) => source.parse("NODE_ADDRESS", &address.to_string())?,
             None => {
-                return Err(source.wrong(
+                return Err(source.invalid(
                     "NODE_ADDRESS",
                     "is not set and the host has no address of its own; set it to the address that the other nodes use"
                         .to_owned(),
@@ -181,11 +181,11 @@ fn node(
     };
     let port = node.port().unwrap_or(mysql_port);
     let node = NodeId::new(node.host(), Some(port))
-        .map_err(|error| source.wrong("NODE_ADDRESS", error.to_string()))?;
-    Ok(node.normalized(DEFAULT_PORT))
+        .map_err(|error| source.invalid("NODE_ADDRESS", error.to_string()))?;
+    Ok(node.normalized(DEFAULT_MYSQL_PORT))
 }
 
-fn keys(source: &Source<'_>) -> Result<Keys, Wrong> {
+fn keys(source: &SettingsSource<'_>) -> Result<RegistryKeys, SettingError> {
     let prefix = source
         .optional("REGISTRY_PREFIX")?
         .unwrap_or_else(|| "/galera".to_owned());
@@ -193,15 +193,18 @@ fn keys(source: &Source<'_>) -> Result<Keys, Wrong> {
         let why = format!(
             "{prefix:?} is no prefix; it begins with a slash and names something, as in /galera"
         );
-        return Err(source.wrong("REGISTRY_PREFIX", why));
+        return Err(source.invalid("REGISTRY_PREFIX", why));
     }
-    Ok(Keys::new(&prefix))
+    Ok(RegistryKeys::new(&prefix))
 }
 
-fn etcd(source: &Source<'_>, ttl: Duration) -> Result<registry::Settings, Wrong> {
+fn etcd(
+    source: &SettingsSource<'_>,
+    ttl: Duration,
+) -> Result<registry::EtcdSettings, SettingError> {
     let hosts = source.required("DISCOVERY_SERVICE", "the etcd hosts, comma-separated")?;
     let path = |name| source.optional(name).map(|text| text.map(PathBuf::from));
-    let settings = registry::Settings {
+    let settings = registry::EtcdSettings {
         user: source.optional("ETCD_USER")?,
         password: source.optional("ETCD_PASSWORD")?.map(Secret::new),
         ca: path("ETCD_CA")?,
@@ -209,7 +212,7 @@ fn etcd(source: &Source<'_>, ttl: Duration) -> Result<registry::Settings, Wrong>
         key: path("ETCD_KEY")?,
         // A report that takes longer than most of its own lifetime helps nobody.
         deadline: ttl.mul_f64(0.6).min(Duration::from_secs(6)),
-        ..registry::Settings::new(
+        ..registry::EtcdSettings::new(
             hosts
                 .split(',')
                 .map(str::trim)
@@ -218,15 +221,15 @@ fn etcd(source: &Source<'_>, ttl: Duration) -> Result<registry::Settings, Wrong>
     };
     settings
         .urls()
-        .map_err(|error| source.wrong("DISCOVERY_SERVICE", error.to_string()))?;
+        .map_err(|error| source.invalid("DISCOVERY_SERVICE", error.to_string()))?;
     Ok(settings)
 }
 
 /// `off`, `:port`, `address:port`; without an address every address of both families.
 ///
 /// # Errors
-/// [`Wrong`] when it is none of these.
-pub fn health_address(source: &Source<'_>) -> Result<Option<SocketAddr>, Wrong> {
+/// [`SettingError`] when it is none of these.
+pub fn health_address(source: &SettingsSource<'_>) -> Result<Option<SocketAddr>, SettingError> {
     let text = source
         .optional("HEALTH_LISTEN")?
         .unwrap_or_else(|| ":9200".to_owned());
@@ -242,39 +245,39 @@ pub fn health_address(source: &Source<'_>) -> Result<Option<SocketAddr>, Wrong> 
     };
     match address {
         Some(address) => Ok(Some(address)),
-        None => Err(source.wrong(
+        None => Err(source.invalid(
             "HEALTH_LISTEN",
             format!("{text:?} is no address; use :9200, 127.0.0.1:9200, [::1]:9200 or off"),
         )),
     }
 }
 
-fn policy(source: &Source<'_>) -> Result<health::Policy, Wrong> {
+fn policy(source: &SettingsSource<'_>) -> Result<health::HealthPolicy, SettingError> {
     let disable_file = source
         .optional("HEALTH_DISABLE_FILE")?
         .unwrap_or_else(|| "/var/tmp/galera-agent.disabled".to_owned());
-    Ok(health::Policy {
-        available: Availability {
-            donor: switch(source, "AVAILABLE_WHEN_DONOR", false)?,
-            read_only: switch(source, "AVAILABLE_WHEN_READONLY", true)?,
+    Ok(health::HealthPolicy {
+        availability: AvailabilityPolicy {
+            donor: flag(source, "AVAILABLE_WHEN_DONOR", false)?,
+            read_only: flag(source, "AVAILABLE_WHEN_READONLY", true)?,
         },
         disable_file: Some(disable_file.into()),
     })
 }
 
-fn place(source: &Source<'_>) -> Result<Option<Place>, Wrong> {
+fn notify_endpoint(source: &SettingsSource<'_>) -> Result<Option<NotifyEndpoint>, SettingError> {
     let text = source.optional(notify::VARIABLE)?;
-    text.map(|text| source.parsed(notify::VARIABLE, &text))
+    text.map(|text| source.parse(notify::VARIABLE, &text))
         .transpose()
 }
 
-fn switch(source: &Source<'_>, name: &str, default: bool) -> Result<bool, Wrong> {
+fn flag(source: &SettingsSource<'_>, name: &str, default: bool) -> Result<bool, SettingError> {
     match source.optional(name)?.map(|text| text.to_ascii_lowercase()) {
         None => Ok(default),
         Some(text) => match text.as_str() {
             "1" | "yes" | "true" | "on" => Ok(true),
             "0" | "no" | "false" | "off" => Ok(false),
-            _ => Err(source.wrong(name, format!("{text:?} is neither 1 nor 0"))),
+            _ => Err(source.invalid(name, format!("{text:?} is neither 1 nor 0"))),
         },
     }
 }

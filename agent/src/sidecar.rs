@@ -11,23 +11,24 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::now;
 use crate::health;
-use crate::notify::{self, Listener, Place};
-use crate::observation::Server;
-use crate::probe::Probe;
-use crate::report::{Identity, PASSING, Reporter};
-use crate::settings::{Settings, Wrong};
+use crate::notify::{self, NotifyEndpoint, NotifyListener};
+use crate::observation::ServerState;
+use crate::probe::StatusProbe;
+use crate::report::{ReportTarget, Reporter, TRANSIENT_STATES_MAX};
+use crate::settings::{ReportSettings, SettingError};
 
 /// Reports and answers until `stop`, then withdraws the report. An etcd or a database that is not there is waited for.
 ///
 /// # Errors
-/// [`Wrong`] for settings that only turn out to be unusable when they are used: certificate files, the health address.
-pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Wrong> {
-    let registry = Registry::connect(settings.registry).map_err(|error| unusable(&error))?;
+/// [`SettingError`] for settings that only turn out to be unusable when they are used: certificate files, the health address.
+pub async fn run(settings: ReportSettings, stop: CancellationToken) -> Result<(), SettingError> {
+    let registry =
+        Registry::connect(settings.registry).map_err(|error| registry_setting_error(&error))?;
     let listener = match settings.health {
-        Some(address) => Some(listen(address).await?),
+        Some(address) => Some(bind_health_endpoint(address).await?),
         None => None,
     };
-    let told = settings.notify.map(hear).transpose()?;
+    let told = settings.notify.map(bind_notify_listener).transpose()?;
     tracing::info!(
         cluster.id = %settings.cluster,
         node.id = %settings.node,
@@ -35,19 +36,20 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Wron
         "Reporting {} of cluster {} from {} to {}",
         settings.node,
         settings.cluster,
-        settings.database.place(),
+        settings.database.location(),
         registry.endpoints()
     );
-    let (publish, server) = watch::channel(Server::Unknown);
-    let probe = Probe::new(settings.database, settings.cluster.clone())
-        .with_read_only(!settings.policy.available.read_only);
-    let identity = Identity {
+    let (publish, server) = watch::channel(ServerState::Unknown);
+    let probe = StatusProbe::new(settings.database, settings.cluster.clone())
+        .with_read_only(!settings.policy.availability.read_only);
+    let identity = ReportTarget {
         keys: settings.keys,
         cluster: settings.cluster,
         node: settings.node,
     };
-    let (passing, passed) = mpsc::channel(PASSING);
-    let reporter = Reporter::new(registry, identity, settings.ttl, now()).passing(passed);
+    let (passing, passed) = mpsc::channel(TRANSIENT_STATES_MAX);
+    let reporter =
+        Reporter::new(registry, identity, settings.ttl, now()).with_transient_states(passed);
     let at_once = Arc::<Notify>::default();
     let telling = publish.clone();
     let hearing = async {
@@ -72,30 +74,30 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Wron
 }
 
 /// Listens for the server's notifications.
-fn hear(place: Place) -> Result<Listener, Wrong> {
-    let listener = Listener::bind(place).map_err(|error| Wrong {
+fn bind_notify_listener(place: NotifyEndpoint) -> Result<NotifyListener, SettingError> {
+    let listener = NotifyListener::bind(place).map_err(|error| SettingError {
         variable: notify::VARIABLE.to_owned(),
-        why: match error.kind() {
+        reason: match error.kind() {
             ErrorKind::AddrInUse => {
                 "another agent of this host listens there; choose another name".to_owned()
             }
             _ => format!("cannot listen: {error}"),
         },
-        forbidden: error.kind() == ErrorKind::PermissionDenied,
+        permission_denied: error.kind() == ErrorKind::PermissionDenied,
     })?;
     tracing::info!(
         "Listening for the server's notifications at {:?}",
-        listener.place()
+        listener.endpoint()
     );
     Ok(listener)
 }
 
 /// Opens the health endpoint.
-pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, Wrong> {
-    let listener = health::bind(address).await.map_err(|error| Wrong {
+pub(crate) async fn bind_health_endpoint(address: SocketAddr) -> Result<TcpListener, SettingError> {
+    let listener = health::bind(address).await.map_err(|error| SettingError {
         variable: "HEALTH_LISTEN".to_owned(),
-        why: format!("cannot listen on {address}: {error}; choose another address or off"),
-        forbidden: error.kind() == ErrorKind::PermissionDenied,
+        reason: format!("cannot listen on {address}: {error}; choose another address or off"),
+        permission_denied: error.kind() == ErrorKind::PermissionDenied,
     })?;
     let address = listener.local_addr().unwrap_or(address);
     tracing::info!("Health endpoint listens on {address}");
@@ -103,7 +105,7 @@ pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, Wrong> {
 }
 
 /// Settings for etcd that only turn out to be unusable when they are used.
-pub(crate) fn unusable(error: &registry::Error) -> Wrong {
+pub(crate) fn registry_setting_error(error: &registry::Error) -> SettingError {
     let forbidden = matches!(
         error,
         registry::Error::Unreadable {
@@ -111,9 +113,9 @@ pub(crate) fn unusable(error: &registry::Error) -> Wrong {
             ..
         }
     );
-    Wrong {
+    SettingError {
         variable: "ETCD_USER, ETCD_PASSWORD_FILE, ETCD_CA, ETCD_CERT, ETCD_KEY".to_owned(),
-        why: error.to_string(),
-        forbidden,
+        reason: error.to_string(),
+        permission_denied: forbidden,
     }
 }

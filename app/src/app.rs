@@ -7,16 +7,16 @@ use leptos_router::components::{FlatRoutes, Route, Router};
 use leptos_router::hooks::use_location;
 use leptos_router::path;
 
-use crate::frame::{banners, footer, skip_link, spoken, top};
-use crate::live::{Live, use_live};
+use crate::frame::{banners, footer, skip_link, status_region, top_bar};
+use crate::live::{LiveState, use_live};
 use crate::pages::{
-    cluster_page, events_page, missing_page, node_page, overview_page, recovery_page,
-    registry_page, served_page, sign_in_page,
+    cluster_page, events_page, fragment_page, node_page, not_found_page, overview_page,
+    recovery_page, registry_page, sign_in_page,
 };
-use crate::reactive::watch;
+use crate::reactive::effect;
 
 /// A page; one type for all of them keeps the router small.
-type Page = fn() -> AnyView;
+type PageFn = fn() -> AnyView;
 
 /// The whole interface.
 #[expect(
@@ -26,49 +26,49 @@ type Page = fn() -> AnyView;
 #[must_use]
 pub fn App() -> impl IntoView {
     provide_meta_context();
-    provide_context(Live::new());
-    view! { <Router>{document}</Router> }
+    provide_context(LiveState::new());
+    view! { <Router>{app_layout}</Router> }
 }
 
-fn document() -> AnyView {
+fn app_layout() -> AnyView {
     let live = use_live();
-    follow(live);
+    subscribe_on_navigation(live);
     let stale = move || live.stale_since.get().is_some();
     view! {
         {skip_link()}
-        {top()}
+        {top_bar()}
         {banners()}
         <main id="main" tabindex="-1" class:stale=stale>
-            <FlatRoutes fallback=missing_page as Page>
-                <Route path=path!("/") view=overview_page as Page ssr=SsrMode::Async />
-                <Route path=path!("/sign-in") view=sign_in_page as Page ssr=SsrMode::Async />
-                <Route path=path!("/clusters/:name") view=cluster_page as Page ssr=SsrMode::Async />
-                <Route path=path!("/clusters/:name/registry") view=registry_page as Page ssr=SsrMode::Async />
-                <Route path=path!("/clusters/:name/events") view=events_page as Page ssr=SsrMode::Async />
-                <Route path=path!("/clusters/:name/recovery") view=recovery_page as Page ssr=SsrMode::Async />
-                <Route path=path!("/actions") view=served_page as Page ssr=SsrMode::Async />
-                <Route path=path!("/actions/:id") view=served_page as Page ssr=SsrMode::Async />
-                <Route path=path!("/notifications") view=served_page as Page ssr=SsrMode::Async />
-                <Route path=path!("/audit") view=served_page as Page ssr=SsrMode::Async />
-                <Route path=path!("/incidents") view=served_page as Page ssr=SsrMode::Async />
-                <Route path=path!("/status-pages") view=served_page as Page ssr=SsrMode::Async />
-                <Route path=path!("/status-pages/:slug") view=served_page as Page ssr=SsrMode::Async />
-                <Route path=path!("/clusters/:name/nodes/:node") view=node_page as Page ssr=SsrMode::Async />
+            <FlatRoutes fallback=not_found_page as PageFn>
+                <Route path=path!("/") view=overview_page as PageFn ssr=SsrMode::Async />
+                <Route path=path!("/sign-in") view=sign_in_page as PageFn ssr=SsrMode::Async />
+                <Route path=path!("/clusters/:name") view=cluster_page as PageFn ssr=SsrMode::Async />
+                <Route path=path!("/clusters/:name/registry") view=registry_page as PageFn ssr=SsrMode::Async />
+                <Route path=path!("/clusters/:name/events") view=events_page as PageFn ssr=SsrMode::Async />
+                <Route path=path!("/clusters/:name/recovery") view=recovery_page as PageFn ssr=SsrMode::Async />
+                <Route path=path!("/actions") view=fragment_page as PageFn ssr=SsrMode::Async />
+                <Route path=path!("/actions/:id") view=fragment_page as PageFn ssr=SsrMode::Async />
+                <Route path=path!("/notifications") view=fragment_page as PageFn ssr=SsrMode::Async />
+                <Route path=path!("/audit") view=fragment_page as PageFn ssr=SsrMode::Async />
+                <Route path=path!("/incidents") view=fragment_page as PageFn ssr=SsrMode::Async />
+                <Route path=path!("/status-pages") view=fragment_page as PageFn ssr=SsrMode::Async />
+                <Route path=path!("/status-pages/:slug") view=fragment_page as PageFn ssr=SsrMode::Async />
+                <Route path=path!("/clusters/:name/nodes/:node") view=node_page as PageFn ssr=SsrMode::Async />
             </FlatRoutes>
         </main>
         {footer()}
-        {spoken()}
+        {status_region()}
     }
     .into_any()
 }
 
 /// Subscribes to what the page shows; a new page starts the keyboard at its content, as loading one would.
-fn follow(live: Live) {
+fn subscribe_on_navigation(live: LiveState) {
     let path = use_location().pathname;
     let mut before: Option<String> = None;
-    watch(move || {
+    effect(move || {
         let path = path.get();
-        live.follow(&path);
+        live.subscribe(&path);
         if before.as_ref().is_some_and(|before| *before != path) {
             #[cfg(feature = "hydrate")]
             crate::browser::focus_main();

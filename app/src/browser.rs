@@ -13,12 +13,12 @@ fn document() -> Option<Document> {
 }
 
 /// The browser's own clock, which may be wrong.
-pub(crate) fn clock() -> i64 {
+pub(crate) fn now_millis() -> i64 {
     js_sys::Date::now() as i64
 }
 
 /// The server's clock when it made this page.
-pub(crate) fn page_made_at() -> Option<Timestamp> {
+pub(crate) fn page_rendered_at() -> Option<Timestamp> {
     let meta = document()?
         .query_selector("meta[name=server-time]")
         .ok()??;
@@ -46,7 +46,7 @@ pub(crate) fn focus_main() {
 }
 
 /// Leaves for the sign-in page, to come back here afterwards.
-pub(crate) fn go_to_sign_in() {
+pub(crate) fn redirect_to_sign_in() {
     let Some(location) = window().map(|window| window.location()) else {
         return;
     };
@@ -60,14 +60,14 @@ pub(crate) fn go_to_sign_in() {
 }
 
 /// The address of the live channel.
-pub(crate) fn live_address() -> Option<String> {
+pub(crate) fn live_socket_url() -> Option<String> {
     let origin = window()?.location().origin().ok()?;
     // http becomes ws, https becomes wss.
     Some(origin.replacen("http", "ws", 1) + "/api/v1/live")
 }
 
 /// Shows the ages in the server's HTML by the present time.
-pub(crate) fn tick_ages(now: Timestamp) {
+pub(crate) fn update_ages(now: Timestamp) {
     let Some(times) =
         document().and_then(|document| document.query_selector_all("time[data-age]").ok())
     else {
@@ -95,13 +95,13 @@ pub(crate) fn tick_ages(now: Timestamp) {
 }
 
 /// A form that is about to be sent: where to, and what it says.
-pub(crate) struct Submission {
+pub(crate) struct FormSubmission {
     pub(crate) action: String,
     pub(crate) body: web_sys::UrlSearchParams,
 }
 
 /// What a submit event would send, if it is a POST; the event is then ours.
-pub(crate) fn take_submission(event: &web_sys::Event) -> Option<Submission> {
+pub(crate) fn intercept_submission(event: &web_sys::Event) -> Option<FormSubmission> {
     let form = event
         .target()?
         .dyn_into::<web_sys::HtmlFormElement>()
@@ -117,11 +117,11 @@ pub(crate) fn take_submission(event: &web_sys::Event) -> Option<Submission> {
     let data = web_sys::FormData::new_with_form(&form).ok()?;
     let body = web_sys::UrlSearchParams::new_with_str_sequence_sequence(&data).ok()?;
     event.prevent_default();
-    Some(Submission { action, body })
+    Some(FormSubmission { action, body })
 }
 
 /// Loads another page.
-pub(crate) fn go_to(location: &str) {
+pub(crate) fn navigate_to(location: &str) {
     if let Some(window) = window() {
         // Refused only while another navigation is under way.
         let _ = window.location().set_href(location);

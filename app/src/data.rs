@@ -6,18 +6,21 @@ mod fetch;
 mod in_process;
 
 #[cfg(feature = "hydrate")]
-pub(crate) use fetch::{get_text, send, session_is_over};
+pub(crate) use fetch::{get_text, session_has_ended, submit_form};
 #[cfg(feature = "ssr")]
 pub use in_process::InProcessApi;
 #[cfg(feature = "ssr")]
-pub(crate) use in_process::{ask, get_text};
+pub(crate) use in_process::{call_api, get_text};
 
-use galera::publish::api::Problem;
+use galera::publish::api::ProblemDetails;
 
 /// Without a side to get data from, there is none.
 #[cfg(not(any(feature = "ssr", feature = "hydrate")))]
-pub(crate) async fn get_text(_path: String, _until_cleanup: bool) -> Result<String, Problem> {
-    Err(problem(
+pub(crate) async fn get_text(
+    _path: String,
+    _until_cleanup: bool,
+) -> Result<String, ProblemDetails> {
+    Err(local_problem(
         "no_side",
         "No data",
         "Built with neither of the features ssr and hydrate.",
@@ -25,8 +28,8 @@ pub(crate) async fn get_text(_path: String, _until_cleanup: bool) -> Result<Stri
 }
 
 /// An answer that is not what it should be.
-pub(crate) fn unreadable() -> Problem {
-    problem(
+pub(crate) fn unreadable_response() -> ProblemDetails {
+    local_problem(
         "unreadable_answer",
         "The console's answer cannot be read",
         "Reload the page; it may be older than the console.",
@@ -34,8 +37,8 @@ pub(crate) fn unreadable() -> Problem {
 }
 
 /// A problem that did not come from the API.
-pub(crate) fn problem(code: &str, title: &str, detail: &str) -> Problem {
-    Problem {
+pub(crate) fn local_problem(code: &str, title: &str, detail: &str) -> ProblemDetails {
+    ProblemDetails {
         status: 0,
         code: code.to_owned(),
         title: title.to_owned(),
@@ -45,16 +48,16 @@ pub(crate) fn problem(code: &str, title: &str, detail: &str) -> Problem {
 }
 
 /// A problem as the API would send it.
-pub(crate) fn problem_text(problem: &Problem) -> String {
+pub(crate) fn problem_json(problem: &ProblemDetails) -> String {
     serde_json::to_string(problem).unwrap_or_default()
 }
 
 /// An answer that is no success: its problem document, or what its status says.
 #[cfg(any(feature = "ssr", feature = "hydrate"))]
-fn refused(status: u16, body: &str) -> Problem {
-    serde_json::from_str(body).unwrap_or_else(|_| Problem {
+fn problem_from_response(status: u16, body: &str) -> ProblemDetails {
+    serde_json::from_str(body).unwrap_or_else(|_| ProblemDetails {
         status,
-        ..problem(
+        ..local_problem(
             "unexpected_status",
             "The console answered with an error",
             &[
@@ -81,7 +84,7 @@ pub(crate) fn set_status(status: u16) {
 pub(crate) fn set_status(_status: u16) {}
 
 /// One segment of a path, with everything escaped that might end it.
-pub(crate) fn segment(text: &str) -> String {
+pub(crate) fn encode_segment(text: &str) -> String {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -102,8 +105,8 @@ mod tests {
 
     #[test]
     fn segments_hold_no_separators() {
-        assert_eq!(segment("n1.example-a_b:3306"), "n1.example-a_b:3306");
-        assert_eq!(segment("[::1]:3306"), "%5B::1%5D:3306");
-        assert_eq!(segment("a/b?c#d é"), "a%2Fb%3Fc%23d%20%C3%A9");
+        assert_eq!(encode_segment("n1.example-a_b:3306"), "n1.example-a_b:3306");
+        assert_eq!(encode_segment("[::1]:3306"), "%5B::1%5D:3306");
+        assert_eq!(encode_segment("a/b?c#d é"), "a%2Fb%3Fc%23d%20%C3%A9");
     }
 }

@@ -1,8 +1,8 @@
 //! Clusters in every condition, for tests of the views.
 
 use galera::view::{
-    ClusterStatus, ClusterView, Component, NodeState, NodeView, Reason, ReasonCode, RegistryHealth,
-    RegistryKey, RegistryView, SourceKind, SourceView, Verdict, VerdictState,
+    ClusterStatus, ClusterView, Component, NodeState, NodeView, ReasonCode, RegistryHealth,
+    RegistryKeyView, RegistryView, SourceKind, SourceView, Verdict, VerdictReason, VerdictState,
 };
 use galera::{NodeId, Position, Timestamp};
 
@@ -10,12 +10,12 @@ use galera::{NodeId, Position, Timestamp};
 pub(crate) const UUID: &str = "8f3c1c52-c7b1-11f0-9a3e-6f0d3a1b2c4d";
 
 /// The time at which every fixture is taken.
-pub(crate) fn at() -> Timestamp {
+pub(crate) fn fixed_now() -> Timestamp {
     Timestamp::from_unix_millis(1_795_420_800_000)
 }
 
-fn before(millis: u64) -> Timestamp {
-    at().minus(std::time::Duration::from_millis(millis))
+fn millis_before(millis: u64) -> Timestamp {
+    fixed_now().minus(std::time::Duration::from_millis(millis))
 }
 
 /// A node's identity.
@@ -26,7 +26,7 @@ pub(crate) fn id(text: &str) -> NodeId {
 fn source(kind: SourceKind, age: u64, state: &str, seqno: Option<u64>) -> SourceView {
     SourceView {
         kind,
-        observed_at: Some(before(age)),
+        observed_at: Some(millis_before(age)),
         stale: false,
         error: None,
         failing_since: None,
@@ -72,7 +72,7 @@ pub(crate) fn synced(host: &str, name: &str, seqno: u64) -> NodeView {
 }
 
 /// The same node in another state, in the server's words.
-pub(crate) fn in_state(mut node: NodeView, state: NodeState, words: &str) -> NodeView {
+pub(crate) fn with_state(mut node: NodeView, state: NodeState, words: &str) -> NodeView {
     node.state = state;
     node.state_comment = Some(words.to_owned());
     for source in &mut node.sources {
@@ -94,8 +94,8 @@ pub(crate) fn unreachable(mut node: NodeView) -> NodeView {
     node.ready = None;
     for source in &mut node.sources {
         source.stale = true;
-        source.observed_at = Some(before(185_000));
-        source.failing_since = Some(before(183_000));
+        source.observed_at = Some(millis_before(185_000));
+        source.failing_since = Some(millis_before(183_000));
     }
     let host = node.id.host().to_owned();
     node.sources[0].error = Some(format!(
@@ -137,8 +137,8 @@ pub(crate) fn component(status: ClusterStatus, members: &[&str]) -> Component {
 }
 
 /// A reason about a node.
-pub(crate) fn reason(code: ReasonCode, node: Option<&str>, message: &str) -> Reason {
-    Reason {
+pub(crate) fn reason(code: ReasonCode, node: Option<&str>, message: &str) -> VerdictReason {
+    VerdictReason {
         code,
         node: node.map(id),
         message: message.to_owned(),
@@ -149,25 +149,25 @@ pub(crate) fn reason(code: ReasonCode, node: Option<&str>, message: &str) -> Rea
 pub(crate) fn cluster(
     name: &str,
     state: VerdictState,
-    reasons: Vec<Reason>,
+    reasons: Vec<VerdictReason>,
     components: Vec<Component>,
     nodes: Vec<NodeView>,
 ) -> ClusterView {
     ClusterView {
         name: name.parse().unwrap(),
         revision: 42,
-        observed_at: before(300),
+        observed_at: millis_before(300),
         verdict: Verdict {
             state,
             reasons,
-            since: before(240_000),
+            since: millis_before(240_000),
         },
         expected_members: nodes.iter().map(|node| node.id.clone()).collect(),
         components,
         nodes,
         registry: RegistryHealth {
             reachable: true,
-            since: before(3_600_000),
+            since: millis_before(3_600_000),
             error: None,
         },
     }
@@ -194,9 +194,9 @@ pub(crate) fn healthy(name: &str, seqno: u64) -> ClusterView {
 }
 
 /// The third node receives the second one's state; a fourth is gone.
-pub(crate) fn transfer(name: &str, seqno: u64) -> ClusterView {
+pub(crate) fn state_transfer(name: &str, seqno: u64) -> ClusterView {
     let hosts = ["127.0.0.1", "127.0.0.2", "127.0.0.3"];
-    let mut joiner = in_state(
+    let mut joiner = with_state(
         synced(hosts[2], "n3", seqno - 900),
         NodeState::Joining,
         "Joining: receiving State Transfer",
@@ -226,7 +226,7 @@ pub(crate) fn transfer(name: &str, seqno: u64) -> ClusterView {
         vec![component(ClusterStatus::Primary, &hosts)],
         vec![
             synced(hosts[0], "n1", seqno),
-            in_state(
+            with_state(
                 synced(hosts[1], "n2", seqno),
                 NodeState::Donor,
                 "Donor/Desynced",
@@ -238,7 +238,7 @@ pub(crate) fn transfer(name: &str, seqno: u64) -> ClusterView {
 }
 
 /// Two components that both say Primary.
-pub(crate) fn split(name: &str, seqno: u64) -> ClusterView {
+pub(crate) fn split_brain(name: &str, seqno: u64) -> ClusterView {
     let mut view = healthy(name, seqno);
     view.verdict.state = VerdictState::SplitBrain;
     view.verdict.reasons = vec![reason(
@@ -255,7 +255,7 @@ pub(crate) fn split(name: &str, seqno: u64) -> ClusterView {
 
 /// One node is left, without quorum.
 pub(crate) fn no_primary(name: &str, seqno: u64) -> ClusterView {
-    let alone = in_state(
+    let alone = with_state(
         synced("127.0.0.1", "n1", seqno),
         NodeState::Initialized,
         "Initialized",
@@ -295,22 +295,22 @@ pub(crate) fn no_primary(name: &str, seqno: u64) -> ClusterView {
 }
 
 /// All well by SQL, while the registry cannot be read.
-pub(crate) fn blind(name: &str, seqno: u64) -> ClusterView {
+pub(crate) fn registry_unreachable(name: &str, seqno: u64) -> ClusterView {
     let mut view = healthy(name, seqno);
     view.registry = RegistryHealth {
         reachable: false,
-        since: before(42_000),
+        since: millis_before(42_000),
         error: Some("no etcd endpoint answers: connection refused".to_owned()),
     };
     for node in &mut view.nodes {
         node.sources[1].stale = true;
-        node.sources[1].observed_at = Some(before(42_000));
+        node.sources[1].observed_at = Some(millis_before(42_000));
     }
     view
 }
 
 /// `count` Synced nodes with long names.
-pub(crate) fn crowd(name: &str, count: usize, seqno: u64) -> ClusterView {
+pub(crate) fn large_cluster(name: &str, count: usize, seqno: u64) -> ClusterView {
     let hosts: Vec<String> = (1..=count)
         .map(|i| format!("db-{i:02}.galera.eu-central-1.prod.example.org:3307"))
         .collect();
@@ -336,7 +336,7 @@ pub(crate) fn crowd(name: &str, count: usize, seqno: u64) -> ClusterView {
 
 /// A registry with a key of every kind, and with values that mean harm.
 pub(crate) fn registry(cluster: &str) -> RegistryView {
-    let key = |node: &str, field: &str, value: &str, leased: bool| RegistryKey {
+    let key = |node: &str, field: &str, value: &str, leased: bool| RegistryKeyView {
         key: format!("/galera/{cluster}/{node}/{field}"),
         value: value.to_owned(),
         value_bytes: value.len(),
@@ -365,12 +365,12 @@ pub(crate) fn registry(cluster: &str) -> RegistryView {
         keys.push(key(node, "wsrep_last_committed", seqno, true));
         keys.push(key(node, "wsrep_local_state_comment", "Synced", true));
     }
-    keys.push(RegistryKey {
+    keys.push(RegistryKeyView {
         stale: true,
         reason: Some("its node neither answers SQL nor is in any member list".to_owned()),
         ..key("127.0.0.9", "ipaddress", "127.0.0.9", false)
     });
-    keys.push(RegistryKey {
+    keys.push(RegistryKeyView {
         known: false,
         node: None,
         reason: Some("no dialect has the field \"note\"".to_owned()),
@@ -381,7 +381,7 @@ pub(crate) fn registry(cluster: &str) -> RegistryView {
             false,
         )
     });
-    keys.push(RegistryKey {
+    keys.push(RegistryKeyView {
         known: false,
         truncated: true,
         value_bytes: 2_097_152,
@@ -392,7 +392,7 @@ pub(crate) fn registry(cluster: &str) -> RegistryView {
         cluster: cluster.parse().unwrap(),
         prefix: format!("/galera/{cluster}/"),
         revision: 9_001,
-        observed_at: before(500),
+        observed_at: millis_before(500),
         keys,
     }
 }

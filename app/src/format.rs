@@ -2,7 +2,7 @@
 
 use galera::Timestamp;
 
-use crate::markup::{Child, El, el};
+use crate::markup::{Content, El, el};
 
 /// How long ago, in the two largest useful units: `0.4 s`, `12 s`, `3 min 5 s`, `2 h 5 min`, `3 d 4 h`.
 pub(crate) fn age(millis: i64) -> String {
@@ -17,13 +17,13 @@ pub(crate) fn age(millis: i64) -> String {
         ]
         .concat(),
         10..60 => [&seconds.to_string(), " s"].concat(),
-        60..3600 => two(seconds / 60, " min", seconds % 60, " s"),
-        3600..86_400 => two(seconds / 3600, " h", seconds % 3600 / 60, " min"),
-        _ => two(seconds / 86_400, " d", seconds % 86_400 / 3600, " h"),
+        60..3600 => two_units(seconds / 60, " min", seconds % 60, " s"),
+        3600..86_400 => two_units(seconds / 3600, " h", seconds % 3600 / 60, " min"),
+        _ => two_units(seconds / 86_400, " d", seconds % 86_400 / 3600, " h"),
     }
 }
 
-fn two(large: i64, large_unit: &str, small: i64, small_unit: &str) -> String {
+fn two_units(large: i64, large_unit: &str, small: i64, small_unit: &str) -> String {
     if small == 0 {
         return [&large.to_string(), large_unit].concat();
     }
@@ -51,11 +51,11 @@ pub(crate) fn rate(value: f64) -> String {
     if !value.is_finite() || value < 0.0 {
         return "0.0".to_owned();
     }
-    let tenths = whole(value * 10.0);
+    let tenths = round(value * 10.0);
     if tenths < 100 {
         return [&(tenths / 10).to_string(), ".", &(tenths % 10).to_string()].concat();
     }
-    whole(value).to_string()
+    round(value).to_string()
 }
 
 /// A fraction in per cent: `0 %`, `3.5 %`, `100 %`.
@@ -69,7 +69,7 @@ pub(crate) fn percent(fraction: f64) -> String {
     [&text, " %"].concat()
 }
 
-fn whole(value: f64) -> u64 {
+fn round(value: f64) -> u64 {
     // Saturates, and the caller has excluded what is no number.
     (value + 0.5) as u64
 }
@@ -90,13 +90,13 @@ fn tenths(count: u64, unit: u64) -> String {
 }
 
 /// A count with its noun: `1 node`, `3 nodes`.
-pub(crate) fn counted(count: usize, noun: &str) -> String {
+pub(crate) fn pluralize(count: usize, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     [&count.to_string(), " ", noun, plural].concat()
 }
 
 /// The digits of a number in threes from the right; joined they are the number again.
-fn groups(digits: &str) -> Vec<&str> {
+fn digit_groups(digits: &str) -> Vec<&str> {
     let head = digits.len() % 3;
     let mut parts = Vec::new();
     let (first, rest) = digits.split_at(head);
@@ -117,51 +117,51 @@ pub(crate) fn number(value: u64) -> El {
     let digits = value.to_string();
     let number = el("span").class("num");
     if digits.len() < 5 {
-        return number.with(digits);
+        return number.child(digits);
     }
-    let parts: Vec<El> = groups(&digits)
+    let parts: Vec<El> = digit_groups(&digits)
         .into_iter()
-        .map(|part| el("span").with(part.to_owned()))
+        .map(|part| el("span").child(part.to_owned()))
         .collect();
-    number.with(parts)
+    number.child(parts)
 }
 
 /// What stands where a fact is not known.
 pub(crate) fn unknown() -> El {
     el("span")
         .class("none")
-        .with(el("span").at("aria-hidden", "true").with("–"))
-        .with(hidden("not known"))
+        .child(el("span").attr("aria-hidden", "true").child("–"))
+        .child(visually_hidden("not known"))
 }
 
 /// Said to screen readers only.
-pub(crate) fn hidden(text: impl Into<Child>) -> El {
-    el("span").class("vh").with(text)
+pub(crate) fn visually_hidden(text: impl Into<Content>) -> El {
+    el("span").class("vh").child(text)
 }
 
 /// Text that matters less.
-pub(crate) fn quiet(text: impl Into<Child>) -> El {
-    el("span").class("quiet").with(text)
+pub(crate) fn quiet(text: impl Into<Content>) -> El {
+    el("span").class("quiet").child(text)
 }
 
 /// A second line under a fact.
-pub(crate) fn sub(text: impl Into<Child>) -> El {
-    el("span").class("sub").with(text)
+pub(crate) fn sub(text: impl Into<Content>) -> El {
+    el("span").class("sub").child(text)
 }
 
 /// Text as it stands in a program or a file.
-pub(crate) fn code(text: impl Into<Child>) -> El {
-    el("code").with(text)
+pub(crate) fn code(text: impl Into<Content>) -> El {
+    el("code").child(text)
 }
 
 /// A link.
-pub(crate) fn link(href: String, text: impl Into<Child>) -> El {
-    el("a").at("href", href).with(text)
+pub(crate) fn link(href: String, text: impl Into<Content>) -> El {
+    el("a").attr("href", href).child(text)
 }
 
 /// A fact in an element of its own, or that it is not known.
 pub(crate) fn or_unknown(text: Option<String>) -> El {
-    text.map_or_else(unknown, |text| el("span").with(text))
+    text.map_or_else(unknown, |text| el("span").child(text))
 }
 
 /// A number, or that it is not known.
@@ -171,7 +171,7 @@ pub(crate) fn number_or_unknown(value: Option<u64>) -> El {
 
 /// A point in time: the age where a clock is given (`now`, the server's), else the absolute time. The absolute time is
 /// always in the title and in the accessible name.
-pub(crate) fn moment(at: Timestamp, now: Option<Timestamp>, suffix: &'static str) -> El {
+pub(crate) fn time_element(at: Timestamp, now: Option<Timestamp>, suffix: &'static str) -> El {
     let full = absolute(at);
     let (text, name) = match now {
         Some(now) => {
@@ -182,45 +182,47 @@ pub(crate) fn moment(at: Timestamp, now: Option<Timestamp>, suffix: &'static str
         None => (full.clone(), full.clone()),
     };
     el("time")
-        .at("datetime", at.to_string())
-        .at("title", full)
-        .at("aria-label", name)
-        .with(text)
+        .attr("datetime", at.to_string())
+        .attr("title", full)
+        .attr("aria-label", name)
+        .child(text)
 }
 
 /// A point in time as `3 s ago`.
 pub(crate) fn ago(at: Timestamp, now: Option<Timestamp>) -> El {
-    moment(at, now, " ago")
+    time_element(at, now, " ago")
 }
 
 /// A point in time in the server's HTML: the browser lets its age tick.
 #[cfg(feature = "ssr")]
-pub(crate) fn ticking(at: Timestamp, now: Timestamp) -> El {
-    ago(at, Some(now)).at("data-age", " ago")
+pub(crate) fn ticking_age(at: Timestamp, now: Timestamp) -> El {
+    ago(at, Some(now)).attr("data-age", " ago")
 }
 
-/// How long it is until `at`, in the server's HTML: the browser counts down what has no words after it.
+/// How long it is until `attr`, in the server's HTML: the browser counts down what has no words after it.
 #[cfg(feature = "ssr")]
-pub(crate) fn remaining(at: Timestamp, now: Timestamp) -> El {
+pub(crate) fn countdown(at: Timestamp, now: Timestamp) -> El {
     let left = age(at.unix_millis() - now.unix_millis());
     let full = absolute(at);
     let name = [&left, ", ", &full].concat();
     el("time")
-        .at("datetime", at.to_string())
-        .at("title", full)
-        .at("aria-label", name)
-        .at("data-age", "")
-        .with(left)
+        .attr("datetime", at.to_string())
+        .attr("title", full)
+        .attr("aria-label", name)
+        .attr("data-age", "")
+        .child(left)
 }
 
 /// How long something lasts: `for 3 s`, without a clock `since` the absolute time.
-pub(crate) fn lasting(since: Timestamp, now: Option<Timestamp>) -> El {
+pub(crate) fn elapsed(since: Timestamp, now: Option<Timestamp>) -> El {
     let preposition = if now.is_some() { "for " } else { "since " };
-    el("span").with(preposition).with(moment(since, now, ""))
+    el("span")
+        .child(preposition)
+        .child(time_element(since, now, ""))
 }
 
 /// Transactions behind the most advanced member.
-pub(crate) fn behind(count: u64) -> String {
+pub(crate) fn lag_text(count: u64) -> String {
     match count {
         0 => "level".to_owned(),
         count => [&count.to_string(), " behind"].concat(),
@@ -228,7 +230,7 @@ pub(crate) fn behind(count: u64) -> String {
 }
 
 /// At most `limit` characters of a text: its beginning and, because names often differ there only, its end.
-pub(crate) fn shortened(text: &str, limit: usize) -> String {
+pub(crate) fn truncate_middle(text: &str, limit: usize) -> String {
     let count = text.chars().count();
     if count <= limit {
         return text.to_owned();
@@ -297,15 +299,15 @@ mod tests {
 
     #[test]
     fn groups_join_to_the_number() {
-        assert_eq!(groups("1234567"), ["1", "234", "567"]);
-        assert_eq!(groups("123456").concat(), "123456");
-        assert!(groups("").is_empty());
+        assert_eq!(digit_groups("1234567"), ["1", "234", "567"]);
+        assert_eq!(digit_groups("123456").concat(), "123456");
+        assert!(digit_groups("").is_empty());
     }
 
     #[test]
     fn shortens_in_the_middle_and_by_characters() {
-        assert_eq!(shortened("äöüß", 4), "äöüß");
-        assert_eq!(shortened("äöüßx", 4), "ä…ßx");
-        assert_eq!(shortened("galera-prod-eu-01", 11), "galer…eu-01");
+        assert_eq!(truncate_middle("äöüß", 4), "äöüß");
+        assert_eq!(truncate_middle("äöüßx", 4), "ä…ßx");
+        assert_eq!(truncate_middle("galera-prod-eu-01", 11), "galer…eu-01");
     }
 }

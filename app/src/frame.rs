@@ -7,22 +7,22 @@ use leptos::prelude::*;
 use leptos_router::hooks::use_location;
 use leptos_router::location::Url;
 
-use crate::format::{absolute, age, ago, hidden, link};
-use crate::live::{Link, Live, use_live};
+use crate::format::{absolute, age, ago, link, visually_hidden};
+use crate::live::{ConnectionState, LiveState, use_live};
 use crate::markup::{El, el};
 use crate::pages::cluster_href;
-use crate::reactive::{live, load, loaded, watch};
+use crate::reactive::{dynamic_view, effect, load, loaded};
 
 /// A step of the way to a page; the last one has no address.
 #[derive(Debug, PartialEq, Eq)]
-struct Crumb {
+struct Breadcrumb {
     label: String,
     href: Option<String>,
 }
 
 /// The way to the page at `path`.
-fn crumbs(path: &str) -> Vec<Crumb> {
-    let crumb = |label: &str, href: Option<&str>| Crumb {
+fn breadcrumbs(path: &str) -> Vec<Breadcrumb> {
+    let crumb = |label: &str, href: Option<&str>| Breadcrumb {
         label: label.to_owned(),
         href: href.map(str::to_owned),
     };
@@ -57,19 +57,19 @@ fn crumbs(path: &str) -> Vec<Crumb> {
 /// The first thing that the keyboard reaches.
 pub(crate) fn skip_link() -> AnyView {
     // The router must leave this one to the browser, which moves the keyboard along.
-    live(|| {
+    dynamic_view(|| {
         link("#main".to_owned(), "Skip to the content")
             .class("skip")
-            .at("rel", "external")
+            .attr("rel", "external")
     })
 }
 
 /// The header: where one is, whether it is live, who one is.
-pub(crate) fn top() -> AnyView {
+pub(crate) fn top_bar() -> AnyView {
     let (path, state) = (use_location().pathname, use_live());
     let session = load(move || {
         path.with(|path| {
-            if path == SIGN_IN {
+            if path == SIGN_IN_PATH {
                 ""
             } else {
                 "/api/v1/session"
@@ -78,162 +78,176 @@ pub(crate) fn top() -> AnyView {
         })
     });
     loaded(session, move |answer| {
-        let session = answer.read::<SessionView>().ok();
-        live(move || header(&path.read(), state, session.as_ref()))
+        let session = answer.decode::<SessionView>().ok();
+        dynamic_view(move || header(&path.read(), state, session.as_ref()))
     })
 }
 
-const SIGN_IN: &str = "/sign-in";
+const SIGN_IN_PATH: &str = "/sign-in";
 
-fn header(path: &str, state: Live, session: Option<&SessionView>) -> El {
+fn header(path: &str, state: LiveState, session: Option<&SessionView>) -> El {
     let header = el("header")
         .class("top")
-        .with(link("/".to_owned(), "Galera Console").class("brand"));
-    if path == SIGN_IN {
+        .child(link("/".to_owned(), "Galera Console").class("brand"));
+    if path == SIGN_IN_PATH {
         return header;
     }
     header
-        .with(way(path))
-        .with(places(path, state.pending.get()))
-        .with(link_state(state))
-        .with(session.map(account))
+        .child(breadcrumb_nav(path))
+        .child(main_nav(path, state.pending_actions.get()))
+        .child(connection_indicator(state))
+        .child(session.map(account_menu))
 }
 
-fn way(path: &str) -> El {
-    let step = |Crumb { label, href }| match href {
-        Some(href) => el("li").with(link(href, label)),
-        None => el("li").at("aria-current", "page").with(label),
+fn breadcrumb_nav(path: &str) -> El {
+    let step = |Breadcrumb { label, href }| match href {
+        Some(href) => el("li").child(link(href, label)),
+        None => el("li").attr("aria-current", "page").child(label),
     };
-    let steps: Vec<El> = crumbs(path).into_iter().map(step).collect();
+    let steps: Vec<El> = breadcrumbs(path).into_iter().map(step).collect();
     el("nav")
         .class("way")
-        .at("aria-label", "Breadcrumbs")
-        .with(el("ol").with(steps))
+        .attr("aria-label", "Breadcrumbs")
+        .child(el("ol").child(steps))
 }
 
 /// Where everybody may go from everywhere. The count is of requests that wait for somebody's approval.
-fn places(path: &str, pending: usize) -> El {
+fn main_nav(path: &str, pending: usize) -> El {
     let waiting = (pending > 0).then(|| {
         el("span")
             .class("count")
-            .with(pending.to_string())
-            .with(hidden(" waiting for approval"))
+            .child(pending.to_string())
+            .child(visually_hidden(" waiting for approval"))
     });
     let here = |href: &'static str| path.starts_with(href).then_some("page");
-    let actions = link("/actions".to_owned(), "Actions").maybe("aria-current", here("/actions"));
-    let incidents =
-        link("/incidents".to_owned(), "Incidents").maybe("aria-current", here("/incidents"));
+    let actions =
+        link("/actions".to_owned(), "Actions").optional_attr("aria-current", here("/actions"));
+    let incidents = link("/incidents".to_owned(), "Incidents")
+        .optional_attr("aria-current", here("/incidents"));
     let told = link("/notifications".to_owned(), "Notifications")
-        .maybe("aria-current", here("/notifications"));
-    let audit = link("/audit".to_owned(), "Audit").maybe("aria-current", here("/audit"));
+        .optional_attr("aria-current", here("/notifications"));
+    let audit = link("/audit".to_owned(), "Audit").optional_attr("aria-current", here("/audit"));
     el("nav")
         .class("places")
-        .at("aria-label", "Actions, incidents, notifications and audit")
-        .with(el("ul").with([
-            el("li").with(actions.with(waiting)),
-            el("li").with(incidents),
-            el("li").with(told),
-            el("li").with(audit),
+        .attr("aria-label", "Actions, incidents, notifications and audit")
+        .child(el("ul").child([
+            el("li").child(actions.child(waiting)),
+            el("li").child(incidents),
+            el("li").child(told),
+            el("li").child(audit),
         ]))
 }
 
-fn link_state(live: Live) -> El {
-    let (class, word, meaning) = match (live.link.get(), live.stale_since.get()) {
-        (Link::Snapshot, _) => (
+fn connection_indicator(live: LiveState) -> El {
+    let (class, word, meaning) = match (live.connection.get(), live.stale_since.get()) {
+        (ConnectionState::Snapshot, _) => (
             "link t-off",
             "Snapshot",
             "As of when the page was loaded; not updated by itself.",
         ),
-        (Link::Connecting, _) => (
+        (ConnectionState::Connecting, _) => (
             "link t-off",
             "Connecting",
             "Connecting to the console for live updates.",
         ),
-        (Link::Open, None) => (
+        (ConnectionState::Open, None) => (
             "link t-ok",
             "Live",
             "Connected; changes are shown as they happen.",
         ),
-        (Link::Open, Some(_)) => (
+        (ConnectionState::Open, Some(_)) => (
             "link t-warn",
             "Silent",
             "Connected, but nothing new has come for a while.",
         ),
-        (Link::Lost { .. }, _) => (
+        (ConnectionState::Lost { .. }, _) => (
             "link t-warn",
             "Offline",
             "The connection to the console is lost.",
         ),
     };
-    el("p").class(class).at("title", meaning).with(word)
+    el("p").class(class).attr("title", meaning).child(word)
 }
 
-fn account(session: &SessionView) -> El {
-    let roles: Vec<&str> = session.roles.iter().map(|role| role.word()).collect();
+fn account_menu(session: &SessionView) -> El {
+    let roles: Vec<&str> = session.roles.iter().map(|role| role.as_str()).collect();
     let roles = if roles.is_empty() {
         "no role".to_owned()
     } else {
         roles.join(", ")
     };
-    let sign_out = el("button").at("type", "submit").with("Sign out");
+    let sign_out = el("button").attr("type", "submit").child("Sign out");
     el("div")
         .class("account")
-        .with(el("span").class("who").with(session.username.clone()))
-        .with(" ")
-        .with(el("span").class("roles").with(roles))
-        .with(
+        .child(el("span").class("who").child(session.username.clone()))
+        .child(" ")
+        .child(el("span").class("roles").child(roles))
+        .child(
             el("form")
-                .at("method", "post")
-                .at("action", "/sign-out")
-                .with(sign_out),
+                .attr("method", "post")
+                .attr("action", "/sign-out")
+                .child(sign_out),
         )
 }
 
 /// What is wrong between this page and the console: since when, and when it is tried again.
 pub(crate) fn banners() -> AnyView {
     let (path, state) = (use_location().pathname, use_live());
-    speak_of_connection(state);
+    announce_connection(state);
     // Asked for with the page, so that the alarm is there before the live channel, and without a script at all.
-    let known = load(move || path.with(|path| if path == SIGN_IN { "" } else { TORN }.to_owned()));
+    let known = load(move || {
+        path.with(|path| {
+            if path == SIGN_IN_PATH {
+                ""
+            } else {
+                SPLIT_BRAIN_PATH
+            }
+            .to_owned()
+        })
+    });
     loaded(known, move |answer| {
-        let known = answer.read::<Overview>().ok();
-        live(move || alarms(state, known.as_ref()))
+        let known = answer.decode::<Overview>().ok();
+        dynamic_view(move || alert_region(state, known.as_ref()))
     })
 }
 
 /// Where the clusters are that every page names.
-const TORN: &str = "/api/v1/clusters?verdict=split_brain";
+const SPLIT_BRAIN_PATH: &str = "/api/v1/clusters?verdict=split_brain";
 
-fn alarms(state: Live, known: Option<&Overview>) -> El {
-    let banner = match (state.link.get(), state.stale_since.get(), state.now.get()) {
-        (Link::Lost { since, retry_at }, stale, Some(now)) => {
-            Some(lost(state, stale.unwrap_or(since), retry_at, now))
-        }
-        (Link::Open, Some(since), Some(now)) => Some(silent(since, now)),
+fn alert_region(state: LiveState, known: Option<&Overview>) -> El {
+    let banner = match (
+        state.connection.get(),
+        state.stale_since.get(),
+        state.now.get(),
+    ) {
+        (ConnectionState::Lost { since, retry_at }, stale, Some(now)) => Some(
+            connection_lost_banner(state, stale.unwrap_or(since), retry_at, now),
+        ),
+        (ConnectionState::Open, Some(since), Some(now)) => Some(no_updates_banner(since, now)),
         _ => None,
     };
-    let notice = state.notice.get().map(notice);
+    let notice = state.notice.get().map(notice_banner);
     let torn = state
         .overview
-        .with(|overview| torn(overview.as_deref().or(known)));
+        .with(|overview| split_brain_banner(overview.as_deref().or(known)));
     let anything = banner.is_some() || notice.is_some() || torn.is_some();
-    let place = el("div").with(torn).with(banner).with(notice);
+    let place = el("div").child(torn).child(banner).child(notice);
     // A landmark only while it holds something, so that nobody is led to an empty one.
     if anything {
         place
-            .at("role", "region")
-            .at("aria-label", "Alarms and connection")
+            .attr("role", "region")
+            .attr("aria-label", "Alarms and connection")
     } else {
         place
     }
 }
 
 /// Clusters with two Primary components: on every page, because every further minute costs data.
-fn torn(overview: Option<&Overview>) -> Option<El> {
+fn split_brain_banner(overview: Option<&Overview>) -> Option<El> {
     let mut names = Vec::new();
     for cluster in overview.into_iter().flat_map(|overview| &overview.clusters) {
         if cluster.verdict.state == VerdictState::SplitBrain {
-            names.push(el("li").with(link(
+            names.push(el("li").child(link(
                 cluster_href(&cluster.name),
                 cluster.name.as_str().to_owned(),
             )));
@@ -244,29 +258,36 @@ fn torn(overview: Option<&Overview>) -> Option<El> {
         el("div")
             .key("torn".to_owned())
             .class("banner alarm")
-            .with(el("p").with(el("strong").with(text)))
-            .with(el("ul").class("tally").with(names))
+            .child(el("p").child(el("strong").child(text)))
+            .child(el("ul").class("tally").child(names))
     })
 }
 
 /// Said once, without the seconds that tick in the banner.
-fn speak_of_connection(live: Live) {
+fn announce_connection(live: LiveState) {
     let mut was_lost = false;
-    watch(move || {
-        let link = live.link.get();
+    effect(move || {
+        let link = live.connection.get();
         match link {
-            Link::Lost { since, .. } if !was_lost => {
-                live.spoken
+            ConnectionState::Lost { since, .. } if !was_lost => {
+                live.status_message
                     .set(["Lost the connection to the console at ", &absolute(since)].concat());
             }
-            Link::Open if was_lost => live.spoken.set("Connection is back".to_owned()),
+            ConnectionState::Open if was_lost => {
+                live.status_message.set("Connection is back".to_owned())
+            }
             _ => {}
         }
-        was_lost = matches!(link, Link::Lost { .. });
+        was_lost = matches!(link, ConnectionState::Lost { .. });
     });
 }
 
-fn lost(live: Live, since: Timestamp, retry_at: Timestamp, now: Timestamp) -> El {
+fn connection_lost_banner(
+    live: LiveState,
+    since: Timestamp,
+    retry_at: Timestamp,
+    now: Timestamp,
+) -> El {
     let left = (retry_at.unix_millis() - now.unix_millis() + 999) / 1000;
     let next = if left > 0 {
         [
@@ -279,22 +300,22 @@ fn lost(live: Live, since: Timestamp, retry_at: Timestamp, now: Timestamp) -> El
         ". Trying now. What you see is old.".to_owned()
     };
     let text = el("p")
-        .with(el("strong").with("Connection lost"))
-        .with("; last word ")
-        .with(ago(since, Some(now)))
-        .with(next);
+        .child(el("strong").child("Connection lost"))
+        .child("; last word ")
+        .child(ago(since, Some(now)))
+        .child(next);
     let retry = el("button")
-        .at("type", "button")
+        .attr("type", "button")
         .on("click", move |_| live.retry_now())
-        .with("Retry now");
+        .child("Retry now");
     el("div")
         .key("lost".to_owned())
         .class("banner")
-        .with(text)
-        .with(retry)
+        .child(text)
+        .child(retry)
 }
 
-fn silent(since: Timestamp, now: Timestamp) -> El {
+fn no_updates_banner(since: Timestamp, now: Timestamp) -> El {
     let silence = age(now.unix_millis() - since.unix_millis());
     let text = [
         " for ",
@@ -305,45 +326,45 @@ fn silent(since: Timestamp, now: Timestamp) -> El {
     el("div")
         .key("silent".to_owned())
         .class("banner")
-        .with(el("p").with(el("strong").with("Nothing new")).with(text))
+        .child(el("p").child(el("strong").child("Nothing new")).child(text))
 }
 
-fn notice(text: String) -> El {
-    let reload = link(String::new(), "Reload").at("rel", "external");
+fn notice_banner(text: String) -> El {
+    let reload = link(String::new(), "Reload").attr("rel", "external");
     el("p")
         .key("notice".to_owned())
         .class("banner")
-        .with(text)
-        .with(" ")
-        .with(reload)
+        .child(text)
+        .child(" ")
+        .child(reload)
 }
 
 /// What holds for every page.
 pub(crate) fn footer() -> AnyView {
-    live(|| {
+    dynamic_view(|| {
         let text =
             "Times are UTC, by the console's clock. An age counts from when its source last spoke.";
         // What this one does stands in the document's script: it costs the module nothing.
         let copy = el("button")
-            .at("id", "copy")
-            .at("type", "button")
-            .with("Copy a link to this page");
+            .attr("id", "copy")
+            .attr("type", "button")
+            .child("Copy a link to this page");
         el("footer")
             .class("foot")
-            .with(el("p").with(text))
-            .with(link("/status-pages".to_owned(), "Status pages"))
-            .with(copy)
+            .child(el("p").child(text))
+            .child(link("/status-pages".to_owned(), "Status pages"))
+            .child(copy)
     })
 }
 
 /// For screen readers: changes that matter, never ticking numbers.
-pub(crate) fn spoken() -> AnyView {
+pub(crate) fn status_region() -> AnyView {
     let state = use_live();
-    live(move || {
+    dynamic_view(move || {
         el("div")
             .class("vh")
-            .at("role", "status")
-            .with(state.spoken.get())
+            .attr("role", "status")
+            .child(state.status_message.get())
     })
 }
 
@@ -352,7 +373,10 @@ mod tests {
     use super::*;
 
     fn labels(path: &str) -> Vec<String> {
-        crumbs(path).into_iter().map(|crumb| crumb.label).collect()
+        breadcrumbs(path)
+            .into_iter()
+            .map(|crumb| crumb.label)
+            .collect()
     }
 
     #[test]
@@ -374,7 +398,7 @@ mod tests {
             "/clusters/lab/registry",
             "/clusters/lab/nodes/n1",
         ] {
-            let way = crumbs(path);
+            let way = breadcrumbs(path);
             let links = way.iter().filter(|crumb| crumb.href.is_some()).count();
             assert_eq!(links, way.len() - 1, "{path}");
         }

@@ -26,7 +26,7 @@ mod words;
 pub use app::App;
 #[cfg(feature = "ssr")]
 pub use data::InProcessApi;
-pub use shell::{Assets, shell};
+pub use shell::{SiteAssets, shell};
 
 #[cfg(test)]
 mod fixtures;

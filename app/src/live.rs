@@ -20,7 +20,7 @@ use leptos::prelude::*;
     not(feature = "hydrate"),
     expect(dead_code, reason = "only a browser connects")
 )]
-pub(crate) enum Link {
+pub(crate) enum ConnectionState {
     /// None: a page as the server made it.
     Snapshot,
     /// Connecting for the first time.
@@ -38,17 +38,17 @@ pub(crate) enum Link {
 
 /// The live state of a page; a context.
 #[derive(Clone, Copy)]
-pub(crate) struct Live {
+pub(crate) struct LiveState {
     /// The newest overview since it was subscribed to.
     pub(crate) overview: RwSignal<Option<Arc<Overview>>>,
     /// The newest view since the cluster was subscribed to.
     pub(crate) cluster: RwSignal<Option<Arc<ClusterView>>>,
     /// Grows whenever an action changes.
-    pub(crate) actions: RwSignal<u32>,
+    pub(crate) action_changes: RwSignal<u32>,
     /// How many actions wait for approval.
-    pub(crate) pending: RwSignal<usize>,
+    pub(crate) pending_actions: RwSignal<usize>,
     /// The channel's state.
-    pub(crate) link: RwSignal<Link>,
+    pub(crate) connection: RwSignal<ConnectionState>,
     /// The server's clock, about once a second; `None` until the browser has taken over.
     pub(crate) now: RwSignal<Option<Timestamp>>,
     /// Since when nothing new came, if that is too long.
@@ -56,35 +56,35 @@ pub(crate) struct Live {
     /// What the server could not do for this page, or that the page is older than the server.
     pub(crate) notice: RwSignal<Option<String>>,
     /// What screen readers are told.
-    pub(crate) spoken: RwSignal<String>,
+    pub(crate) status_message: RwSignal<String>,
 }
 
-impl Live {
+impl LiveState {
     /// The state before anything is known.
     pub(crate) fn new() -> Self {
         Self {
             overview: RwSignal::new(None),
             cluster: RwSignal::new(None),
-            actions: RwSignal::new(0),
-            pending: RwSignal::new(0),
-            link: RwSignal::new(Link::Snapshot),
+            action_changes: RwSignal::new(0),
+            pending_actions: RwSignal::new(0),
+            connection: RwSignal::new(ConnectionState::Snapshot),
             now: RwSignal::new(None),
             stale_since: RwSignal::new(None),
             notice: RwSignal::new(None),
-            spoken: RwSignal::new(String::new()),
+            status_message: RwSignal::new(String::new()),
         }
     }
 
     /// Subscribes to what the page at `path` shows, and connects if need be.
     #[cfg(feature = "hydrate")]
-    pub(crate) fn follow(self, path: &str) {
-        socket::follow(self, topics(path));
+    pub(crate) fn subscribe(self, path: &str) {
+        socket::subscribe(self, topics_for(path));
     }
 
     /// The server follows nothing.
     #[cfg(not(feature = "hydrate"))]
-    pub(crate) fn follow(self, path: &str) {
-        let _ = topics(path);
+    pub(crate) fn subscribe(self, path: &str) {
+        let _ = topics_for(path);
     }
 
     /// Tries to connect now rather than at the next appointed time.
@@ -95,13 +95,13 @@ impl Live {
 }
 
 /// The live state of this page.
-pub(crate) fn use_live() -> Live {
+pub(crate) fn use_live() -> LiveState {
     // Only views outside of the application, in tests, have none.
-    use_context().unwrap_or_else(Live::new)
+    use_context().unwrap_or_else(LiveState::new)
 }
 
 /// What a page shows that can change. Every page names a split brain and counts the actions that wait.
-fn topics(path: &str) -> Vec<String> {
+fn topics_for(path: &str) -> Vec<String> {
     let mut segments = path.split('/').filter(|segment| !segment.is_empty());
     let cluster = match (segments.next(), segments.next()) {
         (Some("sign-in"), _) => return Vec::new(),
@@ -118,16 +118,16 @@ mod tests {
 
     #[test]
     fn pages_follow_what_they_show() {
-        assert_eq!(topics("/"), ["overview", "actions"]);
+        assert_eq!(topics_for("/"), ["overview", "actions"]);
         for path in [
             "/clusters/lab",
             "/clusters/lab/registry",
             "/clusters/lab/nodes/n1",
             "/clusters/lab/recovery",
         ] {
-            assert_eq!(topics(path), ["overview", "actions", "cluster/lab"]);
+            assert_eq!(topics_for(path), ["overview", "actions", "cluster/lab"]);
         }
-        assert_eq!(topics("/actions/1"), ["overview", "actions"]);
-        assert!(topics("/sign-in").is_empty());
+        assert_eq!(topics_for("/actions/1"), ["overview", "actions"]);
+        assert!(topics_for("/sign-in").is_empty());
     }
 }

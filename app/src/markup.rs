@@ -19,34 +19,34 @@ use leptos::web_sys::Event;
 pub(crate) type Text = Cow<'static, str>;
 
 /// What happens upon an event.
-type Handler = Arc<dyn Fn(Event) + Send + Sync>;
+type EventHandler = Arc<dyn Fn(Event) + Send + Sync>;
 
 /// An element with its attributes and children. Boxed, because views hand elements around a lot.
 #[derive(Clone)]
-pub(crate) struct El(Box<Parts>);
+pub(crate) struct El(Box<ElementData>);
 
 #[derive(Clone)]
-struct Parts {
+struct ElementData {
     tag: &'static str,
     /// Tells siblings apart when they change places.
     key: Option<String>,
     attributes: Vec<(&'static str, Text)>,
     /// Attached once, when the element appears.
-    handlers: Vec<(&'static str, Handler)>,
-    children: Vec<Node>,
+    handlers: Vec<(&'static str, EventHandler)>,
+    children: Vec<ChildNode>,
     /// HTML of the server in place of children.
-    served: Option<Arc<str>>,
+    inner_html: Option<Arc<str>>,
 }
 
 /// A child of an element: another one, or text that is neither empty nor beside other text.
 #[derive(Clone)]
-enum Node {
+enum ChildNode {
     El(El),
     Text(Text),
 }
 
 /// What can be put into an element.
-pub(crate) enum Child {
+pub(crate) enum Content {
     /// Nothing.
     None,
     /// Text.
@@ -54,40 +54,40 @@ pub(crate) enum Child {
     /// An element.
     El(El),
     /// One after the other.
-    Many(Vec<Child>),
+    Many(Vec<Content>),
 }
 
 /// An element without anything yet.
 #[inline(never)]
 pub(crate) fn el(tag: &'static str) -> El {
-    El(Box::new(Parts {
+    El(Box::new(ElementData {
         tag,
         key: None,
         attributes: Vec::new(),
         handlers: Vec::new(),
         children: Vec::new(),
-        served: None,
+        inner_html: None,
     }))
 }
 
 impl El {
     /// With an attribute.
-    pub(crate) fn at(mut self, name: &'static str, value: impl Into<Text>) -> Self {
-        self.attribute(name, value.into());
+    pub(crate) fn attr(mut self, name: &'static str, value: impl Into<Text>) -> Self {
+        self.push_attribute(name, value.into());
         self
     }
 
     /// With an attribute if there is a value.
-    pub(crate) fn maybe(self, name: &'static str, value: Option<impl Into<Text>>) -> Self {
+    pub(crate) fn optional_attr(self, name: &'static str, value: Option<impl Into<Text>>) -> Self {
         match value {
-            Some(value) => self.at(name, value),
+            Some(value) => self.attr(name, value),
             None => self,
         }
     }
 
     /// With a class.
     pub(crate) fn class(self, value: impl Into<Text>) -> Self {
-        self.at("class", value)
+        self.attr("class", value)
     }
 
     /// Recognised by `key` among its siblings.
@@ -97,7 +97,7 @@ impl El {
     }
 
     /// With children.
-    pub(crate) fn with(mut self, child: impl Into<Child>) -> Self {
+    pub(crate) fn child(mut self, child: impl Into<Content>) -> Self {
         self.push(child.into());
         self
     }
@@ -113,68 +113,68 @@ impl El {
     }
 
     /// With HTML that the server made in place of children. It must come from [`El::html`], which escapes.
-    pub(crate) fn served(mut self, html: Arc<str>) -> Self {
-        self.0.served = Some(html);
+    pub(crate) fn inner_html(mut self, html: Arc<str>) -> Self {
+        self.0.inner_html = Some(html);
         self
     }
 
     // Never inlined: these are called from everywhere, and every byte of them would be there.
     #[inline(never)]
-    fn attribute(&mut self, name: &'static str, value: Text) {
+    fn push_attribute(&mut self, name: &'static str, value: Text) {
         self.0.attributes.push((name, value));
     }
 
     #[inline(never)]
-    fn push(&mut self, child: Child) {
+    fn push(&mut self, child: Content) {
         match child {
-            Child::None => {}
-            Child::El(el) => self.0.children.push(Node::El(el)),
-            Child::Many(children) => children.into_iter().for_each(|child| self.push(child)),
-            Child::Text(text) => self.push_text(text),
+            Content::None => {}
+            Content::El(el) => self.0.children.push(ChildNode::El(el)),
+            Content::Many(children) => children.into_iter().for_each(|child| self.push(child)),
+            Content::Text(text) => self.push_text(text),
         }
     }
 
     /// A browser reads adjacent texts of a page as one, so they are one here too; and it reads no empty ones.
     fn push_text(&mut self, text: Text) {
-        if let Some(Node::Text(last)) = self.0.children.last_mut() {
+        if let Some(ChildNode::Text(last)) = self.0.children.last_mut() {
             last.to_mut().push_str(&text);
         } else if !text.is_empty() {
-            self.0.children.push(Node::Text(text));
+            self.0.children.push(ChildNode::Text(text));
         }
     }
 }
 
-impl From<El> for Child {
+impl From<El> for Content {
     fn from(el: El) -> Self {
         Self::El(el)
     }
 }
 
-impl From<&'static str> for Child {
+impl From<&'static str> for Content {
     fn from(text: &'static str) -> Self {
         Self::Text(Cow::Borrowed(text))
     }
 }
 
-impl From<String> for Child {
+impl From<String> for Content {
     fn from(text: String) -> Self {
         Self::Text(Cow::Owned(text))
     }
 }
 
-impl<T: Into<Child>> From<Option<T>> for Child {
+impl<T: Into<Content>> From<Option<T>> for Content {
     fn from(child: Option<T>) -> Self {
         child.map_or(Self::None, Into::into)
     }
 }
 
-impl<T: Into<Child>> From<Vec<T>> for Child {
+impl<T: Into<Content>> From<Vec<T>> for Content {
     fn from(children: Vec<T>) -> Self {
         Self::Many(children.into_iter().map(Into::into).collect())
     }
 }
 
-impl<T: Into<Child>, const N: usize> From<[T; N]> for Child {
+impl<T: Into<Content>, const N: usize> From<[T; N]> for Content {
     fn from(children: [T; N]) -> Self {
         Self::Many(children.into_iter().map(Into::into).collect())
     }
@@ -187,18 +187,18 @@ mod tests {
     #[test]
     fn texts_beside_each_other_are_one() {
         let el = el("p")
-            .with("a")
-            .with(String::new())
-            .with("b")
-            .with(self::el("b"))
-            .with("")
-            .with("c");
+            .child("a")
+            .child(String::new())
+            .child("b")
+            .child(self::el("b"))
+            .child("")
+            .child("c");
         let shape: Vec<&str> =
             el.0.children
                 .iter()
                 .map(|child| match child {
-                    Node::El(el) => el.0.tag,
-                    Node::Text(text) => text,
+                    ChildNode::El(el) => el.0.tag,
+                    ChildNode::Text(text) => text,
                 })
                 .collect();
         assert_eq!(shape, ["ab", "b", "c"]);
@@ -207,10 +207,10 @@ mod tests {
     #[test]
     fn nothing_leaves_no_trace() {
         let el = el("p")
-            .with(Child::None)
-            .with(None::<El>)
-            .with(Vec::<El>::new())
-            .with("");
+            .child(Content::None)
+            .child(None::<El>)
+            .child(Vec::<El>::new())
+            .child("");
         assert!(el.0.children.is_empty());
     }
 }

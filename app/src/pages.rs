@@ -18,17 +18,17 @@ pub(crate) use head::cluster_href;
 pub(crate) use head::node_href;
 pub(crate) use node::node_page;
 pub(crate) use overview::overview_page;
-pub(crate) use problem::{missing_page, problem_page};
+pub(crate) use problem::{not_found_page, problem_page};
 pub(crate) use registry::registry_page;
-pub(crate) use served::{events_page, recovery_page, served_page};
+pub(crate) use served::{events_page, fragment_page, recovery_page};
 pub(crate) use sign_in::sign_in_page;
 
 use crate::markup::{El, el};
 
 /// A table whose rows become cards on a narrow screen. The roles say what it is where style takes it apart.
-pub(crate) fn ledger(
+pub(crate) fn data_table(
     class: &'static str,
-    caption: impl Into<crate::markup::Child>,
+    caption: impl Into<crate::markup::Content>,
     columns: &[&'static str],
     rows: Vec<El>,
 ) -> El {
@@ -36,33 +36,33 @@ pub(crate) fn ledger(
         .iter()
         .map(|column| {
             el("th")
-                .at("scope", "col")
-                .at("role", "columnheader")
-                .with(*column)
+                .attr("scope", "col")
+                .attr("role", "columnheader")
+                .child(*column)
         })
         .collect();
-    let group = |tag: &'static str| el(tag).at("role", "rowgroup");
+    let group = |tag: &'static str| el(tag).attr("role", "rowgroup");
     el("table")
         .class(class)
-        .at("role", "table")
-        .with(el("caption").class("vh").with(caption))
-        .with(group("thead").with(el("tr").at("role", "row").with(heads)))
-        .with(group("tbody").with(rows))
+        .attr("role", "table")
+        .child(el("caption").class("vh").child(caption))
+        .child(group("thead").child(el("tr").attr("role", "row").child(heads)))
+        .child(group("tbody").child(rows))
 }
 
 /// A row, begun with the cell that names it.
-pub(crate) fn row(key: String, head: impl Into<crate::markup::Child>) -> El {
+pub(crate) fn row(key: String, head: impl Into<crate::markup::Content>) -> El {
     let head = el("th")
-        .at("scope", "row")
-        .at("role", "rowheader")
-        .with(head);
-    el("tr").key(key).at("role", "row").with(head)
+        .attr("scope", "row")
+        .attr("role", "rowheader")
+        .child(head);
+    el("tr").key(key).attr("role", "row").child(head)
 }
 
 /// A cell, labelled for when its row is a card.
-pub(crate) fn cell(label: &'static str, content: impl Into<crate::markup::Child>) -> El {
+pub(crate) fn cell(label: &'static str, content: impl Into<crate::markup::Content>) -> El {
     el("td")
-        .at("role", "cell")
-        .at("data-label", label)
-        .with(content)
+        .attr("role", "cell")
+        .attr("data-label", label)
+        .child(content)
 }

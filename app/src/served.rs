@@ -17,14 +17,14 @@ mod recovery;
 mod status_pages;
 
 use galera::Timestamp;
-use galera::publish::api::{ActionList, EventPage, Problem, RecoveryState, SessionView};
-use galera::publish::status_pages::PageView;
+use galera::publish::api::{ActionList, HistoryPage, ProblemDetails, RecoveryState, SessionView};
+use galera::publish::status_pages::StatusPageView;
 use galera::view::ClusterView;
 use http::{HeaderMap, Uri};
 
-use crate::data::{InProcessApi, problem, segment};
+use crate::data::{InProcessApi, encode_segment, local_problem};
 use crate::markup::El;
-use answers::Client;
+use answers::ApiClient;
 
 /// A part of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,76 +55,79 @@ impl std::fmt::Display for Fragment {
 ///
 /// # Errors
 /// The API's problem, or one for a page that has no served part.
-pub async fn fragment(
+pub async fn render_fragment(
     api: &InProcessApi,
     headers: &HeaderMap,
     uri: &Uri,
     now: Timestamp,
-) -> Result<Fragment, Problem> {
-    let client = Client::new(api, headers);
+) -> Result<Fragment, ProblemDetails> {
+    let client = ApiClient::new(api, headers);
     let segments: Vec<&str> = uri
         .path()
         .split('/')
         .filter(|part| !part.is_empty())
         .collect();
-    let query = answers::Query::of(uri);
+    let query = answers::PageQuery::from_uri(uri);
     let session: SessionView = client.get("/api/v1/session").await?;
     match segments.as_slice() {
         ["clusters", name, "recovery"] => {
-            let name = segment(&decoded(name));
-            recovery_of(&client, &name, &query, &session, now).await
+            let name = encode_segment(&decode_segment(name));
+            recovery_fragment(&client, &name, &query, &session, now).await
         }
         ["clusters", name, "events"] => {
-            events_of(&client, &segment(&decoded(name)), &query, now).await
+            events_fragment(&client, &encode_segment(&decode_segment(name)), &query, now).await
         }
         ["actions"] => {
             let open: ActionList = client.get("/api/v1/actions?state=open&limit=200").await?;
-            let before = query.get("before").map(segment).unwrap_or_default();
-            let path = format!("/api/v1/actions?state={ENDED}&limit=50&before={before}");
+            let before = query.get("before").map(encode_segment).unwrap_or_default();
+            let path = format!("/api/v1/actions?state={FINAL_STATES}&limit=50&before={before}");
             let path = path.trim_end_matches("&before=");
             let ended: ActionList = client.get(path).await?;
             let switch: RecoveryState = client.get("/api/v1/recovery").await?;
             Ok(Fragment::new(
                 "Actions",
-                &actions::actions(&open, &ended, &switch, &session, now),
+                &actions::page(&open, &ended, &switch, &session, now),
             ))
         }
         ["actions", id] => {
-            let path = format!("/api/v1/actions/{}", segment(&decoded(id)));
+            let path = format!("/api/v1/actions/{}", encode_segment(&decode_segment(id)));
             let view = client.get(&path).await?;
-            let title = action::heading(&view);
-            Ok(Fragment::new(&title, &action::action(&view, &session, now)))
+            let title = action::title_text(&view);
+            Ok(Fragment::new(&title, &action::page(&view, &session, now)))
         }
         ["audit"] => {
-            let asked = audit::Asked::of(&query);
-            let entries = client.get(&asked.path()).await?;
-            Ok(Fragment::new("Audit", &audit::audit(&entries, &asked, now)))
+            let asked = audit::AuditFilter::from_query(&query);
+            let entries = client.get(&asked.api_path()).await?;
+            Ok(Fragment::new("Audit", &audit::page(&entries, &asked, now)))
         }
         ["status-pages"] => {
             let pages = client.get("/api/v1/status/pages").await?;
             let overview = client.get("/api/v1/clusters").await?;
-            let page = status_pages::list(&pages, &overview, &session, now);
+            let page = status_pages::list_page(&pages, &overview, &session, now);
             Ok(Fragment::new("Status pages", &page))
         }
         ["status-pages", slug] => {
-            let path = format!("/api/v1/status/pages/{}", segment(&decoded(slug)));
-            let view: PageView = client.get(&path).await?;
+            let path = format!(
+                "/api/v1/status/pages/{}",
+                encode_segment(&decode_segment(slug))
+            );
+            let view: StatusPageView = client.get(&path).await?;
             let fresh = query.get("link");
             let fresh = fresh.filter(|link| link.bytes().all(|b| b.is_ascii_alphanumeric()));
-            let page = status_pages::page(&view, fresh, &session, now);
+            let page = status_pages::detail_page(&view, fresh, &session, now);
             Ok(Fragment::new(&view.settings.title, &page))
         }
-        ["incidents"] => incidents_page(&client, &session, now).await,
+        ["incidents"] => incidents_fragment(&client, &session, now).await,
         ["notifications"] => {
-            let asked = notifications::Asked::of(&query);
+            let asked = notifications::NotificationsFilter::from_query(&query);
             let targets = client.get("/api/v1/notifications/targets").await?;
-            let deliveries = client.get(&asked.deliveries()).await?;
-            let page = notifications::notifications(&targets, &deliveries, &asked, &session, now);
+            let deliveries = client.get(&asked.deliveries_api_path()).await?;
+            let page = notifications::page(&targets, &deliveries, &asked, &session, now);
             Ok(Fragment::new("Notifications", &page))
         }
-        _ => Err(Problem {
+        _ => Err(ProblemDetails {
             status: 404,
-            ..problem(
+            ..local_problem(
                 "unknown_path",
                 "There is no such page",
                 "The address leads nowhere.",
@@ -133,12 +136,12 @@ pub async fn fragment(
     }
 }
 
-async fn incidents_page(
-    client: &Client<'_>,
+async fn incidents_fragment(
+    client: &ApiClient<'_>,
     session: &SessionView,
     now: Timestamp,
-) -> Result<Fragment, Problem> {
-    let page = incidents::Page {
+) -> Result<Fragment, ProblemDetails> {
+    let page = incidents::IncidentsPage {
         incidents: &client.get("/api/v1/status/incidents").await?,
         maintenance: &client.get("/api/v1/status/maintenance").await?,
         announcements: &client.get("/api/v1/status/announcements").await?,
@@ -149,15 +152,15 @@ async fn incidents_page(
     Ok(Fragment::new("Incidents", &page.markup()))
 }
 
-const ENDED: &str = "succeeded,failed,unverified,rejected,cancelled,expired,superseded";
+const FINAL_STATES: &str = "succeeded,failed,unverified,rejected,cancelled,expired,superseded";
 
-async fn recovery_of(
-    client: &Client<'_>,
+async fn recovery_fragment(
+    client: &ApiClient<'_>,
     name: &str,
-    query: &answers::Query,
+    query: &answers::PageQuery,
     session: &SessionView,
     now: Timestamp,
-) -> Result<Fragment, Problem> {
+) -> Result<Fragment, ProblemDetails> {
     let view = client.get(&format!("/api/v1/clusters/{name}")).await?;
     let switch = client
         .get(&format!("/api/v1/clusters/{name}/recovery"))
@@ -167,13 +170,13 @@ async fn recovery_of(
         .await?;
     let last = client
         .get(&format!(
-            "/api/v1/actions?cluster={name}&state={ENDED}&limit=5"
+            "/api/v1/actions?cluster={name}&state={FINAL_STATES}&limit=5"
         ))
         .await?;
     let global = client.get("/api/v1/recovery").await?;
-    let attestations = recovery::attestations(&view, query);
+    let attestations = recovery::attestations_from_query(&view, query);
     let mut plans = Vec::new();
-    for kind in galera::recover::plan::Kind::ALL {
+    for kind in galera::recover::plan::ActionKind::ALL {
         let path = format!("/api/v1/clusters/{name}/plans/{kind}");
         plans.push(if attestations.is_empty() {
             client.get(&path).await
@@ -182,12 +185,12 @@ async fn recovery_of(
             client.post(&path, &body).await
         });
     }
-    let page = recovery::Page {
+    let page = recovery::RecoveryPage {
         view: &view,
         switch: &switch,
         global: &global,
         open: &open,
-        last: &last,
+        recent: &last,
         plans: &plans,
         attestations: &attestations,
         session,
@@ -199,21 +202,21 @@ async fn recovery_of(
     ))
 }
 
-async fn events_of(
-    client: &Client<'_>,
+async fn events_fragment(
+    client: &ApiClient<'_>,
     name: &str,
-    query: &answers::Query,
+    query: &answers::PageQuery,
     now: Timestamp,
-) -> Result<Fragment, Problem> {
+) -> Result<Fragment, ProblemDetails> {
     let view: ClusterView = client.get(&format!("/api/v1/clusters/{name}")).await?;
-    let asked = events::Asked::of(query);
-    let page: EventPage = client.get(&asked.path(name)).await?;
-    let newer: EventPage = client.get(&asked.path_after(name, &page)).await?;
-    let page = events::Page {
+    let asked = events::EventsFilter::from_query(query);
+    let page: HistoryPage = client.get(&asked.api_path(name)).await?;
+    let newer: HistoryPage = client.get(&asked.newer_api_path(name, &page)).await?;
+    let page = events::EventsPage {
         view: &view,
         page: &page,
         newer: &newer.events,
-        asked: &asked,
+        filter: &asked,
         now,
     };
     Ok(Fragment::new(
@@ -223,6 +226,6 @@ async fn events_of(
 }
 
 /// A segment of a path as it was before it was escaped.
-fn decoded(segment: &str) -> String {
+fn decode_segment(segment: &str) -> String {
     leptos_router::location::Url::unescape(segment)
 }

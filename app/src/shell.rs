@@ -7,7 +7,7 @@ use crate::App;
 
 /// Where the built site's files are, as the page names them; a context of every page request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Assets {
+pub struct SiteAssets {
     /// URL of wasm-bindgen's glue, a JavaScript module.
     pub js: String,
     /// URL of the WebAssembly.
@@ -18,15 +18,15 @@ pub struct Assets {
 
 /// The button of the footer. The address says exactly what is shown. Browsers have no clipboard for pages without https;
 /// then it is shown to be copied by hand.
-const COPY: &str = "onclick=e=>{let b=e.target,u=location.href;if(b.id!='copy')return;\
+const COPY_LINK_SCRIPT: &str = "onclick=e=>{let b=e.target,u=location.href;if(b.id!='copy')return;\
     let c=navigator.clipboard;if(!c)return void prompt('The address of this page',u);\
     let t=b.textContent;c.writeText(u).then(()=>{b.textContent='Copied';setTimeout(()=>b.textContent=t,2e3)})}";
 
-/// The document of every page. Takes [`Assets`] and the nonce from the context; without assets (while the list of
+/// The document of every page. Takes [`SiteAssets`] and the nonce from the context; without assets (while the list of
 /// routes is made) the document has none.
 #[must_use]
 pub fn shell() -> impl IntoView {
-    let Assets { js, wasm, css } = use_context().unwrap_or_default();
+    let SiteAssets { js, wasm, css } = use_context().unwrap_or_default();
     view! {
         <!DOCTYPE html>
         <html lang="en">
@@ -42,7 +42,7 @@ pub fn shell() -> impl IntoView {
                 <link rel="modulepreload" href=js.clone() />
                 <script type="module" nonce=nonce()>
                     {format!(
-                        "import init,{{hydrate}} from {js:?};init({{module_or_path:{wasm:?}}}).then(()=>hydrate());{COPY}",
+                        "import init,{{hydrate}} from {js:?};init({{module_or_path:{wasm:?}}}).then(()=>hydrate());{COPY_LINK_SCRIPT}",
                     )}
                 </script>
                 <MetaTags />

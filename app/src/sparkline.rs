@@ -3,18 +3,18 @@
 use crate::markup::{El, el};
 
 /// How many readings fill the width; fewer leave room on the left.
-const CAPACITY: usize = 30;
+const MAX_POINTS: usize = 30;
 
-/// The points of a polyline in a box of `width` by `height`: the newest reading on the right, `top` at the upper edge.
-fn points(rates: &[f64], top: f64, width: u32, height: u32) -> String {
+/// The points of a polyline in a box of `width` by `height`: the newest reading on the right, `max_rate` at the upper edge.
+fn polyline_points(rates: &[f64], top: f64, width: u32, height: u32) -> String {
     let shown = rates
-        .get(rates.len().saturating_sub(CAPACITY)..)
+        .get(rates.len().saturating_sub(MAX_POINTS)..)
         .unwrap_or_default();
     let last = shown.len().saturating_sub(1);
     let top = if top > 0.0 { top } else { 1.0 };
     let mut text = String::new();
     for (index, value) in shown.iter().enumerate() {
-        let left = f64::from(width) - step(width) * count(last - index);
+        let left = f64::from(width) - step(width) * to_f64(last - index);
         let part = (value / top).clamp(0.0, 1.0);
         // One unit of air at both edges keeps the stroke inside the box.
         let down = f64::from(height - 1) - part * f64::from(height - 2);
@@ -29,10 +29,10 @@ fn points(rates: &[f64], top: f64, width: u32, height: u32) -> String {
 }
 
 fn step(width: u32) -> f64 {
-    f64::from(width) / count(CAPACITY - 1)
+    f64::from(width) / to_f64(MAX_POINTS - 1)
 }
 
-fn count(number: usize) -> f64 {
+fn to_f64(number: usize) -> f64 {
     f64::from(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
@@ -47,7 +47,7 @@ fn push_tenths(text: &mut String, value: f64) {
 }
 
 /// The highest rate of several lines, so that they can be compared by eye.
-pub(crate) fn top<'a>(lines: impl Iterator<Item = &'a [f64]>) -> f64 {
+pub(crate) fn max_rate<'a>(lines: impl Iterator<Item = &'a [f64]>) -> f64 {
     lines
         .flatten()
         .copied()
@@ -61,12 +61,12 @@ pub(crate) fn sparkline(rates: &[f64], top: f64, width: u32, height: u32) -> El 
     let floor = ["M0 ", &(height - 1).to_string(), "H", &wide].concat();
     el("svg")
         .class("spark")
-        .at("viewBox", ["0 0 ", &wide, " ", &high].concat())
-        .at("width", wide)
-        .at("height", high)
-        .at("aria-hidden", "true")
-        .with(el("path").class("floor").at("d", floor))
-        .with(el("polyline").at("points", points(rates, top, width, height)))
+        .attr("viewBox", ["0 0 ", &wide, " ", &high].concat())
+        .attr("width", wide)
+        .attr("height", high)
+        .attr("aria-hidden", "true")
+        .child(el("path").class("floor").attr("d", floor))
+        .child(el("polyline").attr("points", polyline_points(rates, top, width, height)))
 }
 
 #[cfg(test)]
@@ -75,28 +75,28 @@ mod tests {
 
     #[test]
     fn newest_reading_is_at_the_right_edge() {
-        assert_eq!(points(&[0.0, 10.0], 10.0, 58, 20), "56,19 58,1");
+        assert_eq!(polyline_points(&[0.0, 10.0], 10.0, 58, 20), "56,19 58,1");
     }
 
     #[test]
     fn shows_no_more_than_fits() {
         let many: Vec<f64> = (0..100).map(f64::from).collect();
-        let line = points(&many, 99.0, 58, 20);
-        assert_eq!(line.split(' ').count(), CAPACITY);
+        let line = polyline_points(&many, 99.0, 58, 20);
+        assert_eq!(line.split(' ').count(), MAX_POINTS);
         assert!(line.starts_with("0,"));
     }
 
     #[test]
     fn flat_and_empty_lines_stay_in_the_box() {
-        assert_eq!(points(&[], 0.0, 58, 20), "");
-        assert_eq!(points(&[0.0], 0.0, 58, 20), "58,19");
-        assert_eq!(points(&[5.0], 1.0, 58, 20), "58,1");
+        assert_eq!(polyline_points(&[], 0.0, 58, 20), "");
+        assert_eq!(polyline_points(&[0.0], 0.0, 58, 20), "58,19");
+        assert_eq!(polyline_points(&[5.0], 1.0, 58, 20), "58,1");
     }
 
     #[test]
     fn top_of_all_lines() {
         assert_eq!(
-            top([&[1.0, 3.0][..], &[2.0][..], &[f64::NAN][..]].into_iter()),
+            max_rate([&[1.0, 3.0][..], &[2.0][..], &[f64::NAN][..]].into_iter()),
             3.0
         );
     }

@@ -4,17 +4,19 @@ mod layout;
 
 use galera::view::{ClusterView, NodeState, NodeView};
 
-use self::layout::{Frame, FrameKind, Layout, TILE_HEIGHT, TILE_WIDTH, Tile, Transfer};
-use crate::format::{age, behind, shortened};
+use self::layout::{
+    FrameKind, GroupFrame, NodeTile, TILE_HEIGHT, TILE_WIDTH, TopologyLayout, TransferArrow,
+};
+use crate::format::{age, lag_text, truncate_middle};
 use crate::markup::{El, el};
-use crate::words::{Mark, node_mark, tone_class};
+use crate::words::{StateMark, node_mark, tone_class};
 
 #[cfg(feature = "hydrate")]
 pub(crate) use self::layout::columns_for;
 
 /// As many characters of a name and of an address as a tile is wide in the broadest of the usual typefaces.
-const NAME_SHOWN: usize = 15;
-const HOST_SHOWN: usize = 22;
+const MAX_NAME_CHARS: usize = 15;
+const MAX_HOST_CHARS: usize = 22;
 
 /// The drawing, with at most `columns` nodes beside each other, and the same in words for those who cannot see it.
 pub(crate) fn topology(
@@ -22,50 +24,56 @@ pub(crate) fn topology(
     columns: usize,
     now: Option<galera::Timestamp>,
 ) -> Option<El> {
-    let layout = Layout::of(view, columns);
+    let layout = TopologyLayout::of(view, columns);
     if layout.frames.is_empty() {
         return None;
     }
     let (width, height) = (layout.width.to_string(), layout.height.to_string());
     let drawing = el("svg")
         .class("topology")
-        .at("role", "img")
-        .at("aria-label", in_words(view, &layout))
-        .at("viewBox", ["0 0 ", &width, " ", &height].concat())
-        .at("width", width)
-        .at("height", height)
-        .with(layout.frames.iter().map(frame).collect::<Vec<_>>())
-        .with(
+        .attr("role", "img")
+        .attr("aria-label", description(view, &layout))
+        .attr("viewBox", ["0 0 ", &width, " ", &height].concat())
+        .attr("width", width)
+        .attr("height", height)
+        .child(layout.frames.iter().map(draw_frame).collect::<Vec<_>>())
+        .child(
             layout
                 .tiles
                 .iter()
                 .map(|tile| draw_tile(tile, view, now))
                 .collect::<Vec<_>>(),
         )
-        .with(layout.transfers.iter().map(arrow).collect::<Vec<_>>());
+        .child(
+            layout
+                .transfers
+                .iter()
+                .map(draw_transfer)
+                .collect::<Vec<_>>(),
+        );
     Some(drawing)
 }
 
-fn text(class: &'static str, x: u32, y: u32, content: impl Into<crate::markup::Child>) -> El {
+fn svg_text(class: &'static str, x: u32, y: u32, content: impl Into<crate::markup::Content>) -> El {
     el("text")
         .class(class)
-        .at("x", x.to_string())
-        .at("y", y.to_string())
-        .with(content)
+        .attr("x", x.to_string())
+        .attr("y", y.to_string())
+        .child(content)
 }
 
-fn frame(frame: &Frame) -> El {
+fn draw_frame(frame: &GroupFrame) -> El {
     let class = match frame.kind {
         FrameKind::Primary => "frame primary",
         FrameKind::NonPrimary => "frame non-primary",
         FrameKind::Outside => "frame outside",
     };
     let outline = el("rect")
-        .at("x", frame.x.to_string())
-        .at("y", frame.y.to_string())
-        .at("width", frame.width.to_string())
-        .at("height", frame.height.to_string());
-    let detail = text(
+        .attr("x", frame.x.to_string())
+        .attr("y", frame.y.to_string())
+        .attr("width", frame.width.to_string())
+        .attr("height", frame.height.to_string());
+    let detail = svg_text(
         "detail",
         frame.x + frame.width - 12,
         frame.y + 20,
@@ -73,12 +81,12 @@ fn frame(frame: &Frame) -> El {
     );
     el("g")
         .class(class)
-        .with(outline)
-        .with(text("title", frame.x + 12, frame.y + 20, frame.title))
-        .with(detail.at("text-anchor", "end"))
+        .child(outline)
+        .child(svg_text("title", frame.x + 12, frame.y + 20, frame.title))
+        .child(detail.attr("text-anchor", "end"))
 }
 
-fn draw_tile(tile: &Tile, view: &ClusterView, now: Option<galera::Timestamp>) -> El {
+fn draw_tile(tile: &NodeTile, view: &ClusterView, now: Option<galera::Timestamp>) -> El {
     let node = view.nodes.iter().find(|node| node.id == tile.id);
     let id = tile.id.to_string();
     let name = node
@@ -88,56 +96,61 @@ fn draw_tile(tile: &Tile, view: &ClusterView, now: Option<galera::Timestamp>) ->
     let host = if name == id {
         String::new()
     } else {
-        shortened(&id, HOST_SHOWN)
+        truncate_middle(&id, MAX_HOST_CHARS)
     };
     let place = |x: u32, y: u32| ["translate(", &x.to_string(), " ", &y.to_string(), ")"].concat();
     let box_of = |class: &'static str, width: u32| {
         el("rect")
             .class(class)
-            .at("width", width.to_string())
-            .at("height", TILE_HEIGHT.to_string())
+            .attr("width", width.to_string())
+            .attr("height", TILE_HEIGHT.to_string())
     };
     let shape = el("path")
         .class("shape")
-        .at("transform", place(TILE_WIDTH - 27, 9))
-        .at("fill-rule", "evenodd")
-        .at("d", mark.shape);
+        .attr("transform", place(TILE_WIDTH - 27, 9))
+        .attr("fill-rule", "evenodd")
+        .attr("d", mark.shape);
     let position = node.and_then(|node| node.position.as_ref());
     let seqno = position.map(|position| position.seqno.to_string());
-    let standing = node.and_then(|node| standing(node, now));
+    let standing = node.and_then(|node| position_note(node, now));
     let right = |class: &'static str, y: u32, content: Option<String>| {
-        text(class, TILE_WIDTH - 12, y, content).at("text-anchor", "end")
+        svg_text(class, TILE_WIDTH - 12, y, content).attr("text-anchor", "end")
     };
     el("g")
         .key(id)
         .class(tone_class("tile", mark))
-        .at("transform", place(tile.x, tile.y))
-        .with([box_of("body", TILE_WIDTH), box_of("edge", 3)])
-        .with(text("name", 14, 20, shortened(&name, NAME_SHOWN)))
-        .with(text("host", 14, 36, host))
-        .with(text("word", 14, 58, mark.word))
-        .with(shape)
-        .with(right("seqno", 58, seqno))
-        .with(right("host", 73, standing))
+        .attr("transform", place(tile.x, tile.y))
+        .child([box_of("body", TILE_WIDTH), box_of("edge", 3)])
+        .child(svg_text(
+            "name",
+            14,
+            20,
+            truncate_middle(&name, MAX_NAME_CHARS),
+        ))
+        .child(svg_text("host", 14, 36, host))
+        .child(svg_text("word", 14, 58, mark.label))
+        .child(shape)
+        .child(right("seqno", 58, seqno))
+        .child(right("host", 73, standing))
 }
 
-fn arrow(transfer: &Transfer) -> El {
+fn draw_transfer(transfer: &TransferArrow) -> El {
     let class = if transfer.certain {
         "transfer"
     } else {
         "transfer perhaps"
     };
-    let part = |class: &'static str, path: &str| el("path").class(class).at("d", path.to_owned());
+    let part = |class: &'static str, path: &str| el("path").class(class).attr("d", path.to_owned());
     el("g")
         .class(class)
-        .with([part("line", &transfer.line), part("head", &transfer.head)])
+        .child([part("line", &transfer.shaft), part("head", &transfer.head)])
 }
 
 /// How far the node is behind; an old position says how old.
-fn standing(node: &NodeView, now: Option<galera::Timestamp>) -> Option<String> {
+fn position_note(node: &NodeView, now: Option<galera::Timestamp>) -> Option<String> {
     let position = node.position.as_ref()?;
     if node.position_fresh {
-        return node.behind.map(behind);
+        return node.behind.map(lag_text);
     }
     // Only who gave this position says how old it is; the other source may have spoken since, of something else.
     let gave_it = |source: &&galera::view::SourceView| source.seqno == Some(position.seqno);
@@ -154,7 +167,7 @@ fn standing(node: &NodeView, now: Option<galera::Timestamp>) -> Option<String> {
     ))
 }
 
-fn in_words(view: &ClusterView, layout: &Layout) -> String {
+fn description(view: &ClusterView, layout: &TopologyLayout) -> String {
     let name_of = |id: &galera::NodeId| {
         let node = view.nodes.iter().find(|node| node.id == *id);
         node.and_then(|node| node.name.clone())
@@ -169,7 +182,7 @@ fn in_words(view: &ClusterView, layout: &Layout) -> String {
         });
         let members = layout.tiles.iter().filter(|tile| tile.frame == index);
         let listed: Vec<String> = members
-            .map(|tile| node_in_words(view, tile, &name_of(&tile.id)))
+            .map(|tile| node_description(view, tile, &name_of(&tile.id)))
             .collect();
         text.push_str(&listed.join(", "));
         text.push_str(". ");
@@ -194,9 +207,10 @@ fn in_words(view: &ClusterView, layout: &Layout) -> String {
     text
 }
 
-fn node_in_words(view: &ClusterView, tile: &Tile, name: &str) -> String {
+fn node_description(view: &ClusterView, tile: &NodeTile, name: &str) -> String {
     let node = view.nodes.iter().find(|node| node.id == tile.id);
-    let Mark { word, .. } = node_mark(node.map_or(NodeState::Unknown, |node| node.state));
+    let StateMark { label: word, .. } =
+        node_mark(node.map_or(NodeState::Unknown, |node| node.state));
     let position = node.and_then(|node| node.position.as_ref());
     match position {
         Some(position) => [name, " ", word, " at ", &position.seqno.to_string()].concat(),
@@ -210,12 +224,14 @@ mod tests {
     use crate::fixtures;
 
     fn draw(view: &ClusterView) -> String {
-        topology(view, 4, Some(fixtures::at())).unwrap().html()
+        topology(view, 4, Some(fixtures::fixed_now()))
+            .unwrap()
+            .html()
     }
 
     #[test]
     fn the_same_in_words() {
-        let html = draw(&fixtures::transfer("lab", 90_000));
+        let html = draw(&fixtures::state_transfer("lab", 90_000));
         for expected in [
             "Primary component: n1 Synced at 90000, n2 Donor at 90000, n3 Joining at 89100.",
             "Not in any component: n4 Unreachable at 85000.",
@@ -240,13 +256,13 @@ mod tests {
             html.contains("frame outside") && html.contains(">Not in any component<"),
             "{html}"
         );
-        let html = draw(&fixtures::split("lab", 90_000));
+        let html = draw(&fixtures::split_brain("lab", 90_000));
         assert_eq!(html.matches("frame primary").count(), 2, "{html}");
     }
 
     #[test]
     fn two_donors_leave_it_open_who_gives() {
-        let mut view = fixtures::transfer("lab", 90_000);
+        let mut view = fixtures::state_transfer("lab", 90_000);
         view.nodes[0].state = NodeState::Donor;
         let html = draw(&view);
         assert!(
@@ -257,6 +273,6 @@ mod tests {
 
     #[test]
     fn an_old_position_says_how_old() {
-        assert!(draw(&fixtures::transfer("lab", 90_000)).contains("3 min 5 s old"));
+        assert!(draw(&fixtures::state_transfer("lab", 90_000)).contains("3 min 5 s old"));
     }
 }

@@ -6,9 +6,9 @@ use crate::markup::{El, el};
 
 /// What a state looks like; all of it says the same thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Mark {
+pub(crate) struct StateMark {
     /// The word that people read.
-    pub(crate) word: &'static str,
+    pub(crate) label: &'static str,
     /// The class that carries the colour.
     pub(crate) tone: &'static str,
     /// The outline of the shape in a box of 16 by 16, filled by the even-odd rule.
@@ -33,9 +33,9 @@ const CHECKED_DISC: &str =
     "M8 1.5a6.5 6.5 0 1 1 0 13a6.5 6.5 0 1 1 0-13zM4.3 8.3l3 2.9L12 6L10.8 4.8L7.3 8.8L5.5 7.1z";
 const HALF_DIAMOND: &str = "M8 .8L15.2 8L8 15.2L.8 8zM8 3.2v9.6L12.8 8z";
 const BARRED_RING: &str = "M8 1.5a6.5 6.5 0 1 1 0 13a6.5 6.5 0 1 1 0-13zM8 3.3a4.7 4.7 0 1 0 0 9.4a4.7 4.7 0 1 0 0-9.4zM4.6 7h6.8v2H4.6z";
-const FALLEN: &str = "M1.8 3h12.4L8 13.8z";
+const INVERTED_TRIANGLE: &str = "M1.8 3h12.4L8 13.8z";
 const FORK: &str = "M7 14.5V9.2L2 3.6L3.5 2.2L8 7.2l4.5-5L14 3.6L9 9.2v5.3z";
-const TORN_DISC: &str = "M6.9 1.6v12.8a6.5 6.5 0 0 1 0-12.8zM9.1 1.6a6.5 6.5 0 0 1 0 12.8z";
+const SPLIT_DISC: &str = "M6.9 1.6v12.8a6.5 6.5 0 0 1 0-12.8zM9.1 1.6a6.5 6.5 0 0 1 0 12.8z";
 
 #[cfg(feature = "ssr")]
 mod decisions;
@@ -44,17 +44,21 @@ mod telling;
 
 #[cfg(feature = "ssr")]
 pub(crate) use decisions::{
-    action_mark, check_mark, delivery_mark, kind_word, plan_mark, step_mark, target_mark,
+    action_kind_label, action_mark, check_mark, delivery_mark, plan_mark, step_mark, target_mark,
 };
 #[cfg(feature = "ssr")]
-pub(crate) use telling::{incident_mark, told_mark};
+pub(crate) use telling::{incident_mark, public_state_mark};
 
-const fn mark(word: &'static str, tone: &'static str, shape: &'static str) -> Mark {
-    Mark { word, tone, shape }
+const fn mark(word: &'static str, tone: &'static str, shape: &'static str) -> StateMark {
+    StateMark {
+        label: word,
+        tone,
+        shape,
+    }
 }
 
 /// A node's state.
-pub(crate) const fn node_mark(state: NodeState) -> Mark {
+pub(crate) const fn node_mark(state: NodeState) -> StateMark {
     match state {
         NodeState::Synced => mark("Synced", "ok", DISC),
         NodeState::Donor => mark("Donor", "busy", HALF_DISC),
@@ -70,20 +74,20 @@ pub(crate) const fn node_mark(state: NodeState) -> Mark {
 }
 
 /// A cluster's verdict.
-pub(crate) const fn verdict_mark(state: VerdictState) -> Mark {
+pub(crate) const fn verdict_mark(state: VerdictState) -> StateMark {
     match state {
         VerdictState::Healthy => mark("Healthy", "ok", CHECKED_DISC),
         VerdictState::Degraded => mark("Degraded", "warn", HALF_DIAMOND),
         VerdictState::Unknown => mark("Unknown", "off", QUESTION),
         VerdictState::NoPrimary => mark("No Primary", "bad", BARRED_RING),
-        VerdictState::Down => mark("Down", "bad", FALLEN),
+        VerdictState::Down => mark("Down", "bad", INVERTED_TRIANGLE),
         VerdictState::Diverged => mark("Diverged", "bad", FORK),
-        VerdictState::SplitBrain => mark("Split brain", "bad", TORN_DISC),
+        VerdictState::SplitBrain => mark("Split brain", "bad", SPLIT_DISC),
     }
 }
 
 /// What a verdict means, for people who do not know the word yet.
-pub(crate) const fn verdict_meaning(state: VerdictState) -> &'static str {
+pub(crate) const fn verdict_description(state: VerdictState) -> &'static str {
     match state {
         VerdictState::Healthy => {
             "One Primary component with every expected member in it and Synced."
@@ -106,7 +110,7 @@ pub(crate) const fn verdict_meaning(state: VerdictState) -> &'static str {
 }
 
 /// A component's standing.
-pub(crate) const fn status_word(status: ClusterStatus) -> &'static str {
+pub(crate) const fn status_label(status: ClusterStatus) -> &'static str {
     match status {
         ClusterStatus::Primary => "Primary",
         ClusterStatus::NonPrimary => "non-Primary",
@@ -115,7 +119,7 @@ pub(crate) const fn status_word(status: ClusterStatus) -> &'static str {
 }
 
 /// A source of facts.
-pub(crate) const fn source_word(kind: SourceKind) -> &'static str {
+pub(crate) const fn source_label(kind: SourceKind) -> &'static str {
     match kind {
         SourceKind::Sql => "SQL",
         SourceKind::Registry => "Registry",
@@ -123,27 +127,27 @@ pub(crate) const fn source_word(kind: SourceKind) -> &'static str {
 }
 
 /// The shape of a state, for eyes only.
-pub(crate) fn glyph(mark: Mark) -> El {
+pub(crate) fn glyph(mark: StateMark) -> El {
     let shape = el("path")
-        .at("fill", "currentColor")
-        .at("fill-rule", "evenodd")
-        .at("d", mark.shape);
-    let size = |el: El| el.at("width", "12").at("height", "12");
-    size(el("svg").class("glyph").at("viewBox", "0 0 16 16"))
-        .at("aria-hidden", "true")
-        .with(shape)
+        .attr("fill", "currentColor")
+        .attr("fill-rule", "evenodd")
+        .attr("d", mark.shape);
+    let size = |el: El| el.attr("width", "12").attr("height", "12");
+    size(el("svg").class("glyph").attr("viewBox", "0 0 16 16"))
+        .attr("aria-hidden", "true")
+        .child(shape)
 }
 
 /// A state: its word, its shape, its colour.
-pub(crate) fn state(mark: Mark) -> El {
+pub(crate) fn state_badge(mark: StateMark) -> El {
     el("span")
         .class(tone_class("state", mark))
-        .with(mark.word)
-        .with(glyph(mark))
+        .child(mark.label)
+        .child(glyph(mark))
 }
 
 /// A class together with the tone of `mark`.
-pub(crate) fn tone_class(class: &str, mark: Mark) -> String {
+pub(crate) fn tone_class(class: &str, mark: StateMark) -> String {
     [class, " t-", mark.tone].concat()
 }
 
@@ -155,10 +159,10 @@ mod tests {
 
     #[test]
     fn states_differ_in_word_and_in_shape() {
-        let nodes: Vec<Mark> = NodeState::ALL.into_iter().map(node_mark).collect();
-        let verdicts: Vec<Mark> = VerdictState::ALL.into_iter().map(verdict_mark).collect();
+        let nodes: Vec<StateMark> = NodeState::ALL.into_iter().map(node_mark).collect();
+        let verdicts: Vec<StateMark> = VerdictState::ALL.into_iter().map(verdict_mark).collect();
         for marks in [nodes, verdicts] {
-            let words: HashSet<_> = marks.iter().map(|m| m.word).collect();
+            let words: HashSet<_> = marks.iter().map(|m| m.label).collect();
             let shapes: HashSet<_> = marks.iter().map(|m| m.shape).collect();
             assert_eq!((words.len(), shapes.len()), (marks.len(), marks.len()));
         }

@@ -8,20 +8,20 @@ mod table;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use galera::record::audit::{Entry, Record, append};
-use registry::{Guard, Outcome, Registry, Transaction, Write};
+use galera::record::audit::{AuditEntry, AuditRecord, append};
+use registry::{Precondition, Registry, Transaction, TransactionOutcome, WriteOp};
 
-pub use page::{Filter, PAGE_MAX};
-pub use table::{cell, csv};
+pub use page::{AUDIT_PAGE_MAX, AuditTrailFilter};
+pub use table::{csv_cell, to_csv};
 
 /// Entries of one block.
-const BLOCK: u64 = 100;
+const BLOCK_ENTRIES: u64 = 100;
 /// Races with other writers of the trail that are tried again before giving up.
 const ATTEMPTS: usize = 20;
 
 /// Why the trail could not be used.
 #[derive(Debug, thiserror::Error)]
-pub enum TrailError {
+pub enum AuditError {
     /// etcd.
     #[error(transparent)]
     Registry(#[from] registry::Error),
@@ -40,51 +40,54 @@ pub enum TrailError {
 
 /// The trail of one console; clones share it.
 #[derive(Clone, Debug)]
-pub struct Trail {
+pub struct AuditTrail {
     registry: Registry,
-    prefix: Arc<str>,
+    state_prefix: Arc<str>,
     /// The head as it was last seen; another replica may have moved it on.
-    head: Arc<Mutex<Option<Head>>>,
+    cached_head: Arc<Mutex<Option<TrailHead>>>,
 }
 
 #[derive(Clone, Debug)]
-struct Head {
-    entry: Option<Entry>,
+struct TrailHead {
+    entry: Option<AuditEntry>,
     /// The revision of the head's key; 0 while there is none.
     revision: i64,
 }
 
-impl Trail {
+impl AuditTrail {
     /// The trail under `state_prefix`.
     #[must_use]
     pub fn new(registry: Registry, state_prefix: &str) -> Self {
         Self {
             registry,
-            prefix: state_prefix.into(),
-            head: Arc::default(),
+            state_prefix: state_prefix.into(),
+            cached_head: Arc::default(),
         }
     }
 
     fn head_key(&self) -> String {
-        format!("{}/audit/head", self.prefix)
+        format!("{}/audit/head", self.state_prefix)
     }
 
     fn block_prefix(&self, block: u64) -> String {
-        format!("{}/audit/entries/{block:012}/", self.prefix)
+        format!("{}/audit/entries/{block:012}/", self.state_prefix)
     }
 
     fn entry_key(&self, sequence: u64) -> String {
-        format!("{}{sequence:012}", self.block_prefix(sequence / BLOCK))
+        format!(
+            "{}{sequence:012}",
+            self.block_prefix(sequence / BLOCK_ENTRIES)
+        )
     }
 
     /// Adds one entry that stands for itself.
     ///
     /// # Errors
-    /// [`TrailError`]; nothing was added then, or at worst it is not known.
-    pub async fn record(&self, record: Record) -> Result<(), TrailError> {
+    /// [`AuditError`]; nothing was added then, or at worst it is not known.
+    pub async fn record(&self, record: AuditRecord) -> Result<(), AuditError> {
         match self.commit(&Transaction::new(), &[record]).await? {
-            Outcome::Committed { .. } => Ok(()),
-            Outcome::Refused { .. } => Err(TrailError::Contended),
+            TransactionOutcome::Committed { .. } => Ok(()),
+            TransactionOutcome::Refused { .. } => Err(AuditError::Contended),
         }
     }
 
@@ -92,81 +95,82 @@ impl Trail {
     /// own races are tried again; a guard of `transaction` that does not hold is the caller's refusal.
     ///
     /// # Errors
-    /// [`TrailError`].
+    /// [`AuditError`].
     pub async fn commit(
         &self,
         transaction: &Transaction,
-        records: &[Record],
-    ) -> Result<Outcome, TrailError> {
+        records: &[AuditRecord],
+    ) -> Result<TransactionOutcome, AuditError> {
         for _ in 0..ATTEMPTS {
             let head = self.head().await?;
             let (whole, newest) = self.with_entries(transaction.clone(), &head, records)?;
             match self.registry.transact(&whole).await {
-                Ok(Outcome::Committed { revision }) => {
-                    self.note(Some(Head {
+                Ok(TransactionOutcome::Committed { revision }) => {
+                    self.cache_head(Some(TrailHead {
                         entry: newest,
                         revision,
                     }));
-                    return Ok(Outcome::Committed { revision });
+                    return Ok(TransactionOutcome::Committed { revision });
                 }
-                Ok(Outcome::Refused { revision, current }) => {
+                Ok(TransactionOutcome::Refused { revision, current }) => {
                     let key = self.head_key().into_bytes();
                     let present = current.iter().find(|entry| entry.key == key);
                     let moved = present.map_or(0, |entry| entry.mod_revision) != head.revision;
-                    self.note(None);
+                    self.cache_head(None);
                     if !moved {
-                        return Ok(Outcome::Refused { revision, current });
+                        return Ok(TransactionOutcome::Refused { revision, current });
                     }
                 }
                 Err(error) => {
-                    self.note(None);
+                    self.cache_head(None);
                     return Err(error.into());
                 }
             }
         }
-        Err(TrailError::Contended)
+        Err(AuditError::Contended)
     }
 
     fn with_entries(
         &self,
         mut transaction: Transaction,
-        head: &Head,
-        records: &[Record],
-    ) -> Result<(Transaction, Option<Entry>), TrailError> {
+        head: &TrailHead,
+        records: &[AuditRecord],
+    ) -> Result<(Transaction, Option<AuditEntry>), AuditError> {
         let mut last = head.entry.clone();
         for record in records {
             let entry = append(last.as_ref(), record.clone());
             let key = self.entry_key(entry.sequence);
             transaction = transaction
-                .when(Guard::Absent(key.clone().into_bytes()))
-                .then([Write::put(key, encode(&entry)?, None)]);
+                .when(Precondition::Absent(key.clone().into_bytes()))
+                .then([WriteOp::put(key, encode_entry(&entry)?, None)]);
             last = Some(entry);
         }
         let key = self.head_key();
         let guard = match head.revision {
-            0 => Guard::Absent(key.clone().into_bytes()),
-            seen => Guard::Unchanged(key.clone().into_bytes(), seen),
+            0 => Precondition::Absent(key.clone().into_bytes()),
+            seen => Precondition::Unchanged(key.clone().into_bytes(), seen),
         };
         if let Some(last) = &last {
-            transaction = transaction
-                .when(guard)
-                .then([Write::put(key, encode(last)?, None)]);
+            transaction =
+                transaction
+                    .when(guard)
+                    .then([WriteOp::put(key, encode_entry(last)?, None)]);
         }
         Ok((transaction, last))
     }
 
-    async fn head(&self) -> Result<Head, TrailError> {
-        let known = self.lock().clone();
+    async fn head(&self) -> Result<TrailHead, AuditError> {
+        let known = self.lock_cached_head().clone();
         if let Some(head) = known {
             return Ok(head);
         }
         let entry = self.registry.get(self.head_key()).await?;
         Ok(match entry {
-            Some(entry) => Head {
+            Some(entry) => TrailHead {
                 revision: entry.mod_revision,
-                entry: Some(decode(&entry)?),
+                entry: Some(decode_entry(&entry)?),
             },
-            None => Head {
+            None => TrailHead {
                 entry: None,
                 revision: 0,
             },
@@ -174,8 +178,8 @@ impl Trail {
     }
 
     /// Remembers the head; of two writers in this process the later revision counts.
-    fn note(&self, head: Option<Head>) {
-        let mut known = self.lock();
+    fn cache_head(&self, head: Option<TrailHead>) {
+        let mut known = self.lock_cached_head();
         let later = match (&*known, &head) {
             (Some(known), Some(head)) => head.revision > known.revision,
             _ => true,
@@ -185,17 +189,19 @@ impl Trail {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Head>> {
-        self.head.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_cached_head(&self) -> std::sync::MutexGuard<'_, Option<TrailHead>> {
+        self.cached_head
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn encode(entry: &Entry) -> Result<Vec<u8>, TrailError> {
+fn encode_entry(entry: &AuditEntry) -> Result<Vec<u8>, AuditError> {
     serde_json::to_vec(entry).map_err(|error| registry::Error::Invalid(error.to_string()).into())
 }
 
-fn decode(entry: &registry::Entry) -> Result<Entry, TrailError> {
-    serde_json::from_slice(&entry.value).map_err(|error| TrailError::Damaged {
+fn decode_entry(entry: &registry::RegistryEntry) -> Result<AuditEntry, AuditError> {
+    serde_json::from_slice(&entry.value).map_err(|error| AuditError::Damaged {
         key: String::from_utf8_lossy(&entry.key).into_owned(),
         reason: error.to_string(),
     })

@@ -1,12 +1,12 @@
 //! One replica leads: it writes what must be written once (the chronicle of changes, notifications).
 //!
-//! Invariant: leadership is compared, never believed. Every write of a leader carries [`Term::guard`], so that the write of a
+//! Invariant: leadership is compared, never believed. Every write of a leader carries [`Term::fence`], so that the write of a
 //! replica that was paused, and replaced meanwhile, is refused by etcd.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use registry::{Change, Created, Guard, Lease, Registry, WatchEvent};
+use registry::{CreateOutcome, KeyChange, Lease, Precondition, Registry, WatchEvent};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 /// How long a leader that died keeps others from following it.
 const TTL: Duration = Duration::from_secs(10);
 /// Between attempts to lead when etcd did not answer the last one.
-const AGAIN: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One replica's time as the leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +26,8 @@ pub struct Term {
 impl Term {
     /// What every write of this term compares: refused as soon as the term is over, whoever knows of it.
     #[must_use]
-    pub fn guard(&self) -> Guard {
-        Guard::Unchanged(self.key.clone(), self.revision)
+    pub fn fence(&self) -> Precondition {
+        Precondition::Unchanged(self.key.clone(), self.revision)
     }
 
     /// The revision at which the term began; later terms have higher ones.
@@ -53,7 +53,7 @@ pub fn campaign(
         registry,
         key: format!("{}/leader", state_prefix.trim_end_matches('/')).into_bytes(),
         replica,
-        tell,
+        term_sender: tell,
     };
     (leadership, candidate.run(shutdown))
 }
@@ -62,7 +62,7 @@ struct Candidate {
     registry: Registry,
     key: Vec<u8>,
     replica: String,
-    tell: watch::Sender<Option<Arc<Term>>>,
+    term_sender: watch::Sender<Option<Arc<Term>>>,
 }
 
 impl Candidate {
@@ -77,13 +77,17 @@ impl Candidate {
                     Some(event) => vacant = self.is_vacant(&event).unwrap_or(vacant),
                     None => break,
                 },
-                () = lost(&mut led) => led = None,
+                () = wait_until_lost(&mut led) => led = None,
                 // What etcd did not answer is asked again.
-                () = sleep(AGAIN), if vacant && led.is_none() => {}
+                () = sleep(RETRY_INTERVAL), if vacant && led.is_none() => {}
             }
             if led.is_none() || self.is_deposed(vacant) {
                 self.step_down();
-                led = if vacant { self.stand().await } else { None };
+                led = if vacant {
+                    self.try_acquire().await
+                } else {
+                    None
+                };
                 vacant = vacant && led.is_none();
             }
         }
@@ -96,12 +100,13 @@ impl Candidate {
     }
 
     fn step_down(&self) {
-        self.tell.send_if_modified(|term| term.take().is_some());
+        self.term_sender
+            .send_if_modified(|term| term.take().is_some());
     }
 
     /// Whether the key went although its lease lives: somebody removed it by hand.
     fn is_deposed(&self, vacant: bool) -> bool {
-        vacant && self.tell.borrow().is_some()
+        vacant && self.term_sender.borrow().is_some()
     }
 
     /// Whether nobody leads after `event`; `None` when it does not say.
@@ -112,10 +117,14 @@ impl Candidate {
             }
             WatchEvent::Changes { changes, .. } => {
                 changes.iter().rev().find_map(|change| match change {
-                    Change::Put(entry) => (entry.key == self.key).then_some(false),
-                    Change::Delete { key, revision } => {
+                    KeyChange::Put(entry) => (entry.key == self.key).then_some(false),
+                    KeyChange::Delete { key, revision } => {
                         // Of an earlier term, when ours has begun meanwhile.
-                        let ours = self.tell.borrow().as_ref().map_or(0, |term| term.revision);
+                        let ours = self
+                            .term_sender
+                            .borrow()
+                            .as_ref()
+                            .map_or(0, |term| term.revision);
                         (*key == self.key && *revision > ours).then_some(true)
                     }
                 })
@@ -125,7 +134,7 @@ impl Candidate {
     }
 
     /// Becomes the leader unless somebody else was faster.
-    async fn stand(&self) -> Option<Lease> {
+    async fn try_acquire(&self) -> Option<Lease> {
         let lease = match self.registry.grant(TTL).await {
             Ok(lease) => lease,
             Err(error) => {
@@ -140,16 +149,16 @@ impl Candidate {
             .create(self.key.clone(), value, Some(lease.id()))
             .await
         {
-            Ok(Created::Won { revision }) => {
+            Ok(CreateOutcome::Created { revision }) => {
                 tracing::info!(replica = self.replica, revision, "This replica leads");
                 let term = Term {
                     key: self.key.clone(),
                     revision,
                 };
-                self.tell.send_replace(Some(Arc::new(term)));
+                self.term_sender.send_replace(Some(Arc::new(term)));
                 Some(lease)
             }
-            Ok(Created::Exists(_)) | Err(_) => {
+            Ok(CreateOutcome::Exists(_)) | Err(_) => {
                 // What cannot be revoked now expires by itself.
                 let _ = lease.revoke().await;
                 None
@@ -159,10 +168,10 @@ impl Candidate {
 }
 
 /// Waits for the end of the lease; for ever when there is none.
-async fn lost(lease: &mut Option<Lease>) {
+async fn wait_until_lost(lease: &mut Option<Lease>) {
     match lease {
         Some(lease) => {
-            let reason = lease.lost().await;
+            let reason = lease.wait_until_lost().await;
             tracing::warn!(?reason, "This replica no longer leads");
         }
         None => std::future::pending().await,

@@ -20,18 +20,18 @@ pub struct Published<T> {
 }
 
 /// Something that is a topic of the live interface.
-pub trait Topic: Serialize {
+pub trait LiveTopic: Serialize {
     /// Makes the WebSocket message out of the HTTP body, so that the view is serialized only once.
     fn frame(revision: u64, body: &str) -> String;
 }
 
-impl Topic for ClusterView {
+impl LiveTopic for ClusterView {
     fn frame(revision: u64, body: &str) -> String {
         format!(r#"{{"type":"cluster","revision":{revision},"cluster":{body}}}"#)
     }
 }
 
-impl Topic for Overview {
+impl LiveTopic for Overview {
     fn frame(revision: u64, body: &str) -> String {
         // The overview's fields stand beside the revision: the body's opening brace gives way to the header.
         let fields = body.strip_prefix('{').unwrap_or(body);
@@ -39,13 +39,13 @@ impl Topic for Overview {
     }
 }
 
-impl Topic for ActionView {
+impl LiveTopic for ActionView {
     fn frame(_: u64, body: &str) -> String {
         format!(r#"{{"type":"action","action":{body}}}"#)
     }
 }
 
-impl<T: Topic> Published<T> {
+impl<T: LiveTopic> Published<T> {
     /// Publishes `value` as `revision`.
     #[must_use]
     pub fn new(revision: u64, value: T) -> Self {
@@ -69,7 +69,7 @@ impl<T: Topic> Published<T> {
         self.frame
             .get_or_init(|| match std::str::from_utf8(&self.body()) {
                 Ok(body) => Utf8Bytes::from(T::frame(self.revision, body)),
-                Err(_) => Utf8Bytes::from_static(UNREADABLE),
+                Err(_) => Utf8Bytes::from_static(SERIALIZATION_FAILED),
             })
             .clone()
     }
@@ -78,12 +78,12 @@ impl<T: Topic> Published<T> {
         // Views have string keys only, so this cannot fail; a reader would see the error message, never half a view.
         serde_json::to_string(&self.value).unwrap_or_else(|error| {
             tracing::error!(%error, "A view could not be serialized");
-            UNREADABLE.to_owned()
+            SERIALIZATION_FAILED.to_owned()
         })
     }
 }
 
-const UNREADABLE: &str = r#"{"type":"error","code":"internal","detail":"The view could not be serialized; see the console's log."}"#;
+const SERIALIZATION_FAILED: &str = r#"{"type":"error","code":"internal","detail":"The view could not be serialized; see the console's log."}"#;
 
 #[cfg(test)]
 mod tests {

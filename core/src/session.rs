@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use galera::Timestamp;
-use galera::access::{Denied, Operation, Role, permit};
+use galera::access::{Operation, PermissionDenied, Role, check_permission};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -20,9 +20,9 @@ impl Principal {
     /// Whether this person may do `operation`.
     ///
     /// # Errors
-    /// [`Denied`] names the missing role.
-    pub fn permit(&self, operation: Operation) -> Result<(), Denied> {
-        permit(&self.roles, operation)
+    /// [`PermissionDenied`] names the missing role.
+    pub fn permit(&self, operation: Operation) -> Result<(), PermissionDenied> {
+        check_permission(&self.roles, operation)
     }
 }
 

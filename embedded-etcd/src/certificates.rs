@@ -19,7 +19,7 @@ pub(super) struct Certificates {
 
 impl Certificates {
     /// The certificates under `root`.
-    pub(super) fn of(root: &Path) -> Self {
+    pub(super) fn in_data_dir(root: &Path) -> Self {
         Self {
             directory: root.join("tls"),
         }
@@ -41,19 +41,19 @@ impl Certificates {
     }
 
     /// Makes an authority and one certificate of it; nobody keeps the authority's key.
-    pub(super) fn make(&self) -> std::io::Result<()> {
-        let (authority, certificate, key) = generate().map_err(std::io::Error::other)?;
+    pub(super) fn generate(&self) -> std::io::Result<()> {
+        let (authority, certificate, key) = generate_pems().map_err(std::io::Error::other)?;
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&self.directory)?;
-        write(&self.authority(), &authority)?;
-        write(&self.certificate(), &certificate)?;
-        write(&self.key(), &key)
+        write_atomically(&self.authority(), &authority)?;
+        write_atomically(&self.certificate(), &certificate)?;
+        write_atomically(&self.key(), &key)
     }
 }
 
-fn generate() -> Result<(String, String, String), rcgen::Error> {
+fn generate_pems() -> Result<(String, String, String), rcgen::Error> {
     let mut authority = CertificateParams::new(Vec::new())?;
     authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
@@ -79,7 +79,7 @@ fn generate() -> Result<(String, String, String), rcgen::Error> {
 }
 
 /// Writes the file whole or not at all, for its owner only.
-fn write(path: &Path, text: &str) -> std::io::Result<()> {
+fn write_atomically(path: &Path, text: &str) -> std::io::Result<()> {
     let temporary = path.with_extension("new");
     let mut file = fs::OpenOptions::new()
         .create(true)

@@ -12,20 +12,20 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::EmbeddedError;
-use super::directory::{DataDir, Ports};
+use super::EmbeddedEtcdError;
+use super::directory::{DataDir, EtcdPorts};
 
 /// How long etcd may take to stop before it is killed.
 pub(super) const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// Longest pause between two starts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// A run that lasted this long was no failed start.
-const STABLE: Duration = Duration::from_secs(30);
+const STABLE_AFTER: Duration = Duration::from_secs(30);
 /// Lines of its log that are shown when it ends unasked.
-const LAST_WORDS: usize = 5;
+const LOG_TAIL_LINES: usize = 5;
 
 /// Reads a process id, waits until standard input closes, and stops that process if it still is etcd.
-const KEEPER: &str = r#"
+const WATCHDOG: &str = r#"
 read -r pid || exit 0
 read -r _
 [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = etcd ] && kill -TERM "$pid"
@@ -33,28 +33,28 @@ read -r _
 
 /// One run of etcd.
 #[derive(Debug)]
-pub(super) struct Child {
+pub(super) struct EtcdChild {
     etcd: tokio::process::Child,
     /// Stops etcd when this process is gone; its standard input is the pipe that only we hold.
-    keeper: tokio::process::Child,
-    last_words: Arc<Mutex<VecDeque<String>>>,
-    began: Instant,
+    watchdog: tokio::process::Child,
+    log_tail: Arc<Mutex<VecDeque<String>>>,
+    started: Instant,
 }
 
 /// Whether there is an etcd program at all.
-pub(super) async fn check_program() -> Result<(), EmbeddedError> {
+pub(super) async fn check_installed() -> Result<(), EmbeddedEtcdError> {
     let version = Command::new("etcd")
         .arg("--version")
         .stdin(Stdio::null())
         .output()
         .await;
-    version.map(drop).map_err(EmbeddedError::NoProgram)
+    version.map(drop).map_err(EmbeddedEtcdError::NotExecutable)
 }
 
-impl Child {
-    pub(super) async fn spawn(directory: &DataDir, ports: &Ports) -> std::io::Result<Self> {
+impl EtcdChild {
+    pub(super) async fn spawn(directory: &DataDir, ports: &EtcdPorts) -> std::io::Result<Self> {
         let mut keeper = Command::new("sh")
-            .args(["-c", KEEPER, "etcd-keeper"])
+            .args(["-c", WATCHDOG, "etcd-keeper"])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -67,23 +67,23 @@ impl Child {
         }
         let last_words = Arc::new(Mutex::new(VecDeque::new()));
         if let Some(stderr) = etcd.stderr.take() {
-            TaskTracker::new().spawn(listen(stderr, last_words.clone()));
+            TaskTracker::new().spawn(forward_log(stderr, last_words.clone()));
         }
         Ok(Self {
             etcd,
-            keeper,
-            last_words,
-            began: Instant::now(),
+            watchdog: keeper,
+            log_tail: last_words,
+            started: Instant::now(),
         })
     }
 
-    async fn ended(&mut self) -> std::io::Result<ExitStatus> {
+    async fn wait(&mut self) -> std::io::Result<ExitStatus> {
         self.etcd.wait().await
     }
 
     async fn stop(mut self) {
         // Closing the pipe is the same stop as our death would be.
-        drop(self.keeper.stdin.take());
+        drop(self.watchdog.stdin.take());
         if timeout(STOP_LIMIT, self.etcd.wait()).await.is_err() {
             tracing::warn!("The embedded etcd does not stop and is killed");
             if let Err(error) = self.etcd.kill().await {
@@ -91,26 +91,23 @@ impl Child {
             }
         }
         // It has nothing left to wait for.
-        let _ = self.keeper.wait().await;
+        let _ = self.watchdog.wait().await;
     }
 
-    fn last_words(&self) -> String {
-        let words = self
-            .last_words
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+    fn log_tail(&self) -> String {
+        let words = self.log_tail.lock().unwrap_or_else(PoisonError::into_inner);
         words.iter().cloned().collect::<Vec<_>>().join(" | ")
     }
 }
 
-fn command(directory: &DataDir, ports: &Ports) -> Command {
+fn command(directory: &DataDir, ports: &EtcdPorts) -> Command {
     let (client, peer) = (ports.client_url(), ports.peer_url());
     let certificates = directory.certificates();
     let file = |flag: &str, path: PathBuf| format!("--{flag}={}", path.display());
     let mut command = Command::new("etcd");
     command
         .arg("--name=galera-console")
-        .arg(format!("--data-dir={}", directory.data().display()))
+        .arg(format!("--data-dir={}", directory.etcd_data().display()))
         .arg(format!("--listen-client-urls={client}"))
         .arg(format!("--advertise-client-urls={client}"))
         .arg(format!("--listen-peer-urls={peer}"))
@@ -146,12 +143,12 @@ fn command(directory: &DataDir, ports: &Ports) -> Command {
 }
 
 /// Passes etcd's log on, and keeps the last lines for when it fails.
-async fn listen(stderr: ChildStderr, last_words: Arc<Mutex<VecDeque<String>>>) {
+async fn forward_log(stderr: ChildStderr, last_words: Arc<Mutex<VecDeque<String>>>) {
     let mut lines = BufReader::new(stderr).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         tracing::debug!(target: "galera_console::etcd", "{line}");
         let mut words = last_words.lock().unwrap_or_else(PoisonError::into_inner);
-        if words.len() == LAST_WORDS {
+        if words.len() == LOG_TAIL_LINES {
             words.pop_front();
         }
         words.push_back(line);
@@ -159,10 +156,10 @@ async fn listen(stderr: ChildStderr, last_words: Arc<Mutex<VecDeque<String>>>) {
 }
 
 /// Restarts etcd whenever it ends, until `stop`.
-pub(super) async fn keep_running(
-    first: Child,
+pub(super) async fn supervise(
+    first: EtcdChild,
     directory: DataDir,
-    ports: Ports,
+    ports: EtcdPorts,
     stop: CancellationToken,
 ) {
     let mut child = first;
@@ -170,15 +167,15 @@ pub(super) async fn keep_running(
     loop {
         let status = tokio::select! {
             () = stop.cancelled() => return child.stop().await,
-            status = child.ended() => status,
+            status = child.wait() => status,
         };
-        if child.began.elapsed() >= STABLE {
+        if child.started.elapsed() >= STABLE_AFTER {
             pause = Duration::from_millis(200);
         }
         let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
         tracing::error!(
             status,
-            last_words = child.last_words(),
+            last_words = child.log_tail(),
             "The embedded etcd ended ({status}); it is started again in {} ms",
             pause.as_millis()
         );
@@ -188,7 +185,7 @@ pub(super) async fn keep_running(
                 () = sleep(pause) => {}
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
-            match Child::spawn(&directory, &ports).await {
+            match EtcdChild::spawn(&directory, &ports).await {
                 Ok(child) => break child,
                 Err(error) => {
                     tracing::error!(%error, "The embedded etcd in {} cannot be started: {error}", directory.root().display())

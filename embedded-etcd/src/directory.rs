@@ -7,11 +7,11 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::EmbeddedError;
+use super::EmbeddedEtcdError;
 use super::certificates::Certificates;
 
 /// How long a console that has just started may take to say where its etcd is.
-const PUBLISH_WAIT: Duration = Duration::from_secs(5);
+const URL_WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug)]
 pub(super) struct DataDir {
@@ -20,18 +20,18 @@ pub(super) struct DataDir {
 
 /// Exclusive use of the directory; ends when dropped, or with the process.
 #[derive(Debug)]
-pub(super) struct Claim {
+pub(super) struct DataDirLock {
     _lock: File,
 }
 
 /// The ports of one run.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ports {
+pub(super) struct EtcdPorts {
     client: u16,
     peer: u16,
 }
 
-impl Ports {
+impl EtcdPorts {
     pub(super) fn client_url(self) -> String {
         format!("https://127.0.0.1:{}", self.client)
     }
@@ -43,7 +43,7 @@ impl Ports {
 
 impl DataDir {
     /// Makes the directory when it is missing; only its owner may look into it, for it holds password hashes.
-    pub(super) fn open(root: &Path) -> Result<Self, EmbeddedError> {
+    pub(super) fn open(root: &Path) -> Result<Self, EmbeddedEtcdError> {
         let directory = Self {
             root: root.to_owned(),
         };
@@ -57,19 +57,19 @@ impl DataDir {
     }
 
     /// Where etcd keeps its files.
-    pub(super) fn data(&self) -> PathBuf {
+    pub(super) fn etcd_data(&self) -> PathBuf {
         self.root.join("data")
     }
 
     /// What it takes to speak to it.
     pub(super) fn certificates(&self) -> Certificates {
-        Certificates::of(&self.root)
+        Certificates::in_data_dir(&self.root)
     }
 
     /// Makes new certificates.
-    pub(super) fn make_certificates(&self) -> Result<(), EmbeddedError> {
+    pub(super) fn generate_certificates(&self) -> Result<(), EmbeddedEtcdError> {
         self.certificates()
-            .make()
+            .generate()
             .map_err(|cause| self.unusable(&self.root.join("tls"), cause))
     }
 
@@ -79,7 +79,7 @@ impl DataDir {
     }
 
     /// Claims the directory; `None` when another process has it.
-    pub(super) fn claim(&self) -> Result<Option<Claim>, EmbeddedError> {
+    pub(super) fn try_lock(&self) -> Result<Option<DataDirLock>, EmbeddedEtcdError> {
         let path = self.root.join("lock");
         let lock = fs::OpenOptions::new()
             .create(true)
@@ -89,14 +89,14 @@ impl DataDir {
             .open(&path)
             .map_err(|cause| self.unusable(&path, cause))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Some(Claim { _lock: lock })),
+            Ok(()) => Ok(Some(DataDirLock { _lock: lock })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(cause)) => Err(self.unusable(&path, cause)),
         }
     }
 
     /// Free ports; the ones of the last run when they still are, so that a tool keeps finding etcd.
-    pub(super) fn ports(&self) -> Result<Ports, EmbeddedError> {
+    pub(super) fn choose_ports(&self) -> Result<EtcdPorts, EmbeddedEtcdError> {
         let last = fs::read_to_string(self.url_file()).ok();
         let last = last.and_then(|url| url.trim().rsplit_once(':')?.1.parse::<u16>().ok());
         let bind = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
@@ -105,19 +105,19 @@ impl DataDir {
             .map_or_else(|| bind(0), Ok);
         let ports = client.and_then(|client| {
             let peer = bind(0)?;
-            Ok(Ports {
+            Ok(EtcdPorts {
                 client: client.local_addr()?.port(),
                 peer: peer.local_addr()?.port(),
             })
         });
-        ports.map_err(|cause| EmbeddedError::NotStarted {
+        ports.map_err(|cause| EmbeddedEtcdError::NotStarted {
             path: self.root.clone(),
             cause: cause.to_string(),
         })
     }
 
     /// Says where the running etcd is reached.
-    pub(super) fn publish(&self, url: &str) -> Result<(), EmbeddedError> {
+    pub(super) fn write_url(&self, url: &str) -> Result<(), EmbeddedEtcdError> {
         let (path, temporary) = (self.url_file(), self.root.join("client-url.new"));
         let written = fs::OpenOptions::new()
             .create(true)
@@ -131,7 +131,7 @@ impl DataDir {
     }
 
     /// Where the etcd is reached that another process runs on this directory.
-    pub(super) async fn url_of_running(&self) -> Result<String, EmbeddedError> {
+    pub(super) async fn wait_for_url(&self) -> Result<String, EmbeddedEtcdError> {
         let path = self.url_file();
         let began = Instant::now();
         loop {
@@ -140,10 +140,10 @@ impl DataDir {
                 Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
                     return Err(self.unusable(&path, cause));
                 }
-                _ if began.elapsed() > PUBLISH_WAIT => {
+                _ if began.elapsed() > URL_WAIT => {
                     let cause =
                         format!("a console runs on it but did not write {}", path.display());
-                    return Err(EmbeddedError::NotStarted {
+                    return Err(EmbeddedEtcdError::NotStarted {
                         path: self.root.clone(),
                         cause,
                     });
@@ -157,8 +157,8 @@ impl DataDir {
         self.root.join("client-url")
     }
 
-    fn unusable(&self, path: &Path, cause: std::io::Error) -> EmbeddedError {
-        EmbeddedError::Directory {
+    fn unusable(&self, path: &Path, cause: std::io::Error) -> EmbeddedEtcdError {
+        EmbeddedEtcdError::Directory {
             path: path.to_owned(),
             cause,
         }

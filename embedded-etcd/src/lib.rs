@@ -14,17 +14,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use certificates::Certificates;
-use child::Child;
-use directory::{Claim, DataDir};
+use child::EtcdChild;
+use directory::{DataDir, DataDirLock};
 
 /// Why there is no embedded etcd; the text names the remedy.
 #[derive(Debug, thiserror::Error)]
-pub enum EmbeddedError {
+pub enum EmbeddedEtcdError {
     /// No program.
     #[error(
         "etcd cannot be started: {0}; install it (Debian: apt install etcd-server), or name an existing one with --etcd-endpoints"
     )]
-    NoProgram(std::io::Error),
+    NotExecutable(std::io::Error),
     /// The data directory cannot be used.
     #[error(
         "the embedded etcd's data directory {path} cannot be used: {cause}; correct it or name another with --etcd-data-dir"
@@ -50,11 +50,11 @@ pub enum EmbeddedError {
     },
 }
 
-impl EmbeddedError {
+impl EmbeddedEtcdError {
     /// Whether it is the system's refusal of access.
     #[must_use]
     pub fn is_permission(&self) -> bool {
-        matches!(self, Self::Directory { cause, .. } | Self::NoProgram(cause)
+        matches!(self, Self::Directory { cause, .. } | Self::NotExecutable(cause)
             if cause.kind() == std::io::ErrorKind::PermissionDenied)
     }
 }
@@ -64,65 +64,65 @@ impl EmbeddedError {
 pub struct EmbeddedEtcd {
     url: String,
     certificates: Certificates,
-    supervised: Option<Supervised>,
+    supervised: Option<SupervisedEtcd>,
 }
 
 #[derive(Debug)]
-struct Supervised {
+struct SupervisedEtcd {
     stop: CancellationToken,
     tasks: TaskTracker,
-    _claim: Claim,
+    _lock: DataDirLock,
 }
 
 impl EmbeddedEtcd {
     /// Starts etcd with its data in `path` and keeps it running until [`EmbeddedEtcd::stop`].
     ///
     /// # Errors
-    /// [`EmbeddedError`].
-    pub async fn start(path: &Path) -> Result<Self, EmbeddedError> {
+    /// [`EmbeddedEtcdError`].
+    pub async fn start(path: &Path) -> Result<Self, EmbeddedEtcdError> {
         let directory = DataDir::open(path)?;
         let claim = directory
-            .claim()?
-            .ok_or_else(|| EmbeddedError::InUse(path.to_owned()))?;
+            .try_lock()?
+            .ok_or_else(|| EmbeddedEtcdError::InUse(path.to_owned()))?;
         Self::supervise(directory, claim).await
     }
 
     /// Uses the etcd of a console that runs on this data directory, or starts it for as long as this value lives.
     ///
     /// # Errors
-    /// [`EmbeddedError`].
-    pub async fn join_or_start(path: &Path) -> Result<Self, EmbeddedError> {
+    /// [`EmbeddedEtcdError`].
+    pub async fn attach_or_start(path: &Path) -> Result<Self, EmbeddedEtcdError> {
         let directory = DataDir::open(path)?;
-        match directory.claim()? {
+        match directory.try_lock()? {
             Some(claim) => Self::supervise(directory, claim).await,
             None => Ok(Self {
-                url: directory.url_of_running().await?,
+                url: directory.wait_for_url().await?,
                 certificates: directory.certificates(),
                 supervised: None,
             }),
         }
     }
 
-    async fn supervise(directory: DataDir, claim: Claim) -> Result<Self, EmbeddedError> {
-        child::check_program().await?;
-        let ports = directory.ports()?;
-        directory.make_certificates()?;
+    async fn supervise(directory: DataDir, claim: DataDirLock) -> Result<Self, EmbeddedEtcdError> {
+        child::check_installed().await?;
+        let ports = directory.choose_ports()?;
+        directory.generate_certificates()?;
         let certificates = directory.certificates();
         let url = ports.client_url();
-        let first = Child::spawn(&directory, &ports)
+        let first = EtcdChild::spawn(&directory, &ports)
             .await
-            .map_err(EmbeddedError::NoProgram)?;
-        directory.publish(&url)?;
+            .map_err(EmbeddedEtcdError::NotExecutable)?;
+        directory.write_url(&url)?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        tasks.spawn(child::keep_running(first, directory, ports, stop.clone()));
+        tasks.spawn(child::supervise(first, directory, ports, stop.clone()));
         tasks.close();
         Ok(Self {
             url,
             certificates,
-            supervised: Some(Supervised {
+            supervised: Some(SupervisedEtcd {
                 stop,
                 tasks,
-                _claim: claim,
+                _lock: claim,
             }),
         })
     }
@@ -135,12 +135,12 @@ impl EmbeddedEtcd {
 
     /// How to reach it.
     #[must_use]
-    pub fn settings(&self) -> registry::Settings {
-        registry::Settings {
+    pub fn settings(&self) -> registry::EtcdSettings {
+        registry::EtcdSettings {
             ca: Some(self.certificates.authority()),
             cert: Some(self.certificates.certificate()),
             key: Some(self.certificates.key()),
-            ..registry::Settings::new([&self.url])
+            ..registry::EtcdSettings::new([&self.url])
         }
     }
 

@@ -3,18 +3,18 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use galera::judge::known_positions::History;
+use galera::judge::known_positions::KnownPositions;
 use galera::observe::observation::{
-    Evidence, ProbeError, ProbeFailure, RegistryObservation, SqlObservation,
+    Evidence, ProbeError, ProbeErrorKind, RegistryObservation, SqlObservation,
 };
 use galera::observe::wsrep::WsrepStatus;
-use galera::recover::attestation::{Attestation, Statement};
-use galera::recover::bootstrap::{Case, Circumstances, Settings, plan};
+use galera::recover::attestation::{Attestation, AttestedState};
+use galera::recover::bootstrap::{RecoveryCase, RecoveryContext, RecoverySettings, plan};
 use galera::view::RegistryHealth;
 use galera::{NodeId, Timestamp};
 
 const NODES: usize = 9;
-const HISTORY: &str = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
+const STATE_UUID: &str = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_unix_millis(1_795_421_520_000 + second * 1_000)
@@ -26,7 +26,7 @@ fn node(place: usize) -> NodeId {
         .unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn empty() -> Evidence {
+fn empty_evidence() -> Evidence {
     let health = RegistryHealth {
         reachable: true,
         since: at(0),
@@ -34,33 +34,33 @@ fn empty() -> Evidence {
     };
     let name = "lab".parse().unwrap_or_else(|error| panic!("{error}"));
     let mut evidence = Evidence::new(name, health);
-    evidence.configured = (0..NODES).map(node).collect();
+    evidence.configured_members = (0..NODES).map(node).collect();
     evidence
 }
 
-fn refused() -> SqlObservation {
+fn refused_probe() -> SqlObservation {
     let mut probe = SqlObservation::default();
     for second in [1, 60] {
         let message = "connection refused".to_owned();
-        let kind = ProbeFailure::Refused;
-        probe.failed(at(second), ProbeError { kind, message });
+        let kind = ProbeErrorKind::Refused;
+        probe.record_failure(at(second), ProbeError { kind, message });
     }
     probe
 }
 
 /// Four nodes in one component, three in another, two killed.
-fn running() -> (Evidence, Vec<Attestation>) {
-    let mut evidence = empty();
+fn running_evidence() -> (Evidence, Vec<Attestation>) {
+    let mut evidence = empty_evidence();
     let mut attestations = Vec::new();
     for place in 0..NODES {
         let members = match place {
             0..4 => 0..4,
             4..7 => 4..7,
             _ => {
-                evidence.sql.insert(node(place), refused());
+                evidence.probes.insert(node(place), refused_probe());
                 attestations.push(Attestation {
                     node: node(place),
-                    statement: Statement::Stopped,
+                    statement: AttestedState::Stopped,
                     saved_state: None,
                 });
                 continue;
@@ -71,8 +71,8 @@ fn running() -> (Evidence, Vec<Attestation>) {
             .map(|place| format!("{}:3306", node(place)))
             .collect();
         let rows = [
-            ("wsrep_local_state_uuid", HISTORY.to_owned()),
-            ("wsrep_cluster_state_uuid", HISTORY.to_owned()),
+            ("wsrep_local_state_uuid", STATE_UUID.to_owned()),
+            ("wsrep_cluster_state_uuid", STATE_UUID.to_owned()),
             ("wsrep_last_committed", "2881".to_owned()),
             ("wsrep_local_recv_queue", "0".to_owned()),
             ("wsrep_local_state", "0".to_owned()),
@@ -90,58 +90,58 @@ fn running() -> (Evidence, Vec<Attestation>) {
         ];
         let mut probe = SqlObservation::default();
         for second in 0..=60 {
-            probe.answered(
+            probe.record_success(
                 at(second),
                 WsrepStatus::from_rows(rows.iter().map(|(name, value)| (name, value))),
             );
         }
-        evidence.sql.insert(node(place), probe);
+        evidence.probes.insert(node(place), probe);
     }
     (evidence, attestations)
 }
 
-fn stopped() -> Evidence {
-    let mut evidence = empty();
+fn stopped_evidence() -> Evidence {
+    let mut evidence = empty_evidence();
     for place in 0..NODES {
-        evidence.sql.insert(node(place), refused());
+        evidence.probes.insert(node(place), refused_probe());
         let fields = [
             ("phase".to_owned(), "waiting".to_owned()),
             (
                 "recovered_position".to_owned(),
-                format!("{HISTORY}:{}", 2_880 + place),
+                format!("{STATE_UUID}:{}", 2_880 + place),
             ),
         ];
         let seen = RegistryObservation {
             fields: fields.into(),
             last_put_at: Some(at(59)),
-            state_at: None,
+            state_changed_at: None,
             leased: true,
             ttl: Some(10),
             durable: true,
             first_seen: None,
         };
-        evidence.registry.insert(node(place), seen);
+        evidence.registrations.insert(node(place), seen);
     }
     evidence
 }
 
 fn plans(criterion: &mut Criterion) {
     let (history, settings, circumstances) = (
-        History::default(),
-        Settings::default(),
-        Circumstances::default(),
+        KnownPositions::default(),
+        RecoverySettings::default(),
+        RecoveryContext::default(),
     );
-    let (running, attestations) = running();
+    let (running, attestations) = running_evidence();
     let cases = [
         ("running", running, attestations),
-        ("stopped", stopped(), Vec::new()),
+        ("stopped", stopped_evidence(), Vec::new()),
     ];
     for (name, evidence, attestations) in &cases {
-        let case = Case {
+        let case = RecoveryCase {
             evidence,
             history: &history,
             attestations,
-            circumstances: &circumstances,
+            context: &circumstances,
             settings: &settings,
             now: at(60),
         };

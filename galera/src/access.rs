@@ -25,7 +25,7 @@ impl Role {
 
     /// The role's word, as on the command line and in JSON.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",
             Self::Operator => "operator",
@@ -37,23 +37,23 @@ impl Role {
 
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
+        f.write_str(self.as_str())
     }
 }
 
 /// Text that names no role.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no role; roles are viewer, operator, approver and admin")]
-pub struct UnknownRole(pub String);
+pub struct ParseRoleError(pub String);
 
 impl FromStr for Role {
-    type Err = UnknownRole;
+    type Err = ParseRoleError;
 
-    fn from_str(text: &str) -> Result<Self, UnknownRole> {
+    fn from_str(text: &str) -> Result<Self, ParseRoleError> {
         Self::ALL
             .into_iter()
-            .find(|role| role.word() == text)
-            .ok_or_else(|| UnknownRole(text.to_owned()))
+            .find(|role| role.as_str() == text)
+            .ok_or_else(|| ParseRoleError(text.to_owned()))
     }
 }
 
@@ -61,7 +61,7 @@ impl FromStr for Role {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// Look at clusters, nodes, registry keys, plans and actions.
-    See,
+    View,
     /// Request a bootstrap, clean-up or decommission, and attest members.
     RequestAction,
     /// Approve somebody else's request.
@@ -77,31 +77,31 @@ pub enum Operation {
     /// Request an action against failed checks, naming each.
     BreakGlass,
     /// Switch recovery off: for everybody who may act, because refusing is always safe.
-    SwitchRecoveryOff,
+    PauseRecovery,
     /// Switch recovery on again.
-    SwitchRecoveryOn,
+    ResumeRecovery,
     /// Read the audit trail.
     ReadAudit,
     /// Create, change or remove accounts.
     ManageAccounts,
     /// See notification targets and deliveries, and have a notice sent again.
-    FollowNotifications,
+    ViewNotifications,
     /// Create, change, test or remove notification targets.
     ManageNotifications,
     /// Create, change or delete status pages, and create or revoke links to them.
-    ManageShares,
+    ManageStatusPages,
     /// Open, update and resolve incidents.
     ManageIncidents,
     /// Plan maintenance, end it early or call it off.
-    PlanMaintenance,
+    ManageMaintenance,
     /// Announce something on status pages, and take it back.
-    Announce,
+    ManageAnnouncements,
 }
 
 impl Operation {
     /// Every operation.
     pub const ALL: [Self; 18] = [
-        Self::See,
+        Self::View,
         Self::RequestAction,
         Self::ApproveAction,
         Self::RejectAction,
@@ -109,60 +109,61 @@ impl Operation {
         Self::ExecuteAction,
         Self::CommentAction,
         Self::BreakGlass,
-        Self::SwitchRecoveryOff,
-        Self::SwitchRecoveryOn,
+        Self::PauseRecovery,
+        Self::ResumeRecovery,
         Self::ReadAudit,
         Self::ManageAccounts,
-        Self::FollowNotifications,
+        Self::ViewNotifications,
         Self::ManageNotifications,
-        Self::ManageShares,
+        Self::ManageStatusPages,
         Self::ManageIncidents,
-        Self::PlanMaintenance,
-        Self::Announce,
+        Self::ManageMaintenance,
+        Self::ManageAnnouncements,
     ];
 
     /// The roles of which any one permits this operation; empty when any role at all does.
     #[must_use]
-    pub const fn permitted_to(self) -> &'static [Role] {
+    pub const fn permitted_roles(self) -> &'static [Role] {
         match self {
-            Self::See | Self::ReadAudit => &[],
+            Self::View | Self::ReadAudit => &[],
             Self::RequestAction => &[Role::Operator],
             Self::ApproveAction | Self::RejectAction => &[Role::Approver],
-            Self::CancelAction | Self::ManageIncidents | Self::PlanMaintenance | Self::Announce => {
-                &[Role::Operator, Role::Admin]
-            }
+            Self::CancelAction
+            | Self::ManageIncidents
+            | Self::ManageMaintenance
+            | Self::ManageAnnouncements => &[Role::Operator, Role::Admin],
             Self::ExecuteAction => &[Role::Operator, Role::Approver],
-            Self::CommentAction | Self::SwitchRecoveryOff => {
+            Self::CommentAction | Self::PauseRecovery => {
                 &[Role::Operator, Role::Approver, Role::Admin]
             }
-            Self::FollowNotifications => &[Role::Operator, Role::Admin],
+            Self::ViewNotifications => &[Role::Operator, Role::Admin],
             Self::BreakGlass
             | Self::ManageNotifications
-            | Self::SwitchRecoveryOn
+            | Self::ResumeRecovery
             | Self::ManageAccounts
-            | Self::ManageShares => &[Role::Admin],
+            | Self::ManageStatusPages => &[Role::Admin],
         }
     }
 }
 
 /// A refused operation, with the role that is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this needs the role {missing}")]
-pub struct Denied {
+#[error("this needs the role {missing_role}")]
+pub struct PermissionDenied {
     /// The role that would permit it.
-    pub missing: Role,
+    pub missing_role: Role,
 }
 
 /// Whether an account with `roles` may do `operation`. An account without any role may do nothing.
 ///
 /// # Errors
-/// [`Denied`] names the missing role; the first of those that would do.
-pub fn permit(roles: &[Role], operation: Operation) -> Result<(), Denied> {
-    let permitted = operation.permitted_to();
+/// [`PermissionDenied`] names the missing role; the first of those that would do.
+pub fn check_permission(roles: &[Role], operation: Operation) -> Result<(), PermissionDenied> {
+    let permitted = operation.permitted_roles();
     let Some(&missing) = permitted.first() else {
         return match roles {
-            [] => Err(Denied {
-                missing: Role::Viewer,
+            [] => Err(PermissionDenied {
+                missing_role: Role::Viewer,
             }),
             _ => Ok(()),
         };
@@ -170,7 +171,9 @@ pub fn permit(roles: &[Role], operation: Operation) -> Result<(), Denied> {
     if roles.iter().any(|role| permitted.contains(role)) {
         Ok(())
     } else {
-        Err(Denied { missing })
+        Err(PermissionDenied {
+            missing_role: missing,
+        })
     }
 }
 
@@ -179,60 +182,60 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table() {
+    fn permission_table() {
         use Operation::{
-            Announce, ApproveAction, BreakGlass, CancelAction, CommentAction, ExecuteAction,
-            FollowNotifications, ManageAccounts, ManageIncidents, ManageNotifications,
-            ManageShares, PlanMaintenance, ReadAudit, RejectAction, RequestAction, See,
-            SwitchRecoveryOff, SwitchRecoveryOn,
+            ApproveAction, BreakGlass, CancelAction, CommentAction, ExecuteAction, ManageAccounts,
+            ManageAnnouncements, ManageIncidents, ManageMaintenance, ManageNotifications,
+            ManageStatusPages, PauseRecovery, ReadAudit, RejectAction, RequestAction,
+            ResumeRecovery, View, ViewNotifications,
         };
         let rows: [(Role, &[Operation]); 4] = [
-            (Role::Viewer, &[See, ReadAudit]),
+            (Role::Viewer, &[View, ReadAudit]),
             (
                 Role::Operator,
                 &[
-                    See,
+                    View,
                     ReadAudit,
                     RequestAction,
                     CancelAction,
                     ExecuteAction,
                     CommentAction,
-                    SwitchRecoveryOff,
-                    FollowNotifications,
+                    PauseRecovery,
+                    ViewNotifications,
                     ManageIncidents,
-                    PlanMaintenance,
-                    Announce,
+                    ManageMaintenance,
+                    ManageAnnouncements,
                 ],
             ),
             (
                 Role::Approver,
                 &[
-                    See,
+                    View,
                     ReadAudit,
                     ApproveAction,
                     RejectAction,
                     ExecuteAction,
                     CommentAction,
-                    SwitchRecoveryOff,
+                    PauseRecovery,
                 ],
             ),
             (
                 Role::Admin,
                 &[
-                    See,
+                    View,
                     ReadAudit,
                     CancelAction,
                     CommentAction,
                     BreakGlass,
-                    SwitchRecoveryOff,
-                    SwitchRecoveryOn,
+                    PauseRecovery,
+                    ResumeRecovery,
                     ManageAccounts,
-                    FollowNotifications,
+                    ViewNotifications,
                     ManageNotifications,
-                    ManageShares,
+                    ManageStatusPages,
                     ManageIncidents,
-                    PlanMaintenance,
-                    Announce,
+                    ManageMaintenance,
+                    ManageAnnouncements,
                 ],
             ),
         ];
@@ -240,7 +243,7 @@ mod tests {
             for operation in Operation::ALL {
                 let expected = permitted.contains(&operation);
                 assert_eq!(
-                    permit(&[role], operation).is_ok(),
+                    check_permission(&[role], operation).is_ok(),
                     expected,
                     "{role} {operation:?}"
                 );
@@ -251,7 +254,7 @@ mod tests {
     #[test]
     fn no_role_permits_nothing() {
         for operation in Operation::ALL {
-            assert!(permit(&[], operation).is_err());
+            assert!(check_permission(&[], operation).is_err());
         }
     }
 }

@@ -12,7 +12,7 @@ pub const HOST_MAX: usize = 253;
 
 /// Why a name is not accepted; the text names the rule and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidName {
+pub enum NameError {
     /// Nothing where a name belongs.
     #[error("the {0} is empty")]
     Empty(&'static str),
@@ -42,13 +42,13 @@ pub enum InvalidName {
     Ipv6(String),
 }
 
-fn check(what: &'static str, text: &str, limit: usize) -> Result<(), InvalidName> {
+fn validate_name(what: &'static str, text: &str, limit: usize) -> Result<(), NameError> {
     if text.is_empty() {
-        return Err(InvalidName::Empty(what));
+        return Err(NameError::Empty(what));
     }
     let length = text.chars().count();
     if length > limit {
-        return Err(InvalidName::TooLong {
+        return Err(NameError::TooLong {
             what,
             length,
             limit,
@@ -56,8 +56,8 @@ fn check(what: &'static str, text: &str, limit: usize) -> Result<(), InvalidName
     }
     let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     match text.chars().find(|c| !allowed(c)) {
-        Some(character) => Err(InvalidName::Character { what, character }),
-        None if text == "." || text == ".." => Err(InvalidName::Character {
+        Some(character) => Err(NameError::Character { what, character }),
+        None if text == "." || text == ".." => Err(NameError::Character {
             what,
             character: '.',
         }),
@@ -79,10 +79,10 @@ impl ClusterName {
 }
 
 impl FromStr for ClusterName {
-    type Err = InvalidName;
+    type Err = NameError;
 
-    fn from_str(text: &str) -> Result<Self, InvalidName> {
-        check("cluster name", text, CLUSTER_NAME_MAX)?;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        validate_name("cluster name", text, CLUSTER_NAME_MAX)?;
         Ok(Self(text.to_owned()))
     }
 }
@@ -106,13 +106,13 @@ impl NodeId {
     /// A node of `host`, on `port` or on the console's default port.
     ///
     /// # Errors
-    /// [`InvalidName`] when the host is neither a host name nor an IP address.
-    pub fn new(host: &str, port: Option<u16>) -> Result<Self, InvalidName> {
+    /// [`NameError`] when the host is neither a host name nor an IP address.
+    pub fn new(host: &str, port: Option<u16>) -> Result<Self, NameError> {
         if host.parse::<std::net::Ipv6Addr>().is_err() {
-            check("node name", host, HOST_MAX)?;
+            validate_name("node name", host, HOST_MAX)?;
         }
         if port == Some(0) {
-            return Err(InvalidName::Port("0".to_owned()));
+            return Err(NameError::Port("0".to_owned()));
         }
         Ok(Self {
             host: host.to_owned(),
@@ -143,18 +143,18 @@ impl NodeId {
 }
 
 impl FromStr for NodeId {
-    type Err = InvalidName;
+    type Err = NameError;
 
-    fn from_str(text: &str) -> Result<Self, InvalidName> {
+    fn from_str(text: &str) -> Result<Self, NameError> {
         let parse_port = |port: &str| match port.parse::<u16>() {
             Ok(number) if number > 0 && port.bytes().all(|b| b.is_ascii_digit()) => Ok(number),
-            _ => Err(InvalidName::Port(port.to_owned())),
+            _ => Err(NameError::Port(port.to_owned())),
         };
         if text.parse::<std::net::Ipv6Addr>().is_ok() {
             return Self::new(text, None);
         }
         if let Some(rest) = text.strip_prefix('[') {
-            let bad = || InvalidName::Ipv6(text.to_owned());
+            let bad = || NameError::Ipv6(text.to_owned());
             let (host, tail) = rest.split_once(']').ok_or_else(bad)?;
             if host.parse::<std::net::Ipv6Addr>().is_err() {
                 return Err(bad());
@@ -182,7 +182,7 @@ impl fmt::Display for NodeId {
     }
 }
 
-macro_rules! string_in_json {
+macro_rules! serialize_as_string {
     ($type:ty) => {
         impl Serialize for $type {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -200,8 +200,8 @@ macro_rules! string_in_json {
     };
 }
 
-string_in_json!(ClusterName);
-string_in_json!(NodeId);
+serialize_as_string!(ClusterName);
+serialize_as_string!(NodeId);
 
 #[cfg(test)]
 mod tests {
@@ -221,13 +221,13 @@ mod tests {
     }
 
     #[test]
-    fn default_port_is_left_out() {
+    fn default_port_is_omitted() {
         let with: NodeId = "h:3306".parse().unwrap();
         assert_eq!(with.normalized(3306), "h".parse().unwrap());
     }
 
     #[test]
-    fn refuses_names_that_are_no_single_path_segment() {
+    fn rejects_names_that_are_not_a_single_path_segment() {
         let long = "x".repeat(300);
         for text in [
             "", "a/b", "a b", "<script>", "..", &long, "h:", "h:0", "h:99999", "h:+1", "[::1",

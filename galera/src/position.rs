@@ -62,10 +62,10 @@ pub fn parse_uuid(text: &str) -> Option<Uuid> {
 
 /// Why a text is no position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidPosition {
+pub enum ParsePositionError {
     /// No colon between the two parts.
     #[error("a position is written UUID:SEQNO")]
-    Form,
+    Format,
     /// The first part is no UUID, or nil.
     #[error("the state UUID is undefined or unreadable")]
     Uuid,
@@ -75,13 +75,16 @@ pub enum InvalidPosition {
 }
 
 impl FromStr for Position {
-    type Err = InvalidPosition;
+    type Err = ParsePositionError;
 
-    fn from_str(text: &str) -> Result<Self, InvalidPosition> {
-        let (uuid, seqno) = text.trim().split_once(':').ok_or(InvalidPosition::Form)?;
+    fn from_str(text: &str) -> Result<Self, ParsePositionError> {
+        let (uuid, seqno) = text
+            .trim()
+            .split_once(':')
+            .ok_or(ParsePositionError::Format)?;
         Ok(Self {
-            uuid: parse_uuid(uuid).ok_or(InvalidPosition::Uuid)?,
-            seqno: parse_seqno(seqno).ok_or(InvalidPosition::Seqno)?,
+            uuid: parse_uuid(uuid).ok_or(ParsePositionError::Uuid)?,
+            seqno: parse_seqno(seqno).ok_or(ParsePositionError::Seqno)?,
         })
     }
 }
@@ -99,7 +102,7 @@ mod tests {
     const UUID: &str = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
 
     #[test]
-    fn reads_what_it_writes() {
+    fn text_round_trips() {
         let position: Position = format!("{UUID}:2881").parse().unwrap();
         assert_eq!(position.to_string(), format!("{UUID}:2881"));
         assert_eq!(position.seqno, 2881);
@@ -124,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn i6_i11_undefined_parts_are_no_position() {
+    fn i6_i11_undefined_parts_are_rejected() {
         let nil = Uuid::nil();
         for text in [
             format!("{UUID}:-1"),

@@ -2,7 +2,7 @@
 //! the registry says to a decision with its reason.
 //!
 //! Nothing here depends on a clock: who is alive is told by leases, so that a clock that is an hour off changes nothing.
-//! The decision is a proposal; whoever carries it out compares in etcd what it rests on ([`Founding`], [`Expect`]).
+//! The decision is a proposal; whoever carries it out compares in etcd what it rests on ([`FounderClaim`], [`KeyPrecondition`]).
 
 mod event;
 mod found;
@@ -16,16 +16,16 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use crate::id::{ClusterName, NodeId};
-use crate::observe::registration::Order;
+use crate::observe::registration::BootstrapOrder;
 use crate::position::Position;
 
-pub use event::Event;
-pub use member::{Member, Registered, Reported, Stopped};
-pub use registry::{Founder, FounderKey, OrderKey, Snapshot};
+pub use event::WsrepEvent;
+pub use member::{CleanStop, RegistrationRecord, RegistryMember, ReportedPosition};
+pub use registry::{FounderKeyState, FounderRecord, OrderKeyState, RegistrySnapshot};
 
 /// What the data directory of the starting node holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Data {
+pub enum DataState {
     /// Nothing, or only what this node itself prepared for founding and never ran.
     Empty,
     /// Files without a history of their own (an interrupted state transfer): only good for joining.
@@ -39,7 +39,7 @@ pub enum Data {
         uuid: Option<Uuid>,
     },
     /// A history at an exactly known position.
-    At(Position),
+    AtPosition(Position),
     /// A history that cannot be told or trusted: recovery failed, or transactions had to be decided by force.
     Unrecoverable {
         /// The history, as far as it is known.
@@ -49,39 +49,39 @@ pub enum Data {
     },
 }
 
-impl Data {
+impl DataState {
     /// The position, when it is known and trusted.
     #[must_use]
     pub fn position(&self) -> Option<&Position> {
         match self {
-            Self::At(position) => Some(position),
+            Self::AtPosition(position) => Some(position),
             _ => None,
         }
     }
 
     /// Whether there is something that could be lost.
     #[must_use]
-    pub const fn is_history(&self) -> bool {
+    pub const fn has_history(&self) -> bool {
         matches!(
             self,
-            Self::Unrecovered { .. } | Self::At(_) | Self::Unrecoverable { .. }
+            Self::Unrecovered { .. } | Self::AtPosition(_) | Self::Unrecoverable { .. }
         )
     }
 }
 
 /// The starting node.
 #[derive(Clone, Debug)]
-pub struct Own {
+pub struct StartingNode {
     /// The cluster that it is told to belong to.
     pub cluster: ClusterName,
     /// Its identity in the registry.
     pub node: NodeId,
     /// The identity of its data, which outlives addresses.
-    pub id: String,
+    pub data_id: String,
     /// What its data directory holds.
-    pub data: Data,
+    pub data: DataState,
     /// The orders that it obeyed before: none is obeyed twice.
-    pub obeyed: BTreeSet<String>,
+    pub obeyed_orders: BTreeSet<String>,
 }
 
 /// Whether a stopped cluster may come back by itself.
@@ -96,7 +96,7 @@ pub enum AutoBootstrap {
 
 /// Who must have reported, beside those that the registry knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Expected {
+pub enum ExpectedMembers {
     /// Nobody: the durable registrations are all.
     #[default]
     Registered,
@@ -108,16 +108,16 @@ pub enum Expected {
 
 /// What the operator decided beforehand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
+pub struct StartupSettings {
     /// Whether a stopped cluster may come back by itself.
-    pub auto: AutoBootstrap,
+    pub auto_bootstrap: AutoBootstrap,
     /// Who must have reported.
-    pub expected: Expected,
+    pub expected_members: ExpectedMembers,
 }
 
 /// How the founder key must be for founding to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Founding {
+pub enum FounderClaim {
     /// It does not exist; creating it decides who founds.
     Create,
     /// It is ours, of this revision, and no server was started yet or nobody can have joined it.
@@ -134,7 +134,7 @@ pub enum Founding {
 
 /// What a transaction must compare before a decision may be carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Expect {
+pub enum KeyPrecondition {
     /// The key does not exist.
     Absent(Vec<u8>),
     /// The key was last changed at this revision.
@@ -143,9 +143,9 @@ pub enum Expect {
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum StartupAction {
     /// Initialize the data directory and found the cluster, as the owner of the founder key.
-    Found(Founding),
+    FoundCluster(FounderClaim),
     /// Join these members, every one Synced and Primary by its registration.
     Join {
         /// In the order of their names.
@@ -163,12 +163,12 @@ pub enum Action {
         /// The node's own position.
         position: Position,
         /// What must be compared.
-        expect: Vec<Expect>,
+        preconditions: Vec<KeyPrecondition>,
     },
     /// Bootstrap now, as ordered.
-    ObeyOrder {
+    FollowOrder {
         /// The order.
-        order: Order,
+        order: BootstrapOrder,
         /// The `mod_revision` of its key.
         revision: i64,
     },
@@ -178,52 +178,58 @@ pub enum Action {
 
 /// What is to be done and, in one sentence, what was seen and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decision {
+pub struct StartupDecision {
     /// What is to be done.
-    pub action: Action,
+    pub action: StartupAction,
     /// For the log, the health endpoint and whoever waits.
-    pub sentence: String,
+    pub explanation: String,
 }
 
-impl Decision {
-    fn new(action: Action, sentence: impl Into<String>) -> Self {
+impl StartupDecision {
+    fn new(action: StartupAction, sentence: impl Into<String>) -> Self {
         Self {
             action,
-            sentence: sentence.into(),
+            explanation: sentence.into(),
         }
     }
 
     fn wait(members: Vec<NodeId>, sentence: impl Into<String>) -> Self {
-        Self::new(Action::Wait { members }, sentence)
+        Self::new(StartupAction::Wait { members }, sentence)
     }
 
     fn refuse(sentence: impl Into<String>) -> Self {
-        Self::new(Action::Refuse, sentence)
+        Self::new(StartupAction::Refuse, sentence)
     }
 }
 
 /// Decides what `own` does now that the registry says `seen`.
 #[must_use]
-pub fn decide(own: &Own, seen: &Snapshot, settings: &Settings) -> Decision {
-    if seen.primaries(&own.node).next().is_some() {
+pub fn decide(
+    own: &StartingNode,
+    seen: &RegistrySnapshot,
+    settings: &StartupSettings,
+) -> StartupDecision {
+    if seen.primaries_except(&own.node).next().is_some() {
         return primary::decide(own, seen);
     }
     match (&own.data, &seen.founder) {
-        (Data::Unrecovered { .. }, _) => recover(own),
-        (Data::Empty, FounderKey::Absent) => found::first(own, seen),
-        (_, FounderKey::Known { founder, revision }) if founder.id.as_deref() == Some(&own.id) => {
-            found::ours(own, seen, settings, founder, *revision)
+        (DataState::Unrecovered { .. }, _) => recover_position(own),
+        (DataState::Empty, FounderKeyState::Absent) => found::found_new_cluster(own, seen),
+        (_, FounderKeyState::Known { founder, revision })
+            if founder.data_id.as_deref() == Some(&own.data_id) =>
+        {
+            found::continue_own_founding(own, seen, settings, founder, *revision)
         }
-        (Data::Empty, FounderKey::Known { founder, revision }) if !founder.started => {
-            found::somebody_elses(own, seen, founder, *revision)
+        (DataState::Empty, FounderKeyState::Known { founder, revision }) if !founder.started => {
+            found::await_or_take_over_founding(own, seen, founder, *revision)
         }
         _ => recovery::decide(own, seen, settings),
     }
 }
 
-fn recover(own: &Own) -> Decision {
-    Decision::new(
-        Action::RecoverPosition,
+fn recover_position(own: &StartingNode) -> StartupDecision {
+    StartupDecision::new(
+        StartupAction::RecoverPosition,
         format!(
             "The data of {} do not tell their position; asking the storage engine for it before anything else",
             own.node
@@ -232,7 +238,7 @@ fn recover(own: &Own) -> Decision {
 }
 
 /// `n1, n2 and n3`, for sentences.
-fn listed<'a>(nodes: impl IntoIterator<Item = &'a NodeId>) -> String {
+fn join_names<'a>(nodes: impl IntoIterator<Item = &'a NodeId>) -> String {
     let names: Vec<String> = nodes.into_iter().map(ToString::to_string).collect();
     match names.split_last() {
         None => "nobody".to_owned(),

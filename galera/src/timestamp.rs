@@ -41,7 +41,7 @@ impl Timestamp {
 
     /// The point for a sentence: the time of day in UTC, with the date unless it is the day of `now`.
     #[must_use]
-    pub fn since_text(self, now: Self) -> String {
+    pub fn to_short_string(self, now: Self) -> String {
         const DAY: i64 = 86_400_000;
         let seconds = self.0.rem_euclid(DAY) / 1_000;
         if self.0.div_euclid(DAY) == now.0.div_euclid(DAY) {
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_it_writes() {
+    fn text_round_trips() {
         let at = Timestamp::from_unix_millis(1_795_420_800_123);
         assert_eq!(at.to_string(), "2026-11-23T08:00:00.123Z");
         assert_eq!(Timestamp::parse(&at.to_string()), Some(at));
@@ -114,17 +114,20 @@ mod tests {
     }
 
     #[test]
-    fn sentences_name_the_day_only_when_it_is_another() {
+    fn short_string_has_the_date_only_on_another_day() {
         let at = Timestamp::parse("2026-11-23T08:12:03.456Z").unwrap();
-        assert_eq!(at.since_text(at.plus(Duration::from_secs(60))), "08:12:03Z");
         assert_eq!(
-            at.since_text(at.plus(Duration::from_secs(86_400))),
+            at.to_short_string(at.plus(Duration::from_secs(60))),
+            "08:12:03Z"
+        );
+        assert_eq!(
+            at.to_short_string(at.plus(Duration::from_secs(86_400))),
             "2026-11-23 08:12:03Z"
         );
     }
 
     #[test]
-    fn age_never_runs_backwards() {
+    fn age_is_never_negative() {
         let early = Timestamp::from_unix_millis(1_000);
         let late = Timestamp::from_unix_millis(3_500);
         assert_eq!(early.age(late), Duration::from_millis(2_500));

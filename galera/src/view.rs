@@ -42,7 +42,7 @@ impl VerdictState {
 
     /// The verdict's word in JSON, metrics and logs.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Healthy => "healthy",
             Self::Degraded => "degraded",
@@ -105,7 +105,7 @@ pub enum ReasonCode {
 
 /// One reason of a verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Reason {
+pub struct VerdictReason {
     /// The stable word.
     pub code: ReasonCode,
     /// The node it is about, where it is about one.
@@ -120,7 +120,7 @@ pub struct Verdict {
     /// The judgement.
     pub state: VerdictState,
     /// Why; never empty.
-    pub reasons: Vec<Reason>,
+    pub reasons: Vec<VerdictReason>,
     /// When the console first came to this judgement (kept across equal judgements).
     pub since: Timestamp,
 }
@@ -195,7 +195,7 @@ impl NodeState {
 
     /// Whether a node passes through it, at either end, while a state transfer goes on.
     #[must_use]
-    pub const fn transfers(self) -> bool {
+    pub const fn can_occur_in_transfer(self) -> bool {
         matches!(
             self,
             Self::Synced | Self::Donor | Self::Joined | Self::Joining
@@ -204,7 +204,7 @@ impl NodeState {
 
     /// The state's word in JSON, metrics and logs.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Synced => "synced",
             Self::Donor => "donor",
@@ -413,10 +413,10 @@ impl ClusterView {
 
 /// One key of the registry, as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RegistryKey {
+pub struct RegistryKeyView {
     /// The whole key; bytes that are no UTF-8 are replaced.
     pub key: String,
-    /// The value; bytes that are no UTF-8 are replaced, at most [`RegistryKey::VALUE_SHOWN_MAX`] characters.
+    /// The value; bytes that are no UTF-8 are replaced, at most [`RegistryKeyView::VALUE_SHOWN_MAX`] characters.
     pub value: String,
     /// The value's whole size in bytes.
     pub value_bytes: usize,
@@ -438,7 +438,7 @@ pub struct RegistryKey {
     pub reason: Option<String>,
 }
 
-impl RegistryKey {
+impl RegistryKeyView {
     /// Longest value shown, in characters.
     pub const VALUE_SHOWN_MAX: usize = 4096;
 }
@@ -455,5 +455,5 @@ pub struct RegistryView {
     /// When it was read.
     pub observed_at: Timestamp,
     /// Every key, sorted.
-    pub keys: Vec<RegistryKey>,
+    pub keys: Vec<RegistryKeyView>,
 }

@@ -8,33 +8,33 @@ use std::io::{Read, Write};
 
 use brotli::enc::BrotliEncoderParams;
 use galera::Timestamp;
-use galera::record::history::{Change, Event};
+use galera::record::history::{HistoryEvent, StateChange};
 
-/// Events of a block. Block `n` holds those from `n * BLOCK + 1` on.
-pub const BLOCK: u64 = 500;
+/// Events of a block. Block `n` holds those from `n * EVENTS_PER_BLOCK + 1` on.
+pub const EVENTS_PER_BLOCK: u64 = 500;
 
 const VERSION: u8 = 1;
 /// Most bytes that a block may have before compression; what claims more is no block.
-const PLAIN_MAX: u64 = 16 * 1024 * 1024;
+const DECOMPRESSED_MAX: u64 = 16 * 1024 * 1024;
 /// Most events that a block may claim to hold.
 const EVENTS_MAX: u64 = 100_000;
 
 /// The block that holds the event `sequence`.
-pub(super) const fn of(sequence: u64) -> u64 {
-    sequence.saturating_sub(1) / BLOCK
+pub(super) const fn containing(sequence: u64) -> u64 {
+    sequence.saturating_sub(1) / EVENTS_PER_BLOCK
 }
 
 /// The first event of a block.
-pub(super) const fn first(block: u64) -> u64 {
-    block * BLOCK + 1
+pub(super) const fn first_sequence(block: u64) -> u64 {
+    block * EVENTS_PER_BLOCK + 1
 }
 
 /// `events`, which follow each other, as a block.
 ///
 /// # Errors
 /// Text, when a change cannot be written.
-pub fn encode(events: &[Event]) -> Result<Vec<u8>, String> {
-    let mut numbers: HashMap<&Change, u64> = HashMap::new();
+pub fn encode(events: &[HistoryEvent]) -> Result<Vec<u8>, String> {
+    let mut numbers: HashMap<&StateChange, u64> = HashMap::new();
     let (mut changes, mut times, mut which) = (Vec::new(), Vec::new(), Vec::new());
     let mut before = events.first().map_or(0, |event| event.at.unix_millis());
     for event in events {
@@ -43,9 +43,9 @@ pub fn encode(events: &[Event]) -> Result<Vec<u8>, String> {
             changes.push(&event.change);
             next
         });
-        put(&mut which, number);
+        write_varint(&mut which, number);
         let at = event.at.unix_millis();
-        put(
+        write_varint(
             &mut times,
             u64::try_from(at.saturating_sub(before)).unwrap_or(0),
         );
@@ -53,12 +53,12 @@ pub fn encode(events: &[Event]) -> Result<Vec<u8>, String> {
     }
     let mut plain = vec![VERSION];
     let count = u64::try_from(events.len()).unwrap_or(u64::MAX);
-    put(&mut plain, count);
-    put(&mut plain, events.first().map_or(0, |event| event.sequence));
+    write_varint(&mut plain, count);
+    write_varint(&mut plain, events.first().map_or(0, |event| event.sequence));
     let began = events.first().map_or(0, |event| event.at.unix_millis());
     plain.extend(began.to_le_bytes());
     let changes = serde_json::to_vec(&changes).map_err(|error| error.to_string())?;
-    put(&mut plain, u64::try_from(changes.len()).unwrap_or(u64::MAX));
+    write_varint(&mut plain, u64::try_from(changes.len()).unwrap_or(u64::MAX));
     plain.extend(changes);
     plain.extend(which);
     plain.extend(times);
@@ -69,32 +69,32 @@ pub fn encode(events: &[Event]) -> Result<Vec<u8>, String> {
 ///
 /// # Errors
 /// Text, when it is none. Any bytes are safe to try.
-pub fn decode(block: &[u8]) -> Result<Vec<Event>, String> {
+pub fn decode(block: &[u8]) -> Result<Vec<HistoryEvent>, String> {
     let mut plain = Vec::new();
     brotli::Decompressor::new(block, 4096)
-        .take(PLAIN_MAX)
+        .take(DECOMPRESSED_MAX)
         .read_to_end(&mut plain)
         .map_err(|error| format!("it cannot be decompressed: {error}"))?;
-    read(&plain).ok_or_else(|| "its content has another form".to_owned())
+    parse(&plain).ok_or_else(|| "its content has another form".to_owned())
 }
 
-fn read(plain: &[u8]) -> Option<Vec<Event>> {
+fn parse(plain: &[u8]) -> Option<Vec<HistoryEvent>> {
     let (version, mut rest) = plain.split_first()?;
     if *version != VERSION {
         return None;
     }
-    let count = take(&mut rest).filter(|count| *count <= EVENTS_MAX)?;
-    let first = take(&mut rest)?;
+    let count = read_varint(&mut rest).filter(|count| *count <= EVENTS_MAX)?;
+    let first = read_varint(&mut rest)?;
     let (began, mut rest) = rest.split_first_chunk::<8>()?;
-    let length = usize::try_from(take(&mut rest)?).ok()?;
+    let length = usize::try_from(read_varint(&mut rest)?).ok()?;
     let (changes, mut rest) = rest.split_at_checked(length)?;
-    let changes: Vec<Change> = serde_json::from_slice(changes).ok()?;
-    let which: Option<Vec<u64>> = (0..count).map(|_| take(&mut rest)).collect();
+    let changes: Vec<StateChange> = serde_json::from_slice(changes).ok()?;
+    let which: Option<Vec<u64>> = (0..count).map(|_| read_varint(&mut rest)).collect();
     let mut at = i64::from_le_bytes(*began);
     let mut events = Vec::new();
     for (sequence, number) in (first..).zip(which?) {
-        at = at.saturating_add(i64::try_from(take(&mut rest)?).ok()?);
-        events.push(Event {
+        at = at.saturating_add(i64::try_from(read_varint(&mut rest)?).ok()?);
+        events.push(HistoryEvent {
             sequence,
             at: Timestamp::from_unix_millis(at),
             change: changes.get(usize::try_from(number).ok()?)?.clone(),
@@ -104,7 +104,7 @@ fn read(plain: &[u8]) -> Option<Vec<Event>> {
 }
 
 /// Writes a number in groups of seven bits, the lowest first.
-fn put(bytes: &mut Vec<u8>, mut number: u64) {
+fn write_varint(bytes: &mut Vec<u8>, mut number: u64) {
     while number > 0x7f {
         bytes.push((number & 0x7f) as u8 | 0x80);
         number >>= 7;
@@ -112,7 +112,7 @@ fn put(bytes: &mut Vec<u8>, mut number: u64) {
     bytes.push((number & 0x7f) as u8);
 }
 
-fn take(bytes: &mut &[u8]) -> Option<u64> {
+fn read_varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut number = 0_u64;
     for shift in (0..u64::BITS).step_by(7) {
         let (byte, rest) = bytes.split_first()?;
@@ -141,15 +141,15 @@ fn compress(plain: &[u8]) -> std::io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use galera::view::{NodeState, Reason, ReasonCode, VerdictState};
+    use galera::view::{NodeState, ReasonCode, VerdictReason, VerdictState};
     use proptest::prelude::*;
 
     use super::*;
 
-    fn change() -> impl Strategy<Value = Change> {
+    fn any_change() -> impl Strategy<Value = StateChange> {
         let verdict = || prop::sample::select(VerdictState::ALL.to_vec());
         let node = || prop::option::of(prop::sample::select(NodeState::ALL.to_vec()));
-        let reason = ".{0,40}".prop_map(|message| Reason {
+        let reason = ".{0,40}".prop_map(|message| VerdictReason {
             code: ReasonCode::MemberUnreachable,
             node: None,
             message,
@@ -157,10 +157,10 @@ mod tests {
         let reasons = prop::collection::vec(reason, 0..3);
         prop_oneof![
             (prop::option::of(verdict()), verdict(), reasons)
-                .prop_map(|(from, to, reasons)| Change::Verdict { from, to, reasons }),
+                .prop_map(|(from, to, reasons)| StateChange::Verdict { from, to, reasons }),
             (1_u8..5, prop::option::of(".{0,8}"), node(), node()).prop_map(
                 |(host, name, from, to)| {
-                    Change::Node {
+                    StateChange::Node {
                         node: format!("10.0.0.{host}").parse().unwrap(),
                         name,
                         from,
@@ -176,12 +176,12 @@ mod tests {
         fn blocks_hold_what_was_put_into_them(
             first in 1..u64::MAX / 2,
             began in -1_000_000_000_000..4_000_000_000_000_i64,
-            parts in prop::collection::vec((0..100_000_i64, change()), 0..50),
+            parts in prop::collection::vec((0..100_000_i64, any_change()), 0..50),
         ) {
             let mut at = began;
-            let events: Vec<Event> = (first..).zip(parts).map(|(sequence, (pause, change))| {
+            let events: Vec<HistoryEvent> = (first..).zip(parts).map(|(sequence, (pause, change))| {
                 at += pause;
-                Event { sequence, at: Timestamp::from_unix_millis(at), change }
+                HistoryEvent { sequence, at: Timestamp::from_unix_millis(at), change }
             }).collect();
             prop_assert_eq!(decode(&encode(&events).unwrap()).unwrap(), events);
         }
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn a_change_takes_a_few_bytes() {
         let mut at = 1_795_420_800_000;
-        let events: Vec<Event> = (1..=BLOCK)
+        let events: Vec<HistoryEvent> = (1..=EVENTS_PER_BLOCK)
             .map(|sequence| {
                 // A time without a pattern.
                 at += i64::try_from(sequence.wrapping_mul(2_654_435_761) % 172_800).unwrap();
@@ -208,10 +208,10 @@ mod tests {
                     0..3 => (NodeState::Synced, NodeState::Unreachable),
                     _ => (NodeState::Unreachable, NodeState::Synced),
                 };
-                Event {
+                HistoryEvent {
                     sequence,
                     at: Timestamp::from_unix_millis(at),
-                    change: Change::Node {
+                    change: StateChange::Node {
                         node: format!("db{host}.example.org").parse().unwrap(),
                         name: Some(format!("n{host}")),
                         from: Some(from),

@@ -1,25 +1,25 @@
 //! Where things are in etcd.
 
 use galera::ClusterName;
-use registry::numbered;
+use registry::numbered_key;
 
 /// The keys of the chronicle under one prefix.
 #[derive(Clone, Debug)]
-pub struct Keys {
+pub struct HistoryKeys {
     root: String,
 }
 
 /// What a watched key is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum LiveKey {
     Head(ClusterName),
     Tail(ClusterName, u64),
     Days(ClusterName),
-    Observed,
-    Call,
+    ObservedUntil,
+    GapRequest,
 }
 
-impl Keys {
+impl HistoryKeys {
     /// The keys under `state_prefix`.
     #[must_use]
     pub fn new(state_prefix: &str) -> Self {
@@ -49,7 +49,7 @@ impl Keys {
     /// One of the newest events.
     #[must_use]
     pub fn event(&self, cluster: &ClusterName, sequence: u64) -> String {
-        numbered(&self.tail(cluster), sequence)
+        numbered_key(&self.tail(cluster), sequence)
     }
 
     /// The days that are over.
@@ -60,13 +60,13 @@ impl Keys {
 
     /// Until when some console was observing.
     #[must_use]
-    pub fn observed(&self) -> String {
+    pub fn observed_until(&self) -> String {
         format!("{}/live/observed", self.root)
     }
 
     /// There while a new leader, who did not see everything, lets others record what it missed.
     #[must_use]
-    pub fn call(&self) -> String {
+    pub fn gap_request(&self) -> String {
         format!("{}/live/call", self.root)
     }
 
@@ -79,20 +79,20 @@ impl Keys {
     /// A block of older events.
     #[must_use]
     pub fn block(&self, cluster: &ClusterName, block: u64) -> String {
-        numbered(&format!("{}/blocks/{cluster}/", self.root), block)
+        numbered_key(&format!("{}/blocks/{cluster}/", self.root), block)
     }
 
     /// What the watched `key` is about; `None` when it is nothing of ours.
-    pub(super) fn place(&self, key: &[u8]) -> Option<Place> {
+    pub(super) fn parse_live(&self, key: &[u8]) -> Option<LiveKey> {
         let key = std::str::from_utf8(key).ok()?;
         let mut parts = key.strip_prefix(&self.live())?.split('/');
         let place = match (parts.next()?, parts.next()) {
-            ("observed", None) => Place::Observed,
-            ("call", None) => Place::Call,
-            ("head", Some(cluster)) => Place::Head(cluster.parse().ok()?),
-            ("days", Some(cluster)) => Place::Days(cluster.parse().ok()?),
+            ("observed", None) => LiveKey::ObservedUntil,
+            ("call", None) => LiveKey::GapRequest,
+            ("head", Some(cluster)) => LiveKey::Head(cluster.parse().ok()?),
+            ("days", Some(cluster)) => LiveKey::Days(cluster.parse().ok()?),
             ("tail", Some(cluster)) => {
-                Place::Tail(cluster.parse().ok()?, parts.next()?.parse().ok()?)
+                LiveKey::Tail(cluster.parse().ok()?, parts.next()?.parse().ok()?)
             }
             _ => return None,
         };
@@ -106,16 +106,19 @@ mod tests {
 
     #[test]
     fn keys_name_their_place() {
-        let (keys, lab) = (Keys::new("/state/"), "lab".parse::<ClusterName>().unwrap());
+        let (keys, lab) = (
+            HistoryKeys::new("/state/"),
+            "lab".parse::<ClusterName>().unwrap(),
+        );
         for (key, place) in [
-            (keys.head(&lab), Place::Head(lab.clone())),
-            (keys.days(&lab), Place::Days(lab.clone())),
-            (keys.event(&lab, 17), Place::Tail(lab.clone(), 17)),
-            (keys.observed(), Place::Observed),
-            (keys.call(), Place::Call),
+            (keys.head(&lab), LiveKey::Head(lab.clone())),
+            (keys.days(&lab), LiveKey::Days(lab.clone())),
+            (keys.event(&lab, 17), LiveKey::Tail(lab.clone(), 17)),
+            (keys.observed_until(), LiveKey::ObservedUntil),
+            (keys.gap_request(), LiveKey::GapRequest),
         ] {
             assert!(key.starts_with(&keys.live()), "{key}");
-            assert_eq!(keys.place(key.as_bytes()), Some(place));
+            assert_eq!(keys.parse_live(key.as_bytes()), Some(place));
         }
         for key in [
             keys.block(&lab, 1),
@@ -123,13 +126,16 @@ mod tests {
             format!("{}head/lab/x", keys.live()),
             format!("{}tail/lab/x", keys.live()),
         ] {
-            assert_eq!(keys.place(key.as_bytes()), None, "{key}");
+            assert_eq!(keys.parse_live(key.as_bytes()), None, "{key}");
         }
     }
 
     #[test]
     fn numbers_are_in_the_order_of_keys() {
-        let (keys, lab) = (Keys::new("/state"), "lab".parse::<ClusterName>().unwrap());
+        let (keys, lab) = (
+            HistoryKeys::new("/state"),
+            "lab".parse::<ClusterName>().unwrap(),
+        );
         let mut sorted = [1, 9, 10, 99_999, u64::MAX].map(|n| keys.event(&lab, n));
         let before = sorted.clone();
         sorted.sort();

@@ -23,32 +23,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use console_core::leader::Leadership;
-use galera::record::uptime::{self, Day};
+use galera::record::uptime::{self, UptimeDay};
 use galera::view::VerdictState;
 use galera::{ClusterName, Timestamp};
-use monitor::Hub;
+use monitor::Monitor;
 use registry::Registry;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use block::{BLOCK, decode, encode};
-pub use book::Head;
-pub use keys::Keys;
-pub use page::{PAGE_MAX, Query};
-pub use table::csv;
+pub use block::{EVENTS_PER_BLOCK, decode, encode};
+pub use book::LogHead;
+pub use keys::HistoryKeys;
+pub use page::{HistoryQuery, PAGE_MAX};
+pub use table::events_csv;
 
-use book::Book;
+use book::ClusterLog;
 use metrics::HistoryMetrics;
-use mirror::Books;
-use page::Shelf;
+use mirror::ClusterLogs;
+use page::BlockCache;
 use recorder::Recorder;
 
 /// The newest recorded sequence of every cluster.
-pub type News = Arc<BTreeMap<ClusterName, u64>>;
+pub type LatestSequences = Arc<BTreeMap<ClusterName, u64>>;
 
 /// What is kept, and for how long.
 #[derive(Clone, Debug)]
-pub struct ChronicleSettings {
+pub struct HistorySettings {
     /// Where the console keeps its state.
     pub state_prefix: String,
     /// This process, for people.
@@ -61,13 +61,13 @@ pub struct ChronicleSettings {
 
 /// Why the chronicle could not be read.
 #[derive(Debug, thiserror::Error)]
-pub enum ChronicleError {
+pub enum HistoryError {
     /// etcd.
     #[error(transparent)]
     Registry(#[from] registry::Error),
     /// Asked before it was read for the first time.
     #[error("the chronicle has not been read from etcd yet")]
-    Unread,
+    NotLoaded,
     /// Something in a block's place is none.
     #[error("the chronicle in etcd is damaged at {key}: {reason}")]
     Damaged {
@@ -80,42 +80,42 @@ pub enum ChronicleError {
 
 /// The reading side; clones share it.
 #[derive(Clone)]
-pub struct Chronicle {
+pub struct EventHistory {
     /// `None` until the chronicle was read.
-    books: watch::Receiver<Option<Books>>,
-    news: watch::Receiver<News>,
-    shelf: Arc<Shelf>,
+    logs: watch::Receiver<Option<ClusterLogs>>,
+    latest: watch::Receiver<LatestSequences>,
+    blocks: Arc<BlockCache>,
     metrics: Arc<HistoryMetrics>,
 }
 
-impl std::fmt::Debug for Chronicle {
+impl std::fmt::Debug for EventHistory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Chronicle").finish_non_exhaustive()
     }
 }
 
-impl Chronicle {
+impl EventHistory {
     /// Starts to watch `hub` and what is recorded; records while this replica leads. The returned task runs until
     /// `shutdown`.
     #[must_use = "nothing is recorded or read unless the task runs"]
-    pub fn open(
-        settings: ChronicleSettings,
+    pub fn start(
+        settings: HistorySettings,
         registry: Registry,
-        hub: Hub,
+        hub: Monitor,
         leadership: Leadership,
         shutdown: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
-        let keys = Keys::new(&settings.state_prefix);
+        let keys = HistoryKeys::new(&settings.state_prefix);
         let (tell_books, books) = watch::channel(None);
-        let (tell_news, news) = watch::channel(News::default());
-        let shelf = Arc::new(Shelf::new(registry.clone(), keys.clone()));
+        let (tell_news, news) = watch::channel(LatestSequences::default());
+        let shelf = Arc::new(BlockCache::new(registry.clone(), keys.clone()));
         let metrics = Arc::<HistoryMetrics>::default();
         let counted = Arc::clone(&metrics);
         let recorder = Recorder::new(settings, registry, keys, hub, leadership, counted);
         let chronicle = Self {
-            books,
-            news,
-            shelf,
+            logs: books,
+            latest: news,
+            blocks: shelf,
             metrics,
         };
         (chronicle, recorder.run(tell_books, tell_news, shutdown))
@@ -123,14 +123,14 @@ impl Chronicle {
 
     /// The newest recorded sequence of every cluster, and the news of newer ones.
     #[must_use]
-    pub fn news(&self) -> watch::Receiver<News> {
-        self.news.clone()
+    pub fn latest_sequences(&self) -> watch::Receiver<LatestSequences> {
+        self.latest.clone()
     }
 
     /// How `cluster` spent the `count` days up to the day of `now`, oldest first. From memory.
     #[must_use]
-    pub fn days(&self, cluster: &ClusterName, now: Timestamp, count: usize) -> Vec<Day> {
-        match self.book(cluster) {
+    pub fn days(&self, cluster: &ClusterName, now: Timestamp, count: usize) -> Vec<UptimeDay> {
+        match self.cluster_log(cluster) {
             Some(book) => uptime::days(&book.days, book.head.tally, now, count),
             None => uptime::days(&[], None, now, count),
         }
@@ -139,20 +139,20 @@ impl Chronicle {
     /// The recorded verdict of `cluster` and since when it is that; `None` before the first one. From memory.
     #[must_use]
     pub fn verdict_since(&self, cluster: &ClusterName) -> Option<(VerdictState, Timestamp)> {
-        let book = self.book(cluster)?;
+        let book = self.cluster_log(cluster)?;
         Some((book.head.states.verdict?, book.head.since?))
     }
 
     /// Whether anything is recorded of `cluster`. From memory.
     #[must_use]
-    pub fn knows(&self, cluster: &ClusterName) -> bool {
-        self.book(cluster).is_some()
+    pub fn has_cluster(&self, cluster: &ClusterName) -> bool {
+        self.cluster_log(cluster).is_some()
     }
 
     /// Whether the chronicle was read since this process started: before that, nothing known is not nothing recorded.
     #[must_use]
-    pub fn is_read(&self) -> bool {
-        self.books.borrow().is_some()
+    pub fn is_loaded(&self) -> bool {
+        self.logs.borrow().is_some()
     }
 
     /// Registers the counters of what was recorded.
@@ -161,7 +161,7 @@ impl Chronicle {
     }
 
     /// What is held in memory of `cluster`.
-    fn book(&self, cluster: &ClusterName) -> Option<Arc<Book>> {
-        self.books.borrow().as_ref()?.get(cluster).cloned()
+    fn cluster_log(&self, cluster: &ClusterName) -> Option<Arc<ClusterLog>> {
+        self.logs.borrow().as_ref()?.get(cluster).cloned()
     }
 }

@@ -4,27 +4,27 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use galera::publish::api::EventPage;
-use galera::record::history::{Event, Kind};
+use galera::publish::api::HistoryPage;
+use galera::record::history::{ChangeKind, HistoryEvent};
 use galera::{ClusterName, NodeId, Timestamp};
 use registry::Registry;
 
-use super::book::Book;
-use super::keys::Keys;
-use super::{Chronicle, ChronicleError, block};
+use super::book::ClusterLog;
+use super::keys::HistoryKeys;
+use super::{EventHistory, HistoryError, block};
 
 /// Most events of a page.
 pub const PAGE_MAX: usize = 1_000;
 /// Blocks that one request looks through; a filter may match rarely.
-const BLOCKS_MAX: usize = 40;
+const BLOCKS_PER_REQUEST_MAX: usize = 40;
 /// After this time a search for what is rare gives what it found, and where to go on.
-const SEARCH: Duration = Duration::from_millis(50);
+const SEARCH_BUDGET: Duration = Duration::from_millis(50);
 /// Blocks that are kept after they were read: they never change.
-const SHELF: usize = 64;
+const CACHED_BLOCKS_MAX: usize = 64;
 
 /// Which events are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Query {
+pub struct HistoryQuery {
     /// Only before this one.
     pub before: Option<u64>,
     /// Only after this one: those next to it.
@@ -34,19 +34,19 @@ pub struct Query {
     /// At most so many.
     pub limit: usize,
     /// Only of this kind.
-    pub kind: Option<Kind>,
+    pub kind: Option<ChangeKind>,
     /// Only about this node.
     pub node: Option<NodeId>,
     /// Only those that led to this state, by its word.
     pub state: Option<String>,
 }
 
-impl Query {
+impl HistoryQuery {
     fn is_filtered(&self) -> bool {
         self.kind.is_some() || self.node.is_some() || self.state.is_some()
     }
 
-    fn matches(&self, event: &Event) -> bool {
+    fn matches(&self, event: &HistoryEvent) -> bool {
         let change = &event.change;
         let node = self.node.as_ref();
         self.kind.is_none_or(|kind| change.kind() == kind)
@@ -54,18 +54,18 @@ impl Query {
             && self
                 .state
                 .as_ref()
-                .is_none_or(|state| change.to_word() == state)
+                .is_none_or(|state| change.new_state_str() == state)
     }
 }
 
 /// Events that are read together.
-enum Chunk {
-    Block(Arc<Vec<Event>>),
-    Tail(Vec<Arc<Event>>),
+enum EventChunk {
+    Block(Arc<Vec<HistoryEvent>>),
+    Tail(Vec<Arc<HistoryEvent>>),
 }
 
-impl Chunk {
-    fn events(&self) -> Box<dyn DoubleEndedIterator<Item = &Event> + Send + '_> {
+impl EventChunk {
+    fn events(&self) -> Box<dyn DoubleEndedIterator<Item = &HistoryEvent> + Send + '_> {
         match self {
             Self::Block(events) => Box::new(events.iter()),
             Self::Tail(events) => Box::new(events.iter().map(Arc::as_ref)),
@@ -73,25 +73,25 @@ impl Chunk {
     }
 }
 
-impl Chronicle {
+impl EventHistory {
     /// The events that match, newest first.
     ///
     /// # Errors
-    /// [`ChronicleError`]; once it was read, never for what is in memory.
+    /// [`HistoryError`]; once it was read, never for what is in memory.
     pub async fn page(
         &self,
         cluster: &ClusterName,
-        query: &Query,
-    ) -> Result<EventPage, ChronicleError> {
-        if !self.is_read() {
-            return Err(ChronicleError::Unread);
+        query: &HistoryQuery,
+    ) -> Result<HistoryPage, HistoryError> {
+        if !self.is_loaded() {
+            return Err(HistoryError::NotLoaded);
         }
-        let Some(book) = self.book(cluster) else {
-            return Ok(page(Vec::new(), 0, 1));
+        let Some(book) = self.cluster_log(cluster) else {
+            return Ok(event_page(Vec::new(), 0, 1));
         };
         match query.after {
-            Some(after) => self.upwards(cluster, &book, query, after).await,
-            None => self.downwards(cluster, &book, query).await,
+            Some(after) => self.page_forward(cluster, &book, query, after).await,
+            None => self.page_backward(cluster, &book, query).await,
         }
     }
 
@@ -99,31 +99,31 @@ impl Chronicle {
     /// are skipped.
     ///
     /// # Errors
-    /// [`ChronicleError`].
-    pub async fn after(
+    /// [`HistoryError`].
+    pub async fn events_after(
         &self,
         cluster: &ClusterName,
         sequence: u64,
         limit: usize,
-    ) -> Result<Vec<Event>, ChronicleError> {
-        let Some(book) = self.book(cluster) else {
+    ) -> Result<Vec<HistoryEvent>, HistoryError> {
+        let Some(book) = self.cluster_log(cluster) else {
             return Ok(Vec::new());
         };
-        let query = Query {
+        let query = HistoryQuery {
             limit,
-            ..Query::default()
+            ..HistoryQuery::default()
         };
-        let mut page = self.upwards(cluster, &book, &query, sequence).await?;
+        let mut page = self.page_forward(cluster, &book, &query, sequence).await?;
         page.events.reverse();
         Ok(page.events)
     }
 
-    async fn downwards(
+    async fn page_backward(
         &self,
         cluster: &ClusterName,
-        book: &Book,
-        query: &Query,
-    ) -> Result<EventPage, ChronicleError> {
+        book: &ClusterLog,
+        query: &HistoryQuery,
+    ) -> Result<HistoryPage, HistoryError> {
         let first = book.head.first.max(1);
         // The next one to look at.
         let mut next = book.head.sequence;
@@ -131,15 +131,15 @@ impl Chronicle {
             next = next.min(before.saturating_sub(1));
         }
         if let Some(at) = query.at {
-            next = next.min(self.shelf.seek(cluster, book, at).await?);
+            next = next.min(self.blocks.last_at_or_before(cluster, book, at).await?);
         }
         let mut events = Vec::new();
         let began = Instant::now();
-        for _ in 0..BLOCKS_MAX {
-            if next < first || (query.is_filtered() && began.elapsed() > SEARCH) {
+        for _ in 0..BLOCKS_PER_REQUEST_MAX {
+            if next < first || (query.is_filtered() && began.elapsed() > SEARCH_BUDGET) {
                 break;
             }
-            let (chunk, from) = self.shelf.chunk(cluster, book, next).await?;
+            let (chunk, from) = self.blocks.chunk(cluster, book, next).await?;
             for event in chunk
                 .events()
                 .rev()
@@ -152,49 +152,49 @@ impl Chronicle {
                     events.push(event.clone());
                 }
                 if events.len() >= query.limit {
-                    return Ok(page(events, event.sequence - 1, first));
+                    return Ok(event_page(events, event.sequence - 1, first));
                 }
             }
             next = from.saturating_sub(1);
         }
-        Ok(page(events, next, first))
+        Ok(event_page(events, next, first))
     }
 
-    async fn upwards(
+    async fn page_forward(
         &self,
         cluster: &ClusterName,
-        book: &Book,
-        query: &Query,
+        book: &ClusterLog,
+        query: &HistoryQuery,
         after: u64,
-    ) -> Result<EventPage, ChronicleError> {
+    ) -> Result<HistoryPage, HistoryError> {
         let first = book.head.first.max(1);
         let mut next = after.saturating_add(1).max(first);
-        let mut events: Vec<Event> = Vec::new();
+        let mut events: Vec<HistoryEvent> = Vec::new();
         let began = Instant::now();
-        for _ in 0..BLOCKS_MAX {
+        for _ in 0..BLOCKS_PER_REQUEST_MAX {
             let enough = events.len() >= query.limit;
-            let late = query.is_filtered() && began.elapsed() > SEARCH;
+            let late = query.is_filtered() && began.elapsed() > SEARCH_BUDGET;
             if next > book.head.sequence || enough || late {
                 break;
             }
-            let (chunk, _) = self.shelf.chunk(cluster, book, next).await?;
+            let (chunk, _) = self.blocks.chunk(cluster, book, next).await?;
             let wanted = chunk
                 .events()
                 .filter(|event| event.sequence >= next && query.matches(event));
             events.extend(wanted.take(query.limit - events.len()).cloned());
-            next = match block::of(next) {
+            next = match block::containing(next) {
                 _ if next > book.head.sealed => book.head.sequence + 1,
-                number => block::first(number + 1),
+                number => block::first_sequence(number + 1),
             };
         }
         events.reverse();
         let oldest = events.last().map_or(next, |event| event.sequence);
-        Ok(page(events, oldest.saturating_sub(1), first))
+        Ok(event_page(events, oldest.saturating_sub(1), first))
     }
 }
 
-fn page(events: Vec<Event>, next: u64, first: u64) -> EventPage {
-    EventPage {
+fn event_page(events: Vec<HistoryEvent>, next: u64, first: u64) -> HistoryPage {
+    HistoryPage {
         events,
         next_before: (next >= first).then(|| next + 1),
     }
@@ -202,18 +202,18 @@ fn page(events: Vec<Event>, next: u64, first: u64) -> EventPage {
 
 /// Blocks that were read lately.
 #[derive(Debug)]
-pub(super) struct Shelf {
+pub(super) struct BlockCache {
     registry: Registry,
-    keys: Keys,
-    read: Mutex<VecDeque<(String, Arc<Vec<Event>>)>>,
+    keys: HistoryKeys,
+    blocks: Mutex<VecDeque<(String, Arc<Vec<HistoryEvent>>)>>,
 }
 
-impl Shelf {
-    pub(super) fn new(registry: Registry, keys: Keys) -> Self {
+impl BlockCache {
+    pub(super) fn new(registry: Registry, keys: HistoryKeys) -> Self {
         Self {
             registry,
             keys,
-            read: Mutex::default(),
+            blocks: Mutex::default(),
         }
     }
 
@@ -221,16 +221,16 @@ impl Shelf {
     async fn chunk(
         &self,
         cluster: &ClusterName,
-        book: &Book,
+        book: &ClusterLog,
         sequence: u64,
-    ) -> Result<(Chunk, u64), ChronicleError> {
+    ) -> Result<(EventChunk, u64), HistoryError> {
         if sequence > book.head.sealed {
             let tail = book.tail.values().cloned().collect();
-            return Ok((Chunk::Tail(tail), book.head.sealed + 1));
+            return Ok((EventChunk::Tail(tail), book.head.sealed + 1));
         }
-        let number = block::of(sequence);
+        let number = block::containing(sequence);
         let events = self.block(cluster, number).await?;
-        Ok((Chunk::Block(events), block::first(number)))
+        Ok((EventChunk::Block(events), block::first_sequence(number)))
     }
 
     /// A block; empty when it is kept no longer.
@@ -238,9 +238,9 @@ impl Shelf {
         &self,
         cluster: &ClusterName,
         number: u64,
-    ) -> Result<Arc<Vec<Event>>, ChronicleError> {
+    ) -> Result<Arc<Vec<HistoryEvent>>, HistoryError> {
         let key = self.keys.block(cluster, number);
-        if let Some(events) = self.find(&key) {
+        if let Some(events) = self.get_cached(&key) {
             return Ok(events);
         }
         let Some(entry) = self.registry.get(key.clone()).await? else {
@@ -249,15 +249,15 @@ impl Shelf {
         match block::decode(&entry.value) {
             Ok(events) => {
                 let events = Arc::new(events);
-                self.keep(key, Arc::clone(&events));
+                self.insert(key, Arc::clone(&events));
                 Ok(events)
             }
-            Err(reason) => Err(ChronicleError::Damaged { key, reason }),
+            Err(reason) => Err(HistoryError::Damaged { key, reason }),
         }
     }
 
-    fn find(&self, key: &str) -> Option<Arc<Vec<Event>>> {
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+    fn get_cached(&self, key: &str) -> Option<Arc<Vec<HistoryEvent>>> {
+        let mut read = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
         let place = read.iter().position(|(known, _)| known == key)?;
         let found = read.remove(place)?;
         let events = Arc::clone(&found.1);
@@ -265,27 +265,27 @@ impl Shelf {
         Some(events)
     }
 
-    fn keep(&self, key: String, events: Arc<Vec<Event>>) {
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+    fn insert(&self, key: String, events: Arc<Vec<HistoryEvent>>) {
+        let mut read = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
         read.push_front((key, events));
-        read.truncate(SHELF);
+        read.truncate(CACHED_BLOCKS_MAX);
     }
 
     /// The last event at or before `at`; 0 when there is none.
-    async fn seek(
+    async fn last_at_or_before(
         &self,
         cluster: &ClusterName,
-        book: &Book,
+        book: &ClusterLog,
         at: Timestamp,
-    ) -> Result<u64, ChronicleError> {
+    ) -> Result<u64, HistoryError> {
         let tail = book.tail.values().take_while(|event| event.at <= at).last();
         if let Some(event) = tail {
             return Ok(event.sequence);
         }
         // The blocks from `low` on may hold it, those from `high` on do not.
         let (mut low, mut high) = (
-            block::of(book.head.first.max(1)),
-            book.head.sealed / block::BLOCK,
+            block::containing(book.head.first.max(1)),
+            book.head.sealed / block::EVENTS_PER_BLOCK,
         );
         let mut found = 0;
         while low < high {

@@ -3,141 +3,148 @@
 use std::time::Duration;
 
 use console_core::clock::now;
-use galera::record::history::Event;
+use galera::record::history::HistoryEvent;
 use galera::{ClusterName, Timestamp};
-use registry::{Guard, Outcome, Transaction, Write};
+use registry::{Precondition, Transaction, TransactionOutcome, WriteOp};
 use tokio::time::Instant;
 
-use super::ChronicleError;
-use super::block::{self, BLOCK};
-use super::book::{Book, Head};
-use super::recorder::{Recorder, Recording};
-use super::writing::{guarded, put, refused};
+use super::HistoryError;
+use super::block::{self, EVENTS_PER_BLOCK};
+use super::book::{ClusterLog, LogHead};
+use super::recorder::{Recorder, RecordingTerm};
+use super::writing::{conflict_error, guarded_transaction, put_json};
 
 /// Events that stay beside the blocks when one is made.
-const MARGIN: u64 = 100;
+const TAIL_MIN: u64 = 100;
 /// How often it is looked for what is kept no longer.
-const SWEEP: Duration = Duration::from_secs(600);
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
 
 impl Recorder {
     /// Makes a block of the oldest events where there are enough for one.
-    pub(super) async fn seal(&mut self, term: &Guard) -> Result<(), ChronicleError> {
-        let full = |book: &Book| book.head.sealed + BLOCK + MARGIN <= book.head.sequence;
+    pub(super) async fn compact(&mut self, term: &Precondition) -> Result<(), HistoryError> {
+        let full = |book: &ClusterLog| {
+            book.head.sealed + EVENTS_PER_BLOCK + TAIL_MIN <= book.head.sequence
+        };
         let due: Vec<ClusterName> = self
-            .mirror
-            .books
+            .cache
+            .logs
             .iter()
             .filter(|(_, book)| full(book))
             .map(|(cluster, _)| cluster.clone())
             .collect();
         for cluster in due {
-            self.seal_one(term, &cluster).await?;
+            self.compact_cluster(term, &cluster).await?;
         }
         Ok(())
     }
 
-    async fn seal_one(
+    async fn compact_cluster(
         &mut self,
-        term: &Guard,
+        term: &Precondition,
         cluster: &ClusterName,
-    ) -> Result<(), ChronicleError> {
-        let Some(book) = self.mirror.book(cluster).cloned() else {
+    ) -> Result<(), HistoryError> {
+        let Some(book) = self.cache.cluster_log(cluster).cloned() else {
             return Ok(());
         };
-        let numbers = book.head.sealed + 1..=book.head.sealed + BLOCK;
+        let numbers = book.head.sealed + 1..=book.head.sealed + EVENTS_PER_BLOCK;
         let mut head = book.head.clone();
-        head.sealed += BLOCK;
+        head.sealed += EVENTS_PER_BLOCK;
         if *numbers.end() < book.head.first {
             // All of it expired before its block was full.
-            let transaction = guarded(&self.keys, term.clone(), cluster, &book)
-                .then([put(self.keys.head(cluster), &head)?]);
-            return self.change_head(cluster, head, &transaction).await;
+            let transaction = guarded_transaction(&self.keys, term.clone(), cluster, &book)
+                .then([put_json(self.keys.head(cluster), &head)?]);
+            return self.commit_head(cluster, head, &transaction).await;
         }
-        let events: Vec<Event> = book
+        let events: Vec<HistoryEvent> = book
             .tail
             .range(numbers.clone())
-            .map(|(_, event)| Event::clone(event))
+            .map(|(_, event)| HistoryEvent::clone(event))
             .collect();
-        let key = self.keys.block(cluster, book.head.sealed / BLOCK);
+        let key = self
+            .keys
+            .block(cluster, book.head.sealed / EVENTS_PER_BLOCK);
         // Events that expired before their block was full are missing at its beginning, and no others.
         let oldest = book.head.first.max(*numbers.start());
         if events.first().map(|event| event.sequence) != Some(oldest)
             || u64::try_from(events.len()).unwrap_or(0) != numbers.end() + 1 - oldest
         {
-            return self.read_again(cluster).await;
+            return self.reload_cluster(cluster).await;
         }
-        let value = block::encode(&events).map_err(|reason| ChronicleError::Damaged {
+        let value = block::encode(&events).map_err(|reason| HistoryError::Damaged {
             key: key.clone(),
             reason,
         })?;
-        let transaction = guarded(&self.keys, term.clone(), cluster, &book).then([
-            put(self.keys.head(cluster), &head)?,
-            Write::put(key, value, None),
-            Write::delete_numbered(&self.keys.tail(cluster), numbers),
+        let transaction = guarded_transaction(&self.keys, term.clone(), cluster, &book).then([
+            put_json(self.keys.head(cluster), &head)?,
+            WriteOp::put(key, value, None),
+            WriteOp::delete_numbered(&self.keys.tail(cluster), numbers),
         ]);
-        self.change_head(cluster, head, &transaction).await
+        self.commit_head(cluster, head, &transaction).await
     }
 
     /// Carries out a transaction that changes the head, but adds no event.
-    async fn change_head(
+    async fn commit_head(
         &mut self,
         cluster: &ClusterName,
-        head: Head,
+        head: LogHead,
         transaction: &Transaction,
-    ) -> Result<(), ChronicleError> {
+    ) -> Result<(), HistoryError> {
         match self.registry.transact(transaction).await? {
-            Outcome::Committed { revision } => {
-                self.written = self.written.max(revision);
-                self.mirror.edit(cluster).set_head(head, revision);
+            TransactionOutcome::Committed { revision } => {
+                self.last_written_revision = self.last_written_revision.max(revision);
+                self.cache.cluster_log_mut(cluster).set_head(head, revision);
                 Ok(())
             }
-            Outcome::Refused { .. } => {
-                self.read_again(cluster).await?;
-                Err(refused(cluster))
+            TransactionOutcome::Refused { .. } => {
+                self.reload_cluster(cluster).await?;
+                Err(conflict_error(cluster))
             }
         }
     }
 
     /// Lets go what is older than the retention and what is too much.
-    pub(super) async fn sweep(&mut self, term: &Guard) -> Result<(), ChronicleError> {
-        let due =
-            |recording: &Recording| recording.swept.is_none_or(|swept| swept.elapsed() >= SWEEP);
+    pub(super) async fn expire(&mut self, term: &Precondition) -> Result<(), HistoryError> {
+        let due = |recording: &RecordingTerm| {
+            recording
+                .last_expiry
+                .is_none_or(|swept| swept.elapsed() >= EXPIRY_INTERVAL)
+        };
         if !self.recording.as_ref().is_some_and(due) {
             return Ok(());
         }
         let oldest = now().minus(self.settings.retention);
-        let clusters: Vec<ClusterName> = self.mirror.books.keys().cloned().collect();
+        let clusters: Vec<ClusterName> = self.cache.logs.keys().cloned().collect();
         for cluster in clusters {
-            while self.let_go(term, &cluster, oldest).await? {}
+            while self.expire_next(term, &cluster, oldest).await? {}
         }
         if let Some(recording) = &mut self.recording {
-            recording.swept = Some(Instant::now());
+            recording.last_expiry = Some(Instant::now());
         }
         Ok(())
     }
 
     /// Lets go one block of `cluster`, or what expired of its newest events; whether there may be more.
-    async fn let_go(
+    async fn expire_next(
         &mut self,
-        term: &Guard,
+        term: &Precondition,
         cluster: &ClusterName,
         oldest: Timestamp,
-    ) -> Result<bool, ChronicleError> {
-        let Some(book) = self.mirror.book(cluster).cloned() else {
+    ) -> Result<bool, HistoryError> {
+        let Some(book) = self.cache.cluster_log(cluster).cloned() else {
             return Ok(false);
         };
         let first = book.head.first.max(1);
         let mut head = book.head.clone();
         let (write, why) = if first <= book.head.sealed {
-            let number = block::of(first);
+            let number = block::containing(first);
             let too_many = book.head.sequence + 1 - first > self.settings.changes_max;
             let key = self.keys.block(cluster, number);
-            if !too_many && !self.block_expired(&key, oldest).await? {
+            if !too_many && !self.is_block_expired(&key, oldest).await? {
                 return Ok(false);
             }
-            head.first = block::first(number + 1);
+            head.first = block::first_sequence(number + 1);
             let why = if too_many { "too many" } else { "too old" };
-            (Write::delete(key), why)
+            (WriteOp::delete(key), why)
         } else {
             // The newest one stays: what is, is not history yet.
             let expired = book
@@ -150,20 +157,20 @@ impl Recorder {
             head.first = last + 1;
             let numbers = first..=last;
             (
-                Write::delete_numbered(&self.keys.tail(cluster), numbers),
+                WriteOp::delete_numbered(&self.keys.tail(cluster), numbers),
                 "too old",
             )
         };
         let gone = head.first - first;
-        let transaction = guarded(&self.keys, term.clone(), cluster, &book)
-            .then([put(self.keys.head(cluster), &head)?, write]);
-        self.change_head(cluster, head, &transaction).await?;
+        let transaction = guarded_transaction(&self.keys, term.clone(), cluster, &book)
+            .then([put_json(self.keys.head(cluster), &head)?, write]);
+        self.commit_head(cluster, head, &transaction).await?;
         self.metrics.expired(gone);
         tracing::info!(cluster.id = %cluster, changes = gone, why, "{gone} changes of cluster {cluster} are kept no longer: {why}");
         Ok(true)
     }
 
-    async fn block_expired(&self, key: &str, oldest: Timestamp) -> Result<bool, ChronicleError> {
+    async fn is_block_expired(&self, key: &str, oldest: Timestamp) -> Result<bool, HistoryError> {
         let Some(entry) = self.registry.get(key).await? else {
             return Ok(true);
         };

@@ -4,7 +4,7 @@
 pub const NODES: usize = 3;
 
 /// A set of nodes, one bit each.
-pub(crate) type Set = u8;
+pub(crate) type NodeSet = u8;
 
 /// Every way to divide three nodes: for each node, the smallest node that it sees.
 pub(crate) const PARTITIONS: [[u8; NODES]; 5] =
@@ -12,35 +12,35 @@ pub(crate) const PARTITIONS: [[u8; NODES]; 5] =
 
 /// The databases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Cluster {
+pub struct SimulatedCluster {
     /// For each node, the smallest node that it sees.
-    pub part: [u8; NODES],
+    pub partition: [u8; NODES],
     /// Which servers run.
-    pub up: Set,
+    pub running: NodeSet,
     /// Who says Primary.
-    pub primary: Set,
+    pub primary: NodeSet,
     /// The members of the last Primary view of each node; nobody after a restart.
-    pub last: [Set; NODES],
+    pub last_primary_view: [NodeSet; NODES],
     /// The number of that view.
-    pub view: [u8; NODES],
+    pub view_number: [u8; NODES],
     /// Which nodes the console can reach.
-    pub reachable: Set,
+    pub reachable: NodeSet,
     /// How often views changed: time that Galera needs.
-    pub changes: u8,
+    pub view_changes: u8,
 }
 
-impl Cluster {
+impl SimulatedCluster {
     /// All nodes in one Primary component.
     #[must_use]
     pub fn healthy() -> Self {
         Self {
-            part: [0; NODES],
-            up: 0b111,
+            partition: [0; NODES],
+            running: 0b111,
             primary: 0b111,
-            last: [0b111; NODES],
-            view: [1; NODES],
+            last_primary_view: [0b111; NODES],
+            view_number: [1; NODES],
             reachable: 0b111,
-            changes: 0,
+            view_changes: 0,
         }
     }
 
@@ -48,7 +48,7 @@ impl Cluster {
     #[must_use]
     pub fn isolated() -> Self {
         Self {
-            part: [0, 1, 2],
+            partition: [0, 1, 2],
             primary: 0,
             ..Self::healthy()
         }
@@ -56,19 +56,19 @@ impl Cluster {
 
     /// The running nodes that `node` sees, itself included; nobody when it does not run.
     #[must_use]
-    pub fn group(&self, node: usize) -> Set {
-        if self.up & 1 << node == 0 {
+    pub fn component_of(&self, node: usize) -> NodeSet {
+        if self.running & 1 << node == 0 {
             return 0;
         }
-        let together = (0..NODES).filter(|&other| self.part[other] == self.part[node]);
-        together.fold(0, |set, other| set | 1 << other) & self.up
+        let together = (0..NODES).filter(|&other| self.partition[other] == self.partition[node]);
+        together.fold(0, |set, other| set | 1 << other) & self.running
     }
 
     /// The components.
     #[must_use]
-    pub fn groups(&self) -> Vec<Set> {
-        let mut groups: Vec<Set> = (0..NODES)
-            .map(|node| self.group(node))
+    pub fn components(&self) -> Vec<NodeSet> {
+        let mut groups: Vec<NodeSet> = (0..NODES)
+            .map(|node| self.component_of(node))
             .filter(|&set| set != 0)
             .collect();
         groups.sort_unstable();
@@ -78,30 +78,31 @@ impl Cluster {
 
     /// How many components say Primary.
     #[must_use]
-    pub fn primaries(&self) -> usize {
-        self.groups()
+    pub fn primary_component_count(&self) -> usize {
+        self.components()
             .iter()
             .filter(|&&group| group & self.primary != 0)
             .count()
     }
 
     /// The network divides the nodes anew, a server dies, or one starts.
-    pub fn regroup(&mut self) {
-        self.changes += 1;
+    pub fn update_views(&mut self) {
+        self.view_changes += 1;
         let before = self.primary;
-        self.primary &= self.up;
-        for group in self.groups() {
-            self.form(group, before & self.up);
+        self.primary &= self.running;
+        for group in self.components() {
+            self.apply_quorum(group, before & self.running);
         }
     }
 
     /// Quorum of a component whose members were Primary as `before` says.
-    fn form(&mut self, group: Set, before: Set) {
-        let newest = members(group).max_by_key(|&node| (before & 1 << node != 0, self.view[node]));
+    fn apply_quorum(&mut self, group: NodeSet, before: NodeSet) {
+        let newest =
+            members(group).max_by_key(|&node| (before & 1 << node != 0, self.view_number[node]));
         let Some(newest) = newest else {
             return;
         };
-        let last = self.last[newest];
+        let last = self.last_primary_view[newest];
         let quorum = if before & 1 << newest != 0 {
             // A Primary keeps quorum with more than half of its last view.
             2 * (group & last).count_ones() > last.count_ones()
@@ -110,50 +111,50 @@ impl Cluster {
             last != 0 && group & last == last
         };
         if quorum {
-            self.install(group);
+            self.install_view(group);
         } else {
             self.primary &= !group;
         }
     }
 
-    fn install(&mut self, group: Set) {
-        let view = self.view.iter().max().copied().unwrap_or(0) + 1;
+    fn install_view(&mut self, group: NodeSet) {
+        let view = self.view_number.iter().max().copied().unwrap_or(0) + 1;
         for node in members(group) {
             // A view that did not change is not installed again.
-            if self.primary & group == group && self.last[node] == group {
+            if self.primary & group == group && self.last_primary_view[node] == group {
                 continue;
             }
-            self.last[node] = group;
-            self.view[node] = view;
+            self.last_primary_view[node] = group;
+            self.view_number[node] = view;
         }
         self.primary |= group;
     }
 
     /// `pc.bootstrap` arrives at `node`: ignored in a Primary component, else the whole component becomes Primary.
     pub fn bootstrap(&mut self, node: usize) {
-        let group = self.group(node);
+        let group = self.component_of(node);
         if group != 0 && group & self.primary == 0 {
-            self.install(group);
+            self.install_view(group);
         }
     }
 
     /// A server starts again: it has forgotten its last view.
     pub fn start(&mut self, node: usize) {
-        self.up |= 1 << node;
-        self.last[node] = 0;
-        self.view[node] = 0;
-        self.regroup();
+        self.running |= 1 << node;
+        self.last_primary_view[node] = 0;
+        self.view_number[node] = 0;
+        self.update_views();
     }
 
     /// A server dies.
     pub fn kill(&mut self, node: usize) {
-        self.up &= !(1 << node);
-        self.regroup();
+        self.running &= !(1 << node);
+        self.update_views();
     }
 }
 
 /// The nodes of a set.
-pub(crate) fn members(set: Set) -> impl Iterator<Item = usize> {
+pub(crate) fn members(set: NodeSet) -> impl Iterator<Item = usize> {
     (0..NODES).filter(move |node| set & 1 << node != 0)
 }
 
@@ -161,45 +162,45 @@ pub(crate) fn members(set: Set) -> impl Iterator<Item = usize> {
 mod tests {
     use super::*;
 
-    fn divided(mut cluster: Cluster, part: [u8; NODES]) -> Cluster {
-        cluster.part = part;
-        cluster.regroup();
+    fn partitioned(mut cluster: SimulatedCluster, part: [u8; NODES]) -> SimulatedCluster {
+        cluster.partition = part;
+        cluster.update_views();
         cluster
     }
 
     #[test]
     fn the_majority_stays_primary() {
-        let cluster = divided(Cluster::healthy(), [0, 1, 1]);
+        let cluster = partitioned(SimulatedCluster::healthy(), [0, 1, 1]);
         assert_eq!(cluster.primary, 0b110);
-        assert_eq!(cluster.last, [0b111, 0b110, 0b110]);
+        assert_eq!(cluster.last_primary_view, [0b111, 0b110, 0b110]);
     }
 
     #[test]
     fn only_everybody_together_heals() {
-        let isolated = divided(Cluster::healthy(), [0, 1, 2]);
+        let isolated = partitioned(SimulatedCluster::healthy(), [0, 1, 2]);
         assert_eq!(isolated.primary, 0);
-        assert_eq!(divided(isolated, [0, 0, 2]).primary, 0);
-        assert_eq!(divided(isolated, [0, 0, 0]).primary, 0b111);
+        assert_eq!(partitioned(isolated, [0, 0, 2]).primary, 0);
+        assert_eq!(partitioned(isolated, [0, 0, 0]).primary, 0b111);
     }
 
     #[test]
     fn a_bootstrap_is_ignored_in_a_primary_and_fatal_beside_one() {
-        let mut cluster = Cluster::isolated();
+        let mut cluster = SimulatedCluster::isolated();
         cluster.bootstrap(0);
-        assert_eq!(cluster.primaries(), 1);
+        assert_eq!(cluster.primary_component_count(), 1);
         let once = cluster;
         cluster.bootstrap(0);
         assert_eq!(cluster, once);
         cluster.bootstrap(1);
-        assert_eq!(cluster.primaries(), 2);
+        assert_eq!(cluster.primary_component_count(), 2);
     }
 
     #[test]
     fn a_killed_majority_leaves_nobody_primary() {
-        let mut cluster = Cluster::healthy();
-        cluster.part = [0, 1, 2];
-        cluster.up = 0b001;
-        cluster.regroup();
-        assert_eq!((cluster.primary, cluster.primaries()), (0, 0));
+        let mut cluster = SimulatedCluster::healthy();
+        cluster.partition = [0, 1, 2];
+        cluster.running = 0b001;
+        cluster.update_views();
+        assert_eq!((cluster.primary, cluster.primary_component_count()), (0, 0));
     }
 }

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use galera::recover::action::Action;
 
-use crate::cluster::{Cluster, NODES, Set};
-use crate::record::Look;
+use crate::cluster::{NODES, NodeSet, SimulatedCluster};
+use crate::record::VisibleCluster;
 
 /// How far the model is explored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sizes {
+pub struct ExplorationBounds {
     /// Replicas of the console.
     pub replicas: usize,
     /// Requests at most.
@@ -20,11 +20,11 @@ pub struct Sizes {
     /// Approvals that an action needs, of two approvers.
     pub approvals: u32,
     /// Changes of the network, deaths and starts of servers.
-    pub changes: u8,
+    pub view_changes: u8,
     /// How many of the servers may die and start again.
-    pub mortal: usize,
+    pub mortal_nodes: usize,
     /// Changes of what the console can reach.
-    pub blindness: u8,
+    pub reachability_changes: u8,
     /// Deaths of replicas.
     pub crashes: u8,
     /// Locks that may be taken.
@@ -35,64 +35,64 @@ pub struct Sizes {
 
 /// A rule that is left out on purpose, to show that the model notices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Weakness {
+pub enum InjectedFlaw {
     /// Nothing is left out.
     #[default]
     None,
     /// A statement may arrive at any time after its intention.
     LateStatements,
     /// Nobody looks again between approval and statement.
-    NoSecondLook,
+    NoRecheck,
     /// A successor repeats a step whose outcome is not known.
-    Repeat,
+    RepeatedStep,
 }
 
 /// The protocol with its surroundings.
 #[derive(Clone, Copy, Debug)]
-pub struct Model {
+pub struct RecoveryModel {
     /// How far it goes.
-    pub sizes: Sizes,
+    pub bounds: ExplorationBounds,
     /// What is left out.
-    pub weakness: Weakness,
+    pub flaw: InjectedFlaw,
     /// How the cluster begins.
-    pub begin: Cluster,
+    pub initial: SimulatedCluster,
 }
 
 /// What a replica believes and is about to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Local {
+pub enum ReplicaState {
     /// Nothing.
     Idle,
     /// It took the lock with this fence and looked at the databases.
-    Looked(u8, Look),
+    Locked(u8, VisibleCluster),
     /// It wrote that it executes this action.
-    Executes(u8, usize),
+    Executing(u8, usize),
     /// It opened a connection and looked again.
-    Connected(u8, usize, Look),
+    Connected(u8, usize, VisibleCluster),
     /// It wrote its intention and has not sent yet.
-    Armed(u8, usize, Look),
+    Intended(u8, usize, VisibleCluster),
     /// It sent.
     Sent(u8, usize),
 }
 
 /// A statement on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Message {
+pub struct PendingStatement {
     /// The action.
     pub action: usize,
     /// To whom.
     pub node: usize,
     /// How often views had changed when the sender looked.
-    pub changes: u8,
+    pub view_changes: u8,
     /// The tick at which its connection was opened.
     pub tick: u8,
 }
 
 /// A record as etcd holds it: shared between states, and hashed once, when it is written.
 #[derive(Clone, Debug)]
-pub struct Stored(Arc<(u64, Action)>);
+pub struct HashedAction(Arc<(u64, Action)>);
 
-impl Stored {
+impl HashedAction {
     /// Writes a record.
     pub(crate) fn new(action: Action) -> Self {
         let mut hasher = DefaultHasher::new();
@@ -101,7 +101,7 @@ impl Stored {
     }
 }
 
-impl Deref for Stored {
+impl Deref for HashedAction {
     type Target = Action;
 
     fn deref(&self) -> &Action {
@@ -109,15 +109,15 @@ impl Deref for Stored {
     }
 }
 
-impl PartialEq for Stored {
+impl PartialEq for HashedAction {
     fn eq(&self, other: &Self) -> bool {
         self.0 == other.0
     }
 }
 
-impl Eq for Stored {}
+impl Eq for HashedAction {}
 
-impl Hash for Stored {
+impl Hash for HashedAction {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         self.0.0.hash(hasher);
     }
@@ -125,13 +125,13 @@ impl Hash for Stored {
 
 /// The whole state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct State {
+pub struct ModelState {
     /// The databases.
-    pub cluster: Cluster,
+    pub cluster: SimulatedCluster,
     /// The records in etcd.
-    pub actions: Vec<Stored>,
+    pub actions: Vec<HashedAction>,
     /// For each record, the first final state that it had.
-    pub ended: Vec<Option<galera::recover::action::State>>,
+    pub ended: Vec<Option<galera::recover::action::ActionState>>,
     /// For each record, how often a statement was sent.
     pub sent: Vec<u8>,
     /// For each record, how often it was begun.
@@ -141,28 +141,28 @@ pub struct State {
     /// The fence of the last lock.
     pub fence: u8,
     /// The replicas.
-    pub replicas: Vec<Local>,
+    pub replicas: Vec<ReplicaState>,
     /// Statements on their way.
-    pub messages: Vec<Message>,
+    pub statements: Vec<PendingStatement>,
     /// The time.
     pub tick: u8,
     /// What is left of the sizes.
-    pub blindness: u8,
+    pub reachability_changes: u8,
     /// What is left of the sizes.
     pub crashes: u8,
 }
 
 /// Something that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Move {
+pub enum Transition {
     /// The network divides the nodes.
-    Divide([u8; NODES]),
+    Partition([u8; NODES]),
     /// A server dies.
     Kill(usize),
     /// A server starts.
     Start(usize),
     /// The console reaches these nodes from now on.
-    Reach(Set),
+    SetReachable(NodeSet),
     /// Time passes.
     Tick,
     /// An operator requests what the present plan says.
@@ -174,7 +174,7 @@ pub enum Move {
     /// Some replica says that a record's time is over.
     Expire(usize),
     /// The lock's lease ends, whatever its holder believes.
-    LockEnds,
+    LockExpires,
     /// A replica takes the lock and looks at the databases.
     Lock(usize),
     /// It begins the action.

@@ -10,5 +10,8 @@ mod properties;
 mod record;
 mod transition;
 
-pub use cluster::{Cluster, NODES};
-pub use console::{Local, Message, Model, Move, Sizes, State, Stored, Weakness};
+pub use cluster::{NODES, SimulatedCluster};
+pub use console::{
+    ExplorationBounds, HashedAction, InjectedFlaw, ModelState, PendingStatement, RecoveryModel,
+    ReplicaState, Transition,
+};

@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use recovery_model::{Cluster, Model, Sizes, Weakness};
+use recovery_model::{ExplorationBounds, InjectedFlaw, RecoveryModel, SimulatedCluster};
 use stateright::{Checker, Model as _};
 
 /// Where memory may end before time does: about 200 bytes for each state that is generated.
-const STATES: usize = 40_000_000;
+const STATE_LIMIT: usize = 40_000_000;
 
 fn main() {
     let arguments: Vec<u8> = std::env::args()
@@ -16,32 +16,32 @@ fn main() {
         .collect();
     let number = |place: usize, default: u8| arguments.get(place).copied().unwrap_or(default);
     let seconds = std::env::args().nth(1).and_then(|text| text.parse().ok());
-    let model = Model {
-        sizes: Sizes {
+    let model = RecoveryModel {
+        bounds: ExplorationBounds {
             replicas: usize::from(number(0, 2)),
             actions: usize::from(number(1, 2)),
             approvals: 2,
-            changes: number(2, 2),
-            mortal: usize::from(number(7, 1)),
-            blindness: number(3, 1),
+            view_changes: number(2, 2),
+            mortal_nodes: usize::from(number(7, 1)),
+            reachability_changes: number(3, 1),
             crashes: number(4, 1),
             locks: number(5, 2),
             ticks: number(6, 3),
         },
-        weakness: Weakness::None,
-        begin: Cluster::isolated(),
+        flaw: InjectedFlaw::None,
+        initial: SimulatedCluster::isolated(),
     };
     let limit = Duration::from_secs(seconds.unwrap_or(600));
     let begun = Instant::now();
     let checker = model.checker().threads(2).timeout(limit).spawn_bfs().join();
-    println!("{:?}", model.sizes);
+    println!("{:?}", model.bounds);
     println!(
         "{} states explored ({} with repetition), depth {}, in {:.1} s; {}",
         checker.unique_state_count(),
         checker.state_count(),
         checker.max_depth(),
         begun.elapsed().as_secs_f64(),
-        if begun.elapsed() < limit && checker.state_count() < STATES {
+        if begun.elapsed() < limit && checker.state_count() < STATE_LIMIT {
             "complete"
         } else {
             "not complete"

@@ -1,24 +1,24 @@
 //! What must hold, and what must be possible.
 
-use galera::recover::action::{self, Event, State as Stage};
+use galera::recover::action::{self, ActionEvent, ActionState as Stage};
 use stateright::Property;
 
-use crate::console::{Model, State};
+use crate::console::{ModelState, RecoveryModel};
 use crate::record;
 
 /// Far beyond every deadline.
-const MUCH_LATER: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
+const PAST_EVERY_DEADLINE: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
 
-pub(crate) fn all() -> Vec<Property<Model>> {
+pub(crate) fn all() -> Vec<Property<RecoveryModel>> {
     vec![
-        Property::always("never two Primary components", |_, state: &State| {
-            state.cluster.primaries() <= 1
+        Property::always("never two Primary components", |_, state: &ModelState| {
+            state.cluster.primary_component_count() <= 1
         }),
-        Property::always("final states never change", |_, state: &State| {
+        Property::always("final states never change", |_, state: &ModelState| {
             let mut records = state.actions.iter().zip(&state.ended);
             records.all(|(record, ended)| ended.is_none_or(|ended| ended == record.state))
         }),
-        Property::always("no approval is used twice", |_, state: &State| {
+        Property::always("no approval is used twice", |_, state: &ModelState| {
             state
                 .begun
                 .iter()
@@ -27,22 +27,25 @@ pub(crate) fn all() -> Vec<Property<Model>> {
         }),
         Property::always(
             "nothing begins without its approvals",
-            |model: &Model, state: &State| {
+            |model: &RecoveryModel, state: &ModelState| {
                 let mut records = state.actions.iter().zip(&state.begun);
                 records.all(|(record, &begun)| {
-                    begun == 0 || record.approvals.len() >= model.sizes.approvals as usize
+                    begun == 0 || record.approvals.len() >= model.bounds.approvals as usize
                 })
             },
         ),
-        Property::always("no statement outlives its action", |_, state: &State| {
-            state.messages.iter().all(|message| {
-                let stage = state.actions[message.action].state;
-                matches!(stage, Stage::Executing | Stage::Succeeded)
-            })
-        }),
+        Property::always(
+            "no statement outlives its action",
+            |_, state: &ModelState| {
+                state.statements.iter().all(|message| {
+                    let stage = state.actions[message.action].state;
+                    matches!(stage, Stage::Executing | Stage::Succeeded)
+                })
+            },
+        ),
         Property::always(
             "who sent nothing says so, and who sent does not deny it",
-            |_, state: &State| {
+            |_, state: &ModelState| {
                 let mut records = state.actions.iter().zip(&state.sent);
                 records.all(|(record, &sent)| match record.state {
                     Stage::Executing | Stage::Succeeded | Stage::Unverified | Stage::Failed => true,
@@ -50,23 +53,26 @@ pub(crate) fn all() -> Vec<Property<Model>> {
                 })
             },
         ),
-        Property::always("every action ends", |model: &Model, state: &State| {
-            if state.tick < model.sizes.ticks {
-                return true;
-            }
-            let limits = record::limits(model.sizes.approvals);
-            let later = record::at(state.tick).plus(MUCH_LATER);
-            state.actions.iter().all(|record| {
-                record.state.is_final()
-                    || action::step(record, &Event::Tick, &limits, later).is_ok()
-            })
-        }),
-        reaches("an action succeeds", Stage::Succeeded),
-        reaches("an action is superseded", Stage::Superseded),
-        reaches("an action stays unverified", Stage::Unverified),
-        reaches("an action fails", Stage::Failed),
-        reaches("an action expires", Stage::Expired),
-        Property::sometimes("a successor finishes", |_, state: &State| {
+        Property::always(
+            "every action ends",
+            |model: &RecoveryModel, state: &ModelState| {
+                if state.tick < model.bounds.ticks {
+                    return true;
+                }
+                let limits = record::limits(model.bounds.approvals);
+                let later = record::at(state.tick).plus(PAST_EVERY_DEADLINE);
+                state.actions.iter().all(|record| {
+                    record.state.is_final()
+                        || action::step(record, &ActionEvent::Tick, &limits, later).is_ok()
+                })
+            },
+        ),
+        reachable("an action succeeds", Stage::Succeeded),
+        reachable("an action is superseded", Stage::Superseded),
+        reachable("an action stays unverified", Stage::Unverified),
+        reachable("an action fails", Stage::Failed),
+        reachable("an action expires", Stage::Expired),
+        Property::sometimes("a successor finishes", |_, state: &ModelState| {
             state.actions.iter().any(|record| {
                 let sender = record
                     .steps
@@ -83,19 +89,19 @@ pub(crate) fn all() -> Vec<Property<Model>> {
 }
 
 /// Without this a property could hold because nothing ever happens.
-fn reaches(name: &'static str, stage: Stage) -> Property<Model> {
+fn reachable(name: &'static str, stage: Stage) -> Property<RecoveryModel> {
     Property::sometimes(
         name,
         match stage {
-            Stage::Succeeded => |_, state: &State| has(state, Stage::Succeeded),
-            Stage::Superseded => |_, state: &State| has(state, Stage::Superseded),
-            Stage::Unverified => |_, state: &State| has(state, Stage::Unverified),
-            Stage::Failed => |_, state: &State| has(state, Stage::Failed),
-            _ => |_, state: &State| has(state, Stage::Expired),
+            Stage::Succeeded => |_, state: &ModelState| any_action_is(state, Stage::Succeeded),
+            Stage::Superseded => |_, state: &ModelState| any_action_is(state, Stage::Superseded),
+            Stage::Unverified => |_, state: &ModelState| any_action_is(state, Stage::Unverified),
+            Stage::Failed => |_, state: &ModelState| any_action_is(state, Stage::Failed),
+            _ => |_, state: &ModelState| any_action_is(state, Stage::Expired),
         },
     )
 }
 
-fn has(state: &State, stage: Stage) -> bool {
+fn any_action_is(state: &ModelState, stage: Stage) -> bool {
     state.actions.iter().any(|record| record.state == stage)
 }

@@ -4,28 +4,28 @@ use std::time::Duration;
 
 use galera::Timestamp;
 use galera::access::Role;
-use galera::recover::action::{Action, Actor, Limits, Request, request};
-use galera::recover::plan::{Kind, Loss, Plan, Step};
+use galera::recover::action::{Action, ActionLimits, ActionRequest, Actor, request_action};
+use galera::recover::plan::{ActionKind, LossEstimate, Plan, PlanStep};
 
-use crate::cluster::{Cluster, NODES, Set, members};
+use crate::cluster::{NODES, NodeSet, SimulatedCluster, members};
 
 /// How long one tick of the model is: longer than the window in which a statement may arrive.
 const TICK: Duration = Duration::from_secs(30);
 
 /// What a replica saw of the databases at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Look {
+pub struct VisibleCluster {
     /// For each node: unknown, down, or its component and whether that is Primary.
-    pub nodes: [Seen; NODES],
+    pub nodes: [VisibleNode; NODES],
     /// How often views had changed: how old the look is.
-    pub changes: u8,
+    pub view_changes: u8,
     /// The tick at which it was taken.
     pub tick: u8,
 }
 
 /// What a replica saw of one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Seen {
+pub enum VisibleNode {
     /// It cannot be reached, which is not dead.
     Unknown,
     /// It is down, and somebody vouches for that.
@@ -33,31 +33,31 @@ pub enum Seen {
     /// It answers.
     Answers {
         /// The members of its component.
-        group: Set,
+        group: NodeSet,
         /// Whether it says Primary.
         primary: bool,
     },
 }
 
-impl Look {
+impl VisibleCluster {
     /// Looks at every node.
-    pub(crate) fn at(cluster: &Cluster, tick: u8) -> Self {
+    pub(crate) fn at(cluster: &SimulatedCluster, tick: u8) -> Self {
         let nodes = std::array::from_fn(|node| {
-            if cluster.up & 1 << node == 0 {
+            if cluster.running & 1 << node == 0 {
                 // People only vouch for what is true; what changes afterwards is what the digest is for.
-                return Seen::Attested;
+                return VisibleNode::Attested;
             }
             if cluster.reachable & 1 << node == 0 {
-                return Seen::Unknown;
+                return VisibleNode::Unknown;
             }
-            Seen::Answers {
-                group: cluster.group(node),
+            VisibleNode::Answers {
+                group: cluster.component_of(node),
                 primary: cluster.primary & 1 << node != 0,
             }
         });
         Self {
             nodes,
-            changes: cluster.changes,
+            view_changes: cluster.view_changes,
             tick,
         }
     }
@@ -68,9 +68,9 @@ impl Look {
         let mut best: Option<(u32, std::cmp::Reverse<usize>)> = None;
         for (node, seen) in self.nodes.iter().enumerate() {
             match seen {
-                Seen::Unknown | Seen::Answers { primary: true, .. } => return None,
-                Seen::Attested => {}
-                Seen::Answers { group, .. } => {
+                VisibleNode::Unknown | VisibleNode::Answers { primary: true, .. } => return None,
+                VisibleNode::Attested => {}
+                VisibleNode::Answers { group, .. } => {
                     best = best.max(Some((group.count_ones(), std::cmp::Reverse(node))));
                 }
             }
@@ -81,15 +81,15 @@ impl Look {
     /// The plan; its digest is the whole look without its time.
     pub(crate) fn plan(&self) -> Plan {
         let digest = self.nodes.iter().map(|seen| match seen {
-            Seen::Unknown => "?".to_owned(),
-            Seen::Attested => "-".to_owned(),
-            Seen::Answers { group, primary } => {
+            VisibleNode::Unknown => "?".to_owned(),
+            VisibleNode::Attested => "-".to_owned(),
+            VisibleNode::Answers { group, primary } => {
                 format!("{group}{}", if *primary { "P" } else { "n" })
             }
         });
-        let steps: Vec<Step> = self.executor().and_then(statement).into_iter().collect();
+        let steps: Vec<PlanStep> = self.executor().and_then(statement).into_iter().collect();
         Plan {
-            kind: Kind::Bootstrap,
+            kind: ActionKind::Bootstrap,
             cluster: cluster_name(),
             digest: digest.collect::<Vec<_>>().join(","),
             executable: !steps.is_empty(),
@@ -100,7 +100,7 @@ impl Look {
             steps,
             undo: Vec::new(),
             commands: Vec::new(),
-            loss: Loss {
+            loss: LossEstimate {
                 transactions: None,
                 explanation: String::new(),
             },
@@ -114,8 +114,8 @@ fn cluster_name() -> galera::ClusterName {
     "lab".parse().expect("the name is well-formed")
 }
 
-fn statement(node: usize) -> Option<Step> {
-    Some(Step::Statement {
+fn statement(node: usize) -> Option<PlanStep> {
+    Some(PlanStep::Statement {
         node: format!("n{node}").parse().ok()?,
         statement: "bootstrap".to_owned(),
     })
@@ -124,19 +124,19 @@ fn statement(node: usize) -> Option<Step> {
 /// The node to which the plan of `action` sends its statement.
 pub(crate) fn executor(action: &Action) -> Option<usize> {
     match action.plan.steps.first()? {
-        Step::Statement { node, .. } => node.host().strip_prefix('n')?.parse().ok(),
-        Step::Key { .. } => None,
+        PlanStep::Statement { node, .. } => node.host().strip_prefix('n')?.parse().ok(),
+        PlanStep::Key { .. } => None,
     }
 }
 
 /// Whether the component of `node` is Primary, as far as the console can see.
-pub(crate) fn proven(look: &Look, node: usize) -> bool {
-    matches!(look.nodes[node], Seen::Answers { primary: true, .. })
+pub(crate) fn is_proven(look: &VisibleCluster, node: usize) -> bool {
+    matches!(look.nodes[node], VisibleNode::Answers { primary: true, .. })
 }
 
 /// Whether somebody else is seen Primary outside the component of `node`.
-pub(crate) fn contradicted(look: &Look, node: usize) -> bool {
-    let Seen::Answers {
+pub(crate) fn is_contradicted(look: &VisibleCluster, node: usize) -> bool {
+    let VisibleNode::Answers {
         group,
         primary: false,
     } = look.nodes[node]
@@ -144,18 +144,18 @@ pub(crate) fn contradicted(look: &Look, node: usize) -> bool {
         return false;
     };
     look.nodes.iter().enumerate().any(|(other, seen)| {
-        matches!(seen, Seen::Answers { primary: true, .. })
+        matches!(seen, VisibleNode::Answers { primary: true, .. })
             && !members(group).any(|node| node == other)
     })
 }
 
 /// The deadlines, in ticks of the model.
-pub(crate) fn limits(approvals: u32) -> Limits {
-    Limits {
-        pending: TICK * 2,
-        approved: TICK * 2,
-        verify: TICK * 2,
-        approvals,
+pub(crate) fn limits(approvals: u32) -> ActionLimits {
+    ActionLimits {
+        pending_timeout: TICK * 2,
+        approved_timeout: TICK * 2,
+        verify_timeout: TICK * 2,
+        approvals_needed: approvals,
     }
 }
 
@@ -173,10 +173,10 @@ pub(crate) fn person(name: &str, role: Role) -> Actor {
 }
 
 /// A request for `plan`, when it is executable.
-pub(crate) fn requested(id: usize, plan: &Plan, approvals: u32, tick: u8) -> Option<Action> {
+pub(crate) fn request_plan(id: usize, plan: &Plan, approvals: u32, tick: u8) -> Option<Action> {
     let id = format!("a{id}");
     let by = person("olga", Role::Operator);
-    let wanted = Request {
+    let wanted = ActionRequest {
         id: &id,
         by: &by,
         plan_digest: &plan.digest,
@@ -184,12 +184,12 @@ pub(crate) fn requested(id: usize, plan: &Plan, approvals: u32, tick: u8) -> Opt
         reason: "lost",
         break_glass: None,
     };
-    let action = request(&wanted, plan, plan, &limits(approvals), at(tick)).ok()?;
-    Some(plain(action))
+    let action = request_action(&wanted, plan, plan, &limits(approvals), at(tick)).ok()?;
+    Some(normalized(action))
 }
 
 /// The record without prose and without times that decide nothing: equal situations shall be equal states.
-pub(crate) fn plain(mut action: Action) -> Action {
+pub(crate) fn normalized(mut action: Action) -> Action {
     action.journal.clear();
     action.outcome = None;
     action.ended_at = None;

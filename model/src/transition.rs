@@ -1,50 +1,53 @@
 //! What may happen next, and what follows.
 
 use galera::access::Role;
-use galera::recover::action::{self, Event, Next, StepResult, Verdict};
+use galera::recover::action::{self, ActionEvent, NextStep, ObservedOutcome, StepResult};
 use stateright::Property;
 
 use crate::cluster::{NODES, PARTITIONS};
-use crate::console::{Local, Message, Model, Move, State, Stored, Weakness};
+use crate::console::{
+    HashedAction, InjectedFlaw, ModelState, PendingStatement, RecoveryModel, ReplicaState,
+    Transition,
+};
 use crate::properties;
-use crate::record::{self, Look};
+use crate::record::{self, VisibleCluster};
 
 /// How many changes of views fit between the last look and the arrival of a statement: Galera takes longer than the
 /// connection lives to notice one loss and then another.
 const CHANGES_IN_WINDOW: u8 = 1;
 
-impl stateright::Model for Model {
-    type State = State;
-    type Action = Move;
+impl stateright::Model for RecoveryModel {
+    type State = ModelState;
+    type Action = Transition;
 
-    fn init_states(&self) -> Vec<State> {
-        vec![State {
-            cluster: self.begin,
+    fn init_states(&self) -> Vec<ModelState> {
+        vec![ModelState {
+            cluster: self.initial,
             actions: Vec::new(),
             ended: Vec::new(),
             sent: Vec::new(),
             begun: Vec::new(),
             lock: None,
             fence: 0,
-            replicas: vec![Local::Idle; self.sizes.replicas],
-            messages: Vec::new(),
+            replicas: vec![ReplicaState::Idle; self.bounds.replicas],
+            statements: Vec::new(),
             tick: 0,
-            blindness: self.sizes.blindness,
-            crashes: self.sizes.crashes,
+            reachability_changes: self.bounds.reachability_changes,
+            crashes: self.bounds.crashes,
         }]
     }
 
-    fn actions(&self, state: &State, moves: &mut Vec<Move>) {
-        self.surroundings(state, moves);
-        people(state, moves);
+    fn actions(&self, state: &ModelState, moves: &mut Vec<Transition>) {
+        self.environment_transitions(state, moves);
+        operator_transitions(state, moves);
         for replica in 0..state.replicas.len() {
-            self.replica(state, replica, moves);
+            self.replica_transitions(state, replica, moves);
         }
     }
 
-    fn next_state(&self, last: &State, what: Move) -> Option<State> {
+    fn next_state(&self, last: &ModelState, what: Transition) -> Option<ModelState> {
         let mut state = last.clone();
-        self.happen(&mut state, what)?;
+        self.apply(&mut state, what)?;
         for (record, ended) in state.actions.iter().zip(&mut state.ended) {
             if record.state.is_final() {
                 ended.get_or_insert(record.state);
@@ -58,194 +61,206 @@ impl stateright::Model for Model {
     }
 }
 
-fn people(state: &State, moves: &mut Vec<Move>) {
-    moves.push(Move::Request);
+fn operator_transitions(state: &ModelState, moves: &mut Vec<Transition>) {
+    moves.push(Transition::Request);
     for (place, record) in state.actions.iter().enumerate() {
         match record.state {
-            action::State::Pending => {
+            action::ActionState::Pending => {
                 moves.extend([
-                    Move::Approve(place, false),
-                    Move::Approve(place, true),
-                    Move::Cancel(place),
+                    Transition::Approve(place, false),
+                    Transition::Approve(place, true),
+                    Transition::Cancel(place),
                 ]);
             }
-            action::State::Approved => moves.push(Move::Cancel(place)),
+            action::ActionState::Approved => moves.push(Transition::Cancel(place)),
             _ => {}
         }
         if !record.state.is_final() {
-            moves.push(Move::Expire(place));
+            moves.push(Transition::Expire(place));
         }
     }
 }
 
-impl Model {
-    fn surroundings(&self, state: &State, moves: &mut Vec<Move>) {
+impl RecoveryModel {
+    fn environment_transitions(&self, state: &ModelState, moves: &mut Vec<Transition>) {
         let cluster = &state.cluster;
-        if cluster.changes < self.sizes.changes {
+        if cluster.view_changes < self.bounds.view_changes {
             moves.extend(
                 PARTITIONS
                     .iter()
-                    .filter(|part| **part != cluster.part)
-                    .map(|part| Move::Divide(*part)),
+                    .filter(|part| **part != cluster.partition)
+                    .map(|part| Transition::Partition(*part)),
             );
-            moves.extend((0..self.sizes.mortal.min(NODES)).map(|node| {
-                match cluster.up & 1 << node {
-                    0 => Move::Start(node),
-                    _ => Move::Kill(node),
+            moves.extend((0..self.bounds.mortal_nodes.min(NODES)).map(|node| {
+                match cluster.running & 1 << node {
+                    0 => Transition::Start(node),
+                    _ => Transition::Kill(node),
                 }
             }));
         }
-        if state.blindness > 0 {
+        if state.reachability_changes > 0 {
             let sets = [0b111, 0b110, 0b101, 0b011];
             moves.extend(
                 sets.into_iter()
                     .filter(|set| *set != cluster.reachable)
-                    .map(Move::Reach),
+                    .map(Transition::SetReachable),
             );
         }
-        if state.tick < self.sizes.ticks {
-            moves.push(Move::Tick);
+        if state.tick < self.bounds.ticks {
+            moves.push(Transition::Tick);
         }
         if state.lock.is_some() {
-            moves.push(Move::LockEnds);
+            moves.push(Transition::LockExpires);
         }
-        for place in 0..state.messages.len() {
-            moves.extend([Move::Arrive(place), Move::Lose(place)]);
+        for place in 0..state.statements.len() {
+            moves.extend([Transition::Arrive(place), Transition::Lose(place)]);
         }
     }
 
-    fn replica(&self, state: &State, replica: usize, moves: &mut Vec<Move>) {
+    fn replica_transitions(&self, state: &ModelState, replica: usize, moves: &mut Vec<Transition>) {
         let places = 0..state.actions.len();
         match state.replicas[replica] {
-            Local::Idle => moves.push(Move::Lock(replica)),
-            Local::Looked(..) => {
-                moves.extend(places.clone().map(|place| Move::Begin(replica, place)));
-                moves.extend(places.map(|place| Move::TakeOver(replica, place)));
+            ReplicaState::Idle => moves.push(Transition::Lock(replica)),
+            ReplicaState::Locked(..) => {
+                moves.extend(
+                    places
+                        .clone()
+                        .map(|place| Transition::Begin(replica, place)),
+                );
+                moves.extend(places.map(|place| Transition::TakeOver(replica, place)));
             }
-            Local::Executes(..) => moves.extend([Move::Connect(replica), Move::Observe(replica)]),
-            Local::Connected(..) => moves.push(Move::Intend(replica)),
-            Local::Armed(..) => moves.push(Move::Send(replica)),
-            Local::Sent(..) => moves.extend([Move::Answer(replica), Move::Observe(replica)]),
+            ReplicaState::Executing(..) => {
+                moves.extend([Transition::Connect(replica), Transition::Observe(replica)])
+            }
+            ReplicaState::Connected(..) => moves.push(Transition::Intend(replica)),
+            ReplicaState::Intended(..) => moves.push(Transition::Send(replica)),
+            ReplicaState::Sent(..) => {
+                moves.extend([Transition::Answer(replica), Transition::Observe(replica)])
+            }
         }
-        if state.replicas[replica] != Local::Idle {
-            moves.push(Move::GiveUp(replica));
+        if state.replicas[replica] != ReplicaState::Idle {
+            moves.push(Transition::GiveUp(replica));
             if state.crashes > 0 {
-                moves.push(Move::Crash(replica));
+                moves.push(Transition::Crash(replica));
             }
         }
     }
 
     /// Lets `what` happen; `None` when it cannot.
-    fn happen(&self, state: &mut State, what: Move) -> Option<()> {
+    fn apply(&self, state: &mut ModelState, what: Transition) -> Option<()> {
         match what {
-            Move::Divide(part) => {
-                state.cluster.part = part;
-                state.cluster.regroup();
+            Transition::Partition(part) => {
+                state.cluster.partition = part;
+                state.cluster.update_views();
                 self.close_connections(state);
             }
-            Move::Kill(node) => {
+            Transition::Kill(node) => {
                 state.cluster.kill(node);
                 self.close_connections(state);
             }
-            Move::Start(node) => {
+            Transition::Start(node) => {
                 state.cluster.start(node);
                 self.close_connections(state);
             }
-            Move::Reach(set) => {
+            Transition::SetReachable(set) => {
                 state.cluster.reachable = set;
-                state.blindness -= 1;
+                state.reachability_changes -= 1;
             }
-            Move::Tick => {
+            Transition::Tick => {
                 state.tick += 1;
                 self.close_connections(state);
             }
-            Move::LockEnds => state.lock = None,
-            Move::Arrive(place) => {
-                let message = state.messages.remove(place);
+            Transition::LockExpires => state.lock = None,
+            Transition::Arrive(place) => {
+                let message = state.statements.remove(place);
                 if state.cluster.reachable & 1 << message.node != 0 {
                     state.cluster.bootstrap(message.node);
                 }
             }
-            Move::Lose(place) => _ = state.messages.remove(place),
-            Move::Request => self.request(state)?,
-            Move::Approve(place, second) => {
+            Transition::Lose(place) => _ = state.statements.remove(place),
+            Transition::Request => self.request(state)?,
+            Transition::Approve(place, second) => {
                 let by = record::person(if second { "eve" } else { "adam" }, Role::Approver);
                 let digest = state.actions.get(place)?.plan.digest.clone();
                 self.write(
                     state,
                     place,
-                    &Event::Approve {
+                    &ActionEvent::Approve {
                         by: &by,
                         digest: &digest,
                         comment: None,
                     },
                 )?;
             }
-            Move::Cancel(place) => {
+            Transition::Cancel(place) => {
                 let by = record::person("olga", Role::Operator);
                 self.write(
                     state,
                     place,
-                    &Event::Cancel {
+                    &ActionEvent::Cancel {
                         by: &by,
                         comment: None,
                     },
                 )?;
             }
-            Move::Expire(place) => self.write(state, place, &Event::Tick)?,
-            Move::Crash(replica) => {
-                state.replicas[replica] = Local::Idle;
+            Transition::Expire(place) => self.write(state, place, &ActionEvent::Tick)?,
+            Transition::Crash(replica) => {
+                state.replicas[replica] = ReplicaState::Idle;
                 state.crashes -= 1;
             }
-            replicas => self.step(state, replicas)?,
+            replicas => self.replica_step(state, replicas)?,
         }
         Some(())
     }
 
     /// The database has closed what a paused sender left open, and a statement that took too long finds it closed.
-    fn close_connections(&self, state: &mut State) {
-        if self.weakness == Weakness::LateStatements {
+    fn close_connections(&self, state: &mut ModelState) {
+        if self.flaw == InjectedFlaw::LateStatements {
             return;
         }
-        let (tick, changes) = (state.tick, state.cluster.changes);
+        let (tick, changes) = (state.tick, state.cluster.view_changes);
         state
-            .messages
-            .retain(|message| in_window(message.tick, message.changes, tick, changes));
+            .statements
+            .retain(|message| in_window(message.tick, message.view_changes, tick, changes));
     }
 
-    fn request(&self, state: &mut State) -> Option<()> {
+    fn request(&self, state: &mut ModelState) -> Option<()> {
         let open = state.actions.iter().any(|record| !record.state.is_final());
-        if open || state.actions.len() >= self.sizes.actions {
+        if open || state.actions.len() >= self.bounds.actions {
             return None;
         }
-        let plan = Look::at(&state.cluster, state.tick).plan();
-        let record =
-            record::requested(state.actions.len(), &plan, self.sizes.approvals, state.tick)?;
-        state.actions.push(Stored::new(record));
+        let plan = VisibleCluster::at(&state.cluster, state.tick).plan();
+        let record = record::request_plan(
+            state.actions.len(),
+            &plan,
+            self.bounds.approvals,
+            state.tick,
+        )?;
+        state.actions.push(HashedAction::new(record));
         state.ended.push(None);
         state.sent.push(0);
         state.begun.push(0);
         Some(())
     }
 
-    /// Writes what `event` makes of a record: reading, `step` and the compared write are one move, because a write that
+    /// Writes what `event` makes of a record: reading, `replica_step` and the compared write are one move, because a write that
     /// lost its race changes nothing.
-    fn write(&self, state: &mut State, place: usize, event: &Event<'_>) -> Option<()> {
+    fn write(&self, state: &mut ModelState, place: usize, event: &ActionEvent<'_>) -> Option<()> {
         let record = state.actions.get(place)?;
-        let limits = record::limits(self.sizes.approvals);
+        let limits = record::limits(self.bounds.approvals);
         let next = action::step(record, event, &limits, record::at(state.tick)).ok()?;
-        state.actions[place] = Stored::new(record::plain(next));
+        state.actions[place] = HashedAction::new(record::normalized(next));
         Some(())
     }
 
     /// The same, guarded by the lock as well.
     fn write_guarded(
         &self,
-        state: &mut State,
+        state: &mut ModelState,
         replica: usize,
         fence: u8,
         place: usize,
-        event: &Event<'_>,
+        event: &ActionEvent<'_>,
     ) -> Option<()> {
         if state.lock != Some((replica, fence)) {
             return None;
@@ -253,107 +268,110 @@ impl Model {
         self.write(state, place, event)
     }
 
-    fn step(&self, state: &mut State, what: Move) -> Option<()> {
+    fn replica_step(&self, state: &mut ModelState, what: Transition) -> Option<()> {
         match what {
-            Move::Lock(replica) => {
-                let wanted = |record: &Stored| {
+            Transition::Lock(replica) => {
+                let wanted = |record: &HashedAction| {
                     matches!(
                         record.state,
-                        action::State::Approved | action::State::Executing
+                        action::ActionState::Approved | action::ActionState::Executing
                     )
                 };
                 if state.lock.is_some()
-                    || state.fence >= self.sizes.locks
+                    || state.fence >= self.bounds.locks
                     || !state.actions.iter().any(wanted)
                 {
                     return None;
                 }
                 state.fence += 1;
                 state.lock = Some((replica, state.fence));
-                let look = Look::at(&state.cluster, state.tick);
-                state.replicas[replica] = Local::Looked(state.fence, look);
+                let look = VisibleCluster::at(&state.cluster, state.tick);
+                state.replicas[replica] = ReplicaState::Locked(state.fence, look);
             }
-            Move::Begin(replica, place) => self.begin(state, replica, place)?,
-            Move::TakeOver(replica, place) => {
-                let Local::Looked(fence, _) = state.replicas[replica] else {
+            Transition::Begin(replica, place) => self.begin(state, replica, place)?,
+            Transition::TakeOver(replica, place) => {
+                let ReplicaState::Locked(fence, _) = state.replicas[replica] else {
                     return None;
                 };
                 let name = format!("r{replica}");
-                let event = Event::TakeOver {
+                let event = ActionEvent::TakeOver {
                     replica: &name,
                     fence: i64::from(fence),
                 };
                 self.write_guarded(state, replica, fence, place, &event)?;
-                state.replicas[replica] = Local::Executes(fence, place);
+                state.replicas[replica] = ReplicaState::Executing(fence, place);
             }
-            Move::Connect(replica) => {
-                let Local::Executes(fence, place) = state.replicas[replica] else {
+            Transition::Connect(replica) => {
+                let ReplicaState::Executing(fence, place) = state.replicas[replica] else {
                     return None;
                 };
-                let repeats = self.weakness == Weakness::Repeat
-                    && state.actions[place].next() == Some(Next::Observe);
-                if state.actions[place].next() != Some(Next::Do(0)) && !repeats {
+                let repeats = self.flaw == InjectedFlaw::RepeatedStep
+                    && state.actions[place].next_step() == Some(NextStep::Observe);
+                if state.actions[place].next_step() != Some(NextStep::Execute(0)) && !repeats {
                     return None;
                 }
-                state.replicas[replica] =
-                    Local::Connected(fence, place, Look::at(&state.cluster, state.tick));
+                state.replicas[replica] = ReplicaState::Connected(
+                    fence,
+                    place,
+                    VisibleCluster::at(&state.cluster, state.tick),
+                );
             }
-            Move::Intend(replica) => self.intend(state, replica)?,
-            Move::Send(replica) => self.send(state, replica)?,
-            Move::Answer(replica) => self.answer(state, replica)?,
-            Move::Observe(replica) => self.observe(state, replica)?,
-            Move::GiveUp(replica) => give_up(state, replica)?,
+            Transition::Intend(replica) => self.intend(state, replica)?,
+            Transition::Send(replica) => self.send(state, replica)?,
+            Transition::Answer(replica) => self.answer(state, replica)?,
+            Transition::Observe(replica) => self.observe(state, replica)?,
+            Transition::GiveUp(replica) => give_up(state, replica)?,
             _ => return None,
         }
         Some(())
     }
 
-    fn begin(&self, state: &mut State, replica: usize, place: usize) -> Option<()> {
-        let Local::Looked(fence, look) = state.replicas[replica] else {
+    fn begin(&self, state: &mut ModelState, replica: usize, place: usize) -> Option<()> {
+        let ReplicaState::Locked(fence, look) = state.replicas[replica] else {
             return None;
         };
-        let plan = match self.weakness {
-            Weakness::NoSecondLook => state.actions.get(place)?.plan.clone(),
+        let plan = match self.flaw {
+            InjectedFlaw::NoRecheck => state.actions.get(place)?.plan.clone(),
             _ => look.plan(),
         };
         let name = format!("r{replica}");
-        let event = Event::Begin {
+        let event = ActionEvent::Begin {
             by: None,
             replica: &name,
             fence: i64::from(fence),
             plan: &plan,
-            off: None,
+            recovery_pause: None,
         };
         self.write_guarded(state, replica, fence, place, &event)?;
-        if state.actions[place].state == action::State::Executing {
+        if state.actions[place].state == action::ActionState::Executing {
             state.begun[place] += 1;
-            state.replicas[replica] = Local::Executes(fence, place);
+            state.replicas[replica] = ReplicaState::Executing(fence, place);
         } else {
             release(state, replica);
         }
         Some(())
     }
 
-    fn intend(&self, state: &mut State, replica: usize) -> Option<()> {
-        let Local::Connected(fence, place, look) = state.replicas[replica] else {
+    fn intend(&self, state: &mut ModelState, replica: usize) -> Option<()> {
+        let ReplicaState::Connected(fence, place, look) = state.replicas[replica] else {
             return None;
         };
-        let digest = match self.weakness {
-            Weakness::NoSecondLook => state.actions[place].plan.digest.clone(),
+        let digest = match self.flaw {
+            InjectedFlaw::NoRecheck => state.actions[place].plan.digest.clone(),
             _ => look.plan().digest,
         };
-        let event = Event::Intend {
+        let event = ActionEvent::Intend {
             fence: i64::from(fence),
             step: 0,
             digest: &digest,
-            off: None,
+            recovery_pause: None,
         };
         let written = self.write_guarded(state, replica, fence, place, &event);
-        if written.is_none() && self.weakness != Weakness::Repeat {
+        if written.is_none() && self.flaw != InjectedFlaw::RepeatedStep {
             return None;
         }
-        if state.actions[place].state == action::State::Executing {
-            state.replicas[replica] = Local::Armed(fence, place, look);
+        if state.actions[place].state == action::ActionState::Executing {
+            state.replicas[replica] = ReplicaState::Intended(fence, place, look);
         } else {
             release(state, replica);
         }
@@ -361,64 +379,74 @@ impl Model {
     }
 
     /// Nobody asks etcd between intention and statement: whatever stops a late sender must be elsewhere.
-    fn send(&self, state: &mut State, replica: usize) -> Option<()> {
-        let Local::Armed(fence, place, look) = state.replicas[replica] else {
+    fn send(&self, state: &mut ModelState, replica: usize) -> Option<()> {
+        let ReplicaState::Intended(fence, place, look) = state.replicas[replica] else {
             return None;
         };
-        let open = self.weakness == Weakness::LateStatements
-            || in_window(look.tick, look.changes, state.tick, state.cluster.changes);
+        let open = self.flaw == InjectedFlaw::LateStatements
+            || in_window(
+                look.tick,
+                look.view_changes,
+                state.tick,
+                state.cluster.view_changes,
+            );
         if open {
             state.sent[place] += 1;
-            state.messages.push(Message {
+            state.statements.push(PendingStatement {
                 action: place,
                 node: record::executor(&state.actions[place])?,
-                changes: look.changes,
+                view_changes: look.view_changes,
                 tick: look.tick,
             });
         }
-        state.replicas[replica] = Local::Sent(fence, place);
+        state.replicas[replica] = ReplicaState::Sent(fence, place);
         Some(())
     }
 
-    fn answer(&self, state: &mut State, replica: usize) -> Option<()> {
-        let Local::Sent(fence, place) = state.replicas[replica] else {
+    fn answer(&self, state: &mut ModelState, replica: usize) -> Option<()> {
+        let ReplicaState::Sent(fence, place) = state.replicas[replica] else {
             return None;
         };
-        if state.messages.iter().any(|message| message.action == place) {
+        if state
+            .statements
+            .iter()
+            .any(|message| message.action == place)
+        {
             return None;
         }
         let result = StepResult::Done("OK".to_owned());
-        let event = Event::Answered {
+        let event = ActionEvent::Answered {
             fence: i64::from(fence),
             step: 0,
             result,
         };
         self.write_guarded(state, replica, fence, place, &event)?;
-        state.replicas[replica] = Local::Executes(fence, place);
+        state.replicas[replica] = ReplicaState::Executing(fence, place);
         Some(())
     }
 
-    fn observe(&self, state: &mut State, replica: usize) -> Option<()> {
-        let (Local::Executes(fence, place) | Local::Sent(fence, place)) = state.replicas[replica]
+    fn observe(&self, state: &mut ModelState, replica: usize) -> Option<()> {
+        let (ReplicaState::Executing(fence, place) | ReplicaState::Sent(fence, place)) =
+            state.replicas[replica]
         else {
             return None;
         };
         let record = &state.actions[place];
-        if record.next() != Some(Next::Observe) {
+        if record.next_step() != Some(NextStep::Observe) {
             return None;
         }
-        let look = Look::at(&state.cluster, state.tick);
+        let look = VisibleCluster::at(&state.cluster, state.tick);
         let node = record::executor(record)?;
-        let verdict = if record::proven(&look, node) {
-            Verdict::Proven("Primary".to_owned())
-        } else if record::contradicted(&look, node) {
-            Verdict::Contradicted("Primary elsewhere".to_owned())
+        let verdict = if record::is_proven(&look, node) {
+            ObservedOutcome::Proven("Primary".to_owned())
+        } else if record::is_contradicted(&look, node) {
+            ObservedOutcome::Contradicted("Primary elsewhere".to_owned())
         } else {
             return None;
         };
-        let event = Event::Observed {
+        let event = ActionEvent::Observed {
             fence: i64::from(fence),
-            verdict,
+            outcome: verdict,
         };
         self.write_guarded(state, replica, fence, place, &event)?;
         release(state, replica);
@@ -432,23 +460,23 @@ fn in_window(tick: u8, changes: u8, now: u8, changed: u8) -> bool {
 }
 
 /// The replica is done: it gives the lock back if it still has it.
-fn release(state: &mut State, replica: usize) {
+fn release(state: &mut ModelState, replica: usize) {
     if state.lock.is_some_and(|(holder, _)| holder == replica) {
         state.lock = None;
     }
-    state.replicas[replica] = Local::Idle;
+    state.replicas[replica] = ReplicaState::Idle;
 }
 
 /// A replica whose lock is gone or whose action ended finds that out at its next write. It may pause before: this move
 /// need not happen.
-fn give_up(state: &mut State, replica: usize) -> Option<()> {
+fn give_up(state: &mut ModelState, replica: usize) -> Option<()> {
     let (fence, place) = match state.replicas[replica] {
-        Local::Idle => return None,
-        Local::Looked(fence, _) => (fence, None),
-        Local::Executes(fence, place)
-        | Local::Connected(fence, place, _)
-        | Local::Armed(fence, place, _)
-        | Local::Sent(fence, place) => (fence, Some(place)),
+        ReplicaState::Idle => return None,
+        ReplicaState::Locked(fence, _) => (fence, None),
+        ReplicaState::Executing(fence, place)
+        | ReplicaState::Connected(fence, place, _)
+        | ReplicaState::Intended(fence, place, _)
+        | ReplicaState::Sent(fence, place) => (fence, Some(place)),
     };
     let lost = state.lock != Some((replica, fence));
     let over = match place {

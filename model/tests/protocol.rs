@@ -1,32 +1,32 @@
 //! The protocol within bounds that a test can afford, and proof that the model notices what it should.
 
-use recovery_model::{Cluster, Model, Sizes, Weakness};
+use recovery_model::{ExplorationBounds, InjectedFlaw, RecoveryModel, SimulatedCluster};
 use stateright::{Checker, HasDiscoveries, Model as _};
 
 /// A network that changes twice: enough for a cluster to heal and to fall apart again behind a replica's back.
-const RESTLESS: Sizes = Sizes {
+const UNSTABLE_NETWORK: ExplorationBounds = ExplorationBounds {
     replicas: 2,
     actions: 1,
     approvals: 2,
-    changes: 2,
-    mortal: 0,
-    blindness: 0,
+    view_changes: 2,
+    mortal_nodes: 0,
+    reachability_changes: 0,
     crashes: 0,
     locks: 2,
     ticks: 2,
 };
 
-fn model(sizes: Sizes, weakness: Weakness) -> Model {
-    Model {
-        sizes,
-        weakness,
-        begin: Cluster::isolated(),
+fn model(sizes: ExplorationBounds, weakness: InjectedFlaw) -> RecoveryModel {
+    RecoveryModel {
+        bounds: sizes,
+        flaw: weakness,
+        initial: SimulatedCluster::isolated(),
     }
 }
 
 /// Explores everything within `sizes` and expects every property to hold.
-fn holds(sizes: Sizes) {
-    let checker = model(sizes, Weakness::None)
+fn assert_properties_hold(sizes: ExplorationBounds) {
+    let checker = model(sizes, InjectedFlaw::None)
         .checker()
         .threads(2)
         .spawn_bfs()
@@ -41,22 +41,22 @@ fn holds(sizes: Sizes) {
 
 #[test]
 fn i16_i17_a_restless_network_makes_no_second_primary() {
-    holds(RESTLESS);
+    assert_properties_hold(UNSTABLE_NETWORK);
 }
 
 #[test]
 fn i17_dying_replicas_and_servers_break_nothing() {
-    holds(Sizes {
-        changes: 1,
-        mortal: 1,
-        blindness: 1,
+    assert_properties_hold(ExplorationBounds {
+        view_changes: 1,
+        mortal_nodes: 1,
+        reachability_changes: 1,
         crashes: 1,
-        ..RESTLESS
+        ..UNSTABLE_NETWORK
     });
 }
 
 /// Finds the counterexample to `property` when `weakness` is built in.
-fn breaks(sizes: Sizes, weakness: Weakness, property: &'static str) {
+fn assert_flaw_found(sizes: ExplorationBounds, weakness: InjectedFlaw, property: &'static str) {
     let checker = model(sizes, weakness)
         .checker()
         .threads(2)
@@ -77,27 +77,31 @@ fn breaks(sizes: Sizes, weakness: Weakness, property: &'static str) {
 
 #[test]
 fn a_statement_without_a_window_makes_a_second_primary() {
-    breaks(
-        RESTLESS,
-        Weakness::LateStatements,
+    assert_flaw_found(
+        UNSTABLE_NETWORK,
+        InjectedFlaw::LateStatements,
         "never two Primary components",
     );
 }
 
 #[test]
 fn without_a_second_look_a_second_primary_appears() {
-    breaks(
-        RESTLESS,
-        Weakness::NoSecondLook,
+    assert_flaw_found(
+        UNSTABLE_NETWORK,
+        InjectedFlaw::NoRecheck,
         "never two Primary components",
     );
 }
 
 #[test]
 fn a_repeated_step_uses_an_approval_twice() {
-    let sizes = Sizes {
-        changes: 0,
-        ..RESTLESS
+    let sizes = ExplorationBounds {
+        view_changes: 0,
+        ..UNSTABLE_NETWORK
     };
-    breaks(sizes, Weakness::Repeat, "no approval is used twice");
+    assert_flaw_found(
+        sizes,
+        InjectedFlaw::RepeatedStep,
+        "no approval is used twice",
+    );
 }

@@ -12,46 +12,46 @@ use galera::publish::api::Overview;
 use galera::view::{ClusterView, RegistryHealth};
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::known::Known;
+use super::known::ClusterSnapshot;
 
 /// The newest view of a cluster and the news of newer ones.
 pub type ClusterFeed = watch::Receiver<Arc<Published<ClusterView>>>;
 /// Every known cluster.
-pub type Directory = BTreeMap<ClusterName, ClusterFeed>;
+pub type ClusterDirectory = BTreeMap<ClusterName, ClusterFeed>;
 
 /// What the owners of all clusters know.
-type Knowledge = BTreeMap<ClusterName, watch::Receiver<Arc<Known>>>;
+type ClusterSnapshots = BTreeMap<ClusterName, watch::Receiver<Arc<ClusterSnapshot>>>;
 
 /// Something that whoever keeps the chronicle must not miss.
 #[derive(Clone, Debug)]
-pub enum Sighting {
+pub enum ViewEvent {
     /// A view; of those in which no state changed, some are left out.
-    Seen(Arc<Published<ClusterView>>),
+    Updated(Arc<Published<ClusterView>>),
     /// The cluster is no longer known.
-    Gone(ClusterName),
+    Removed(ClusterName),
 }
 
 /// Where views are published.
 #[derive(Debug)]
-pub struct Board {
-    directory: watch::Sender<Arc<Directory>>,
-    knowledge: watch::Sender<Arc<Knowledge>>,
+pub struct ViewPublisher {
+    directory: watch::Sender<Arc<ClusterDirectory>>,
+    snapshots: watch::Sender<Arc<ClusterSnapshots>>,
     overview: watch::Sender<Arc<Published<Overview>>>,
     health: watch::Sender<RegistryHealth>,
     notices: watch::Sender<BTreeMap<String, Vec<String>>>,
     /// Rings after anything that the overview shows changed.
-    news: Notify,
+    overview_changed: Notify,
     /// Who gets every change of a state, and not only the newest view.
-    witness: Mutex<Option<mpsc::UnboundedSender<Sighting>>>,
+    event_sender: Mutex<Option<mpsc::UnboundedSender<ViewEvent>>>,
 }
 
-impl Default for Board {
+impl Default for ViewPublisher {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Board {
+impl ViewPublisher {
     /// An empty board: no cluster, and a registry that was not read yet.
     #[must_use]
     pub fn new() -> Self {
@@ -66,25 +66,25 @@ impl Board {
         };
         Self {
             directory: watch::Sender::default(),
-            knowledge: watch::Sender::default(),
+            snapshots: watch::Sender::default(),
             overview: watch::Sender::new(Arc::new(Published::new(0, overview))),
             health: watch::Sender::new(health),
             notices: watch::Sender::default(),
-            news: Notify::new(),
-            witness: Mutex::default(),
+            overview_changed: Notify::new(),
+            event_sender: Mutex::default(),
         }
     }
 
     /// Opens the place of the cluster `name`; it becomes known with its first view and unknown when the publisher is
     /// dropped.
     #[must_use]
-    pub fn publisher(self: &Arc<Self>, name: ClusterName) -> Publisher {
-        Publisher {
-            board: Arc::clone(self),
+    pub fn cluster_publisher(self: &Arc<Self>, name: ClusterName) -> ClusterPublisher {
+        ClusterPublisher {
+            publisher: Arc::clone(self),
             name,
             revision: 0,
-            sender: None,
-            known: None,
+            view_sender: None,
+            snapshot_sender: None,
         }
     }
 
@@ -112,20 +112,20 @@ impl Board {
             true
         });
         if changed {
-            self.news.notify_one();
+            self.overview_changed.notify_one();
         }
     }
 
     /// Every known cluster, and the news when one comes or goes.
     #[must_use]
-    pub fn directory(&self) -> watch::Receiver<Arc<Directory>> {
+    pub fn directory(&self) -> watch::Receiver<Arc<ClusterDirectory>> {
         self.directory.subscribe()
     }
 
     /// What the owner of `cluster` knows; `None` for an unknown cluster.
     #[must_use]
-    pub fn known(&self, cluster: &ClusterName) -> Option<Arc<Known>> {
-        let knowledge = self.knowledge.borrow();
+    pub fn snapshot(&self, cluster: &ClusterName) -> Option<Arc<ClusterSnapshot>> {
+        let knowledge = self.snapshots.borrow();
         knowledge
             .get(cluster)
             .map(|known| Arc::clone(&known.borrow()))
@@ -157,20 +157,26 @@ impl Board {
     ///
     /// Nothing is left out, so the reader must keep up: it does nothing but note what it reads.
     #[must_use]
-    pub fn sightings(&self) -> mpsc::UnboundedReceiver<Sighting> {
+    pub fn view_events(&self) -> mpsc::UnboundedReceiver<ViewEvent> {
         let (sender, sightings) = mpsc::unbounded_channel();
         // Under the lock, so that no newer view comes before an older one.
-        let mut witness = self.witness.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut witness = self
+            .event_sender
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         for view in self.views() {
             // The receiver is in our hands.
-            let _ = sender.send(Sighting::Seen(view));
+            let _ = sender.send(ViewEvent::Updated(view));
         }
         *witness = Some(sender);
         sightings
     }
 
-    fn tell_witness(&self, sighting: Sighting) {
-        let mut witness = self.witness.lock().unwrap_or_else(PoisonError::into_inner);
+    fn send_event(&self, sighting: ViewEvent) {
+        let mut witness = self
+            .event_sender
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(sender) = &*witness
             && sender.send(sighting).is_err()
         {
@@ -179,8 +185,8 @@ impl Board {
     }
 
     /// Waits for a change of what the overview shows.
-    pub(super) async fn news(&self) {
-        self.news.notified().await;
+    pub(super) async fn overview_changed(&self) {
+        self.overview_changed.notified().await;
     }
 
     /// Publishes the overview of the present views.
@@ -204,49 +210,49 @@ const NOT_READ_YET: &str = "the registry has not been read yet";
 
 /// The one who may publish views of a cluster.
 #[derive(Debug)]
-pub struct Publisher {
-    board: Arc<Board>,
+pub struct ClusterPublisher {
+    publisher: Arc<ViewPublisher>,
     name: ClusterName,
     revision: u64,
-    sender: Option<watch::Sender<Arc<Published<ClusterView>>>>,
-    known: Option<watch::Sender<Arc<Known>>>,
+    view_sender: Option<watch::Sender<Arc<Published<ClusterView>>>>,
+    snapshot_sender: Option<watch::Sender<Arc<ClusterSnapshot>>>,
 }
 
-impl Publisher {
+impl ClusterPublisher {
     /// Publishes `view` under the next revision.
     pub fn publish(&mut self, mut view: ClusterView) -> Arc<Published<ClusterView>> {
         self.revision += 1;
         view.revision = self.revision;
         let published = Arc::new(Published::new(self.revision, view));
-        match &self.sender {
+        match &self.view_sender {
             Some(sender) => {
                 sender.send_replace(Arc::clone(&published));
             }
             None => {
                 let (sender, feed) = watch::channel(Arc::clone(&published));
-                self.sender = Some(sender);
-                self.board.directory.send_modify(|directory| {
+                self.view_sender = Some(sender);
+                self.publisher.directory.send_modify(|directory| {
                     Arc::make_mut(directory).insert(self.name.clone(), feed);
                 });
             }
         }
-        self.board.news.notify_one();
-        self.board
-            .tell_witness(Sighting::Seen(Arc::clone(&published)));
+        self.publisher.overview_changed.notify_one();
+        self.publisher
+            .send_event(ViewEvent::Updated(Arc::clone(&published)));
         published
     }
 }
 
-impl Publisher {
+impl ClusterPublisher {
     /// Hands out what the view rests on.
-    pub(super) fn hand_out(&mut self, known: Known) {
+    pub(super) fn publish_snapshot(&mut self, known: ClusterSnapshot) {
         let known = Arc::new(known);
-        match &self.known {
+        match &self.snapshot_sender {
             Some(sender) => drop(sender.send_replace(known)),
             None => {
                 let (sender, receiver) = watch::channel(known);
-                self.known = Some(sender);
-                self.board.knowledge.send_modify(|knowledge| {
+                self.snapshot_sender = Some(sender);
+                self.publisher.snapshots.send_modify(|knowledge| {
                     Arc::make_mut(knowledge).insert(self.name.clone(), receiver);
                 });
             }
@@ -254,28 +260,29 @@ impl Publisher {
     }
 }
 
-impl Drop for Publisher {
+impl Drop for ClusterPublisher {
     fn drop(&mut self) {
-        if self.known.is_some() {
-            self.board.knowledge.send_modify(|knowledge| {
+        if self.snapshot_sender.is_some() {
+            self.publisher.snapshots.send_modify(|knowledge| {
                 Arc::make_mut(knowledge).remove(&self.name);
             });
         }
-        if self.sender.is_some() {
-            self.board.directory.send_modify(|directory| {
+        if self.view_sender.is_some() {
+            self.publisher.directory.send_modify(|directory| {
                 Arc::make_mut(directory).remove(&self.name);
             });
-            self.board
+            self.publisher
                 .set_notices(&format!("cluster/{}", self.name), Vec::new());
-            self.board.news.notify_one();
-            self.board.tell_witness(Sighting::Gone(self.name.clone()));
+            self.publisher.overview_changed.notify_one();
+            self.publisher
+                .send_event(ViewEvent::Removed(self.name.clone()));
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use galera::judge::cluster::{Settings, fold};
+    use galera::judge::cluster::{FoldSettings, fold};
     use galera::observe::observation::Evidence;
     use galera::view::VerdictState;
 
@@ -288,21 +295,21 @@ mod tests {
             error: None,
         };
         let evidence = Evidence::new(name.parse().unwrap(), health);
-        let mut view = fold(&evidence, now(), &Settings::default(), None);
+        let mut view = fold(&evidence, now(), &FoldSettings::default(), None);
         view.verdict.state = state;
         view
     }
 
     #[test]
     fn the_overview_lists_the_worst_first_and_then_by_name() {
-        let board = Arc::new(Board::new());
+        let board = Arc::new(ViewPublisher::new());
         let publishers: Vec<_> = [
             ("b", VerdictState::Healthy),
             ("a", VerdictState::Healthy),
             ("z", VerdictState::SplitBrain),
         ]
         .map(|(name, state)| {
-            let mut publisher = board.publisher(name.parse().unwrap());
+            let mut publisher = board.cluster_publisher(name.parse().unwrap());
             publisher.publish(view(name, state));
             publisher
         })
@@ -324,8 +331,8 @@ mod tests {
 
     #[test]
     fn revisions_grow_with_each_publication() {
-        let board = Arc::new(Board::new());
-        let mut publisher = board.publisher("lab".parse().unwrap());
+        let board = Arc::new(ViewPublisher::new());
+        let mut publisher = board.cluster_publisher("lab".parse().unwrap());
         let first = publisher.publish(view("lab", VerdictState::Unknown));
         let second = publisher.publish(view("lab", VerdictState::Unknown));
         assert_eq!((first.revision, second.revision), (1, 2));

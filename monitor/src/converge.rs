@@ -1,6 +1,6 @@
 //! Keys that any replica may write, and that all of them bring to the same value: read, decide, compare, write.
 
-use registry::{Created, Error, Registry};
+use registry::{CreateOutcome, Error, Registry};
 
 /// Attempts when others write at the same time.
 const ATTEMPTS: usize = 3;
@@ -28,8 +28,8 @@ pub(super) async fn converge(
                 updated.map(drop)
             }
             None => match registry.create(key, value, None).await? {
-                Created::Won { .. } => Ok(()),
-                Created::Exists(entry) => Err(Error::Conflict {
+                CreateOutcome::Created { .. } => Ok(()),
+                CreateOutcome::Exists(entry) => Err(Error::Conflict {
                     key: key.to_owned(),
                     current: Some(Box::new(entry)),
                 }),

@@ -9,22 +9,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use console_core::clock::now;
-use galera::observe::registration::Keys;
+use galera::observe::registration::RegistryKeys;
 use galera::view::RegistryHealth;
 use galera::{ClusterName, NodeId};
-use registry::{Change, Entry, Registry, WatchEvent};
+use registry::{KeyChange, Registry, RegistryEntry, WatchEvent};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::HubSettings;
-use super::board::Board;
-use super::index::Index;
-use super::leases::{self, Leases};
-use super::memory::{self, Memory};
+use super::MonitorSettings;
+use super::board::ViewPublisher;
+use super::index::KeyIndex;
+use super::leases::{self, LeaseLookupSender};
+use super::memory::{self, ExpectedMembersSender};
 use super::metrics::MonitorMetrics;
-use super::owner::{self, Inbox, Input, Owner, Surroundings};
-use super::positions::{self, Positions};
+use super::owner::{self, ClusterMonitor, InputChannels, MonitorContext, MonitorInput};
+use super::positions::{self, KnownPositionsSender};
 use super::probed::Prober;
 use super::readiness::Readiness;
 use crate::probe::{self, ProbeReport, ProbeSettings};
@@ -32,42 +32,42 @@ use crate::probe::{self, ProbeReport, ProbeSettings};
 /// Clusters that are followed; the keys of more are named in a notice.
 const CLUSTERS_MAX: usize = 256;
 /// A followed cluster.
-struct Followed {
-    inputs: mpsc::Sender<Input>,
+struct MonitoredCluster {
+    inputs: mpsc::Sender<MonitorInput>,
     _stop: DropGuard,
 }
 
 /// The task's state.
-pub(super) struct Discovery {
-    settings: Arc<HubSettings>,
+pub(super) struct ClusterDiscovery {
+    settings: Arc<MonitorSettings>,
     registry: Registry,
-    board: Arc<Board>,
+    publisher: Arc<ViewPublisher>,
     metrics: Arc<MonitorMetrics>,
     tracker: TaskTracker,
     shutdown: CancellationToken,
     probes: Arc<ProbeSettings>,
-    leases: Leases,
-    memory: Memory,
-    positions: Positions,
-    followed: BTreeMap<ClusterName, Followed>,
-    index: Index,
+    leases: LeaseLookupSender,
+    expected_members: ExpectedMembersSender,
+    positions: KnownPositionsSender,
+    monitored: BTreeMap<ClusterName, MonitoredCluster>,
+    key_index: KeyIndex,
     /// Clusters whose members are remembered.
-    remembered: BTreeSet<ClusterName>,
+    with_expected_members: BTreeSet<ClusterName>,
 }
 
-impl Discovery {
+impl ClusterDiscovery {
     pub(super) fn new(
-        settings: Arc<HubSettings>,
+        settings: Arc<MonitorSettings>,
         registry: Registry,
-        board: Arc<Board>,
+        publisher: Arc<ViewPublisher>,
         metrics: Arc<MonitorMetrics>,
         tracker: TaskTracker,
         shutdown: CancellationToken,
         probes: Arc<ProbeSettings>,
     ) -> Self {
-        let (leases, answering) = leases::open(registry.clone());
-        let (memory, writing) = memory::open(registry.clone(), &settings.state_prefix);
-        let (positions, keeping) = positions::open(registry.clone(), &settings.state_prefix);
+        let (leases, answering) = leases::worker(registry.clone());
+        let (expected_members, writing) = memory::worker(registry.clone(), &settings.state_prefix);
+        let (positions, keeping) = positions::worker(registry.clone(), &settings.state_prefix);
         for task in [
             Box::pin(answering) as futures::future::BoxFuture<'static, ()>,
             Box::pin(writing),
@@ -77,30 +77,30 @@ impl Discovery {
             tracker.spawn(async move { stop.run_until_cancelled_owned(task).await });
         }
         Self {
-            index: Index::new(&settings.registry_prefix),
+            key_index: KeyIndex::new(&settings.registry_prefix),
             settings,
             registry,
-            board,
+            publisher,
             metrics,
             tracker,
             shutdown,
             probes,
             leases,
-            memory,
+            expected_members,
             positions,
-            followed: BTreeMap::new(),
-            remembered: BTreeSet::new(),
+            monitored: BTreeMap::new(),
+            with_expected_members: BTreeSet::new(),
         }
     }
 
     /// Works until the hub is shut down; `readiness` hears of the first word from or about the registry.
     pub(super) async fn run(mut self, readiness: Arc<Readiness>) {
         for name in self.settings.clusters.keys().cloned().collect::<Vec<_>>() {
-            self.follow(&name);
+            self.start_monitoring(&name);
         }
         let mut registrations = self
             .registry
-            .watch(Keys::new(&self.settings.registry_prefix).root());
+            .watch(RegistryKeys::new(&self.settings.registry_prefix).root_prefix());
         let mut memories = self
             .registry
             .watch(memory::prefix(&self.settings.state_prefix));
@@ -112,28 +112,28 @@ impl Discovery {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 Some(event) = registrations.next() => {
-                    self.registered(event).await;
-                    readiness.registry_spoke();
+                    self.on_registrations(event).await;
+                    readiness.mark_registry_known();
                 }
-                Some(event) = memories.next() => self.remembered(event).await,
-                Some(event) = histories.next() => self.positioned(event).await,
+                Some(event) = memories.next() => self.on_expected_members(event).await,
+                Some(event) = histories.next() => self.on_known_positions(event).await,
                 else => return,
             }
         }
     }
 
-    async fn registered(&mut self, event: WatchEvent) {
+    async fn on_registrations(&mut self, event: WatchEvent) {
         match event {
             WatchEvent::Reset { entries, .. } => {
-                self.reachable();
-                self.reset(entries).await;
+                self.mark_reachable();
+                self.reset_keys(entries).await;
             }
-            WatchEvent::Changes { changes, .. } => self.changed(changes).await,
-            WatchEvent::Reachable => self.reachable(),
+            WatchEvent::Changes { changes, .. } => self.apply_changes(changes).await,
+            WatchEvent::Reachable => self.mark_reachable(),
             WatchEvent::Unreachable { since, error } => {
                 self.metrics.registry_restarted();
                 tracing::warn!(%error, %since, "The registry is unreachable; SQL facts go on");
-                self.board.set_health(RegistryHealth {
+                self.publisher.set_health(RegistryHealth {
                     reachable: false,
                     since,
                     error: Some(error.to_string()),
@@ -142,10 +142,10 @@ impl Discovery {
         }
     }
 
-    fn reachable(&self) {
-        if !self.board.health().borrow().reachable {
+    fn mark_reachable(&self) {
+        if !self.publisher.health().borrow().reachable {
             tracing::info!("The registry can be read");
-            self.board.set_health(RegistryHealth {
+            self.publisher.set_health(RegistryHealth {
                 reachable: true,
                 since: now(),
                 error: None,
@@ -153,73 +153,80 @@ impl Discovery {
         }
     }
 
-    async fn reset(&mut self, entries: Vec<Entry>) {
-        self.index.clear();
-        let mut by_cluster: BTreeMap<ClusterName, Vec<Entry>> = BTreeMap::new();
+    async fn reset_keys(&mut self, entries: Vec<RegistryEntry>) {
+        self.key_index.clear();
+        let mut by_cluster: BTreeMap<ClusterName, Vec<RegistryEntry>> = BTreeMap::new();
         for entry in entries {
-            match self.index.add(&entry.key) {
+            match self.key_index.add(&entry.key) {
                 Some(cluster) => by_cluster.entry(cluster).or_default().push(entry),
                 None => continue,
             }
         }
         for name in by_cluster.keys() {
-            self.follow(name);
+            self.start_monitoring(name);
         }
-        self.unfollow_gone();
+        self.stop_monitoring_removed();
         // Every owner: one without keys has to forget those that it had.
-        for (name, followed) in &self.followed {
+        for (name, followed) in &self.monitored {
             let entries = by_cluster.remove(name).unwrap_or_default();
-            let _ = followed.inputs.send(Input::Reset(entries)).await;
+            let _ = followed.inputs.send(MonitorInput::Reset(entries)).await;
         }
-        self.notice();
+        self.update_notices();
     }
 
-    async fn changed(&mut self, changes: Vec<Change>) {
-        let mut by_cluster: BTreeMap<ClusterName, Vec<Change>> = BTreeMap::new();
+    async fn apply_changes(&mut self, changes: Vec<KeyChange>) {
+        let mut by_cluster: BTreeMap<ClusterName, Vec<KeyChange>> = BTreeMap::new();
         for change in changes {
             let cluster = match &change {
-                Change::Put(entry) => self.index.add(&entry.key),
-                Change::Delete { key, .. } => self.index.remove(key),
+                KeyChange::Put(entry) => self.key_index.add(&entry.key),
+                KeyChange::Delete { key, .. } => self.key_index.remove(key),
             };
             if let Some(cluster) = cluster {
                 by_cluster.entry(cluster).or_default().push(change);
             }
         }
         for (name, changes) in by_cluster {
-            self.follow(&name);
-            self.tell(&name, Input::Changes(changes)).await;
+            self.start_monitoring(&name);
+            self.send_input(&name, MonitorInput::Changes(changes)).await;
         }
-        self.unfollow_gone();
-        self.notice();
+        self.stop_monitoring_removed();
+        self.update_notices();
     }
 
-    async fn remembered(&mut self, event: WatchEvent) {
+    async fn on_expected_members(&mut self, event: WatchEvent) {
         let prefix = self.settings.state_prefix.clone();
         let cluster_of = |key: &[u8]| memory::cluster_of(&prefix, key);
         match event {
             WatchEvent::Reset { entries, .. } => {
-                let before = std::mem::take(&mut self.remembered);
+                let before = std::mem::take(&mut self.with_expected_members);
                 for entry in entries {
                     if let Some(name) = cluster_of(&entry.key) {
-                        self.recall(name, memory::read(&entry.value)).await;
+                        self.set_expected_members(name, memory::decode(&entry.value))
+                            .await;
                     }
                 }
-                for name in before.difference(&self.remembered.clone()) {
-                    self.tell(name, Input::Remembered(BTreeSet::new())).await;
+                for name in before.difference(&self.with_expected_members.clone()) {
+                    self.send_input(name, MonitorInput::ExpectedMembers(BTreeSet::new()))
+                        .await;
                 }
             }
             WatchEvent::Changes { changes, .. } => {
                 for change in changes {
                     match change {
-                        Change::Put(entry) => {
+                        KeyChange::Put(entry) => {
                             if let Some(name) = cluster_of(&entry.key) {
-                                self.recall(name, memory::read(&entry.value)).await;
+                                self.set_expected_members(name, memory::decode(&entry.value))
+                                    .await;
                             }
                         }
-                        Change::Delete { key, .. } => {
+                        KeyChange::Delete { key, .. } => {
                             if let Some(name) = cluster_of(&key) {
-                                self.remembered.remove(&name);
-                                self.tell(&name, Input::Remembered(BTreeSet::new())).await;
+                                self.with_expected_members.remove(&name);
+                                self.send_input(
+                                    &name,
+                                    MonitorInput::ExpectedMembers(BTreeSet::new()),
+                                )
+                                .await;
                             }
                         }
                     }
@@ -228,52 +235,54 @@ impl Discovery {
             // The other watch speaks for both.
             WatchEvent::Reachable | WatchEvent::Unreachable { .. } => {}
         }
-        self.unfollow_gone();
+        self.stop_monitoring_removed();
     }
 
     /// Tells the owners of positions that any replica remembered. Nothing is ever taken back.
-    async fn positioned(&mut self, event: WatchEvent) {
+    async fn on_known_positions(&mut self, event: WatchEvent) {
         let entries = match event {
             WatchEvent::Reset { entries, .. } => entries,
             WatchEvent::Changes { changes, .. } => changes
                 .into_iter()
                 .filter_map(|change| match change {
-                    Change::Put(entry) => Some(entry),
-                    Change::Delete { .. } => None,
+                    KeyChange::Put(entry) => Some(entry),
+                    KeyChange::Delete { .. } => None,
                 })
                 .collect(),
             WatchEvent::Reachable | WatchEvent::Unreachable { .. } => return,
         };
         for entry in entries {
             if let Some(name) = positions::cluster_of(&self.settings.state_prefix, &entry.key) {
-                let history = Box::new(positions::read(&entry.value));
-                self.tell(&name, Input::Positions(history)).await;
+                let history = Box::new(positions::decode(&entry.value));
+                self.send_input(&name, MonitorInput::KnownPositions(history))
+                    .await;
             }
         }
     }
 
-    async fn recall(&mut self, name: ClusterName, members: BTreeSet<NodeId>) {
-        self.remembered.insert(name.clone());
-        self.follow(&name);
-        self.tell(&name, Input::Remembered(members)).await;
+    async fn set_expected_members(&mut self, name: ClusterName, members: BTreeSet<NodeId>) {
+        self.with_expected_members.insert(name.clone());
+        self.start_monitoring(&name);
+        self.send_input(&name, MonitorInput::ExpectedMembers(members))
+            .await;
     }
 
-    async fn tell(&self, name: &ClusterName, input: Input) {
-        if let Some(followed) = self.followed.get(name) {
+    async fn send_input(&self, name: &ClusterName, input: MonitorInput) {
+        if let Some(followed) = self.monitored.get(name) {
             // An owner reads until it is cancelled, and only this task cancels it.
             let _ = followed.inputs.send(input).await;
         }
     }
 
-    fn follow(&mut self, name: &ClusterName) {
-        if self.followed.contains_key(name) || self.followed.len() >= CLUSTERS_MAX {
+    fn start_monitoring(&mut self, name: &ClusterName) {
+        if self.monitored.contains_key(name) || self.monitored.len() >= CLUSTERS_MAX {
             return;
         }
         tracing::info!(cluster.id = %name, "Cluster {name} is followed");
         let stop = self.shutdown.child_token();
         let (inputs, inbox) = mpsc::channel(owner::QUEUE);
         let (reports, reported) = mpsc::channel(owner::QUEUE);
-        let health = self.board.health();
+        let health = self.publisher.health();
         let prober = Box::new(SqlProber {
             cluster: name.clone(),
             settings: Arc::clone(&self.probes),
@@ -282,14 +291,14 @@ impl Discovery {
             tracker: self.tracker.clone(),
             stop: stop.clone(),
         });
-        let surroundings = Surroundings {
+        let surroundings = MonitorContext {
             registry_prefix: self.settings.registry_prefix.clone(),
-            fold: self.settings.fold_settings(),
+            fold_settings: self.settings.fold_settings(),
             poll_interval: self.settings.poll_interval,
             leases: self.leases.clone(),
-            memory: self.memory.clone(),
-            positions: self.positions.clone(),
-            board: Arc::clone(&self.board),
+            expected_members: self.expected_members.clone(),
+            known_positions: self.positions.clone(),
+            publisher: Arc::clone(&self.publisher),
             metrics: Arc::clone(&self.metrics),
         };
         let configured = self
@@ -299,25 +308,26 @@ impl Discovery {
             .cloned()
             .unwrap_or_default();
         let present = health.borrow().clone();
-        let owner = Owner::new(name.clone(), configured, present, prober, surroundings);
-        let inbox = Inbox {
+        let owner = ClusterMonitor::new(name.clone(), configured, present, prober, surroundings);
+        let inbox = InputChannels {
             inputs: inbox,
-            myself: inputs.clone(),
+            own_inputs: inputs.clone(),
             reports: reported,
             health,
         };
         self.tracker.spawn(owner.run(inbox, stop.clone()));
-        let followed = Followed {
+        let followed = MonitoredCluster {
             inputs,
             _stop: stop.drop_guard(),
         };
-        self.followed.insert(name.clone(), followed);
+        self.monitored.insert(name.clone(), followed);
     }
 
     /// Lets go of clusters that nothing speaks of any more.
-    fn unfollow_gone(&mut self) {
-        let (settings, index, remembered) = (&self.settings, &self.index, &self.remembered);
-        self.followed.retain(|name, _| {
+    fn stop_monitoring_removed(&mut self) {
+        let (settings, index, remembered) =
+            (&self.settings, &self.key_index, &self.with_expected_members);
+        self.monitored.retain(|name, _| {
             let stays = settings.clusters.contains_key(name) || index.contains(name) || remembered.contains(name);
             if !stays {
                 tracing::info!(cluster.id = %name, "Cluster {name} is gone: no key, no configuration, never seen Primary");
@@ -327,16 +337,20 @@ impl Discovery {
     }
 
     /// Tells everybody about keys and clusters that cannot be used.
-    fn notice(&self) {
-        let mut notices = self.index.notices();
-        let followed = |name: &&ClusterName| self.followed.contains_key(*name);
-        let beyond = self.index.clusters().filter(|name| !followed(name)).count();
+    fn update_notices(&self) {
+        let mut notices = self.key_index.notices();
+        let followed = |name: &&ClusterName| self.monitored.contains_key(*name);
+        let beyond = self
+            .key_index
+            .clusters()
+            .filter(|name| !followed(name))
+            .count();
         if beyond > 0 {
             notices.push(format!(
                 "{beyond} clusters of the registry are not shown: at most {CLUSTERS_MAX} are followed. Clean up the registry."
             ));
         }
-        self.board.set_notices("registry", notices);
+        self.publisher.set_notices("registry", notices);
     }
 }
 

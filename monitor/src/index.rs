@@ -3,24 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use galera::ClusterName;
-use galera::observe::registration::{RegistryKeyKind, parse_key};
+use galera::observe::registration::{ParsedKey, parse_key};
 
 /// Unusable keys that are kept to be named, and how many of them are named.
 const UNUSABLE_MAX: usize = 1_000;
-pub(super) const NAMED_MAX: usize = 10;
+pub(super) const LISTED_KEYS_MAX: usize = 10;
 /// Characters of an unusable key that are shown.
-const KEY_SHOWN_MAX: usize = 100;
+const KEY_DISPLAY_MAX: usize = 100;
 
 /// The registry's keys.
 #[derive(Debug)]
-pub(super) struct Index {
+pub(super) struct KeyIndex {
     prefix: String,
     clusters: BTreeMap<ClusterName, BTreeSet<Vec<u8>>>,
     /// Keys that belong to no cluster, and why.
     unusable: BTreeMap<Vec<u8>, String>,
 }
 
-impl Index {
+impl KeyIndex {
     pub(super) fn new(prefix: &str) -> Self {
         Self {
             prefix: prefix.to_owned(),
@@ -76,14 +76,17 @@ impl Index {
 
     /// What people should know about keys that cannot be used.
     pub(super) fn notices(&self) -> Vec<String> {
-        let named = self.unusable.iter().take(NAMED_MAX);
+        let named = self.unusable.iter().take(LISTED_KEYS_MAX);
         let mut notices: Vec<String> = named
             .map(|(key, reason)| {
-                format!("The registry's key {:?} is not used: {reason}.", shown(key))
+                format!(
+                    "The registry's key {:?} is not used: {reason}.",
+                    display_key(key)
+                )
             })
             .collect();
-        if self.unusable.len() > NAMED_MAX {
-            let more = self.unusable.len() - NAMED_MAX;
+        if self.unusable.len() > LISTED_KEYS_MAX {
+            let more = self.unusable.len() - LISTED_KEYS_MAX;
             notices.push(format!("{more} more keys of the registry are not used."));
         }
         notices
@@ -93,22 +96,22 @@ impl Index {
 /// The cluster a key belongs to, known field or not.
 fn cluster_of(prefix: &str, key: &[u8]) -> Result<ClusterName, String> {
     match parse_key(prefix, key) {
-        RegistryKeyKind::Node { cluster, .. }
-        | RegistryKeyKind::Cluster { cluster, .. }
-        | RegistryKeyKind::Unknown {
+        ParsedKey::Node { cluster, .. }
+        | ParsedKey::Cluster { cluster, .. }
+        | ParsedKey::Unknown {
             cluster: Some(cluster),
             ..
         } => Ok(cluster),
-        RegistryKeyKind::Unknown {
+        ParsedKey::Unknown {
             cluster: None,
             reason,
         } => Err(reason),
     }
 }
 
-fn shown(key: &[u8]) -> String {
+fn display_key(key: &[u8]) -> String {
     let text = String::from_utf8_lossy(key);
-    let mut shown: String = text.chars().take(KEY_SHOWN_MAX).collect();
+    let mut shown: String = text.chars().take(KEY_DISPLAY_MAX).collect();
     if shown.len() < text.len() {
         shown.push('…');
     }

@@ -2,33 +2,33 @@
 
 use std::sync::Arc;
 
-use galera::judge::known_positions::History;
+use galera::judge::known_positions::KnownPositions;
 use galera::observe::observation::Evidence;
-use galera::observe::registration::RawKey;
-use galera::recover::cleanup::Reading;
+use galera::observe::registration::RawKeyValue;
+use galera::recover::cleanup::RegistryReading;
 use galera::view::RegistryHealth;
 use galera::{NodeId, Timestamp};
-use registry::{Entry, Listing};
+use registry::{Listing, RegistryEntry};
 
 use super::registrations::Registrations;
 use crate::probe::ProbeReport;
 
 /// Everything known of a cluster at one moment.
 #[derive(Clone, Debug)]
-pub struct Known {
+pub struct ClusterSnapshot {
     /// What the sources say.
     pub evidence: Evidence,
     /// The positions that are remembered.
-    pub history: History,
+    pub known_positions: KnownPositions,
     pub(super) registrations: Registrations,
 }
 
-impl Known {
+impl ClusterSnapshot {
     /// Takes in every key of the cluster as it was just read linearizably. A key that did not change keeps its age.
-    pub fn listed(&mut self, at: Timestamp, listing: &Listing) {
+    pub fn apply_listing(&mut self, at: Timestamp, listing: &Listing) {
         self.registrations.reset(at, listing.entries.clone());
-        self.evidence.registry = self.registrations.observations();
-        self.evidence.garbage = self.registrations.unexplained();
+        self.evidence.registrations = self.registrations.observations();
+        self.evidence.unrecognized_keys = self.registrations.unknown_key_count();
         if !self.evidence.registry_health.reachable {
             self.evidence.registry_health = RegistryHealth {
                 reachable: true,
@@ -39,7 +39,7 @@ impl Known {
     }
 
     /// Takes note that the registry could not be read just now.
-    pub(crate) fn unlisted(&mut self, at: Timestamp, error: &registry::Error) {
+    pub(crate) fn apply_registry_error(&mut self, at: Timestamp, error: &registry::Error) {
         self.evidence.registry_health = RegistryHealth {
             reachable: false,
             since: at,
@@ -48,38 +48,38 @@ impl Known {
     }
 
     /// Takes in a reading that was made for this purpose, unless a newer one is known.
-    pub(crate) fn probed(&mut self, report: ProbeReport) {
-        let observation = self.evidence.sql.entry(report.node).or_default();
+    pub(crate) fn apply_probe(&mut self, report: ProbeReport) {
+        let observation = self.evidence.probes.entry(report.node).or_default();
         let answered = observation.status.as_ref().map(|(at, _)| *at);
         let failed = observation.error.as_ref().map(|(at, _)| *at);
         if answered.max(failed).is_some_and(|newer| newer > report.at) {
             return;
         }
         match report.outcome {
-            Ok(status) => observation.answered(report.at, status),
-            Err(error) => observation.failed(report.at, error),
+            Ok(status) => observation.record_success(report.at, status),
+            Err(error) => observation.record_failure(report.at, error),
         }
     }
 
     /// Every node that is probed.
     #[must_use]
-    pub fn nodes(&self) -> Vec<NodeId> {
-        self.evidence.sql.keys().cloned().collect()
+    pub fn probed_nodes(&self) -> Vec<NodeId> {
+        self.evidence.probes.keys().cloned().collect()
     }
 }
 
 /// A listing as clean-up compares it.
 #[must_use]
-pub fn reading(at: Timestamp, listing: &Listing) -> Reading {
-    Reading {
+pub fn registry_reading(at: Timestamp, listing: &Listing) -> RegistryReading {
+    RegistryReading {
         at,
         revision: listing.revision,
         keys: listing.entries.iter().map(raw_key).collect(),
     }
 }
 
-fn raw_key(entry: &Entry) -> RawKey {
-    RawKey {
+fn raw_key(entry: &RegistryEntry) -> RawKeyValue {
+    RawKeyValue {
         key: entry.key.clone(),
         value: entry.value.clone(),
         mod_revision: entry.mod_revision,
@@ -89,4 +89,4 @@ fn raw_key(entry: &Entry) -> RawKey {
 }
 
 /// Readings of one cluster, oldest first.
-pub(crate) type Readings = Arc<Vec<Arc<Reading>>>;
+pub(crate) type ReadingHistory = Arc<Vec<Arc<RegistryReading>>>;

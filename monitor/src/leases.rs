@@ -7,32 +7,36 @@ use registry::{LeaseId, Registry};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::owner::Input;
+use super::owner::MonitorInput;
 
 /// Questions that wait; more are forgotten and asked again with the next reset.
 const QUEUE: usize = 256;
 /// Answers kept.
-const KEPT: usize = 10_000;
+const CACHE_MAX: usize = 10_000;
 const DEADLINE: Duration = Duration::from_secs(3);
 
 /// A question, and whom to answer.
-pub(super) struct Question {
+pub(super) struct LeaseLookup {
     pub(super) lease: LeaseId,
-    pub(super) owner: mpsc::Sender<Input>,
+    pub(super) reply_to: mpsc::Sender<MonitorInput>,
 }
 
 /// Where to ask.
-pub(super) type Leases = mpsc::Sender<Question>;
+pub(super) type LeaseLookupSender = mpsc::Sender<LeaseLookup>;
 
 /// A place to ask, and the task that answers.
-pub(super) fn open(registry: Registry) -> (Leases, impl Future<Output = ()> + Send) {
+pub(super) fn worker(registry: Registry) -> (LeaseLookupSender, impl Future<Output = ()> + Send) {
     let (sender, questions) = mpsc::channel(QUEUE);
-    (sender, answer(registry, questions))
+    (sender, run(registry, questions))
 }
 
-async fn answer(registry: Registry, mut questions: mpsc::Receiver<Question>) {
+async fn run(registry: Registry, mut questions: mpsc::Receiver<LeaseLookup>) {
     let mut known: HashMap<LeaseId, u64> = HashMap::new();
-    while let Some(Question { lease, owner }) = questions.recv().await {
+    while let Some(LeaseLookup {
+        lease,
+        reply_to: owner,
+    }) = questions.recv().await
+    {
         let ttl = match known.get(&lease) {
             Some(ttl) => Some(*ttl),
             None => match timeout(DEADLINE, registry.lease_info(lease)).await {
@@ -42,11 +46,11 @@ async fn answer(registry: Registry, mut questions: mpsc::Receiver<Question>) {
             },
         };
         let Some(ttl) = ttl else { continue };
-        if known.len() == KEPT {
+        if known.len() == CACHE_MAX {
             known.clear();
         }
         known.insert(lease, ttl);
         // An owner that is gone needs no answer; one that is busy asks again after the next reset.
-        let _ = owner.try_send(Input::Granted { lease, ttl });
+        let _ = owner.try_send(MonitorInput::LeaseTtl { lease, ttl });
     }
 }

@@ -30,9 +30,9 @@ use std::sync::Arc;
 use console_core::clock::now;
 use console_core::published::Published;
 use galera::ClusterName;
-use galera::observe::registration::Keys;
+use galera::observe::registration::RegistryKeys;
 use galera::publish::api::Overview;
-use galera::recover::cleanup::Reading;
+use galera::recover::cleanup::RegistryReading;
 use galera::view::{ClusterView, RegistryHealth, RegistryView};
 use registry::Registry;
 use tokio::sync::{mpsc, watch};
@@ -40,60 +40,60 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use board::{Board, ClusterFeed, Directory, Publisher, Sighting};
-pub use known::{Known, reading};
+pub use board::{ClusterDirectory, ClusterFeed, ClusterPublisher, ViewEvent, ViewPublisher};
+pub use known::{ClusterSnapshot, registry_reading};
 pub use listing::RegistryUnavailable;
-pub use readiness::was_asked;
-pub use settings::HubSettings;
+pub use readiness::was_probed;
+pub use settings::MonitorSettings;
 
-use discovery::Discovery;
-use listing::Listings;
-use metrics::{MonitorMetrics, Views};
+use discovery::ClusterDiscovery;
+use listing::RegistryViewReader;
+use metrics::{ClusterCollector, MonitorMetrics};
 use probe::{ProbeReport, ProbeSettings};
 use readiness::Readiness;
 
 /// The reading side, shared by every page, request and viewer. Cheap to clone.
 #[derive(Clone)]
-pub struct Hub {
-    inner: Arc<Inner>,
+pub struct Monitor {
+    inner: Arc<MonitorInner>,
 }
 
-struct Inner {
-    board: Arc<Board>,
+struct MonitorInner {
+    publisher: Arc<ViewPublisher>,
     metrics: Arc<MonitorMetrics>,
     tracker: TaskTracker,
-    listings: Option<Listings>,
-    asking: Option<Asking>,
+    registry_views: Option<RegistryViewReader>,
+    live_sources: Option<LiveSources>,
     readiness: Arc<Readiness>,
 }
 
 /// What it takes to ask the sources at once.
-struct Asking {
+struct LiveSources {
     registry: Registry,
-    keys: Keys,
+    keys: RegistryKeys,
     state_prefix: String,
     probes: Arc<ProbeSettings>,
-    archive: readings::Archive,
+    readings: readings::ReadingStore,
 }
 
-impl fmt::Debug for Hub {
+impl fmt::Debug for Monitor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hub").finish_non_exhaustive()
     }
 }
 
-impl Hub {
+impl Monitor {
     /// Starts watching the registry and probing the databases, on `tracker` and until `shutdown`. Returns at once;
     /// neither etcd nor any database needs to answer.
     #[must_use]
     pub fn start(
-        settings: HubSettings,
+        settings: MonitorSettings,
         registry: Registry,
         tracker: TaskTracker,
         shutdown: CancellationToken,
     ) -> Self {
         let settings = Arc::new(settings);
-        let board = Arc::new(Board::new());
+        let board = Arc::new(ViewPublisher::new());
         let metrics = Arc::new(MonitorMetrics::default());
         let readiness = Arc::new(Readiness::new());
         tracker.spawn(overview::run(Arc::clone(&board), shutdown.clone()));
@@ -101,16 +101,16 @@ impl Hub {
             mysql: settings.mysql.clone(),
             poll_interval: settings.poll_interval,
             timeout: settings.probe_timeout,
-            grid: Instant::now(),
+            schedule_start: Instant::now(),
         });
-        let (archive, reading) = readings::open(
+        let (archive, reading) = readings::worker(
             registry.clone(),
             &settings.registry_prefix,
             Arc::clone(&board),
             shutdown.clone(),
         );
         tracker.spawn(reading);
-        let discovery = Discovery::new(
+        let discovery = ClusterDiscovery::new(
             Arc::clone(&settings),
             registry.clone(),
             Arc::clone(&board),
@@ -120,21 +120,21 @@ impl Hub {
             Arc::clone(&probes),
         );
         tracker.spawn(discovery.run(Arc::clone(&readiness)));
-        let listings = Listings::new(registry.clone(), &settings);
-        let asking = Asking {
+        let listings = RegistryViewReader::new(registry.clone(), &settings);
+        let asking = LiveSources {
             registry,
-            keys: Keys::new(&settings.registry_prefix),
+            keys: RegistryKeys::new(&settings.registry_prefix),
             state_prefix: settings.state_prefix.clone(),
             probes,
-            archive,
+            readings: archive,
         };
         Self {
-            inner: Arc::new(Inner {
-                board,
+            inner: Arc::new(MonitorInner {
+                publisher: board,
                 metrics,
                 tracker,
-                listings: Some(listings),
-                asking: Some(asking),
+                registry_views: Some(listings),
+                live_sources: Some(asking),
                 readiness,
             }),
         }
@@ -142,16 +142,16 @@ impl Hub {
 
     /// The reading side of a board that somebody else publishes on (benchmarks, tests).
     #[must_use]
-    pub fn reading(board: Arc<Board>, tracker: TaskTracker) -> Self {
+    pub fn for_publisher(board: Arc<ViewPublisher>, tracker: TaskTracker) -> Self {
         let readiness = Readiness::new();
-        readiness.registry_spoke();
+        readiness.mark_registry_known();
         Self {
-            inner: Arc::new(Inner {
-                board,
+            inner: Arc::new(MonitorInner {
+                publisher: board,
                 metrics: Arc::default(),
                 tracker,
-                listings: None,
-                asking: None,
+                registry_views: None,
+                live_sources: None,
                 readiness: Arc::new(readiness),
             }),
         }
@@ -160,31 +160,31 @@ impl Hub {
     /// All clusters, worst verdict first, and the news of changes.
     #[must_use]
     pub fn overview(&self) -> watch::Receiver<Arc<Published<Overview>>> {
-        self.inner.board.overview()
+        self.inner.publisher.overview()
     }
 
     /// One cluster and the news of its changes; `None` when it is neither configured nor found.
     #[must_use]
-    pub fn cluster(&self, name: &ClusterName) -> Option<ClusterFeed> {
-        self.inner.board.directory().borrow().get(name).cloned()
+    pub fn cluster_feed(&self, name: &ClusterName) -> Option<ClusterFeed> {
+        self.inner.publisher.directory().borrow().get(name).cloned()
     }
 
     /// Every known cluster, and the news when one comes or goes.
     #[must_use]
-    pub fn directory(&self) -> watch::Receiver<Arc<Directory>> {
-        self.inner.board.directory()
+    pub fn directory(&self) -> watch::Receiver<Arc<ClusterDirectory>> {
+        self.inner.publisher.directory()
     }
 
     /// The newest views of all clusters.
     #[must_use]
     pub fn views(&self) -> Vec<Arc<Published<ClusterView>>> {
-        self.inner.board.views()
+        self.inner.publisher.views()
     }
 
-    /// Every change of a state from now on, after the present views; for one reader only (see [`Board::sightings`]).
+    /// Every change of a state from now on, after the present views; for one reader only (see [`ViewPublisher::view_events`]).
     #[must_use]
-    pub fn sightings(&self) -> mpsc::UnboundedReceiver<Sighting> {
-        self.inner.board.sightings()
+    pub fn view_events(&self) -> mpsc::UnboundedReceiver<ViewEvent> {
+        self.inner.publisher.view_events()
     }
 
     /// The registry's keys of a cluster, read now and linearizably; `None` for an unknown cluster.
@@ -195,26 +195,30 @@ impl Hub {
         &self,
         name: &ClusterName,
     ) -> Result<Option<RegistryView>, RegistryUnavailable> {
-        let Some(feed) = self.cluster(name) else {
+        let Some(feed) = self.cluster_feed(name) else {
             return Ok(None);
         };
         let view = Arc::clone(&feed.borrow());
-        match &self.inner.listings {
+        match &self.inner.registry_views {
             Some(listings) => listings.view(name, &view.value).await.map(Some),
-            None => Err(RegistryUnavailable::none()),
+            None => Err(RegistryUnavailable::not_connected()),
         }
     }
 
-    /// What is known of `cluster`, with its keys and remembered positions read linearizably just now and, when `fresh`,
+    /// What is known of `cluster_feed`, with its keys and remembered positions read linearizably just now and, when `fresh`,
     /// every node asked just now; and the readings of its keys so far, the present one last. `None` for an unknown
     /// cluster. A registry that cannot be read is part of what is known.
-    pub async fn look(&self, cluster: &ClusterName, fresh: bool) -> Option<(Known, Vec<Reading>)> {
-        let known = self.inner.board.known(cluster)?;
-        let Some(asking) = &self.inner.asking else {
-            return Some((Known::clone(&known), Vec::new()));
+    pub async fn read_snapshot(
+        &self,
+        cluster: &ClusterName,
+        fresh: bool,
+    ) -> Option<(ClusterSnapshot, Vec<RegistryReading>)> {
+        let known = self.inner.publisher.snapshot(cluster)?;
+        let Some(asking) = &self.inner.live_sources else {
+            return Some((ClusterSnapshot::clone(&known), Vec::new()));
         };
         let reports = if fresh {
-            futures::future::join_all(asking.probes_of(cluster, &known)).await
+            futures::future::join_all(asking.probe_all(cluster, &known)).await
         } else {
             Vec::new()
         };
@@ -223,62 +227,62 @@ impl Hub {
         let prefix = asking.keys.cluster_prefix(cluster);
         let (listing, history) = tokio::join!(
             asking.registry.list(prefix),
-            positions::recall(&asking.registry, &asking.state_prefix, cluster),
+            positions::load(&asking.registry, &asking.state_prefix, cluster),
         );
         let at = now();
-        let newest = self.inner.board.known(cluster).unwrap_or(known);
-        let mut known = Known::clone(&newest);
-        let mut readings: Vec<Reading> = asking
-            .archive
-            .of(cluster)
+        let newest = self.inner.publisher.snapshot(cluster).unwrap_or(known);
+        let mut known = ClusterSnapshot::clone(&newest);
+        let mut readings: Vec<RegistryReading> = asking
+            .readings
+            .get(cluster)
             .iter()
-            .map(|reading| Reading::clone(reading))
+            .map(|reading| RegistryReading::clone(reading))
             .collect();
         match (listing, history) {
             (Ok(listing), Ok(history)) => {
-                known.listed(at, &listing);
-                known.history.merge(&history);
-                readings.push(reading(at, &listing));
+                known.apply_listing(at, &listing);
+                known.known_positions.merge(&history);
+                readings.push(registry_reading(at, &listing));
             }
-            (Err(error), _) | (_, Err(error)) => known.unlisted(at, &error),
+            (Err(error), _) | (_, Err(error)) => known.apply_registry_error(at, &error),
         }
         for report in reports {
-            known.probed(report);
+            known.apply_probe(report);
         }
         Some((known, readings))
     }
 
-    /// What is known of `cluster`, without asking anybody; `None` for an unknown one.
+    /// What is known of `cluster_feed`, without asking anybody; `None` for an unknown one.
     #[must_use]
-    pub fn known(&self, cluster: &ClusterName) -> Option<Arc<Known>> {
-        self.inner.board.known(cluster)
+    pub fn snapshot(&self, cluster: &ClusterName) -> Option<Arc<ClusterSnapshot>> {
+        self.inner.publisher.snapshot(cluster)
     }
 
     /// Replaces what `source` has to say to everybody.
     pub fn set_notices(&self, source: &str, notices: Vec<String>) {
-        self.inner.board.set_notices(source, notices);
+        self.inner.publisher.set_notices(source, notices);
     }
 
     /// Whether the registry can be read, and since when that is so.
     #[must_use]
     pub fn registry_health(&self) -> RegistryHealth {
-        self.inner.board.health().borrow().clone()
+        self.inner.publisher.health().borrow().clone()
     }
 
     /// Whether views can be shown to people: the registry was read once or is known to be unreachable, and every known
     /// node was asked once or had its time. Stays true.
     #[must_use]
-    pub fn ready(&self) -> bool {
+    pub fn is_ready(&self) -> bool {
         let views = self.views();
         self.inner
             .readiness
-            .reached(views.iter().map(|view| &view.value))
+            .check(views.iter().map(|view| &view.value))
     }
 
     /// Registers the monitor's counters, and what the present views say of clusters and nodes.
     pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
         self.inner.metrics.register(registry);
-        let views = Views::new(self.views(), self.registry_health());
+        let views = ClusterCollector::new(self.views(), self.registry_health());
         registry.register_collector(Box::new(views));
     }
 
@@ -289,15 +293,15 @@ impl Hub {
     }
 }
 
-impl Asking {
-    fn probes_of(
+impl LiveSources {
+    fn probe_all(
         &self,
         cluster: &ClusterName,
-        known: &Known,
+        known: &ClusterSnapshot,
     ) -> Vec<impl Future<Output = ProbeReport> + Send + use<>> {
-        let nodes = known.nodes().into_iter();
+        let nodes = known.probed_nodes().into_iter();
         nodes
-            .map(|node| probe::once(cluster.clone(), node, Arc::clone(&self.probes)))
+            .map(|node| probe::probe_once(cluster.clone(), node, Arc::clone(&self.probes)))
             .collect()
     }
 }

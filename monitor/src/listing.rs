@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use galera::ClusterName;
-use galera::observe::registration::{Keys, RawKey, registry_view};
+use galera::observe::registration::{RawKeyValue, RegistryKeys, build_registry_view};
 use galera::view::{ClusterView, RegistryView};
-use registry::{Entry, LeaseId, Registry};
+use registry::{LeaseId, Registry, RegistryEntry};
 use tokio::time::{Instant, timeout_at};
 
-use super::HubSettings;
+use super::MonitorSettings;
 
 /// Leases that are looked up for one listing, and how many at once.
 const LEASES_MAX: usize = 128;
-const AT_ONCE: usize = 8;
+const CONCURRENT_LOOKUPS: usize = 8;
 /// Time for all of those look-ups together; leases that were not reached are shown without the time left.
 const LEASES_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -27,7 +27,7 @@ pub struct RegistryUnavailable {
 }
 
 impl RegistryUnavailable {
-    pub(super) fn none() -> Self {
+    pub(super) fn not_connected() -> Self {
         Self {
             detail: "this console has no registry".to_owned(),
         }
@@ -43,18 +43,18 @@ impl From<registry::Error> for RegistryUnavailable {
 }
 
 /// Reads listings.
-pub(super) struct Listings {
+pub(super) struct RegistryViewReader {
     registry: Registry,
-    keys: Keys,
+    keys: RegistryKeys,
     prefix: String,
     default_port: u16,
 }
 
-impl Listings {
-    pub(super) fn new(registry: Registry, settings: &HubSettings) -> Self {
+impl RegistryViewReader {
+    pub(super) fn new(registry: Registry, settings: &MonitorSettings) -> Self {
         Self {
             registry,
-            keys: Keys::new(&settings.registry_prefix),
+            keys: RegistryKeys::new(&settings.registry_prefix),
             prefix: settings.registry_prefix.clone(),
             default_port: settings.mysql.port,
         }
@@ -70,11 +70,11 @@ impl Listings {
             .registry
             .list(self.keys.cluster_prefix(cluster))
             .await?;
-        let left = self.time_left(&listing.entries).await;
-        let raw: Vec<RawKey> = listing
+        let left = self.remaining_ttls(&listing.entries).await;
+        let raw: Vec<RawKeyValue> = listing
             .entries
             .into_iter()
-            .map(|entry| RawKey {
+            .map(|entry| RawKeyValue {
                 ttl: left.get(&entry.lease).copied(),
                 key: entry.key,
                 value: entry.value,
@@ -83,7 +83,7 @@ impl Listings {
             })
             .collect();
         let at = console_core::clock::now();
-        Ok(registry_view(
+        Ok(build_registry_view(
             &self.prefix,
             cluster,
             listing.revision,
@@ -95,12 +95,12 @@ impl Listings {
     }
 
     /// Seconds that each lease has left, each asked once.
-    async fn time_left(&self, entries: &[Entry]) -> BTreeMap<LeaseId, i64> {
+    async fn remaining_ttls(&self, entries: &[RegistryEntry]) -> BTreeMap<LeaseId, i64> {
         let leases = distinct_leases(entries);
         let deadline = Instant::now() + LEASES_DEADLINE;
         let mut answers = futures::stream::iter(leases)
             .map(|lease| async move { (lease, self.registry.lease_info(lease).await) })
-            .buffer_unordered(AT_ONCE);
+            .buffer_unordered(CONCURRENT_LOOKUPS);
         let mut left = BTreeMap::new();
         while let Ok(Some((lease, answer))) = timeout_at(deadline, answers.next()).await {
             if let Ok(Some(info)) = answer {
@@ -114,7 +114,7 @@ impl Listings {
     }
 }
 
-fn distinct_leases(entries: &[Entry]) -> Vec<LeaseId> {
+fn distinct_leases(entries: &[RegistryEntry]) -> Vec<LeaseId> {
     let mut leases: Vec<_> = entries
         .iter()
         .map(|entry| entry.lease)

@@ -18,7 +18,7 @@ use super::converge::{converge, encode};
 const QUEUE: usize = 64;
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Stored {
+struct ExpectedMembersRecord {
     members: BTreeSet<NodeId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     recorded_at: Option<galera::Timestamp>,
@@ -26,13 +26,13 @@ struct Stored {
 
 /// Members that shall be remembered.
 #[derive(Debug)]
-pub(super) struct Wish {
+pub(super) struct ExpectedMembersUpdate {
     pub(super) cluster: ClusterName,
     pub(super) members: BTreeSet<NodeId>,
 }
 
 /// Where wishes go.
-pub(super) type Memory = mpsc::Sender<Wish>;
+pub(super) type ExpectedMembersSender = mpsc::Sender<ExpectedMembersUpdate>;
 
 /// Where the members of all clusters are kept.
 pub(super) fn prefix(state_prefix: &str) -> String {
@@ -46,8 +46,8 @@ pub(super) fn cluster_of(state_prefix: &str, key: &[u8]) -> Option<ClusterName> 
 }
 
 /// The members in a stored value; nobody when it cannot be read.
-pub(super) fn read(value: &[u8]) -> BTreeSet<NodeId> {
-    match serde_json::from_slice::<Stored>(value) {
+pub(super) fn decode(value: &[u8]) -> BTreeSet<NodeId> {
+    match serde_json::from_slice::<ExpectedMembersRecord>(value) {
         Ok(stored) => stored.members,
         Err(error) => {
             tracing::warn!(%error, "The remembered members of a cluster cannot be read and do not count");
@@ -57,10 +57,13 @@ pub(super) fn read(value: &[u8]) -> BTreeSet<NodeId> {
 }
 
 /// A place for wishes, and the task that writes them.
-pub(super) fn open(
+pub(super) fn worker(
     registry: Registry,
     state_prefix: &str,
-) -> (Memory, impl Future<Output = ()> + Send + use<>) {
+) -> (
+    ExpectedMembersSender,
+    impl Future<Output = ()> + Send + use<>,
+) {
     let (sender, mut wishes) = mpsc::channel(QUEUE);
     let prefix = prefix(state_prefix);
     let task = async move {
@@ -78,14 +81,18 @@ pub(super) fn open(
 }
 
 /// Writes `wish` unless it is there already.
-async fn write(registry: &Registry, prefix: &str, wish: &Wish) -> Result<(), Error> {
+async fn write(
+    registry: &Registry,
+    prefix: &str,
+    wish: &ExpectedMembersUpdate,
+) -> Result<(), Error> {
     let key = format!("{prefix}{}", wish.cluster);
-    let stored = Stored {
+    let stored = ExpectedMembersRecord {
         members: wish.members.clone(),
         recorded_at: Some(now()),
     };
     converge(registry, &key, |present| match present {
-        Some(value) if read(value) == wish.members => Ok(None),
+        Some(value) if decode(value) == wish.members => Ok(None),
         _ => encode(&stored).map(Some),
     })
     .await
@@ -113,11 +120,11 @@ mod tests {
     #[test]
     fn reads_what_it_writes_and_nothing_else() {
         let members: BTreeSet<NodeId> = ["db1", "db2:3307"].map(|id| id.parse().unwrap()).into();
-        let stored = Stored {
+        let stored = ExpectedMembersRecord {
             members: members.clone(),
             recorded_at: Some(now()),
         };
-        assert_eq!(read(&serde_json::to_vec(&stored).unwrap()), members);
-        assert!(read(b"<script>").is_empty());
+        assert_eq!(decode(&serde_json::to_vec(&stored).unwrap()), members);
+        assert!(decode(b"<script>").is_empty());
     }
 }

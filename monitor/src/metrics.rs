@@ -9,7 +9,7 @@ mod nodes;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use galera::observe::observation::{ProbeError, ProbeFailure};
+use galera::observe::observation::{ProbeError, ProbeErrorKind};
 use galera::{ClusterName, NodeId};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -18,7 +18,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-pub(crate) use clusters::Views;
+pub(crate) use clusters::ClusterCollector;
 
 /// Seconds. SQL readings take about a millisecond and end with the deadline of a few seconds.
 const PROBE_BUCKETS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 3.0, 10.0];
@@ -75,7 +75,7 @@ impl MonitorMetrics {
             let labels = FailureLabels {
                 cluster: labels.cluster.clone(),
                 node: labels.node.clone(),
-                kind: error.kind.word().to_owned(),
+                kind: error.kind.as_str().to_owned(),
             };
             self.probe_failures.get_or_create(&labels).inc();
         }
@@ -90,11 +90,11 @@ impl MonitorMetrics {
             cluster: cluster.to_string(),
             node: node.to_string(),
         });
-        for kind in ProbeFailure::ALL {
+        for kind in ProbeErrorKind::ALL {
             self.probe_failures.remove(&FailureLabels {
                 cluster: cluster.to_string(),
                 node: node.to_string(),
-                kind: kind.word().to_owned(),
+                kind: kind.as_str().to_owned(),
             });
         }
     }
@@ -153,7 +153,7 @@ mod tests {
         let metrics = MonitorMetrics::default();
         let (cluster, node) = ("lab".parse().unwrap(), "db1".parse().unwrap());
         let error = ProbeError {
-            kind: ProbeFailure::Refused,
+            kind: ProbeErrorKind::Refused,
             message: String::new(),
         };
         metrics.probe(&cluster, &node, Duration::from_millis(1), Some(&error));

@@ -5,6 +5,6 @@ pub(crate) mod failure;
 mod settings;
 mod statement;
 
-pub(crate) use connection::Connection;
+pub(crate) use connection::StatusConnection;
 pub use settings::MysqlSettings;
-pub use statement::{Answer, StatementConnection};
+pub use statement::{StatementConnection, StatementOutcome};

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::board::Board;
-use super::pace::GAP;
+use super::board::ViewPublisher;
+use super::pace::FOLD_INTERVAL_MIN;
 
 /// Publishes the overview after every change, a burst of them once, until cancelled.
-pub(super) async fn run(board: Arc<Board>, cancel: CancellationToken) {
+pub(super) async fn run(board: Arc<ViewPublisher>, cancel: CancellationToken) {
     let work = async {
         loop {
-            board.news().await;
+            board.overview_changed().await;
             board.publish_overview();
-            sleep(GAP).await;
+            sleep(FOLD_INTERVAL_MIN).await;
         }
     };
     tokio::select! {

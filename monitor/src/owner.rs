@@ -5,24 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use console_core::clock::now;
-use galera::judge::cluster::{Settings, fold, primary_members};
-use galera::judge::known_positions::History;
+use galera::judge::cluster::{FoldSettings, fold, primary_members};
+use galera::judge::known_positions::KnownPositions;
 use galera::observe::observation::Evidence;
 use galera::view::{ClusterStatus, ClusterView, RegistryHealth};
 use galera::{ClusterName, NodeId, Timestamp};
-use registry::{Change, Entry, LeaseId};
+use registry::{KeyChange, LeaseId, RegistryEntry};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::board::{Board, Publisher};
-use super::known::Known;
-use super::leases::{Leases, Question};
-use super::memory::{Memory, Wish};
+use super::board::{ClusterPublisher, ViewPublisher};
+use super::known::ClusterSnapshot;
+use super::leases::{LeaseLookup, LeaseLookupSender};
+use super::memory::{ExpectedMembersSender, ExpectedMembersUpdate};
 use super::metrics::MonitorMetrics;
-use super::pace::Pace;
-use super::positions::{self, Positions};
-use super::probed::{Probed, Prober};
+use super::pace::Debounce;
+use super::positions::{self, KnownPositionsSender};
+use super::probed::{ProbeSet, Prober};
 use super::registrations::Registrations;
 use crate::probe::ProbeReport;
 
@@ -33,231 +33,251 @@ const TICK: Duration = Duration::from_secs(1);
 /// How much earlier than after a whole interval the next readings may be there.
 const JITTER: Duration = Duration::from_millis(100);
 /// How long an answer may wait for states that were told before it: somebody may tell states without end.
-const ANSWER_WAITS: Duration = Duration::from_millis(500);
+const REPORT_DELAY_MAX: Duration = Duration::from_millis(500);
 /// A wish to remember members that was not fulfilled is repeated after this time.
-const WISH_AGAIN: Duration = Duration::from_secs(5);
+const MEMBERS_RETRY: Duration = Duration::from_secs(5);
 
 /// What an owner is told, apart from the probes' reports.
 #[derive(Debug)]
-pub(super) enum Input {
+pub(super) enum MonitorInput {
     /// Every key of the cluster.
-    Reset(Vec<Entry>),
+    Reset(Vec<RegistryEntry>),
     /// Changes of some of them.
-    Changes(Vec<Change>),
+    Changes(Vec<KeyChange>),
     /// The members that are remembered.
-    Remembered(BTreeSet<NodeId>),
+    ExpectedMembers(BTreeSet<NodeId>),
     /// The positions that are remembered.
-    Positions(Box<History>),
+    KnownPositions(Box<KnownPositions>),
     /// How long a lease was granted for, in seconds.
-    Granted { lease: LeaseId, ttl: u64 },
+    LeaseTtl { lease: LeaseId, ttl: u64 },
 }
 
 /// What an owner needs besides its inputs.
-pub(super) struct Surroundings {
+pub(super) struct MonitorContext {
     pub(super) registry_prefix: String,
-    pub(super) fold: Settings,
+    pub(super) fold_settings: FoldSettings,
     pub(super) poll_interval: Duration,
-    pub(super) leases: Leases,
-    pub(super) memory: Memory,
-    pub(super) positions: Positions,
-    pub(super) board: Arc<Board>,
+    pub(super) leases: LeaseLookupSender,
+    pub(super) expected_members: ExpectedMembersSender,
+    pub(super) known_positions: KnownPositionsSender,
+    pub(super) publisher: Arc<ViewPublisher>,
     pub(super) metrics: Arc<MonitorMetrics>,
 }
 
 /// Where an owner's news come from.
-pub(super) struct Inbox {
-    pub(super) inputs: mpsc::Receiver<Input>,
+pub(super) struct InputChannels {
+    pub(super) inputs: mpsc::Receiver<MonitorInput>,
     /// For answers to the owner's own questions.
-    pub(super) myself: mpsc::Sender<Input>,
+    pub(super) own_inputs: mpsc::Sender<MonitorInput>,
     pub(super) reports: mpsc::Receiver<ProbeReport>,
     pub(super) health: watch::Receiver<RegistryHealth>,
 }
 
 /// A cluster's state.
-pub(super) struct Owner {
-    around: Surroundings,
+pub(super) struct ClusterMonitor {
+    context: MonitorContext,
     evidence: Evidence,
     registrations: Registrations,
-    probed: Probed,
+    probes: ProbeSet,
     /// Answers that wait for the states that were told before them, each with the time since when one does.
-    answers: BTreeMap<NodeId, (Instant, ProbeReport)>,
-    publisher: Publisher,
+    deferred_reports: BTreeMap<NodeId, (Instant, ProbeReport)>,
+    publisher: ClusterPublisher,
     view: Option<ClusterView>,
     published_at: Option<Instant>,
-    asked: BTreeSet<LeaseId>,
+    requested_leases: BTreeSet<LeaseId>,
     /// Members that are not in etcd yet, and when that was last tried.
-    wish: Option<(BTreeSet<NodeId>, Instant)>,
-    history: History,
+    pending_members: Option<(BTreeSet<NodeId>, Instant)>,
+    known_positions: KnownPositions,
     /// The history that was last given to be written, and when.
-    written: Option<(History, Instant)>,
+    written_positions: Option<(KnownPositions, Instant)>,
 }
 
-impl Owner {
+impl ClusterMonitor {
     pub(super) fn new(
         name: ClusterName,
         configured: BTreeSet<NodeId>,
         health: RegistryHealth,
         prober: Box<dyn Prober>,
-        around: Surroundings,
+        context: MonitorContext,
     ) -> Self {
         let mut evidence = Evidence::new(name.clone(), health);
-        evidence.configured = configured;
+        evidence.configured_members = configured;
         Self {
-            registrations: Registrations::new(&around.registry_prefix, around.fold.default_port),
-            probed: Probed::new(prober),
-            answers: BTreeMap::new(),
-            publisher: around.board.publisher(name),
+            registrations: Registrations::new(
+                &context.registry_prefix,
+                context.fold_settings.default_port,
+            ),
+            probes: ProbeSet::new(prober),
+            deferred_reports: BTreeMap::new(),
+            publisher: context.publisher.cluster_publisher(name),
             evidence,
-            around,
+            context,
             view: None,
             published_at: None,
-            asked: BTreeSet::new(),
-            wish: None,
-            history: History::default(),
-            written: None,
+            requested_leases: BTreeSet::new(),
+            pending_members: None,
+            known_positions: KnownPositions::default(),
+            written_positions: None,
         }
     }
 
     /// Works until cancelled; the cluster is then no longer known.
-    pub(super) async fn run(mut self, mut inbox: Inbox, cancel: CancellationToken) {
-        let mut pace = Pace::new();
-        pace.at_once();
+    pub(super) async fn run(mut self, mut inbox: InputChannels, cancel: CancellationToken) {
+        let mut pace = Debounce::new();
+        pace.trigger_now();
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = cancel.cancelled() => return,
                 Some(input) = inbox.inputs.recv() => {
-                    self.take(input, now());
-                    pace.at_once();
+                    self.apply_input(input, now());
+                    pace.trigger_now();
                 }
                 Some(report) = inbox.reports.recv() => {
-                    self.report(report);
-                    pace.soon();
+                    self.on_report(report);
+                    pace.trigger_soon();
                 }
                 Ok(()) = inbox.health.changed() => {
                     self.evidence.registry_health = inbox.health.borrow_and_update().clone();
-                    pace.at_once();
+                    pace.trigger_now();
                 }
-                _ = tick.tick() => pace.soon(),
-                () = pace.due() => {
-                    let more = self.work(now(), &inbox.myself);
-                    pace.done();
+                _ = tick.tick() => pace.trigger_soon(),
+                () = pace.wait_due() => {
+                    let more = self.fold_and_publish(now(), &inbox.own_inputs);
+                    pace.mark_done();
                     if more {
-                        pace.at_once();
+                        pace.trigger_now();
                     }
                 }
             }
         }
     }
 
-    fn take(&mut self, input: Input, at: Timestamp) {
+    fn apply_input(&mut self, input: MonitorInput, at: Timestamp) {
         match input {
-            Input::Reset(entries) => {
-                self.asked.clear();
+            MonitorInput::Reset(entries) => {
+                self.requested_leases.clear();
                 self.registrations.reset(at, entries);
             }
-            Input::Changes(changes) => {
+            MonitorInput::Changes(changes) => {
                 for node in self.registrations.apply(at, changes) {
-                    self.probed.ask(&node);
+                    self.probes.probe_now(&node);
                 }
             }
-            Input::Remembered(members) => {
+            MonitorInput::ExpectedMembers(members) => {
                 if self
-                    .wish
+                    .pending_members
                     .as_ref()
                     .is_none_or(|(wished, _)| *wished == members)
                 {
-                    self.wish = None;
-                    self.evidence.last_primary = members;
+                    self.pending_members = None;
+                    self.evidence.last_primary_members = members;
                 }
                 return;
             }
-            Input::Positions(history) => {
-                self.history.merge(&history);
+            MonitorInput::KnownPositions(history) => {
+                self.known_positions.merge(&history);
                 return;
             }
-            Input::Granted { lease, ttl } => self.registrations.granted(lease, ttl),
+            MonitorInput::LeaseTtl { lease, ttl } => self.registrations.set_lease_ttl(lease, ttl),
         }
-        self.observe();
+        self.refresh_registry_evidence();
     }
 
-    fn observe(&mut self) {
-        self.evidence.registry = self.registrations.observations();
-        self.evidence.garbage = self.registrations.unexplained();
+    fn refresh_registry_evidence(&mut self) {
+        self.evidence.registrations = self.registrations.observations();
+        self.evidence.unrecognized_keys = self.registrations.unknown_key_count();
     }
 
-    fn report(&mut self, report: ProbeReport) {
-        if !self.probed.contains(&report.node) {
+    fn on_report(&mut self, report: ProbeReport) {
+        if !self.probes.contains(&report.node) {
             return;
         }
         // What came first is folded first: an answer is not to hide the states that were told before it.
         let node = report
             .node
             .clone()
-            .normalized(self.around.fold.default_port);
-        if self.registrations.waits(&node) {
-            let since = self.answers.get(&report.node).map(|(since, _)| *since);
+            .normalized(self.context.fold_settings.default_port);
+        if self.registrations.has_unfolded_state(&node) {
+            let since = self
+                .deferred_reports
+                .get(&report.node)
+                .map(|(since, _)| *since);
             let since = since.unwrap_or_else(Instant::now);
-            self.answers.insert(report.node.clone(), (since, report));
+            self.deferred_reports
+                .insert(report.node.clone(), (since, report));
             return;
         }
-        self.take_in(report);
+        self.apply_report(report);
     }
 
-    fn take_in(&mut self, report: ProbeReport) {
-        let observation = self.evidence.sql.entry(report.node).or_default();
+    fn apply_report(&mut self, report: ProbeReport) {
+        let observation = self.evidence.probes.entry(report.node).or_default();
         match report.outcome {
-            Ok(status) => observation.answered(report.at, status),
-            Err(error) => observation.failed(report.at, error),
+            Ok(status) => observation.record_success(report.at, status),
+            Err(error) => observation.record_failure(report.at, error),
         }
     }
 
     /// Takes in the answers that need not wait any longer. Whether there was one.
-    fn release(&mut self) -> bool {
-        let port = self.around.fold.default_port;
+    fn apply_deferred_reports(&mut self) -> bool {
+        let port = self.context.fold_settings.default_port;
         let waits = |(since, report): &(Instant, ProbeReport)| {
             let node = report.node.clone().normalized(port);
-            self.registrations.waits(&node) && since.elapsed() < ANSWER_WAITS
+            self.registrations.has_unfolded_state(&node) && since.elapsed() < REPORT_DELAY_MAX
         };
-        let (waiting, free) = std::mem::take(&mut self.answers)
+        let (waiting, free) = std::mem::take(&mut self.deferred_reports)
             .into_iter()
             .partition(|(_, answer)| waits(answer));
-        self.answers = waiting;
+        self.deferred_reports = waiting;
         let free: BTreeMap<NodeId, (Instant, ProbeReport)> = free;
         let any = !free.is_empty();
         for (_, report) in free.into_values() {
-            self.take_in(report);
+            self.apply_report(report);
         }
         any
     }
 
     /// Folds, publishes, and does what follows from the view. Whether the next fold has something new already.
-    fn work(&mut self, at: Timestamp, myself: &mpsc::Sender<Input>) -> bool {
-        self.probed
-            .reconcile(&mut self.evidence, at, self.around.fold.default_port);
-        self.around.metrics.folded();
-        let view = fold(&self.evidence, at, &self.around.fold, self.view.as_ref());
-        self.remember(&view);
-        self.history.learn(&self.evidence, at, &self.around.fold);
-        self.keep_positions(&view);
-        self.publisher.hand_out(Known {
+    fn fold_and_publish(&mut self, at: Timestamp, myself: &mpsc::Sender<MonitorInput>) -> bool {
+        self.probes.reconcile(
+            &mut self.evidence,
+            at,
+            self.context.fold_settings.default_port,
+        );
+        self.context.metrics.folded();
+        let view = fold(
+            &self.evidence,
+            at,
+            &self.context.fold_settings,
+            self.view.as_ref(),
+        );
+        self.update_expected_members(&view);
+        self.known_positions
+            .update(&self.evidence, at, &self.context.fold_settings);
+        self.persist_positions(&view);
+        self.publisher.publish_snapshot(ClusterSnapshot {
             evidence: self.evidence.clone(),
-            history: self.history.clone(),
+            known_positions: self.known_positions.clone(),
             registrations: self.registrations.clone(),
         });
-        self.announce(&view);
+        self.log_verdict_change(&view);
         self.publish(view);
-        let notices = self.probed.notice(&self.evidence).into_iter().collect();
-        self.around
-            .board
+        let notices = self
+            .probes
+            .limit_notice(&self.evidence)
+            .into_iter()
+            .collect();
+        self.context
+            .publisher
             .set_notices(&format!("cluster/{}", self.evidence.name), notices);
-        self.ask_for_leases(myself);
-        let more = self.registrations.folded();
+        self.request_lease_ttls(myself);
+        let more = self.registrations.mark_folded();
         if more {
-            self.observe();
+            self.refresh_registry_evidence();
         }
-        self.release() || more
+        self.apply_deferred_reports() || more
     }
 
     /// Publishes what changed at once, and what only grew older at most once an interval.
@@ -265,10 +285,10 @@ impl Owner {
         let same = self
             .view
             .as_ref()
-            .is_some_and(|before| timeless(before) == timeless(&view));
+            .is_some_and(|before| without_times(before) == without_times(&view));
         let recent = self
             .published_at
-            .is_some_and(|at| at.elapsed() + JITTER < self.around.poll_interval);
+            .is_some_and(|at| at.elapsed() + JITTER < self.context.poll_interval);
         if same && recent {
             return;
         }
@@ -278,22 +298,22 @@ impl Owner {
     }
 
     /// Keeps the members of the Primary component for the day when there is none.
-    fn remember(&mut self, view: &ClusterView) {
-        if let Some(members) = self.members_to_remember(view) {
-            self.evidence.last_primary.clone_from(&members);
-            self.wish = Some((members, Instant::now()));
-            self.ask_to_remember();
+    fn update_expected_members(&mut self, view: &ClusterView) {
+        if let Some(members) = self.changed_members(view) {
+            self.evidence.last_primary_members.clone_from(&members);
+            self.pending_members = Some((members, Instant::now()));
+            self.send_expected_members();
         } else if self
-            .wish
+            .pending_members
             .as_ref()
-            .is_some_and(|(_, tried)| tried.elapsed() >= WISH_AGAIN)
+            .is_some_and(|(_, tried)| tried.elapsed() >= MEMBERS_RETRY)
         {
-            self.ask_to_remember();
+            self.send_expected_members();
         }
     }
 
     /// The members when they changed under our own eyes.
-    fn members_to_remember(&self, view: &ClusterView) -> Option<BTreeSet<NodeId>> {
+    fn changed_members(&self, view: &ClusterView) -> Option<BTreeSet<NodeId>> {
         let mut members = primary_members(view).filter(|members| !members.is_empty())?;
         let before = self.view.as_ref().and_then(primary_members);
         let size = view
@@ -303,56 +323,60 @@ impl Owner {
             .and_then(|c| c.size);
         // A component that counts more members than it names must not shorten what is remembered.
         if size.is_some_and(|size| u64::try_from(members.len()).unwrap_or(u64::MAX) < size) {
-            members.extend(self.evidence.last_primary.iter().cloned());
+            members.extend(self.evidence.last_primary_members.iter().cloned());
         } else if before.as_ref() == Some(&members) {
             return None;
         }
-        (members != self.evidence.last_primary).then_some(members)
+        (members != self.evidence.last_primary_members).then_some(members)
     }
 
     /// Writes the positions now and then, and at once when the verdict changes: then they may soon be needed.
-    fn keep_positions(&mut self, view: &ClusterView) {
+    fn persist_positions(&mut self, view: &ClusterView) {
         let before = self.view.as_ref().map(|view| view.verdict.state);
         let changed = before.is_some_and(|before| before != view.verdict.state);
-        let due = match &self.written {
+        let due = match &self.written_positions {
             Some((written, at)) => {
-                *written != self.history && (changed || at.elapsed() >= positions::PERIOD)
+                *written != self.known_positions
+                    && (changed || at.elapsed() >= positions::WRITE_INTERVAL)
             }
-            None => self.history != History::default(),
+            None => self.known_positions != KnownPositions::default(),
         };
         if due {
-            let history = (self.evidence.name.clone(), self.history.clone());
+            let history = (self.evidence.name.clone(), self.known_positions.clone());
             // Without room it is tried again after the next change.
-            if self.around.positions.try_send(history).is_ok() {
-                self.written = Some((self.history.clone(), Instant::now()));
+            if self.context.known_positions.try_send(history).is_ok() {
+                self.written_positions = Some((self.known_positions.clone(), Instant::now()));
             }
         }
     }
 
-    fn ask_to_remember(&mut self) {
-        if let Some((members, tried)) = &mut self.wish {
+    fn send_expected_members(&mut self) {
+        if let Some((members, tried)) = &mut self.pending_members {
             *tried = Instant::now();
-            let wish = Wish {
+            let wish = ExpectedMembersUpdate {
                 cluster: self.evidence.name.clone(),
                 members: members.clone(),
             };
             // Without room it is tried again later.
-            let _ = self.around.memory.try_send(wish);
+            let _ = self.context.expected_members.try_send(wish);
         }
     }
 
-    fn ask_for_leases(&mut self, myself: &mpsc::Sender<Input>) {
-        for lease in self.registrations.unknown_leases() {
-            if self.asked.insert(lease) {
+    fn request_lease_ttls(&mut self, myself: &mpsc::Sender<MonitorInput>) {
+        for lease in self.registrations.leases_without_ttl() {
+            if self.requested_leases.insert(lease) {
                 let owner = myself.clone();
                 // Without room the default goes on to hold until the next reset.
-                let _ = self.around.leases.try_send(Question { lease, owner });
+                let _ = self.context.leases.try_send(LeaseLookup {
+                    lease,
+                    reply_to: owner,
+                });
             }
         }
     }
 
     /// Logs what an operator would want to read.
-    fn announce(&self, view: &ClusterView) {
+    fn log_verdict_change(&self, view: &ClusterView) {
         let before = self.view.as_ref().map(|view| view.verdict.state);
         let state = view.verdict.state;
         if before != Some(state) {
@@ -363,18 +387,18 @@ impl Owner {
                 .map_or("", |reason| reason.message.as_str());
             tracing::info!(
                 cluster.id = %view.name,
-                verdict = state.word(),
-                before = before.map(galera::view::VerdictState::word),
+                verdict = state.as_str(),
+                before = before.map(galera::view::VerdictState::as_str),
                 "Cluster {} is {}: {reason}",
                 view.name,
-                state.word(),
+                state.as_str(),
             );
         }
     }
 }
 
 /// A view without the times at which its facts were observed.
-fn timeless(view: &ClusterView) -> ClusterView {
+fn without_times(view: &ClusterView) -> ClusterView {
     let mut view = view.clone();
     view.revision = 0;
     view.observed_at = Timestamp::default();

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use galera::ClusterName;
-use galera::judge::known_positions::History;
+use galera::judge::known_positions::KnownPositions;
 use registry::{Error, Registry};
 use tokio::sync::mpsc;
 
@@ -14,10 +14,10 @@ use super::converge::{converge, encode};
 /// Histories of different clusters that wait to be written; an owner whose history found no room repeats it.
 const QUEUE: usize = 64;
 /// How often an owner writes what changed; losing the time since the last write only makes a check less strict.
-pub(super) const PERIOD: Duration = Duration::from_secs(10);
+pub(super) const WRITE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Where histories go.
-pub(super) type Positions = mpsc::Sender<(ClusterName, History)>;
+pub(super) type KnownPositionsSender = mpsc::Sender<(ClusterName, KnownPositions)>;
 
 /// Where the histories of all clusters are kept.
 pub(super) fn prefix(state_prefix: &str) -> String {
@@ -36,19 +36,22 @@ pub(super) fn cluster_of(state_prefix: &str, key: &[u8]) -> Option<ClusterName> 
 }
 
 /// The history in a stored value; an empty one when it cannot be read.
-pub(super) fn read(value: &[u8]) -> History {
+pub(super) fn decode(value: &[u8]) -> KnownPositions {
     serde_json::from_slice(value).unwrap_or_else(|error| {
         tracing::warn!(%error, "The remembered positions of a cluster cannot be read and do not count");
-        History::default()
+        KnownPositions::default()
     })
 }
 
 /// A place for histories, and the task that writes them.
-pub(super) fn open(
+pub(super) fn worker(
     registry: Registry,
     state_prefix: &str,
-) -> (Positions, impl Future<Output = ()> + Send + use<>) {
-    let (sender, mut histories) = mpsc::channel::<(ClusterName, History)>(QUEUE);
+) -> (
+    KnownPositionsSender,
+    impl Future<Output = ()> + Send + use<>,
+) {
+    let (sender, mut histories) = mpsc::channel::<(ClusterName, KnownPositions)>(QUEUE);
     let state_prefix = state_prefix.to_owned();
     let task = async move {
         while let Some((cluster, history)) = histories.recv().await {
@@ -66,19 +69,19 @@ pub(super) fn open(
 ///
 /// # Errors
 /// etcd's.
-pub(super) async fn recall(
+pub(super) async fn load(
     registry: &Registry,
     state_prefix: &str,
     cluster: &ClusterName,
-) -> Result<History, Error> {
+) -> Result<KnownPositions, Error> {
     let entry = registry.get(key(state_prefix, cluster)).await?;
-    Ok(entry.map_or_else(History::default, |entry| read(&entry.value)))
+    Ok(entry.map_or_else(KnownPositions::default, |entry| decode(&entry.value)))
 }
 
 /// Merges `history` into what is there.
-async fn write(registry: &Registry, key: &str, history: &History) -> Result<(), Error> {
+async fn write(registry: &Registry, key: &str, history: &KnownPositions) -> Result<(), Error> {
     converge(registry, key, |present| {
-        let stored = present.map(read);
+        let stored = present.map(decode);
         let mut merged = stored.clone().unwrap_or_default();
         merged.merge(history);
         if stored.as_ref() == Some(&merged) {
@@ -109,6 +112,6 @@ mod tests {
 
     #[test]
     fn garbage_is_no_history() {
-        assert_eq!(read(b"<script>"), History::default());
+        assert_eq!(decode(b"<script>"), KnownPositions::default());
     }
 }

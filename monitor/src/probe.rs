@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use console_core::clock::now;
-use galera::observe::observation::{ProbeError, ProbeFailure};
+use galera::observe::observation::{ProbeError, ProbeErrorKind};
 use galera::observe::wsrep::WsrepStatus;
 use galera::{ClusterName, NodeId, Timestamp};
 use tokio::sync::{Notify, mpsc};
@@ -14,10 +14,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::MonitorMetrics;
-use crate::mysql::{Connection, MysqlSettings, failure};
+use crate::mysql::{MysqlSettings, StatusConnection, failure};
 
 /// Least time between two readings that are not on the grid: who asks may ask too often.
-const APART: Duration = Duration::from_millis(50);
+const READING_GAP_MIN: Duration = Duration::from_millis(50);
 
 /// How probes work; the same for all nodes.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ pub(crate) struct ProbeSettings {
     /// Deadline of one reading, connecting included.
     pub timeout: Duration,
     /// All probes read at this point plus whole intervals, so that one publication covers all nodes of a cluster.
-    pub grid: Instant,
+    pub schedule_start: Instant,
 }
 
 /// What one reading of one node gave.
@@ -53,9 +53,9 @@ pub(crate) async fn run(
     asked: Arc<Notify>,
     cancel: CancellationToken,
 ) {
-    let mut probe = Probe::new(cluster, node, settings);
+    let mut probe = NodeProbe::new(cluster, node, settings);
     // The first reading at once, all others on the grid.
-    let mut grid = interval_at(probe.settings.grid, probe.settings.poll_interval);
+    let mut grid = interval_at(probe.settings.schedule_start, probe.settings.poll_interval);
     grid.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         let started = Instant::now();
@@ -81,25 +81,25 @@ pub(crate) async fn run(
         while futures::FutureExt::now_or_never(grid.tick()).is_some() {}
         tokio::select! {
             _ = grid.tick() => {}
-            () = wanted(&asked, started + APART) => {}
+            () = requested(&asked, started + READING_GAP_MIN) => {}
             () = cancel.cancelled() => return,
         }
     }
 }
 
 /// Waits until a reading is asked for, and not before `earliest`. One that comes on the grid meanwhile serves as well.
-async fn wanted(asked: &Notify, earliest: Instant) {
+async fn requested(asked: &Notify, earliest: Instant) {
     asked.notified().await;
     sleep_until(earliest).await;
 }
 
 /// Reads `node` of `cluster` once, now, on a connection of its own.
-pub(crate) async fn once(
+pub(crate) async fn probe_once(
     cluster: ClusterName,
     node: NodeId,
     settings: Arc<ProbeSettings>,
 ) -> ProbeReport {
-    let mut probe = Probe::new(cluster, node, settings);
+    let mut probe = NodeProbe::new(cluster, node, settings);
     let outcome = probe.read().await;
     ProbeReport {
         node: probe.node,
@@ -108,14 +108,14 @@ pub(crate) async fn once(
     }
 }
 
-struct Probe {
+struct NodeProbe {
     cluster: ClusterName,
     node: NodeId,
     settings: Arc<ProbeSettings>,
-    connection: Option<Connection>,
+    connection: Option<StatusConnection>,
 }
 
-impl Probe {
+impl NodeProbe {
     fn new(cluster: ClusterName, node: NodeId, settings: Arc<ProbeSettings>) -> Self {
         Self {
             cluster,
@@ -143,19 +143,19 @@ impl Probe {
 
     async fn attempt(
         &self,
-        connection: Option<Connection>,
-    ) -> Result<(Connection, WsrepStatus), ProbeError> {
+        connection: Option<StatusConnection>,
+    ) -> Result<(StatusConnection, WsrepStatus), ProbeError> {
         if let Some(mut open) = connection {
-            match open.read().await {
+            match open.read_status().await {
                 // Closed since the last reading: only a new attempt tells whether anything listens there now.
-                Err(error) if error.kind == ProbeFailure::Closed => {}
+                Err(error) if error.kind == ProbeErrorKind::Closed => {}
                 read => return read.map(|status| (open, status)),
             }
         }
         let mysql = &self.settings.mysql;
         let mut connection =
-            Connection::open(self.node.host(), mysql, self.port(), &self.cluster).await?;
-        let status = connection.read().await?;
+            StatusConnection::open(self.node.host(), mysql, self.port(), &self.cluster).await?;
+        let status = connection.read_status().await?;
         Ok((connection, status))
     }
 

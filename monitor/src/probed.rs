@@ -15,84 +15,84 @@ use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Nodes of one cluster that are probed.
-pub(super) const PROBED_MAX: usize = 64;
+pub(super) const PROBES_MAX: usize = 64;
 /// How long a node is still probed after nobody names it any more and it no longer answers: it may come back.
 const LINGER: Duration = Duration::from_secs(600);
 
 /// Starts probes.
 pub(super) trait Prober: Send {
-    /// Probes `node` until `cancel`, and at once when `asked`.
+    /// Probes `node` until `cancel`, and at once when `probe_now`.
     fn start(&self, node: &NodeId, asked: Arc<Notify>, cancel: CancellationToken);
     /// `node` is no longer probed.
     fn forget(&self, node: &NodeId);
 }
 
 /// The running probes of one cluster.
-pub(super) struct Probed {
+pub(super) struct ProbeSet {
     prober: Box<dyn Prober>,
-    nodes: BTreeMap<NodeId, Running>,
+    nodes: BTreeMap<NodeId, RunningProbe>,
     /// Nodes that found no room.
-    left_out: usize,
+    skipped: usize,
 }
 
-struct Running {
-    wanted_at: Timestamp,
-    asked: Arc<Notify>,
+struct RunningProbe {
+    last_wanted_at: Timestamp,
+    probe_now: Arc<Notify>,
     _stop: DropGuard,
 }
 
-impl Probed {
+impl ProbeSet {
     pub(super) fn new(prober: Box<dyn Prober>) -> Self {
         Self {
             prober,
             nodes: BTreeMap::new(),
-            left_out: 0,
+            skipped: 0,
         }
     }
 
     /// Starts and stops probes as the evidence demands, and keeps one observation for each.
     pub(super) fn reconcile(&mut self, evidence: &mut Evidence, now: Timestamp, default_port: u16) {
-        let wanted = wanted(evidence, default_port);
+        let wanted = wanted_nodes(evidence, default_port);
         for id in &wanted {
             if let Some(running) = self.nodes.get_mut(id) {
-                running.wanted_at = now;
+                running.last_wanted_at = now;
             }
         }
-        self.stop_forgotten(evidence, now);
-        self.left_out = 0;
+        self.stop_unwanted(evidence, now);
+        self.skipped = 0;
         for id in wanted {
             if self.nodes.contains_key(&id) {
                 continue;
             }
-            if self.nodes.len() >= PROBED_MAX {
-                self.left_out += 1;
+            if self.nodes.len() >= PROBES_MAX {
+                self.skipped += 1;
                 continue;
             }
             let stop = CancellationToken::new();
             let asked = Arc::<Notify>::default();
             self.prober.start(&id, Arc::clone(&asked), stop.clone());
-            evidence.sql.entry(id.clone()).or_default();
-            let running = Running {
-                wanted_at: now,
-                asked,
+            evidence.probes.entry(id.clone()).or_default();
+            let running = RunningProbe {
+                last_wanted_at: now,
+                probe_now: asked,
                 _stop: stop.drop_guard(),
             };
             self.nodes.insert(id, running);
         }
     }
 
-    fn stop_forgotten(&mut self, evidence: &mut Evidence, now: Timestamp) {
+    fn stop_unwanted(&mut self, evidence: &mut Evidence, now: Timestamp) {
         let prober = &self.prober;
         self.nodes.retain(|id, running| {
             let answered = evidence
-                .sql
+                .probes
                 .get(id)
                 .and_then(|sql| sql.status.as_ref())
                 .map(|(at, _)| *at);
-            let last = answered.map_or(running.wanted_at, |at| at.max(running.wanted_at));
+            let last = answered.map_or(running.last_wanted_at, |at| at.max(running.last_wanted_at));
             let keep = last.age(now) < LINGER;
             if !keep {
-                evidence.sql.remove(id);
+                evidence.probes.remove(id);
                 prober.forget(id);
             }
             keep
@@ -100,9 +100,9 @@ impl Probed {
     }
 
     /// Has `node` probed at once: somebody else says something new of it.
-    pub(super) fn ask(&self, node: &NodeId) {
+    pub(super) fn probe_now(&self, node: &NodeId) {
         if let Some(running) = self.nodes.get(node) {
-            running.asked.notify_one();
+            running.probe_now.notify_one();
         }
     }
 
@@ -112,38 +112,38 @@ impl Probed {
     }
 
     /// What people should know about nodes that are not probed.
-    pub(super) fn notice(&self, evidence: &Evidence) -> Option<String> {
-        (self.left_out > 0).then(|| {
+    pub(super) fn limit_notice(&self, evidence: &Evidence) -> Option<String> {
+        (self.skipped > 0).then(|| {
             format!(
-                "Cluster {}: {} nodes are known; only {PROBED_MAX} are asked by SQL. Remove registrations that are no nodes.",
+                "Cluster {}: {} nodes are known; only {PROBES_MAX} are asked by SQL. Remove registrations that are no nodes.",
                 evidence.name,
-                self.nodes.len() + self.left_out,
+                self.nodes.len() + self.skipped,
             )
         })
     }
 }
 
 /// The nodes that should be probed, the most important ones first, each once.
-fn wanted(evidence: &Evidence, default_port: u16) -> Vec<NodeId> {
+fn wanted_nodes(evidence: &Evidence, default_port: u16) -> Vec<NodeId> {
     let durable = evidence
-        .registry
+        .registrations
         .iter()
         .filter(|(_, node)| node.durable)
         .map(|(id, _)| id);
     let named = evidence
-        .configured
+        .configured_members
         .iter()
-        .chain(&evidence.last_primary)
+        .chain(&evidence.last_primary_members)
         .chain(durable);
     let mut seen = BTreeSet::new();
     let mut wanted: Vec<NodeId> = Vec::new();
-    for id in named.chain(evidence.registry.keys()) {
+    for id in named.chain(evidence.registrations.keys()) {
         let id = id.clone().normalized(default_port);
         if seen.insert(id.clone()) {
             wanted.push(id);
         }
     }
-    for id in listed(evidence, default_port) {
+    for id in listed_members(evidence, default_port) {
         if seen.insert(id.clone()) {
             wanted.push(id);
         }
@@ -152,9 +152,9 @@ fn wanted(evidence: &Evidence, default_port: u16) -> Vec<NodeId> {
 }
 
 /// Members that Primary components list and that are not another name of a node that answers itself.
-fn listed(evidence: &Evidence, default_port: u16) -> BTreeSet<NodeId> {
+fn listed_members(evidence: &Evidence, default_port: u16) -> BTreeSet<NodeId> {
     let answers: Vec<(NodeId, &WsrepStatus)> = evidence
-        .sql
+        .probes
         .iter()
         .filter(|(_, sql)| sql.error.is_none())
         .filter_map(|(id, sql)| {
@@ -191,9 +191,9 @@ mod tests {
     use super::*;
 
     #[derive(Default, Clone)]
-    struct Recorded(Arc<Mutex<BTreeMap<NodeId, CancellationToken>>>);
+    struct RecordingProber(Arc<Mutex<BTreeMap<NodeId, CancellationToken>>>);
 
-    impl Recorded {
+    impl RecordingProber {
         fn running(&self) -> Vec<String> {
             let all = self.0.lock().unwrap();
             all.iter()
@@ -203,7 +203,7 @@ mod tests {
         }
     }
 
-    impl Prober for Recorded {
+    impl Prober for RecordingProber {
         fn start(&self, node: &NodeId, _: Arc<Notify>, cancel: CancellationToken) {
             self.0.lock().unwrap().insert(node.clone(), cancel);
         }
@@ -229,13 +229,15 @@ mod tests {
 
     #[test]
     fn every_source_names_nodes_and_each_is_probed_once() {
-        let recorded = Recorded::default();
-        let mut probed = Probed::new(Box::new(recorded.clone()));
+        let recorded = RecordingProber::default();
+        let mut probed = ProbeSet::new(Box::new(recorded.clone()));
         let mut evidence = evidence();
-        evidence.configured.insert("db1:3306".parse().unwrap());
-        evidence.last_primary.insert("db1".parse().unwrap());
         evidence
-            .registry
+            .configured_members
+            .insert("db1:3306".parse().unwrap());
+        evidence.last_primary_members.insert("db1".parse().unwrap());
+        evidence
+            .registrations
             .insert("db2".parse().unwrap(), Default::default());
         probed.reconcile(&mut evidence, at(0), 3306);
         assert_eq!(recorded.running(), ["db1", "db2"]);
@@ -247,25 +249,25 @@ mod tests {
             ),
             ("wsrep_local_index", "0"),
         ];
-        let db1 = evidence.sql.get_mut(&"db1".parse().unwrap()).unwrap();
-        db1.answered(at(1), status(&members));
+        let db1 = evidence.probes.get_mut(&"db1".parse().unwrap()).unwrap();
+        db1.record_success(at(1), status(&members));
         probed.reconcile(&mut evidence, at(1), 3306);
         assert_eq!(recorded.running(), ["db1", "db2", "db3", "db4:3307"]);
     }
 
     #[test]
     fn a_minority_names_nobody_and_an_alias_is_not_another_node() {
-        let recorded = Recorded::default();
-        let mut probed = Probed::new(Box::new(recorded.clone()));
+        let recorded = RecordingProber::default();
+        let mut probed = ProbeSet::new(Box::new(recorded.clone()));
         let mut evidence = evidence();
-        evidence.configured = ["db1", "db2"].map(|id| id.parse().unwrap()).into();
+        evidence.configured_members = ["db1", "db2"].map(|id| id.parse().unwrap()).into();
         probed.reconcile(&mut evidence, at(0), 3306);
         let mut answer = |id: &str, rows: &[(&str, &str)]| {
             evidence
-                .sql
+                .probes
                 .get_mut(&id.parse().unwrap())
                 .unwrap()
-                .answered(at(1), status(rows));
+                .record_success(at(1), status(rows));
         };
         answer(
             "db1",
@@ -288,34 +290,34 @@ mod tests {
 
     #[test]
     fn a_node_that_nobody_names_is_probed_for_a_while_longer() {
-        let recorded = Recorded::default();
-        let mut probed = Probed::new(Box::new(recorded.clone()));
+        let recorded = RecordingProber::default();
+        let mut probed = ProbeSet::new(Box::new(recorded.clone()));
         let mut evidence = evidence();
         evidence
-            .registry
+            .registrations
             .insert("db1".parse().unwrap(), Default::default());
         probed.reconcile(&mut evidence, at(0), 3306);
-        evidence.registry.clear();
+        evidence.registrations.clear();
         probed.reconcile(&mut evidence, at(599), 3306);
         assert_eq!(recorded.running(), ["db1"]);
         probed.reconcile(&mut evidence, at(600), 3306);
-        assert!(recorded.running().is_empty() && evidence.sql.is_empty());
+        assert!(recorded.running().is_empty() && evidence.probes.is_empty());
     }
 
     #[test]
     fn the_number_of_probes_is_bounded_and_configured_nodes_come_first() {
-        let recorded = Recorded::default();
-        let mut probed = Probed::new(Box::new(recorded.clone()));
+        let recorded = RecordingProber::default();
+        let mut probed = ProbeSet::new(Box::new(recorded.clone()));
         let mut evidence = evidence();
-        evidence.configured.insert("zz".parse().unwrap());
+        evidence.configured_members.insert("zz".parse().unwrap());
         for number in 0..100 {
             let id = format!("node{number}").parse().unwrap();
-            evidence.registry.insert(id, Default::default());
+            evidence.registrations.insert(id, Default::default());
         }
         probed.reconcile(&mut evidence, at(0), 3306);
-        assert_eq!(recorded.running().len(), PROBED_MAX);
+        assert_eq!(recorded.running().len(), PROBES_MAX);
         assert!(recorded.running().contains(&"zz".to_owned()));
-        let notice = probed.notice(&evidence).unwrap();
+        let notice = probed.limit_notice(&evidence).unwrap();
         assert!(notice.contains("101 nodes are known"), "{notice}");
     }
 }

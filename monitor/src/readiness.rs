@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use galera::view::{ClusterView, NodeView, SourceKind};
 
 /// A node that hangs keeps nobody from seeing the others for longer than this.
-const ASKING: Duration = Duration::from_millis(400);
+const FIRST_PROBE_WAIT: Duration = Duration::from_millis(400);
 
 /// Turns ready once and stays so.
 #[derive(Debug)]
 pub(super) struct Readiness {
     started: Instant,
-    registry: AtomicBool,
+    registry_known: AtomicBool,
     ready: AtomicBool,
 }
 
@@ -21,31 +21,31 @@ impl Readiness {
     pub(super) fn new() -> Self {
         Self {
             started: Instant::now(),
-            registry: AtomicBool::new(false),
+            registry_known: AtomicBool::new(false),
             ready: AtomicBool::new(false),
         }
     }
 
     /// The registry was read, or is known to be unreachable.
-    pub(super) fn registry_spoke(&self) {
-        self.registry.store(true, Ordering::Release);
+    pub(super) fn mark_registry_known(&self) {
+        self.registry_known.store(true, Ordering::Release);
     }
 
     /// Whether `views` may be shown.
-    pub(super) fn reached<'a>(&self, mut views: impl Iterator<Item = &'a ClusterView>) -> bool {
+    pub(super) fn check<'a>(&self, mut views: impl Iterator<Item = &'a ClusterView>) -> bool {
         if self.ready.load(Ordering::Acquire) {
             return true;
         }
-        let asked = |view: &ClusterView| view.nodes.iter().all(was_asked);
-        let ready = self.registry.load(Ordering::Acquire)
-            && (self.started.elapsed() >= ASKING || views.all(asked));
+        let asked = |view: &ClusterView| view.nodes.iter().all(was_probed);
+        let ready = self.registry_known.load(Ordering::Acquire)
+            && (self.started.elapsed() >= FIRST_PROBE_WAIT || views.all(asked));
         self.ready.fetch_or(ready, Ordering::AcqRel);
         ready
     }
 }
 
 /// Whether the node was asked by SQL, or is not going to be.
-pub fn was_asked(node: &NodeView) -> bool {
+pub fn was_probed(node: &NodeView) -> bool {
     let mut sources = node.sources.iter();
     let sql = sources.find(|source| source.kind == SourceKind::Sql);
     sql.is_none_or(|sql| sql.observed_at.is_some() || sql.error.is_some())
@@ -53,8 +53,8 @@ pub fn was_asked(node: &NodeView) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use galera::judge::cluster::{Settings, fold};
-    use galera::observe::observation::{Evidence, ProbeError, ProbeFailure};
+    use galera::judge::cluster::{FoldSettings, fold};
+    use galera::observe::observation::{Evidence, ProbeError, ProbeErrorKind};
     use galera::view::RegistryHealth;
 
     use super::*;
@@ -68,30 +68,30 @@ mod tests {
             error: None,
         };
         let mut evidence = Evidence::new("lab".parse().unwrap(), health);
-        let node = evidence.sql.entry("db1".parse().unwrap()).or_default();
+        let node = evidence.probes.entry("db1".parse().unwrap()).or_default();
         let refused = ProbeError {
-            kind: ProbeFailure::Refused,
+            kind: ProbeErrorKind::Refused,
             message: "connection refused".to_owned(),
         };
         let mut asked = node.clone();
-        asked.failed(now(), refused);
-        let before = fold(&evidence, now(), &Settings::default(), None);
-        evidence.sql.insert("db1".parse().unwrap(), asked);
-        let after = fold(&evidence, now(), &Settings::default(), None);
+        asked.record_failure(now(), refused);
+        let before = fold(&evidence, now(), &FoldSettings::default(), None);
+        evidence.probes.insert("db1".parse().unwrap(), asked);
+        let after = fold(&evidence, now(), &FoldSettings::default(), None);
 
         let readiness = Readiness::new();
         assert!(
-            !readiness.reached([&after].into_iter()),
+            !readiness.check([&after].into_iter()),
             "the registry is silent"
         );
-        readiness.registry_spoke();
+        readiness.mark_registry_known();
         assert!(
-            !readiness.reached([&before].into_iter()),
+            !readiness.check([&before].into_iter()),
             "a node was not asked"
         );
-        assert!(readiness.reached([&after].into_iter()));
+        assert!(readiness.check([&after].into_iter()));
         assert!(
-            readiness.reached([&before].into_iter()),
+            readiness.check([&before].into_iter()),
             "a new node changes nothing"
         );
     }

@@ -7,47 +7,47 @@ use std::time::Duration;
 
 use console_core::clock::now;
 use galera::ClusterName;
-use galera::observe::registration::Keys;
-use galera::recover::cleanup::Reading;
+use galera::observe::registration::RegistryKeys;
+use galera::recover::cleanup::RegistryReading;
 use registry::Registry;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::board::Board;
-use super::known::{Readings, reading};
+use super::board::ViewPublisher;
+use super::known::{ReadingHistory, registry_reading};
 
 /// Time between two readings of a cluster.
-const PERIOD: Duration = Duration::from_secs(15);
+const READING_INTERVAL: Duration = Duration::from_secs(15);
 /// Readings kept at this distance from each other; three times a time to live of up to a minute are covered.
-const KEPT: usize = 16;
+const READINGS_KEPT: usize = 16;
 /// A reading may have this many keys; a cluster with more is not cleaned up.
 const KEYS_MAX: usize = 5_000;
 
-type All = BTreeMap<ClusterName, Readings>;
+type ReadingsByCluster = BTreeMap<ClusterName, ReadingHistory>;
 
 /// The reading side.
 #[derive(Clone, Debug)]
-pub(super) struct Archive(watch::Receiver<Arc<All>>);
+pub(super) struct ReadingStore(watch::Receiver<Arc<ReadingsByCluster>>);
 
-impl Archive {
+impl ReadingStore {
     /// The readings of `cluster`, oldest first.
-    pub(super) fn of(&self, cluster: &ClusterName) -> Readings {
+    pub(super) fn get(&self, cluster: &ClusterName) -> ReadingHistory {
         self.0.borrow().get(cluster).cloned().unwrap_or_default()
     }
 }
 
 /// An archive, and the task that fills it.
-pub(super) fn open(
+pub(super) fn worker(
     registry: Registry,
     registry_prefix: &str,
-    board: Arc<Board>,
+    board: Arc<ViewPublisher>,
     shutdown: CancellationToken,
-) -> (Archive, impl Future<Output = ()> + Send + use<>) {
-    let (sender, receiver) = watch::channel(Arc::new(All::new()));
-    let keys = Keys::new(registry_prefix);
+) -> (ReadingStore, impl Future<Output = ()> + Send + use<>) {
+    let (sender, receiver) = watch::channel(Arc::new(ReadingsByCluster::new()));
+    let keys = RegistryKeys::new(registry_prefix);
     let task = async move {
-        let mut ticks = interval(PERIOD);
+        let mut ticks = interval(READING_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -55,7 +55,7 @@ pub(super) fn open(
                 _ = ticks.tick() => {}
             }
             let clusters: Vec<ClusterName> = board.directory().borrow().keys().cloned().collect();
-            let mut all = All::clone(&sender.borrow());
+            let mut all = ReadingsByCluster::clone(&sender.borrow());
             all.retain(|name, _| clusters.contains(name));
             for cluster in clusters {
                 let Ok(listing) = registry.list(keys.cluster_prefix(&cluster)).await else {
@@ -63,17 +63,17 @@ pub(super) fn open(
                 };
                 if listing.entries.len() <= KEYS_MAX {
                     let kept = all.entry(cluster).or_default();
-                    *kept = with(kept, reading(now(), &listing));
+                    *kept = appended(kept, registry_reading(now(), &listing));
                 }
             }
             sender.send_replace(Arc::new(all));
         }
     };
-    (Archive(receiver), task)
+    (ReadingStore(receiver), task)
 }
 
-fn with(kept: &[Arc<Reading>], newest: Reading) -> Readings {
-    let surplus = (kept.len() + 1).saturating_sub(KEPT);
+fn appended(kept: &[Arc<RegistryReading>], newest: RegistryReading) -> ReadingHistory {
+    let surplus = (kept.len() + 1).saturating_sub(READINGS_KEPT);
     let mut readings = kept[surplus.min(kept.len())..].to_vec();
     readings.push(Arc::new(newest));
     Arc::new(readings)
@@ -85,16 +85,19 @@ mod tests {
 
     #[test]
     fn the_oldest_give_way() {
-        let mut kept = Readings::default();
+        let mut kept = ReadingHistory::default();
         for revision in 1..=20 {
-            let newest = Reading {
+            let newest = RegistryReading {
                 at: now(),
                 revision,
                 keys: Vec::new(),
             };
-            kept = with(&kept, newest);
+            kept = appended(&kept, newest);
         }
-        assert_eq!(kept.len(), KEPT);
-        assert_eq!((kept[0].revision, kept[KEPT - 1].revision), (5, 20));
+        assert_eq!(kept.len(), READINGS_KEPT);
+        assert_eq!(
+            (kept[0].revision, kept[READINGS_KEPT - 1].revision),
+            (5, 20)
+        );
     }
 }

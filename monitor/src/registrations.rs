@@ -6,24 +6,24 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use galera::observe::observation::RegistryObservation;
-use galera::observe::registration::{Field, RegistryKeyKind, parse_key};
+use galera::observe::registration::{NodeField, ParsedKey, parse_key};
 use galera::{NodeId, Timestamp};
-use registry::{Change, Entry, LeaseId};
+use registry::{KeyChange, LeaseId, RegistryEntry};
 
 /// Longest value that is read, in bytes; no field of any dialect comes near it.
 const VALUE_MAX: usize = 4096;
 /// The field that names a node's state.
-const STATE: &str = "wsrep_local_state_comment";
+const STATE_FIELD: &str = "wsrep_local_state_comment";
 /// Nodes of one cluster that are kept; the keys of more count as unexplained.
 const NODES_MAX: usize = 256;
 
 /// States of one node that wait for their fold; more than a whole state transfer has.
-const PASSED_MAX: usize = 8;
+const SUPERSEDED_MAX: usize = 8;
 
 /// One key of a node.
 #[derive(Clone, Debug)]
-struct Held {
-    field: Field,
+struct RegisteredKey {
+    field: NodeField,
     value: String,
     lease: LeaseId,
     mod_revision: i64,
@@ -31,20 +31,20 @@ struct Held {
 
 /// All keys of one node, under either spelling of its port.
 #[derive(Clone, Debug, Default)]
-struct HeldNode {
-    keys: BTreeMap<Vec<u8>, Held>,
+struct RegisteredNode {
+    keys: BTreeMap<Vec<u8>, RegisteredKey>,
     last_put_at: Option<Timestamp>,
     state_at: Option<Timestamp>,
     /// What was said with states that others have followed, oldest first.
-    passed: VecDeque<RegistryObservation>,
+    superseded: VecDeque<RegistryObservation>,
     /// Whether the present state was not folded yet.
     unfolded: bool,
 }
 
-impl HeldNode {
+impl RegisteredNode {
     /// The state as the node spells it.
     fn state(&self) -> Option<&str> {
-        let of_state = |held: &&Held| held.field.word() == STATE;
+        let of_state = |held: &&RegisteredKey| held.field.as_str() == STATE_FIELD;
         let newest = self
             .keys
             .values()
@@ -59,9 +59,9 @@ impl HeldNode {
 pub(super) struct Registrations {
     prefix: String,
     default_port: u16,
-    nodes: BTreeMap<NodeId, HeldNode>,
-    unexplained: BTreeSet<Vec<u8>>,
-    granted: BTreeMap<LeaseId, u64>,
+    nodes: BTreeMap<NodeId, RegisteredNode>,
+    unknown_keys: BTreeSet<Vec<u8>>,
+    lease_ttls: BTreeMap<LeaseId, u64>,
 }
 
 impl Registrations {
@@ -70,16 +70,16 @@ impl Registrations {
             prefix: prefix.to_owned(),
             default_port,
             nodes: BTreeMap::new(),
-            unexplained: BTreeSet::new(),
-            granted: BTreeMap::new(),
+            unknown_keys: BTreeSet::new(),
+            lease_ttls: BTreeMap::new(),
         }
     }
 
     /// Takes in everything that the registry holds, in place of what was known. A key that did not change keeps the
     /// time of its last change: seeing it again proves nothing about its writer.
-    pub(super) fn reset(&mut self, at: Timestamp, entries: Vec<Entry>) {
+    pub(super) fn reset(&mut self, at: Timestamp, entries: Vec<RegistryEntry>) {
         let before = std::mem::take(&mut self.nodes);
-        self.unexplained.clear();
+        self.unknown_keys.clear();
         for entry in entries {
             self.put(at, entry);
         }
@@ -104,11 +104,11 @@ impl Registrations {
             }
         }
         let held: BTreeSet<LeaseId> = self.leases().collect();
-        self.granted.retain(|lease, _| held.contains(lease));
+        self.lease_ttls.retain(|lease, _| held.contains(lease));
     }
 
     /// Takes in changes, in their order. Returns the nodes that are in another state now.
-    pub(super) fn apply(&mut self, at: Timestamp, changes: Vec<Change>) -> BTreeSet<NodeId> {
+    pub(super) fn apply(&mut self, at: Timestamp, changes: Vec<KeyChange>) -> BTreeSet<NodeId> {
         let mut moved = BTreeSet::new();
         let mut changes = changes.into_iter().peekable();
         while let Some(first) = changes.next() {
@@ -123,9 +123,9 @@ impl Registrations {
     }
 
     /// Takes in what changed at one revision.
-    fn apply_revision(&mut self, at: Timestamp, changes: Vec<Change>) -> Vec<NodeId> {
+    fn apply_revision(&mut self, at: Timestamp, changes: Vec<KeyChange>) -> Vec<NodeId> {
         let of_nodes = changes.iter().filter_map(|change| self.node_of(change));
-        let before: BTreeMap<NodeId, HeldNode> = of_nodes
+        let before: BTreeMap<NodeId, RegisteredNode> = of_nodes
             .map(|id| {
                 let node = self.nodes.get(&id).cloned().unwrap_or_default();
                 (id, node)
@@ -133,8 +133,8 @@ impl Registrations {
             .collect();
         for change in changes {
             match change {
-                Change::Put(entry) => self.put(at, entry),
-                Change::Delete { key, .. } => self.remove(&key),
+                KeyChange::Put(entry) => self.put(at, entry),
+                KeyChange::Delete { key, .. } => self.remove(&key),
             }
         }
         let mut moved = Vec::new();
@@ -146,8 +146,9 @@ impl Registrations {
             if node.state() == before.state() {
                 continue;
             }
-            if before.unfolded && before.state().is_some() && node.passed.len() < PASSED_MAX {
-                node.passed.push_back(passed);
+            if before.unfolded && before.state().is_some() && node.superseded.len() < SUPERSEDED_MAX
+            {
+                node.superseded.push_back(passed);
             }
             node.state_at = Some(at);
             node.unfolded = true;
@@ -157,22 +158,22 @@ impl Registrations {
     }
 
     /// The node whose state `change` may change.
-    fn node_of(&self, change: &Change) -> Option<NodeId> {
+    fn node_of(&self, change: &KeyChange) -> Option<NodeId> {
         let key = match change {
-            Change::Put(entry) => &entry.key,
-            Change::Delete { key, .. } => key,
+            KeyChange::Put(entry) => &entry.key,
+            KeyChange::Delete { key, .. } => key,
         };
         match parse_key(&self.prefix, key) {
-            RegistryKeyKind::Node { node, .. } => Some(node.normalized(self.default_port)),
+            ParsedKey::Node { node, .. } => Some(node.normalized(self.default_port)),
             _ => None,
         }
     }
 
     /// Says that the present observations were folded. Whether there are others already, to be folded next.
-    pub(super) fn folded(&mut self) -> bool {
+    pub(super) fn mark_folded(&mut self) -> bool {
         let mut more = false;
         for node in self.nodes.values_mut() {
-            match node.passed.pop_front() {
+            match node.superseded.pop_front() {
                 Some(_) => more = true,
                 None => node.unfolded = false,
             }
@@ -181,26 +182,26 @@ impl Registrations {
     }
 
     /// Whether a state of `node` was not folded yet.
-    pub(super) fn waits(&self, node: &NodeId) -> bool {
+    pub(super) fn has_unfolded_state(&self, node: &NodeId) -> bool {
         self.nodes.get(node).is_some_and(|held| held.unfolded)
     }
 
-    fn put(&mut self, at: Timestamp, entry: Entry) {
-        let RegistryKeyKind::Node { node, field, .. } = (match parse_key(&self.prefix, &entry.key) {
-            RegistryKeyKind::Cluster { .. } => return,
+    fn put(&mut self, at: Timestamp, entry: RegistryEntry) {
+        let ParsedKey::Node { node, field, .. } = (match parse_key(&self.prefix, &entry.key) {
+            ParsedKey::Cluster { .. } => return,
             kind => kind,
         }) else {
-            self.unexplained.insert(entry.key);
+            self.unknown_keys.insert(entry.key);
             return;
         };
         let node = node.normalized(self.default_port);
         let full = self.nodes.len() >= NODES_MAX && !self.nodes.contains_key(&node);
         if full || entry.value.len() > VALUE_MAX {
             self.remove(&entry.key);
-            self.unexplained.insert(entry.key);
+            self.unknown_keys.insert(entry.key);
             return;
         }
-        self.unexplained.remove(&entry.key);
+        self.unknown_keys.remove(&entry.key);
         let held = self.nodes.entry(node).or_default();
         if !field.is_durable() {
             held.last_put_at = Some(at);
@@ -208,7 +209,7 @@ impl Registrations {
         let value = String::from_utf8_lossy(&entry.value).into_owned();
         held.keys.insert(
             entry.key,
-            Held {
+            RegisteredKey {
                 field,
                 value,
                 lease: entry.lease,
@@ -218,10 +219,10 @@ impl Registrations {
     }
 
     fn remove(&mut self, key: &[u8]) {
-        if self.unexplained.remove(key) {
+        if self.unknown_keys.remove(key) {
             return;
         }
-        if let RegistryKeyKind::Node { node, .. } = parse_key(&self.prefix, key) {
+        if let ParsedKey::Node { node, .. } = parse_key(&self.prefix, key) {
             let node = node.normalized(self.default_port);
             if let Some(held) = self.nodes.get_mut(&node) {
                 held.keys.remove(key);
@@ -233,14 +234,14 @@ impl Registrations {
     }
 
     /// The time to live that `lease` was granted, in seconds.
-    pub(super) fn granted(&mut self, lease: LeaseId, ttl: u64) {
-        self.granted.insert(lease, ttl);
+    pub(super) fn set_lease_ttl(&mut self, lease: LeaseId, ttl: u64) {
+        self.lease_ttls.insert(lease, ttl);
     }
 
     /// Leases whose time to live is not known yet.
-    pub(super) fn unknown_leases(&self) -> BTreeSet<LeaseId> {
+    pub(super) fn leases_without_ttl(&self) -> BTreeSet<LeaseId> {
         self.leases()
-            .filter(|lease| !self.granted.contains_key(lease))
+            .filter(|lease| !self.lease_ttls.contains_key(lease))
             .collect()
     }
 
@@ -250,8 +251,8 @@ impl Registrations {
     }
 
     /// How many keys no dialect explains.
-    pub(super) fn unexplained(&self) -> usize {
-        self.unexplained.len()
+    pub(super) fn unknown_key_count(&self) -> usize {
+        self.unknown_keys.len()
     }
 
     /// What the registry says of every node, or said with a state that was not folded yet.
@@ -259,15 +260,15 @@ impl Registrations {
         let nodes = self.nodes.iter();
         nodes
             .map(|(id, node)| {
-                let passed = node.passed.front().cloned();
+                let passed = node.superseded.front().cloned();
                 let observation = passed.unwrap_or_else(|| self.observation(node));
                 (id.clone(), observation)
             })
             .collect()
     }
 
-    fn observation(&self, node: &HeldNode) -> RegistryObservation {
-        let mut keys: Vec<&Held> = node.keys.values().collect();
+    fn observation(&self, node: &RegisteredNode) -> RegistryObservation {
+        let mut keys: Vec<&RegisteredKey> = node.keys.values().collect();
         // Where two spellings of the node hold the same field, the newer one counts.
         keys.sort_by_key(|held| held.mod_revision);
         let lease = keys
@@ -278,26 +279,26 @@ impl Registrations {
         let registered = keys
             .iter()
             .rev()
-            .find(|held| held.field == Field::Registered);
+            .find(|held| held.field == NodeField::Registered);
         RegistryObservation {
             fields: keys
                 .iter()
-                .map(|held| (held.field.word().to_owned(), held.value.clone()))
+                .map(|held| (held.field.as_str().to_owned(), held.value.clone()))
                 .collect(),
             last_put_at: node.last_put_at,
-            state_at: node.state_at,
+            state_changed_at: node.state_at,
             leased: lease.is_some(),
-            ttl: lease.and_then(|lease| self.granted.get(&lease).copied()),
+            ttl: lease.and_then(|lease| self.lease_ttls.get(&lease).copied()),
             durable: registered.is_some(),
             first_seen: registered.and_then(|held| first_seen(&held.value)),
         }
     }
 }
 
-fn revision(change: &Change) -> i64 {
+fn revision(change: &KeyChange) -> i64 {
     match change {
-        Change::Put(entry) => entry.mod_revision,
-        Change::Delete { revision, .. } => *revision,
+        KeyChange::Put(entry) => entry.mod_revision,
+        KeyChange::Delete { revision, .. } => *revision,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::mysql::MysqlSettings;
 
 /// Everything that the hub needs to know.
 #[derive(Clone, Debug)]
-pub struct HubSettings {
+pub struct MonitorSettings {
     /// Configured clusters with the members that they should have.
     pub clusters: BTreeMap<ClusterName, BTreeSet<NodeId>>,
     /// Where nodes register.
@@ -24,14 +24,14 @@ pub struct HubSettings {
     pub probe_timeout: Duration,
 }
 
-impl HubSettings {
+impl MonitorSettings {
     /// How long evidence counts under these settings.
     #[must_use]
-    pub fn fold_settings(&self) -> galera::judge::cluster::Settings {
-        galera::judge::cluster::Settings {
+    pub fn fold_settings(&self) -> galera::judge::cluster::FoldSettings {
+        galera::judge::cluster::FoldSettings {
             stale_after: self.poll_interval * 3 + self.probe_timeout,
             default_port: self.mysql.port,
-            ..galera::judge::cluster::Settings::default()
+            ..galera::judge::cluster::FoldSettings::default()
         }
     }
 }

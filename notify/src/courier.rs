@@ -11,120 +11,136 @@ use console_core::leader::Term;
 use futures::StreamExt;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::FuturesUnordered;
-use registry::{Guard, Outcome as Written, Transaction, Write};
+use registry::{Precondition, Transaction, TransactionOutcome as Written, WriteOp};
 use tokio::sync::watch;
 
-use super::Inner;
-use super::crier::Fires;
-use super::outbox::{self, Queued};
-use super::send::{Firing, Outcome};
-use super::target::Target;
-use office::{Job, Office};
+use super::NotifyInner;
+use super::crier::FiringAlerts;
+use super::outbox::{self, QueuedDelivery};
+use super::send::{DeliveryOutcome, FiringAlert};
+use super::target::TargetRecord;
+use office::{DeliveryJob, TargetQueues};
 
 /// Between attempts to record what was sent.
-const AGAIN: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// A job that came to its end.
-struct Landed {
+struct FinishedJob {
     target: String,
     /// What became of a delivery.
-    settled: Option<Settled>,
+    update: Option<DeliveryUpdate>,
 }
 
 /// What a job made of a delivery.
 #[derive(Debug)]
-struct Settled {
-    before: Queued,
+struct DeliveryUpdate {
+    before: QueuedDelivery,
     /// What lies in the outbox instead.
-    after: Option<Queued>,
+    after: Option<QueuedDelivery>,
     /// When that was written; `None` when somebody else had changed it before.
     revision: Option<i64>,
 }
 
 /// The courier of one term.
-pub(super) struct Courier {
-    inner: Arc<Inner>,
+pub(super) struct DeliveryWorker {
+    inner: Arc<NotifyInner>,
     term: Arc<Term>,
-    fires: watch::Receiver<Fires>,
+    firing_alerts: watch::Receiver<FiringAlerts>,
 }
 
-impl Courier {
-    pub(super) fn new(inner: Arc<Inner>, term: Arc<Term>, fires: watch::Receiver<Fires>) -> Self {
-        Self { inner, term, fires }
+impl DeliveryWorker {
+    pub(super) fn new(
+        inner: Arc<NotifyInner>,
+        term: Arc<Term>,
+        firing_alerts: watch::Receiver<FiringAlerts>,
+    ) -> Self {
+        Self {
+            inner,
+            term,
+            firing_alerts,
+        }
     }
 
     /// Runs until it is dropped; what is under way then is sent again by the next leader.
     pub(super) async fn run(mut self) {
         let mut outbox = self.inner.registry.watch(self.inner.keys.outbox());
-        let mut targets = self.inner.targets.watch();
-        let mut office = Office::default();
-        let mut flying: FuturesUnordered<BoxFuture<'static, Landed>> = FuturesUnordered::new();
+        let mut targets = self.inner.targets.subscribe();
+        let mut office = TargetQueues::default();
+        let mut flying: FuturesUnordered<BoxFuture<'static, FinishedJob>> = FuturesUnordered::new();
         loop {
             let (table, fires) = (
                 targets.borrow_and_update().clone(),
-                self.fires.borrow_and_update().clone(),
+                self.firing_alerts.borrow_and_update().clone(),
             );
             let mut wake = None;
             if let Some(table) = table {
-                for (target, job) in office.due(&table, &fires, now()) {
-                    flying.push(self.start(target, job));
+                for (target, job) in office.take_due_jobs(&table, &fires, now()) {
+                    flying.push(self.start_job(target, job));
                 }
-                wake = office.next(&table, &fires);
+                wake = office.next_due_at(&table, &fires);
             }
             let wait = wake.map(|at| now().age(at));
             tokio::select! {
                 event = outbox.next() => match event {
-                    Some(event) => office.learn(event),
+                    Some(event) => office.apply(event),
                     None => return,
                 },
-                Some(Landed { target, settled }) = flying.next(), if !flying.is_empty() => {
-                    office.landed(&target, settled);
+                Some(FinishedJob { target, update }) = flying.next(), if !flying.is_empty() => {
+                    office.job_finished(&target, update);
                 }
                 changed = targets.changed() => if changed.is_err() { return },
-                changed = self.fires.changed() => if changed.is_err() { return },
+                changed = self.firing_alerts.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
             }
         }
     }
 
-    fn start(&self, target: String, job: Job) -> BoxFuture<'static, Landed> {
+    fn start_job(&self, target: String, job: DeliveryJob) -> BoxFuture<'static, FinishedJob> {
         let (inner, term) = (Arc::clone(&self.inner), Arc::clone(&self.term));
         match job {
-            Job::Send(queued, record, prune) => {
+            DeliveryJob::Send(queued, record, prune) => {
                 deliver(inner, term, target, *queued, record, prune).boxed()
             }
-            Job::GiveUp(queued, why) => {
+            DeliveryJob::GiveUp(queued, why) => {
                 let next = outbox::give_up(&queued.delivery, why, now());
-                let transaction = outbox::settle(&inner.keys, &queued, &next);
+                let transaction = outbox::settle_transaction(&inner.keys, &queued, &next);
                 async move {
-                    let settled = record(&inner, &term, *queued, None, &transaction).await;
-                    Landed { target, settled }
+                    let settled = record_result(&inner, &term, *queued, None, &transaction).await;
+                    FinishedJob {
+                        target,
+                        update: settled,
+                    }
                 }
                 .boxed()
             }
-            Job::Discard(queued) => async move {
-                let guard = Guard::Unchanged(queued.key.clone(), queued.revision);
+            DeliveryJob::Discard(queued) => async move {
+                let guard = Precondition::Unchanged(queued.key.clone(), queued.revision);
                 let transaction = Transaction::new()
                     .when(guard)
-                    .then([Write::delete(queued.key.clone())]);
-                let settled = record(&inner, &term, *queued, None, &transaction).await;
-                Landed { target, settled }
+                    .then([WriteOp::delete(queued.key.clone())]);
+                let settled = record_result(&inner, &term, *queued, None, &transaction).await;
+                FinishedJob {
+                    target,
+                    update: settled,
+                }
             }
             .boxed(),
-            Job::Repeat(record, firing) => repeat(inner, target, record, firing).boxed(),
+            DeliveryJob::Repeat(record, firing) => {
+                repeat_alerts(inner, target, record, firing).boxed()
+            }
         }
     }
 }
 
 /// One attempt, recorded.
 async fn deliver(
-    inner: Arc<Inner>,
+    inner: Arc<NotifyInner>,
     term: Arc<Term>,
     target: String,
-    queued: Queued,
-    to: Arc<Target>,
+    queued: QueuedDelivery,
+    to: Arc<TargetRecord>,
     prune: bool,
-) -> Landed {
+) -> FinishedJob {
     let notice = &queued.delivery.notice;
     let (outcome, attempt) = inner.sender.attempt(&target, &to, notice).await;
     match &attempt.error {
@@ -145,51 +161,54 @@ async fn deliver(
             to.name
         ),
     }
-    let next = outbox::after(
+    let next = outbox::after_attempt(
         &queued.delivery,
         attempt,
-        outcome == Outcome::Unwanted,
+        outcome == DeliveryOutcome::Rejected,
         now(),
     );
-    let transaction = outbox::settle(&inner.keys, &queued, &next);
+    let transaction = outbox::settle_transaction(&inner.keys, &queued, &next);
     let waits = next.next_at.is_some().then_some(next);
-    let settled = record(&inner, &term, queued, waits, &transaction).await;
+    let settled = record_result(&inner, &term, queued, waits, &transaction).await;
     if prune
         && let Err(error) =
-            outbox::shorten(&inner.registry, &inner.keys, &target, term.guard()).await
+            outbox::prune_log(&inner.registry, &inner.keys, &target, term.fence()).await
     {
         tracing::debug!(%error, "Old deliveries stay for now");
     }
-    Landed { target, settled }
+    FinishedJob {
+        target,
+        update: settled,
+    }
 }
 
 /// Records what became of `queued`, for as long as that takes: what was sent must not be sent again because etcd is away.
 /// Whether it happened cannot be told after a lost answer, but then the entry is not what it was, and the outbox's own
 /// news say what it is.
-async fn record(
-    inner: &Inner,
+async fn record_result(
+    inner: &NotifyInner,
     term: &Term,
-    queued: Queued,
+    queued: QueuedDelivery,
     waits: Option<galera::publish::notification::delivery::Delivery>,
     transaction: &Transaction,
-) -> Option<Settled> {
-    let transaction = transaction.clone().when(term.guard());
+) -> Option<DeliveryUpdate> {
+    let transaction = transaction.clone().when(term.fence());
     loop {
         match inner.registry.transact(&transaction).await {
             Ok(Written::Committed { revision }) => {
-                let after = waits.map(|delivery| Queued {
+                let after = waits.map(|delivery| QueuedDelivery {
                     revision,
                     delivery,
                     ..queued.clone()
                 });
-                return Some(Settled {
+                return Some(DeliveryUpdate {
                     before: queued,
                     after,
                     revision: Some(revision),
                 });
             }
             Ok(Written::Refused { .. }) => {
-                return Some(Settled {
+                return Some(DeliveryUpdate {
                     before: queued,
                     after: None,
                     revision: None,
@@ -197,14 +216,19 @@ async fn record(
             }
             Err(error) => {
                 tracing::warn!(%error, "What was sent is not recorded yet: {error}");
-                tokio::time::sleep(AGAIN).await;
+                tokio::time::sleep(RETRY_DELAY).await;
             }
         }
     }
 }
 
-async fn repeat(inner: Arc<Inner>, target: String, to: Arc<Target>, firing: Vec<Firing>) -> Landed {
-    if let Some(reply) = inner.sender.repeat(&to, &firing).await
+async fn repeat_alerts(
+    inner: Arc<NotifyInner>,
+    target: String,
+    to: Arc<TargetRecord>,
+    firing: Vec<FiringAlert>,
+) -> FinishedJob {
+    if let Some(reply) = inner.sender.repeat_alerts(&to, &firing).await
         && let Some(error) = reply.error
     {
         tracing::warn!(
@@ -214,11 +238,11 @@ async fn repeat(inner: Arc<Inner>, target: String, to: Arc<Target>, firing: Vec<
             to.name
         );
     }
-    Landed {
+    FinishedJob {
         target,
-        settled: None,
+        update: None,
     }
 }
 
 /// The targets as they are known.
-type Table = BTreeMap<String, super::targets::Known>;
+type TargetsById = BTreeMap<String, super::targets::CachedTarget>;

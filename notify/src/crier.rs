@@ -7,51 +7,53 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use console_core::audit::TrailError;
+use console_core::audit::AuditError;
 use console_core::clock::now;
 use console_core::leader::Term;
-use galera::publish::notification::Rules;
-use galera::publish::notification::trail::Reading;
-use galera::publish::notification::verdicts::{Addressed, Change, Circumstances, Course};
-use galera::record::history::{Change as HistoryChange, Event};
+use galera::publish::notification::TargetRules;
+use galera::publish::notification::trail::AuditCursor;
+use galera::publish::notification::verdicts::{
+    AddressedNotification, NotificationContext, VerdictChange, VerdictTracker,
+};
+use galera::record::history::{HistoryEvent, StateChange as HistoryChange};
 use galera::{ClusterName, Timestamp};
-use history::ChronicleError;
-use registry::{Guard, Outcome, Transaction, Write};
+use history::HistoryError;
+use registry::{Precondition, Transaction, TransactionOutcome, WriteOp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use super::Inner;
+use super::NotifyInner;
 use super::outbox;
-use super::send::Firing;
-use super::targets::{Known, rules};
+use super::send::FiringAlert;
+use super::targets::{CachedTarget, enabled_rules};
 
 /// Between attempts when etcd did not answer.
-const AGAIN: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// The longest wait for news: maintenance ends without any.
-const LOOK: Duration = Duration::from_secs(5);
+const WAIT_MAX: Duration = Duration::from_secs(5);
 /// How many changes are read at once.
-const AT_ONCE: usize = 100;
+const BATCH_SIZE: usize = 100;
 /// How far back the verdict of a cluster is looked for that was never followed before.
-const LOOK_BACK: u64 = 500;
+const LOOKBACK_EVENTS: u64 = 500;
 /// How far a cursor may be ahead of what is kept of it, when there was nothing to tell.
-const UNKEPT_MAX: u64 = 200;
+const UNSAVED_MAX: u64 = 200;
 
 /// What each Alertmanager is to be told again.
-pub(super) type Fires = Arc<BTreeMap<String, Vec<Firing>>>;
+pub(super) type FiringAlerts = Arc<BTreeMap<String, Vec<FiringAlert>>>;
 
 /// Why the crier starts over.
 #[derive(Debug, thiserror::Error)]
-enum Interrupted {
+enum DispatchError {
     #[error(transparent)]
-    Trail(#[from] TrailError),
+    Trail(#[from] AuditError),
     #[error(transparent)]
-    Chronicle(#[from] ChronicleError),
+    History(#[from] HistoryError),
     #[error("somebody else wrote it, or another replica leads")]
-    Lost,
+    Conflict,
 }
 
-impl From<registry::Error> for Interrupted {
+impl From<registry::Error> for DispatchError {
     fn from(error: registry::Error) -> Self {
         Self::Trail(error.into())
     }
@@ -59,56 +61,63 @@ impl From<registry::Error> for Interrupted {
 
 /// Something kept in etcd, as of a revision (0 when it was never written), and how far it is kept.
 #[derive(Debug, Default)]
-struct Kept<T> {
+struct StoredCursor<T> {
     value: T,
     revision: i64,
     /// The cursor that etcd holds.
-    sequence: u64,
+    stored_sequence: u64,
 }
 
 /// What was read and told.
-struct Desk {
-    courses: BTreeMap<ClusterName, Kept<Course>>,
-    reading: Kept<Reading>,
+struct DispatchState {
+    verdict_trackers: BTreeMap<ClusterName, StoredCursor<VerdictTracker>>,
+    audit_cursor: StoredCursor<AuditCursor>,
 }
 
 /// Whom to tell.
-struct Listeners {
+struct DispatchTargets {
     /// Every target there is.
-    known: Arc<BTreeMap<String, Known>>,
+    targets: Arc<BTreeMap<String, CachedTarget>>,
     /// The rules of those that are told anything.
-    rules: BTreeMap<String, Rules>,
+    rules: BTreeMap<String, TargetRules>,
 }
 
 /// The crier of one term.
-pub(super) struct Crier {
-    inner: Arc<Inner>,
+pub(super) struct Dispatcher {
+    inner: Arc<NotifyInner>,
     term: Arc<Term>,
-    fires: watch::Sender<Fires>,
+    firing_alerts: watch::Sender<FiringAlerts>,
 }
 
-impl Crier {
-    pub(super) fn new(inner: Arc<Inner>, term: Arc<Term>) -> (Self, watch::Receiver<Fires>) {
-        let (fires, receiver) = watch::channel(Fires::default());
-        let crier = Self { inner, term, fires };
+impl Dispatcher {
+    pub(super) fn new(
+        inner: Arc<NotifyInner>,
+        term: Arc<Term>,
+    ) -> (Self, watch::Receiver<FiringAlerts>) {
+        let (fires, receiver) = watch::channel(FiringAlerts::default());
+        let crier = Self {
+            inner,
+            term,
+            firing_alerts: fires,
+        };
         (crier, receiver)
     }
 
     /// Runs until it is dropped.
     pub(super) async fn run(self) {
         loop {
-            if let Err(error) = self.follow().await {
+            if let Err(error) = self.dispatch().await {
                 tracing::debug!(%error, "Following what is to be told starts over: {error}");
             }
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(RETRY_DELAY).await;
         }
     }
 
-    async fn follow(&self) -> Result<(), Interrupted> {
-        let mut news = self.inner.sources.chronicle.news();
-        let mut targets = self.inner.targets.watch();
+    async fn dispatch(&self) -> Result<(), DispatchError> {
+        let mut news = self.inner.sources.history.latest_sequences();
+        let mut targets = self.inner.targets.subscribe();
         let mut entries = self.inner.sources.trail.watch_head();
-        let mut desk = self.load().await?;
+        let mut desk = self.load_state().await?;
         loop {
             // Both are marked as seen before they are read, so that no change is missed between.
             let (latest, table) = (
@@ -117,17 +126,17 @@ impl Crier {
             );
             // Nobody is told before it is known who there is: a cursor that moved on would not come back.
             if let Some(known) = table {
-                let listeners = Listeners {
-                    rules: rules(&known),
-                    known,
+                let listeners = DispatchTargets {
+                    rules: enabled_rules(&known),
+                    targets: known,
                 };
-                self.read_trail(&mut desk, &listeners).await?;
+                self.dispatch_trail(&mut desk, &listeners).await?;
                 for (cluster, sequence) in latest.iter() {
-                    self.read_course(&mut desk, cluster, *sequence, &listeners)
+                    self.dispatch_cluster(&mut desk, cluster, *sequence, &listeners)
                         .await?;
                 }
-                self.publish(&desk);
-                let wait = self.wait(&desk, &listeners);
+                self.publish_firing_alerts(&desk);
+                let wait = self.next_wait(&desk, &listeners);
                 tokio::select! {
                     changed = news.changed() => if changed.is_err() { return Ok(()) },
                     changed = targets.changed() => if changed.is_err() { return Ok(()) },
@@ -140,57 +149,64 @@ impl Crier {
         }
     }
 
-    async fn load(&self) -> Result<Desk, Interrupted> {
+    async fn load_state(&self) -> Result<DispatchState, DispatchError> {
         let (registry, keys) = (&self.inner.registry, &self.inner.keys);
-        let prefix = keys.courses();
+        let prefix = keys.verdict_trackers();
         let mut courses = BTreeMap::new();
         for entry in registry.list(prefix.clone()).await?.entries {
             let name = std::str::from_utf8(&entry.key).ok();
             let name = name.and_then(|key| key.strip_prefix(&prefix)?.parse::<ClusterName>().ok());
-            if let (Some(name), Some(course)) = (name, read::<Course>(&entry)) {
+            if let (Some(name), Some(course)) = (name, decode::<VerdictTracker>(&entry)) {
                 let sequence = course.sequence;
                 courses.insert(
                     name,
-                    Kept {
+                    StoredCursor {
                         value: course,
                         revision: entry.mod_revision,
-                        sequence,
+                        stored_sequence: sequence,
                     },
                 );
             }
         }
-        let entry = registry.get(keys.reading()).await?;
+        let entry = registry.get(keys.audit_cursor()).await?;
         let reading = match entry
             .as_ref()
-            .and_then(|entry| Some((entry, read::<Reading>(entry)?)))
+            .and_then(|entry| Some((entry, decode::<AuditCursor>(entry)?)))
         {
             Some((entry, reading)) => {
                 let sequence = reading.sequence;
-                Kept {
+                StoredCursor {
                     value: reading,
                     revision: entry.mod_revision,
-                    sequence,
+                    stored_sequence: sequence,
                 }
             }
             // What happened before anybody listened is not told.
             None => {
-                let newest = self.inner.sources.trail.newest().await?;
-                let mut kept = Kept {
-                    value: Reading::from(newest),
+                let newest = self.inner.sources.trail.newest_sequence().await?;
+                let mut kept = StoredCursor {
+                    value: AuditCursor::starting_after(newest),
                     revision: entry.map_or(0, |entry| entry.mod_revision),
-                    sequence: 0,
+                    stored_sequence: 0,
                 };
-                self.keep(&keys.reading(), &mut kept, newest, Vec::new())
+                self.commit(&keys.audit_cursor(), &mut kept, newest, Vec::new())
                     .await?;
                 kept
             }
         };
-        Ok(Desk { courses, reading })
+        Ok(DispatchState {
+            verdict_trackers: courses,
+            audit_cursor: reading,
+        })
     }
 
-    async fn read_trail(&self, desk: &mut Desk, listeners: &Listeners) -> Result<(), Interrupted> {
-        let key = self.inner.keys.reading();
-        let reading = &mut desk.reading;
+    async fn dispatch_trail(
+        &self,
+        desk: &mut DispatchState,
+        listeners: &DispatchTargets,
+    ) -> Result<(), DispatchError> {
+        let key = self.inner.keys.audit_cursor();
+        let reading = &mut desk.audit_cursor;
         while let Some(entry) = self
             .inner
             .sources
@@ -198,154 +214,162 @@ impl Crier {
             .entry(reading.value.sequence + 1)
             .await?
         {
-            let Some(notice) = reading.value.take(&entry) else {
+            let Some(notice) = reading.value.apply(&entry) else {
                 continue;
             };
-            let wanted = |rules: &&Rules| rules.want(notice.kind, notice.cluster.as_ref());
-            let told: Vec<Addressed> = listeners
+            let wanted = |rules: &&TargetRules| rules.accepts(notice.kind, notice.cluster.as_ref());
+            let told: Vec<AddressedNotification> = listeners
                 .rules
                 .iter()
                 .filter(|(_, rules)| wanted(rules))
                 .map(|(target, _)| (target.clone(), notice.clone()))
                 .collect();
             let sequence = reading.value.sequence;
-            self.keep(&key, reading, sequence, told).await?;
+            self.commit(&key, reading, sequence, told).await?;
         }
         let sequence = reading.value.sequence;
-        if sequence - reading.sequence.min(sequence) >= UNKEPT_MAX {
-            self.keep(&key, reading, sequence, Vec::new()).await?;
+        if sequence - reading.stored_sequence.min(sequence) >= UNSAVED_MAX {
+            self.commit(&key, reading, sequence, Vec::new()).await?;
         }
         Ok(())
     }
 
-    async fn read_course(
+    async fn dispatch_cluster(
         &self,
-        desk: &mut Desk,
+        desk: &mut DispatchState,
         cluster: &ClusterName,
         latest: u64,
-        listeners: &Listeners,
-    ) -> Result<(), Interrupted> {
-        let key = self.inner.keys.course(cluster);
-        let quiet = |at: Timestamp| (self.inner.sources.quiet)(cluster, at);
-        let around = Circumstances {
+        listeners: &DispatchTargets,
+    ) -> Result<(), DispatchError> {
+        let key = self.inner.keys.verdict_tracker(cluster);
+        let quiet = |at: Timestamp| (self.inner.sources.in_maintenance)(cluster, at);
+        let around = NotificationContext {
             cluster,
             targets: &listeners.rules,
-            quiet: &quiet,
+            in_maintenance: &quiet,
         };
-        let kept = match desk.courses.entry(cluster.clone()) {
+        let kept = match desk.verdict_trackers.entry(cluster.clone()) {
             std::collections::btree_map::Entry::Occupied(kept) => kept.into_mut(),
             std::collections::btree_map::Entry::Vacant(place) => {
-                let course = self.recall(cluster, latest).await?;
-                place.insert(Kept {
+                let course = self.replay_recent(cluster, latest).await?;
+                place.insert(StoredCursor {
                     value: course,
-                    ..Kept::default()
+                    ..StoredCursor::default()
                 })
             }
         };
         while kept.value.sequence < latest {
-            let events = self.after(cluster, kept.value.sequence, AT_ONCE).await?;
+            let events = self
+                .events_after(cluster, kept.value.sequence, BATCH_SIZE)
+                .await?;
             if events.is_empty() {
                 break;
             }
             for event in events {
                 let sequence = event.sequence;
-                let Some(change) = verdict(event) else {
+                let Some(change) = verdict_change(event) else {
                     kept.value.sequence = sequence;
                     continue;
                 };
-                let told = kept.value.take(change, &around);
+                let told = kept.value.apply(change, &around);
                 if !told.is_empty() {
-                    self.keep(&key, kept, sequence, told).await?;
+                    self.commit(&key, kept, sequence, told).await?;
                 }
             }
         }
         let told = kept.value.advance(now(), &around);
         let forgot = kept
             .value
-            .keep(|target| listeners.known.contains_key(target));
+            .retain_targets(|target| listeners.targets.contains_key(target));
         let sequence = kept.value.sequence;
         if !told.is_empty()
             || forgot
             || kept.revision == 0
-            || sequence - kept.sequence >= UNKEPT_MAX
+            || sequence - kept.stored_sequence >= UNSAVED_MAX
         {
-            self.keep(&key, kept, sequence, told).await?;
+            self.commit(&key, kept, sequence, told).await?;
         }
         Ok(())
     }
 
     /// How a cluster came to where it is that was never followed before.
-    async fn recall(&self, cluster: &ClusterName, latest: u64) -> Result<Course, Interrupted> {
-        let mut course = Course::from(latest.saturating_sub(LOOK_BACK));
-        let limit = usize::try_from(LOOK_BACK).unwrap_or(usize::MAX);
-        for event in self.after(cluster, course.sequence, limit).await? {
+    async fn replay_recent(
+        &self,
+        cluster: &ClusterName,
+        latest: u64,
+    ) -> Result<VerdictTracker, DispatchError> {
+        let mut course = VerdictTracker::starting_after(latest.saturating_sub(LOOKBACK_EVENTS));
+        let limit = usize::try_from(LOOKBACK_EVENTS).unwrap_or(usize::MAX);
+        for event in self.events_after(cluster, course.sequence, limit).await? {
             let sequence = event.sequence;
-            match verdict(event) {
-                Some(change) => course.recall(change),
+            match verdict_change(event) {
+                Some(change) => course.replay(change),
                 None => course.sequence = sequence,
             }
         }
         Ok(course)
     }
 
-    async fn after(
+    async fn events_after(
         &self,
         cluster: &ClusterName,
         sequence: u64,
         limit: usize,
-    ) -> Result<Vec<Event>, Interrupted> {
+    ) -> Result<Vec<HistoryEvent>, DispatchError> {
         Ok(self
             .inner
             .sources
-            .chronicle
-            .after(cluster, sequence, limit)
+            .history
+            .events_after(cluster, sequence, limit)
             .await?)
     }
 
     /// Writes the deliveries of `told` and what was read in one transaction of this term.
-    async fn keep<T: Serialize>(
+    async fn commit<T: Serialize>(
         &self,
         key: &str,
-        kept: &mut Kept<T>,
+        kept: &mut StoredCursor<T>,
         sequence: u64,
-        told: Vec<Addressed>,
-    ) -> Result<(), Interrupted> {
+        told: Vec<AddressedNotification>,
+    ) -> Result<(), DispatchError> {
         let value = serde_json::to_vec(&kept.value)
             .map_err(|error| registry::Error::Invalid(error.to_string()))?;
         let guard = match kept.revision {
-            0 => Guard::Absent(key.into()),
-            seen => Guard::Unchanged(key.into(), seen),
+            0 => Precondition::Absent(key.into()),
+            seen => Precondition::Unchanged(key.into(), seen),
         };
         let at = now();
-        let queued: Vec<Write> = told
+        let queued: Vec<WriteOp> = told
             .into_iter()
             .map(|(target, notice)| {
-                outbox::queue(&self.inner.keys, &outbox::delivery(&target, notice, at))
+                outbox::enqueue_write(&self.inner.keys, &outbox::new_delivery(&target, notice, at))
             })
             .collect();
         let transaction = Transaction::new()
-            .when(self.term.guard())
+            .when(self.term.fence())
             .when(guard)
-            .then([Write::put(key, value, None)])
+            .then([WriteOp::put(key, value, None)])
             .then(queued);
         match self.inner.registry.transact(&transaction).await? {
-            Outcome::Committed { revision } => {
+            TransactionOutcome::Committed { revision } => {
                 kept.revision = revision;
-                kept.sequence = sequence;
+                kept.stored_sequence = sequence;
                 Ok(())
             }
-            Outcome::Refused { .. } => Err(Interrupted::Lost),
+            TransactionOutcome::Refused { .. } => Err(DispatchError::Conflict),
         }
     }
 
-    fn publish(&self, desk: &Desk) {
-        let mut fires: BTreeMap<String, Vec<Firing>> = BTreeMap::new();
-        for (cluster, kept) in &desk.courses {
-            for (target, notice) in kept.value.standing(cluster) {
-                fires.entry(target).or_default().push(Firing { notice });
+    fn publish_firing_alerts(&self, desk: &DispatchState) {
+        let mut fires: BTreeMap<String, Vec<FiringAlert>> = BTreeMap::new();
+        for (cluster, kept) in &desk.verdict_trackers {
+            for (target, notice) in kept.value.open_notifications(cluster) {
+                fires.entry(target).or_default().push(FiringAlert {
+                    notification: notice,
+                });
             }
         }
-        self.fires.send_if_modified(|known| {
+        self.firing_alerts.send_if_modified(|known| {
             let differs = **known != fires;
             if differs {
                 *known = Arc::new(fires);
@@ -355,22 +379,22 @@ impl Crier {
     }
 
     /// How long until something is due.
-    fn wait(&self, desk: &Desk, listeners: &Listeners) -> Duration {
+    fn next_wait(&self, desk: &DispatchState, listeners: &DispatchTargets) -> Duration {
         let at = now();
         let due = desk
-            .courses
+            .verdict_trackers
             .iter()
-            .filter_map(|(cluster, kept)| kept.value.due(cluster, &listeners.rules))
+            .filter_map(|(cluster, kept)| kept.value.next_due(cluster, &listeners.rules))
             // What lies in the past is held back by maintenance.
             .filter(|due| *due > at)
             .min();
-        due.map_or(LOOK, |due| at.age(due).min(LOOK))
+        due.map_or(WAIT_MAX, |due| at.age(due).min(WAIT_MAX))
     }
 }
 
-fn verdict(event: Event) -> Option<Change> {
+fn verdict_change(event: HistoryEvent) -> Option<VerdictChange> {
     match event.change {
-        HistoryChange::Verdict { to, reasons, .. } => Some(Change {
+        HistoryChange::Verdict { to, reasons, .. } => Some(VerdictChange {
             sequence: event.sequence,
             at: event.at,
             to,
@@ -380,7 +404,7 @@ fn verdict(event: Event) -> Option<Change> {
     }
 }
 
-fn read<T: DeserializeOwned>(entry: &registry::Entry) -> Option<T> {
+fn decode<T: DeserializeOwned>(entry: &registry::RegistryEntry) -> Option<T> {
     serde_json::from_slice(&entry.value)
         .map_err(|error| {
             let key = String::from_utf8_lossy(&entry.key).into_owned();

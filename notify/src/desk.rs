@@ -2,21 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use console_core::audit::TrailError;
+use console_core::audit::AuditError;
 use console_core::clock::now;
 use galera::Timestamp;
 use galera::publish::notification::delivery::{
     Delivery, DeliveryList, DeliveryState, TargetList, TargetView,
 };
-use galera::publish::notification::{Audience, Kind, Notice, Severity};
-use galera::record::audit::Record;
-use registry::{Entry, Guard, Outcome, Transaction, Write};
+use galera::publish::notification::{Audience, Notification, NotificationKind, Severity};
+use galera::record::audit::AuditRecord;
+use registry::{Precondition, RegistryEntry, Transaction, TransactionOutcome, WriteOp};
 use uuid::Uuid;
 
-use super::Notify;
-use super::draft::{Draft, InvalidTarget};
+use super::NotificationService;
+use super::draft::{InvalidTarget, TargetRequest};
 use super::outbox;
-use super::target::Target;
+use super::target::TargetRecord;
 
 /// Most targets of a console: each may be told in one transaction, and etcd takes 128 operations in one.
 const TARGETS_MAX: usize = 50;
@@ -35,13 +35,13 @@ pub enum NotifyError {
     Invalid(#[from] InvalidTarget),
     /// There are enough.
     #[error("there are {TARGETS_MAX} targets already; remove one first")]
-    TooMany,
+    TooManyTargets,
     /// Somebody else was faster.
     #[error("it was changed by somebody else in the meantime; look at it and try again")]
     Contended,
     /// etcd or the trail in it.
     #[error(transparent)]
-    Trail(#[from] TrailError),
+    Trail(#[from] AuditError),
 }
 
 impl From<registry::Error> for NotifyError {
@@ -61,19 +61,19 @@ pub struct DeliveryQuery {
     pub limit: usize,
 }
 
-impl Notify {
+impl NotificationService {
     /// Every target, by name.
     ///
     /// # Errors
     /// etcd's.
-    pub async fn targets(&self) -> Result<TargetList, NotifyError> {
+    pub async fn list_targets(&self) -> Result<TargetList, NotifyError> {
         let inner = &self.inner;
         let entries = inner.registry.list(inner.keys.targets()).await?.entries;
         let mut targets = Vec::new();
         for entry in &entries {
-            if let Some((id, target)) = self.read_target(entry) {
+            if let Some((id, target)) = self.parse_target(entry) {
                 targets.push(
-                    self.with_deliveries(target.view(&id, entry.mod_revision))
+                    self.with_deliveries(target.to_view(&id, entry.mod_revision))
                         .await?,
                 );
             }
@@ -87,22 +87,26 @@ impl Notify {
     ///
     /// # Errors
     /// [`NotifyError::UnknownTarget`], etcd's.
-    pub async fn target(&self, id: &str) -> Result<TargetView, NotifyError> {
-        let (target, revision) = self.existing(id).await?;
-        self.with_deliveries(target.view(id, revision)).await
+    pub async fn get_target(&self, id: &str) -> Result<TargetView, NotifyError> {
+        let (target, revision) = self.require_target(id).await?;
+        self.with_deliveries(target.to_view(id, revision)).await
     }
 
     /// Adds a target.
     ///
     /// # Errors
     /// [`NotifyError`].
-    pub async fn create(&self, by: &str, draft: &Draft) -> Result<TargetView, NotifyError> {
+    pub async fn create_target(
+        &self,
+        by: &str,
+        draft: &TargetRequest,
+    ) -> Result<TargetView, NotifyError> {
         let at = now();
-        let target = draft.create(by, at)?;
+        let target = draft.new_target(by, at)?;
         let inner = &self.inner;
         let entries = inner.registry.list(inner.keys.targets()).await?.entries;
         if entries.len() >= TARGETS_MAX {
-            return Err(NotifyError::TooMany);
+            return Err(NotifyError::TooManyTargets);
         }
         let id: String = Uuid::new_v4()
             .simple()
@@ -112,55 +116,55 @@ impl Notify {
             .collect();
         let key = inner.keys.target(&id);
         let transaction = Transaction::new()
-            .when(Guard::Absent(key.clone().into()))
-            .then([Write::put(key, encode(&target), None)]);
-        let record = about(&id, &target, by, "notify_target_added", at);
+            .when(Precondition::Absent(key.clone().into()))
+            .then([WriteOp::put(key, encode(&target), None)]);
+        let record = audit_record(&id, &target, by, "notify_target_added", at);
         let revision = self.commit(&transaction, record).await?;
-        Ok(target.view(&id, revision))
+        Ok(target.to_view(&id, revision))
     }
 
     /// Changes a target.
     ///
     /// # Errors
     /// [`NotifyError`].
-    pub async fn change(
+    pub async fn update_target(
         &self,
         by: &str,
         id: &str,
-        draft: &Draft,
+        draft: &TargetRequest,
     ) -> Result<TargetView, NotifyError> {
         let at = now();
-        let (before, seen) = self.existing(id).await?;
+        let (before, seen) = self.require_target(id).await?;
         if draft.revision.is_some_and(|revision| revision != seen) {
             return Err(NotifyError::Contended);
         }
-        let target = draft.change(&before, by, at)?;
+        let target = draft.apply_to(&before, by, at)?;
         let key = self.inner.keys.target(id);
         let transaction = Transaction::new()
-            .when(Guard::Unchanged(key.clone().into(), seen))
-            .then([Write::put(key, encode(&target), None)]);
-        let record = about(id, &target, by, "notify_target_changed", at);
+            .when(Precondition::Unchanged(key.clone().into(), seen))
+            .then([WriteOp::put(key, encode(&target), None)]);
+        let record = audit_record(id, &target, by, "notify_target_changed", at);
         let revision = self.commit(&transaction, record).await?;
-        self.with_deliveries(target.view(id, revision)).await
+        self.with_deliveries(target.to_view(id, revision)).await
     }
 
     /// Removes a target with everything that waits for it and its log.
     ///
     /// # Errors
     /// [`NotifyError`].
-    pub async fn remove(&self, by: &str, id: &str) -> Result<(), NotifyError> {
-        let (target, seen) = self.existing(id).await?;
+    pub async fn remove_target(&self, by: &str, id: &str) -> Result<(), NotifyError> {
+        let (target, seen) = self.require_target(id).await?;
         let keys = &self.inner.keys;
         let transaction = Transaction::new()
-            .when(Guard::Unchanged(keys.target(id).into(), seen))
-            .then([Write::delete(keys.target(id))]);
-        let record = about(id, &target, by, "notify_target_removed", now());
+            .when(Precondition::Unchanged(keys.target(id).into(), seen))
+            .then([WriteOp::delete(keys.target(id))]);
+        let record = audit_record(id, &target, by, "notify_target_removed", now());
         self.commit(&transaction, record).await?;
         for prefix in [keys.outbox_of(id), keys.log_of(id)] {
             let entries = self.inner.registry.list(prefix).await?.entries;
             // Nobody else writes what belongs to a target that is gone, but to remove it.
-            let gone = Guard::Absent(keys.target(id).into());
-            outbox::remove(&self.inner.registry, entries.into_iter(), &gone).await?;
+            let gone = Precondition::Absent(keys.target(id).into());
+            outbox::remove_entries(&self.inner.registry, entries.into_iter(), &gone).await?;
         }
         Ok(())
     }
@@ -169,12 +173,12 @@ impl Notify {
     ///
     /// # Errors
     /// [`NotifyError`]; that the receiver does not take it is none.
-    pub async fn test(&self, by: &str, id: &str) -> Result<Delivery, NotifyError> {
-        let (target, _) = self.existing(id).await?;
+    pub async fn send_test(&self, by: &str, id: &str) -> Result<Delivery, NotifyError> {
+        let (target, _) = self.require_target(id).await?;
         let at = now();
-        let notice = test_notice(by, &target.name, at);
+        let notice = test_notification(by, &target.name, at);
         let (_, attempt) = self.inner.sender.attempt(id, &target, &notice).await;
-        let mut delivery = outbox::delivery(id, notice, at);
+        let mut delivery = outbox::new_delivery(id, notice, at);
         delivery.state = if attempt.error.is_none() {
             DeliveryState::Delivered
         } else {
@@ -184,16 +188,16 @@ impl Notify {
         delivery.ended_at = Some(now());
         delivery.tries.push(attempt);
         let keys = &self.inner.keys;
-        let there = Guard::Exists(keys.target(id).into());
+        let there = Precondition::Exists(keys.target(id).into());
         let transaction = Transaction::new()
             .when(there.clone())
-            .then([outbox::log(keys, &delivery)]);
-        let mut record = about(id, &target, by, "notify_target_tested", at);
+            .then([outbox::log_write(keys, &delivery)]);
+        let mut record = audit_record(id, &target, by, "notify_target_tested", at);
         record
             .detail
-            .insert("result".to_owned(), delivery.state.word().to_owned());
+            .insert("result".to_owned(), delivery.state.as_str().to_owned());
         self.commit(&transaction, record).await?;
-        outbox::shorten(&self.inner.registry, keys, id, there).await?;
+        outbox::prune_log(&self.inner.registry, keys, id, there).await?;
         Ok(delivery)
     }
 
@@ -201,7 +205,10 @@ impl Notify {
     ///
     /// # Errors
     /// etcd's.
-    pub async fn deliveries(&self, query: &DeliveryQuery) -> Result<DeliveryList, NotifyError> {
+    pub async fn list_deliveries(
+        &self,
+        query: &DeliveryQuery,
+    ) -> Result<DeliveryList, NotifyError> {
         let keys = &self.inner.keys;
         let prefixes = match &query.target {
             Some(target) => [keys.outbox_of(target), keys.log_of(target)],
@@ -242,9 +249,9 @@ impl Notify {
         id: &str,
         notice: &str,
     ) -> Result<Delivery, NotifyError> {
-        let (target, _) = self.existing(id).await?;
+        let (target, _) = self.require_target(id).await?;
         let keys = &self.inner.keys;
-        let (waiting, logged) = (keys.waiting(id, notice), keys.logged(id, notice));
+        let (waiting, logged) = (keys.outbox_entry(id, notice), keys.log_entry(id, notice));
         let at = now();
         let in_outbox = self.inner.registry.get(waiting.clone()).await?;
         let (entry, guard) = match in_outbox {
@@ -252,36 +259,39 @@ impl Notify {
             None => {
                 let entry = self.inner.registry.get(logged.clone()).await?;
                 let entry = entry.ok_or(NotifyError::UnknownDelivery)?;
-                (entry, Some(Guard::Absent(waiting.clone().into())))
+                (entry, Some(Precondition::Absent(waiting.clone().into())))
             }
         };
         let delivery: Delivery =
             serde_json::from_slice(&entry.value).map_err(|_| NotifyError::UnknownDelivery)?;
-        let next = outbox::again(&delivery, at);
+        let next = outbox::requeued(&delivery, at);
         let mut transaction = Transaction::new()
-            .when(Guard::Unchanged(entry.key.clone(), entry.mod_revision))
-            .then([outbox::queue(keys, &next)]);
+            .when(Precondition::Unchanged(
+                entry.key.clone(),
+                entry.mod_revision,
+            ))
+            .then([outbox::enqueue_write(keys, &next)]);
         if let Some(guard) = guard {
-            transaction = transaction.when(guard).then([Write::delete(entry.key)]);
+            transaction = transaction.when(guard).then([WriteOp::delete(entry.key)]);
         }
-        let mut record = about(id, &target, by, "notice_redelivered", at);
+        let mut record = audit_record(id, &target, by, "notice_redelivered", at);
         record.detail.insert("notice".to_owned(), notice.to_owned());
         self.commit(&transaction, record).await?;
         Ok(next)
     }
 
-    async fn existing(&self, id: &str) -> Result<(Target, i64), NotifyError> {
+    async fn require_target(&self, id: &str) -> Result<(TargetRecord, i64), NotifyError> {
         let unknown = || NotifyError::UnknownTarget(id.chars().take(40).collect());
         if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
             return Err(unknown());
         }
         let entry = self.inner.registry.get(self.inner.keys.target(id)).await?;
         let entry = entry.ok_or_else(unknown)?;
-        let (_, target) = self.read_target(&entry).ok_or_else(unknown)?;
+        let (_, target) = self.parse_target(&entry).ok_or_else(unknown)?;
         Ok((target, entry.mod_revision))
     }
 
-    fn read_target(&self, entry: &Entry) -> Option<(String, Target)> {
+    fn parse_target(&self, entry: &RegistryEntry) -> Option<(String, TargetRecord)> {
         let key = std::str::from_utf8(&entry.key).ok()?;
         let id = key.strip_prefix(&self.inner.keys.targets())?;
         let target = serde_json::from_slice(&entry.value).ok()?;
@@ -294,7 +304,7 @@ impl Notify {
             state: None,
             limit: usize::MAX,
         };
-        let all = self.deliveries(&of).await?.deliveries;
+        let all = self.list_deliveries(&of).await?.deliveries;
         view.waiting = all
             .iter()
             .filter(|one| one.state == DeliveryState::Waiting)
@@ -307,7 +317,11 @@ impl Notify {
         Ok(view)
     }
 
-    async fn commit(&self, transaction: &Transaction, record: Record) -> Result<i64, NotifyError> {
+    async fn commit(
+        &self,
+        transaction: &Transaction,
+        record: AuditRecord,
+    ) -> Result<i64, NotifyError> {
         match self
             .inner
             .sources
@@ -315,30 +329,36 @@ impl Notify {
             .commit(transaction, &[record])
             .await?
         {
-            Outcome::Committed { revision } => Ok(revision),
-            Outcome::Refused { .. } => Err(NotifyError::Contended),
+            TransactionOutcome::Committed { revision } => Ok(revision),
+            TransactionOutcome::Refused { .. } => Err(NotifyError::Contended),
         }
     }
 }
 
-fn encode(target: &Target) -> Vec<u8> {
+fn encode(target: &TargetRecord) -> Vec<u8> {
     // Texts and numbers: nothing that JSON cannot hold.
     serde_json::to_vec(target).unwrap_or_default()
 }
 
 /// An entry of the audit trail about a target. Secrets are not in it, and neither is Slack's address, which is one.
-fn about(id: &str, target: &Target, by: &str, event: &str, at: Timestamp) -> Record {
-    let view = target.view(id, 0);
+fn audit_record(
+    id: &str,
+    target: &TargetRecord,
+    by: &str,
+    event: &str,
+    at: Timestamp,
+) -> AuditRecord {
+    let view = target.to_view(id, 0);
     let mut detail = BTreeMap::from([
         ("name".to_owned(), view.name),
-        ("type".to_owned(), view.channel.word().to_owned()),
+        ("type".to_owned(), view.channel.as_str().to_owned()),
         ("enabled".to_owned(), view.enabled.to_string()),
     ]);
     detail.extend(view.url.map(|url| ("url".to_owned(), url)));
     if !view.to.is_empty() {
         detail.insert("to".to_owned(), view.to.join(", "));
     }
-    Record {
+    AuditRecord {
         at,
         actor: by.to_owned(),
         event: event.to_owned(),
@@ -348,10 +368,10 @@ fn about(id: &str, target: &Target, by: &str, event: &str, at: Timestamp) -> Rec
     }
 }
 
-fn test_notice(by: &str, target: &str, at: Timestamp) -> Notice {
-    Notice {
+fn test_notification(by: &str, target: &str, at: Timestamp) -> Notification {
+    Notification {
         id: format!("test.{}", Uuid::new_v4().simple()),
-        kind: Kind::Test,
+        kind: NotificationKind::Test,
         at,
         cluster: None,
         severity: Severity::Info,

@@ -3,19 +3,19 @@
 use std::collections::BTreeSet;
 
 use galera::publish::notification::delivery::ChannelKind;
-use galera::publish::notification::{Kind, Rules};
+use galera::publish::notification::{NotificationKind, TargetRules};
 use galera::{ClusterName, Timestamp};
 use lettre::Address;
 use registry::Secret;
 use serde::Deserialize;
 
-use super::post::{ReceiverUrl, secret_value};
-use super::target::{Channel, Kept, Target};
+use super::post::{ReceiverUrl, sensitive_header_value};
+use super::target::{StoredSecret, TargetChannel, TargetRecord};
 
 /// Longest name, in characters.
 const NAME_MAX: usize = 80;
 /// Fewest and most characters of a secret.
-const SECRET: std::ops::RangeInclusive<usize> = 16..=256;
+const SECRET_LENGTH: std::ops::RangeInclusive<usize> = 16..=256;
 /// Most recipients of a target.
 const RECIPIENTS_MAX: usize = 50;
 /// Most clusters that a target names.
@@ -43,7 +43,7 @@ fn invalid(field: &'static str, reason: impl Into<String>) -> InvalidTarget {
 /// What somebody wants a target to be. What is missing stays as it was, or gets its default in a new target.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Draft {
+pub struct TargetRequest {
     /// Its name for people.
     pub name: Option<String>,
     /// Whether it is told anything.
@@ -62,7 +62,7 @@ pub struct Draft {
     /// Whether e-mail goes to the accounts that a notice concerns.
     pub people: Option<bool>,
     /// What is told.
-    pub kinds: Option<BTreeSet<Kind>>,
+    pub kinds: Option<BTreeSet<NotificationKind>>,
     /// Of which clusters; none for all.
     pub clusters: Option<BTreeSet<ClusterName>>,
     /// How long a verdict must last to be told.
@@ -73,29 +73,29 @@ pub struct Draft {
     pub revision: Option<i64>,
 }
 
-impl Draft {
+impl TargetRequest {
     /// A new target.
     ///
     /// # Errors
     /// [`InvalidTarget`] names the field.
-    pub fn create(&self, by: &str, now: Timestamp) -> Result<Target, InvalidTarget> {
+    pub fn new_target(&self, by: &str, now: Timestamp) -> Result<TargetRecord, InvalidTarget> {
         let kind = self.channel.ok_or_else(|| {
             invalid(
                 "type",
                 "is missing; write webhook, slack, alertmanager or email",
             )
         })?;
-        let rules = Rules {
-            kinds: Kind::CHOICES.into(),
+        let rules = TargetRules {
+            kinds: NotificationKind::SELECTABLE.into(),
             clusters: BTreeSet::new(),
             minimum_seconds: 15,
             window_seconds: 30,
         };
-        Ok(Target {
-            name: name(self.name.as_deref().unwrap_or_default())?,
+        Ok(TargetRecord {
+            name: parse_name(self.name.as_deref().unwrap_or_default())?,
             enabled: self.enabled.unwrap_or(true),
-            channel: self.channel_of(kind, None)?,
-            rules: self.rules_after(rules)?,
+            channel: self.merged_channel(kind, None)?,
+            rules: self.merged_rules(rules)?,
             changed_at: now,
             changed_by: by.to_owned(),
         })
@@ -105,12 +105,12 @@ impl Draft {
     ///
     /// # Errors
     /// [`InvalidTarget`] names the field.
-    pub fn change(
+    pub fn apply_to(
         &self,
-        target: &Target,
+        target: &TargetRecord,
         by: &str,
         now: Timestamp,
-    ) -> Result<Target, InvalidTarget> {
+    ) -> Result<TargetRecord, InvalidTarget> {
         let kind = target.channel.kind();
         if self.channel.is_some_and(|wanted| wanted != kind) {
             return Err(invalid(
@@ -118,28 +118,31 @@ impl Draft {
                 "cannot be changed; add another target and remove this one",
             ));
         }
-        Ok(Target {
+        Ok(TargetRecord {
             name: match &self.name {
-                Some(text) => name(text)?,
+                Some(text) => parse_name(text)?,
                 None => target.name.clone(),
             },
             enabled: self.enabled.unwrap_or(target.enabled),
-            channel: self.channel_of(kind, Some(&target.channel))?,
-            rules: self.rules_after(target.rules.clone())?,
+            channel: self.merged_channel(kind, Some(&target.channel))?,
+            rules: self.merged_rules(target.rules.clone())?,
             changed_at: now,
             changed_by: by.to_owned(),
         })
     }
 
-    fn rules_after(&self, before: Rules) -> Result<Rules, InvalidTarget> {
-        let rules = Rules {
+    fn merged_rules(&self, before: TargetRules) -> Result<TargetRules, InvalidTarget> {
+        let rules = TargetRules {
             kinds: self.kinds.clone().unwrap_or(before.kinds),
             clusters: self.clusters.clone().unwrap_or(before.clusters),
             minimum_seconds: self.minimum_seconds.unwrap_or(before.minimum_seconds),
             window_seconds: self.window_seconds.unwrap_or(before.window_seconds),
         };
-        if rules.kinds.is_empty() || rules.kinds.contains(&Kind::Test) {
-            let words: Vec<&str> = Kind::CHOICES.iter().map(|kind| kind.word()).collect();
+        if rules.kinds.is_empty() || rules.kinds.contains(&NotificationKind::Test) {
+            let words: Vec<&str> = NotificationKind::SELECTABLE
+                .iter()
+                .map(|kind| kind.as_str())
+                .collect();
             return Err(invalid(
                 "kinds",
                 format!("name at least one of {}", words.join(", ")),
@@ -162,46 +165,46 @@ impl Draft {
         Ok(rules)
     }
 
-    fn channel_of(
+    fn merged_channel(
         &self,
         kind: ChannelKind,
-        before: Option<&Channel>,
-    ) -> Result<Channel, InvalidTarget> {
-        self.only_its_own(kind)?;
+        before: Option<&TargetChannel>,
+    ) -> Result<TargetChannel, InvalidTarget> {
+        self.reject_foreign_fields(kind)?;
         let fresh;
         let before = match before {
             Some(before) => before,
             None => {
-                fresh = Channel::empty(kind);
+                fresh = TargetChannel::empty(kind);
                 &fresh
             }
         };
         Ok(match before {
-            Channel::Webhook { url, secret } => Channel::Webhook {
-                url: self.url_or(url)?,
+            TargetChannel::Webhook { url, secret } => TargetChannel::Webhook {
+                url: self.url_or_current(url)?,
                 secret: match &self.secret {
-                    Some(text) => webhook_secret(text)?,
-                    None if secret.0.expose().is_empty() => return Err(no_secret()),
+                    Some(text) => parse_webhook_secret(text)?,
+                    None if secret.0.expose().is_empty() => return Err(invalid_secret()),
                     None => secret.clone(),
                 },
             },
-            Channel::Slack { url } => Channel::Slack {
-                url: Kept(Secret::new(self.url_or(url.0.expose())?)),
+            TargetChannel::Slack { url } => TargetChannel::Slack {
+                url: StoredSecret(Secret::new(self.url_or_current(url.0.expose())?)),
             },
-            Channel::Alertmanager { url, authorization } => Channel::Alertmanager {
-                url: self.url_or(url)?,
+            TargetChannel::Alertmanager { url, authorization } => TargetChannel::Alertmanager {
+                url: self.url_or_current(url)?,
                 authorization: match self.authorization.as_deref().map(str::trim) {
                     None => authorization.clone(),
                     Some("") => None,
-                    Some(text) if secret_value(text).is_some() && text.len() <= 1_000 => {
-                        Some(Kept(Secret::new(text)))
+                    Some(text) if sensitive_header_value(text).is_some() && text.len() <= 1_000 => {
+                        Some(StoredSecret(Secret::new(text)))
                     }
                     Some(_) => return Err(invalid("authorization", "is no value of a header")),
                 },
             },
-            Channel::Email { to, people } => {
+            TargetChannel::Email { to, people } => {
                 let to = match &self.to {
-                    Some(wanted) => recipients(wanted)?,
+                    Some(wanted) => parse_recipients(wanted)?,
                     None => to.clone(),
                 };
                 let people = self.people.unwrap_or(*people);
@@ -211,13 +214,13 @@ impl Draft {
                         "name a recipient, or set people to reach the accounts that a notice concerns",
                     ));
                 }
-                Channel::Email { to, people }
+                TargetChannel::Email { to, people }
             }
         })
     }
 
     /// Refuses what has no meaning for a channel, so that nobody waits for its effect.
-    fn only_its_own(&self, kind: ChannelKind) -> Result<(), InvalidTarget> {
+    fn reject_foreign_fields(&self, kind: ChannelKind) -> Result<(), InvalidTarget> {
         let given = [
             ("url", self.url.is_some(), kind != ChannelKind::Email),
             (
@@ -239,13 +242,13 @@ impl Draft {
         {
             Some((field, ..)) => Err(invalid(
                 field,
-                format!("has no meaning for {}", kind.word()),
+                format!("has no meaning for {}", kind.as_str()),
             )),
             None => Ok(()),
         }
     }
 
-    fn url_or(&self, before: &str) -> Result<String, InvalidTarget> {
+    fn url_or_current(&self, before: &str) -> Result<String, InvalidTarget> {
         let text = self.url.as_deref().unwrap_or(before).trim();
         let url: ReceiverUrl = text
             .parse()
@@ -254,7 +257,7 @@ impl Draft {
     }
 }
 
-fn name(text: &str) -> Result<String, InvalidTarget> {
+fn parse_name(text: &str) -> Result<String, InvalidTarget> {
     let text = text.trim();
     let length = text.chars().count();
     if length == 0 || length > NAME_MAX || text.chars().any(char::is_control) {
@@ -266,27 +269,27 @@ fn name(text: &str) -> Result<String, InvalidTarget> {
     Ok(text.to_owned())
 }
 
-fn webhook_secret(text: &str) -> Result<Kept, InvalidTarget> {
+fn parse_webhook_secret(text: &str) -> Result<StoredSecret, InvalidTarget> {
     let text = text.trim();
-    if SECRET.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        Ok(Kept(Secret::new(text)))
+    if SECRET_LENGTH.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(StoredSecret(Secret::new(text)))
     } else {
-        Err(no_secret())
+        Err(invalid_secret())
     }
 }
 
-fn no_secret() -> InvalidTarget {
+fn invalid_secret() -> InvalidTarget {
     invalid(
         "secret",
         format!(
             "write {} to {} printable ASCII characters, e.g. what `openssl rand -hex 32` prints",
-            SECRET.start(),
-            SECRET.end()
+            SECRET_LENGTH.start(),
+            SECRET_LENGTH.end()
         ),
     )
 }
 
-fn recipients(wanted: &[String]) -> Result<Vec<String>, InvalidTarget> {
+fn parse_recipients(wanted: &[String]) -> Result<Vec<String>, InvalidTarget> {
     if wanted.len() > RECIPIENTS_MAX {
         return Err(invalid(
             "to",
@@ -299,7 +302,7 @@ fn recipients(wanted: &[String]) -> Result<Vec<String>, InvalidTarget> {
         .map(|text| text.trim())
         .filter(|text| !text.is_empty())
     {
-        let address = address(text).map_err(|reason| invalid("to", reason))?;
+        let address = parse_email_address(text).map_err(|reason| invalid("to", reason))?;
         if !found.contains(&address) {
             found.push(address);
         }
@@ -311,7 +314,7 @@ fn recipients(wanted: &[String]) -> Result<Vec<String>, InvalidTarget> {
 ///
 /// # Errors
 /// A sentence that names the text.
-pub fn address(text: &str) -> Result<String, String> {
+pub fn parse_email_address(text: &str) -> Result<String, String> {
     let shown: String = text.chars().take(100).collect();
     if text.len() > 254 {
         return Err(format!("{shown:?} is longer than 254 characters"));
@@ -330,11 +333,11 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_unix_millis(0);
 
-    fn draft(json: serde_json::Value) -> Draft {
+    fn request(json: serde_json::Value) -> TargetRequest {
         serde_json::from_value(json).unwrap()
     }
 
-    fn webhook() -> serde_json::Value {
+    fn webhook_body() -> serde_json::Value {
         serde_json::json!({
             "name": "pager", "type": "webhook", "url": "https://example.org/hook", "secret": "0123456789abcdef",
         })
@@ -342,30 +345,33 @@ mod tests {
 
     #[test]
     fn secrets_are_kept_and_never_shown() {
-        let target = draft(webhook()).create("ada", NOW).unwrap();
-        let shown = serde_json::to_string(&target.view("t1", 7)).unwrap();
+        let target = request(webhook_body()).new_target("ada", NOW).unwrap();
+        let shown = serde_json::to_string(&target.to_view("t1", 7)).unwrap();
         assert!(
             !shown.contains("0123456789abcdef")
                 && !format!("{target:?}").contains("0123456789abcdef")
         );
         let kept = serde_json::to_string(&target).unwrap();
-        assert_eq!(serde_json::from_str::<Target>(&kept).unwrap(), target);
+        assert_eq!(serde_json::from_str::<TargetRecord>(&kept).unwrap(), target);
         // Whoever changes the name need not know the secret.
-        let renamed = draft(serde_json::json!({"name": "other"}))
-            .change(&target, "bob", NOW)
+        let renamed = request(serde_json::json!({"name": "other"}))
+            .apply_to(&target, "bob", NOW)
             .unwrap();
         assert_eq!(renamed.channel, target.channel);
         let slack = serde_json::json!({"name": "s", "type": "slack", "url": "https://hooks.slack.com/services/T0/B0/xyz"});
-        let slack = draft(slack).create("ada", NOW).unwrap().view("t2", 1);
+        let slack = request(slack)
+            .new_target("ada", NOW)
+            .unwrap()
+            .to_view("t2", 1);
         assert_eq!(slack.url.as_deref(), Some("https://hooks.slack.com"));
     }
 
     #[test]
     fn every_fault_is_named() {
         let with = |field: &str, value: serde_json::Value| {
-            let mut body = webhook();
+            let mut body = webhook_body();
             body[field] = value;
-            draft(body).create("ada", NOW).unwrap_err().field
+            request(body).new_target("ada", NOW).unwrap_err().field
         };
         let json = |value: &str| serde_json::Value::from(value);
         assert_eq!(with("name", json(" ")), "name");
@@ -381,16 +387,16 @@ mod tests {
             "minimum_seconds"
         );
         assert_eq!(with("type", serde_json::Value::Null), "type");
-        let target = draft(webhook()).create("ada", NOW).unwrap();
-        let other = draft(serde_json::json!({"type": "slack"})).change(&target, "ada", NOW);
+        let target = request(webhook_body()).new_target("ada", NOW).unwrap();
+        let other = request(serde_json::json!({"type": "slack"})).apply_to(&target, "ada", NOW);
         assert_eq!(other.unwrap_err().field, "type");
     }
 
     #[test]
     fn e_mail_needs_somebody() {
         let mail = |to: &[&str], people: bool| {
-            draft(serde_json::json!({"name": "m", "type": "email", "to": to, "people": people}))
-                .create("ada", NOW)
+            request(serde_json::json!({"name": "m", "type": "email", "to": to, "people": people}))
+                .new_target("ada", NOW)
         };
         assert_eq!(mail(&[], false).unwrap_err().field, "to");
         assert_eq!(mail(&["not an address"], true).unwrap_err().field, "to");
@@ -401,6 +407,6 @@ mod tests {
             "to"
         );
         let two = mail(&["a@example.org", " a@example.org", ""], false).unwrap();
-        assert_eq!(two.view("m", 1).to, ["a@example.org"]);
+        assert_eq!(two.to_view("m", 1).to, ["a@example.org"]);
     }
 }

@@ -4,11 +4,11 @@ use galera::ClusterName;
 
 /// The keys under a state prefix.
 #[derive(Clone, Debug)]
-pub(super) struct Keys {
+pub(super) struct NotifyKeys {
     prefix: String,
 }
 
-impl Keys {
+impl NotifyKeys {
     pub(super) fn new(state_prefix: &str) -> Self {
         Self {
             prefix: format!("{}/notify", state_prefix.trim_end_matches('/')),
@@ -25,16 +25,16 @@ impl Keys {
     }
 
     /// The prefix of what was read and told of clusters.
-    pub(super) fn courses(&self) -> String {
+    pub(super) fn verdict_trackers(&self) -> String {
         format!("{}/courses/", self.prefix)
     }
 
-    pub(super) fn course(&self, cluster: &ClusterName) -> String {
-        format!("{}{cluster}", self.courses())
+    pub(super) fn verdict_tracker(&self, cluster: &ClusterName) -> String {
+        format!("{}{cluster}", self.verdict_trackers())
     }
 
     /// How far the audit trail was read.
-    pub(super) fn reading(&self) -> String {
+    pub(super) fn audit_cursor(&self) -> String {
         format!("{}/reading", self.prefix)
     }
 
@@ -47,7 +47,7 @@ impl Keys {
         format!("{}{target}/", self.outbox())
     }
 
-    pub(super) fn waiting(&self, target: &str, notice: &str) -> String {
+    pub(super) fn outbox_entry(&self, target: &str, notice: &str) -> String {
         format!("{}{notice}", self.outbox_of(target))
     }
 
@@ -60,7 +60,7 @@ impl Keys {
         format!("{}{target}/", self.log())
     }
 
-    pub(super) fn logged(&self, target: &str, notice: &str) -> String {
+    pub(super) fn log_entry(&self, target: &str, notice: &str) -> String {
         format!("{}{notice}", self.log_of(target))
     }
 }

@@ -24,31 +24,31 @@ mod trust;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use accounts::Directory;
-use console_core::audit::Trail;
+use accounts::AccountCache;
+use console_core::audit::AuditTrail;
 use console_core::leader::Leadership;
 use console_core::net::PublicUrl;
 use galera::{ClusterName, Timestamp};
-use history::Chronicle;
+use history::EventHistory;
 use ipnet::IpNet;
 use registry::Registry;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use desk::{DeliveryQuery, NotifyError};
-pub use draft::{Draft, InvalidTarget, address};
-pub use send::{SmtpConfig, SmtpTls, sender as mail_sender};
+pub use draft::{InvalidTarget, TargetRequest, parse_email_address};
+pub use send::{SmtpConfig, SmtpTls, parse_sender as mail_sender};
 
-use courier::Courier;
-use crier::Crier;
-use keys::Keys;
-use post::Poster;
-use reach::Reach;
-use send::{Mailer, Sender};
-use targets::Targets;
+use courier::DeliveryWorker;
+use crier::Dispatcher;
+use keys::NotifyKeys;
+use post::WebhookClient;
+use reach::EgressPolicy;
+use send::{Mailer, NotificationSender};
+use targets::TargetCache;
 
 /// Whether a cluster was in maintenance at a moment.
-pub type Quiet = Arc<dyn Fn(&ClusterName, Timestamp) -> bool + Send + Sync>;
+pub type MaintenanceCheck = Arc<dyn Fn(&ClusterName, Timestamp) -> bool + Send + Sync>;
 
 /// How notices leave the console.
 #[derive(Clone, Debug, Default)]
@@ -58,47 +58,47 @@ pub struct NotifySettings {
     /// Address that people use, for links.
     pub public_url: Option<PublicUrl>,
     /// Special addresses that may be reached all the same.
-    pub allow: Vec<IpNet>,
+    pub allowed_networks: Vec<IpNet>,
     /// More authorities of receivers' certificates, beside the system's.
-    pub ca: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
     /// The SMTP server; without one there is no e-mail.
     pub smtp: Option<SmtpConfig>,
 }
 
 /// What notices rest on.
 #[derive(Clone)]
-pub struct Sources {
+pub struct NotifySources {
     /// Changes of verdicts.
-    pub chronicle: Chronicle,
+    pub history: EventHistory,
     /// Actions and incidents.
-    pub trail: Trail,
+    pub trail: AuditTrail,
     /// Accounts with their addresses.
-    pub directory: Directory,
+    pub directory: AccountCache,
     /// Maintenance.
-    pub quiet: Quiet,
+    pub in_maintenance: MaintenanceCheck,
 }
 
 /// The notices of one console; clones share it.
 #[derive(Clone)]
-pub struct Notify {
-    inner: Arc<Inner>,
+pub struct NotificationService {
+    inner: Arc<NotifyInner>,
 }
 
-struct Inner {
+struct NotifyInner {
     registry: Registry,
-    keys: Keys,
-    sources: Sources,
-    sender: Sender,
-    targets: Targets,
+    keys: NotifyKeys,
+    sources: NotifySources,
+    sender: NotificationSender,
+    targets: TargetCache,
 }
 
-impl std::fmt::Debug for Notify {
+impl std::fmt::Debug for NotificationService {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Notify").finish_non_exhaustive()
     }
 }
 
-impl Notify {
+impl NotificationService {
     /// Starts to follow the targets, and to tell them while this replica leads.
     ///
     /// # Errors
@@ -106,47 +106,58 @@ impl Notify {
     pub fn start(
         settings: &NotifySettings,
         registry: Registry,
-        sources: Sources,
+        sources: NotifySources,
         leadership: Leadership,
         tracker: &TaskTracker,
         shutdown: &CancellationToken,
     ) -> Result<Self, String> {
-        let keys = Keys::new(&settings.state_prefix);
-        let ca = settings.ca.as_deref();
+        let keys = NotifyKeys::new(&settings.state_prefix);
+        let ca = settings.ca_file.as_deref();
         let mailer = settings
             .smtp
             .as_ref()
             .map(|smtp| Mailer::new(smtp, ca))
             .transpose()?;
-        let sender = Sender {
-            poster: Poster::new(Reach::new(settings.allow.clone()), ca)?,
+        let sender = NotificationSender {
+            webhook_client: WebhookClient::new(
+                EgressPolicy::new(settings.allowed_networks.clone()),
+                ca,
+            )?,
             mailer,
             public_url: settings.public_url.clone(),
             directory: sources.directory.clone(),
         };
-        let (targets, following) = Targets::follow(registry.clone(), &keys, shutdown.clone());
+        let (targets, following) = TargetCache::follow(registry.clone(), &keys, shutdown.clone());
         tracker.spawn(following);
-        let inner = Arc::new(Inner {
+        let inner = Arc::new(NotifyInner {
             registry,
             keys,
             sources,
             sender,
             targets,
         });
-        tracker.spawn(lead(Arc::clone(&inner), leadership, shutdown.clone()));
+        tracker.spawn(run_while_leader(
+            Arc::clone(&inner),
+            leadership,
+            shutdown.clone(),
+        ));
         Ok(Self { inner })
     }
 }
 
 /// Tells while this replica leads.
-async fn lead(inner: Arc<Inner>, mut leadership: Leadership, shutdown: CancellationToken) {
+async fn run_while_leader(
+    inner: Arc<NotifyInner>,
+    mut leadership: Leadership,
+    shutdown: CancellationToken,
+) {
     loop {
         let term = leadership.borrow_and_update().clone();
         let ended = async {
             match &term {
                 Some(term) => {
-                    let (crier, firing) = Crier::new(Arc::clone(&inner), Arc::clone(term));
-                    let courier = Courier::new(Arc::clone(&inner), Arc::clone(term), firing);
+                    let (crier, firing) = Dispatcher::new(Arc::clone(&inner), Arc::clone(term));
+                    let courier = DeliveryWorker::new(Arc::clone(&inner), Arc::clone(term), firing);
                     tokio::join!(crier.run(), courier.run());
                 }
                 None => std::future::pending::<()>().await,

@@ -3,44 +3,44 @@
 use std::time::Duration;
 
 use galera::Timestamp;
-use galera::publish::notification::Notice;
-use galera::publish::notification::delivery::{Attempt, Delivery, DeliveryState};
+use galera::publish::notification::Notification;
+use galera::publish::notification::delivery::{Delivery, DeliveryAttempt, DeliveryState};
 use rand::Rng;
-use registry::{Entry, Guard, Registry, Transaction, Write};
+use registry::{Precondition, Registry, RegistryEntry, Transaction, WriteOp};
 
-use super::keys::Keys;
+use super::keys::NotifyKeys;
 
 /// How long a delivery is tried.
-pub(super) const GIVE_UP: Duration = Duration::from_secs(86_400);
+pub(super) const GIVE_UP_AFTER: Duration = Duration::from_secs(86_400);
 /// How often a receiver may refuse a message itself before it is given up.
-const UNWANTED_MAX: u32 = 4;
+const REJECTIONS_MAX: u32 = 4;
 /// Attempts that are kept of a delivery.
-const TRIES_MAX: usize = 10;
+const ATTEMPTS_KEPT_MAX: usize = 10;
 /// Deliveries that are kept of each target after they ended.
 const LOG_MAX: usize = 200;
 /// Keys removed in one transaction.
-const REMOVED_AT_ONCE: usize = 100;
+const REMOVE_BATCH_SIZE: usize = 100;
 /// The longest pause between two attempts.
-const PAUSE_MAX: Duration = Duration::from_secs(600);
+const RETRY_DELAY_MAX: Duration = Duration::from_secs(600);
 
 /// A delivery that waits, as of a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Queued {
+pub(super) struct QueuedDelivery {
     pub(super) key: Vec<u8>,
     pub(super) revision: i64,
     /// Tells the order in which deliveries were queued.
-    pub(super) created: i64,
+    pub(super) create_revision: i64,
     pub(super) delivery: Delivery,
 }
 
-impl Queued {
+impl QueuedDelivery {
     /// Reads an entry of the outbox.
-    pub(super) fn read(entry: &Entry) -> Option<Self> {
+    pub(super) fn parse(entry: &RegistryEntry) -> Option<Self> {
         match serde_json::from_slice(&entry.value) {
             Ok(delivery) => Some(Self {
                 key: entry.key.clone(),
                 revision: entry.mod_revision,
-                created: entry.create_revision,
+                create_revision: entry.create_revision,
                 delivery,
             }),
             Err(error) => {
@@ -52,13 +52,13 @@ impl Queued {
     }
 
     /// Among deliveries that were queued in one transaction, the order is that of their keys.
-    pub(super) fn place(&self) -> (i64, Vec<u8>) {
-        (self.created, self.key.clone())
+    pub(super) fn order_key(&self) -> (i64, Vec<u8>) {
+        (self.create_revision, self.key.clone())
     }
 }
 
 /// A new delivery of `notice` to `target`.
-pub(super) fn delivery(target: &str, notice: Notice, now: Timestamp) -> Delivery {
+pub(super) fn new_delivery(target: &str, notice: Notification, now: Timestamp) -> Delivery {
     Delivery {
         target: target.to_owned(),
         notice,
@@ -72,21 +72,21 @@ pub(super) fn delivery(target: &str, notice: Notice, now: Timestamp) -> Delivery
 }
 
 /// Puts a delivery into the outbox.
-pub(super) fn queue(keys: &Keys, delivery: &Delivery) -> Write {
-    let key = keys.waiting(&delivery.target, &delivery.notice.id);
-    Write::put(key, encode(delivery), None)
+pub(super) fn enqueue_write(keys: &NotifyKeys, delivery: &Delivery) -> WriteOp {
+    let key = keys.outbox_entry(&delivery.target, &delivery.notice.id);
+    WriteOp::put(key, encode(delivery), None)
 }
 
 /// Puts a delivery into the log.
-pub(super) fn log(keys: &Keys, delivery: &Delivery) -> Write {
-    let key = keys.logged(&delivery.target, &delivery.notice.id);
-    Write::put(key, encode(delivery), None)
+pub(super) fn log_write(keys: &NotifyKeys, delivery: &Delivery) -> WriteOp {
+    let key = keys.log_entry(&delivery.target, &delivery.notice.id);
+    WriteOp::put(key, encode(delivery), None)
 }
 
 /// What a delivery is after an attempt.
-pub(super) fn after(
+pub(super) fn after_attempt(
     delivery: &Delivery,
-    attempt: Attempt,
+    attempt: DeliveryAttempt,
     unwanted: bool,
     now: Timestamp,
 ) -> Delivery {
@@ -94,13 +94,14 @@ pub(super) fn after(
     next.attempts = next.attempts.saturating_add(1);
     let taken = attempt.error.is_none();
     next.tries.push(attempt);
-    let surplus = next.tries.len().saturating_sub(TRIES_MAX);
+    let surplus = next.tries.len().saturating_sub(ATTEMPTS_KEPT_MAX);
     next.tries.drain(..surplus);
-    let over = next.queued_at.age(now) >= GIVE_UP || (unwanted && next.attempts >= UNWANTED_MAX);
+    let over =
+        next.queued_at.age(now) >= GIVE_UP_AFTER || (unwanted && next.attempts >= REJECTIONS_MAX);
     match (taken, over) {
-        (true, _) => end(&mut next, DeliveryState::Delivered, now),
-        (false, true) => end(&mut next, DeliveryState::Failed, now),
-        (false, false) => next.next_at = Some(now.plus(pause(next.attempts))),
+        (true, _) => finish(&mut next, DeliveryState::Delivered, now),
+        (false, true) => finish(&mut next, DeliveryState::Failed, now),
+        (false, false) => next.next_at = Some(now.plus(retry_delay(next.attempts))),
     }
     next
 }
@@ -108,19 +109,19 @@ pub(super) fn after(
 /// Gives a delivery up without another attempt.
 pub(super) fn give_up(delivery: &Delivery, why: &str, now: Timestamp) -> Delivery {
     let mut next = delivery.clone();
-    next.tries.push(Attempt {
+    next.tries.push(DeliveryAttempt {
         at: now,
         millis: 0,
         status: None,
         error: Some(why.to_owned()),
         answer: String::new(),
     });
-    end(&mut next, DeliveryState::Failed, now);
+    finish(&mut next, DeliveryState::Failed, now);
     next
 }
 
 /// A delivery that ended, to be sent once more.
-pub(super) fn again(delivery: &Delivery, now: Timestamp) -> Delivery {
+pub(super) fn requeued(delivery: &Delivery, now: Timestamp) -> Delivery {
     Delivery {
         state: DeliveryState::Waiting,
         queued_at: now,
@@ -132,51 +133,55 @@ pub(super) fn again(delivery: &Delivery, now: Timestamp) -> Delivery {
 }
 
 /// Keeps what became of `queued`: in its place, or in the log.
-pub(super) fn settle(keys: &Keys, queued: &Queued, next: &Delivery) -> Transaction {
+pub(super) fn settle_transaction(
+    keys: &NotifyKeys,
+    queued: &QueuedDelivery,
+    next: &Delivery,
+) -> Transaction {
     let transaction =
-        Transaction::new().when(Guard::Unchanged(queued.key.clone(), queued.revision));
+        Transaction::new().when(Precondition::Unchanged(queued.key.clone(), queued.revision));
     if next.state == DeliveryState::Waiting {
-        transaction.then([Write::put(queued.key.clone(), encode(next), None)])
+        transaction.then([WriteOp::put(queued.key.clone(), encode(next), None)])
     } else {
-        transaction.then([Write::delete(queued.key.clone()), log(keys, next)])
+        transaction.then([WriteOp::delete(queued.key.clone()), log_write(keys, next)])
     }
 }
 
 /// Removes the oldest deliveries of a target's log, while `guard` holds.
-pub(super) async fn shorten(
+pub(super) async fn prune_log(
     registry: &Registry,
-    keys: &Keys,
+    keys: &NotifyKeys,
     target: &str,
-    guard: Guard,
+    guard: Precondition,
 ) -> Result<(), registry::Error> {
     let mut entries = registry.list(keys.log_of(target)).await?.entries;
     entries.sort_by_key(|entry| std::cmp::Reverse(entry.mod_revision));
-    remove(registry, entries.into_iter().skip(LOG_MAX), &guard).await
+    remove_entries(registry, entries.into_iter().skip(LOG_MAX), &guard).await
 }
 
 /// Removes entries, some at once, while `guard` holds.
-pub(super) async fn remove(
+pub(super) async fn remove_entries(
     registry: &Registry,
-    entries: impl Iterator<Item = Entry>,
-    guard: &Guard,
+    entries: impl Iterator<Item = RegistryEntry>,
+    guard: &Precondition,
 ) -> Result<(), registry::Error> {
-    let deletions: Vec<Write> = entries.map(|entry| Write::delete(entry.key)).collect();
-    for chunk in deletions.chunks(REMOVED_AT_ONCE) {
+    let deletions: Vec<WriteOp> = entries.map(|entry| WriteOp::delete(entry.key)).collect();
+    for chunk in deletions.chunks(REMOVE_BATCH_SIZE) {
         let transaction = Transaction::new().when(guard.clone()).then(chunk.to_vec());
         registry.transact(&transaction).await?;
     }
     Ok(())
 }
 
-fn end(delivery: &mut Delivery, state: DeliveryState, now: Timestamp) {
+fn finish(delivery: &mut Delivery, state: DeliveryState, now: Timestamp) {
     delivery.state = state;
     delivery.next_at = None;
     delivery.ended_at = Some(now);
 }
 
 /// Doubles from one second; a part of it is chance, so that receivers that come back are not met by everybody at once.
-fn pause(attempts: u32) -> Duration {
-    let whole = Duration::from_secs(1 << attempts.saturating_sub(1).min(10)).min(PAUSE_MAX);
+fn retry_delay(attempts: u32) -> Duration {
+    let whole = Duration::from_secs(1 << attempts.saturating_sub(1).min(10)).min(RETRY_DELAY_MAX);
     whole.mul_f64(rand::rng().random_range(0.5..1.0))
 }
 
@@ -188,14 +193,14 @@ fn encode(delivery: &Delivery) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use galera::publish::notification::{Audience, Kind, Severity};
+    use galera::publish::notification::{Audience, NotificationKind, Severity};
 
     const NOW: Timestamp = Timestamp::from_unix_millis(1_795_420_800_000);
 
-    fn fresh() -> Delivery {
-        let notice = Notice {
+    fn sample_delivery() -> Delivery {
+        let notice = Notification {
             id: "lab.1".to_owned(),
-            kind: Kind::Verdict,
+            kind: NotificationKind::Verdict,
             at: NOW,
             cluster: None,
             severity: Severity::Info,
@@ -206,11 +211,11 @@ mod tests {
             action: None,
             audience: Audience::Everyone,
         };
-        delivery("t", notice, NOW)
+        new_delivery("t", notice, NOW)
     }
 
-    fn attempt(error: Option<&str>) -> Attempt {
-        Attempt {
+    fn attempt(error: Option<&str>) -> DeliveryAttempt {
+        DeliveryAttempt {
             at: NOW,
             millis: 3,
             status: None,
@@ -221,25 +226,30 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_end() {
-        let mut delivery = fresh();
+        let mut delivery = sample_delivery();
         for attempts in 1..=40 {
-            delivery = after(&delivery, attempt(Some("500")), false, NOW);
+            delivery = after_attempt(&delivery, attempt(Some("500")), false, NOW);
             let pause = NOW.age(delivery.next_at.unwrap());
-            let longest = Duration::from_secs(1 << (attempts - 1).min(10)).min(PAUSE_MAX);
+            let longest = Duration::from_secs(1 << (attempts - 1).min(10)).min(RETRY_DELAY_MAX);
             assert!(
                 pause <= longest && pause >= longest.mul_f64(0.49),
                 "{attempts}: {pause:?}"
             );
             assert_eq!(
                 delivery.tries.len(),
-                usize::try_from(attempts).unwrap().min(TRIES_MAX)
+                usize::try_from(attempts).unwrap().min(ATTEMPTS_KEPT_MAX)
             );
         }
-        let late = after(&delivery, attempt(Some("500")), false, NOW.plus(GIVE_UP));
+        let late = after_attempt(
+            &delivery,
+            attempt(Some("500")),
+            false,
+            NOW.plus(GIVE_UP_AFTER),
+        );
         assert_eq!((late.state, late.next_at), (DeliveryState::Failed, None));
-        let again = again(&late, NOW.plus(GIVE_UP));
+        let again = requeued(&late, NOW.plus(GIVE_UP_AFTER));
         assert_eq!((again.state, again.attempts), (DeliveryState::Waiting, 0));
-        let taken = after(&again, attempt(None), false, NOW);
+        let taken = after_attempt(&again, attempt(None), false, NOW);
         assert_eq!(
             (taken.state, taken.ended_at),
             (DeliveryState::Delivered, Some(NOW))
@@ -248,13 +258,13 @@ mod tests {
 
     #[test]
     fn an_unwanted_message_holds_nobody_up_for_long() {
-        let mut delivery = fresh();
+        let mut delivery = sample_delivery();
         while delivery.state == DeliveryState::Waiting {
-            delivery = after(&delivery, attempt(Some("400")), true, NOW);
+            delivery = after_attempt(&delivery, attempt(Some("400")), true, NOW);
         }
         assert_eq!(
             (delivery.state, delivery.attempts),
-            (DeliveryState::Failed, UNWANTED_MAX)
+            (DeliveryState::Failed, REJECTIONS_MAX)
         );
     }
 }

@@ -21,25 +21,25 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::reach::{Reach, Unreachable};
+use super::reach::{EgressError, EgressPolicy};
 use super::trust;
 
 /// How long a connection may take to be made, with its encryption.
-const CONNECTING: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long everything may take.
-pub(super) const WHOLE: Duration = Duration::from_secs(10);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How much of an answer is read, in bytes; the rest is left unread.
-const ANSWER_MAX: usize = 4 * 1024;
+const RESPONSE_BYTES_MAX: usize = 4 * 1024;
 
 /// Why there is no answer.
 #[derive(Clone, Debug, thiserror::Error)]
-pub(super) enum PostError {
+pub(super) enum WebhookError {
     /// The address cannot be used.
     #[error("the address is none: {0}")]
-    Url(String),
+    InvalidUrl(String),
     /// Nothing is sent there.
     #[error(transparent)]
-    Unreachable(#[from] Unreachable),
+    Egress(#[from] EgressError),
     /// No connection.
     #[error("no connection to {address}: {cause}")]
     Connect {
@@ -61,31 +61,31 @@ pub(super) enum PostError {
     Timeout(Duration),
     /// The connection broke, or what came is no HTTP.
     #[error("no answer: {0}")]
-    Broken(String),
+    Protocol(String),
 }
 
 /// What a receiver answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct WebhookResponse {
     /// Its status.
     pub(super) status: u16,
     /// The beginning of its body.
-    pub(super) text: String,
+    pub(super) body: String,
     /// Where it would have us go instead.
     pub(super) location: Option<String>,
 }
 
 /// What sends requests to receivers.
 #[derive(Clone)]
-pub(super) struct Poster {
-    reach: Reach,
+pub(super) struct WebhookClient {
+    egress: EgressPolicy,
     tls: Arc<ClientConfig>,
 }
 
-impl std::fmt::Debug for Poster {
+impl std::fmt::Debug for WebhookClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Poster")
-            .field("reach", &self.reach)
+            .field("reach", &self.egress)
             .finish_non_exhaustive()
     }
 }
@@ -166,24 +166,24 @@ impl ReceiverUrl {
     }
 
     /// The same receiver's `path` below this one.
-    fn below(&self, path: &str) -> String {
+    fn join(&self, path: &str) -> String {
         let own = self.uri.path().trim_end_matches('/');
         format!("{own}{path}")
     }
 
-    fn target(&self) -> String {
+    fn path_and_query(&self) -> String {
         self.uri
             .path_and_query()
             .map_or_else(|| "/".to_owned(), ToString::to_string)
     }
 }
 
-impl Poster {
-    /// Sends to what `reach` allows; trusts the system's authorities and those in the file `ca`.
+impl WebhookClient {
+    /// Sends to what `egress` allows; trusts the system's authorities and those in the file `ca`.
     ///
     /// # Errors
     /// A sentence about `ca`.
-    pub(super) fn new(reach: Reach, ca: Option<&Path>) -> Result<Self, String> {
+    pub(super) fn new(reach: EgressPolicy, ca: Option<&Path>) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
         let system = rustls_native_certs::load_native_certs();
         for error in &system.errors {
@@ -191,7 +191,7 @@ impl Poster {
         }
         roots.add_parsable_certificates(system.certs);
         if let Some(path) = ca {
-            for certificate in trust::authorities(path)? {
+            for certificate in trust::load_ca_certificates(path)? {
                 let added = roots.add(certificate);
                 added.map_err(|error| format!("{}: {error}", path.display()))?;
             }
@@ -203,7 +203,7 @@ impl Poster {
             .with_root_certificates(roots)
             .with_no_client_auth();
         Ok(Self {
-            reach,
+            egress: reach,
             tls: Arc::new(tls),
         })
     }
@@ -211,15 +211,15 @@ impl Poster {
     /// Posts `body` as JSON to `url`, or to `path` below it, and reads the beginning of the answer.
     ///
     /// # Errors
-    /// [`PostError`]; an answer of any status is none.
+    /// [`WebhookError`]; an answer of any status is none.
     pub(super) async fn post(
         &self,
         url: &ReceiverUrl,
         path: Option<&str>,
         headers: HeaderMap,
         body: Bytes,
-    ) -> Result<Answer, PostError> {
-        let target = path.map_or_else(|| url.target(), |path| url.below(path));
+    ) -> Result<WebhookResponse, WebhookError> {
+        let target = path.map_or_else(|| url.path_and_query(), |path| url.join(path));
         let mut request = Request::builder().method(Method::POST).uri(target);
         if let Some(authority) = url.uri.authority() {
             request = request.header(HOST, authority.as_str());
@@ -231,24 +231,24 @@ impl Poster {
                 concat!("galera-console/", env!("CARGO_PKG_VERSION")),
             )
             .body(Full::new(body))
-            .map_err(|error| PostError::Url(error.to_string()))?;
+            .map_err(|error| WebhookError::InvalidUrl(error.to_string()))?;
         request.headers_mut().extend(headers);
-        tokio::time::timeout(WHOLE, self.exchange(url, request))
+        tokio::time::timeout(REQUEST_TIMEOUT, self.exchange(url, request))
             .await
-            .unwrap_or(Err(PostError::Timeout(WHOLE)))
+            .unwrap_or(Err(WebhookError::Timeout(REQUEST_TIMEOUT)))
     }
 
     async fn exchange(
         &self,
         url: &ReceiverUrl,
         request: Request<Full<Bytes>>,
-    ) -> Result<Answer, PostError> {
-        let addresses = self.reach.resolve(&url.host, url.port).await?;
+    ) -> Result<WebhookResponse, WebhookError> {
+        let addresses = self.egress.resolve(&url.host, url.port).await?;
         let stream = connect(&addresses).await?;
         if !url.https {
-            return converse(stream, request).await;
+            return send_request(stream, request).await;
         }
-        let tls = |cause: String| PostError::Tls {
+        let tls = |cause: String| WebhookError::Tls {
             host: url.host.clone(),
             cause,
         };
@@ -259,37 +259,42 @@ impl Poster {
             .to_owned();
         let name = ServerName::try_from(name).map_err(|error| tls(error.to_string()))?;
         let connector = TlsConnector::from(Arc::clone(&self.tls));
-        let agreed = tokio::time::timeout(CONNECTING, connector.connect(name, stream)).await;
+        let agreed = tokio::time::timeout(CONNECT_TIMEOUT, connector.connect(name, stream)).await;
         let stream = agreed
-            .map_err(|_| tls(format!("not agreed within {} s", CONNECTING.as_secs())))?
-            .map_err(|error| tls(trust::explain(&error).unwrap_or_else(|| error.to_string())))?;
-        converse(stream, request).await
+            .map_err(|_| tls(format!("not agreed within {} s", CONNECT_TIMEOUT.as_secs())))?
+            .map_err(|error| {
+                tls(trust::explain_tls_error(&error).unwrap_or_else(|| error.to_string()))
+            })?;
+        send_request(stream, request).await
     }
 }
 
 /// Connects to the first of `addresses` that answers.
-async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, PostError> {
+async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, WebhookError> {
     let mut failed = None;
     for address in addresses {
-        let cause = match tokio::time::timeout(CONNECTING, TcpStream::connect(address)).await {
+        let cause = match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("not within {} s", CONNECTING.as_secs()),
+            Err(_) => format!("not within {} s", CONNECT_TIMEOUT.as_secs()),
         };
-        failed = Some(PostError::Connect {
+        failed = Some(WebhookError::Connect {
             address: *address,
             cause,
         });
     }
-    Err(failed.unwrap_or_else(|| PostError::Broken("there is no address".to_owned())))
+    Err(failed.unwrap_or_else(|| WebhookError::Protocol("there is no address".to_owned())))
 }
 
 /// Sends the request on a connection of its own. The connection ends with this.
-async fn converse<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Answer, PostError>
+async fn send_request<S>(
+    stream: S,
+    request: Request<Full<Bytes>>,
+) -> Result<WebhookResponse, WebhookError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let broken = |error: hyper::Error| PostError::Broken(error.to_string());
+    let broken = |error: hyper::Error| WebhookError::Protocol(error.to_string());
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(broken)?;
@@ -300,10 +305,10 @@ where
         let location = location
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
-        let text = beginning(response.into_body()).await;
-        Ok(Answer {
+        let text = read_prefix(response.into_body()).await;
+        Ok(WebhookResponse {
             status,
-            text,
+            body: text,
             location,
         })
     };
@@ -320,13 +325,13 @@ where
 }
 
 /// The first bytes of a body as text. A body that breaks off has been an answer all the same.
-async fn beginning(mut body: Incoming) -> String {
+async fn read_prefix(mut body: Incoming) -> String {
     let mut bytes = Vec::new();
-    while bytes.len() < ANSWER_MAX
+    while bytes.len() < RESPONSE_BYTES_MAX
         && let Some(Ok(frame)) = body.frame().await
     {
         if let Some(data) = frame.data_ref() {
-            let room = ANSWER_MAX - bytes.len();
+            let room = RESPONSE_BYTES_MAX - bytes.len();
             bytes.extend_from_slice(&data[..data.len().min(room)]);
         }
     }
@@ -334,7 +339,7 @@ async fn beginning(mut body: Incoming) -> String {
 }
 
 /// A header's value that must not be shown in logs.
-pub(super) fn secret_value(text: &str) -> Option<HeaderValue> {
+pub(super) fn sensitive_header_value(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text).ok()?;
     value.set_sensitive(true);
     Some(value)
@@ -356,7 +361,7 @@ mod tests {
         assert_eq!(url.origin(), "https://hooks.slack.com");
         let url: ReceiverUrl = "http://[fd00::1]:9093/am/".parse().unwrap();
         assert_eq!((url.host.as_str(), url.port), ("[fd00::1]", 9093));
-        assert_eq!(url.below("/api/v2/alerts"), "/am/api/v2/alerts");
+        assert_eq!(url.join("/api/v2/alerts"), "/am/api/v2/alerts");
         for bad in [
             "",
             "hooks.example.org",

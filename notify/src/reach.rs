@@ -10,16 +10,16 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 /// How long a name may take to be resolved.
-const RESOLVING: Duration = Duration::from_secs(5);
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why nothing is sent there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Unreachable {
+pub(crate) enum EgressError {
     /// The address is refused.
     #[error(
         "{host} is {address} ({what}), where nothing is sent; allow it with --notify-allow {address} if it is meant"
     )]
-    Forbidden {
+    Blocked {
         /// The host as the target names it.
         host: String,
         /// What it resolves to.
@@ -39,11 +39,11 @@ pub(crate) enum Unreachable {
 
 /// The addresses that may be reached: all but the special ones, and of those the ones that are allowed.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Reach {
+pub(crate) struct EgressPolicy {
     allowed: Vec<IpNet>,
 }
 
-impl Reach {
+impl EgressPolicy {
     /// Special addresses are refused unless they lie in `allowed`.
     #[must_use]
     pub(crate) fn new(allowed: Vec<IpNet>) -> Self {
@@ -54,13 +54,13 @@ impl Reach {
     /// may lead elsewhere the next time.
     ///
     /// # Errors
-    /// `Unreachable`, when not a single address is left.
+    /// `EgressError`, when not a single address is left.
     pub(crate) async fn resolve(
         &self,
         host: &str,
         port: u16,
-    ) -> Result<Vec<SocketAddr>, Unreachable> {
-        let unresolved = |cause: String| Unreachable::Unresolved {
+    ) -> Result<Vec<SocketAddr>, EgressError> {
+        let unresolved = |cause: String| EgressError::Unresolved {
             host: host.to_owned(),
             cause,
         };
@@ -69,9 +69,10 @@ impl Reach {
             vec![(address, port).into()]
         } else {
             let lookup = tokio::net::lookup_host((bare, port));
-            let found = tokio::time::timeout(RESOLVING, lookup).await;
-            let found = found
-                .map_err(|_| unresolved(format!("no answer within {} s", RESOLVING.as_secs())))?;
+            let found = tokio::time::timeout(RESOLVE_TIMEOUT, lookup).await;
+            let found = found.map_err(|_| {
+                unresolved(format!("no answer within {} s", RESOLVE_TIMEOUT.as_secs()))
+            })?;
             found
                 .map_err(|error| unresolved(error.to_string()))?
                 .collect()
@@ -79,14 +80,14 @@ impl Reach {
         let mut refused = None;
         let mut good = Vec::new();
         for address in found {
-            match self.refusal(address.ip()) {
+            match self.blocked_reason(address.ip()) {
                 None => good.push(address),
                 Some(what) => refused = Some((address.ip(), what)),
             }
         }
         match (good.is_empty(), refused) {
             (false, _) => Ok(good),
-            (true, Some((address, what))) => Err(Unreachable::Forbidden {
+            (true, Some((address, what))) => Err(EgressError::Blocked {
                 host: host.to_owned(),
                 address,
                 what,
@@ -96,8 +97,8 @@ impl Reach {
     }
 
     /// What is wrong with `address`.
-    fn refusal(&self, address: IpAddr) -> Option<&'static str> {
-        let what = special(address)?;
+    fn blocked_reason(&self, address: IpAddr) -> Option<&'static str> {
+        let what = special_use(address)?;
         let address = address.to_canonical();
         let allowed = self
             .allowed
@@ -108,14 +109,14 @@ impl Reach {
 }
 
 /// The kind of an address that is no ordinary one.
-fn special(address: IpAddr) -> Option<&'static str> {
+fn special_use(address: IpAddr) -> Option<&'static str> {
     match address.to_canonical() {
-        IpAddr::V4(address) => special_v4(address),
-        IpAddr::V6(address) => special_v6(address),
+        IpAddr::V4(address) => special_use_v4(address),
+        IpAddr::V6(address) => special_use_v6(address),
     }
 }
 
-fn special_v4(address: Ipv4Addr) -> Option<&'static str> {
+fn special_use_v4(address: Ipv4Addr) -> Option<&'static str> {
     let [a, b, c, d] = address.octets();
     match (a, b, c, d) {
         (0, ..) => Some("unspecified"),
@@ -131,7 +132,7 @@ fn special_v4(address: Ipv4Addr) -> Option<&'static str> {
     }
 }
 
-fn special_v6(address: Ipv6Addr) -> Option<&'static str> {
+fn special_use_v6(address: Ipv6Addr) -> Option<&'static str> {
     let segments = address.segments();
     if address.is_unspecified() {
         return Some("unspecified");
@@ -152,7 +153,7 @@ fn special_v6(address: Ipv6Addr) -> Option<&'static str> {
     // Addresses that stand for an IPv4 address: compatible, NAT64, 6to4; Teredo hides it from everybody.
     let embedded = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        special_v4(Ipv4Addr::new(a, b, c, d))
+        special_use_v4(Ipv4Addr::new(a, b, c, d))
     };
     match segments {
         [0, 0, 0, 0, 0, 0, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
@@ -169,8 +170,10 @@ fn special_v6(address: Ipv6Addr) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    fn refused(text: &str) -> bool {
-        Reach::default().refusal(text.parse().unwrap()).is_some()
+    fn is_blocked(text: &str) -> bool {
+        EgressPolicy::default()
+            .blocked_reason(text.parse().unwrap())
+            .is_some()
     }
 
     #[test]
@@ -203,7 +206,7 @@ mod tests {
             "2002:a9fe:a9fe::1",
             "2001::1",
         ] {
-            assert!(refused(text), "{text}");
+            assert!(is_blocked(text), "{text}");
         }
     }
 
@@ -220,28 +223,31 @@ mod tests {
             "::ffff:10.0.0.1",
             "64:ff9b::a00:1",
         ] {
-            assert!(!refused(text), "{text}");
+            assert!(!is_blocked(text), "{text}");
         }
     }
 
     #[test]
     fn what_is_allowed_is_allowed_in_every_spelling() {
-        let reach = Reach::new(vec!["127.0.0.0/8".parse().unwrap()]);
+        let reach = EgressPolicy::new(vec!["127.0.0.0/8".parse().unwrap()]);
         for text in ["127.0.0.1", "127.9.9.9", "::ffff:127.0.0.1"] {
-            assert_eq!(reach.refusal(text.parse().unwrap()), None, "{text}");
+            assert_eq!(reach.blocked_reason(text.parse().unwrap()), None, "{text}");
         }
         for text in ["::1", "169.254.169.254"] {
-            assert!(reach.refusal(text.parse().unwrap()).is_some(), "{text}");
+            assert!(
+                reach.blocked_reason(text.parse().unwrap()).is_some(),
+                "{text}"
+            );
         }
     }
 
     #[tokio::test]
     async fn names_and_numbers_are_judged_alike() {
-        let reach = Reach::default();
+        let reach = EgressPolicy::default();
         for host in ["localhost", "127.0.0.1", "[::1]", "::1", "0.0.0.0"] {
             let error = reach.resolve(host, 80).await.unwrap_err();
             assert!(
-                matches!(error, Unreachable::Forbidden { .. }),
+                matches!(error, EgressError::Blocked { .. }),
                 "{host}: {error}"
             );
         }
@@ -253,7 +259,7 @@ mod tests {
         assert_eq!(good, ["10.1.2.3:8080".parse().unwrap()]);
         let missing = reach.resolve("nowhere.invalid", 80).await.unwrap_err();
         assert!(
-            matches!(missing, Unreachable::Unresolved { .. }),
+            matches!(missing, EgressError::Unresolved { .. }),
             "{missing}"
         );
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use galera::Timestamp;
-use galera::publish::notification::Rules;
+use galera::publish::notification::TargetRules;
 use galera::publish::notification::delivery::{ChannelKind, TargetView};
 use registry::Secret;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -12,21 +12,21 @@ use super::post::ReceiverUrl;
 
 /// A secret as it lies in etcd.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Kept(pub(super) Secret);
+pub(super) struct StoredSecret(pub(super) Secret);
 
-impl Serialize for Kept {
+impl Serialize for StoredSecret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.0.expose())
     }
 }
 
-impl<'de> Deserialize<'de> for Kept {
+impl<'de> Deserialize<'de> for StoredSecret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(|text| Self(Secret::new(text)))
     }
 }
 
-impl fmt::Debug for Kept {
+impl fmt::Debug for StoredSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }
@@ -35,18 +35,18 @@ impl fmt::Debug for Kept {
 /// How a target is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum Channel {
+pub(super) enum TargetChannel {
     Webhook {
         url: String,
-        secret: Kept,
+        secret: StoredSecret,
     },
     /// The whole address is the secret.
     Slack {
-        url: Kept,
+        url: StoredSecret,
     },
     Alertmanager {
         url: String,
-        authorization: Option<Kept>,
+        authorization: Option<StoredSecret>,
     },
     Email {
         to: Vec<String>,
@@ -56,16 +56,16 @@ pub(super) enum Channel {
 
 /// A target, at `<state>/notify/targets/<id>`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Target {
+pub struct TargetRecord {
     pub(super) name: String,
     pub(super) enabled: bool,
-    pub(super) channel: Channel,
-    pub(super) rules: Rules,
+    pub(super) channel: TargetChannel,
+    pub(super) rules: TargetRules,
     pub(super) changed_at: Timestamp,
     pub(super) changed_by: String,
 }
 
-impl Channel {
+impl TargetChannel {
     pub(super) const fn kind(&self) -> ChannelKind {
         match self {
             Self::Webhook { .. } => ChannelKind::Webhook,
@@ -77,7 +77,7 @@ impl Channel {
 
     /// A channel that nothing was said of yet.
     pub(super) fn empty(kind: ChannelKind) -> Self {
-        let nothing = || Kept(Secret::new(""));
+        let nothing = || StoredSecret(Secret::new(""));
         match kind {
             ChannelKind::Webhook => Self::Webhook {
                 url: String::new(),
@@ -96,13 +96,13 @@ impl Channel {
     }
 }
 
-impl Target {
+impl TargetRecord {
     /// The target as the API shows it; `waiting` and `last` are for the caller to fill in.
     #[must_use]
-    pub fn view(&self, id: &str, revision: i64) -> TargetView {
+    pub fn to_view(&self, id: &str, revision: i64) -> TargetView {
         let (url, has_secret) = match &self.channel {
-            Channel::Webhook { url, .. } => (Some(url.clone()), true),
-            Channel::Slack { url } => {
+            TargetChannel::Webhook { url, .. } => (Some(url.clone()), true),
+            TargetChannel::Slack { url } => {
                 let origin = url
                     .0
                     .expose()
@@ -110,13 +110,13 @@ impl Target {
                     .map(|url| url.origin());
                 (origin.ok(), true)
             }
-            Channel::Alertmanager { url, authorization } => {
+            TargetChannel::Alertmanager { url, authorization } => {
                 (Some(url.clone()), authorization.is_some())
             }
-            Channel::Email { .. } => (None, false),
+            TargetChannel::Email { .. } => (None, false),
         };
         let (to, people) = match &self.channel {
-            Channel::Email { to, people } => (to.clone(), *people),
+            TargetChannel::Email { to, people } => (to.clone(), *people),
             _ => (Vec::new(), false),
         };
         TargetView {

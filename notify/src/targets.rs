@@ -3,35 +3,35 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use galera::publish::notification::Rules;
-use registry::{Change, Entry, Registry, WatchEvent};
+use galera::publish::notification::TargetRules;
+use registry::{KeyChange, Registry, RegistryEntry, WatchEvent};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::keys::Keys;
-use super::target::Target;
+use super::keys::NotifyKeys;
+use super::target::TargetRecord;
 
 /// A target as of a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Known {
-    pub(super) target: Arc<Target>,
+pub(super) struct CachedTarget {
+    pub(super) target: Arc<TargetRecord>,
     pub(super) revision: i64,
 }
 
 /// Every target by its identity; `None` before they were read.
-pub(super) type Table = Option<Arc<BTreeMap<String, Known>>>;
+pub(super) type TargetsSnapshot = Option<Arc<BTreeMap<String, CachedTarget>>>;
 
 /// The targets; clones share them.
 #[derive(Clone, Debug)]
-pub(super) struct Targets {
-    table: watch::Receiver<Table>,
+pub(super) struct TargetCache {
+    snapshot: watch::Receiver<TargetsSnapshot>,
 }
 
-impl Targets {
+impl TargetCache {
     /// Follows the targets until `shutdown`.
     pub(super) fn follow(
         registry: Registry,
-        keys: &Keys,
+        keys: &NotifyKeys,
         shutdown: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (tell, table) = watch::channel(None);
@@ -42,23 +42,25 @@ impl Targets {
                 tokio::select! {
                     () = shutdown.cancelled() => return,
                     event = events.next() => match event {
-                        Some(event) => learn(&tell, &prefix, event),
+                        Some(event) => apply(&tell, &prefix, event),
                         None => return,
                     },
                 }
             }
         };
-        (Self { table }, following)
+        (Self { snapshot: table }, following)
     }
 
     /// The targets now, and the news of changes.
-    pub(super) fn watch(&self) -> watch::Receiver<Table> {
-        self.table.clone()
+    pub(super) fn subscribe(&self) -> watch::Receiver<TargetsSnapshot> {
+        self.snapshot.clone()
     }
 }
 
 /// The rules of every target that is told anything.
-pub(super) fn rules(table: &BTreeMap<String, Known>) -> BTreeMap<String, Rules> {
+pub(super) fn enabled_rules(
+    table: &BTreeMap<String, CachedTarget>,
+) -> BTreeMap<String, TargetRules> {
     table
         .iter()
         .filter(|(_, known)| known.target.enabled)
@@ -66,18 +68,20 @@ pub(super) fn rules(table: &BTreeMap<String, Known>) -> BTreeMap<String, Rules> 
         .collect()
 }
 
-fn learn(tell: &watch::Sender<Table>, prefix: &str, event: WatchEvent) {
+fn apply(tell: &watch::Sender<TargetsSnapshot>, prefix: &str, event: WatchEvent) {
     match event {
         WatchEvent::Reset { entries, .. } => {
-            let all = entries.iter().filter_map(|entry| known(prefix, entry));
+            let all = entries
+                .iter()
+                .filter_map(|entry| parse_target(prefix, entry));
             tell.send_replace(Some(Arc::new(all.collect())));
         }
         WatchEvent::Changes { changes, .. } => tell.send_modify(|table| {
             let mut all = table.as_deref().cloned().unwrap_or_default();
             for change in changes {
                 match change {
-                    Change::Put(entry) => all.extend(known(prefix, &entry)),
-                    Change::Delete { key, .. } => {
+                    KeyChange::Put(entry) => all.extend(parse_target(prefix, &entry)),
+                    KeyChange::Delete { key, .. } => {
                         if let Some(id) = id_of(prefix, &key) {
                             all.remove(id);
                         }
@@ -90,11 +94,11 @@ fn learn(tell: &watch::Sender<Table>, prefix: &str, event: WatchEvent) {
     }
 }
 
-fn known(prefix: &str, entry: &Entry) -> Option<(String, Known)> {
+fn parse_target(prefix: &str, entry: &RegistryEntry) -> Option<(String, CachedTarget)> {
     let id = id_of(prefix, &entry.key)?;
     match serde_json::from_slice(&entry.value) {
         Ok(target) => {
-            let known = Known {
+            let known = CachedTarget {
                 target: Arc::new(target),
                 revision: entry.mod_revision,
             };

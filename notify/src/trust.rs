@@ -10,13 +10,13 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{CertificateError, Error, InvalidMessage};
 
 /// Names of a certificate that are told.
-const NAMES_MAX: usize = 3;
+const NAMES_SHOWN_MAX: usize = 3;
 
 /// The authorities in a PEM file: at least one.
 ///
 /// # Errors
 /// A sentence that names the file.
-pub(super) fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(super) fn load_ca_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let bad = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let found = CertificateDer::pem_file_iter(path).map_err(|error| bad(&error))?;
     let found: Result<Vec<_>, _> = found.collect();
@@ -31,11 +31,11 @@ pub(super) fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, S
 
 /// What is wrong with the other side's TLS and what helps, where `error` or one of its causes says so. The sentence goes on
 /// after the other side's name.
-pub(super) fn explain(error: &(dyn StdError + 'static)) -> Option<String> {
+pub(super) fn explain_tls_error(error: &(dyn StdError + 'static)) -> Option<String> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<Error>() {
-            return words(error);
+            return explain_rustls_error(error);
         }
         next = match error.downcast_ref::<std::io::Error>() {
             // Its source is what the error that it carries comes from, not that error.
@@ -48,7 +48,7 @@ pub(super) fn explain(error: &(dyn StdError + 'static)) -> Option<String> {
     None
 }
 
-fn words(error: &Error) -> Option<String> {
+fn explain_rustls_error(error: &Error) -> Option<String> {
     let error = match error {
         Error::InvalidCertificate(error) => error,
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
@@ -64,13 +64,13 @@ fn words(error: &Error) -> Option<String> {
         CertificateError::NotValidForName => {
             "its certificate is for another name; use the name that it carries".to_owned()
         }
-        CertificateError::NotValidForNameContext { presented, .. } => other_names(presented),
+        CertificateError::NotValidForNameContext { presented, .. } => name_mismatch(presented),
         CertificateError::Expired => "its certificate has expired".to_owned(),
         CertificateError::ExpiredContext { not_after, .. } => {
-            format!("its certificate expired at {}", moment(*not_after))
+            format!("its certificate expired at {}", to_timestamp(*not_after))
         }
         CertificateError::NotValidYetContext { not_before, .. } => {
-            format!("its certificate is not valid before {}", moment(*not_before))
+            format!("its certificate is not valid before {}", to_timestamp(*not_before))
         }
         // What `openssl req -x509` makes by itself; the library has no word of its own for it.
         CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
@@ -81,12 +81,12 @@ fn words(error: &Error) -> Option<String> {
     })
 }
 
-fn other_names(presented: &[String]) -> String {
+fn name_mismatch(presented: &[String]) -> String {
     // Addresses come as bytes, names as DnsName("…").
     let names = presented
         .iter()
         .filter_map(|name| name.strip_prefix("DnsName(\"")?.strip_suffix("\")"));
-    let names: Vec<&str> = names.take(NAMES_MAX).collect();
+    let names: Vec<&str> = names.take(NAMES_SHOWN_MAX).collect();
     if names.is_empty() {
         return "its certificate does not carry that name".to_owned();
     }
@@ -96,7 +96,7 @@ fn other_names(presented: &[String]) -> String {
     )
 }
 
-fn moment(at: UnixTime) -> Timestamp {
+fn to_timestamp(at: UnixTime) -> Timestamp {
     let millis = at.as_secs().saturating_mul(1_000);
     Timestamp::from_unix_millis(i64::try_from(millis).unwrap_or(i64::MAX))
 }
@@ -109,14 +109,14 @@ mod tests {
     fn a_file_without_a_certificate_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ca.pem");
-        let missing = authorities(&path).unwrap_err();
+        let missing = load_ca_certificates(&path).unwrap_err();
         assert!(missing.contains("ca.pem: "), "{missing}");
         std::fs::write(
             &path,
             "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
         )
         .unwrap();
-        let none = authorities(&path).unwrap_err();
+        let none = load_ca_certificates(&path).unwrap_err();
         assert!(none.contains("no certificate in it"), "{none}");
     }
 
@@ -131,9 +131,9 @@ mod tests {
         });
         let wrapped = std::io::Error::other(std::io::Error::other(wrong));
         assert_eq!(
-            explain(&wrapped).unwrap(),
+            explain_tls_error(&wrapped).unwrap(),
             "its certificate is for b.example and not for that name"
         );
-        assert_eq!(explain(&std::io::Error::other("cut off")), None);
+        assert_eq!(explain_tls_error(&std::io::Error::other("cut off")), None);
     }
 }

@@ -4,29 +4,29 @@ use std::time::Duration;
 
 use rand::Rng;
 
-/// Pauses that double from `first` to `most`, each shortened at random by up to half.
+/// Pauses that double from `initial` to `max`, each shortened at random by up to half.
 #[derive(Clone, Debug)]
 pub(crate) struct Backoff {
-    first: Duration,
-    most: Duration,
+    initial: Duration,
+    max: Duration,
     failures: u32,
 }
 
 impl Backoff {
-    pub(crate) fn new(first: Duration, most: Duration) -> Self {
+    pub(crate) fn new(initial: Duration, max: Duration) -> Self {
         Self {
-            first,
-            most,
+            initial,
+            max,
             failures: 0,
         }
     }
 
     /// The next pause.
-    pub(crate) fn next(&mut self) -> Duration {
-        let doubled = self.first.saturating_mul(1 << self.failures.min(16));
+    pub(crate) fn next_delay(&mut self) -> Duration {
+        let doubled = self.initial.saturating_mul(1 << self.failures.min(16));
         self.failures = self.failures.saturating_add(1);
         doubled
-            .min(self.most)
+            .min(self.max)
             .mul_f64(rand::rng().random_range(0.5..=1.0))
     }
 
@@ -43,12 +43,12 @@ mod tests {
     #[test]
     fn grows_to_its_limit_and_starts_over() {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
-        assert!(backoff.next() <= Duration::from_millis(100));
+        assert!(backoff.next_delay() <= Duration::from_millis(100));
         for _ in 0..100 {
-            assert!(backoff.next() <= Duration::from_secs(2));
+            assert!(backoff.next_delay() <= Duration::from_secs(2));
         }
-        assert!(backoff.next() >= Duration::from_secs(1));
+        assert!(backoff.next_delay() >= Duration::from_secs(1));
         backoff.reset();
-        assert!(backoff.next() <= Duration::from_millis(100));
+        assert!(backoff.next_delay() <= Duration::from_millis(100));
     }
 }

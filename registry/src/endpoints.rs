@@ -13,48 +13,48 @@ use rand::Rng;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::backoff::Backoff;
-use crate::error::{Failed, classify};
-use crate::{Error, Result, Settings};
+use crate::error::{AttemptError, classify};
+use crate::{Error, EtcdSettings, Result};
 
 /// Every endpoint with its connection.
 pub(crate) struct Endpoints {
-    slots: Vec<Slot>,
-    names: String,
+    endpoints: Vec<Endpoint>,
+    joined_urls: String,
     /// The endpoint that answered last.
     preferred: AtomicUsize,
     options: ConnectOptions,
-    settings: Settings,
+    settings: EtcdSettings,
 }
 
-struct Slot {
+struct Endpoint {
     url: String,
     client: Mutex<Option<Client>>,
 }
 
 /// An answer, and whether an earlier attempt of the same call may have been carried out as well.
-pub(crate) struct Answer<T> {
+pub(crate) struct CallResponse<T> {
     pub(crate) value: T,
-    pub(crate) repeated: bool,
+    pub(crate) maybe_applied: bool,
 }
 
 /// Whether a call may change etcd.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum CallKind {
     Read,
     Write,
 }
 
 impl Endpoints {
-    pub(crate) fn new(settings: Settings) -> Result<Self> {
+    pub(crate) fn new(settings: EtcdSettings) -> Result<Self> {
         let urls = settings.urls()?;
         let options = settings.options()?;
         Ok(Self {
-            names: urls.join(", "),
+            joined_urls: urls.join(", "),
             // Several clients of one cluster spread over its members.
             preferred: AtomicUsize::new(rand::rng().random_range(0..urls.len())),
-            slots: urls
+            endpoints: urls
                 .into_iter()
-                .map(|url| Slot {
+                .map(|url| Endpoint {
                     url,
                     client: Mutex::new(None),
                 })
@@ -64,34 +64,34 @@ impl Endpoints {
         })
     }
 
-    pub(crate) fn names(&self) -> &str {
-        &self.names
+    pub(crate) fn joined_urls(&self) -> &str {
+        &self.joined_urls
     }
 
-    pub(crate) fn settings(&self) -> &Settings {
+    pub(crate) fn settings(&self) -> &EtcdSettings {
         &self.settings
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.slots.len()
+        self.endpoints.len()
     }
 
     pub(crate) fn preferred(&self) -> usize {
         self.preferred.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn prefer(&self, index: usize) {
+    pub(crate) fn set_preferred(&self, index: usize) {
         self.preferred.store(index, Ordering::Relaxed);
     }
 
     pub(crate) fn url(&self, index: usize) -> &str {
-        &self.slots[index].url
+        &self.endpoints[index].url
     }
 
     /// How long one endpoint may take before the next one is asked.
     pub(crate) fn attempt_timeout(&self) -> Duration {
         let deadline = self.settings.deadline;
-        match self.slots.len() {
+        match self.endpoints.len() {
             1 => deadline,
             several => deadline / u32::try_from(several + 1).unwrap_or(u32::MAX),
         }
@@ -99,7 +99,7 @@ impl Endpoints {
 
     /// A client of the endpoint, connected on first use.
     pub(crate) async fn client(&self, index: usize) -> Result<Client, etcd_client::Error> {
-        let slot = &self.slots[index];
+        let slot = &self.endpoints[index];
         if let Some(client) = lock(&slot.client).clone() {
             return Ok(client);
         }
@@ -110,13 +110,17 @@ impl Endpoints {
 
     /// Gives up the endpoint's connection: one that let a call time out may be dead for minutes without noticing.
     pub(crate) fn disconnect(&self, index: usize) {
-        lock(&self.slots[index].client).take();
+        lock(&self.endpoints[index].client).take();
     }
 
     /// Carries out `operation` on the preferred endpoint, then on the others, again and again until the deadline.
     ///
     /// Repeating must be harmless: `operation` is a read, is idempotent, or compares what it depends on.
-    pub(crate) async fn call<T, F, Fut>(&self, kind: Kind, operation: F) -> Result<Answer<T>>
+    pub(crate) async fn call<T, F, Fut>(
+        &self,
+        kind: CallKind,
+        operation: F,
+    ) -> Result<CallResponse<T>>
     where
         F: Fn(Client) -> Fut,
         Fut: Future<Output = Result<T, etcd_client::Error>>,
@@ -127,8 +131,8 @@ impl Endpoints {
         let mut repeated = false;
         loop {
             let mut last = String::new();
-            for step in 0..self.slots.len() {
-                let index = (first + step) % self.slots.len();
+            for step in 0..self.endpoints.len() {
+                let index = (first + step) % self.endpoints.len();
                 let limit = self
                     .attempt_timeout()
                     .min(end.saturating_duration_since(Instant::now()));
@@ -137,25 +141,31 @@ impl Endpoints {
                 }
                 match self.attempt(index, limit, &operation).await {
                     Ok(value) => {
-                        self.prefer(index);
-                        return Ok(Answer { value, repeated });
+                        self.set_preferred(index);
+                        return Ok(CallResponse {
+                            value,
+                            maybe_applied: repeated,
+                        });
                     }
-                    Err(Failed::Final(error)) => return Err(error),
-                    Err(Failed::Transient { cause, maybe_done }) => {
+                    Err(AttemptError::Permanent(error)) => return Err(error),
+                    Err(AttemptError::Transient {
+                        cause,
+                        maybe_applied: maybe_done,
+                    }) => {
                         tracing::debug!(
                             endpoint = self.url(index),
                             cause,
                             "etcd endpoint {} failed",
                             self.url(index)
                         );
-                        repeated |= maybe_done && kind == Kind::Write;
+                        repeated |= maybe_done && kind == CallKind::Write;
                         last = cause;
                     }
                 }
             }
-            let pause = backoff.next();
+            let pause = backoff.next_delay();
             if Instant::now() + pause >= end {
-                return Err(self.exhausted(repeated, last));
+                return Err(self.deadline_error(repeated, last));
             }
             sleep(pause).await;
         }
@@ -166,7 +176,7 @@ impl Endpoints {
         index: usize,
         limit: Duration,
         operation: &F,
-    ) -> Result<T, Failed>
+    ) -> Result<T, AttemptError>
     where
         F: Fn(Client) -> Fut,
         Fut: Future<Output = Result<T, etcd_client::Error>>,
@@ -181,20 +191,20 @@ impl Endpoints {
             Ok(Err(error)) => Err(classify(self.url(index), error)),
             Err(_) => {
                 self.disconnect(index);
-                Err(Failed::Transient {
+                Err(AttemptError::Transient {
                     cause: format!(
                         "{} did not answer within {} ms",
                         self.url(index),
                         limit.as_millis()
                     ),
-                    maybe_done: true,
+                    maybe_applied: true,
                 })
             }
         }
     }
 
-    fn exhausted(&self, maybe_done: bool, cause: String) -> Error {
-        let endpoints = self.names.clone();
+    fn deadline_error(&self, maybe_done: bool, cause: String) -> Error {
+        let endpoints = self.joined_urls.clone();
         let cause = if cause.is_empty() {
             format!("no answer within {} ms", self.settings.deadline.as_millis())
         } else {
@@ -215,6 +225,6 @@ fn lock(slot: &Mutex<Option<Client>>) -> std::sync::MutexGuard<'_, Option<Client
 
 impl std::fmt::Debug for Endpoints {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Endpoints").field(&self.names).finish()
+        f.debug_tuple("Endpoints").field(&self.joined_urls).finish()
     }
 }

@@ -7,7 +7,7 @@ pub type LeaseId = i64;
 
 /// One key with its value, as of a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct RegistryEntry {
     /// The key; any bytes.
     pub key: Vec<u8>,
     /// The value; any bytes.
@@ -22,7 +22,7 @@ pub struct Entry {
     pub lease: LeaseId,
 }
 
-impl From<&KeyValue> for Entry {
+impl From<&KeyValue> for RegistryEntry {
     fn from(kv: &KeyValue) -> Self {
         Self {
             key: kv.key().to_vec(),
@@ -41,5 +41,5 @@ pub struct Listing {
     /// The revision that the entries were read at.
     pub revision: i64,
     /// The entries in key order.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<RegistryEntry>,
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::entry::{Entry, LeaseId};
+use crate::entry::{LeaseId, RegistryEntry};
 
 /// Why a call to etcd failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -63,7 +63,7 @@ pub enum Error {
         /// The key, as far as it is text.
         key: String,
         /// What the key holds now; `None` when it is gone.
-        current: Option<Box<Entry>>,
+        current: Option<Box<RegistryEntry>>,
     },
     /// The lease does not exist (any more); everything written under it is gone.
     #[error("the lease {id:x} has expired or was revoked; grant a new one and write again")]
@@ -107,15 +107,15 @@ impl Error {
 
 /// What a failed attempt means for the next one.
 #[derive(Debug)]
-pub(crate) enum Failed {
+pub(crate) enum AttemptError {
     /// Another endpoint, or the same one later, may do better.
     Transient {
         cause: String,
         /// The request may have been carried out all the same.
-        maybe_done: bool,
+        maybe_applied: bool,
     },
     /// No other endpoint would answer differently.
-    Final(Error),
+    Permanent(Error),
 }
 
 // gRPC's status numbers, so that this crate needs no gRPC library of its own.
@@ -130,40 +130,42 @@ const UNIMPLEMENTED: i32 = 12;
 const UNAUTHENTICATED: i32 = 16;
 
 /// Reads what the client says about an attempt at `endpoint`.
-pub(crate) fn classify(endpoint: &str, error: etcd_client::Error) -> Failed {
+pub(crate) fn classify(endpoint: &str, error: etcd_client::Error) -> AttemptError {
     use etcd_client::Error as Client;
     let endpoints = endpoint.to_owned();
     match error {
         Client::GRpcStatus(status) => {
             let code = i32::from(status.code());
             let cause = cause(status.message(), &status);
-            if let Some(refusal) = refusal(code, status.message(), endpoints, &cause) {
-                return Failed::Final(refusal);
+            if let Some(refusal) = permanent_error(code, status.message(), endpoints, &cause) {
+                return AttemptError::Permanent(refusal);
             }
-            Failed::Transient {
-                maybe_done: !never_sent(&status),
+            AttemptError::Transient {
+                maybe_applied: !never_sent(&status),
                 cause,
             }
         }
-        Client::InvalidArgs(text) => Failed::Final(Error::Invalid(text)),
-        Client::InvalidUri(error) => Failed::Final(Error::Invalid(format!("{endpoint}: {error}"))),
+        Client::InvalidArgs(text) => AttemptError::Permanent(Error::Invalid(text)),
+        Client::InvalidUri(error) => {
+            AttemptError::Permanent(Error::Invalid(format!("{endpoint}: {error}")))
+        }
         // Only made while a connection is configured: the certificate files are not what they should be.
-        Client::TransportError(error) => Failed::Final(Error::Invalid(format!(
+        Client::TransportError(error) => AttemptError::Permanent(Error::Invalid(format!(
             "the TLS files for {endpoint} cannot be used: {}",
-            root(&error)
+            root_cause(&error)
         ))),
         Client::InvalidMetadataValue(error) => {
-            Failed::Final(Error::Invalid(format!("{endpoint}: {error}")))
+            AttemptError::Permanent(Error::Invalid(format!("{endpoint}: {error}")))
         }
-        other => Failed::Transient {
+        other => AttemptError::Transient {
             cause: other.to_string(),
-            maybe_done: true,
+            maybe_applied: true,
         },
     }
 }
 
 /// The error of a status that every endpoint would repeat.
-fn refusal(code: i32, message: &str, endpoints: String, cause: &str) -> Option<Error> {
+fn permanent_error(code: i32, message: &str, endpoints: String, cause: &str) -> Option<Error> {
     let cause = cause.to_owned();
     let says = |text: &str| message.contains(text);
     Some(match code {
@@ -220,7 +222,7 @@ fn never_sent(status: &(dyn std::error::Error + 'static)) -> bool {
 /// etcd's message, with the root cause when there is one beneath.
 fn cause(message: &str, status: &(dyn std::error::Error + 'static)) -> String {
     let message = message.trim_start_matches("etcdserver: ");
-    let root = root(status);
+    let root = root_cause(status);
     if root == status.to_string() || message.contains(&root) {
         message.to_owned()
     } else if message.is_empty() || message == "transport error" {
@@ -231,7 +233,7 @@ fn cause(message: &str, status: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// The text at the end of the chain of causes.
-fn root(error: &(dyn std::error::Error + 'static)) -> String {
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut last = error;
     while let Some(next) = last.source() {
         last = next;

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use etcd_client::{Error as ClientError, LeaseGrantOptions};
 
-use crate::endpoints::Kind;
+use crate::endpoints::CallKind;
 use crate::entry::LeaseId;
 use crate::{Error, Registry, Result};
 
@@ -25,14 +25,14 @@ pub struct LeaseInfo {
 
 /// Why a lease no longer protects anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeaseLost {
+pub enum LeaseLostReason {
     /// etcd says that it does not exist: expired, revoked, or etcd itself was replaced.
     Gone,
     /// It could not be renewed for its whole time to live, so it may have expired.
     NotRenewed,
 }
 
-impl std::fmt::Display for LeaseLost {
+impl std::fmt::Display for LeaseLostReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Gone => "etcd no longer knows it",
@@ -46,7 +46,7 @@ impl std::fmt::Display for LeaseLost {
 pub struct Lease {
     id: LeaseId,
     ttl: Duration,
-    lost: watch::Receiver<Option<LeaseLost>>,
+    wait_until_lost: watch::Receiver<Option<LeaseLostReason>>,
     registry: Registry,
     _stop: DropGuard,
 }
@@ -57,7 +57,7 @@ impl Registry {
     /// # Errors
     /// [`Error::Unavailable`], [`Error::Denied`].
     pub async fn grant(&self, ttl: Duration) -> Result<Lease> {
-        let id = self.grant_unattended(ttl).await?;
+        let id = self.grant_without_keep_alive(ttl).await?;
         let (tell, lost) = watch::channel(None);
         let stop = CancellationToken::new();
         let (registry, stopped) = (self.clone(), stop.clone());
@@ -72,7 +72,7 @@ impl Registry {
         Ok(Lease {
             id,
             ttl,
-            lost,
+            wait_until_lost: lost,
             registry: self.clone(),
             _stop: stop.drop_guard(),
         })
@@ -82,12 +82,12 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::Unavailable`], [`Error::Denied`].
-    pub async fn grant_unattended(&self, ttl: Duration) -> Result<LeaseId> {
+    pub async fn grant_without_keep_alive(&self, ttl: Duration) -> Result<LeaseId> {
         let seconds = i64::try_from(ttl.as_secs().max(1)).unwrap_or(i64::MAX);
         // A number of our own choosing makes a repeated grant recognisable instead of leaving a second lease behind.
         let id = rand::rng().random_range(1..i64::MAX);
         self.endpoints
-            .call(Kind::Write, |client| async move {
+            .call(CallKind::Write, |client| async move {
                 let options = LeaseGrantOptions::new().with_id(id);
                 match client.lease_client().grant(seconds, Some(options)).await {
                     Err(ClientError::GRpcStatus(status))
@@ -109,7 +109,7 @@ impl Registry {
     pub async fn revoke(&self, id: LeaseId) -> Result<()> {
         let revoked = self
             .endpoints
-            .call(Kind::Write, |client| async move {
+            .call(CallKind::Write, |client| async move {
                 client.lease_client().revoke(id).await
             })
             .await;
@@ -120,12 +120,12 @@ impl Registry {
     }
 
     /// Renews the lease until it is lost.
-    async fn keep_alive(&self, id: LeaseId, ttl: Duration) -> LeaseLost {
+    async fn keep_alive(&self, id: LeaseId, ttl: Duration) -> LeaseLostReason {
         let mut renewed = Instant::now();
         loop {
             let since = renewed.elapsed();
             if since >= ttl {
-                return LeaseLost::NotRenewed;
+                return LeaseLostReason::NotRenewed;
             }
             // After a failure the next try comes sooner: the lease is already one period older.
             let pause = if since < ttl / 3 {
@@ -137,11 +137,11 @@ impl Registry {
             let sent = Instant::now();
             match timeout(ttl.saturating_sub(renewed.elapsed()), self.renew(id)).await {
                 Ok(Ok(true)) => renewed = sent,
-                Ok(Ok(false)) => return LeaseLost::Gone,
+                Ok(Ok(false)) => return LeaseLostReason::Gone,
                 Ok(Err(error)) => {
                     tracing::debug!(lease = id, %error, "Lease {id:x} could not be renewed")
                 }
-                Err(_) => return LeaseLost::NotRenewed,
+                Err(_) => return LeaseLostReason::NotRenewed,
             }
         }
     }
@@ -150,7 +150,7 @@ impl Registry {
     async fn renew(&self, id: LeaseId) -> Result<bool> {
         let renewed = self
             .endpoints
-            .call(Kind::Read, |client| async move {
+            .call(CallKind::Read, |client| async move {
                 match client.lease_client().keep_alive(id).await {
                     Ok(_) => Ok(true),
                     Err(ClientError::LeaseKeepAliveError(text))
@@ -185,16 +185,16 @@ impl Lease {
 
     /// Why the lease is lost; `None` while it lives.
     #[must_use]
-    pub fn is_lost(&self) -> Option<LeaseLost> {
-        *self.lost.borrow()
+    pub fn lost_reason(&self) -> Option<LeaseLostReason> {
+        *self.wait_until_lost.borrow()
     }
 
     /// Waits until the lease is lost.
-    pub async fn lost(&mut self) -> LeaseLost {
-        match self.lost.wait_for(Option::is_some).await {
-            Ok(reason) => reason.unwrap_or(LeaseLost::NotRenewed),
+    pub async fn wait_until_lost(&mut self) -> LeaseLostReason {
+        match self.wait_until_lost.wait_for(Option::is_some).await {
+            Ok(reason) => reason.unwrap_or(LeaseLostReason::NotRenewed),
             // The task ended without a word: nobody renews the lease any more.
-            Err(_) => LeaseLost::NotRenewed,
+            Err(_) => LeaseLostReason::NotRenewed,
         }
     }
 

@@ -15,14 +15,16 @@ mod settings;
 mod transact;
 mod watch;
 
-pub use entry::{Entry, LeaseId, Listing};
+pub use entry::{LeaseId, Listing, RegistryEntry};
 pub use error::Error;
-pub use lease::{Lease, LeaseInfo, LeaseLost};
+pub use lease::{Lease, LeaseInfo, LeaseLostReason};
 pub use read::MemberStatus;
 pub use secret::Secret;
-pub use settings::Settings;
-pub use transact::{Created, Guard, Outcome, Transaction, Write, numbered};
-pub use watch::{Change, Subscription, WatchEvent};
+pub use settings::EtcdSettings;
+pub use transact::{
+    CreateOutcome, Precondition, Transaction, TransactionOutcome, WriteOp, numbered_key,
+};
+pub use watch::{KeyChange, WatchEvent, WatchSubscription};
 
 use std::sync::Arc;
 
@@ -43,7 +45,7 @@ impl Registry {
     /// # Errors
     /// [`Error::Invalid`] for settings that can never work, [`Error::Unreadable`] for a certificate or key file that
     /// cannot be read.
-    pub fn connect(settings: Settings) -> Result<Self> {
+    pub fn connect(settings: EtcdSettings) -> Result<Self> {
         Ok(Self {
             endpoints: Arc::new(Endpoints::new(settings)?),
         })
@@ -52,6 +54,6 @@ impl Registry {
     /// The endpoints as one text, for messages.
     #[must_use]
     pub fn endpoints(&self) -> &str {
-        self.endpoints.names()
+        self.endpoints.joined_urls()
     }
 }

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use etcd_client::{Error as ClientError, GetOptions, GetResponse};
 
-use crate::endpoints::Kind;
-use crate::entry::{Entry, LeaseId, Listing};
+use crate::endpoints::CallKind;
+use crate::entry::{LeaseId, Listing, RegistryEntry};
 use crate::lease::LeaseInfo;
 use crate::{Error, Registry, Result};
 
 /// Largest answer accepted, in bytes: far above etcd's default request limit of 1.5 MB.
-pub(crate) const ANSWER_LIMIT: usize = 16 * 1024 * 1024;
+pub(crate) const RESPONSE_LIMIT: usize = 16 * 1024 * 1024;
 /// Keys asked for at once while listing; fewer when their values are large.
-const PAGE: i64 = 500;
+const PAGE_SIZE: i64 = 500;
 /// How often a listing starts over because etcd compacted its revision meanwhile.
 const LISTING_ATTEMPTS: usize = 3;
 
@@ -32,9 +32,9 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when no endpoint answers in time, [`Error::Denied`], [`Error::TooLarge`].
-    pub async fn get(&self, key: impl Into<Vec<u8>>) -> Result<Option<Entry>> {
+    pub async fn get(&self, key: impl Into<Vec<u8>>) -> Result<Option<RegistryEntry>> {
         let response = self.range(key.into(), GetOptions::new()).await?;
-        Ok(response.kvs().first().map(Entry::from))
+        Ok(response.kvs().first().map(RegistryEntry::from))
     }
 
     /// Every entry under `prefix`, all as of one revision, however many and large they are.
@@ -62,7 +62,7 @@ impl Registry {
             prefix.to_vec()
         };
         let mut revision = 0;
-        let mut page = PAGE;
+        let mut page = PAGE_SIZE;
         let mut entries = Vec::new();
         loop {
             let options = GetOptions::new()
@@ -81,7 +81,7 @@ impl Registry {
                     .header()
                     .map_or(0, etcd_client::ResponseHeader::revision);
             }
-            entries.extend(response.kvs().iter().map(Entry::from));
+            entries.extend(response.kvs().iter().map(RegistryEntry::from));
             match entries.last() {
                 Some(last) if response.more() => {
                     from.clone_from(&last.key);
@@ -95,9 +95,9 @@ impl Registry {
     async fn range(&self, key: Vec<u8>, options: GetOptions) -> Result<GetResponse> {
         let answer = self
             .endpoints
-            .call(Kind::Read, |client| {
+            .call(CallKind::Read, |client| {
                 let (key, options) = (key.clone(), options.clone());
-                let mut kv = client.kv_client().max_decoding_message_size(ANSWER_LIMIT);
+                let mut kv = client.kv_client().max_decoding_message_size(RESPONSE_LIMIT);
                 async move { kv.get(key, Some(options)).await }
             })
             .await?;
@@ -111,7 +111,7 @@ impl Registry {
     pub async fn lease_info(&self, id: LeaseId) -> Result<Option<LeaseInfo>> {
         let answer = self
             .endpoints
-            .call(Kind::Read, |client| async move {
+            .call(CallKind::Read, |client| async move {
                 client.lease_client().time_to_live(id, None).await
             })
             .await?;
@@ -143,7 +143,7 @@ impl Registry {
     pub async fn status(&self) -> Result<MemberStatus> {
         let answer = self
             .endpoints
-            .call(Kind::Read, |mut client| async move {
+            .call(CallKind::Read, |mut client| async move {
                 let status = client.status().await?;
                 Ok::<_, ClientError>(MemberStatus {
                     version: status.version().to_owned(),

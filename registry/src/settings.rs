@@ -12,7 +12,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How to reach etcd.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct EtcdSettings {
     /// `host`, `host:port` or a URL each; the port is 2379 by default. Without a scheme, `https` when `ca` is given.
     pub endpoints: Vec<String>,
     /// The etcd user, when etcd has authentication enabled.
@@ -34,7 +34,7 @@ pub struct Settings {
     pub grace: Duration,
 }
 
-impl Default for Settings {
+impl Default for EtcdSettings {
     fn default() -> Self {
         Self {
             endpoints: Vec::new(),
@@ -50,7 +50,7 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
+impl EtcdSettings {
     /// Settings for `endpoints` with every default.
     #[must_use]
     pub fn new(endpoints: impl IntoIterator<Item = impl Into<String>>) -> Self {
@@ -208,14 +208,14 @@ mod tests {
             ("http://[::1]", "http://[::1]:2379"),
         ] {
             assert_eq!(
-                Settings::new([given]).urls().unwrap(),
+                EtcdSettings::new([given]).urls().unwrap(),
                 [expected],
                 "{given}"
             );
         }
-        let secure = Settings {
+        let secure = EtcdSettings {
             ca: Some("ca.pem".into()),
-            ..Settings::new(["etcd1", "https://etcd2:1"])
+            ..EtcdSettings::new(["etcd1", "https://etcd2:1"])
         };
         assert_eq!(
             secure.urls().unwrap(),
@@ -228,24 +228,24 @@ mod tests {
         for bad in [
             "", "ftp://x", "http://", "a b", "h:0", "h:x", "u:p@h", "<x>:1", "h:99999", ":2379",
         ] {
-            let error = Settings::new([bad]).urls().unwrap_err();
+            let error = EtcdSettings::new([bad]).urls().unwrap_err();
             assert!(matches!(error, Error::Invalid(_)), "{bad}: {error}");
         }
-        assert!(Settings::default().urls().is_err());
-        assert!(Settings::new(["https://etcd1"]).urls().is_err());
-        let mixed = Settings {
+        assert!(EtcdSettings::default().urls().is_err());
+        assert!(EtcdSettings::new(["https://etcd1"]).urls().is_err());
+        let mixed = EtcdSettings {
             ca: Some("ca.pem".into()),
-            ..Settings::new(["http://etcd1"])
+            ..EtcdSettings::new(["http://etcd1"])
         };
         assert!(mixed.urls().is_err());
-        let no_password = Settings {
+        let no_password = EtcdSettings {
             user: Some("root".to_owned()),
-            ..Settings::new(["etcd1"])
+            ..EtcdSettings::new(["etcd1"])
         };
         assert!(matches!(no_password.options(), Err(Error::Invalid(_))));
-        let no_file = Settings {
+        let no_file = EtcdSettings {
             ca: Some("/nonexistent/ca.pem".into()),
-            ..Settings::new(["https://etcd1"])
+            ..EtcdSettings::new(["https://etcd1"])
         };
         let error = no_file.options().unwrap_err();
         assert!(error.to_string().contains("/nonexistent/ca.pem"), "{error}");
@@ -253,10 +253,10 @@ mod tests {
 
     #[test]
     fn a_password_is_never_printed() {
-        let settings = Settings {
+        let settings = EtcdSettings {
             user: Some("root".to_owned()),
             password: Some(Secret::new("hunter2")),
-            ..Settings::new(["etcd1"])
+            ..EtcdSettings::new(["etcd1"])
         };
         assert!(!format!("{settings:?}").contains("hunter2"));
     }

@@ -5,14 +5,14 @@ use etcd_client::{
     TxnResponse,
 };
 
-use crate::endpoints::{Answer, Kind};
-use crate::entry::{Entry, LeaseId};
-use crate::read::ANSWER_LIMIT;
+use crate::endpoints::{CallKind, CallResponse};
+use crate::entry::{LeaseId, RegistryEntry};
+use crate::read::RESPONSE_LIMIT;
 use crate::{Error, Registry, Result};
 
 /// What must hold at the moment of the write.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Guard {
+pub enum Precondition {
     /// The key does not exist.
     Absent(Vec<u8>),
     /// The key exists: the fence of a lock, whose key vanishes with its lease.
@@ -23,7 +23,7 @@ pub enum Guard {
     Leased(Vec<u8>, LeaseId),
 }
 
-impl Guard {
+impl Precondition {
     fn key(&self) -> &[u8] {
         match self {
             Self::Absent(key)
@@ -33,7 +33,7 @@ impl Guard {
         }
     }
 
-    fn compare(&self) -> Compare {
+    fn to_compare(&self) -> Compare {
         match self {
             Self::Absent(key) => Compare::create_revision(key.clone(), CompareOp::Equal, 0),
             Self::Exists(key) => Compare::create_revision(key.clone(), CompareOp::Greater, 0),
@@ -47,7 +47,7 @@ impl Guard {
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Write {
+pub enum WriteOp {
     /// Sets the key, under a lease or durable.
     Put {
         /// The key.
@@ -59,8 +59,8 @@ pub enum Write {
     },
     /// Removes the key when it exists.
     Delete(Vec<u8>),
-    /// Removes every key from the first to the last; made by [`Write::delete_numbered`] only.
-    DeleteRun {
+    /// Removes every key from the first to the last; made by [`WriteOp::delete_numbered`] only.
+    DeleteRange {
         /// The first key.
         first: Vec<u8>,
         /// The last one.
@@ -70,11 +70,11 @@ pub enum Write {
 
 /// The key of the entry `number` in `folder`; in etcd's order of keys numbers are in order.
 #[must_use]
-pub fn numbered(folder: &str, number: u64) -> String {
+pub fn numbered_key(folder: &str, number: u64) -> String {
     format!("{folder}{number:020}")
 }
 
-impl Write {
+impl WriteOp {
     /// Sets `key` to `value`.
     pub fn put(key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>, lease: Option<LeaseId>) -> Self {
         Self::Put {
@@ -89,30 +89,30 @@ impl Write {
         Self::Delete(key.into())
     }
 
-    /// Removes the entries `numbers` of `folder` (see [`numbered`]) in one go: etcd counts it as one operation of a
+    /// Removes the entries `numbers` of `folder` (see [`numbered_key`]) in one go: etcd counts it as one operation of a
     /// transaction. Keys that hold anything but numbered entries are out of its reach.
     #[must_use]
     pub fn delete_numbered(folder: &str, numbers: std::ops::RangeInclusive<u64>) -> Self {
-        Self::DeleteRun {
-            first: numbered(folder, *numbers.start()).into_bytes(),
-            last: numbered(folder, *numbers.end()).into_bytes(),
+        Self::DeleteRange {
+            first: numbered_key(folder, *numbers.start()).into_bytes(),
+            last: numbered_key(folder, *numbers.end()).into_bytes(),
         }
     }
 
     fn key(&self) -> &[u8] {
         match self {
-            Self::Put { key, .. } | Self::Delete(key) | Self::DeleteRun { first: key, .. } => key,
+            Self::Put { key, .. } | Self::Delete(key) | Self::DeleteRange { first: key, .. } => key,
         }
     }
 
-    fn operation(&self) -> TxnOp {
+    fn to_txn_op(&self) -> TxnOp {
         match self {
             Self::Put { key, value, lease } => {
                 let options = lease.map(|lease| PutOptions::new().with_lease(lease));
                 TxnOp::put(key.clone(), value.clone(), options)
             }
             Self::Delete(key) => TxnOp::delete(key.clone(), None),
-            Self::DeleteRun { first, last } => {
+            Self::DeleteRange { first, last } => {
                 let mut end = last.clone();
                 end.push(0);
                 let options = DeleteOptions::new().with_range(end);
@@ -122,12 +122,12 @@ impl Write {
     }
 
     /// Whether `entry` is what this write leaves behind.
-    fn left(&self, entry: Option<&Entry>) -> bool {
+    fn is_reflected_in(&self, entry: Option<&RegistryEntry>) -> bool {
         match (self, entry) {
             (Self::Put { value, lease, .. }, Some(entry)) => {
                 entry.value == *value && entry.lease == lease.unwrap_or(0)
             }
-            (Self::Delete(_) | Self::DeleteRun { .. }, None) => true,
+            (Self::Delete(_) | Self::DeleteRange { .. }, None) => true,
             _ => false,
         }
     }
@@ -136,9 +136,9 @@ impl Write {
 /// Guards, the writes when all of them hold, and the writes when one does not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transaction {
-    guards: Vec<Guard>,
-    writes: Vec<Write>,
-    otherwise: Vec<Write>,
+    preconditions: Vec<Precondition>,
+    writes: Vec<WriteOp>,
+    otherwise: Vec<WriteOp>,
 }
 
 impl Transaction {
@@ -150,21 +150,21 @@ impl Transaction {
 
     /// Adds a guard; all of them must hold.
     #[must_use]
-    pub fn when(mut self, guard: Guard) -> Self {
-        self.guards.push(guard);
+    pub fn when(mut self, guard: Precondition) -> Self {
+        self.preconditions.push(guard);
         self
     }
 
     /// Adds writes for when every guard holds.
     #[must_use]
-    pub fn then(mut self, writes: impl IntoIterator<Item = Write>) -> Self {
+    pub fn then(mut self, writes: impl IntoIterator<Item = WriteOp>) -> Self {
         self.writes.extend(writes);
         self
     }
 
     /// Adds writes for when a guard does not hold. A transaction that has any must be harmless to repeat.
     #[must_use]
-    pub fn otherwise(mut self, writes: impl IntoIterator<Item = Write>) -> Self {
+    pub fn otherwise(mut self, writes: impl IntoIterator<Item = WriteOp>) -> Self {
         self.otherwise.extend(writes);
         self
     }
@@ -173,10 +173,10 @@ impl Transaction {
     fn keys(&self) -> Vec<Vec<u8>> {
         let mut keys: Vec<Vec<u8>> = Vec::new();
         let named = self
-            .guards
+            .preconditions
             .iter()
-            .map(Guard::key)
-            .chain(self.writes.iter().map(Write::key));
+            .map(Precondition::key)
+            .chain(self.writes.iter().map(WriteOp::key));
         for key in named {
             if !keys.iter().any(|known| known == key) {
                 keys.push(key.to_vec());
@@ -185,25 +185,35 @@ impl Transaction {
         keys
     }
 
-    fn request(&self) -> Txn {
+    fn to_txn(&self) -> Txn {
         let reads = self
             .keys()
             .into_iter()
             .map(|key| TxnOp::get(key, Some(GetOptions::new())));
-        let otherwise = self.otherwise.iter().map(Write::operation);
+        let otherwise = self.otherwise.iter().map(WriteOp::to_txn_op);
         Txn::new()
-            .when(self.guards.iter().map(Guard::compare).collect::<Vec<_>>())
-            .and_then(self.writes.iter().map(Write::operation).collect::<Vec<_>>())
+            .when(
+                self.preconditions
+                    .iter()
+                    .map(Precondition::to_compare)
+                    .collect::<Vec<_>>(),
+            )
+            .and_then(
+                self.writes
+                    .iter()
+                    .map(WriteOp::to_txn_op)
+                    .collect::<Vec<_>>(),
+            )
             .or_else(otherwise.chain(reads).collect::<Vec<_>>())
     }
 
     /// The revision of our own earlier attempt, when `current` shows exactly what it would have left behind.
-    fn already_done(&self, current: &[Entry]) -> Option<i64> {
+    fn already_applied(&self, current: &[RegistryEntry]) -> Option<i64> {
         let find = |key: &[u8]| current.iter().find(|entry| entry.key == key);
         let done = self
             .writes
             .iter()
-            .all(|write| write.left(find(write.key())));
+            .all(|write| write.is_reflected_in(find(write.key())));
         let mut revisions = self
             .writes
             .iter()
@@ -216,7 +226,7 @@ impl Transaction {
 
 /// What came of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum TransactionOutcome {
     /// Every guard held and the writes happened at this revision.
     Committed {
         /// The revision of the writes; 0 when only deletions were left to confirm.
@@ -227,20 +237,20 @@ pub enum Outcome {
         /// The revision at which the guards were compared (or the other writes happened).
         revision: i64,
         /// The keys of the guards and writes as they are now; a key that is absent is missing here.
-        current: Vec<Entry>,
+        current: Vec<RegistryEntry>,
     },
 }
 
 /// What came of [`Registry::create`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Created {
+pub enum CreateOutcome {
     /// The key is ours, since this revision.
-    Won {
+    Created {
         /// The revision of the creation.
         revision: i64,
     },
     /// Somebody created it before.
-    Exists(Entry),
+    Exists(RegistryEntry),
 }
 
 impl Registry {
@@ -253,29 +263,32 @@ impl Registry {
     /// # Errors
     /// [`Error::Unavailable`] when nothing happened, [`Error::Unconfirmed`] when it may have, [`Error::LeaseGone`],
     /// [`Error::TooLarge`], [`Error::NoSpace`], [`Error::Denied`].
-    pub async fn transact(&self, transaction: &Transaction) -> Result<Outcome> {
-        let request = transaction.request();
-        let Answer { value, repeated } = self
+    pub async fn transact(&self, transaction: &Transaction) -> Result<TransactionOutcome> {
+        let request = transaction.to_txn();
+        let CallResponse {
+            value,
+            maybe_applied: repeated,
+        } = self
             .endpoints
-            .call(Kind::Write, |client| {
+            .call(CallKind::Write, |client| {
                 let request = request.clone();
-                let mut kv = client.kv_client().max_decoding_message_size(ANSWER_LIMIT);
+                let mut kv = client.kv_client().max_decoding_message_size(RESPONSE_LIMIT);
                 async move { kv.txn(request).await }
             })
             .await
-            .map_err(|error| name_lease(error, transaction))?;
+            .map_err(|error| with_lease_id(error, transaction))?;
         let revision = value
             .header()
             .map_or(0, etcd_client::ResponseHeader::revision);
         if value.succeeded() {
-            return Ok(Outcome::Committed { revision });
+            return Ok(TransactionOutcome::Committed { revision });
         }
-        let current = entries(&value);
-        match transaction.already_done(&current) {
+        let current = read_entries(&value);
+        match transaction.already_applied(&current) {
             Some(revision) if repeated && transaction.otherwise.is_empty() => {
-                Ok(Outcome::Committed { revision })
+                Ok(TransactionOutcome::Committed { revision })
             }
-            _ => Ok(Outcome::Refused { revision, current }),
+            _ => Ok(TransactionOutcome::Refused { revision, current }),
         }
     }
 
@@ -288,16 +301,16 @@ impl Registry {
         key: impl Into<Vec<u8>>,
         value: impl Into<Vec<u8>>,
         lease: Option<LeaseId>,
-    ) -> Result<Created> {
+    ) -> Result<CreateOutcome> {
         let key = key.into();
         let transaction = Transaction::new()
-            .when(Guard::Absent(key.clone()))
-            .then([Write::put(key.clone(), value, lease)]);
+            .when(Precondition::Absent(key.clone()))
+            .then([WriteOp::put(key.clone(), value, lease)]);
         match self.transact(&transaction).await? {
-            Outcome::Committed { revision } => Ok(Created::Won { revision }),
-            Outcome::Refused { current, .. } => match current.into_iter().next() {
-                Some(entry) => Ok(Created::Exists(entry)),
-                None => Err(conflict(&key, None)),
+            TransactionOutcome::Committed { revision } => Ok(CreateOutcome::Created { revision }),
+            TransactionOutcome::Refused { current, .. } => match current.into_iter().next() {
+                Some(entry) => Ok(CreateOutcome::Exists(entry)),
+                None => Err(conflict_error(&key, None)),
             },
         }
     }
@@ -315,7 +328,7 @@ impl Registry {
         lease: Option<LeaseId>,
     ) -> Result<i64> {
         let key = key.into();
-        self.compared(&key, seen, Write::put(key.clone(), value, lease))
+        self.write_if_unchanged(&key, seen, WriteOp::put(key.clone(), value, lease))
             .await
     }
 
@@ -325,18 +338,20 @@ impl Registry {
     /// [`Error::Conflict`] when it was changed or removed since, else as [`Registry::transact`].
     pub async fn delete_if(&self, key: impl Into<Vec<u8>>, seen: i64) -> Result<()> {
         let key = key.into();
-        self.compared(&key, seen, Write::delete(key.clone()))
+        self.write_if_unchanged(&key, seen, WriteOp::delete(key.clone()))
             .await
             .map(drop)
     }
 
-    async fn compared(&self, key: &[u8], seen: i64, write: Write) -> Result<i64> {
+    async fn write_if_unchanged(&self, key: &[u8], seen: i64, write: WriteOp) -> Result<i64> {
         let transaction = Transaction::new()
-            .when(Guard::Unchanged(key.to_vec(), seen))
+            .when(Precondition::Unchanged(key.to_vec(), seen))
             .then([write]);
         match self.transact(&transaction).await? {
-            Outcome::Committed { revision } => Ok(revision),
-            Outcome::Refused { current, .. } => Err(conflict(key, current.into_iter().next())),
+            TransactionOutcome::Committed { revision } => Ok(revision),
+            TransactionOutcome::Refused { current, .. } => {
+                Err(conflict_error(key, current.into_iter().next()))
+            }
         }
     }
 
@@ -350,36 +365,37 @@ impl Registry {
         value: impl Into<Vec<u8>>,
         lease: Option<LeaseId>,
     ) -> Result<i64> {
-        let transaction = Transaction::new().then([Write::put(key, value, lease)]);
+        let transaction = Transaction::new().then([WriteOp::put(key, value, lease)]);
         match self.transact(&transaction).await? {
-            Outcome::Committed { revision } | Outcome::Refused { revision, .. } => Ok(revision),
+            TransactionOutcome::Committed { revision }
+            | TransactionOutcome::Refused { revision, .. } => Ok(revision),
         }
     }
 }
 
-fn conflict(key: &[u8], current: Option<Entry>) -> Error {
+fn conflict_error(key: &[u8], current: Option<RegistryEntry>) -> Error {
     Error::Conflict {
         key: String::from_utf8_lossy(key).into_owned(),
         current: current.map(Box::new),
     }
 }
 
-fn entries(response: &TxnResponse) -> Vec<Entry> {
+fn read_entries(response: &TxnResponse) -> Vec<RegistryEntry> {
     let mut entries = Vec::new();
     for answer in response.op_responses() {
         if let TxnOpResponse::Get(get) = answer {
-            entries.extend(get.kvs().iter().map(Entry::from));
+            entries.extend(get.kvs().iter().map(RegistryEntry::from));
         }
     }
     entries
 }
 
 /// etcd does not say which lease was missing; the transaction knows.
-fn name_lease(error: Error, transaction: &Transaction) -> Error {
+fn with_lease_id(error: Error, transaction: &Transaction) -> Error {
     let writes = transaction.writes.iter().chain(&transaction.otherwise);
     let mut leases = writes.filter_map(|write| match write {
-        Write::Put { lease, .. } => *lease,
-        Write::Delete(_) | Write::DeleteRun { .. } => None,
+        WriteOp::Put { lease, .. } => *lease,
+        WriteOp::Delete(_) | WriteOp::DeleteRange { .. } => None,
     });
     match (error, leases.next()) {
         (Error::LeaseGone { .. }, Some(id)) => Error::LeaseGone { id },
@@ -391,8 +407,8 @@ fn name_lease(error: Error, transaction: &Transaction) -> Error {
 mod tests {
     use super::*;
 
-    fn entry(key: &str, value: &str, mod_revision: i64) -> Entry {
-        Entry {
+    fn entry(key: &str, value: &str, mod_revision: i64) -> RegistryEntry {
+        RegistryEntry {
             key: key.into(),
             value: value.into(),
             create_revision: 1,
@@ -405,23 +421,23 @@ mod tests {
     #[test]
     fn recognises_its_own_earlier_attempt() {
         let both =
-            Transaction::new().then([Write::put("a", "1", None), Write::put("b", "2", None)]);
+            Transaction::new().then([WriteOp::put("a", "1", None), WriteOp::put("b", "2", None)]);
         assert_eq!(
-            both.already_done(&[entry("a", "1", 7), entry("b", "2", 7)]),
+            both.already_applied(&[entry("a", "1", 7), entry("b", "2", 7)]),
             Some(7)
         );
         assert_eq!(
-            both.already_done(&[entry("a", "1", 7), entry("b", "2", 8)]),
+            both.already_applied(&[entry("a", "1", 7), entry("b", "2", 8)]),
             None
         );
         assert_eq!(
-            both.already_done(&[entry("a", "1", 7), entry("b", "x", 7)]),
+            both.already_applied(&[entry("a", "1", 7), entry("b", "x", 7)]),
             None
         );
-        assert_eq!(both.already_done(&[entry("a", "1", 7)]), None);
-        let leased = Transaction::new().then([Write::put("a", "1", Some(5))]);
-        assert_eq!(leased.already_done(&[entry("a", "1", 7)]), None);
-        let gone = Transaction::new().then([Write::delete("a")]);
-        assert_eq!(gone.already_done(&[]), Some(0));
+        assert_eq!(both.already_applied(&[entry("a", "1", 7)]), None);
+        let leased = Transaction::new().then([WriteOp::put("a", "1", Some(5))]);
+        assert_eq!(leased.already_applied(&[entry("a", "1", 7)]), None);
+        let gone = Transaction::new().then([WriteOp::delete("a")]);
+        assert_eq!(gone.already_applied(&[]), Some(0));
     }
 }

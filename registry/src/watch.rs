@@ -14,18 +14,18 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::backoff::Backoff;
-use crate::entry::Entry;
+use crate::entry::RegistryEntry;
 use crate::{Error, Listing, Registry};
-use stream::{Ended, Position};
+use stream::{StreamEnd, WatchPosition};
 
 /// Events that wait for a slow subscriber before etcd is slowed down.
 const QUEUE: usize = 64;
 
 /// One change of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum KeyChange {
     /// The key was set.
-    Put(Entry),
+    Put(RegistryEntry),
     /// The key was removed, by somebody or with its lease.
     Delete {
         /// The key.
@@ -43,14 +43,14 @@ pub enum WatchEvent {
         /// The revision of the listing.
         revision: i64,
         /// Every entry, in key order.
-        entries: Vec<Entry>,
+        entries: Vec<RegistryEntry>,
     },
     /// Changes since the last event, in the order in which they happened.
     Changes {
         /// The revision of the last of them.
         revision: i64,
         /// At least one change; those of one transaction arrive together.
-        changes: Vec<Change>,
+        changes: Vec<KeyChange>,
     },
     /// etcd has not answered on any endpoint for a while; what is known is growing old. Told once.
     Unreachable {
@@ -65,12 +65,12 @@ pub enum WatchEvent {
 
 /// A running subscription; dropping it ends it.
 #[derive(Debug)]
-pub struct Subscription {
+pub struct WatchSubscription {
     events: mpsc::Receiver<WatchEvent>,
     _stop: DropGuard,
 }
 
-impl Subscription {
+impl WatchSubscription {
     /// The next event. Cancelling the wait loses nothing.
     pub async fn next(&mut self) -> Option<WatchEvent> {
         self.events.recv().await
@@ -80,11 +80,11 @@ impl Subscription {
 impl Registry {
     /// Subscribes to everything under `prefix`. Never fails: an etcd that cannot be reached is an event.
     #[must_use]
-    pub fn watch(&self, prefix: impl Into<Vec<u8>>) -> Subscription {
+    pub fn watch(&self, prefix: impl Into<Vec<u8>>) -> WatchSubscription {
         let (sender, events) = mpsc::channel(QUEUE);
         let stop = CancellationToken::new();
         let stopped = stop.clone();
-        let supervisor = Supervisor {
+        let supervisor = WatchSupervisor {
             registry: self.clone(),
             prefix: prefix.into(),
             events: sender,
@@ -100,7 +100,7 @@ impl Registry {
                 _ = supervisor.run() => {}
             }
         });
-        Subscription {
+        WatchSubscription {
             events,
             _stop: stop.drop_guard(),
         }
@@ -113,17 +113,17 @@ struct Unsubscribed;
 /// The present streak of failures.
 struct Outage {
     since: Timestamp,
-    began: Instant,
+    started: Instant,
     attempts: usize,
     announced: bool,
 }
 
-struct Supervisor {
+struct WatchSupervisor {
     registry: Registry,
     prefix: Vec<u8>,
     events: mpsc::Sender<WatchEvent>,
     /// Up to where the subscriber knows everything; `None` makes the next round list anew.
-    position: Option<Position>,
+    position: Option<WatchPosition>,
     /// A listing that was not told yet.
     listing: Option<Listing>,
     /// The endpoint that the next stream uses.
@@ -132,39 +132,43 @@ struct Supervisor {
     backoff: Backoff,
 }
 
-impl Supervisor {
+impl WatchSupervisor {
     async fn run(mut self) -> Result<(), Unsubscribed> {
         loop {
-            match self.round().await? {
-                Ended::Relist(reason) => {
-                    tracing::info!(reason, "Watch of {} starts over: {reason}", self.name());
-                    self.start_over();
+            match self.run_once().await? {
+                StreamEnd::Relist(reason) => {
+                    tracing::info!(
+                        reason,
+                        "Watch of {} starts over: {reason}",
+                        self.prefix_text()
+                    );
+                    self.discard_position();
                 }
-                Ended::Failed(error) => self.failed(error).await?,
+                StreamEnd::Failed(error) => self.on_failure(error).await?,
             }
         }
     }
 
     /// Lists when needed, then watches until the stream ends.
-    async fn round(&mut self) -> Result<Ended, Unsubscribed> {
+    async fn run_once(&mut self) -> Result<StreamEnd, Unsubscribed> {
         let position = match self.position.take() {
             Some(position) => position,
             None => match self.registry.list(self.prefix.clone()).await {
                 Ok(listing) => {
                     // Where the listing was answered, the stream is likely to work too.
                     self.endpoint = self.registry.endpoints.preferred();
-                    let position = Position::after_listing(listing.revision);
+                    let position = WatchPosition::after_listing(listing.revision);
                     self.listing = Some(listing);
                     position
                 }
-                Err(error) => return Ok(Ended::Failed(error)),
+                Err(error) => return Ok(StreamEnd::Failed(error)),
             },
         };
         self.follow(position).await
     }
 
     /// Tells a listing that waited for its stream: only with both is the subscriber up to date from now on.
-    async fn reset(&mut self) -> Result<(), Unsubscribed> {
+    async fn send_reset(&mut self) -> Result<(), Unsubscribed> {
         match self.listing.take() {
             Some(Listing { revision, entries }) => {
                 self.send(WatchEvent::Reset { revision, entries }).await
@@ -174,17 +178,17 @@ impl Supervisor {
     }
 
     /// Forgets where it was, so that the next round lists anew.
-    fn start_over(&mut self) {
+    fn discard_position(&mut self) {
         self.position = None;
         self.listing = None;
     }
 
     /// Ends the present streak of failures.
-    async fn recovered(&mut self) -> Result<(), Unsubscribed> {
+    async fn on_recovered(&mut self) -> Result<(), Unsubscribed> {
         self.backoff.reset();
         match self.outage.take() {
             Some(outage) if outage.announced => {
-                tracing::info!("Watch of {}: etcd answers again", self.name());
+                tracing::info!("Watch of {}: etcd answers again", self.prefix_text());
                 self.send(WatchEvent::Reachable).await
             }
             _ => Ok(()),
@@ -192,30 +196,30 @@ impl Supervisor {
     }
 
     /// Notes a failure, announces an outage that lasts, pauses, and moves on to the next endpoint.
-    async fn failed(&mut self, error: Error) -> Result<(), Unsubscribed> {
+    async fn on_failure(&mut self, error: Error) -> Result<(), Unsubscribed> {
         let endpoints = &self.registry.endpoints;
-        tracing::debug!(%error, endpoint = endpoints.url(self.endpoint), "Watch of {} interrupted", self.name());
+        tracing::debug!(%error, endpoint = endpoints.url(self.endpoint), "Watch of {} interrupted", self.prefix_text());
         self.endpoint = (self.endpoint + 1) % endpoints.count();
         let (count, grace) = (endpoints.count(), endpoints.settings().grace);
         let outage = self.outage.get_or_insert_with(|| Outage {
             since: now(),
-            began: Instant::now(),
+            started: Instant::now(),
             attempts: 0,
             announced: false,
         });
         outage.attempts += 1;
-        let lasting = outage.began.elapsed() >= grace && outage.attempts >= count;
+        let lasting = outage.started.elapsed() >= grace && outage.attempts >= count;
         let pause = outage.attempts >= count;
         if !outage.announced && (lasting || !error.is_transient()) {
             outage.announced = true;
             let since = outage.since;
             // Nobody knows what etcd holds when it comes back: another one may stand in its place.
-            self.start_over();
-            tracing::warn!(%error, since = %since, "Watch of {}: etcd is unreachable: {error}", self.name());
+            self.discard_position();
+            tracing::warn!(%error, since = %since, "Watch of {}: etcd is unreachable: {error}", self.prefix_text());
             self.send(WatchEvent::Unreachable { since, error }).await?;
         }
         if pause {
-            sleep(self.backoff.next()).await;
+            sleep(self.backoff.next_delay()).await;
         }
         Ok(())
     }
@@ -224,7 +228,7 @@ impl Supervisor {
         self.events.send(event).await.map_err(|_| Unsubscribed)
     }
 
-    fn name(&self) -> String {
+    fn prefix_text(&self) -> String {
         String::from_utf8_lossy(&self.prefix).into_owned()
     }
 }

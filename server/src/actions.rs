@@ -27,15 +27,17 @@ mod world;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use console_core::audit::TrailError;
-use galera::recover::action::{Limits, Refusal};
+use console_core::audit::AuditError;
+use galera::recover::action::{ActionLimits, ActionRefusal};
 use galera::recover::bootstrap;
-use galera::recover::plan::Kind;
+use galera::recover::plan::ActionKind;
 
-pub use board::{Shelf, Shown};
-pub use desk::{Actions, Decision, Query, Wanted};
-pub(crate) use keys::{fresh_id, is_id};
-pub use world::{Channel, HubWorld, Look, Recovery, World};
+pub use board::{ActionsSnapshot, PublishedAction};
+pub use desk::{ActionDecision, ActionProposal, ActionQuery, ActionService};
+pub(crate) use keys::{is_valid_id, new_id};
+pub use world::{
+    ClusterAccess, ClusterEvidence, MonitorClusterAccess, RecoveryCredentials, StatementChannel,
+};
 
 /// How actions are handled.
 #[derive(Clone, Debug)]
@@ -47,11 +49,11 @@ pub struct ActionSettings {
     /// Where the console keeps its own state.
     pub state_prefix: String,
     /// How long evidence must last.
-    pub plan: bootstrap::Settings,
-    /// Approvals that a kind needs, where it is not [`Limits::approvals`].
-    pub approvals: BTreeMap<Kind, u32>,
+    pub plan: bootstrap::RecoverySettings,
+    /// Approvals that a kind needs, where it is not [`ActionLimits::approvals_needed`].
+    pub approvals: BTreeMap<ActionKind, u32>,
     /// Deadlines, and the approvals that a kind needs unless it is named above.
-    pub limits: Limits,
+    pub limits: ActionLimits,
     /// How long a lock outlives its holder.
     pub lock_ttl: Duration,
     /// Whether the console has an account that may send statements.
@@ -60,16 +62,16 @@ pub struct ActionSettings {
 
 impl ActionSettings {
     /// How long a stopped cluster may take to start: recovery and start of a server are slower than a statement.
-    const ORDER: Duration = Duration::from_secs(300);
+    const ORDER_VERIFY_TIMEOUT: Duration = Duration::from_secs(300);
 
     /// The limits of a kind of action.
-    pub(crate) fn limits(&self, kind: Kind) -> Limits {
-        Limits {
-            approvals: self
+    pub(crate) fn limits(&self, kind: ActionKind) -> ActionLimits {
+        ActionLimits {
+            approvals_needed: self
                 .approvals
                 .get(&kind)
                 .copied()
-                .unwrap_or(self.limits.approvals),
+                .unwrap_or(self.limits.approvals_needed),
             ..self.limits
         }
     }
@@ -80,10 +82,10 @@ impl ActionSettings {
 pub enum ActionError {
     /// The action does not take this step.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] ActionRefusal),
     /// There is no such action.
     #[error("there is no action {0}")]
-    Unknown(String),
+    UnknownAction(String),
     /// There is no such cluster.
     #[error("there is no cluster of this name")]
     UnknownCluster,
@@ -91,7 +93,7 @@ pub enum ActionError {
     #[error(
         "action {0} of this cluster was requested in the same moment; follow that one, or cancel it first"
     )]
-    Open(String),
+    AlreadyOpen(String),
     /// Somebody else carries out an action of this cluster.
     #[error("replica {0} carries out an action of this cluster right now")]
     Busy(String),
@@ -100,39 +102,39 @@ pub enum ActionError {
     Contended,
     /// One person asks for too much.
     #[error("too many requests; wait a moment")]
-    TooMany(Duration),
+    RateLimited(Duration),
     /// Taking back is not possible.
     #[error("{0}")]
     NotUndoable(&'static str),
     /// etcd or the trail in it.
     #[error(transparent)]
-    Trail(#[from] TrailError),
+    Audit(#[from] AuditError),
     /// etcd could not be read while a plan was made: it says nothing about the cluster.
     #[error("the plan could not be made again: {0}")]
-    Blind(String),
+    RegistryUnreadable(String),
     /// This replica cannot tell yet whether everything is as it was approved.
     #[error(
         "this replica of the console has not watched the nodes for long enough to tell that they are as they were \
          when this was approved; it looks again by itself"
     )]
-    Unwatched,
+    NotWatchedLongEnough,
 }
 
 impl ActionError {
     /// Whether it is a fault of the moment, so that nothing about the action was decided.
-    pub(crate) const fn passes(&self) -> bool {
+    pub(crate) const fn is_transient(&self) -> bool {
         match self {
             // A replica that has just started does not know every cluster yet.
             Self::UnknownCluster
             | Self::Busy(_)
             | Self::Contended
-            | Self::Trail(_)
-            | Self::Blind(_)
-            | Self::Unwatched => true,
+            | Self::Audit(_)
+            | Self::RegistryUnreadable(_)
+            | Self::NotWatchedLongEnough => true,
             Self::Refused(_)
-            | Self::Unknown(_)
-            | Self::Open(_)
-            | Self::TooMany(_)
+            | Self::UnknownAction(_)
+            | Self::AlreadyOpen(_)
+            | Self::RateLimited(_)
             | Self::NotUndoable(_) => false,
         }
     }
@@ -140,6 +142,6 @@ impl ActionError {
 
 impl From<registry::Error> for ActionError {
     fn from(error: registry::Error) -> Self {
-        Self::Trail(error.into())
+        Self::Audit(error.into())
     }
 }

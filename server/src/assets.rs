@@ -29,7 +29,7 @@ pub enum SiteError {
 
 /// The manifest that the build writes.
 #[derive(Clone, Debug, Deserialize)]
-struct Manifest {
+struct SiteManifest {
     js: String,
     wasm: String,
     css: String,
@@ -43,7 +43,7 @@ pub struct Site {
     /// Its directory.
     pub root: PathBuf,
     /// The URLs of its script, module and style.
-    pub assets: app::Assets,
+    pub assets: app::SiteAssets,
     /// The URL of the status pages' script.
     pub status_js: String,
     /// The URL of their style.
@@ -65,7 +65,7 @@ impl Site {
             path: path.clone(),
             cause,
         };
-        let Manifest {
+        let SiteManifest {
             js,
             wasm,
             css,
@@ -84,7 +84,7 @@ impl Site {
         }
         Ok(Self {
             root: root.to_owned(),
-            assets: app::Assets { js, wasm, css },
+            assets: app::SiteAssets { js, wasm, css },
             status_js,
             status_css,
         })

@@ -11,17 +11,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ArgMatches;
-use embedded_etcd::EmbeddedError;
+use embedded_etcd::EmbeddedEtcdError;
 
-use crate::config::{self, Inputs, Origin, Problem, Problems, read_file, settings};
+use crate::config::{
+    self, ConfigError, ConfigInputs, ConfigProblem, SettingOrigin, read_file, settings,
+};
 use crate::serve::StartError;
 use crate::telemetry;
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
+pub enum ExitReason {
     /// Everything went as it should.
-    Clean = 0,
+    Success = 0,
     /// Wrong usage or configuration.
     Usage = 64,
     /// A needed service is not available at start.
@@ -32,21 +34,21 @@ pub enum Exit {
     NoPermission = 77,
 }
 
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
+impl From<ExitReason> for ExitCode {
+    fn from(exit: ExitReason) -> Self {
         Self::from(exit as u8)
     }
 }
 
 /// A message for standard error, and the exit code that goes with it.
 #[derive(Debug)]
-pub(crate) struct Failure {
-    exit: Exit,
+pub(crate) struct CliError {
+    exit: ExitReason,
     message: String,
 }
 
-impl Failure {
-    fn new(exit: Exit, message: impl std::fmt::Display) -> Self {
+impl CliError {
+    fn new(exit: ExitReason, message: impl std::fmt::Display) -> Self {
         Self {
             exit,
             message: message.to_string(),
@@ -54,36 +56,36 @@ impl Failure {
     }
 }
 
-impl From<Problems> for Failure {
-    fn from(problems: Problems) -> Self {
-        Self::new(Exit::Usage, problems)
+impl From<ConfigError> for CliError {
+    fn from(problems: ConfigError) -> Self {
+        Self::new(ExitReason::Usage, problems)
     }
 }
 
-impl From<EmbeddedError> for Failure {
-    fn from(error: EmbeddedError) -> Self {
+impl From<EmbeddedEtcdError> for CliError {
+    fn from(error: EmbeddedEtcdError) -> Self {
         let exit = if error.is_permission() {
-            Exit::NoPermission
+            ExitReason::NoPermission
         } else {
-            Exit::Unavailable
+            ExitReason::Unavailable
         };
         Self::new(exit, error)
     }
 }
 
-impl From<StartError> for Failure {
+impl From<StartError> for CliError {
     fn from(error: StartError) -> Self {
         match error {
             StartError::Site(_) | StartError::Registry(_) | StartError::Notify(_) => {
-                Self::new(Exit::Usage, error)
+                Self::new(ExitReason::Usage, error)
             }
             StartError::Listen {
                 kind: std::io::ErrorKind::PermissionDenied,
                 ..
-            } => Self::new(Exit::NoPermission, error),
-            StartError::Listen { .. } => Self::new(Exit::Unavailable, error),
+            } => Self::new(ExitReason::NoPermission, error),
+            StartError::Listen { .. } => Self::new(ExitReason::Unavailable, error),
             StartError::Embedded(error) => error.into(),
-            StartError::Signals(_) => Self::new(Exit::Internal, error),
+            StartError::ShutdownSignals(_) => Self::new(ExitReason::Internal, error),
         }
     }
 }
@@ -96,43 +98,48 @@ pub fn main() -> ExitCode {
         Err(error) => {
             let failed = error.use_stderr();
             let _ = error.print();
-            return if failed { Exit::Usage } else { Exit::Clean }.into();
+            return if failed {
+                ExitReason::Usage
+            } else {
+                ExitReason::Success
+            }
+            .into();
         }
     };
     match dispatch(&matches) {
-        Ok(()) => Exit::Clean.into(),
-        Err(Failure { exit, message }) => {
+        Ok(()) => ExitReason::Success.into(),
+        Err(CliError { exit, message }) => {
             let _ = writeln!(std::io::stderr(), "galera-console: {message}");
             exit.into()
         }
     }
 }
 
-fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
+fn dispatch(matches: &ArgMatches) -> Result<(), CliError> {
     match matches.subcommand() {
         Some(("serve", matches)) => serve(matches),
         Some(("check-config", matches)) => check_config(matches),
         Some(("user", matches)) => user::run(matches),
         Some(("audit", matches)) => audit::run(matches),
-        _ => Err(Failure::new(
-            Exit::Usage,
+        _ => Err(CliError::new(
+            ExitReason::Usage,
             "no command given; see galera-console --help",
         )),
     }
 }
 
-fn serve(matches: &ArgMatches) -> Result<(), Failure> {
-    let config = config::load(&inputs(matches)?)?;
+fn serve(matches: &ArgMatches) -> Result<(), CliError> {
+    let config = config::load(&collect_inputs(matches)?)?;
     telemetry::init(&config.log);
     runtime()?.block_on(crate::serve::serve(config))?;
     Ok(())
 }
 
-fn check_config(matches: &ArgMatches) -> Result<(), Failure> {
+fn check_config(matches: &ArgMatches) -> Result<(), CliError> {
     if matches.get_flag("table") {
         return print(&settings::markdown_table());
     }
-    let config = config::load(&inputs(matches)?)?;
+    let config = config::load(&collect_inputs(matches)?)?;
     for warning in &config.warnings {
         let _ = writeln!(std::io::stderr(), "galera-console: warning: {warning}");
     }
@@ -142,17 +149,17 @@ fn check_config(matches: &ArgMatches) -> Result<(), Failure> {
     print(&config.report())
 }
 
-fn print(text: &str) -> Result<(), Failure> {
+fn print(text: &str) -> Result<(), CliError> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Exit::Internal, error))
+            Err(CliError::new(ExitReason::Internal, error))
         }
         _ => Ok(()),
     }
 }
 
 /// Few threads: the work is waiting for others, and every thread costs memory.
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
     // One provider for every TLS library in the process; a second call would only say that it is set.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let threads = std::thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 4));
@@ -162,15 +169,15 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .enable_all()
         .build()
         .map_err(|error| {
-            Failure::new(
-                Exit::Internal,
+            CliError::new(
+                ExitReason::Internal,
                 format!("threads cannot be started: {error}"),
             )
         })
 }
 
 /// Collects what the process was given.
-fn inputs(matches: &ArgMatches) -> Result<Inputs, Failure> {
+fn collect_inputs(matches: &ArgMatches) -> Result<ConfigInputs, CliError> {
     let environment: BTreeMap<String, String> = std::env::vars_os()
         .map(|(name, value)| {
             (
@@ -182,17 +189,17 @@ fn inputs(matches: &ArgMatches) -> Result<Inputs, Failure> {
     let flags = arguments::flags(matches);
     let variable = settings::CONFIG.variable();
     let given = match matches.get_one::<String>(settings::CONFIG.flag) {
-        Some(path) => Some((Origin::Flag(settings::CONFIG.flag), path.clone())),
+        Some(path) => Some((SettingOrigin::Flag(settings::CONFIG.flag), path.clone())),
         None => environment
             .get(&variable)
             .filter(|path| !path.is_empty())
-            .map(|path| (Origin::Variable(variable), path.clone())),
+            .map(|path| (SettingOrigin::Variable(variable), path.clone())),
     };
     let file = match given {
         Some((origin, path)) => {
             let path = PathBuf::from(path);
-            let text =
-                read_file(&path).map_err(|message| Problems(vec![Problem { origin, message }]))?;
+            let text = read_file(&path)
+                .map_err(|message| ConfigError(vec![ConfigProblem { origin, message }]))?;
             Some((path, text))
         }
         None => None,
@@ -202,7 +209,7 @@ fn inputs(matches: &ArgMatches) -> Result<Inputs, Failure> {
         .and_then(|path| path.parent().map(PathBuf::from))
         .unwrap_or_default();
     let state_dir = state_dir(&environment);
-    Ok(Inputs {
+    Ok(ConfigInputs {
         flags,
         environment,
         file,

@@ -17,24 +17,24 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use console_core::net::PublicUrl;
-use galera::recover::plan::Kind;
+use galera::recover::plan::ActionKind;
 use galera::{ClusterName, NodeId};
 use ipnet::IpNet;
 use notify::SmtpConfig;
 use registry::Secret;
 
-pub use problem::{Origin, Problem, Problems, read_file, read_password};
-pub use report::Effective;
-pub use sources::{Flags, Inputs};
+pub use problem::{ConfigError, ConfigProblem, SettingOrigin, read_file, read_password};
+pub use report::EffectiveSetting;
+pub use sources::{ConfigInputs, FlagValues};
 
 use crate::telemetry::LogConfig;
-use reader::Reader;
+use reader::ConfigReader;
 
 /// Where the registry and the console's state live.
 #[derive(Clone, Debug)]
-pub enum Etcd {
+pub enum EtcdConfig {
     /// An existing cluster.
-    Cluster(Box<registry::Settings>),
+    Cluster(Box<registry::EtcdSettings>),
     /// A child process of our own with its data in this directory.
     Embedded(PathBuf),
 }
@@ -91,20 +91,24 @@ pub struct NotifyConfig {
 
 /// Approvals that actions need.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Approvals {
+pub struct ApprovalPolicy {
     /// For every kind that is not named below.
-    pub otherwise: u32,
+    pub default_count: u32,
     /// For single kinds.
-    pub kinds: BTreeMap<Kind, u32>,
+    pub per_kind: BTreeMap<ActionKind, u32>,
 }
 
-impl Approvals {
+impl ApprovalPolicy {
     /// Whether one person can do something alone.
     #[must_use]
-    pub fn anything_alone(&self) -> bool {
-        Kind::ALL
-            .iter()
-            .any(|kind| self.kinds.get(kind).copied().unwrap_or(self.otherwise) == 0)
+    pub fn allows_acting_alone(&self) -> bool {
+        ActionKind::ALL.iter().any(|kind| {
+            self.per_kind
+                .get(kind)
+                .copied()
+                .unwrap_or(self.default_count)
+                == 0
+        })
     }
 }
 
@@ -123,7 +127,7 @@ pub struct Config {
     /// HTTP.
     pub http: HttpConfig,
     /// etcd.
-    pub etcd: Etcd,
+    pub etcd: EtcdConfig,
     /// Where nodes register.
     pub registry_prefix: String,
     /// Where the console keeps its state.
@@ -139,7 +143,7 @@ pub struct Config {
     /// How long a database may take to answer.
     pub probe_timeout: Duration,
     /// Approvals that actions need.
-    pub approvals: Approvals,
+    pub approvals: ApprovalPolicy,
     /// How long a request waits for approval.
     pub request_expiry: Duration,
     /// How long an approved action waits to be executed.
@@ -151,16 +155,16 @@ pub struct Config {
     /// The log.
     pub log: LogConfig,
     /// Every setting with its value and where that came from, secrets left out.
-    pub effective: Vec<Effective>,
+    pub effective: Vec<EffectiveSetting>,
     /// What works but should be known.
-    pub warnings: Vec<Problem>,
+    pub warnings: Vec<ConfigProblem>,
 }
 
 /// The part of the configuration that the `user` commands need.
 #[derive(Clone, Debug)]
-pub struct UserConfig {
+pub struct AdminConfig {
     /// etcd.
-    pub etcd: Etcd,
+    pub etcd: EtcdConfig,
     /// Where the console keeps its state.
     pub state_prefix: String,
     /// The log.
@@ -171,19 +175,19 @@ pub struct UserConfig {
 ///
 /// # Errors
 /// Every problem at once.
-pub fn load(inputs: &Inputs) -> Result<Config, Problems> {
-    let mut reader = Reader::new(inputs);
+pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
+    let mut reader = ConfigReader::new(inputs);
     let http = reader.http();
     let etcd = reader.etcd();
     let prefixes = reader.prefixes();
-    let port = reader.one(&settings::MYSQL_PORT, parse::port);
+    let port = reader.single(&settings::MYSQL_PORT, parse::port);
     let clusters = reader.clusters(port.unwrap_or(3306));
-    let user = reader.one(&settings::MYSQL_USER, parse::text);
-    let password = reader.password(&settings::MYSQL_PASSWORD_FILE);
-    let tls_ca = reader.readable(&settings::MYSQL_TLS_CA);
+    let user = reader.single(&settings::MYSQL_USER, parse::non_empty_text);
+    let password = reader.password_file(&settings::MYSQL_PASSWORD_FILE);
+    let tls_ca = reader.readable_file(&settings::MYSQL_TLS_CA);
     let recovery = reader.recovery();
     let timing = reader.timing();
-    let approvals = reader.one(&settings::APPROVALS, parse::approvals);
+    let approvals = reader.single(&settings::APPROVALS, parse::approvals);
     let expiries = reader.expiries();
     let history = reader.history();
     let notify = reader.notify();
@@ -222,13 +226,13 @@ pub fn load(inputs: &Inputs) -> Result<Config, Problems> {
 ///
 /// # Errors
 /// Every problem at once.
-pub fn load_for_user(inputs: &Inputs) -> Result<UserConfig, Problems> {
-    let mut reader = Reader::new(inputs);
+pub fn load_for_admin(inputs: &ConfigInputs) -> Result<AdminConfig, ConfigError> {
+    let mut reader = ConfigReader::new(inputs);
     let etcd = reader.etcd();
-    let state_prefix = reader.one(&settings::STATE_PREFIX, parse::prefix);
+    let state_prefix = reader.single(&settings::STATE_PREFIX, parse::prefix);
     let log = reader.log();
     reader.finish(|_| {
-        Some(UserConfig {
+        Some(AdminConfig {
             etcd: etcd?,
             state_prefix: state_prefix?,
             log: log?,

@@ -1,6 +1,6 @@
 //! Everything that is reachable over HTTP: one table of routes, one stack of layers, problems as documents.
 //!
-//! Invariant: every answer passes `observe`, `headers` and [`problem`], so it has a request id, security headers,
+//! Invariant: every answer passes `log_request`, `headers` and [`problem`], so it has a request id, security headers,
 //! and, when it is an error, a problem document. Status pages (`public`) alone do not: they come with headers of their own.
 
 mod actions;
@@ -33,7 +33,7 @@ mod status;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use accounts::Authority;
+use accounts::Authenticator;
 use axum::Router;
 use axum::extract::State;
 use axum::extract::{FromRef, FromRequestParts};
@@ -41,24 +41,24 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{any, get, post};
 use console_core::leader::Leadership;
 use console_core::net::PublicUrl;
-use history::Chronicle;
+use history::EventHistory;
 use ipnet::IpNet;
-use monitor::Hub;
-use notify::Notify;
+use monitor::Monitor;
+use notify::NotificationService;
 use tokio_util::sync::CancellationToken;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 
-use crate::actions::Actions;
+use crate::actions::ActionService;
 use crate::assets::Site;
 use crate::metrics::WebMetrics;
-use crate::status::StatusDesk;
+use crate::status::StatusPageService;
 
 /// Most bytes of a request's body.
-pub const BODY_MAX: usize = 64 * 1024;
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// What every handler can reach.
-pub struct App {
+pub struct AppContext {
     /// Address that browsers use, when it is known.
     pub public_url: Option<PublicUrl>,
     /// Proxies whose `X-Forwarded-For` is believed.
@@ -66,19 +66,19 @@ pub struct App {
     /// Whether /metrics is served with everything else.
     pub serves_metrics: bool,
     /// Accounts and sessions.
-    pub authority: Authority,
+    pub authenticator: Authenticator,
     /// Clusters.
-    pub hub: Hub,
+    pub monitor: Monitor,
     /// Plans, actions and the audit trail.
-    pub actions: Actions,
+    pub actions: ActionService,
     /// What happened to clusters.
-    pub chronicle: Chronicle,
+    pub history: EventHistory,
     /// Whether this replica leads.
     pub leadership: Leadership,
     /// Status pages and what they tell.
-    pub status: StatusDesk,
+    pub status_pages: StatusPageService,
     /// Who is told what.
-    pub notify: Notify,
+    pub notifications: NotificationService,
     /// Counts requests and live connections.
     pub metrics: Arc<WebMetrics>,
     /// The built site.
@@ -87,7 +87,7 @@ pub struct App {
     pub shutdown: CancellationToken,
 }
 
-impl App {
+impl AppContext {
     /// Whether browsers reach the console over https.
     #[must_use]
     pub fn is_https(&self) -> bool {
@@ -95,15 +95,15 @@ impl App {
     }
 }
 
-/// The state of the router; as an extractor it gives a handler the [`App`].
+/// The state of the router; as an extractor it gives a handler the [`AppContext`].
 #[derive(Clone, FromRequestParts)]
 #[from_request(via(State))]
-pub struct AppState(pub Arc<App>);
+pub struct AppState(pub Arc<AppContext>);
 
 impl Deref for AppState {
-    type Target = App;
+    type Target = AppContext;
 
-    fn deref(&self) -> &App {
+    fn deref(&self) -> &AppContext {
         &self.0
     }
 }
@@ -124,8 +124,8 @@ pub fn router(state: AppState) -> Router {
         let routes = routes.clone().layer(from_fn(problem::render));
         pages::in_process(routes.with_state(state.clone()))
     };
-    let api = identified(api());
-    let submitted = forms::Forms::new(&state, within(&api));
+    let api = identified(api_routes());
+    let submitted = forms::FormForwarder::new(&state, within(&api));
     let forms = sign_in::routes()
         .merge(status::forms(submitted.clone()))
         .merge(notification_forms::routes(submitted.clone()))
@@ -142,12 +142,12 @@ pub fn router(state: AppState) -> Router {
     }
     let router = router
         .merge(pages)
-        .nest_service("/pkg", static_files::hashed(&state.site.root))
+        .nest_service("/pkg", static_files::hashed_assets(&state.site.root))
         .route("/api", any(problem::unknown_path))
         .route("/api/", any(problem::unknown_path))
         .route("/api/{*path}", any(problem::unknown_path));
     // Status pages have layers of their own.
-    layered(router, &state)
+    with_layers(router, &state)
         .merge(public::routes(&state))
         .with_state(state)
 }
@@ -158,10 +158,10 @@ pub fn metrics_router(state: AppState) -> Router {
         .merge(health::routes())
         .merge(health::metrics_routes())
         .fallback(problem::unknown_path);
-    layered(router, &state).with_state(state)
+    with_layers(router, &state).with_state(state)
 }
 
-fn api() -> Router<AppState> {
+fn api_routes() -> Router<AppState> {
     Router::new()
         .route(
             "/api/v1/session",
@@ -178,12 +178,12 @@ fn api() -> Router<AppState> {
         .route("/api/v1/clusters/{cluster}/events", get(events::page))
         .route(
             "/api/v1/clusters/{cluster}/plans/{kind}",
-            get(plans::now).post(plans::preview),
+            get(plans::current).post(plans::preview),
         )
         .route("/api/v1/clusters/{cluster}/actions", post(actions::request))
         .route("/api/v1/actions", get(actions::list))
         .route("/api/v1/actions/{id}", get(actions::show))
-        .route("/api/v1/actions/{id}/{verb}", post(actions::act))
+        .route("/api/v1/actions/{id}/{verb}", post(actions::apply_verb))
         .route(
             "/api/v1/recovery",
             get(recovery::show).put(recovery::switch),
@@ -207,7 +207,7 @@ fn notification_routes() -> Router<AppState> {
         .route(
             "/api/v1/notifications/targets/{id}",
             get(notifications::target)
-                .patch(notifications::change)
+                .patch(notifications::update)
                 .delete(notifications::remove),
         )
         .route(
@@ -225,13 +225,19 @@ fn notification_routes() -> Router<AppState> {
 }
 
 /// The stack of layers around everything; the last one added sees a request first.
-fn layered(router: Router<AppState>, state: &AppState) -> Router<AppState> {
+fn with_layers(router: Router<AppState>, state: &AppState) -> Router<AppState> {
     router
-        .layer(from_fn(body::bound))
-        .layer(from_fn_with_state(state.clone(), origin::check))
+        .layer(from_fn(body::limit_body))
+        .layer(from_fn_with_state(
+            state.clone(),
+            origin::require_same_origin,
+        ))
         // Inside of compression and of the security headers, so that problem documents get both.
         .layer(from_fn(problem::render))
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
-        .layer(from_fn_with_state(state.clone(), headers::secure))
-        .layer(from_fn_with_state(state.clone(), observe::observe))
+        .layer(from_fn_with_state(
+            state.clone(),
+            headers::add_security_headers,
+        ))
+        .layer(from_fn_with_state(state.clone(), observe::log_request))
 }

@@ -26,12 +26,12 @@ use std::time::Duration;
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use console_core::session::SessionGuard;
-use monitor::Hub;
+use monitor::Monitor;
 use tokio_util::sync::CancellationToken;
 
-use crate::actions::Actions;
+use crate::actions::ActionService;
 use crate::metrics::WebMetrics;
-use viewer::Viewer;
+use viewer::ViewerConnection;
 
 /// Longest message accepted from a viewer, in bytes.
 pub const MESSAGE_MAX: usize = 4 * 1024;
@@ -42,18 +42,18 @@ const READ_BUFFER: usize = 1024;
 
 /// The clock of a connection.
 #[derive(Clone, Copy, Debug)]
-struct Pace {
+struct ConnectionTiming {
     /// Time between two pings; after two without a sign of life the connection is dropped.
-    ping: Duration,
+    ping_interval: Duration,
     /// Time for the peer to take and answer a close message.
-    farewell: Duration,
+    close_timeout: Duration,
 }
 
-impl Default for Pace {
+impl Default for ConnectionTiming {
     fn default() -> Self {
         Self {
-            ping: Duration::from_secs(15),
-            farewell: Duration::from_secs(1),
+            ping_interval: Duration::from_secs(15),
+            close_timeout: Duration::from_secs(1),
         }
     }
 }
@@ -62,9 +62,9 @@ impl Default for Pace {
 #[derive(Clone)]
 pub struct LiveSources {
     /// Clusters.
-    pub hub: Hub,
+    pub hub: Monitor,
     /// Actions; without them nobody can subscribe to one.
-    pub actions: Option<Actions>,
+    pub actions: Option<ActionService>,
     /// Counts connections and messages.
     pub metrics: Arc<WebMetrics>,
 }
@@ -77,11 +77,11 @@ pub fn upgrade(
     guard: SessionGuard,
     shutdown: CancellationToken,
 ) -> Response {
-    upgrade_at(Pace::default(), ws, sources, guard, shutdown)
+    upgrade_with_timing(ConnectionTiming::default(), ws, sources, guard, shutdown)
 }
 
-fn upgrade_at(
-    pace: Pace,
+fn upgrade_with_timing(
+    pace: ConnectionTiming,
     ws: WebSocketUpgrade,
     sources: LiveSources,
     guard: SessionGuard,
@@ -95,7 +95,7 @@ fn upgrade_at(
         // Every message is flushed at once anyway.
         .write_buffer_size(0)
         .on_upgrade(move |socket| async move {
-            serve(pace, socket, sources, guard, shutdown).await;
+            serve_with_timing(pace, socket, sources, guard, shutdown).await;
             drop(tracked);
         })
 }
@@ -107,18 +107,25 @@ pub async fn serve_socket(
     guard: SessionGuard,
     shutdown: CancellationToken,
 ) {
-    serve(Pace::default(), socket, sources, guard, shutdown).await;
+    serve_with_timing(
+        ConnectionTiming::default(),
+        socket,
+        sources,
+        guard,
+        shutdown,
+    )
+    .await;
 }
 
-async fn serve(
-    pace: Pace,
+async fn serve_with_timing(
+    pace: ConnectionTiming,
     socket: WebSocket,
     sources: LiveSources,
     guard: SessionGuard,
     shutdown: CancellationToken,
 ) {
     let connection = sources.metrics.live_connection();
-    Viewer::new(pace, socket, sources, guard, shutdown)
+    ViewerConnection::new(pace, socket, sources, guard, shutdown)
         .run()
         .await;
     drop(connection);

@@ -16,8 +16,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use crate::actions::Shelf;
-use crate::http::App;
+use crate::actions::ActionsSnapshot;
+use crate::http::AppContext;
 
 pub use web::WebMetrics;
 
@@ -26,7 +26,7 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 
 const PREFIX: &str = "galera_console";
 /// How long an action that ended is spoken of: long enough for an alert to be seen.
-const RECENT: Duration = Duration::from_secs(3600);
+const RECENT_WINDOW: Duration = Duration::from_secs(3600);
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ActionLabels {
@@ -36,12 +36,12 @@ struct ActionLabels {
 
 /// Everything as OpenMetrics text ([`CONTENT_TYPE`]).
 #[must_use]
-pub fn render(app: &App) -> String {
+pub fn render(app: &AppContext) -> String {
     let mut registry = Registry::with_prefix(PREFIX);
     let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
     registry.register("build", "The running program", build);
-    app.hub.register_metrics(&mut registry);
-    app.chronicle.register_metrics(&mut registry);
+    app.monitor.register_metrics(&mut registry);
+    app.history.register_metrics(&mut registry);
     app.metrics.register(&mut registry);
     let actions = app.actions.subscribe();
     let shelf = actions.borrow();
@@ -70,7 +70,7 @@ pub fn render(app: &App) -> String {
     text
 }
 
-fn open_actions(shelf: &Shelf) -> Family<ActionLabels, Gauge> {
+fn open_actions(shelf: &ActionsSnapshot) -> Family<ActionLabels, Gauge> {
     let open = Family::<ActionLabels, Gauge>::default();
     for shown in shelf.open() {
         open.get_or_create(&labels_of(&shown.value.action)).inc();
@@ -78,11 +78,14 @@ fn open_actions(shelf: &Shelf) -> Family<ActionLabels, Gauge> {
     open
 }
 
-fn recent_actions(shelf: &Shelf, now: Timestamp) -> Family<ActionLabels, Gauge> {
+fn recent_actions(shelf: &ActionsSnapshot, now: Timestamp) -> Family<ActionLabels, Gauge> {
     let recent = Family::<ActionLabels, Gauge>::default();
-    for shown in shelf.newest() {
+    for shown in shelf.newest_first() {
         let action = &shown.value.action;
-        if action.ended_at.is_some_and(|at| at.age(now) < RECENT) {
+        if action
+            .ended_at
+            .is_some_and(|at| at.age(now) < RECENT_WINDOW)
+        {
             recent.get_or_create(&labels_of(action)).inc();
         }
     }
@@ -92,6 +95,6 @@ fn recent_actions(shelf: &Shelf, now: Timestamp) -> Family<ActionLabels, Gauge> 
 fn labels_of(action: &Action) -> ActionLabels {
     ActionLabels {
         cluster: action.cluster.to_string(),
-        state: action.state.word(),
+        state: action.state.as_str(),
     }
 }

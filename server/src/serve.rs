@@ -7,26 +7,26 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use accounts::{Authority, Directory};
+use accounts::{AccountCache, Authenticator};
 use console_core::leader;
-use embedded_etcd::{EmbeddedError, EmbeddedEtcd};
-use history::{Chronicle, ChronicleSettings};
+use embedded_etcd::{EmbeddedEtcd, EmbeddedEtcdError};
+use history::{EventHistory, HistorySettings};
 use monitor::mysql::MysqlSettings;
-use monitor::{Hub, HubSettings};
-use notify::{self, Notify, NotifySettings};
+use monitor::{Monitor, MonitorSettings};
+use notify::{self, NotificationService, NotifySettings};
 use registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::actions::{ActionSettings, Actions, HubWorld, Recovery};
+use crate::actions::{ActionService, ActionSettings, MonitorClusterAccess, RecoveryCredentials};
 use crate::assets::{Site, SiteError};
-use crate::config::{Config, Etcd};
-use crate::http::{self, App, AppState};
-use crate::status::{self, Around, Look, StatusDesk, StatusSettings};
+use crate::config::{Config, EtcdConfig};
+use crate::http::{self, AppContext, AppState};
+use crate::status::{self, PageAssets, StatusPageConfig, StatusPageDeps, StatusPageService};
 
 /// How long open requests and sockets may take to end.
-const DRAIN: Duration = Duration::from_secs(10);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the lock of a replica that died keeps others from continuing its action.
 const LOCK_TTL: Duration = Duration::from_secs(10);
 
@@ -48,7 +48,7 @@ pub enum StartError {
     },
     /// No embedded etcd.
     #[error(transparent)]
-    Embedded(#[from] EmbeddedError),
+    Embedded(#[from] EmbeddedEtcdError),
     /// Settings of etcd that can never work.
     #[error(transparent)]
     Registry(#[from] registry::Error),
@@ -57,16 +57,16 @@ pub enum StartError {
     Notify(String),
     /// The system does not tell us about signals.
     #[error("cannot wait for signals: {0}")]
-    Signals(std::io::Error),
+    ShutdownSignals(std::io::Error),
 }
 
 /// The console's listeners, bound before anything else is started.
-struct Listeners {
+struct HttpListeners {
     main: TcpListener,
     metrics: Option<TcpListener>,
 }
 
-impl Listeners {
+impl HttpListeners {
     async fn bind(config: &Config) -> Result<Self, StartError> {
         let main = bind(config.http.listen, "--listen").await?;
         let metrics = match config.http.metrics_listen {
@@ -100,12 +100,12 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let signals = Signals::new().map_err(StartError::Signals)?;
-    let listeners = Listeners::bind(&config).await?;
+    let signals = Signals::new().map_err(StartError::ShutdownSignals)?;
+    let listeners = HttpListeners::bind(&config).await?;
     raise_file_limit();
     let (embedded, settings) = match &config.etcd {
-        Etcd::Cluster(settings) => (None, (**settings).clone()),
-        Etcd::Embedded(path) => {
+        EtcdConfig::Cluster(settings) => (None, (**settings).clone()),
+        EtcdConfig::Embedded(path) => {
             let etcd = EmbeddedEtcd::start(path).await?;
             tracing::info!(data_dir = %path.display(), url = etcd.url(), "Embedded etcd started at {}", etcd.url());
             let settings = etcd.settings();
@@ -122,14 +122,14 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
 async fn run(
     config: Config,
     site: Site,
-    listeners: Listeners,
-    etcd: registry::Settings,
+    listeners: HttpListeners,
+    etcd: registry::EtcdSettings,
     mut signals: Signals,
 ) -> Result<(), StartError> {
     let registry = Registry::connect(etcd)?;
     let (shutdown, tracker) = (CancellationToken::new(), TaskTracker::new());
     let state = assemble(&config, site, &registry, &tracker, &shutdown)?;
-    announce(&listeners, &state);
+    announce_addresses(&listeners, &state);
     if let Some(listener) = listeners.metrics {
         let router = http::metrics_router(state.clone());
         tracker.spawn(connections::accept(
@@ -152,7 +152,7 @@ async fn run(
     tracker.close();
     tokio::select! {
         () = tracker.wait() => tracing::info!("Stopped"),
-        () = tokio::time::sleep(DRAIN) => {
+        () = tokio::time::sleep(DRAIN_TIMEOUT) => {
             tracing::warn!(tasks = tracker.len(), "Stopped with {} tasks still running", tracker.len());
         }
         signal = signals.next() => tracing::warn!(signal, "{signal} again: stopped at once"),
@@ -167,15 +167,15 @@ fn assemble(
     tracker: &TaskTracker,
     shutdown: &CancellationToken,
 ) -> Result<AppState, StartError> {
-    let directory = Directory::new(&config.state_prefix);
-    tracker.spawn(directory.clone().follow(registry.clone(), shutdown.clone()));
-    let authority = Authority::new(
+    let directory = AccountCache::new(&config.state_prefix);
+    tracker.spawn(directory.clone().run(registry.clone(), shutdown.clone()));
+    let authority = Authenticator::new(
         registry.clone(),
         &config.state_prefix,
         directory,
         config.http.session_lifetime,
     );
-    let settings = HubSettings {
+    let settings = MonitorSettings {
         clusters: config.clusters.clone(),
         registry_prefix: config.registry_prefix.clone(),
         state_prefix: config.state_prefix.clone(),
@@ -189,17 +189,17 @@ fn assemble(
         probe_timeout: config.probe_timeout,
     };
     let (mysql, plan) = (settings.mysql.clone(), settings.fold_settings());
-    let hub = Hub::start(
+    let hub = Monitor::start(
         settings,
         registry.clone(),
         tracker.clone(),
         shutdown.clone(),
     );
-    let recovery = config.recovery.as_ref().map(|account| Recovery {
+    let recovery = config.recovery.as_ref().map(|account| RecoveryCredentials {
         user: account.user.clone(),
         password: account.password.clone(),
     });
-    let replica = replica();
+    let replica = replica_id();
     let (leadership, election) = leader::campaign(
         registry.clone(),
         &config.state_prefix,
@@ -207,13 +207,13 @@ fn assemble(
         shutdown.clone(),
     );
     tracker.spawn(election);
-    let chronicle = ChronicleSettings {
+    let chronicle = HistorySettings {
         state_prefix: config.state_prefix.clone(),
         replica: replica.clone(),
         retention: config.history.retention,
         changes_max: config.history.changes_max,
     };
-    let (chronicle, recording) = Chronicle::open(
+    let (chronicle, recording) = EventHistory::start(
         chronicle,
         registry.clone(),
         hub.clone(),
@@ -221,67 +221,67 @@ fn assemble(
         shutdown.clone(),
     );
     tracker.spawn(recording);
-    let desk = StatusSettings {
+    let desk = StatusPageConfig {
         state_prefix: config.state_prefix.clone(),
         replica: replica.clone(),
-        look: Look {
+        assets: PageAssets {
             css: site.status_css.clone(),
             js: site.status_js.clone(),
-            url: config.http.public_url.as_ref().map(ToString::to_string),
+            console_url: config.http.public_url.as_ref().map(ToString::to_string),
         },
     };
     let actions = ActionSettings {
         replica,
         registry_prefix: config.registry_prefix.clone(),
         state_prefix: config.state_prefix.clone(),
-        plan: galera::recover::bootstrap::Settings {
+        plan: galera::recover::bootstrap::RecoverySettings {
             fold: plan,
-            ..galera::recover::bootstrap::Settings::default()
+            ..galera::recover::bootstrap::RecoverySettings::default()
         },
-        approvals: config.approvals.kinds.clone(),
-        limits: galera::recover::action::Limits {
-            approvals: config.approvals.otherwise,
-            pending: config.request_expiry,
-            approved: config.approval_expiry,
-            ..galera::recover::action::Limits::default()
+        approvals: config.approvals.per_kind.clone(),
+        limits: galera::recover::action::ActionLimits {
+            approvals_needed: config.approvals.default_count,
+            pending_timeout: config.request_expiry,
+            approved_timeout: config.approval_expiry,
+            ..galera::recover::action::ActionLimits::default()
         },
         lock_ttl: LOCK_TTL,
         sql_account: recovery.is_some(),
     };
-    let world = HubWorld::new(hub.clone(), &mysql, recovery, config.probe_timeout);
-    let actions = Actions::start(
+    let world = MonitorClusterAccess::new(hub.clone(), &mysql, recovery, config.probe_timeout);
+    let actions = ActionService::start(
         actions,
         registry.clone(),
         Arc::new(world),
         tracker.clone(),
         shutdown.clone(),
     );
-    let around = Around {
+    let around = StatusPageDeps {
         registry: registry.clone(),
         trail: actions.trail().clone(),
         hub: hub.clone(),
-        past: Arc::new(chronicle.clone()),
+        verdict_history: Arc::new(chronicle.clone()),
         leadership: leadership.clone(),
     };
-    let status = StatusDesk::open(desk, around, tracker, shutdown);
-    if config.approvals.anything_alone() {
+    let status = StatusPageService::start(desk, around, tracker, shutdown);
+    if config.approvals.allows_acting_alone() {
         let notice = "One person can act alone here: --approvals 0 is set.";
         hub.set_notices("approvals", vec![notice.to_owned()]);
     }
     let notify = NotifySettings {
         state_prefix: config.state_prefix.clone(),
         public_url: config.http.public_url.clone(),
-        allow: config.notify.allow.clone(),
-        ca: config.notify.ca.clone(),
+        allowed_networks: config.notify.allow.clone(),
+        ca_file: config.notify.ca.clone(),
         smtp: config.notify.smtp.clone(),
     };
-    let sources = notify::Sources {
-        chronicle: chronicle.clone(),
+    let sources = notify::NotifySources {
+        history: chronicle.clone(),
         trail: actions.trail().clone(),
-        directory: authority.directory().clone(),
-        quiet: status::maintenance(&status),
+        directory: authority.cache().clone(),
+        in_maintenance: status::maintenance(&status),
     };
-    let notify = Notify::start(
+    let notify = NotificationService::start(
         &notify,
         registry.clone(),
         sources,
@@ -290,34 +290,34 @@ fn assemble(
         shutdown,
     )
     .map_err(StartError::Notify)?;
-    let state = AppState(Arc::new(App {
+    let state = AppState(Arc::new(AppContext {
         public_url: config.http.public_url.clone(),
         trusted_proxies: config.http.trusted_proxies.clone(),
         serves_metrics: config.http.metrics_listen.is_none(),
-        authority,
-        hub,
+        authenticator: authority,
+        monitor: hub,
         actions,
-        chronicle,
+        history: chronicle,
         leadership,
-        status,
-        notify,
+        status_pages: status,
+        notifications: notify,
         metrics: Arc::default(),
         site,
         shutdown: shutdown.clone(),
     }));
     let (early, stop) = (state.clone(), shutdown.clone());
     tracker.spawn(async move {
-        early.authority.warm_up().await;
+        early.authenticator.warm_up().await;
         tokio::select! {
             () = stop.cancelled() => {}
-            () = tell_about_first_account(early.authority.directory()) => {}
+            () = warn_without_accounts(early.authenticator.cache()) => {}
         }
     });
     Ok(state)
 }
 
 /// A name for this process: the host for people, the rest because no other process may have the same.
-fn replica() -> String {
+fn replica_id() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host: String = host
         .trim()
@@ -329,7 +329,7 @@ fn replica() -> String {
 }
 
 /// A console that nobody can sign in to says how to change that.
-async fn tell_about_first_account(directory: &Directory) {
+async fn warn_without_accounts(directory: &AccountCache) {
     loop {
         match directory.has_accounts() {
             Some(true) => return,
@@ -345,25 +345,25 @@ async fn tell_about_first_account(directory: &Directory) {
 }
 
 /// Says on standard output where the console is, for people and for programs that start it.
-fn announce(listeners: &Listeners, state: &AppState) {
+fn announce_addresses(listeners: &HttpListeners, state: &AppState) {
     if let Ok(address) = listeners.main.local_addr() {
         let url = state
             .public_url
             .as_ref()
             .map_or_else(|| format!("http://{address}"), ToString::to_string);
         tracing::info!(%address, url, "Listening on {address}");
-        say(&format!("galera-console listens on http://{address}"));
+        print_line(&format!("galera-console listens on http://{address}"));
     }
     if let Some(Ok(address)) = listeners.metrics.as_ref().map(TcpListener::local_addr) {
         tracing::info!(%address, "Metrics on {address}");
-        say(&format!(
+        print_line(&format!(
             "galera-console serves metrics on http://{address}/metrics"
         ));
     }
 }
 
 /// Whoever started the console may have stopped reading, which is no reason to fail.
-fn say(line: &str) {
+fn print_line(line: &str) {
     let mut stdout = std::io::stdout();
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }

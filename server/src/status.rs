@@ -23,28 +23,28 @@ mod store;
 mod summary;
 mod warden;
 
-use console_core::audit::TrailError;
-use galera::publish::status_pages::Refusal;
+use console_core::audit::AuditError;
+use galera::publish::status_pages::StatusPageRefusal;
 
-pub use badge::BadgeOf;
-pub use board::{Shelf, Stored};
-pub use desk::{Around, StatusDesk, StatusSettings};
-pub use packed::{Encoding, Packed};
-pub use past::Past;
-pub use print::{Look, Place, Print, Prints};
+pub use badge::BadgeSubject;
+pub use board::{StatusPageSnapshot, Versioned};
+pub use desk::{StatusPageConfig, StatusPageDeps, StatusPageService};
+pub use packed::{CompressedBody, ContentEncoding};
+pub use past::VerdictHistory;
+pub use print::{PageAssets, PageLocation, RenderedPage, RenderedPages};
 pub use qr::qr_code;
 pub use quiet::maintenance;
 pub use secret::LinkSecret;
 
 /// Why something about status pages was not done.
 #[derive(Debug, thiserror::Error)]
-pub enum StatusError {
+pub enum StatusPageError {
     /// It breaks a rule.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] StatusPageRefusal),
     /// There is no such thing.
     #[error("there is no {what} {id}")]
-    Unknown {
+    NotFound {
         /// What kind of thing.
         what: &'static str,
         /// How it was called.
@@ -52,7 +52,7 @@ pub enum StatusError {
     },
     /// The slug is taken.
     #[error("there is a status page called {0} already; choose another slug, or change that page")]
-    Exists(String),
+    SlugTaken(String),
     /// Somebody else changed it since it was read.
     #[error("somebody else changed it meanwhile; look at it again")]
     Changed,
@@ -61,10 +61,10 @@ pub enum StatusError {
     Contended,
     /// etcd or the trail in it.
     #[error(transparent)]
-    Trail(#[from] TrailError),
+    Trail(#[from] AuditError),
 }
 
-impl From<registry::Error> for StatusError {
+impl From<registry::Error> for StatusPageError {
     fn from(error: registry::Error) -> Self {
         Self::Trail(error.into())
     }

@@ -15,14 +15,14 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use etcd::{Etcd, PATIENCE, eventually};
+use etcd::{TIMEOUT, TestEtcd, eventually};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tempfile::TempDir;
 
 const PASSWORD: &str = "correct horse battery";
 
 /// The program in an environment of its own.
-fn console(arguments: &[&str]) -> Command {
+fn console_command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_galera-console"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("GALERA_CONSOLE_") {
@@ -38,10 +38,10 @@ fn console(arguments: &[&str]) -> Command {
 }
 
 fn run(arguments: &[&str]) -> (i32, String) {
-    told(&console(arguments).output().unwrap())
+    code_and_output(&console_command(arguments).output().unwrap())
 }
 
-fn told(output: &Output) -> (i32, String) {
+fn code_and_output(output: &Output) -> (i32, String) {
     let text = [&output.stdout[..], &output.stderr].concat();
     (
         output.status.code().unwrap_or(-1),
@@ -49,15 +49,18 @@ fn told(output: &Output) -> (i32, String) {
     )
 }
 
-fn with_password(arguments: &[&str], password: &str) -> (i32, String) {
-    let mut child = console(arguments).stdin(Stdio::piped()).spawn().unwrap();
+fn run_with_stdin(arguments: &[&str], password: &str) -> (i32, String) {
+    let mut child = console_command(arguments)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
     child
         .stdin
         .take()
         .unwrap()
         .write_all(password.as_bytes())
         .unwrap();
-    told(&child.wait_with_output().unwrap())
+    code_and_output(&child.wait_with_output().unwrap())
 }
 
 fn site() -> TempDir {
@@ -72,18 +75,19 @@ fn site() -> TempDir {
 }
 
 /// A running `serve`.
-struct Serving {
+struct ConsoleProcess {
     child: Child,
     address: String,
 }
 
-impl Serving {
+impl ConsoleProcess {
     fn start(arguments: &[&str]) -> Self {
-        let mut child = console(&["serve", "--listen", "127.0.0.1:0", "--log-level", "debug"])
-            .args(arguments)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child =
+            console_command(&["serve", "--listen", "127.0.0.1:0", "--log-level", "debug"])
+                .args(arguments)
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap())
             .read_line(&mut line)
@@ -105,7 +109,7 @@ impl Serving {
     /// The first line of the answer to a plain GET.
     fn get(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         write!(
             stream,
             "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -116,7 +120,7 @@ impl Serving {
         answer.lines().next().unwrap_or_default().to_owned()
     }
 
-    async fn ready(&self) {
+    async fn wait_until_ready(&self) {
         eventually("the console is ready", async || {
             self.get("/readyz").contains(" 200 ")
         })
@@ -129,7 +133,7 @@ impl Serving {
     }
 }
 
-impl Drop for Serving {
+impl Drop for ConsoleProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -223,7 +227,7 @@ fn a_right_configuration_is_shown_without_its_secrets() {
     let secret = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&secret, "hunter2hunter2\n").unwrap();
     let path = secret.path().to_str().unwrap();
-    let output = console(&[
+    let output = console_command(&[
         "check-config",
         "--mysql-password-file",
         path,
@@ -233,7 +237,7 @@ fn a_right_configuration_is_shown_without_its_secrets() {
     .env("GALERA_CONSOLE_POLL_INTERVAL", "2s")
     .output()
     .unwrap();
-    let (code, text) = told(&output);
+    let (code, text) = code_and_output(&output);
     assert_eq!(code, 0, "{text}");
     assert!(
         text.contains(path) && !text.contains("hunter2hunter2"),
@@ -290,7 +294,7 @@ fn a_service_that_is_missing_is_69() {
     assert_eq!(code, 69, "{text}");
     assert!(text.contains("127.0.0.1:1"), "{text}");
     let data = tempfile::tempdir().unwrap();
-    let output = console(&[
+    let output = console_command(&[
         "user",
         "list",
         "--etcd-data-dir",
@@ -298,7 +302,7 @@ fn a_service_that_is_missing_is_69() {
     ])
     .env("PATH", "/nonexistent")
     .output();
-    let (code, text) = told(&output.unwrap());
+    let (code, text) = code_and_output(&output.unwrap());
     assert_eq!(code, 69, "{text}");
     assert!(
         text.contains("etcd-server") && text.contains("--etcd-endpoints"),
@@ -308,7 +312,7 @@ fn a_service_that_is_missing_is_69() {
 
 #[tokio::test]
 async fn accounts_are_managed_from_the_command_line() {
-    let etcd = Etcd::start().await;
+    let etcd = TestEtcd::start().await;
     let url = etcd.url();
     let user = |arguments: &[&str]| {
         [&["user"], arguments, &["--etcd-endpoints", &url]]
@@ -319,7 +323,7 @@ async fn accounts_are_managed_from_the_command_line() {
     };
     let run_user = |arguments: &[&str], password: &str| {
         let arguments = user(arguments);
-        with_password(
+        run_with_stdin(
             &arguments.iter().map(String::as_str).collect::<Vec<_>>(),
             password,
         )
@@ -381,15 +385,15 @@ async fn accounts_are_managed_from_the_command_line() {
 
 #[tokio::test]
 async fn it_stops_in_order() {
-    let etcd = Etcd::start().await;
+    let etcd = TestEtcd::start().await;
     let site = site();
-    let serving = Serving::start(&[
+    let serving = ConsoleProcess::start(&[
         "--etcd-endpoints",
         &etcd.url(),
         "--site-root",
         site.path().to_str().unwrap(),
     ]);
-    serving.ready().await;
+    serving.wait_until_ready().await;
     // Neither an idle connection nor half a request delays the end.
     let _idle = TcpStream::connect(&serving.address).unwrap();
     let mut half = TcpStream::connect(&serving.address).unwrap();
@@ -405,11 +409,11 @@ async fn it_stops_in_order() {
 
 #[tokio::test]
 async fn metrics_can_have_an_address_of_their_own() {
-    let etcd = Etcd::start().await;
+    let etcd = TestEtcd::start().await;
     let site = site();
     let [port] = etcd::free_ports();
     let metrics = format!("127.0.0.1:{port}");
-    let serving = Serving::start(&[
+    let serving = ConsoleProcess::start(&[
         "--etcd-endpoints",
         &etcd.url(),
         "--site-root",
@@ -417,12 +421,12 @@ async fn metrics_can_have_an_address_of_their_own() {
         "--metrics-listen",
         &metrics,
     ]);
-    serving.ready().await;
+    serving.wait_until_ready().await;
     assert!(
         !serving.get("/metrics").contains(" 200 "),
         "not on the main address any more"
     );
-    let other = Serving {
+    let other = ConsoleProcess {
         child: Command::new("true").spawn().unwrap(),
         address: metrics,
     };
@@ -453,7 +457,7 @@ async fn without_etcd_it_brings_its_own() {
     ];
     // An account before the console has ever run: etcd is started for as long as that takes.
     let add = |name: &str| {
-        with_password(
+        run_with_stdin(
             &[
                 "user",
                 "add",
@@ -470,8 +474,8 @@ async fn without_etcd_it_brings_its_own() {
     assert_eq!(add("first").0, 0);
     assert!(processes_of(data.path()).is_empty());
 
-    let serving = Serving::start(&flags);
-    serving.ready().await;
+    let serving = ConsoleProcess::start(&flags);
+    serving.wait_until_ready().await;
     let [etcd] = processes_of(data.path())[..] else {
         panic!("one etcd")
     };
@@ -517,16 +521,16 @@ async fn even_a_killed_console_leaves_no_etcd_behind() {
         "--site-root",
         site.path().to_str().unwrap(),
     ];
-    let serving = Serving::start(&flags);
-    serving.ready().await;
+    let serving = ConsoleProcess::start(&flags);
+    serving.wait_until_ready().await;
     let [etcd] = processes_of(data.path())[..] else {
         panic!("one etcd")
     };
     kill_process(serving.pid(), Signal::KILL).unwrap();
     drop(serving);
     eventually("etcd ends too", async || !is_alive(etcd)).await;
-    let again = Serving::start(&flags);
-    again.ready().await;
+    let again = ConsoleProcess::start(&flags);
+    again.wait_until_ready().await;
     assert_eq!(again.stop(), 0);
 }
 

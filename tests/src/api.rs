@@ -1,24 +1,24 @@
 //! A typed client of the HTTP interface: the session cookie and the `Origin` that a browser would send.
 
 use ::galera::id::NodeId;
-use ::galera::publish::api::{Overview, Problem, SessionView};
+use ::galera::publish::api::{Overview, ProblemDetails, SessionView};
 use ::galera::view::{ClusterView, NodeView, RegistryView, SourceKind, SourceView};
 use anyhow::{Context, Result, bail, ensure};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::live::Live;
+use crate::live::LiveClient;
 
 /// A client of one console.
 #[derive(Clone)]
-pub struct Api {
+pub struct ConsoleClient {
     base: String,
     client: Client,
     cookie: Option<String>,
 }
 
-impl Api {
+impl ConsoleClient {
     /// A client that is not signed in.
     ///
     /// # Errors
@@ -169,7 +169,7 @@ impl Api {
     ///
     /// # Errors
     /// When it is not refused with a problem document.
-    pub async fn problem(&self, request: RequestBuilder) -> Result<Problem> {
+    pub async fn problem(&self, request: RequestBuilder) -> Result<ProblemDetails> {
         problem(request.send().await?).await
     }
 
@@ -177,8 +177,8 @@ impl Api {
     ///
     /// # Errors
     /// When the console refuses it.
-    pub async fn live(&self) -> Result<Live> {
-        Live::connect(&self.base, self.cookie.as_deref(), &self.base).await
+    pub async fn live(&self) -> Result<LiveClient> {
+        LiveClient::connect(&self.base, self.cookie.as_deref(), &self.base).await
     }
 }
 
@@ -186,7 +186,7 @@ impl Api {
 ///
 /// # Errors
 /// When it is none.
-pub async fn problem(answer: Response) -> Result<Problem> {
+pub async fn problem(answer: Response) -> Result<ProblemDetails> {
     let status = answer.status();
     let kind = answer.headers().get(header::CONTENT_TYPE).cloned();
     let text = answer.text().await?;
@@ -198,7 +198,7 @@ pub async fn problem(answer: Response) -> Result<Problem> {
             .is_some_and(|kind| kind.as_bytes().starts_with(b"application/problem+json")),
         "{status} with content type {kind:?}: {text}"
     );
-    let problem: Problem = serde_json::from_str(&text).with_context(|| text.clone())?;
+    let problem: ProblemDetails = serde_json::from_str(&text).with_context(|| text.clone())?;
     ensure!(
         StatusCode::from_u16(problem.status)? == status,
         "{status} says of itself {}",

@@ -12,14 +12,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::background::runtime;
-use crate::lab::ports::Port;
+use crate::lab::ports::ReservedPort;
 
 /// Most bytes that are passed on at once.
 const CHUNK: usize = 16 * 1024;
 
 /// What happens to connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
+enum ProxyMode {
     /// Passed on as they are.
     Pass,
     /// Every chunk is late by this much.
@@ -27,49 +27,49 @@ enum Mode {
     /// So many bytes a second, each way.
     Throttle(u64),
     /// Accepted; nothing is ever answered.
-    Silent,
+    Blackhole,
     /// Nobody listens; open connections are cut.
     Refuse,
 }
 
 /// Mode, the number of cuts so far, and after which words of a client nothing is answered any more.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Order {
-    mode: Mode,
+struct ProxyControl {
+    mode: ProxyMode,
     cuts: u64,
-    mute_after: Option<&'static str>,
+    drop_replies_after: Option<&'static str>,
 }
 
 /// A proxy; it ends when dropped.
-pub struct Proxy {
+pub struct ChaosProxy {
     address: SocketAddr,
-    orders: watch::Sender<Order>,
-    _port: Port,
+    control: watch::Sender<ProxyControl>,
+    _port: ReservedPort,
     _stop: DropGuard,
 }
 
-impl Proxy {
+impl ChaosProxy {
     /// Listens on a free port of `address` and passes connections on to `target`.
     ///
     /// # Errors
     /// When no port is free.
     pub fn start(address: Ipv4Addr, target: SocketAddr) -> Result<Self> {
-        let port = Port::reserve(address)?;
+        let port = ReservedPort::reserve(address)?;
         let address = SocketAddr::from((address, port.number()));
         // Listening from the start, not only when the task runs for the first time.
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
-        let (orders, received) = watch::channel(Order {
-            mode: Mode::Pass,
+        let (orders, received) = watch::channel(ProxyControl {
+            mode: ProxyMode::Pass,
             cuts: 0,
-            mute_after: None,
+            drop_replies_after: None,
         });
         let stop = CancellationToken::new();
         let work = serve(listener, address, target, received);
         runtime()?.spawn(stop.clone().run_until_cancelled_owned(work));
         Ok(Self {
             address,
-            orders,
+            control: orders,
             _port: port,
             _stop: stop.drop_guard(),
         })
@@ -83,42 +83,42 @@ impl Proxy {
 
     /// Passes everything on.
     pub fn pass(&self) {
-        self.set(Mode::Pass);
+        self.set(ProxyMode::Pass);
     }
 
     /// Passes every chunk on `late` later.
     pub fn delay(&self, late: Duration) {
-        self.set(Mode::Delay(late));
+        self.set(ProxyMode::Delay(late));
     }
 
     /// Passes on so many bytes a second.
     pub fn throttle(&self, bytes_per_second: u64) {
-        self.set(Mode::Throttle(bytes_per_second.max(1)));
+        self.set(ProxyMode::Throttle(bytes_per_second.max(1)));
     }
 
     /// Accepts connections and never answers; open ones fall silent.
-    pub fn silence(&self) {
-        self.set(Mode::Silent);
+    pub fn blackhole(&self) {
+        self.set(ProxyMode::Blackhole);
     }
 
     /// Refuses connections and cuts the open ones.
     pub fn refuse(&self) {
-        self.set(Mode::Refuse);
+        self.set(ProxyMode::Refuse);
     }
 
     /// Cuts the open connections; new ones are served as before.
     pub fn cut(&self) {
-        self.orders.send_modify(|order| order.cuts += 1);
+        self.control.send_modify(|order| order.cuts += 1);
     }
 
     /// From now on a client that says `words` is heard, but gets no answer any more on that connection.
-    pub fn mute_after(&self, words: &'static str) {
-        self.orders
-            .send_modify(|order| order.mute_after = Some(words));
+    pub fn drop_replies_after(&self, words: &'static str) {
+        self.control
+            .send_modify(|order| order.drop_replies_after = Some(words));
     }
 
-    fn set(&self, mode: Mode) {
-        self.orders.send_modify(|order| order.mode = mode);
+    fn set(&self, mode: ProxyMode) {
+        self.control.send_modify(|order| order.mode = mode);
     }
 }
 
@@ -126,7 +126,7 @@ async fn serve(
     first: std::net::TcpListener,
     address: SocketAddr,
     target: SocketAddr,
-    mut orders: watch::Receiver<Order>,
+    mut orders: watch::Receiver<ProxyControl>,
 ) {
     let connections = TaskTracker::new();
     // Relays end with this token, that is, when this future is dropped.
@@ -136,8 +136,8 @@ async fn serve(
     loop {
         let order = *orders.borrow_and_update();
         match (&listener, order.mode) {
-            (Some(_), Mode::Refuse) => listener = None,
-            (None, Mode::Refuse) => {
+            (Some(_), ProxyMode::Refuse) => listener = None,
+            (None, ProxyMode::Refuse) => {
                 if orders.changed().await.is_err() {
                     return;
                 }
@@ -159,19 +159,19 @@ async fn serve(
     }
 }
 
-async fn relay(client: TcpStream, target: SocketAddr, orders: watch::Receiver<Order>) {
+async fn relay(client: TcpStream, target: SocketAddr, orders: watch::Receiver<ProxyControl>) {
     let cuts = orders.borrow().cuts;
     let mut severed = orders.clone();
-    let is_severed = |order: &Order| order.cuts != cuts || order.mode == Mode::Refuse;
+    let is_severed = |order: &ProxyControl| order.cuts != cuts || order.mode == ProxyMode::Refuse;
     tokio::select! {
         _ = severed.wait_for(is_severed) => {}
         () = pass(client, target, orders) => {}
     }
 }
 
-async fn pass(client: TcpStream, target: SocketAddr, mut orders: watch::Receiver<Order>) {
+async fn pass(client: TcpStream, target: SocketAddr, mut orders: watch::Receiver<ProxyControl>) {
     if orders
-        .wait_for(|order| order.mode != Mode::Silent)
+        .wait_for(|order| order.mode != ProxyMode::Blackhole)
         .await
         .is_err()
     {
@@ -187,7 +187,7 @@ async fn pass(client: TcpStream, target: SocketAddr, mut orders: watch::Receiver
     // Whether the client has said the words after which it gets no answer.
     let (mute, muted) = watch::channel(false);
     let heard = |said: &[u8]| {
-        let words = orders.borrow().mute_after;
+        let words = orders.borrow().drop_replies_after;
         if words.is_some_and(|words| contains(said, words.as_bytes())) {
             mute.send_replace(true);
         }
@@ -195,8 +195,8 @@ async fn pass(client: TcpStream, target: SocketAddr, mut orders: watch::Receiver
     };
     let answered = |_: &[u8]| !*muted.borrow();
     tokio::join!(
-        one_way(client_reads, server_writes, orders.clone(), heard),
-        one_way(server_reads, client_writes, orders.clone(), answered)
+        copy_one_way(client_reads, server_writes, orders.clone(), heard),
+        copy_one_way(server_reads, client_writes, orders.clone(), answered)
     );
 }
 
@@ -204,17 +204,19 @@ fn contains(text: &[u8], words: &[u8]) -> bool {
     text.windows(words.len()).any(|window| window == words)
 }
 
-async fn one_way(
+async fn copy_one_way(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    mut orders: watch::Receiver<Order>,
+    mut orders: watch::Receiver<ProxyControl>,
     passes: impl Fn(&[u8]) -> bool,
 ) {
     let mut buffer = vec![0; CHUNK];
     loop {
         let limit = match orders.borrow().mode {
             // Small enough for a smooth flow: twenty chunks a second at least.
-            Mode::Throttle(speed) => usize::try_from(speed / 20).unwrap_or(CHUNK).clamp(1, CHUNK),
+            ProxyMode::Throttle(speed) => {
+                usize::try_from(speed / 20).unwrap_or(CHUNK).clamp(1, CHUNK)
+            }
             _ => CHUNK,
         };
         let Ok(count @ 1..) = from.read(&mut buffer[..limit]).await else {
@@ -226,19 +228,19 @@ async fn one_way(
             return;
         };
         let Ok(order) = orders
-            .wait_for(|order| order.mode != Mode::Silent)
+            .wait_for(|order| order.mode != ProxyMode::Blackhole)
             .await
             .map(|order| *order)
         else {
             return;
         };
         match order.mode {
-            Mode::Delay(late) => tokio::time::sleep(late).await,
-            Mode::Throttle(speed) => {
+            ProxyMode::Delay(late) => tokio::time::sleep(late).await,
+            ProxyMode::Throttle(speed) => {
                 let seconds = f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / speed as f64;
                 tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
             }
-            Mode::Pass | Mode::Silent | Mode::Refuse => {}
+            ProxyMode::Pass | ProxyMode::Blackhole | ProxyMode::Refuse => {}
         }
         if !passes(&buffer[..count]) {
             continue;
@@ -275,12 +277,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn breaks_connections_as_told() {
-        let proxy = Proxy::start(Ipv4Addr::LOCALHOST, echo().await).unwrap();
+    async fn breaks_connections_in_each_mode() {
+        let proxy = ChaosProxy::start(Ipv4Addr::LOCALHOST, echo().await).unwrap();
         let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
         assert_eq!(round_trip(&mut stream).await.unwrap(), 4);
 
-        proxy.silence();
+        proxy.blackhole();
         let silent =
             tokio::time::timeout(Duration::from_millis(200), round_trip(&mut stream)).await;
         assert!(silent.is_err(), "nothing is answered");
@@ -311,9 +313,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn hears_a_client_and_withholds_the_answer() {
-        let proxy = Proxy::start(Ipv4Addr::LOCALHOST, echo().await).unwrap();
-        proxy.mute_after("ping");
+    async fn forwards_a_request_and_drops_the_reply() {
+        let proxy = ChaosProxy::start(Ipv4Addr::LOCALHOST, echo().await).unwrap();
+        proxy.drop_replies_after("ping");
         let mut other = TcpStream::connect(proxy.address()).await.unwrap();
         other.write_all(b"pong").await.unwrap();
         assert_eq!(other.read(&mut [0; 4]).await.unwrap(), 4);
@@ -323,8 +325,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn is_as_slow_as_told() {
-        let proxy = Proxy::start(Ipv4Addr::LOCALHOST, echo().await).unwrap();
+    async fn delays_and_throttles() {
+        let proxy = ChaosProxy::start(Ipv4Addr::LOCALHOST, echo().await).unwrap();
         proxy.delay(Duration::from_millis(50));
         let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
         let began = std::time::Instant::now();

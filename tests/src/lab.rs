@@ -22,22 +22,22 @@ use std::time::{Duration, Instant};
 use ::galera::id::NodeId;
 use anyhow::{Context, Result};
 
-use agent::Agent;
-use console::{Console, ConsoleSettings};
-use directory::Directory;
-use etcd::Etcd;
-use galera::Galera;
-use node::Node;
-use registry::{Registry, Transaction, Write};
+use agent::AgentSidecar;
+use console::{ConsoleSettings, LabConsole};
+use directory::LabDirectory;
+use etcd::LabEtcd;
+use galera::GaleraCluster;
+use node::GaleraNode;
+use registry::{Registry, Transaction, WriteOp};
 
 /// The name of the lab's cluster unless the builder says otherwise.
 pub const CLUSTER: &str = "lab";
 
 /// What a lab is doing while it starts.
 #[derive(Clone, Copy, Debug)]
-pub enum Progress<'a> {
+pub enum LabProgress<'a> {
     /// A step begins.
-    Begun(&'a str),
+    Started(&'a str),
     /// The step that began last has ended; how long it took.
     Done(Duration),
 }
@@ -49,9 +49,9 @@ pub struct LabBuilder {
     nodes: usize,
     agents: bool,
     ttl: Duration,
-    slow_transfers: Option<u64>,
-    doors: bool,
-    progress: Box<dyn Fn(Progress<'_>) + Send + Sync>,
+    ist_bytes_per_second: Option<u64>,
+    sql_proxies: bool,
+    progress: Box<dyn Fn(LabProgress<'_>) + Send + Sync>,
 }
 
 impl LabBuilder {
@@ -92,21 +92,21 @@ impl LabBuilder {
 
     /// Lets incremental state transfers pass at most so many bytes a second, so that they can be watched.
     #[must_use]
-    pub const fn slow_transfers(mut self, bytes_per_second: u64) -> Self {
-        self.slow_transfers = Some(bytes_per_second);
+    pub const fn limit_ist(mut self, bytes_per_second: u64) -> Self {
+        self.ist_bytes_per_second = Some(bytes_per_second);
         self
     }
 
-    /// Puts a proxy of its own before each node's SQL port, where consoles find it; see [`Node::door`].
+    /// Puts a proxy of its own before each node's SQL port, where consoles find it; see [`GaleraNode::door`].
     #[must_use]
-    pub const fn doors(mut self) -> Self {
-        self.doors = true;
+    pub const fn sql_proxies(mut self) -> Self {
+        self.sql_proxies = true;
         self
     }
 
     /// Called when a step begins and when it ends.
     #[must_use]
-    pub fn progress(mut self, report: impl Fn(Progress<'_>) + Send + Sync + 'static) -> Self {
+    pub fn progress(mut self, report: impl Fn(LabProgress<'_>) + Send + Sync + 'static) -> Self {
         self.progress = Box::new(report);
         self
     }
@@ -117,23 +117,23 @@ impl LabBuilder {
     /// When a program is missing or does not come up; names it and quotes the end of its log. What was started is
     /// stopped again.
     pub async fn start(self) -> Result<Lab> {
-        let directory = Directory::create()?;
-        let step = Step::begin(&self, &format!("etcd, {} member(s)", self.etcd));
-        let etcd = Etcd::start(&directory, self.etcd).await?;
-        step.done();
-        let step = Step::begin(&self, "Data directories");
-        let galera = Galera::prepare(
+        let directory = LabDirectory::create()?;
+        let step = StartStep::start(&self, &format!("etcd, {} member(s)", self.etcd));
+        let etcd = LabEtcd::start(&directory, self.etcd).await?;
+        step.finish();
+        let step = StartStep::start(&self, "Data directories");
+        let galera = GaleraCluster::prepare(
             &directory,
             &self.cluster,
             self.nodes,
-            self.slow_transfers,
-            self.doors,
+            self.ist_bytes_per_second,
+            self.sql_proxies,
         )
         .await?;
-        step.done();
-        let step = Step::begin(&self, &format!("MariaDB Galera, {} node(s)", self.nodes));
+        step.finish();
+        let step = StartStep::start(&self, &format!("MariaDB Galera, {} node(s)", self.nodes));
         galera.start().await?;
-        step.done();
+        step.finish();
         let mut lab = Lab {
             agents: Vec::new(),
             galera,
@@ -143,45 +143,46 @@ impl LabBuilder {
             directory,
         };
         if self.agents {
-            let step = Step::begin(&self, "galera-agent report beside every node");
+            let step = StartStep::start(&self, "galera-agent report beside every node");
             for number in 1..=self.nodes {
-                lab.agents.push(Agent::start(&lab, lab.node(number))?);
+                lab.agents
+                    .push(AgentSidecar::start(&lab, lab.node(number))?);
             }
-            step.done();
+            step.finish();
         }
         Ok(lab)
     }
 }
 
 /// A step of the start, reported when it begins and when it ends.
-struct Step<'a> {
+struct StartStep<'a> {
     builder: &'a LabBuilder,
     began: Instant,
 }
 
-impl<'a> Step<'a> {
-    fn begin(builder: &'a LabBuilder, name: &str) -> Self {
-        (builder.progress)(Progress::Begun(name));
+impl<'a> StartStep<'a> {
+    fn start(builder: &'a LabBuilder, name: &str) -> Self {
+        (builder.progress)(LabProgress::Started(name));
         Self {
             builder,
             began: Instant::now(),
         }
     }
 
-    fn done(self) {
-        (self.builder.progress)(Progress::Done(self.began.elapsed()));
+    fn finish(self) {
+        (self.builder.progress)(LabProgress::Done(self.began.elapsed()));
     }
 }
 
 /// Everything that was started; dropping it ends all of it and removes its files.
 pub struct Lab {
     // Dropped in this order: what depends on others first, the directory last.
-    agents: Vec<Agent>,
-    galera: Galera,
-    etcd: Etcd,
+    agents: Vec<AgentSidecar>,
+    galera: GaleraCluster,
+    etcd: LabEtcd,
     cluster: String,
     ttl: Duration,
-    directory: Directory,
+    directory: LabDirectory,
 }
 
 impl Lab {
@@ -194,8 +195,8 @@ impl Lab {
             nodes: 3,
             agents: false,
             ttl: Duration::from_secs(10),
-            slow_transfers: None,
-            doors: false,
+            ist_bytes_per_second: None,
+            sql_proxies: false,
             progress: Box::new(|_| {}),
         }
     }
@@ -214,13 +215,13 @@ impl Lab {
 
     /// The etcd cluster.
     #[must_use]
-    pub const fn etcd(&self) -> &Etcd {
+    pub const fn etcd(&self) -> &LabEtcd {
         &self.etcd
     }
 
     /// The Galera cluster.
     #[must_use]
-    pub const fn galera(&self) -> &Galera {
+    pub const fn galera(&self) -> &GaleraCluster {
         &self.galera
     }
 
@@ -229,13 +230,13 @@ impl Lab {
     /// # Panics
     /// When there is no such node.
     #[must_use]
-    pub fn node(&self, number: usize) -> &Node {
+    pub fn node(&self, number: usize) -> &GaleraNode {
         &self.galera.nodes()[number - 1]
     }
 
     /// Every node.
     #[must_use]
-    pub fn nodes(&self) -> &[Node] {
+    pub fn nodes(&self) -> &[GaleraNode] {
         self.galera.nodes()
     }
 
@@ -250,13 +251,13 @@ impl Lab {
     /// # Panics
     /// When there is none.
     #[must_use]
-    pub fn agent(&self, number: usize) -> &Agent {
+    pub fn agent(&self, number: usize) -> &AgentSidecar {
         &self.agents[number - 1]
     }
 
     /// Every agent.
     #[must_use]
-    pub fn agents(&self) -> &[Agent] {
+    pub fn agents(&self) -> &[AgentSidecar] {
         &self.agents
     }
 
@@ -271,23 +272,23 @@ impl Lab {
     /// # Errors
     /// When the lab has none.
     pub fn registry(&self) -> Result<Registry> {
-        Ok(Registry::connect(registry::Settings::new(
+        Ok(Registry::connect(registry::EtcdSettings::new(
             self.etcd.endpoints(),
         ))?)
     }
 
-    /// Settings of a console for this lab; [`Console::start`] starts it.
+    /// Settings of a console for this lab; [`LabConsole::start`] starts it.
     #[must_use]
     pub fn console_settings(&self) -> ConsoleSettings {
-        ConsoleSettings::of(self)
+        ConsoleSettings::for_lab(self)
     }
 
     /// Starts a console on this lab as a user would.
     ///
     /// # Errors
-    /// As [`Console::start`].
-    pub async fn console(&self) -> Result<Console> {
-        Console::start(self.console_settings()).await
+    /// As [`LabConsole::start`].
+    pub async fn console(&self) -> Result<LabConsole> {
+        LabConsole::start(self.console_settings()).await
     }
 
     /// Brings a lab that a test has hurt back to all members Synced in one Primary component, etcd and agents running.
@@ -326,7 +327,7 @@ impl Lab {
         for entry in registry.list("/galera/").await?.entries {
             let key = String::from_utf8_lossy(&entry.key);
             if !own(&key) {
-                let delete = Transaction::new().then([Write::delete(entry.key.clone())]);
+                let delete = Transaction::new().then([WriteOp::delete(entry.key.clone())]);
                 registry.transact(&delete).await?;
             }
         }
@@ -369,7 +370,7 @@ pub fn program(name: &str) -> Result<PathBuf> {
 ///
 /// # Errors
 /// When it is not built or cannot be copied.
-fn lend_agent(directory: &Path) -> Result<PathBuf> {
+fn copy_agent(directory: &Path) -> Result<PathBuf> {
     let (built, lent) = (program("galera-agent")?, directory.join("galera-agent"));
     // On another file system than this one the copy takes a moment.
     std::fs::hard_link(&built, &lent)

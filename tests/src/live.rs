@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ::galera::publish::api::{LiveMessage, Subscribe};
+use ::galera::publish::api::{LiveMessage, SubscribeRequest};
 use ::galera::view::ClusterView;
 use anyhow::{Context, Result, anyhow, bail};
 use futures::{SinkExt, StreamExt};
@@ -17,16 +17,16 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// A live connection; its `hello` has been read.
-pub struct Live {
+pub struct LiveClient {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
     last: Option<LiveMessage>,
 }
 
-impl Live {
+impl LiveClient {
     /// Connects to the console at `base` with a cookie, as a page of `origin` would.
     ///
     /// # Errors
-    /// When the console refuses; the status can be read with [`refused_with`].
+    /// When the console refuses; the status can be read with [`refusal_status`].
     pub async fn connect(base: &str, cookie: Option<&str>, origin: &str) -> Result<Self> {
         let url = format!("{}/api/v1/live", base.replacen("http", "ws", 1));
         let mut request = url.into_client_request()?;
@@ -52,7 +52,7 @@ impl Live {
     /// When the connection is closed.
     pub async fn subscribe(&mut self, topics: &[&str]) -> Result<()> {
         let subscribe = topics.iter().map(|&topic| topic.to_owned()).collect();
-        self.send(&serde_json::to_string(&Subscribe { subscribe })?)
+        self.send(&serde_json::to_string(&SubscribeRequest { subscribe })?)
             .await
     }
 
@@ -67,7 +67,7 @@ impl Live {
     /// The next message.
     ///
     /// # Errors
-    /// When none comes within `patience` or the connection is closed; the close code can be read with [`closed_with`].
+    /// When none comes within `patience` or the connection is closed; the close code can be read with [`close_code`].
     pub async fn next(&mut self, patience: Duration) -> Result<LiveMessage> {
         let text = async {
             loop {
@@ -80,7 +80,7 @@ impl Live {
                     Message::Text(text) => return Ok(text),
                     Message::Close(frame) => {
                         let code = frame.map_or(1005, |frame| u16::from(frame.code));
-                        return Err(anyhow!(Closed(code)));
+                        return Err(anyhow!(SocketClosed(code)));
                     }
                     _ => {}
                 }
@@ -128,7 +128,7 @@ impl Live {
     ///
     /// # Errors
     /// When it does not close within `deadline`.
-    pub async fn closed(&mut self, deadline: Duration) -> Result<u16> {
+    pub async fn wait_for_close(&mut self, deadline: Duration) -> Result<u16> {
         let end = Instant::now() + deadline;
         loop {
             match self
@@ -136,7 +136,7 @@ impl Live {
                 .await
             {
                 Ok(_) => {}
-                Err(error) => return closed_with(&error).ok_or(error),
+                Err(error) => return close_code(&error).ok_or(error),
             }
         }
     }
@@ -144,17 +144,17 @@ impl Live {
 
 #[derive(Debug, thiserror::Error)]
 #[error("the server closed the connection with code {0}")]
-struct Closed(u16);
+struct SocketClosed(u16);
 
 /// The close code, when that is what ended a connection.
 #[must_use]
-pub fn closed_with(error: &anyhow::Error) -> Option<u16> {
-    error.downcast_ref::<Closed>().map(|closed| closed.0)
+pub fn close_code(error: &anyhow::Error) -> Option<u16> {
+    error.downcast_ref::<SocketClosed>().map(|closed| closed.0)
 }
 
 /// The HTTP status with which a connection was refused.
 #[must_use]
-pub fn refused_with(error: &anyhow::Error) -> Option<u16> {
+pub fn refusal_status(error: &anyhow::Error) -> Option<u16> {
     match error.downcast_ref::<Error>() {
         Some(Error::Http(answer)) => Some(answer.status().as_u16()),
         _ => None,

@@ -15,13 +15,13 @@ use tokio_util::task::TaskTracker;
 use crate::background::runtime;
 
 /// Longest wait for a connection or a transaction; then its outcome is unknown and the client goes elsewhere.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest wait for all rows.
-const READ: Duration = Duration::from_secs(30);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause between two transactions of a writer.
 const PAUSE: Duration = Duration::from_millis(15);
 /// Pause after a failure.
-const REST: Duration = Duration::from_millis(200);
+const RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// What makes the table and the account `writer`, as statements for an administrator.
 #[must_use]
@@ -36,7 +36,7 @@ pub fn schema(password: &str) -> [String; 4] {
 
 /// Where a client connects.
 #[derive(Clone, Debug)]
-pub struct Way {
+pub struct ConnectTarget {
     /// What is there, for people.
     pub node: String,
     /// How to connect.
@@ -44,11 +44,11 @@ pub struct Way {
 }
 
 /// Where a writer goes next: its number and how many rows it has tried; `None` when there is nowhere to go.
-pub type Door = Arc<dyn Fn(u64, u64) -> Option<Way> + Send + Sync>;
+pub type TargetSelector = Arc<dyn Fn(u64, u64) -> Option<ConnectTarget> + Send + Sync>;
 
 /// An acknowledged row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct AcknowledgedRow {
     /// Its key.
     pub id: u64,
     /// Who acknowledged it.
@@ -58,25 +58,25 @@ pub struct Row {
 }
 
 #[derive(Default)]
-struct Ledger {
-    acknowledged: Vec<Row>,
+struct WriteLedger {
+    acknowledged: Vec<AcknowledgedRow>,
     last: Option<Instant>,
     longest_pause: Duration,
 }
 
 /// Running writers; they end with this value.
-pub struct Load {
-    ledger: Arc<Mutex<Ledger>>,
+pub struct WriteLoad {
+    ledger: Arc<Mutex<WriteLedger>>,
     stop: CancellationToken,
     writers: TaskTracker,
 }
 
-impl Load {
+impl WriteLoad {
     /// Starts `writers` of them.
     ///
     /// # Errors
     /// When there is no thread for them.
-    pub fn start(writers: u64, door: &Door) -> Result<Self> {
+    pub fn start(writers: u64, door: &TargetSelector) -> Result<Self> {
         static STARTED: AtomicU64 = AtomicU64::new(0);
         let load = Self {
             ledger: Arc::default(),
@@ -84,10 +84,10 @@ impl Load {
             writers: TaskTracker::new(),
         };
         for number in 0..writers {
-            let writer = Writer {
+            let writer = LoadWriter {
                 number,
-                first: STARTED.fetch_add(1, Ordering::Relaxed) << 40,
-                door: Arc::clone(door),
+                first_id: STARTED.fetch_add(1, Ordering::Relaxed) << 40,
+                select_target: Arc::clone(door),
                 ledger: Arc::clone(&load.ledger),
             };
             let work = load.stop.clone().run_until_cancelled_owned(writer.write());
@@ -112,14 +112,14 @@ impl Load {
     }
 
     /// Ends the writing; returns the acknowledged rows.
-    pub async fn end(&self) -> Vec<Row> {
+    pub async fn stop(&self) -> Vec<AcknowledgedRow> {
         self.stop.cancel();
         self.writers.wait().await;
         std::mem::take(&mut lock(&self.ledger).acknowledged)
     }
 }
 
-impl Drop for Load {
+impl Drop for WriteLoad {
     fn drop(&mut self) {
         self.stop.cancel();
     }
@@ -129,7 +129,10 @@ impl Drop for Load {
 ///
 /// # Errors
 /// When it does not answer in time.
-pub async fn missing(options: Opts, rows: &[Row]) -> Result<Vec<&Row>> {
+pub async fn missing_rows(
+    options: Opts,
+    rows: &[AcknowledgedRow],
+) -> Result<Vec<&AcknowledgedRow>> {
     let read = async {
         let mut connection = Conn::new(options).await?;
         // After everything that the cluster has committed before.
@@ -140,37 +143,42 @@ pub async fn missing(options: Opts, rows: &[Row]) -> Result<Vec<&Row>> {
         connection.disconnect().await?;
         anyhow::Ok(there.into_iter().collect::<HashSet<_>>())
     };
-    let there = timeout(READ, read)
+    let there = timeout(READ_TIMEOUT, read)
         .await
         .context("reading the rows takes too long")??;
     Ok(rows.iter().filter(|row| !there.contains(&row.id)).collect())
 }
 
-struct Writer {
+struct LoadWriter {
     number: u64,
     /// Where its ids begin: no two writers of this process share any.
-    first: u64,
-    door: Door,
-    ledger: Arc<Mutex<Ledger>>,
+    first_id: u64,
+    select_target: TargetSelector,
+    ledger: Arc<Mutex<WriteLedger>>,
 }
 
-impl Writer {
+impl LoadWriter {
     async fn write(self) {
         let mut connection = None;
         for sequence in 0_u64.. {
             // Never tried twice: whoever gets no answer does not know whether the row is there.
-            let id = self.first + sequence;
-            match timeout(PATIENCE, self.row(&mut connection, id, sequence)).await {
+            let id = self.first_id + sequence;
+            match timeout(
+                TRANSACTION_TIMEOUT,
+                self.insert_row(&mut connection, id, sequence),
+            )
+            .await
+            {
                 Ok(Ok(())) => tokio::time::sleep(PAUSE).await,
                 Ok(Err(_)) | Err(_) => {
                     connection = None;
-                    tokio::time::sleep(REST).await;
+                    tokio::time::sleep(RETRY_DELAY).await;
                 }
             }
         }
     }
 
-    async fn row(
+    async fn insert_row(
         &self,
         connection: &mut Option<(String, Conn)>,
         id: u64,
@@ -179,36 +187,37 @@ impl Writer {
         let (node, mut open) = match connection.take() {
             Some(open) => open,
             None => {
-                let way = (self.door)(self.number, sequence).context("there is nowhere to go")?;
+                let way = (self.select_target)(self.number, sequence)
+                    .context("there is nowhere to go")?;
                 (way.node, Conn::new(way.options).await?)
             }
         };
         let statement = format!("INSERT INTO acceptance.ledger VALUES ({id})");
         open.query_drop(statement).await?;
-        self.acknowledged(id, &node);
+        self.record_row(id, &node);
         let status = "SHOW GLOBAL STATUS LIKE 'wsrep_last_committed'";
         let position: Option<(String, u64)> = open.query_first(status).await?;
         if let Some((_, position)) = position {
-            self.stood(id, position);
+            self.record_position(id, position);
         }
         *connection = Some((node, open));
         Ok(())
     }
 
-    fn acknowledged(&self, id: u64, node: &str) {
+    fn record_row(&self, id: u64, node: &str) {
         let mut ledger = lock(&self.ledger);
         let now = Instant::now();
         if let Some(last) = ledger.last.replace(now) {
             ledger.longest_pause = ledger.longest_pause.max(now - last);
         }
-        ledger.acknowledged.push(Row {
+        ledger.acknowledged.push(AcknowledgedRow {
             id,
             node: node.to_owned(),
             position: None,
         });
     }
 
-    fn stood(&self, id: u64, position: u64) {
+    fn record_position(&self, id: u64, position: u64) {
         let mut ledger = lock(&self.ledger);
         // One of the last: there are few writers.
         if let Some(row) = ledger
@@ -222,6 +231,6 @@ impl Writer {
     }
 }
 
-fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
+fn lock(ledger: &Mutex<WriteLedger>) -> MutexGuard<'_, WriteLedger> {
     ledger.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -14,23 +14,23 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::background::runtime;
-use views::{Rivals, Stay, View, members, rivals};
+use views::{PrimaryInterval, PrimaryView, RivalPair, members, rival_pairs};
 
 pub mod views;
 
 /// Pause between two questions to a node.
-const PAUSE: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest wait for an answer.
-const ANSWER: Duration = Duration::from_secs(2);
+const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What is asked: cheap, and answered by a node that serves nobody.
-const QUESTION: &str = "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_cluster_status', 'wsrep_cluster_size', \
+const STATUS_QUERY: &str = "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_cluster_status', 'wsrep_cluster_size', \
     'wsrep_cluster_conf_id', 'wsrep_cluster_state_uuid', 'wsrep_local_state_comment', 'wsrep_incoming_addresses', \
     'wsrep_last_committed')";
 
 /// A node that is observed.
 #[derive(Clone, Debug)]
-pub struct Watched {
+pub struct ObservedNode {
     /// Tells it from all others, also from one of the same name and address that came before it.
     pub key: String,
     /// What people call it.
@@ -43,9 +43,9 @@ pub struct Watched {
 
 /// A node's last answer.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct NodeStatus {
     /// When it came.
-    pub at: Instant,
+    pub observed_at: Instant,
     /// `wsrep_local_state_comment`.
     pub state: String,
     /// `wsrep_cluster_size`.
@@ -53,18 +53,18 @@ pub struct Answer {
     /// `wsrep_last_committed`.
     pub committed: Option<u64>,
     /// Its component, when that is Primary.
-    pub primary: Option<View>,
+    pub primary: Option<PrimaryView>,
 }
 
-impl Answer {
+impl NodeStatus {
     /// Whether it serves clients.
     #[must_use]
-    pub fn synced(&self) -> bool {
+    pub fn is_synced(&self) -> bool {
         self.primary.is_some() && self.state == "Synced"
     }
 
     /// What it says of itself, without what changes with every transaction.
-    fn words(&self) -> String {
+    fn summary(&self) -> String {
         let Self { state, size, .. } = self;
         match &self.primary {
             Some(view) => {
@@ -81,24 +81,24 @@ impl Answer {
 }
 
 /// What is known of a node: its last answer, when it has given one lately.
-pub type Known = (Watched, Option<Answer>);
+pub type NodeObservation = (ObservedNode, Option<NodeStatus>);
 
 /// A change in what a node says.
 #[derive(Clone, Debug)]
-pub struct Said {
+pub struct StatusChange {
     /// When it was first heard.
     pub at: Instant,
     /// The node's name.
     pub node: String,
     /// What it says from now on.
-    pub words: String,
+    pub status: String,
     /// Where it stood at that moment.
     pub committed: Option<u64>,
 }
 
-impl fmt::Display for Said {
+impl fmt::Display for StatusChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.node, self.words)?;
+        write!(f, "{}: {}", self.node, self.status)?;
         match self.committed {
             Some(committed) => write!(f, ", at {committed}"),
             None => Ok(()),
@@ -107,43 +107,43 @@ impl fmt::Display for Said {
 }
 
 #[derive(Default)]
-struct Record {
-    nodes: BTreeMap<String, Known>,
-    stays: Vec<Stay>,
-    said: Vec<Said>,
+struct ObservationLog {
+    nodes: BTreeMap<String, NodeObservation>,
+    primary_intervals: Vec<PrimaryInterval>,
+    status_changes: Vec<StatusChange>,
     answers: usize,
 }
 
 /// The running observer; it ends with this value.
-pub struct Observer {
-    record: Arc<Mutex<Record>>,
-    asking: Mutex<BTreeMap<String, DropGuard>>,
+pub struct ClusterObserver {
+    record: Arc<Mutex<ObservationLog>>,
+    pollers: Mutex<BTreeMap<String, DropGuard>>,
     tasks: TaskTracker,
 }
 
 /// What the observer saw from its start.
-pub struct Findings {
+pub struct ObserverFindings {
     /// How many answers it got.
     pub answers: usize,
     /// The pairs of rival Primary components: none, if all is well.
-    pub rivals: Vec<Rivals>,
+    pub rivals: Vec<RivalPair>,
     /// The state UUIDs of all Primary components.
-    pub histories: Vec<String>,
+    pub state_uuids: Vec<String>,
 }
 
-impl Observer {
+impl ClusterObserver {
     /// Observes `nodes` from now on.
     ///
     /// # Errors
     /// When there is no thread for it.
-    pub fn start(nodes: impl IntoIterator<Item = Watched>) -> Result<Self> {
+    pub fn start(nodes: impl IntoIterator<Item = ObservedNode>) -> Result<Self> {
         let observer = Self {
             record: Arc::default(),
-            asking: Mutex::default(),
+            pollers: Mutex::default(),
             tasks: TaskTracker::new(),
         };
         for node in nodes {
-            observer.watch(node)?;
+            observer.observe(node)?;
         }
         Ok(observer)
     }
@@ -152,27 +152,27 @@ impl Observer {
     ///
     /// # Errors
     /// When there is no thread for it.
-    pub fn watch(&self, node: Watched) -> Result<()> {
+    pub fn observe(&self, node: ObservedNode) -> Result<()> {
         let stop = CancellationToken::new();
         lock(&self.record)
             .nodes
             .insert(node.key.clone(), (node.clone(), None));
-        let asked = ask(node.clone(), Arc::clone(&self.record));
+        let asked = poll_node(node.clone(), Arc::clone(&self.record));
         let asked = stop.clone().run_until_cancelled_owned(asked);
         self.tasks.spawn_on(asked, runtime()?.handle());
-        lock(&self.asking).insert(node.key, stop.drop_guard());
+        lock(&self.pollers).insert(node.key, stop.drop_guard());
         Ok(())
     }
 
     /// Stops asking the node with this key. What it said counts still.
-    pub fn forget(&self, key: &str) {
-        lock(&self.asking).remove(key);
+    pub fn stop_observing(&self, key: &str) {
+        lock(&self.pollers).remove(key);
         lock(&self.record).nodes.remove(key);
     }
 
     /// The observed nodes and their last answers.
     #[must_use]
-    pub fn nodes(&self) -> Vec<Known> {
+    pub fn nodes(&self) -> Vec<NodeObservation> {
         lock(&self.record).nodes.values().cloned().collect()
     }
 
@@ -180,18 +180,18 @@ impl Observer {
     ///
     /// # Errors
     /// As said; names what each node says.
-    pub fn whole(&self, count: usize) -> Result<()> {
+    pub fn ensure_all_synced(&self, count: usize) -> Result<()> {
         let nodes = self.nodes();
         // Not by the member lists: one that joined by an incremental transfer shows an old one until the next change.
-        let component = |answer: &Answer| {
+        let component = |answer: &NodeStatus| {
             let view = answer.primary.as_ref()?;
             Some((view.state_uuid.clone(), view.conf_id.clone()))
         };
         let first = nodes
             .first()
             .and_then(|(_, answer)| component(answer.as_ref()?));
-        let fits = |answer: &Answer| {
-            answer.synced() && answer.size == count.to_string() && component(answer) == first
+        let fits = |answer: &NodeStatus| {
+            answer.is_synced() && answer.size == count.to_string() && component(answer) == first
         };
         let all = nodes
             .iter()
@@ -204,7 +204,7 @@ impl Observer {
     #[must_use]
     pub fn primary_throughout(&self, from: Instant, to: Instant) -> Vec<String> {
         let record = lock(&self.record);
-        let stays = record.stays.iter();
+        let stays = record.primary_intervals.iter();
         stays
             .filter(|stay| stay.since <= from && stay.until >= to)
             .map(|stay| stay.node.clone())
@@ -213,19 +213,19 @@ impl Observer {
 
     /// What was seen so far.
     #[must_use]
-    pub fn findings(&self) -> Findings {
+    pub fn findings(&self) -> ObserverFindings {
         let record = lock(&self.record);
         let mut histories: Vec<_> = record
-            .stays
+            .primary_intervals
             .iter()
             .map(|stay| stay.view.state_uuid.clone())
             .collect();
         histories.sort();
         histories.dedup();
-        Findings {
+        ObserverFindings {
             answers: record.answers,
-            rivals: rivals(&record.stays),
-            histories,
+            rivals: rival_pairs(&record.primary_intervals),
+            state_uuids: histories,
         }
     }
 
@@ -234,11 +234,11 @@ impl Observer {
     ///
     /// # Errors
     /// As said.
-    pub fn judge(&self) -> Result<usize> {
-        let Findings {
+    pub fn verify(&self) -> Result<usize> {
+        let ObserverFindings {
             answers,
             rivals,
-            histories,
+            state_uuids: histories,
         } = self.findings();
         ensure!(
             answers > 10,
@@ -260,52 +260,52 @@ impl Observer {
 
     /// Every change in what any node said, in order of time.
     #[must_use]
-    pub fn said(&self) -> Vec<Said> {
-        lock(&self.record).said.clone()
+    pub fn status_changes(&self) -> Vec<StatusChange> {
+        lock(&self.record).status_changes.clone()
     }
 }
 
 /// What every node says, in one line.
 #[must_use]
-pub fn describe(nodes: &[Known]) -> String {
+pub fn describe(nodes: &[NodeObservation]) -> String {
     let each = nodes.iter().map(|(node, answer)| match answer {
-        Some(answer) => format!("{} {}", node.name, answer.words()),
+        Some(answer) => format!("{} {}", node.name, answer.summary()),
         None => format!("{} does not answer", node.name),
     });
     let each: Vec<_> = each.collect();
     format!("{} node(s): {}", nodes.len(), each.join("; "))
 }
 
-async fn ask(node: Watched, record: Arc<Mutex<Record>>) {
+async fn poll_node(node: ObservedNode, record: Arc<Mutex<ObservationLog>>) {
     let mut connection: Option<Conn> = None;
     // The index of the stay that this node is in.
     let mut stay: Option<usize> = None;
     let mut words: Option<String> = None;
     loop {
         let asked = Instant::now();
-        let answer = timeout(ANSWER, question(&mut connection, &node)).await;
+        let answer = timeout(QUERY_TIMEOUT, query_status(&mut connection, &node)).await;
         let answer = answer.ok().and_then(Result::ok);
         if answer.is_none() {
             connection = None;
         }
-        remark(&record, &node, answer.as_ref(), &mut words);
-        stay = note(&record, &node, asked, answer, stay);
-        tokio::time::sleep(PAUSE).await;
+        record_status_change(&record, &node, answer.as_ref(), &mut words);
+        stay = record_status(&record, &node, asked, answer, stay);
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-async fn question(connection: &mut Option<Conn>, node: &Watched) -> Result<Answer> {
+async fn query_status(connection: &mut Option<Conn>, node: &ObservedNode) -> Result<NodeStatus> {
     let mut open = match connection.take() {
         Some(open) => open,
         None => Conn::new(node.options.clone()).await?,
     };
-    let rows: Vec<(String, String)> = open.query(QUESTION).await?;
+    let rows: Vec<(String, String)> = open.query(STATUS_QUERY).await?;
     *connection = Some(open);
     let rows: BTreeMap<_, _> = rows.into_iter().collect();
     let read = |name: &str| rows.get(name).cloned().unwrap_or_default();
     let primary = read("wsrep_cluster_status").eq_ignore_ascii_case("primary");
-    Ok(Answer {
-        at: Instant::now(),
+    Ok(NodeStatus {
+        observed_at: Instant::now(),
         state: read("wsrep_local_state_comment"),
         size: read("wsrep_cluster_size"),
         // The number that stands for none is no position.
@@ -313,7 +313,7 @@ async fn question(connection: &mut Option<Conn>, node: &Watched) -> Result<Answe
             .parse()
             .ok()
             .filter(|seqno| *seqno != u64::MAX),
-        primary: primary.then(|| View {
+        primary: primary.then(|| PrimaryView {
             state_uuid: read("wsrep_cluster_state_uuid"),
             conf_id: read("wsrep_cluster_conf_id"),
             members: members(&read("wsrep_incoming_addresses"), &node.address),
@@ -322,56 +322,56 @@ async fn question(connection: &mut Option<Conn>, node: &Watched) -> Result<Answe
 }
 
 /// Remembers what a node says when that differs from what it said before.
-fn remark(
-    record: &Mutex<Record>,
-    node: &Watched,
-    answer: Option<&Answer>,
+fn record_status_change(
+    record: &Mutex<ObservationLog>,
+    node: &ObservedNode,
+    answer: Option<&NodeStatus>,
     before: &mut Option<String>,
 ) {
-    let words = answer.map_or_else(|| "no answer".to_owned(), Answer::words);
+    let words = answer.map_or_else(|| "no answer".to_owned(), NodeStatus::summary);
     if before.as_ref() == Some(&words) {
         return;
     }
-    lock(record).said.push(Said {
+    lock(record).status_changes.push(StatusChange {
         at: Instant::now(),
         node: node.name.clone(),
-        words: words.clone(),
+        status: words.clone(),
         committed: answer.and_then(|answer| answer.committed),
     });
     *before = Some(words);
 }
 
 /// Keeps an answer, and prolongs the node's stay or begins a new one.
-fn note(
-    record: &Mutex<Record>,
-    node: &Watched,
+fn record_status(
+    record: &Mutex<ObservationLog>,
+    node: &ObservedNode,
     asked: Instant,
-    answer: Option<Answer>,
+    answer: Option<NodeStatus>,
     stay: Option<usize>,
 ) -> Option<usize> {
     let mut record = lock(record);
     record.answers += usize::from(answer.is_some());
     let view = answer
         .as_ref()
-        .and_then(|answer| Some((answer.primary.clone()?, answer.at)));
+        .and_then(|answer| Some((answer.primary.clone()?, answer.observed_at)));
     if let Some((_, last)) = record.nodes.get_mut(&node.key) {
         *last = answer;
     }
     let (view, at) = view?;
     if let Some(index) = stay
-        && let Some(current) = record.stays.get_mut(index)
+        && let Some(current) = record.primary_intervals.get_mut(index)
         && current.view == view
     {
         current.until = asked;
         return stay;
     }
-    record.stays.push(Stay {
+    record.primary_intervals.push(PrimaryInterval {
         node: format!("{} ({})", node.name, node.address),
         view,
         since: at,
         until: at,
     });
-    Some(record.stays.len() - 1)
+    Some(record.primary_intervals.len() - 1)
 }
 
 fn lock<T>(record: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -3,59 +3,59 @@
 use std::time::Duration;
 
 use ::galera::NodeId;
-use ::galera::publish::api::{ActionView, AuditPage, Problem};
-use ::galera::record::audit::Entry;
-use ::galera::recover::action::State;
-use ::galera::recover::attestation::{Attestation, Statement};
+use ::galera::publish::api::{ActionView, AuditPage, ProblemDetails};
+use ::galera::record::audit::AuditEntry;
+use ::galera::recover::action::ActionState;
+use ::galera::recover::attestation::{Attestation, AttestedState};
 use ::galera::recover::plan::Plan;
 use anyhow::{Context, Result, ensure};
 use reqwest::{Method, Response};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::api::{Api, problem};
+use crate::api::{ConsoleClient, problem};
 use crate::eventually;
-use crate::lab::console::{Console, User};
+use crate::lab::console::{ConsoleUser, LabConsole};
 
 /// Longest wait for whatever takes no state transfer.
-const SOON: Duration = Duration::from_secs(40);
+const ACTION_TIMEOUT: Duration = Duration::from_secs(40);
 /// Longest wait for an action to end: longer than the console itself watches for a statement's outcome.
-const ENDED: Duration = Duration::from_secs(80);
+const END_TIMEOUT: Duration = Duration::from_secs(80);
 /// Longest wait for a plan to become executable: views have to settle first.
-const PLANNED: Duration = Duration::from_secs(20);
+const PLAN_TIMEOUT: Duration = Duration::from_secs(20);
 /// The same where the cluster might heal by itself, which is waited for.
-const HEALS: Duration = Duration::from_secs(60);
+const UNHEALED_PLAN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Sessions with one console.
-pub struct People {
+pub struct RecoveryTeam {
     cluster: String,
     /// An operator.
-    pub operator: Api,
+    pub operator: ConsoleClient,
     /// An approver.
-    pub approver: Api,
+    pub approver: ConsoleClient,
     /// Somebody who is both: who requests, and must not approve.
-    pub both: Api,
+    pub requester: ConsoleClient,
 }
 
-impl People {
+impl RecoveryTeam {
     /// Those who recover the cluster `lab`.
     ///
     /// # Errors
     /// When somebody cannot sign in.
-    pub async fn of(console: &Console) -> Result<Self> {
-        Self::with(console, "lab").await
+    pub async fn sign_in(console: &LabConsole) -> Result<Self> {
+        Self::sign_in_for(console, "lab").await
     }
 
     /// Those who recover `cluster`.
     ///
     /// # Errors
     /// When somebody cannot sign in.
-    pub async fn with(console: &Console, cluster: &str) -> Result<Self> {
-        let both = User::new("both", "operator,approver");
+    pub async fn sign_in_for(console: &LabConsole, cluster: &str) -> Result<Self> {
+        let both = ConsoleUser::new("both", "operator,approver");
         // It may exist already.
         let _ = console.add_user(&both).await;
-        let both = eventually("signing in", SOON, async || {
-            Api::new(&console.url())?
+        let both = eventually("signing in", ACTION_TIMEOUT, async || {
+            ConsoleClient::new(&console.url())?
                 .sign_in(&both.name, &both.password)
                 .await
         })
@@ -64,7 +64,7 @@ impl People {
             cluster: cluster.to_owned(),
             operator: console.sign_in("operator").await?,
             approver: console.sign_in("approver").await?,
-            both,
+            requester: both,
         })
     }
 
@@ -72,16 +72,16 @@ impl People {
     ///
     /// # Errors
     /// When a client cannot be made.
-    pub fn at(&self, replica: &Console) -> Result<Self> {
-        let there = |who: &Api| {
+    pub fn at_replica(&self, replica: &LabConsole) -> Result<Self> {
+        let there = |who: &ConsoleClient| {
             let cookie = who.cookie().context("nobody is signed in")?;
-            anyhow::Ok(Api::new(&replica.url())?.with_cookie(cookie))
+            anyhow::Ok(ConsoleClient::new(&replica.url())?.with_cookie(cookie))
         };
         Ok(Self {
             cluster: self.cluster.clone(),
             operator: there(&self.operator)?,
             approver: there(&self.approver)?,
-            both: there(&self.both)?,
+            requester: there(&self.requester)?,
         })
     }
 
@@ -101,23 +101,25 @@ impl People {
     ///
     /// # Errors
     /// When some check does not in time; says which.
-    pub async fn executable(&self, kind: &str, attestations: &[Attestation]) -> Result<Plan> {
-        self.executable_within(PLANNED, kind, attestations).await
+    pub async fn executable_plan(&self, kind: &str, attestations: &[Attestation]) -> Result<Plan> {
+        self.executable_plan_within(PLAN_TIMEOUT, kind, attestations)
+            .await
     }
 
     /// The same for a cluster whose members are all there, so that it might heal by itself.
     ///
     /// # Errors
-    /// As [`People::executable`].
-    pub async fn executable_unhealed(&self, kind: &str) -> Result<Plan> {
-        self.executable_within(HEALS, kind, &[]).await
+    /// As [`RecoveryTeam::executable_plan`].
+    pub async fn executable_plan_unhealed(&self, kind: &str) -> Result<Plan> {
+        self.executable_plan_within(UNHEALED_PLAN_TIMEOUT, kind, &[])
+            .await
     }
 
     /// The plan as soon as every check permits it, which may take as long as `patience`.
     ///
     /// # Errors
-    /// As [`People::executable`].
-    pub async fn executable_within(
+    /// As [`RecoveryTeam::executable_plan`].
+    pub async fn executable_plan_within(
         &self,
         patience: Duration,
         kind: &str,
@@ -142,8 +144,8 @@ impl People {
         kind: &str,
         right: impl Fn(&Plan) -> Result<()>,
     ) -> Result<ActionView> {
-        eventually("the request to be taken", SOON, async || {
-            let plan = self.executable_unhealed(kind).await?;
+        eventually("the request to be taken", ACTION_TIMEOUT, async || {
+            let plan = self.executable_plan_unhealed(kind).await?;
             right(&plan)?;
             self.request(kind, &plan, &[]).await
         })
@@ -160,24 +162,29 @@ impl People {
         plan: &Plan,
         attestations: &[Attestation],
     ) -> Result<ActionView> {
-        let answer = self.ask(kind, plan, attestations).await?;
-        read("requesting", answer).await
+        let answer = self.post_request(kind, plan, attestations).await?;
+        read_json("requesting", answer).await
     }
 
     /// The same, refused.
     ///
     /// # Errors
     /// When it is not refused.
-    pub async fn refused(
+    pub async fn request_refused(
         &self,
         kind: &str,
         plan: &Plan,
         attestations: &[Attestation],
-    ) -> Result<Problem> {
-        problem(self.ask(kind, plan, attestations).await?).await
+    ) -> Result<ProblemDetails> {
+        problem(self.post_request(kind, plan, attestations).await?).await
     }
 
-    async fn ask(&self, kind: &str, plan: &Plan, attestations: &[Attestation]) -> Result<Response> {
+    async fn post_request(
+        &self,
+        kind: &str,
+        plan: &Plan,
+        attestations: &[Attestation],
+    ) -> Result<Response> {
         let path = format!("/api/v1/clusters/{}/actions", self.cluster);
         let body = json!({
             "kind": kind,
@@ -186,7 +193,7 @@ impl People {
             "reason": "two hosts lost power",
             "attestations": attestations,
         });
-        let request = self.both.request(Method::POST, &path).json(&body);
+        let request = self.requester.request(Method::POST, &path).json(&body);
         Ok(request.send().await?)
     }
 
@@ -194,7 +201,12 @@ impl People {
     ///
     /// # Errors
     /// When that is refused.
-    pub async fn act(&self, who: &Api, action: &ActionView, verb: &str) -> Result<ActionView> {
+    pub async fn act(
+        &self,
+        who: &ConsoleClient,
+        action: &ActionView,
+        verb: &str,
+    ) -> Result<ActionView> {
         let path = format!("/api/v1/actions/{}/{verb}", action.action.id);
         post(who, &path, json!({})).await
     }
@@ -203,7 +215,12 @@ impl People {
     ///
     /// # Errors
     /// When it is not refused.
-    pub async fn refusal(&self, who: &Api, action: &ActionView, verb: &str) -> Result<Problem> {
+    pub async fn act_refused(
+        &self,
+        who: &ConsoleClient,
+        action: &ActionView,
+        verb: &str,
+    ) -> Result<ProblemDetails> {
         let path = format!("/api/v1/actions/{}/{verb}", action.action.id);
         let request = who.request(Method::POST, &path).json(&json!({}));
         problem(request.send().await?).await
@@ -222,8 +239,8 @@ impl People {
     ///
     /// # Errors
     /// When it has not in time; quotes its journal.
-    pub async fn ended(&self, action: &ActionView) -> Result<ActionView> {
-        eventually("the action to end", ENDED, async || {
+    pub async fn wait_for_end(&self, action: &ActionView) -> Result<ActionView> {
+        eventually("the action to end", END_TIMEOUT, async || {
             let now = self.action(action).await?;
             let journal: Vec<&str> = now
                 .action
@@ -245,12 +262,12 @@ impl People {
     ///
     /// # Errors
     /// When it ends otherwise, may have acted, or a plan still offers something.
-    pub async fn superseded(&self, action: &ActionView) -> Result<()> {
-        let ended = self.ended(action).await?.action;
-        ensure!(ended.state == State::Superseded, "{ended:#?}");
+    pub async fn wait_for_superseded(&self, action: &ActionView) -> Result<()> {
+        let ended = self.wait_for_end(action).await?.action;
+        ensure!(ended.state == ActionState::Superseded, "{ended:#?}");
         ensure!(!ended.may_have_acted(), "{:?}", ended.steps);
         // The executor asked the nodes; what is shown is what the console was told last.
-        eventually("the plan to follow", SOON, async || {
+        eventually("the plan to follow", ACTION_TIMEOUT, async || {
             let now = self.plan("bootstrap", &[]).await?;
             ensure!(
                 now.summary.starts_with("Nothing to recover"),
@@ -266,8 +283,8 @@ impl People {
     ///
     /// # Errors
     /// When the console does not tell.
-    pub async fn trail(&self) -> Result<Vec<Entry>> {
-        let mut entries: Vec<Entry> = Vec::new();
+    pub async fn audit_trail(&self) -> Result<Vec<AuditEntry>> {
+        let mut entries: Vec<AuditEntry> = Vec::new();
         let mut path = "/api/v1/audit?limit=1000".to_owned();
         loop {
             let page: AuditPage = self.operator.get(&path).await?;
@@ -285,8 +302,8 @@ impl People {
     ///
     /// # Errors
     /// When the console does not tell.
-    pub async fn recorded(&self, action: &ActionView) -> Result<Vec<String>> {
-        let trail = self.trail().await?;
+    pub async fn audit_events(&self, action: &ActionView) -> Result<Vec<String>> {
+        let trail = self.audit_trail().await?;
         let own = trail
             .iter()
             .filter(|entry| entry.record.subject.as_ref() == Some(&action.action.id));
@@ -296,13 +313,13 @@ impl People {
 
 /// The declaration that these members are stopped.
 #[must_use]
-pub fn stopped(nodes: &[NodeId]) -> Vec<Attestation> {
-    attested(nodes, Statement::Stopped)
+pub fn attest_stopped(nodes: &[NodeId]) -> Vec<Attestation> {
+    attest_all(nodes, AttestedState::Stopped)
 }
 
 /// One declaration about each of these members.
 #[must_use]
-pub fn attested(nodes: &[NodeId], statement: Statement) -> Vec<Attestation> {
+pub fn attest_all(nodes: &[NodeId], statement: AttestedState) -> Vec<Attestation> {
     let attest = |node: &NodeId| Attestation {
         node: node.clone(),
         statement,
@@ -311,12 +328,12 @@ pub fn attested(nodes: &[NodeId], statement: Statement) -> Vec<Attestation> {
     nodes.iter().map(attest).collect()
 }
 
-async fn post<T: DeserializeOwned>(who: &Api, path: &str, body: Value) -> Result<T> {
+async fn post<T: DeserializeOwned>(who: &ConsoleClient, path: &str, body: Value) -> Result<T> {
     let answer = who.request(Method::POST, path).json(&body).send().await?;
-    read(path, answer).await
+    read_json(path, answer).await
 }
 
-async fn read<T: DeserializeOwned>(what: &str, answer: Response) -> Result<T> {
+async fn read_json<T: DeserializeOwned>(what: &str, answer: Response) -> Result<T> {
     let status = answer.status();
     let text = answer.text().await?;
     ensure!(status.is_success(), "{what}: {status}: {text}");

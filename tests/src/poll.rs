@@ -6,15 +6,15 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use tokio::time::Instant;
 
-use crate::lab::process::Ended;
+use crate::lab::process::EndedEarlyError;
 
 /// Pause between two attempts.
-const PAUSE: Duration = Duration::from_millis(40);
+const POLL_INTERVAL: Duration = Duration::from_millis(40);
 
 /// Repeats `attempt` until it succeeds.
 ///
 /// # Errors
-/// When `deadline` has passed, or at once when a process that was waited for has [`Ended`]; names `what` and the last attempt's error.
+/// When `deadline` has passed, or at once when a process that was waited for has [`EndedEarlyError`]; names `what` and the last attempt's error.
 pub async fn eventually<T, F, A>(what: &str, deadline: Duration, mut attempt: F) -> Result<T>
 where
     F: FnMut() -> A,
@@ -25,13 +25,15 @@ where
     loop {
         match tokio::time::timeout_at(end, attempt()).await {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) if error.is::<Ended>() => return Err(error.context(what.to_owned())),
+            Ok(Err(error)) if error.is::<EndedEarlyError>() => {
+                return Err(error.context(what.to_owned()));
+            }
             Ok(Err(error)) => last = error,
             Err(_elapsed) => {}
         }
-        if Instant::now() + PAUSE > end {
+        if Instant::now() + POLL_INTERVAL > end {
             return Err(last.context(format!("waited {deadline:?} for: {what}")));
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

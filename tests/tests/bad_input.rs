@@ -1,17 +1,17 @@
 //! Garbage from outside: it is shown for what it is and harms nothing else.
 
 use anyhow::{Context, Result, ensure};
-use galera::view::{RegistryKey, VerdictState};
+use galera::view::{RegistryKeyView, VerdictState};
 use reqwest::{Method, header};
 
 use crate::shared;
-use crate::views::{self, CONSOLE, LONG};
+use crate::views::{self, CONSOLE_DELAY, PATIENCE};
 
 /// The value that etcd accepts from whoever may write to it, but no reader expects.
 const HUGE: usize = 2_000_000;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn garbage_in_the_registry_is_shown_and_harms_nothing() -> Result<()> {
+async fn garbage_in_the_registry_is_shown_and_harmless() -> Result<()> {
     let lab = shared::lab().await?;
     let mut live = lab.live().await?;
     let registry = lab.lab.registry()?;
@@ -78,7 +78,7 @@ async fn garbage_in_the_registry_is_shown_and_harms_nothing() -> Result<()> {
         registry.put(key.clone(), value.clone(), None).await?;
     }
     let api = lab.viewer().await?;
-    let keys = acceptance::eventually("every key to be listed", LONG, async || {
+    let keys = acceptance::eventually("every key to be listed", PATIENCE, async || {
         let view = api.registry("lab").await?;
         for (key, _) in garbage
             .iter()
@@ -104,7 +104,7 @@ async fn garbage_in_the_registry_is_shown_and_harms_nothing() -> Result<()> {
         big.value_bytes
     );
     ensure!(
-        big.value.chars().count() <= RegistryKey::VALUE_SHOWN_MAX
+        big.value.chars().count() <= RegistryKeyView::VALUE_SHOWN_MAX
             && !big.known
             && big.reason.is_some()
     );
@@ -117,7 +117,7 @@ async fn garbage_in_the_registry_is_shown_and_harms_nothing() -> Result<()> {
     // The members themselves are as well as before.
     let ids = lab.lab.ids();
     let mut views_seen = 0;
-    live.wait_for("views as before", LONG, |view| {
+    live.wait_for("views as before", PATIENCE, |view| {
         views_seen += 1;
         let synced = |id| views::state(view, id) == Some(galera::view::NodeState::Synced);
         assert!(ids.iter().all(synced), "{}", views::describe(view));
@@ -161,7 +161,7 @@ async fn garbage_in_the_registry_is_shown_and_harms_nothing() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_make_no_sense_get_a_problem_document() -> Result<()> {
+async fn malformed_requests_get_a_problem_document() -> Result<()> {
     let lab = shared::lab().await?;
     let api = lab.viewer().await?;
     let post = || {
@@ -215,7 +215,7 @@ async fn requests_that_make_no_sense_get_a_problem_document() -> Result<()> {
     let mut answered = false;
     while !answered {
         let message = live
-            .next(CONSOLE)
+            .next(CONSOLE_DELAY)
             .await
             .context("nonsense ended the connection")?;
         answered = matches!(message, galera::publish::api::LiveMessage::Overview { .. });

@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::process::Output;
 use std::time::Duration;
 
-use acceptance::api::Api;
-use acceptance::lab::console::{Console, User};
+use acceptance::api::ConsoleClient;
+use acceptance::lab::console::{ConsoleUser, LabConsole};
 use acceptance::lab::program;
 use acceptance::{Lab, eventually};
 use anyhow::{Context, Result, ensure};
@@ -26,7 +26,7 @@ async fn run(name: &str, arguments: &[&str]) -> Result<Output> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_settings_end_with_64_and_name_what_is_wrong() -> Result<()> {
+async fn wrong_settings_exit_64_and_name_the_setting() -> Result<()> {
     let directory = std::env::temp_dir().join(format!("console-settings-{}", std::process::id()));
     std::fs::create_dir_all(&directory)?;
     let unknown = directory.join("unknown.toml");
@@ -82,7 +82,7 @@ async fn wrong_settings_end_with_64_and_name_what_is_wrong() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_port_in_use_is_named() -> Result<()> {
+async fn a_port_in_use_is_reported() -> Result<()> {
     let lab = Lab::builder().nodes(0).start().await?;
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = taken.local_addr()?.to_string();
@@ -113,14 +113,14 @@ async fn a_port_in_use_is_named() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_endpoints_it_runs_an_etcd_of_its_own() -> Result<()> {
+async fn without_endpoints_it_runs_the_embedded_etcd() -> Result<()> {
     let lab = Lab::builder().etcd(0).nodes(0).start().await?;
     let data = lab.directory().join("embedded");
     let mut settings = lab.console_settings();
     settings.etcd_endpoints.clear();
     settings.users.clear();
-    settings.more = vec!["--etcd-data-dir".to_owned(), data.display().to_string()];
-    let console = Console::start(settings).await?;
+    settings.extra_arguments = vec!["--etcd-data-dir".to_owned(), data.display().to_string()];
+    let console = LabConsole::start(settings).await?;
     let pid = console.pid().context("it does not run")?;
     let child = eventually("its etcd", Duration::from_secs(5), async || {
         descendant(pid, "etcd").context("no etcd child")
@@ -128,7 +128,7 @@ async fn without_endpoints_it_runs_an_etcd_of_its_own() -> Result<()> {
     .await?;
 
     // The account is created while it runs, on the same machine.
-    let user = User::new("first", "admin");
+    let user = ConsoleUser::new("first", "admin");
     let mut command = tokio::process::Command::new(program("galera-console")?);
     command.args([
         "user",
@@ -159,7 +159,7 @@ async fn without_endpoints_it_runs_an_etcd_of_its_own() -> Result<()> {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    Api::new(&console.url())?
+    ConsoleClient::new(&console.url())?
         .sign_in(&user.name, &user.password)
         .await?;
 
@@ -169,8 +169,8 @@ async fn without_endpoints_it_runs_an_etcd_of_its_own() -> Result<()> {
         "its etcd {child} lives on"
     );
     console.launch()?;
-    console.ready().await?;
-    Api::new(&console.url())?
+    console.wait_until_ready().await?;
+    ConsoleClient::new(&console.url())?
         .sign_in(&user.name, &user.password)
         .await
         .context("the account is kept")?;

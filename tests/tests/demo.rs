@@ -15,13 +15,13 @@ use tokio::process::{Child, Command};
 /// A few seconds.
 const SOON: Duration = Duration::from_secs(8);
 
-struct Demo {
+struct DemoProcess {
     process: Child,
     started: Vec<u64>,
     directory: PathBuf,
 }
 
-async fn demo() -> Result<Demo> {
+async fn start_demo() -> Result<DemoProcess> {
     let mut command = Command::new(program("demo")?);
     command.args(["--json", "--port", "0", "--nodes", "1", "--etcd", "1"]);
     command
@@ -40,14 +40,14 @@ async fn demo() -> Result<Demo> {
         .collect();
     started.extend(told["console"]["pid"].as_u64());
     ensure!(started.len() == 3, "{told}");
-    Ok(Demo {
+    Ok(DemoProcess {
         process,
         started,
         directory: told["directory"].as_str().context("no directory")?.into(),
     })
 }
 
-impl Demo {
+impl DemoProcess {
     fn signal(&self, signal: Signal) -> Result<()> {
         let pid = self
             .process
@@ -56,9 +56,13 @@ impl Demo {
         Ok(kill_process(pid.context("it has ended")?, signal)?)
     }
 
-    async fn nothing_is_left(&self) -> Result<()> {
+    async fn ensure_nothing_left(&self) -> Result<()> {
         eventually("everything that was started to end", SOON, async || {
-            let alive: Vec<_> = self.started.iter().filter(|pid| runs(**pid)).collect();
+            let alive: Vec<_> = self
+                .started
+                .iter()
+                .filter(|pid| is_running(**pid))
+                .collect();
             ensure!(alive.is_empty(), "{alive:?} run still");
             Ok(())
         })
@@ -67,7 +71,7 @@ impl Demo {
 }
 
 /// Whether a process runs; a zombie that nobody has waited for does not.
-fn runs(pid: u64) -> bool {
+fn is_running(pid: u64) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ")
         .is_some_and(|(_, rest)| !rest.starts_with('Z'))
@@ -75,11 +79,11 @@ fn runs(pid: u64) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_ends_everything_that_the_demo_started() -> Result<()> {
-    let mut demo = demo().await?;
+    let mut demo = start_demo().await?;
     demo.signal(Signal::INT)?;
     let status = tokio::time::timeout(SOON, demo.process.wait()).await??;
     ensure!(status.success(), "it ended with {status}");
-    demo.nothing_is_left().await?;
+    demo.ensure_nothing_left().await?;
     ensure!(
         !demo.directory.exists(),
         "{} is left",
@@ -90,8 +94,8 @@ async fn ctrl_c_ends_everything_that_the_demo_started() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_demo_leaves_no_process_behind() -> Result<()> {
-    let mut demo = demo().await?;
+    let mut demo = start_demo().await?;
     demo.signal(Signal::KILL)?;
     demo.process.wait().await?;
-    demo.nothing_is_left().await
+    demo.ensure_nothing_left().await
 }

@@ -4,19 +4,19 @@
 use std::path::Path;
 use std::time::Duration;
 
-use acceptance::api::Api;
-use acceptance::lab::certificates::{Authority, Identity, Valid};
-use acceptance::lab::console::Console;
-use acceptance::lab::receivers::{Http, Security, Smtp, titles};
+use acceptance::api::ConsoleClient;
+use acceptance::lab::certificates::{CertificateAuthority, CertificateFiles, Validity};
+use acceptance::lab::console::LabConsole;
+use acceptance::lab::receivers::{HttpReceiver, SmtpReceiver, SmtpSecurity, titles};
 use acceptance::{Lab, eventually};
 use anyhow::{Context, Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 /// Longest wait for a notice, some failed attempts with their pauses included.
-const TOLD: Duration = Duration::from_secs(60);
+const NOTIFICATION_TIMEOUT: Duration = Duration::from_secs(60);
 const ACCOUNT: &str = "console:the-right-password";
-const RIGHT: &str = "the-right-password";
+const PASSWORD: &str = "the-right-password";
 
 /// A lab of etcd alone: the cluster that consoles see is one that refuses connections.
 async fn lab() -> Result<Lab> {
@@ -24,18 +24,18 @@ async fn lab() -> Result<Lab> {
 }
 
 /// A console with these further arguments.
-async fn console(lab: &Lab, more: &[&str]) -> Result<Console> {
+async fn console(lab: &Lab, more: &[&str]) -> Result<LabConsole> {
     let mut settings = lab.console_settings();
     settings.clusters = vec!["void=127.0.0.1:1".to_owned()];
-    settings.more = more.iter().map(|text| (*text).to_owned()).collect();
+    settings.extra_arguments = more.iter().map(|text| (*text).to_owned()).collect();
     settings
-        .more
+        .extra_arguments
         .extend(["--notify-allow".to_owned(), "127.0.0.1".to_owned()]);
-    Console::start(settings).await
+    LabConsole::start(settings).await
 }
 
 /// A console that sends its e-mail to `port`.
-async fn mailing(lab: &Lab, port: u16, more: &[&str]) -> Result<Console> {
+async fn console_with_smtp(lab: &Lab, port: u16, more: &[&str]) -> Result<LabConsole> {
     let port = port.to_string();
     let own = ["--smtp-from", "console@example.org", "--smtp-port", &port];
     console(lab, &[&own, more].concat()).await
@@ -60,20 +60,20 @@ fn hook(url: &str) -> Value {
         "minimum_seconds": 0})
 }
 
-async fn post(admin: &Api, path: &str, body: &Value) -> Result<Value> {
+async fn post(admin: &ConsoleClient, path: &str, body: &Value) -> Result<Value> {
     let answer = admin.request(Method::POST, path).json(body).send().await?;
     let (status, text) = (answer.status(), answer.text().await?);
     ensure!(status.is_success(), "{status}: {text}");
     Ok(serde_json::from_str(&text)?)
 }
 
-async fn add(admin: &Api, target: &Value) -> Result<String> {
+async fn add(admin: &ConsoleClient, target: &Value) -> Result<String> {
     let target = post(admin, "/api/v1/notifications/targets", target).await?;
     Ok(target["id"].as_str().context("no id")?.to_owned())
 }
 
 /// Adds a target that is told nothing, and presses its button.
-async fn tried(admin: &Api, target: &Value) -> Result<Value> {
+async fn add_and_test(admin: &ConsoleClient, target: &Value) -> Result<Value> {
     let mut target = target.clone();
     target["enabled"] = false.into();
     let id = add(admin, &target).await?;
@@ -86,8 +86,8 @@ async fn tried(admin: &Api, target: &Value) -> Result<Value> {
 }
 
 /// The button's target is not reached, and what is said of it holds these `words`.
-async fn fails(admin: &Api, target: &Value, words: &str) -> Result<()> {
-    let delivery = tried(admin, target).await?;
+async fn ensure_test_fails(admin: &ConsoleClient, target: &Value, words: &str) -> Result<()> {
+    let delivery = add_and_test(admin, target).await?;
     let error = delivery["tries"][0]["error"].as_str().unwrap_or_default();
     ensure!(
         delivery["state"] == "failed" && error.contains(words),
@@ -97,32 +97,32 @@ async fn fails(admin: &Api, target: &Value, words: &str) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mail_goes_encrypted_and_with_an_account() -> Result<()> {
+async fn mail_is_sent_encrypted_and_authenticated() -> Result<()> {
     let lab = lab().await?;
-    let authority = Authority::create(lab.directory(), "authority")?;
-    let identity = authority.issue("localhost", Valid::Now)?;
-    let file = password(&lab, RIGHT)?;
+    let authority = CertificateAuthority::create(lab.directory(), "authority")?;
+    let identity = authority.issue("localhost", Validity::Now)?;
+    let file = password(&lab, PASSWORD)?;
     for (tls, implicit) in [("starttls", false), ("implicit", true)] {
-        let security = Security {
+        let security = SmtpSecurity {
             identity: Some(&identity),
             implicit,
             account: Some(ACCOUNT),
         };
-        let smtp = Smtp::guarded(lab.directory(), security).await?;
+        let smtp = SmtpReceiver::start_secured(lab.directory(), security).await?;
         let ca = text(authority.certificate())?;
         let more = ["--smtp-host", "localhost", "--smtp-tls", tls];
         let account = ["--smtp-user", "console", "--smtp-password-file", &file];
-        let console = mailing(
+        let console = console_with_smtp(
             &lab,
             smtp.port(),
             &[&more[..], &account, &["--notify-ca", ca]].concat(),
         )
         .await?;
         let admin = console.sign_in("admin").await?;
-        let delivery = tried(&admin, &team()).await?;
+        let delivery = add_and_test(&admin, &team()).await?;
         ensure!(delivery["state"] == "delivered", "{tls}: {delivery}");
         add(&admin, &team()).await?;
-        eventually("both messages", TOLD, async || {
+        eventually("both messages", NOTIFICATION_TIMEOUT, async || {
             let mails = smtp.mails()?;
             let subjects: Vec<&str> = mails.iter().map(|mail| mail.subject.as_str()).collect();
             ensure!(subjects.len() == 2, "{tls}: {subjects:?}");
@@ -135,20 +135,20 @@ async fn mail_goes_encrypted_and_with_an_account() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_keeps_mail_from_going_is_said() -> Result<()> {
+async fn mail_delivery_failures_are_reported() -> Result<()> {
     let lab = lab().await?;
-    let authority = Authority::create(lab.directory(), "authority")?;
+    let authority = CertificateAuthority::create(lab.directory(), "authority")?;
     let ca = text(authority.certificate())?;
-    let identity = authority.issue("localhost", Valid::Now)?;
-    let other = authority.issue("mail.example.org", Valid::Now)?;
+    let identity = authority.issue("localhost", Validity::Now)?;
+    let other = authority.issue("mail.example.org", Validity::Now)?;
     let guarded = async |identity, implicit| {
         let account = None;
-        let security = Security {
+        let security = SmtpSecurity {
             identity,
             implicit,
             account,
         };
-        Smtp::guarded(lab.directory(), security).await
+        SmtpReceiver::start_secured(lab.directory(), security).await
     };
     let plain = guarded(None, false).await?;
     let starttls = guarded(Some(&identity), false).await?;
@@ -176,9 +176,9 @@ async fn what_keeps_mail_from_going_is_said() -> Result<()> {
         ),
     ] {
         let own = ["--smtp-host", "localhost", "--smtp-tls", tls];
-        let console = mailing(&lab, smtp.port(), &[&own, more].concat()).await?;
+        let console = console_with_smtp(&lab, smtp.port(), &[&own, more].concat()).await?;
         let admin = console.sign_in("admin").await?;
-        fails(&admin, &team(), words).await?;
+        ensure_test_fails(&admin, &team(), words).await?;
         ensure!(smtp.mails()?.is_empty(), "{tls}: {:?}", smtp.mails()?);
     }
     Ok(())
@@ -187,14 +187,14 @@ async fn what_keeps_mail_from_going_is_said() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_account_loses_no_mail() -> Result<()> {
     let lab = lab().await?;
-    let authority = Authority::create(lab.directory(), "authority")?;
-    let identity = authority.issue("localhost", Valid::Now)?;
-    let security = Security {
+    let authority = CertificateAuthority::create(lab.directory(), "authority")?;
+    let identity = authority.issue("localhost", Validity::Now)?;
+    let security = SmtpSecurity {
         identity: Some(&identity),
         implicit: false,
         account: Some(ACCOUNT),
     };
-    let smtp = Smtp::guarded(lab.directory(), security).await?;
+    let smtp = SmtpReceiver::start_secured(lab.directory(), security).await?;
     let file = password(&lab, "an-old-password")?;
     let more = [
         "--smtp-host",
@@ -206,9 +206,9 @@ async fn a_refused_account_loses_no_mail() -> Result<()> {
         "--notify-ca",
         text(authority.certificate())?,
     ];
-    let console = mailing(&lab, smtp.port(), &more).await?;
+    let console = console_with_smtp(&lab, smtp.port(), &more).await?;
     let admin = console.sign_in("admin").await?;
-    fails(
+    ensure_test_fails(
         &admin,
         &team(),
         "look at --smtp-user and --smtp-password-file",
@@ -217,7 +217,7 @@ async fn a_refused_account_loses_no_mail() -> Result<()> {
     let target = add(&admin, &team()).await?;
     let path = format!("/api/v1/notifications/deliveries?target={target}");
     // A message that is refused for its own sake is given up by now.
-    eventually("five attempts", TOLD, async || {
+    eventually("five attempts", NOTIFICATION_TIMEOUT, async || {
         let list: Value = admin.get(&path).await?;
         let delivery = &list["deliveries"][0];
         ensure!(delivery["attempts"].as_u64() >= Some(5), "{list}");
@@ -228,27 +228,31 @@ async fn a_refused_account_loses_no_mail() -> Result<()> {
     })
     .await?;
     console.stop().await?;
-    password(&lab, RIGHT)?;
+    password(&lab, PASSWORD)?;
     console.launch()?;
-    console.ready().await?;
-    eventually("the message with the new password", TOLD, async || {
-        let mails = smtp.mails()?;
-        ensure!(mails.len() == 1, "{mails:?}");
-        ensure!(mails[0].subject == "[critical] void is down", "{mails:?}");
-        Ok(())
-    })
+    console.wait_until_ready().await?;
+    eventually(
+        "the message with the new password",
+        NOTIFICATION_TIMEOUT,
+        async || {
+            let mails = smtp.mails()?;
+            ensure!(mails.len() == 1, "{mails:?}");
+            ensure!(mails[0].subject == "[critical] void is down", "{mails:?}");
+            Ok(())
+        },
+    )
     .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn webhooks_go_by_https_to_whom_the_certificate_names() -> Result<()> {
+async fn webhooks_verify_the_https_certificate() -> Result<()> {
     let lab = lab().await?;
-    let authority = Authority::create(lab.directory(), "authority")?;
-    let good = Http::start_encrypted(&authority.issue("127.0.0.1", Valid::Now)?).await?;
+    let authority = CertificateAuthority::create(lab.directory(), "authority")?;
+    let good = HttpReceiver::start_encrypted(&authority.issue("127.0.0.1", Validity::Now)?).await?;
     let trusting = console(&lab, &["--notify-ca", text(authority.certificate())?]).await?;
     let admin = trusting.sign_in("admin").await?;
     add(&admin, &hook(good.url())).await?;
-    eventually("the cluster's verdict", TOLD, async || {
+    eventually("the cluster's verdict", NOTIFICATION_TIMEOUT, async || {
         let told = titles(&good.messages())?;
         ensure!(told == ["void is down"], "{told:?}");
         Ok(())
@@ -256,11 +260,13 @@ async fn webhooks_go_by_https_to_whom_the_certificate_names() -> Result<()> {
     .await?;
 
     let misnamed =
-        Http::start_encrypted(&authority.issue("hooks.example.org", Valid::Now)?).await?;
-    let expired = Http::start_encrypted(&authority.issue("127.0.0.1", Valid::Expired)?).await?;
-    let own = Identity::self_signed(lab.directory(), "127.0.0.1")?;
-    let own = Http::start_encrypted(&own).await?;
-    let plain = Http::start().await?;
+        HttpReceiver::start_encrypted(&authority.issue("hooks.example.org", Validity::Now)?)
+            .await?;
+    let expired =
+        HttpReceiver::start_encrypted(&authority.issue("127.0.0.1", Validity::Expired)?).await?;
+    let own = CertificateFiles::self_signed(lab.directory(), "127.0.0.1")?;
+    let own = HttpReceiver::start_encrypted(&own).await?;
+    let plain = HttpReceiver::start().await?;
     let disguised = plain.url().replace("http://", "https://");
     for (receiver, url, words) in [
         (
@@ -276,7 +282,7 @@ async fn webhooks_go_by_https_to_whom_the_certificate_names() -> Result<()> {
         (&own, own.url(), "self-signed"),
         (&plain, disguised.as_str(), "it answers, but not in TLS"),
     ] {
-        fails(&admin, &hook(url), words).await?;
+        ensure_test_fails(&admin, &hook(url), words).await?;
         ensure!(receiver.messages().is_empty(), "{words}");
     }
 
@@ -284,7 +290,7 @@ async fn webhooks_go_by_https_to_whom_the_certificate_names() -> Result<()> {
     let strict = console(&lab, &[]).await?;
     let admin = strict.sign_in("admin").await?;
     let words = "no TLS with 127.0.0.1: its certificate comes from an authority that the console does not know";
-    fails(&admin, &hook(good.url()), words).await?;
+    ensure_test_fails(&admin, &hook(good.url()), words).await?;
     ensure!(good.messages().len() == 1, "{:?}", good.messages());
     Ok(())
 }

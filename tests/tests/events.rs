@@ -1,43 +1,43 @@
 //! What happened to a cluster, told afterwards.
 
-use acceptance::lab::node::Start;
+use acceptance::lab::node::NodeStart;
 use anyhow::{Context, Result, ensure};
-use galera::publish::api::EventPage;
-use galera::record::history::{Change, Event};
+use galera::publish::api::HistoryPage;
+use galera::record::history::{HistoryEvent, StateChange};
 use galera::view::{NodeState, VerdictState};
 
 use crate::shared;
-use crate::views::{self, LONG};
+use crate::views::{self, PATIENCE};
 
 /// The events of the lab, oldest first.
-async fn events(api: &acceptance::api::Api) -> Result<Vec<Event>> {
-    let mut page: EventPage = api.get("/api/v1/clusters/lab/events?limit=1000").await?;
+async fn events(api: &acceptance::api::ConsoleClient) -> Result<Vec<HistoryEvent>> {
+    let mut page: HistoryPage = api.get("/api/v1/clusters/lab/events?limit=1000").await?;
     page.events.reverse();
     Ok(page.events)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_node_is_in_the_events_and_so_is_its_return() -> Result<()> {
+async fn a_killed_node_and_its_return_are_recorded() -> Result<()> {
     let lab = shared::lab().await?;
     let (api, mut live) = (lab.viewer().await?, lab.live().await?);
     let id = lab.lab.node(3).id().clone();
     let before = events(&api).await?.last().map_or(0, |event| event.sequence);
     lab.lab.node(3).kill();
-    live.wait_for("degraded", LONG, |view| {
-        views::is(view, VerdictState::Degraded)
+    live.wait_for("degraded", PATIENCE, |view| {
+        views::has_verdict(view, VerdictState::Degraded)
     })
     .await?;
-    lab.lab.node(3).start(Start::Join).await?;
-    live.wait_for("healthy", LONG, |view| {
-        views::is(view, VerdictState::Healthy)
+    lab.lab.node(3).start(NodeStart::Join).await?;
+    live.wait_for("healthy", PATIENCE, |view| {
+        views::has_verdict(view, VerdictState::Healthy)
     })
     .await?;
-    let told = acceptance::eventually("both in the events", LONG, async || {
+    let told = acceptance::eventually("both in the events", PATIENCE, async || {
         let mut told = events(&api).await?;
         told.retain(|event| event.sequence > before);
         let last = told.iter().rev().find_map(|event| match event.change {
-            Change::Verdict { to, .. } => Some(to),
-            Change::Node { .. } => None,
+            StateChange::Verdict { to, .. } => Some(to),
+            StateChange::Node { .. } => None,
         });
         ensure!(last == Some(VerdictState::Healthy), "{told:?}");
         Ok(told)
@@ -53,8 +53,8 @@ async fn a_killed_node_is_in_the_events_and_so_is_its_return() -> Result<()> {
         .iter()
         .filter(|event| event.change.node() == Some(&id))
         .filter_map(|event| match event.change {
-            Change::Node { to, .. } => Some(to),
-            Change::Verdict { .. } => None,
+            StateChange::Node { to, .. } => Some(to),
+            StateChange::Verdict { .. } => None,
         })
         .collect();
     let gone = states
@@ -66,7 +66,7 @@ async fn a_killed_node_is_in_the_events_and_so_is_its_return() -> Result<()> {
         "{states:?}"
     );
     let degraded = told.iter().find_map(|event| match &event.change {
-        Change::Verdict {
+        StateChange::Verdict {
             to: VerdictState::Degraded,
             reasons,
             ..

@@ -3,35 +3,35 @@
 use std::time::{Duration, Instant};
 
 use acceptance::eventually;
-use acceptance::lab::homogeneous::{CLUSTER, Homogeneous, SameNode};
-use acceptance::observer::Observer;
+use acceptance::lab::homogeneous::{CLUSTER, HomogeneousLab, HomogeneousNode};
+use acceptance::observer::ClusterObserver;
 use anyhow::{Context, Result, ensure};
 use galera::Position;
-use galera::observe::registration::Phase;
-use registry::{Transaction, Write};
+use galera::observe::registration::AgentPhase;
+use registry::{Transaction, WriteOp};
 
 /// Longest wait for nodes to form a cluster.
-const FORMED: Duration = Duration::from_secs(60);
+const FORMATION_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest wait for a node to notice something.
 const SOON: Duration = Duration::from_secs(20);
 
-fn observer(lab: &Homogeneous) -> Result<Observer> {
-    Observer::start(lab.watched("console"))
+fn observer(lab: &HomogeneousLab) -> Result<ClusterObserver> {
+    ClusterObserver::start(lab.observed_nodes("console"))
 }
 
-async fn founder(lab: &Homogeneous) -> Result<serde_json::Value> {
+async fn founder(lab: &HomogeneousLab) -> Result<serde_json::Value> {
     let keys = lab.keys().await?;
     let founder = keys.get("founder").context("nobody founded")?;
     Ok(serde_json::from_str(founder)?)
 }
 
-async fn key(lab: &Homogeneous, node: &SameNode, field: &str) -> Result<Option<String>> {
+async fn key(lab: &HomogeneousLab, node: &HomogeneousNode, field: &str) -> Result<Option<String>> {
     Ok(lab.keys().await?.remove(&format!("{}/{field}", node.id()?)))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_started_at_once_become_one_cluster_and_stay_one() -> Result<()> {
-    let lab = Homogeneous::prepare(4).await?;
+async fn three_started_at_once_form_one_cluster() -> Result<()> {
+    let lab = HomogeneousLab::prepare(4).await?;
     let observer = observer(&lab)?;
 
     // Without etcd nobody does anything to the data.
@@ -40,7 +40,8 @@ async fn three_started_at_once_become_one_cluster_and_stay_one() -> Result<()> {
         node.start()?;
     }
     for node in &lab.nodes()[..3] {
-        node.says("does not answer; waiting for it", SOON).await?;
+        node.wait_for_log("does not answer; waiting for it", SOON)
+            .await?;
         let (status, body) = node.health("/").await?;
         ensure!(status == 503 && body.contains("etcd"), "{status} {body}");
         ensure!(node.health("/live").await?.0 == 200);
@@ -51,7 +52,7 @@ async fn three_started_at_once_become_one_cluster_and_stay_one() -> Result<()> {
     let began = Instant::now();
     lab.etcd().start_all().await?;
     let recorder = lab.recorder()?;
-    lab.whole(&[1, 2, 3], FORMED).await?;
+    lab.wait_until_synced(&[1, 2, 3], FORMATION_TIMEOUT).await?;
     println!(
         "three nodes from nothing to one cluster: {:?}",
         began.elapsed()
@@ -60,12 +61,12 @@ async fn three_started_at_once_become_one_cluster_and_stay_one() -> Result<()> {
     let founded = lab
         .nodes()
         .iter()
-        .filter(|node| node.said("as the first member") > 0);
+        .filter(|node| node.count_log_lines("as the first member") > 0);
     ensure!(founded.count() == 1, "one of them founded");
     ensure!(
         lab.nodes()[..3]
             .iter()
-            .map(|node| node.said("Initialized "))
+            .map(|node| node.count_log_lines("Initialized "))
             .sum::<usize>()
             == 1
     );
@@ -74,7 +75,7 @@ async fn three_started_at_once_become_one_cluster_and_stay_one() -> Result<()> {
     let wipe = async || {
         let registry = lab.registry()?;
         let entries = registry.list("/galera/").await?.entries;
-        let deletions = entries.into_iter().map(|entry| Write::delete(entry.key));
+        let deletions = entries.into_iter().map(|entry| WriteOp::delete(entry.key));
         registry
             .transact(&Transaction::new().then(deletions))
             .await?;
@@ -83,8 +84,12 @@ async fn three_started_at_once_become_one_cluster_and_stay_one() -> Result<()> {
     wipe().await?;
     lab.node(4).start()?;
     wipe().await?;
-    lab.whole(&[1, 2, 3, 4], FORMED).await?;
-    ensure!(lab.node(4).said("as the first member") == 0, "it founded");
+    lab.wait_until_synced(&[1, 2, 3, 4], FORMATION_TIMEOUT)
+        .await?;
+    ensure!(
+        lab.node(4).count_log_lines("as the first member") == 0,
+        "it founded"
+    );
     let second = founder(&lab).await?;
     ensure!(
         second["state_uuid"] == first["state_uuid"],
@@ -106,11 +111,15 @@ async fn three_started_at_once_become_one_cluster_and_stay_one() -> Result<()> {
 
     // Etcd lost later is no trouble of the database.
     lab.etcd().kill_all();
-    lab.node(2).says("the database is left alone", SOON).await?;
-    lab.whole(&[1, 2, 3, 4], SOON).await?;
+    lab.node(2)
+        .wait_for_log("the database is left alone", SOON)
+        .await?;
+    lab.wait_until_synced(&[1, 2, 3, 4], SOON).await?;
     ensure!(lab.node(2).health("/").await?.0 == 200);
     lab.etcd().start_all().await?;
-    lab.node(2).says("Registry answers again", SOON).await?;
+    lab.node(2)
+        .wait_for_log("Registry answers again", SOON)
+        .await?;
 
     // The accounts, and nobody else.
     let accounts: Vec<String> = lab
@@ -161,8 +170,9 @@ async fn three_started_at_once_become_one_cluster_and_stay_one() -> Result<()> {
     let members = format!("{},{}", lab.node(1).id()?, lab.node(2).id()?);
     lab.node(4)
         .start_with(&[("DISCOVERY_SERVICE", ""), ("CLUSTER_JOIN", &members)])?;
-    lab.whole(&[1, 2, 3, 4], FORMED).await?;
-    ensure!(lab.node(4).said("without etcd") == 1);
+    lab.wait_until_synced(&[1, 2, 3, 4], FORMATION_TIMEOUT)
+        .await?;
+    ensure!(lab.node(4).count_log_lines("without etcd") == 1);
     eventually("its health", SOON, async || {
         ensure!(lab.node(4).health("/").await?.0 == 200);
         Ok(())
@@ -189,10 +199,10 @@ async fn three_started_at_once_become_one_cluster_and_stay_one() -> Result<()> {
 
     // Its successor stands by that server: it starts none, listens where that one tells its states, and
     // ends it in order.
-    let started = lab.node(3).said("Server started");
+    let started = lab.node(3).count_log_lines("Server started");
     lab.node(3).start()?;
     lab.node(3)
-        .says("the server that an earlier agent has started", SOON)
+        .wait_for_log("the server that an earlier agent has started", SOON)
         .await?;
     eventually("its word to be back", SOON, async || {
         let said = key(&lab, lab.node(3), "wsrep_local_state_comment").await?;
@@ -201,13 +211,19 @@ async fn three_started_at_once_become_one_cluster_and_stay_one() -> Result<()> {
     })
     .await?;
     let phase = key(&lab, lab.node(3), "phase").await?;
-    ensure!(phase.as_deref() == Some(Phase::Running.word()), "{phase:?}");
+    ensure!(
+        phase.as_deref() == Some(AgentPhase::Running.as_str()),
+        "{phase:?}"
+    );
     ensure!(lab.node(3).health("/").await?.0 == 200);
-    ensure!(lab.node(3).said("are not heard") == 0, "another place");
+    ensure!(
+        lab.node(3).count_log_lines("are not heard") == 0,
+        "another place"
+    );
     let code = lab.node(3).stop().await?;
     ensure!(code == Some(0), "{code:?}");
     ensure!(
-        lab.node(3).said("Server started") == started,
+        lab.node(3).count_log_lines("Server started") == started,
         "a second server"
     );
     let registered = key(&lab, lab.node(3), "registered").await?;
@@ -218,18 +234,18 @@ async fn three_started_at_once_become_one_cluster_and_stay_one() -> Result<()> {
         "no final position: {registered:?}"
     );
     ensure!(key(&lab, lab.node(3), "phase").await?.is_none());
-    lab.whole(&[1, 2], SOON).await?;
-    observer.judge().map(drop)
+    lab.wait_until_synced(&[1, 2], SOON).await?;
+    observer.verify().map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everybody_killed_comes_back_as_one_cluster_without_loss() -> Result<()> {
-    let lab = Homogeneous::prepare(3).await?;
+async fn all_killed_recover_as_one_cluster_without_loss() -> Result<()> {
+    let lab = HomogeneousLab::prepare(3).await?;
     let observer = observer(&lab)?;
     for node in lab.nodes() {
         node.start()?;
     }
-    lab.whole(&[1, 2, 3], FORMED).await?;
+    lab.wait_until_synced(&[1, 2, 3], FORMATION_TIMEOUT).await?;
     lab.node(1)
         .execute("CREATE TABLE mysql.kept (id INT PRIMARY KEY) ENGINE=InnoDB")
         .await?;
@@ -242,7 +258,7 @@ async fn everybody_killed_comes_back_as_one_cluster_without_loss() -> Result<()>
 
     // One is killed earlier than the others and so lags behind; all are down.
     lab.node(2).kill().await?;
-    lab.whole(&[1, 3], FORMED).await?;
+    lab.wait_until_synced(&[1, 3], FORMATION_TIMEOUT).await?;
     for row in 20..30 {
         lab.node(1)
             .execute(&format!("INSERT INTO mysql.kept VALUES ({row})"))
@@ -259,14 +275,14 @@ async fn everybody_killed_comes_back_as_one_cluster_without_loss() -> Result<()>
         lab.node(1).id()?,
         lab.node(3).id()?
     );
-    lab.node(2).says(&absent, SOON).await?;
+    lab.node(2).wait_for_log(&absent, SOON).await?;
     lab.node(3).start()?;
     let absent = format!(
         "Waiting for {}: it is registered and has not come back",
         lab.node(1).id()?
     );
     for number in [2, 3] {
-        lab.node(number).says(&absent, SOON).await?;
+        lab.node(number).wait_for_log(&absent, SOON).await?;
         let (status, body) = lab.node(number).health("/").await?;
         ensure!(
             status == 503 && body.contains(&absent) && body.contains("since"),
@@ -275,7 +291,10 @@ async fn everybody_killed_comes_back_as_one_cluster_without_loss() -> Result<()>
         // Its log is ahead of its registration.
         eventually("the node to be registered as waiting", SOON, async || {
             let phase = key(&lab, lab.node(number), "phase").await?;
-            ensure!(phase.as_deref() == Some(Phase::Waiting.word()), "{phase:?}");
+            ensure!(
+                phase.as_deref() == Some(AgentPhase::Waiting.as_str()),
+                "{phase:?}"
+            );
             let position = key(&lab, lab.node(number), "recovered_position").await?;
             ensure!(position.is_some_and(|text| text.starts_with(&before.uuid.to_string())));
             Ok(())
@@ -284,12 +303,15 @@ async fn everybody_killed_comes_back_as_one_cluster_without_loss() -> Result<()>
     }
     let began = Instant::now();
     lab.node(1).start()?;
-    lab.whole(&[1, 2, 3], FORMED).await?;
+    lab.wait_until_synced(&[1, 2, 3], FORMATION_TIMEOUT).await?;
     println!(
         "all killed, from the last one's start to one cluster: {:?}",
         began.elapsed()
     );
-    ensure!(lab.node(2).said("as the first member") == 0 || lab.node(2).said("Initialized") > 0);
+    ensure!(
+        lab.node(2).count_log_lines("as the first member") == 0
+            || lab.node(2).count_log_lines("Initialized") > 0
+    );
     for node in lab.nodes() {
         let rows: Vec<u64> = node
             .query("root", "SELECT COUNT(*) FROM mysql.kept")
@@ -315,7 +337,7 @@ async fn everybody_killed_comes_back_as_one_cluster_without_loss() -> Result<()>
     for node in lab.nodes() {
         node.start()?;
     }
-    lab.whole(&[1, 2, 3], FORMED).await?;
+    lab.wait_until_synced(&[1, 2, 3], FORMATION_TIMEOUT).await?;
     let after = lab.node(1).position().await?;
     ensure!(
         after.uuid == before.uuid && after.seqno > before.seqno,
@@ -331,7 +353,7 @@ async fn everybody_killed_comes_back_as_one_cluster_without_loss() -> Result<()>
     }
     let mut positions = Vec::new();
     for node in lab.nodes() {
-        node.says("for an approved order to bootstrap", SOON)
+        node.wait_for_log("for an approved order to bootstrap", SOON)
             .await?;
         let position = eventually("the position to be registered", SOON, async || {
             let position = key(&lab, node, "recovered_position").await?;
@@ -349,15 +371,17 @@ async fn everybody_killed_comes_back_as_one_cluster_without_loss() -> Result<()>
         "action_id": "approved",
     });
     let registry = lab.registry()?;
-    let lease = registry.grant_unattended(Duration::from_secs(60)).await?;
+    let lease = registry
+        .grant_without_keep_alive(Duration::from_secs(60))
+        .await?;
     let key = format!("/galera/{CLUSTER}/bootstrap");
     registry
         .create(key.clone(), order.to_string(), Some(lease))
         .await?;
-    lab.whole(&[1, 2, 3], FORMED).await?;
+    lab.wait_until_synced(&[1, 2, 3], FORMATION_TIMEOUT).await?;
     lab.nodes()[best]
-        .says("Action approved orders", SOON)
+        .wait_for_log("Action approved orders", SOON)
         .await?;
     ensure!(registry.get(key).await?.is_none(), "the order is left");
-    observer.judge().map(drop)
+    observer.verify().map(drop)
 }

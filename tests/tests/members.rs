@@ -3,17 +3,17 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use acceptance::lab::node::Start;
+use acceptance::lab::node::NodeStart;
 use anyhow::{Context, Result, ensure};
 use galera::NodeId;
 use galera::view::{ClusterView, NodeState, ReasonCode, SourceKind, VerdictState};
 
 use crate::shared;
-use crate::views::{self, CONSOLE, GALERA, LONG};
+use crate::views::{self, CONSOLE_DELAY, GALERA_TIMEOUT, PATIENCE};
 
 /// What is shown while a node comes back.
 #[derive(Debug)]
-struct Passage {
+struct RejoinTrace {
     id: NodeId,
     /// Its own states, one after the other.
     joiner: Vec<NodeState>,
@@ -21,8 +21,8 @@ struct Passage {
     others: BTreeSet<NodeState>,
 }
 
-impl Passage {
-    fn of(id: NodeId) -> Self {
+impl RejoinTrace {
+    fn new(id: NodeId) -> Self {
         Self {
             id,
             joiner: Vec::new(),
@@ -30,7 +30,7 @@ impl Passage {
         }
     }
 
-    fn sees(&mut self, view: &ClusterView) {
+    fn observe(&mut self, view: &ClusterView) {
         let state = views::state(view, &self.id);
         let news = state.filter(|state| self.joiner.last() != Some(state));
         self.joiner.extend(news);
@@ -38,7 +38,7 @@ impl Passage {
     }
 
     /// Joining, Joined and Synced were shown in this order, and a donor.
-    fn is_whole(&self) -> Result<()> {
+    fn ensure_complete(&self) -> Result<()> {
         println!("shown of the joiner: {:?}", self.joiner);
         let mut states = self.joiner.iter();
         let mut follows = |state| states.any(|shown| *shown == state);
@@ -54,13 +54,13 @@ impl Passage {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_synced_nodes_show_equal_and_moving_sequence_numbers() -> Result<()> {
+async fn three_synced_nodes_show_equal_and_advancing_seqnos() -> Result<()> {
     let lab = shared::lab().await?;
     let mut live = lab.live().await?;
     let mut met = BTreeSet::new();
     live.wait_for(
         "equal sequence numbers, three times, each higher",
-        LONG,
+        PATIENCE,
         |view| {
             let synced = view
                 .nodes
@@ -70,7 +70,7 @@ async fn three_synced_nodes_show_equal_and_moving_sequence_numbers() -> Result<(
                 == 3;
             if let Some(seqnos) = views::seqnos(view)
                 && synced
-                && views::is(view, VerdictState::Healthy)
+                && views::has_verdict(view, VerdictState::Healthy)
                 && seqnos.windows(2).all(|pair| pair[0] == pair[1])
                 && view.nodes.iter().all(|node| node.behind == Some(0))
             {
@@ -95,7 +95,7 @@ async fn three_synced_nodes_show_equal_and_moving_sequence_numbers() -> Result<(
     for id in lab.lab.ids() {
         for kind in [SourceKind::Sql, SourceKind::Registry] {
             ensure!(
-                views::heard(&view, &id, kind),
+                views::is_fresh(&view, &id, kind),
                 "{kind:?} of {id}: {:?}",
                 views::source(&view, &id, kind)
             );
@@ -105,16 +105,21 @@ async fn three_synced_nodes_show_equal_and_moving_sequence_numbers() -> Result<(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_node_is_named_in_time_and_its_return_is_shown() -> Result<()> {
+async fn a_killed_node_and_its_return_are_shown_in_time() -> Result<()> {
     let lab = shared::lab().await?;
     let mut live = lab.live().await?;
     let id = lab.lab.node(3).id().clone();
     lab.lab.node(3).kill();
     let began = Instant::now();
     let view = live
-        .wait_for("degraded, naming the node", CONSOLE + GALERA, |view| {
-            views::is(view, VerdictState::Degraded) && views::blames(view, &id)
-        })
+        .wait_for(
+            "degraded, naming the node",
+            CONSOLE_DELAY + GALERA_TIMEOUT,
+            |view| {
+                views::has_verdict(view, VerdictState::Degraded)
+                    && views::any_reason_names(view, &id)
+            },
+        )
         .await?;
     println!("named after {:?}", began.elapsed());
     for other in [1, 2] {
@@ -126,15 +131,15 @@ async fn a_killed_node_is_named_in_time_and_its_return_is_shown() -> Result<()> 
         );
     }
 
-    let mut passage = Passage::of(id);
-    lab.lab.node(3).launch(Start::Join).await?;
-    live.wait_for("the node to be Synced again", LONG, |view| {
-        passage.sees(view);
-        views::is(view, VerdictState::Healthy)
+    let mut passage = RejoinTrace::new(id);
+    lab.lab.node(3).launch(NodeStart::Join).await?;
+    live.wait_for("the node to be Synced again", PATIENCE, |view| {
+        passage.observe(view);
+        views::has_verdict(view, VerdictState::Healthy)
     })
     .await
     .with_context(|| format!("{passage:?}"))?;
-    passage.is_whole()
+    passage.ensure_complete()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,27 +148,31 @@ async fn a_node_with_an_empty_directory_is_shown_joining_during_its_whole_transf
     let mut live = lab.live().await?;
     let id = lab.lab.node(3).id().clone();
     lab.lab.node(3).kill();
-    live.wait_for("the node to be missed", CONSOLE + GALERA, |view| {
-        // By its peers, too: they might take it that comes back for it that is gone.
-        views::blames(view, &id)
-            && view.components.len() == 1
-            && view.components[0].members.len() == 2
-    })
+    live.wait_for(
+        "the node to be missed",
+        CONSOLE_DELAY + GALERA_TIMEOUT,
+        |view| {
+            // By its peers, too: they might take it that comes back for it that is gone.
+            views::any_reason_names(view, &id)
+                && view.components.len() == 1
+                && view.components[0].members.len() == 2
+        },
+    )
     .await?;
     lab.lab.node(3).wipe()?;
-    let mut passage = Passage::of(id);
-    lab.lab.node(3).launch(Start::Join).await?;
-    live.wait_for("the node to be Synced again", LONG, |view| {
-        passage.sees(view);
-        views::is(view, VerdictState::Healthy)
+    let mut passage = RejoinTrace::new(id);
+    lab.lab.node(3).launch(NodeStart::Join).await?;
+    live.wait_for("the node to be Synced again", PATIENCE, |view| {
+        passage.observe(view);
+        views::has_verdict(view, VerdictState::Healthy)
     })
     .await
     .with_context(|| format!("{passage:?}"))?;
-    passage.is_whole()
+    passage.ensure_complete()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silent_node_is_unreachable_with_the_reason_and_holds_nobody_up() -> Result<()> {
+async fn a_hung_node_is_unreachable_and_blocks_no_other() -> Result<()> {
     let lab = shared::lab().await?;
     let api = lab.viewer().await?;
     let mut live = lab.live().await?;
@@ -171,20 +180,20 @@ async fn a_silent_node_is_unreachable_with_the_reason_and_holds_nobody_up() -> R
     let others = [lab.lab.node(1).id().clone(), lab.lab.node(3).id().clone()];
     lab.lab.node(2).pause()?;
     // The probe's own deadline comes before the console knows.
-    let deadline = GALERA + CONSOLE + CONSOLE;
+    let deadline = GALERA_TIMEOUT + CONSOLE_DELAY + CONSOLE_DELAY;
     let view = live
         .wait_for("unreachable", deadline, |view| {
             // Nobody else may suffer at any time.
             let suffering = others
                 .iter()
-                .find(|other| !views::heard(view, other, SourceKind::Sql));
+                .find(|other| !views::is_fresh(view, other, SourceKind::Sql));
             assert_eq!(suffering, None, "{}", views::describe(view));
             views::state(view, &id) == Some(NodeState::Unreachable)
-                && views::is(view, VerdictState::Degraded)
+                && views::has_verdict(view, VerdictState::Degraded)
         })
         .await?;
     ensure!(
-        views::names(&view, ReasonCode::MemberUnreachable, &id),
+        views::reason_names(&view, ReasonCode::MemberUnreachable, &id),
         "{}",
         views::describe(&view)
     );
@@ -206,7 +215,7 @@ async fn a_silent_node_is_unreachable_with_the_reason_and_holds_nobody_up() -> R
         );
     }
     let before = views::seqnos(&view).context("no sequence numbers")?[0];
-    live.wait_for("the others to go on", CONSOLE * 2, |view| {
+    live.wait_for("the others to go on", CONSOLE_DELAY * 2, |view| {
         others.iter().all(|id| {
             let position = views::node(view, id).and_then(|node| node.position.as_ref());
             position.is_some_and(|position| position.seqno > before)
@@ -215,8 +224,8 @@ async fn a_silent_node_is_unreachable_with_the_reason_and_holds_nobody_up() -> R
     .await?;
 
     lab.lab.node(2).resume()?;
-    live.wait_for("it to be back by itself", LONG, |view| {
-        views::is(view, VerdictState::Healthy)
+    live.wait_for("it to be back by itself", PATIENCE, |view| {
+        views::has_verdict(view, VerdictState::Healthy)
     })
     .await?;
     Ok(())

@@ -3,32 +3,32 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use acceptance::api::Api;
+use acceptance::api::ConsoleClient;
 use acceptance::eventually;
-use acceptance::lab::console::Console;
-use acceptance::lab::node::Start;
-use acceptance::lab::receivers::{Alertmanager, Http, Mail, Smtp, titles};
+use acceptance::lab::console::LabConsole;
+use acceptance::lab::node::NodeStart;
+use acceptance::lab::receivers::{Alertmanager, HttpReceiver, ReceivedMail, SmtpReceiver, titles};
 use anyhow::{Context, Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::shared;
-use acceptance::people::{People, stopped};
+use acceptance::people::{RecoveryTeam, attest_stopped};
 
 /// Longest wait for a notice: for the change itself, its minimum duration, and the way.
-const TOLD: Duration = Duration::from_secs(60);
+const NOTIFICATION_TIMEOUT: Duration = Duration::from_secs(60);
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_episode_is_told_once_and_in_order_to_every_receiver() -> Result<()> {
+async fn an_episode_is_delivered_once_and_in_order_to_every_receiver() -> Result<()> {
     let lab = shared::lab().await?;
     let directory = lab.lab.directory();
-    let (hook, alerts) = (Http::start().await?, Http::start().await?);
-    let smtp = Smtp::start(directory).await?;
+    let (hook, alerts) = (HttpReceiver::start().await?, HttpReceiver::start().await?);
+    let smtp = SmtpReceiver::start(directory).await?;
     let alertmanager = Alertmanager::start(directory, alerts.url()).await?;
     let mut settings = lab.lab.console_settings();
     let port = smtp.port().to_string();
-    settings.more.extend(
+    settings.extra_arguments.extend(
         [
             "--notify-allow",
             "127.0.0.1",
@@ -41,12 +41,12 @@ async fn an_episode_is_told_once_and_in_order_to_every_receiver() -> Result<()> 
         ]
         .map(str::to_owned),
     );
-    settings.more.extend([
+    settings.extra_arguments.extend([
         "--smtp-from".to_owned(),
         "Galera Console <console@example.org>".to_owned(),
     ]);
-    let console = Console::start(settings).await?;
-    let people = People::of(&console).await?;
+    let console = LabConsole::start(settings).await?;
+    let people = RecoveryTeam::sign_in(&console).await?;
     for name in ["approver", "both"] {
         let address = format!("{name}@example.org");
         console
@@ -55,51 +55,51 @@ async fn an_episode_is_told_once_and_in_order_to_every_receiver() -> Result<()> 
     }
     let admin = console.sign_in("admin").await?;
     let rules = json!({"minimum_seconds": 1, "window_seconds": 0});
-    let target = async |fields: Value| add(&admin, &rules, &fields).await;
+    let target = async |fields: Value| add_target(&admin, &rules, &fields).await;
     target(json!({"name": "hook", "type": "webhook", "url": hook.url(), "secret": SECRET})).await?;
     target(json!({"name": "team", "type": "email", "to": ["dba@example.org"]})).await?;
     let actions = ["action_requested", "action_decided", "action_ended"];
     target(json!({"name": "people", "type": "email", "people": true, "kinds": actions})).await?;
     target(json!({"name": "alerts", "type": "alertmanager", "url": alertmanager.url()})).await?;
-    settled(&admin).await?;
+    wait_until_recorded_healthy(&admin).await?;
 
     lab.lab.node(2).kill();
-    until(&hook, "lab is degraded", 1).await?;
+    wait_for_title(&hook, "lab is degraded", 1).await?;
     lab.lab.node(3).kill();
-    until(&hook, "lab has no Primary component", 1).await?;
-    let lost = stopped(&[lab.lab.node(2).id().clone(), lab.lab.node(3).id().clone()]);
-    let plan = people.executable("bootstrap", &lost).await?;
+    wait_for_title(&hook, "lab has no Primary component", 1).await?;
+    let lost = attest_stopped(&[lab.lab.node(2).id().clone(), lab.lab.node(3).id().clone()]);
+    let plan = people.executable_plan("bootstrap", &lost).await?;
     let action = people.request("bootstrap", &plan, &lost).await?;
-    until(
+    wait_for_title(
         &hook,
         "lab: bootstrap requested by both; it waits for approval",
         1,
     )
     .await?;
     people.act(&people.approver, &action, "approve").await?;
-    until(&hook, "lab: bootstrap succeeded", 1).await?;
-    until(&hook, "lab is degraded", 2).await?;
+    wait_for_title(&hook, "lab: bootstrap succeeded", 1).await?;
+    wait_for_title(&hook, "lab is degraded", 2).await?;
     for number in [2, 3] {
-        lab.lab.node(number).start(Start::Join).await?;
+        lab.lab.node(number).start(NodeStart::Join).await?;
     }
-    until(&hook, "lab is healthy again", 1).await?;
+    wait_for_title(&hook, "lab is healthy again", 1).await?;
 
     let told = titles(&hook.messages())?;
-    let (requested, approved) = (place(&told, "requested")?, place(&told, "approved")?);
+    let (requested, approved) = (index_of(&told, "requested")?, index_of(&told, "approved")?);
     ensure!(told.len() == 7, "{told:#?}");
     ensure!(
-        place(&told, "is degraded")? == 0 && place(&told, "no Primary")? == 1,
+        index_of(&told, "is degraded")? == 0 && index_of(&told, "no Primary")? == 1,
         "{told:#?}"
     );
     ensure!((requested, approved) == (2, 3), "{told:#?}");
     ensure!(told[6] == "lab is healthy again", "{told:#?}");
-    by_mail(&smtp, &told).await?;
-    through_alertmanager(&alerts, &action.action.id).await
+    check_mail(&smtp, &told).await?;
+    check_alertmanager(&alerts, &action.action.id).await
 }
 
 /// The team gets what the webhook got; people get what concerns them.
-async fn by_mail(smtp: &Smtp, told: &[String]) -> Result<()> {
-    let mails = eventually("every e-mail", TOLD, async || {
+async fn check_mail(smtp: &SmtpReceiver, told: &[String]) -> Result<()> {
+    let mails = eventually("every e-mail", NOTIFICATION_TIMEOUT, async || {
         let mails = smtp.mails()?;
         ensure!(
             mails.len() >= told.len() + 3,
@@ -111,7 +111,7 @@ async fn by_mail(smtp: &Smtp, told: &[String]) -> Result<()> {
     })
     .await?;
     let to = |who: &str| -> Vec<String> {
-        let subject = |mail: &Mail| {
+        let subject = |mail: &ReceivedMail| {
             let subject = &mail.subject;
             subject
                 .split_once("] ")
@@ -144,7 +144,7 @@ async fn by_mail(smtp: &Smtp, told: &[String]) -> Result<()> {
 }
 
 /// What Alertmanager in its turn tells of each alert: that it fires and that it is resolved, once each.
-async fn through_alertmanager(alerts: &Http, action: &str) -> Result<()> {
+async fn check_alertmanager(alerts: &HttpReceiver, action: &str) -> Result<()> {
     let expected = BTreeMap::from([
         // Before the loss of quorum and after the bootstrap.
         ("degraded".to_owned(), (2, 2)),
@@ -153,31 +153,35 @@ async fn through_alertmanager(alerts: &Http, action: &str) -> Result<()> {
         // What merely happened ends by itself, later.
         ("succeeded".to_owned(), (1, 0)),
     ]);
-    eventually("Alertmanager to tell everything", TOLD, async || {
-        let mut seen: BTreeMap<String, (u32, u32)> = BTreeMap::new();
-        for message in alerts.messages() {
-            let message = message.json()?;
-            for alert in message["alerts"].as_array().context("no alerts")? {
-                let labels = &alert["labels"];
-                let what = ["verdict", "action", "state"]
-                    .iter()
-                    .find_map(|label| labels[label].as_str());
-                let count = seen
-                    .entry(what.with_context(|| labels.to_string())?.to_owned())
-                    .or_default();
-                match alert["status"].as_str() {
-                    Some("firing") => count.0 += 1,
-                    _ => count.1 += 1,
+    eventually(
+        "Alertmanager to tell everything",
+        NOTIFICATION_TIMEOUT,
+        async || {
+            let mut seen: BTreeMap<String, (u32, u32)> = BTreeMap::new();
+            for message in alerts.messages() {
+                let message = message.json()?;
+                for alert in message["alerts"].as_array().context("no alerts")? {
+                    let labels = &alert["labels"];
+                    let what = ["verdict", "action", "state"]
+                        .iter()
+                        .find_map(|label| labels[label].as_str());
+                    let count = seen
+                        .entry(what.with_context(|| labels.to_string())?.to_owned())
+                        .or_default();
+                    match alert["status"].as_str() {
+                        Some("firing") => count.0 += 1,
+                        _ => count.1 += 1,
+                    }
                 }
             }
-        }
-        ensure!(seen == expected, "{seen:#?}");
-        Ok(())
-    })
+            ensure!(seen == expected, "{seen:#?}");
+            Ok(())
+        },
+    )
     .await
 }
 
-async fn add(admin: &Api, rules: &Value, fields: &Value) -> Result<()> {
+async fn add_target(admin: &ConsoleClient, rules: &Value, fields: &Value) -> Result<()> {
     let mut body = rules.clone();
     for (name, value) in fields.as_object().context("no object")? {
         body[name] = value.clone();
@@ -193,32 +197,40 @@ async fn add(admin: &Api, rules: &Value, fields: &Value) -> Result<()> {
 }
 
 /// Waits until the console sees the cluster as healthy and has recorded so: what comes is a change then.
-async fn settled(admin: &Api) -> Result<()> {
-    eventually("a healthy cluster on record", TOLD, async || {
-        let events: Value = admin.get("/api/v1/clusters/lab/events?limit=20").await?;
-        let events = events["events"].as_array().context("no events")?.clone();
-        let verdict = events.iter().find(|event| event["kind"] == "verdict");
-        ensure!(
-            verdict.is_some_and(|event| event["to"] == "healthy"),
-            "{events:?}"
-        );
-        Ok(())
-    })
+async fn wait_until_recorded_healthy(admin: &ConsoleClient) -> Result<()> {
+    eventually(
+        "a healthy cluster on record",
+        NOTIFICATION_TIMEOUT,
+        async || {
+            let events: Value = admin.get("/api/v1/clusters/lab/events?limit=20").await?;
+            let events = events["events"].as_array().context("no events")?.clone();
+            let verdict = events.iter().find(|event| event["kind"] == "verdict");
+            ensure!(
+                verdict.is_some_and(|event| event["to"] == "healthy"),
+                "{events:?}"
+            );
+            Ok(())
+        },
+    )
     .await
 }
 
 /// Waits until `title` was told `times` times.
-async fn until(hook: &Http, title: &str, times: usize) -> Result<()> {
-    eventually(&format!("{title:?} to be told"), TOLD, async || {
-        let told = titles(&hook.messages())?;
-        let count = told.iter().filter(|told| *told == title).count();
-        ensure!(count >= times, "{told:#?}");
-        Ok(())
-    })
+async fn wait_for_title(hook: &HttpReceiver, title: &str, times: usize) -> Result<()> {
+    eventually(
+        &format!("{title:?} to be told"),
+        NOTIFICATION_TIMEOUT,
+        async || {
+            let told = titles(&hook.messages())?;
+            let count = told.iter().filter(|told| *told == title).count();
+            ensure!(count >= times, "{told:#?}");
+            Ok(())
+        },
+    )
     .await
 }
 
-fn place(told: &[String], part: &str) -> Result<usize> {
+fn index_of(told: &[String], part: &str) -> Result<usize> {
     told.iter()
         .position(|title| title.contains(part))
         .with_context(|| format!("{part}: {told:#?}"))

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use galera::view::{ClusterStatus, NodeState, ReasonCode, VerdictState};
 
 use crate::shared;
-use crate::views::{self, CONSOLE, GALERA, LONG};
+use crate::views::{self, CONSOLE_DELAY, GALERA_TIMEOUT, PATIENCE};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_of_three_killed_leave_no_primary() -> Result<()> {
@@ -15,9 +15,9 @@ async fn two_of_three_killed_leave_no_primary() -> Result<()> {
     lab.lab.node(3).kill();
     let mut judged = Vec::new();
     let view = live
-        .wait_for("no_primary", GALERA + CONSOLE, |view| {
+        .wait_for("no_primary", GALERA_TIMEOUT + CONSOLE_DELAY, |view| {
             judged.push(view.verdict.state);
-            views::is(view, VerdictState::NoPrimary)
+            views::has_verdict(view, VerdictState::NoPrimary)
         })
         .await?;
     ensure!(
@@ -25,7 +25,7 @@ async fn two_of_three_killed_leave_no_primary() -> Result<()> {
         "seen on the way: {judged:?}"
     );
     ensure!(
-        views::gives(&view, ReasonCode::NobodyPrimary),
+        views::has_reason(&view, ReasonCode::NobodyPrimary),
         "{}",
         views::describe(&view)
     );
@@ -52,8 +52,8 @@ async fn two_of_three_killed_leave_no_primary() -> Result<()> {
 
     // What an operator does; the console must follow.
     lab.lab.node(1).bootstrap().await?;
-    live.wait_for("a Primary component of one", LONG, |view| {
-        views::is(view, VerdictState::Degraded)
+    live.wait_for("a Primary component of one", PATIENCE, |view| {
+        views::has_verdict(view, VerdictState::Degraded)
             && views::state(view, &survivor) == Some(NodeState::Synced)
     })
     .await?;
@@ -68,12 +68,12 @@ async fn all_killed_is_down() -> Result<()> {
         node.kill();
     }
     let view = live
-        .wait_for("down", GALERA + CONSOLE, |view| {
-            views::is(view, VerdictState::Down)
+        .wait_for("down", GALERA_TIMEOUT + CONSOLE_DELAY, |view| {
+            views::has_verdict(view, VerdictState::Down)
         })
         .await?;
     ensure!(
-        views::gives(&view, ReasonCode::EverybodyDown),
+        views::has_reason(&view, ReasonCode::EverybodyDown),
         "{}",
         views::describe(&view)
     );
@@ -81,7 +81,7 @@ async fn all_killed_is_down() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_isolated_node_is_told_from_a_dead_one() -> Result<()> {
+async fn an_isolated_node_is_distinguished_from_a_dead_one() -> Result<()> {
     let lab = shared::lab().await?;
     let mut live = lab.live().await?;
     let id = lab.lab.node(3).id().clone();
@@ -89,8 +89,8 @@ async fn an_isolated_node_is_told_from_a_dead_one() -> Result<()> {
     let view = live
         .wait_for(
             "two components, one of them Primary",
-            GALERA * 2 + CONSOLE,
-            |view| views::is(view, VerdictState::Degraded) && view.components.len() == 2,
+            GALERA_TIMEOUT * 2 + CONSOLE_DELAY,
+            |view| views::has_verdict(view, VerdictState::Degraded) && view.components.len() == 2,
         )
         .await?;
     ensure!(
@@ -104,7 +104,7 @@ async fn an_isolated_node_is_told_from_a_dead_one() -> Result<()> {
         view.components
     );
     ensure!(
-        views::names(&view, ReasonCode::MemberNotPrimary, &id),
+        views::reason_names(&view, ReasonCode::MemberNotPrimary, &id),
         "{}",
         views::describe(&view)
     );
@@ -114,8 +114,8 @@ async fn an_isolated_node_is_told_from_a_dead_one() -> Result<()> {
         views::describe(&view)
     );
     lab.lab.node(3).isolate(false).await?;
-    live.wait_for("one component again", LONG, |view| {
-        views::is(view, VerdictState::Healthy)
+    live.wait_for("one component again", PATIENCE, |view| {
+        views::has_verdict(view, VerdictState::Healthy)
     })
     .await?;
     Ok(())

@@ -6,22 +6,22 @@ mod unseen;
 
 use std::time::{Duration, Instant};
 
-use acceptance::lab::console::Console;
-use acceptance::lab::homogeneous::{CLUSTER, Homogeneous};
-use acceptance::people::{People, stopped};
+use acceptance::lab::console::LabConsole;
+use acceptance::lab::homogeneous::{CLUSTER, HomogeneousLab};
+use acceptance::people::{RecoveryTeam, attest_stopped};
 use anyhow::{Context, Result, ensure};
 use galera::publish::api::LiveMessage;
-use galera::recover::action::State;
+use galera::recover::action::ActionState;
 use galera::recover::plan::{CheckCode, CheckStatus, Mechanism};
 use galera::view::{NodeState, VerdictState};
 
 use crate::shared;
-use crate::views::{self, CONSOLE, GALERA, LONG};
+use crate::views::{self, CONSOLE_DELAY, GALERA_TIMEOUT, PATIENCE};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_of_three_killed_are_recovered_by_two_people() -> Result<()> {
     let lab = shared::lab().await?;
-    let people = People::of(&lab.console).await?;
+    let people = RecoveryTeam::sign_in(&lab.console).await?;
     let mut live = lab.live().await?;
     let healthy = people.plan("bootstrap", &[]).await?;
     ensure!(!healthy.executable, "{}", healthy.summary);
@@ -33,24 +33,30 @@ async fn two_of_three_killed_are_recovered_by_two_people() -> Result<()> {
 
     lab.lab.node(2).kill();
     lab.lab.node(3).kill();
-    live.wait_for("no_primary", GALERA + CONSOLE, |view| {
-        views::is(view, VerdictState::NoPrimary)
+    live.wait_for("no_primary", GALERA_TIMEOUT + CONSOLE_DELAY, |view| {
+        views::has_verdict(view, VerdictState::NoPrimary)
     })
     .await?;
-    let lost = stopped(&[lab.lab.node(2).id().clone(), lab.lab.node(3).id().clone()]);
-    let plan = people.executable("bootstrap", &lost).await?;
+    let lost = attest_stopped(&[lab.lab.node(2).id().clone(), lab.lab.node(3).id().clone()]);
+    let plan = people.executable_plan("bootstrap", &lost).await?;
     let action = people.request("bootstrap", &plan, &lost).await?;
-    ensure!(action.action.state == State::Pending, "{:?}", action.action);
-    let own = people.refusal(&people.both, &action, "approve").await?;
+    ensure!(
+        action.action.state == ActionState::Pending,
+        "{:?}",
+        action.action
+    );
+    let own = people
+        .act_refused(&people.requester, &action, "approve")
+        .await?;
     ensure!(own.code == "own_request" && own.status == 403, "{own:?}");
 
     let mut news = people.operator.live().await?;
     news.subscribe(&["actions"]).await?;
     let began = Instant::now();
     people.act(&people.approver, &action, "approve").await?;
-    let ended = people.ended(&action).await?;
+    let ended = people.wait_for_end(&action).await?;
     ensure!(
-        ended.action.state == State::Succeeded,
+        ended.action.state == ActionState::Succeeded,
         "{:#?}",
         ended.action
     );
@@ -61,16 +67,16 @@ async fn two_of_three_killed_are_recovered_by_two_people() -> Result<()> {
         began.elapsed()
     );
     loop {
-        let LiveMessage::Action { action: told } = news.next(CONSOLE).await? else {
+        let LiveMessage::Action { action: told } = news.next(CONSOLE_DELAY).await? else {
             continue;
         };
-        if told.action.id == action.action.id && told.action.state == State::Succeeded {
+        if told.action.id == action.action.id && told.action.state == ActionState::Succeeded {
             break;
         }
     }
     let survivor = lab.lab.node(1).id().clone();
-    live.wait_for("Primary again", LONG, |view| {
-        views::is(view, VerdictState::Degraded)
+    live.wait_for("Primary again", PATIENCE, |view| {
+        views::has_verdict(view, VerdictState::Degraded)
             && views::state(view, &survivor) == Some(NodeState::Synced)
     })
     .await?;
@@ -78,7 +84,7 @@ async fn two_of_three_killed_are_recovered_by_two_people() -> Result<()> {
     for number in [2, 3] {
         let node = lab.lab.node(number);
         let before = std::fs::read_to_string(node.log())?.len();
-        node.start(acceptance::lab::node::Start::Join).await?;
+        node.start(acceptance::lab::node::NodeStart::Join).await?;
         let log = std::fs::read_to_string(node.log())?;
         let joined = log.get(before..).unwrap_or_default();
         ensure!(
@@ -87,13 +93,13 @@ async fn two_of_three_killed_are_recovered_by_two_people() -> Result<()> {
             node.id()
         );
     }
-    live.wait_for("all three again", LONG, |view| {
-        views::is(view, VerdictState::Healthy)
+    live.wait_for("all three again", PATIENCE, |view| {
+        views::has_verdict(view, VerdictState::Healthy)
     })
     .await?;
     let verified = lab.console.command(&["audit", "verify"]).await?;
     ensure!(verified.contains("each follows"), "{verified}");
-    let words = people.recorded(&action).await?;
+    let words = people.audit_events(&action).await?;
     ensure!(
         words
             == [
@@ -106,7 +112,9 @@ async fn two_of_three_killed_are_recovered_by_two_people() -> Result<()> {
             ],
         "{words:?}"
     );
-    let after = people.refusal(&people.approver, &action, "approve").await?;
+    let after = people
+        .act_refused(&people.approver, &action, "approve")
+        .await?;
     ensure!(
         after.code == "action_final" && after.status == 409,
         "{after:?}"
@@ -116,7 +124,7 @@ async fn two_of_three_killed_are_recovered_by_two_people() -> Result<()> {
 
 /// An account without SUPER, two replicas at once, and a cluster that is repaired by hand while the request waits.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_or_need_not_be_done_is_said_and_not_tried_again() -> Result<()> {
+async fn failed_and_unneeded_actions_are_reported_and_not_retried() -> Result<()> {
     let lab = shared::lab().await?;
     let mut live = lab.live().await?;
     let mut weak = lab.lab.console_settings();
@@ -124,33 +132,33 @@ async fn what_cannot_or_need_not_be_done_is_said_and_not_tried_again() -> Result
     let mut twin = lab.console.settings().clone();
     twin.listen = None;
     twin.directory = weak.directory.with_extension("twin");
-    let (weak, twin) = (Console::start(weak).await?, Console::prepare(twin)?);
+    let (weak, twin) = (LabConsole::start(weak).await?, LabConsole::prepare(twin)?);
     twin.launch()?;
-    twin.ready().await?;
-    let people = People::of(&lab.console).await?;
-    let others = People::of(&twin).await?;
-    let helpless = People::of(&weak).await?;
+    twin.wait_until_ready().await?;
+    let people = RecoveryTeam::sign_in(&lab.console).await?;
+    let others = RecoveryTeam::sign_in(&twin).await?;
+    let helpless = RecoveryTeam::sign_in(&weak).await?;
 
     lab.lab.node(2).kill();
     lab.lab.node(3).kill();
-    live.wait_for("no_primary", GALERA + CONSOLE, |view| {
-        views::is(view, VerdictState::NoPrimary)
+    live.wait_for("no_primary", GALERA_TIMEOUT + CONSOLE_DELAY, |view| {
+        views::has_verdict(view, VerdictState::NoPrimary)
     })
     .await?;
-    let lost = stopped(&[lab.lab.node(2).id().clone(), lab.lab.node(3).id().clone()]);
-    let plan = helpless.executable("bootstrap", &lost).await?;
+    let lost = attest_stopped(&[lab.lab.node(2).id().clone(), lab.lab.node(3).id().clone()]);
+    let plan = helpless.executable_plan("bootstrap", &lost).await?;
     let action = helpless.request("bootstrap", &plan, &lost).await?;
     helpless.act(&helpless.approver, &action, "approve").await?;
-    let failed = helpless.ended(&action).await?.action;
+    let failed = helpless.wait_for_end(&action).await?.action;
     let outcome = failed.outcome.clone().unwrap_or_default();
-    ensure!(failed.state == State::Failed, "{failed:#?}");
+    ensure!(failed.state == ActionState::Failed, "{failed:#?}");
     ensure!(
         outcome.contains("1227") && outcome.contains("SUPER"),
         "{outcome}"
     );
 
-    let plan = people.executable("bootstrap", &lost).await?;
-    let same = others.executable("bootstrap", &lost).await?;
+    let plan = people.executable_plan("bootstrap", &lost).await?;
+    let same = others.executable_plan("bootstrap", &lost).await?;
     ensure!(plan.digest == same.digest, "replicas plan differently");
     let (one, other) = tokio::join!(
         people.request("bootstrap", &plan, &lost),
@@ -162,21 +170,21 @@ async fn what_cannot_or_need_not_be_done_is_said_and_not_tried_again() -> Result
     ensure!(format!("{refused:#}").contains("409"), "{refused:#}");
 
     lab.lab.node(1).bootstrap().await?;
-    live.wait_for("repaired by hand", LONG, |view| {
-        views::is(view, VerdictState::Degraded)
+    live.wait_for("repaired by hand", PATIENCE, |view| {
+        views::has_verdict(view, VerdictState::Degraded)
     })
     .await?;
     let (_, _) = tokio::join!(
         people.act(&people.approver, &action, "approve"),
         others.act(&others.approver, &action, "approve"),
     );
-    others.superseded(&action).await
+    others.wait_for_superseded(&action).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_healthy_cluster_offers_nothing_and_says_why() -> Result<()> {
+async fn a_healthy_cluster_offers_no_plan_and_explains_why() -> Result<()> {
     let lab = shared::lab().await?;
-    let people = People::of(&lab.console).await?;
+    let people = RecoveryTeam::sign_in(&lab.console).await?;
     for kind in ["bootstrap", "cleanup", "decommission"] {
         let plan = people.plan(kind, &[]).await?;
         ensure!(!plan.executable, "{kind}: {}", plan.summary);
@@ -190,22 +198,22 @@ async fn a_healthy_cluster_offers_nothing_and_says_why() -> Result<()> {
 
 /// Everything is stopped by a crash; the order goes to the agent of the most advanced node, and the other one joins.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_cluster_begins_where_the_approved_order_says() -> Result<()> {
-    let nodes = Homogeneous::prepare(3).await?.without_auto_bootstrap();
+async fn a_stopped_cluster_starts_where_the_approved_order_says() -> Result<()> {
+    let nodes = HomogeneousLab::prepare(3).await?.without_auto_bootstrap();
     for node in nodes.nodes() {
         node.start()?;
     }
-    nodes.whole(&[1, 2, 3], LONG * 2).await?;
-    let console = Console::start(nodes.console_settings()).await?;
-    let people = People::with(&console, CLUSTER).await?;
+    nodes.wait_until_synced(&[1, 2, 3], PATIENCE * 2).await?;
+    let console = LabConsole::start(nodes.console_settings()).await?;
+    let people = RecoveryTeam::sign_in_for(&console, CLUSTER).await?;
     nodes
         .node(3)
         .execute("CREATE TABLE mysql.missed (id INT PRIMARY KEY) ENGINE = InnoDB")
         .await?;
-    nodes.applied(&[1, 2, 3]).await?;
+    nodes.wait_until_applied(&[1, 2, 3]).await?;
     // n1 misses what comes after its end. Rows, not DDL: who is killed inside of that has no position any more.
     nodes.node(1).kill().await?;
-    nodes.whole(&[2, 3], LONG).await?;
+    nodes.wait_until_synced(&[2, 3], PATIENCE).await?;
     for row in 0..10 {
         let statement = format!("INSERT INTO mysql.missed VALUES ({row})");
         nodes.node(3).execute(&statement).await?;
@@ -215,7 +223,9 @@ async fn a_stopped_cluster_begins_where_the_approved_order_says() -> Result<()> 
     for node in nodes.nodes() {
         node.start()?;
     }
-    let plan = people.executable_within(LONG, "bootstrap", &[]).await?;
+    let plan = people
+        .executable_plan_within(PATIENCE, "bootstrap", &[])
+        .await?;
     let target = plan.target.as_ref().context("no target")?;
     ensure!(target.mechanism == Mechanism::Order, "{target:?}");
     let mut positions = Vec::new();
@@ -230,9 +240,9 @@ async fn a_stopped_cluster_begins_where_the_approved_order_says() -> Result<()> 
     ensure!(chosen == best, "{target:?}, of {positions:?}");
     let action = people.request("bootstrap", &plan, &[]).await?;
     people.act(&people.approver, &action, "approve").await?;
-    let ended = people.ended(&action).await?.action;
-    ensure!(ended.state == State::Succeeded, "{ended:#?}");
-    nodes.whole(&[1, 2, 3], LONG * 2).await?;
+    let ended = people.wait_for_end(&action).await?.action;
+    ensure!(ended.state == ActionState::Succeeded, "{ended:#?}");
+    nodes.wait_until_synced(&[1, 2, 3], PATIENCE * 2).await?;
     let keys = nodes.keys().await?;
     ensure!(!keys.contains_key("bootstrap"), "the order stays: {keys:?}");
     Ok(())

@@ -7,16 +7,16 @@ use anyhow::{Context, Result, ensure};
 use galera::view::{NodeState, ReasonCode, VerdictState};
 
 use crate::shared;
-use crate::views::{self, CONSOLE, GALERA, LONG};
+use crate::views::{self, CONSOLE_DELAY, GALERA_TIMEOUT, PATIENCE};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_etcd_sql_facts_go_on_and_nothing_turns_red() -> Result<()> {
+async fn without_etcd_sql_monitoring_continues_and_no_verdict_worsens() -> Result<()> {
     let lab = shared::lab().await?;
     let mut live = lab.live().await?;
     lab.lab.etcd().kill_all();
     let calm = |view: &galera::view::ClusterView| {
         assert!(
-            views::is(view, VerdictState::Healthy),
+            views::has_verdict(view, VerdictState::Healthy),
             "{}",
             views::describe(view)
         );
@@ -29,7 +29,7 @@ async fn without_etcd_sql_facts_go_on_and_nothing_turns_red() -> Result<()> {
         );
     };
     let view = live
-        .wait_for("the registry to be unreachable", LONG, |view| {
+        .wait_for("the registry to be unreachable", PATIENCE, |view| {
             calm(view);
             !view.registry.reachable
         })
@@ -37,23 +37,27 @@ async fn without_etcd_sql_facts_go_on_and_nothing_turns_red() -> Result<()> {
     let since = view.registry.since;
     ensure!(view.registry.error.is_some());
     ensure!(
-        views::gives(&view, ReasonCode::RegistryUnreachable),
+        views::has_reason(&view, ReasonCode::RegistryUnreachable),
         "{}",
         views::describe(&view)
     );
     let before = views::seqnos(&view).context("no sequence numbers")?;
     // Longer than the TTL of every registration.
-    let end = Instant::now() + lab.lab.ttl() + CONSOLE;
+    let end = Instant::now() + lab.lab.ttl() + CONSOLE_DELAY;
     let view = live
-        .wait_for("SQL facts to go on for longer than a TTL", LONG, |view| {
-            calm(view);
-            assert!(
-                !view.registry.reachable && view.registry.since == since,
-                "{:?}",
-                view.registry
-            );
-            Instant::now() > end
-        })
+        .wait_for(
+            "SQL facts to go on for longer than a TTL",
+            PATIENCE,
+            |view| {
+                calm(view);
+                assert!(
+                    !view.registry.reachable && view.registry.since == since,
+                    "{:?}",
+                    view.registry
+                );
+                Instant::now() > end
+            },
+        )
         .await?;
     let after = views::seqnos(&view).context("no sequence numbers")?;
     ensure!(
@@ -65,16 +69,16 @@ async fn without_etcd_sql_facts_go_on_and_nothing_turns_red() -> Result<()> {
     );
 
     lab.lab.etcd().start_all().await?;
-    live.wait_for("the registry to be back", LONG, |view| {
+    live.wait_for("the registry to be back", PATIENCE, |view| {
         calm(view);
-        view.registry.reachable && !views::gives(view, ReasonCode::NodeWithoutRegistration)
+        view.registry.reachable && !views::has_reason(view, ReasonCode::NodeWithoutRegistration)
     })
     .await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_etcd_member_of_three_may_die_unseen() -> Result<()> {
+async fn losing_one_of_three_etcd_members_has_no_effect() -> Result<()> {
     let lab = shared::lab().await?;
     let api = lab.viewer().await?;
     let mut live = lab.live().await?;
@@ -82,13 +86,13 @@ async fn one_etcd_member_of_three_may_die_unseen() -> Result<()> {
         let member = lab.lab.etcd().member(number);
         member.kill();
         // Longer than any request to a member may take.
-        let end = Instant::now() + GALERA;
+        let end = Instant::now() + GALERA_TIMEOUT;
         while Instant::now() < end {
             let view = live
-                .wait_for("the next view", CONSOLE * 2, |_| true)
+                .wait_for("the next view", CONSOLE_DELAY * 2, |_| true)
                 .await?;
             ensure!(
-                view.registry.reachable && views::is(&view, VerdictState::Healthy),
+                view.registry.reachable && views::has_verdict(&view, VerdictState::Healthy),
                 "{}",
                 views::describe(&view)
             );
@@ -100,7 +104,7 @@ async fn one_etcd_member_of_three_may_die_unseen() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restarted_console_is_right_again_and_keeps_its_sessions() -> Result<()> {
+async fn a_restarted_console_recovers_its_state_and_sessions() -> Result<()> {
     let lab = shared::lab().await?;
     let api = lab.viewer().await?;
     let mut live = lab.live().await?;
@@ -112,7 +116,7 @@ async fn a_restarted_console_is_right_again_and_keeps_its_sessions() -> Result<(
         "it took {:?} to stop",
         began.elapsed()
     );
-    let code = live.closed(CONSOLE).await?;
+    let code = live.wait_for_close(CONSOLE_DELAY).await?;
     ensure!(
         code == 1001 || code == 1012,
         "closed with {code}, not with going away or service restart"
@@ -122,10 +126,10 @@ async fn a_restarted_console_is_right_again_and_keeps_its_sessions() -> Result<(
     let id = lab.lab.node(3).id().clone();
     lab.lab.node(3).kill();
     lab.console.launch()?;
-    let mut live = eventually("pages to reconnect", LONG, async || api.live().await).await?;
+    let mut live = eventually("pages to reconnect", PATIENCE, async || api.live().await).await?;
     live.subscribe(&[views::TOPIC]).await?;
-    live.wait_for("the truth", GALERA + CONSOLE, |view| {
-        views::is(view, VerdictState::Degraded) && views::blames(view, &id)
+    live.wait_for("the truth", GALERA_TIMEOUT + CONSOLE_DELAY, |view| {
+        views::has_verdict(view, VerdictState::Degraded) && views::any_reason_names(view, &id)
     })
     .await?;
     Ok(())

@@ -1,11 +1,11 @@
 //! Two clusters under one name: never healthy.
 
-use acceptance::lab::node::Start;
+use acceptance::lab::node::NodeStart;
 use anyhow::{Result, ensure};
 use galera::view::{ClusterStatus, ReasonCode, VerdictState};
 
 use crate::shared;
-use crate::views::{self, CONSOLE, GALERA, LONG};
+use crate::views::{self, CONSOLE_DELAY, GALERA_TIMEOUT, PATIENCE};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_founders_are_never_healthy() -> Result<()> {
@@ -13,16 +13,18 @@ async fn two_founders_are_never_healthy() -> Result<()> {
     let mut live = lab.live().await?;
     let id = lab.lab.node(3).id().clone();
     lab.lab.node(3).kill();
-    live.wait_for("the node to be missed", GALERA + CONSOLE, |view| {
-        views::blames(view, &id)
-    })
+    live.wait_for(
+        "the node to be missed",
+        GALERA_TIMEOUT + CONSOLE_DELAY,
+        |view| views::any_reason_names(view, &id),
+    )
     .await?;
     lab.lab.node(3).initialise().await?;
-    lab.lab.node(3).launch(Start::FoundApart).await?;
+    lab.lab.node(3).launch(NodeStart::FoundSeparately).await?;
     let view = live
-        .wait_for("two histories", LONG, |view| {
+        .wait_for("two histories", PATIENCE, |view| {
             assert!(
-                !views::is(view, VerdictState::Healthy),
+                !views::has_verdict(view, VerdictState::Healthy),
                 "{}",
                 views::describe(view)
             );
@@ -34,13 +36,13 @@ async fn two_founders_are_never_healthy() -> Result<()> {
         .await?;
     let codes = [ReasonCode::RivalPrimaries, ReasonCode::StateUuidsDiffer];
     ensure!(
-        codes.iter().any(|code| views::gives(&view, *code)),
+        codes.iter().any(|code| views::has_reason(&view, *code)),
         "{}",
         views::describe(&view)
     );
     // The judgement stays.
     let mut views_seen = 0;
-    live.wait_for("ten more views", LONG, |view| {
+    live.wait_for("ten more views", PATIENCE, |view| {
         views_seen += 1;
         let rivals = matches!(
             view.verdict.state,
@@ -60,7 +62,7 @@ async fn two_primaries_of_one_history_are_a_split_brain() -> Result<()> {
     let id = lab.lab.node(3).id().clone();
     lab.lab.node(3).isolate(true).await?;
     // A component of its own that is not Primary: a bootstrap before that would be ignored, and said to have worked.
-    live.wait_for("the split", GALERA * 2 + CONSOLE, |view| {
+    live.wait_for("the split", GALERA_TIMEOUT * 2 + CONSOLE_DELAY, |view| {
         view.components.iter().any(|component| {
             component.status == ClusterStatus::NonPrimary && component.members == [id.clone()]
         }) && view.components.iter().any(|component| {
@@ -71,17 +73,17 @@ async fn two_primaries_of_one_history_are_a_split_brain() -> Result<()> {
     // Same state UUID, equal conf_id: only the member lists tell.
     lab.lab.node(3).bootstrap().await?;
     let view = live
-        .wait_for("split_brain", LONG, |view| {
+        .wait_for("split_brain", PATIENCE, |view| {
             assert!(
-                !views::is(view, VerdictState::Healthy),
+                !views::has_verdict(view, VerdictState::Healthy),
                 "{}",
                 views::describe(view)
             );
-            views::is(view, VerdictState::SplitBrain)
+            views::has_verdict(view, VerdictState::SplitBrain)
         })
         .await?;
     ensure!(
-        views::gives(&view, ReasonCode::RivalPrimaries),
+        views::has_reason(&view, ReasonCode::RivalPrimaries),
         "{}",
         views::describe(&view)
     );

@@ -17,14 +17,19 @@ const SEEDS: [u64; 4] = [
 ];
 
 /// How many new rounds are played.
-const NEW: usize = 10;
+const NEW_ROUNDS: usize = 10;
 /// Longest time for all of them, on a machine that runs the other tests, too; they take about five minutes.
-const PLAYED: Duration = Duration::from_secs(1_500);
+const TIMEOUT: Duration = Duration::from_secs(1_500);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn random_faults_lose_nothing_and_make_no_second_primary() -> Result<()> {
+async fn random_faults_cause_no_loss_and_no_second_primary() -> Result<()> {
     let mut command = Command::new(program("rounds")?);
-    command.args(["--labs", "2", "--rounds", &(SEEDS.len() + NEW).to_string()]);
+    command.args([
+        "--labs",
+        "2",
+        "--rounds",
+        &(SEEDS.len() + NEW_ROUNDS).to_string(),
+    ]);
     // The new ones follow from the last seed.
     for seed in SEEDS.into_iter().chain([rand::random()]) {
         command.args(["--seed", &seed.to_string()]);
@@ -34,7 +39,7 @@ async fn random_faults_lose_nothing_and_make_no_second_primary() -> Result<()> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let played = command.kill_on_drop(true).spawn()?.wait_with_output();
-    let played = tokio::time::timeout(PLAYED, played).await??;
+    let played = tokio::time::timeout(TIMEOUT, played).await??;
     let said = String::from_utf8_lossy(&played.stdout);
     println!("{said}");
     let failed = String::from_utf8_lossy(&played.stderr);

@@ -1,14 +1,14 @@
 //! Who may listen: sign-in, sign-out, disabled accounts, made-up tokens, other origins.
 
-use acceptance::api::{self, Api};
-use acceptance::lab::console::User;
-use acceptance::live::{Live, refused_with};
+use acceptance::api::{self, ConsoleClient};
+use acceptance::lab::console::ConsoleUser;
+use acceptance::live::{LiveClient, refusal_status};
 use anyhow::{Context, Result, ensure};
 use reqwest::{Method, StatusCode, header};
 use serde_json::json;
 
 use crate::shared;
-use crate::views::CONSOLE;
+use crate::views::CONSOLE_DELAY;
 
 const SESSION_ENDED: u16 = 4401;
 
@@ -19,14 +19,14 @@ async fn signing_out_closes_every_page_of_the_session() -> Result<()> {
     let mut live = signed_in.live().await?;
     let mut other = lab.viewer().await?.live().await?;
     signed_in.sign_out().await?;
-    ensure!(live.closed(CONSOLE).await? == SESSION_ENDED);
+    ensure!(live.wait_for_close(CONSOLE_DELAY).await? == SESSION_ENDED);
     let problem = signed_in
         .problem(signed_in.request(Method::GET, "/api/v1/clusters"))
         .await?;
     ensure!(problem.status == 401, "{problem:?}");
     other.subscribe(&["overview"]).await?;
     other
-        .next(CONSOLE)
+        .next(CONSOLE_DELAY)
         .await
         .context("another session of the same account goes on")?;
     Ok(())
@@ -35,9 +35,9 @@ async fn signing_out_closes_every_page_of_the_session() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn disabling_an_account_ends_its_sessions_at_once() -> Result<()> {
     let lab = shared::lab().await?;
-    let user = User::new("leaver", "viewer");
+    let user = ConsoleUser::new("leaver", "viewer");
     lab.console.add_user(&user).await?;
-    let api = Api::new(&lab.console.url())?
+    let api = ConsoleClient::new(&lab.console.url())?
         .sign_in(&user.name, &user.password)
         .await?;
     ensure!(api.session().await?.username == "leaver");
@@ -45,12 +45,12 @@ async fn disabling_an_account_ends_its_sessions_at_once() -> Result<()> {
     lab.console
         .user_command(&["disable", "leaver"], None)
         .await?;
-    ensure!(live.closed(CONSOLE).await? == SESSION_ENDED);
+    ensure!(live.wait_for_close(CONSOLE_DELAY).await? == SESSION_ENDED);
     let problem = api
         .problem(api.request(Method::GET, "/api/v1/clusters"))
         .await?;
     ensure!(problem.status == 401, "{problem:?}");
-    let refused = Api::new(&lab.console.url())?
+    let refused = ConsoleClient::new(&lab.console.url())?
         .sign_in(&user.name, &user.password)
         .await;
     ensure!(refused.is_err(), "a disabled account signs in");
@@ -93,7 +93,7 @@ async fn forged_tokens_are_refused() -> Result<()> {
         ensure!(told, "{forged}: {problem:?}");
         let refused = api.live().await.err().context("a forged token listens")?;
         ensure!(
-            matches!(refused_with(&refused), Some(401 | 431)),
+            matches!(refusal_status(&refused), Some(401 | 431)),
             "{refused:#}"
         );
     }
@@ -110,17 +110,20 @@ async fn pages_of_another_origin_are_refused() -> Result<()> {
     let signed_in = lab.viewer().await?;
     let cookie = signed_in.cookie();
     for origin in ["http://evil.example", "null", "http://127.0.0.1:1"] {
-        let refused = Live::connect(signed_in.base(), cookie, origin)
+        let refused = LiveClient::connect(signed_in.base(), cookie, origin)
             .await
             .err()
             .context("it may listen")?;
-        ensure!(refused_with(&refused) == Some(403), "{origin}: {refused:#}");
+        ensure!(
+            refusal_status(&refused) == Some(403),
+            "{origin}: {refused:#}"
+        );
     }
-    let refused = Live::connect(signed_in.base(), None, signed_in.base())
+    let refused = LiveClient::connect(signed_in.base(), None, signed_in.base())
         .await
         .err()
         .context("it may listen")?;
-    ensure!(refused_with(&refused) == Some(401), "{refused:#}");
+    ensure!(refusal_status(&refused) == Some(401), "{refused:#}");
 
     let foreign = reqwest::Client::new()
         .delete(format!("{}/api/v1/session", signed_in.base()))
@@ -133,9 +136,9 @@ async fn pages_of_another_origin_are_refused() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_cookie_and_the_answers_are_strict() -> Result<()> {
+async fn cookie_and_response_headers_are_strict() -> Result<()> {
     let lab = shared::lab().await?;
-    let stranger = Api::new(&lab.console.url())?;
+    let stranger = ConsoleClient::new(&lab.console.url())?;
     let user = lab.console.user("viewer")?;
     let wrong = json!({"username": user.name, "password": "wrong"});
     let unknown = json!({"username": "nobody", "password": "wrong"});

@@ -4,10 +4,10 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use acceptance::api::Api;
-use acceptance::lab::console::Console;
-use acceptance::lab::traffic::{Flow, Traffic};
-use acceptance::live::Live;
+use acceptance::api::ConsoleClient;
+use acceptance::lab::console::LabConsole;
+use acceptance::lab::traffic::{Traffic, TrafficRate};
+use acceptance::live::LiveClient;
 use acceptance::{Lab, eventually};
 use anyhow::{Result, ensure};
 use galera::view::{SourceKind, VerdictState};
@@ -16,53 +16,53 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::views::{self, TOPIC};
 
 /// Longest wait for the console to see what the lab's repair has brought about.
-const SETTLED: Duration = Duration::from_secs(20);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long what agents report lives.
 const TTL: Duration = Duration::from_secs(5);
 
 /// What is shared.
-pub(crate) struct Shared {
+pub(crate) struct SharedLab {
     // Dropped in this order.
     pub(crate) traffic: Traffic,
-    pub(crate) console: Console,
+    pub(crate) console: LabConsole,
     pub(crate) lab: Lab,
 }
 
 /// At most so many tests have a lab at once: one fewer than `make test` runs at once, because some bring their own.
-const LABS: usize = 2;
+const MAX_LABS: usize = 2;
 
 /// Labs that nobody uses at the moment, and the right to use one.
-struct Pool {
-    free: Mutex<Vec<Arc<Shared>>>,
+struct LabPool {
+    free: Mutex<Vec<Arc<SharedLab>>>,
     turns: Arc<Semaphore>,
 }
 
-impl Default for Pool {
+impl Default for LabPool {
     fn default() -> Self {
         Self {
             free: Mutex::default(),
-            turns: Arc::new(Semaphore::new(LABS)),
+            turns: Arc::new(Semaphore::new(MAX_LABS)),
         }
     }
 }
 
 /// Exclusive use of a shared lab, healthy at first. The last holder's end is the end of the labs.
-pub(crate) struct Guard {
-    shared: Arc<Shared>,
-    pool: Arc<Pool>,
+pub(crate) struct SharedLabGuard {
+    shared: Arc<SharedLab>,
+    pool: Arc<LabPool>,
     _turn: OwnedSemaphorePermit,
 }
 
-impl Deref for Guard {
-    type Target = Shared;
+impl Deref for SharedLabGuard {
+    type Target = SharedLab;
 
-    fn deref(&self) -> &Shared {
+    fn deref(&self) -> &SharedLab {
         &self.shared
     }
 }
 
-impl Drop for Guard {
+impl Drop for SharedLabGuard {
     fn drop(&mut self) {
         let mut free = self
             .pool
@@ -74,8 +74,8 @@ impl Drop for Guard {
 }
 
 /// Waits for one's turn and repairs what the test before has left behind.
-pub(crate) async fn lab() -> Result<Guard> {
-    static POOL: Mutex<Weak<Pool>> = Mutex::new(Weak::new());
+pub(crate) async fn lab() -> Result<SharedLabGuard> {
+    static POOL: Mutex<Weak<LabPool>> = Mutex::new(Weak::new());
     let pool = {
         let mut shared = POOL.lock().unwrap_or_else(PoisonError::into_inner);
         let pool = shared.upgrade().unwrap_or_default();
@@ -93,63 +93,63 @@ pub(crate) async fn lab() -> Result<Guard> {
             Err(error) => {
                 println!("a shared lab is beyond repair and thrown away: {error:#}");
                 drop(shared);
-                Shared::start().await?
+                SharedLab::start().await?
             }
         },
-        None => Shared::start().await?,
+        None => SharedLab::start().await?,
     };
-    Ok(Guard {
+    Ok(SharedLabGuard {
         shared,
         pool,
         _turn: turn,
     })
 }
 
-impl Shared {
+impl SharedLab {
     async fn start() -> Result<Arc<Self>> {
         let lab = Lab::builder()
             .etcd(3)
             .agents(true)
             // What waits for leases is quick.
             .ttl(TTL)
-            .slow_transfers(u64::MAX)
+            .limit_ist(u64::MAX)
             .start()
             .await?;
         let console = lab.console().await?;
-        let traffic = Traffic::start(&lab, Flow::TRICKLE).await?;
+        let traffic = Traffic::start(&lab, TrafficRate::TRICKLE).await?;
         let shared = Self {
             traffic,
             console,
             lab,
         };
-        shared.settled().await?;
+        shared.wait_until_healthy().await?;
         Ok(Arc::new(shared))
     }
 
     async fn repair(&self) -> Result<()> {
-        self.traffic.set(Flow::TRICKLE);
+        self.traffic.set_rate(TrafficRate::TRICKLE);
         self.lab.repair().await?;
         if self.console.pid().is_none() {
             self.console.launch()?;
         }
         self.console.pause(false)?;
-        self.console.ready().await?;
-        self.settled().await
+        self.console.wait_until_ready().await?;
+        self.wait_until_healthy().await
     }
 
     /// Waits until the console says that all is well.
-    async fn settled(&self) -> Result<()> {
+    async fn wait_until_healthy(&self) -> Result<()> {
         // Nobody can sign in for a moment after etcd was away.
-        let api = eventually("signing in", SETTLED, async || self.viewer().await).await?;
+        let api = eventually("signing in", SETTLE_TIMEOUT, async || self.viewer().await).await?;
         eventually(
             "the console to see a healthy cluster",
-            SETTLED,
+            SETTLE_TIMEOUT,
             async || {
                 let view = api.cluster(self.lab.cluster()).await?;
                 let well = view.verdict.state == VerdictState::Healthy && view.registry.reachable;
                 let ids = self.lab.ids();
                 let registered = ids.iter().all(|id| {
-                    views::heard(&view, id, SourceKind::Registry)
+                    views::is_fresh(&view, id, SourceKind::Registry)
                         && views::node(&view, id).is_some_and(|node| node.registered)
                 });
                 ensure!(well && registered, "it says {}", views::describe(&view));
@@ -160,12 +160,12 @@ impl Shared {
     }
 
     /// A signed-in viewer.
-    pub(crate) async fn viewer(&self) -> Result<Api> {
+    pub(crate) async fn viewer(&self) -> Result<ConsoleClient> {
         self.console.sign_in("viewer").await
     }
 
     /// A live connection that is subscribed to the cluster.
-    pub(crate) async fn live(&self) -> Result<Live> {
+    pub(crate) async fn live(&self) -> Result<LiveClient> {
         let mut live = self.viewer().await?.live().await?;
         live.subscribe(&[TOPIC]).await?;
         Ok(live)

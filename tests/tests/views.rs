@@ -10,11 +10,11 @@ use galera::view::{
 /// The topic of the lab's cluster.
 pub(crate) const TOPIC: &str = "cluster/lab";
 /// How long Galera itself takes to give a silent member up (`evs.inactive_timeout` of the lab).
-pub(crate) const GALERA: Duration = Duration::from_secs(4);
+pub(crate) const GALERA_TIMEOUT: Duration = Duration::from_secs(4);
 /// What the console may add to that.
-pub(crate) const CONSOLE: Duration = Duration::from_secs(3);
+pub(crate) const CONSOLE_DELAY: Duration = Duration::from_secs(3);
 /// Patience where no time is promised.
-pub(crate) const LONG: Duration = Duration::from_secs(40);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
 pub(crate) fn node<'v>(view: &'v ClusterView, id: &NodeId) -> Option<&'v NodeView> {
     view.nodes.iter().find(|node| node.id == *id)
@@ -45,16 +45,16 @@ pub(crate) fn others<'v>(
 }
 
 /// Whether a source is heard now.
-pub(crate) fn heard(view: &ClusterView, id: &NodeId, kind: SourceKind) -> bool {
+pub(crate) fn is_fresh(view: &ClusterView, id: &NodeId, kind: SourceKind) -> bool {
     source(view, id, kind).is_some_and(|source| !source.stale && source.observed_at.is_some())
 }
 
-pub(crate) fn is(view: &ClusterView, verdict: VerdictState) -> bool {
+pub(crate) fn has_verdict(view: &ClusterView, verdict: VerdictState) -> bool {
     view.verdict.state == verdict
 }
 
 /// Whether a reason with this code names this node.
-pub(crate) fn names(view: &ClusterView, code: ReasonCode, id: &NodeId) -> bool {
+pub(crate) fn reason_names(view: &ClusterView, code: ReasonCode, id: &NodeId) -> bool {
     view.verdict
         .reasons
         .iter()
@@ -62,14 +62,14 @@ pub(crate) fn names(view: &ClusterView, code: ReasonCode, id: &NodeId) -> bool {
 }
 
 /// Whether any reason names this node.
-pub(crate) fn blames(view: &ClusterView, id: &NodeId) -> bool {
+pub(crate) fn any_reason_names(view: &ClusterView, id: &NodeId) -> bool {
     view.verdict
         .reasons
         .iter()
         .any(|reason| reason.node.as_ref() == Some(id))
 }
 
-pub(crate) fn gives(view: &ClusterView, code: ReasonCode) -> bool {
+pub(crate) fn has_reason(view: &ClusterView, code: ReasonCode) -> bool {
     view.verdict
         .reasons
         .iter()

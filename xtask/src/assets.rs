@@ -7,23 +7,23 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
-use crate::site::{Tools, files};
-use crate::wasm::{Glue, run};
+use crate::site::{SiteTools, list_files};
+use crate::wasm::{WasmBindings, run_command};
 
 /// The file that tells the server the names of the others.
 pub(crate) const MANIFEST: &str = "manifest.json";
 
 /// What the files of status pages are called: readers of those load nothing of the console.
-pub(crate) const STATUS: &str = "status";
+pub(crate) const STATUS_STEM: &str = "status";
 
 /// The name by which wasm-bindgen's script asks for its module.
 const MODULE_IN_GLUE: &str = "console_bg.wasm";
 
 /// Content, reduced to a name.
 #[derive(Default)]
-pub(crate) struct Hash(Sha256);
+pub(crate) struct ContentHash(Sha256);
 
-impl Hash {
+impl ContentHash {
     /// Adds one more piece; where it ends makes a difference.
     pub(crate) fn add(&mut self, bytes: &[u8]) {
         self.0.update(bytes.len().to_le_bytes());
@@ -43,7 +43,7 @@ impl Hash {
 
 /// Copies the files that are served under the name that they have.
 pub(crate) fn copy_public(public: &Path, site: &Path) -> Result<()> {
-    for file in files(public)? {
+    for file in list_files(public)? {
         let to = site.join(file.strip_prefix(public)?);
         fs::create_dir_all(to.parent().context("a file without a directory")?)?;
         fs::copy(&file, &to).with_context(|| format!("cannot copy {}", file.display()))?;
@@ -52,10 +52,15 @@ pub(crate) fn copy_public(public: &Path, site: &Path) -> Result<()> {
 }
 
 /// Bundles script and style sheets, writes them and the module to `pkg/`, and names them all in the manifest.
-pub(crate) fn bundle(tools: &Tools, glue: &Glue, root: &Path, site: &Path) -> Result<()> {
+pub(crate) fn bundle_assets(
+    tools: &SiteTools,
+    glue: &WasmBindings,
+    root: &Path,
+    site: &Path,
+) -> Result<()> {
     let pkg = site.join("pkg");
     fs::create_dir_all(&pkg)?;
-    let wasm = store(&pkg, "wasm", &fs::read(&glue.wasm)?)?;
+    let wasm = write_hashed(&pkg, "wasm", &fs::read(&glue.wasm)?)?;
 
     // The script names its module, hence must know the hashed name before its own content is hashed.
     let script = fs::read_to_string(&glue.js)?;
@@ -64,12 +69,12 @@ pub(crate) fn bundle(tools: &Tools, glue: &Glue, root: &Path, site: &Path) -> Re
         "wasm-bindgen's script does not name {MODULE_IN_GLUE} once"
     );
     fs::write(&glue.js, script.replace(MODULE_IN_GLUE, &wasm))?;
-    let js = store(&pkg, "js", &esbuild(tools, &glue.js, "js")?)?;
+    let js = write_hashed(&pkg, "js", &esbuild(tools, &glue.js, "js")?)?;
     let style = |name: &str| esbuild(tools, &root.join("style").join(name), "css");
-    let css = store(&pkg, "css", &style("main.css")?)?;
-    let status_css = store_as(&pkg, STATUS, "css", &style("status.css")?)?;
+    let css = write_hashed(&pkg, "css", &style("main.css")?)?;
+    let status_css = write_hashed_as(&pkg, STATUS_STEM, "css", &style("status.css")?)?;
     let status_js = esbuild(tools, &root.join("app/status/live.js"), "js")?;
-    let status_js = store_as(&pkg, STATUS, "js", &status_js)?;
+    let status_js = write_hashed_as(&pkg, STATUS_STEM, "js", &status_js)?;
 
     let manifest = serde_json::json!({
         "js": format!("/pkg/{js}"), "wasm": format!("/pkg/{wasm}"), "css": format!("/pkg/{css}"),
@@ -80,12 +85,12 @@ pub(crate) fn bundle(tools: &Tools, glue: &Glue, root: &Path, site: &Path) -> Re
 }
 
 /// Writes a file named by its content; returns the name.
-fn store(pkg: &Path, extension: &str, bytes: &[u8]) -> Result<String> {
-    store_as(pkg, "console", extension, bytes)
+fn write_hashed(pkg: &Path, extension: &str, bytes: &[u8]) -> Result<String> {
+    write_hashed_as(pkg, "console", extension, bytes)
 }
 
-fn store_as(pkg: &Path, stem: &str, extension: &str, bytes: &[u8]) -> Result<String> {
-    let mut hash = Hash::default();
+fn write_hashed_as(pkg: &Path, stem: &str, extension: &str, bytes: &[u8]) -> Result<String> {
+    let mut hash = ContentHash::default();
     hash.add(bytes);
     let name = format!("{stem}.{}.{extension}", hash.short());
     fs::write(pkg.join(&name), bytes)?;
@@ -93,13 +98,13 @@ fn store_as(pkg: &Path, stem: &str, extension: &str, bytes: &[u8]) -> Result<Str
 }
 
 /// One minified file of an entry file and everything that it imports. What is addressed by an absolute URL stays.
-fn esbuild(tools: &Tools, entry: &Path, extension: &str) -> Result<Vec<u8>> {
+fn esbuild(tools: &SiteTools, entry: &Path, extension: &str) -> Result<Vec<u8>> {
     let out = tempfile::Builder::new()
         .suffix(&format!(".{extension}"))
         .tempfile()?;
     let mut outfile = std::ffi::OsString::from("--outfile=");
     outfile.push(out.path());
-    run(Command::new(&tools.esbuild).arg(entry).arg(outfile).args([
+    run_command(Command::new(&tools.esbuild).arg(entry).arg(outfile).args([
         "--bundle",
         "--minify",
         "--format=esm",

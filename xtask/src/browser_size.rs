@@ -5,9 +5,9 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 
-use crate::assets::{MANIFEST, STATUS};
-use crate::compress::packed_path;
-use crate::site::files;
+use crate::assets::{MANIFEST, STATUS_STEM};
+use crate::compress::compressed_path;
+use crate::site::list_files;
 
 /// The promise for the first load of the cluster page, everything, brotli: 200 kB.
 const FIRST_LOAD_BYTES: u64 = 200_000;
@@ -23,21 +23,21 @@ const STATUS_BYTES: u64 = 20_000;
 const STATUS_PAGE_BYTES: u64 = 14_000;
 
 /// Prints the size of each asset; fails when together they exceed what was promised.
-pub(crate) fn report(site: &Path) -> Result<()> {
+pub(crate) fn check_budget(site: &Path) -> Result<()> {
     println!(
         "{:<40} {:>10} {:>10} {:>10}",
         "asset", "raw", "gzip", "brotli"
     );
-    let (mut total, mut status) = (Sizes::default(), Sizes::default());
-    for file in files(site)? {
+    let (mut total, mut status) = (AssetSizes::default(), AssetSizes::default());
+    for file in list_files(site)? {
         let extension = file.extension().unwrap_or_default();
         if extension == "br" || extension == "gz" || file.ends_with(MANIFEST) {
             continue;
         }
-        let sizes = Sizes::of(&file)?;
+        let sizes = AssetSizes::of(&file)?;
         sizes.print(&file.strip_prefix(site)?.display().to_string());
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with(STATUS) {
+        if name.starts_with(STATUS_STEM) {
             status.add(&sizes);
         } else {
             total.add(&sizes);
@@ -67,17 +67,17 @@ pub(crate) fn report(site: &Path) -> Result<()> {
 
 /// Bytes of one file, as it is and packed; a file that packing would not make smaller counts as it is.
 #[derive(Default)]
-struct Sizes {
+struct AssetSizes {
     raw: u64,
     gzip: u64,
     brotli: u64,
 }
 
-impl Sizes {
+impl AssetSizes {
     fn of(file: &Path) -> Result<Self> {
         let raw = fs::metadata(file)?.len();
         let packed =
-            |suffix| fs::metadata(packed_path(file, suffix)).map_or(raw, |data| data.len());
+            |suffix| fs::metadata(compressed_path(file, suffix)).map_or(raw, |data| data.len());
         Ok(Self {
             raw,
             gzip: packed("gz"),

@@ -8,7 +8,7 @@ use anyhow::Result;
 use brotli::enc::BrotliEncoderParams;
 use flate2::{Compression, GzBuilder};
 
-use crate::site::files;
+use crate::site::list_files;
 
 /// What is worth compressing; pictures and fonts are compressed already.
 const COMPRESSIBLE: [&str; 8] = [
@@ -23,8 +23,8 @@ const COMPRESSIBLE: [&str; 8] = [
 ];
 
 /// Writes a `.br` and a `.gz` beside every file of the site that they make smaller.
-pub(crate) fn beside(site: &Path) -> Result<()> {
-    for file in files(site)? {
+pub(crate) fn compress_site(site: &Path) -> Result<()> {
+    for file in list_files(site)? {
         let extension = file
             .extension()
             .and_then(|extension| extension.to_str())
@@ -35,7 +35,7 @@ pub(crate) fn beside(site: &Path) -> Result<()> {
         let bytes = fs::read(&file)?;
         for (suffix, packed) in [("br", brotli(&bytes)?), ("gz", gzip(&bytes)?)] {
             if packed.len() < bytes.len() {
-                File::create(packed_path(&file, suffix))?.write_all(&packed)?;
+                File::create(compressed_path(&file, suffix))?.write_all(&packed)?;
             }
         }
     }
@@ -43,7 +43,7 @@ pub(crate) fn beside(site: &Path) -> Result<()> {
 }
 
 /// `console.js` and `br` make `console.js.br`.
-pub(crate) fn packed_path(file: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn compressed_path(file: &Path, suffix: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(".");
     name.push(suffix);

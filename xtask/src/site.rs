@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use crate::{SiteArgs, assets, browser_size, compress, wasm};
 
 /// How many finished sites are kept: switching between two branches costs nothing then.
-const KEPT_SITES: usize = 3;
+const MAX_CACHED_SITES: usize = 3;
 
 /// Builds the site into `args.out`, and fails when a first load of it would exceed the promised size.
 pub(crate) fn build(args: &SiteArgs) -> Result<()> {
@@ -23,43 +23,43 @@ pub(crate) fn build(args: &SiteArgs) -> Result<()> {
 
     let sites = target_dir.join("sites");
     fs::create_dir_all(&sites)?;
-    let kept = sites.join(key(root, &module)?);
+    let kept = sites.join(cache_key(root, &module)?);
     if !kept.join(assets::MANIFEST).is_file() {
         let work = tempfile::Builder::new()
             .prefix(".building-")
             .tempdir_in(&sites)?;
-        produce(root, &module, work.path())?;
-        drop_old(&sites)?;
+        build_uncached(root, &module, work.path())?;
+        evict_old_sites(&sites)?;
         // Whoever was faster made the same.
         if fs::rename(work.path(), &kept).is_ok() {
             let _moved = work.keep();
         }
     }
-    browser_size::report(&kept)?;
-    if !same(&kept, &args.out)? {
-        replace(&kept, &args.out)?;
+    browser_size::check_budget(&kept)?;
+    if !same_contents(&kept, &args.out)? {
+        replace_site(&kept, &args.out)?;
     }
     Ok(())
 }
 
 /// Makes everything of the site from the compiled module, in an empty directory.
-fn produce(root: &Path, module: &Path, site: &Path) -> Result<()> {
-    let tools = Tools::find(root)?;
+fn build_uncached(root: &Path, module: &Path, site: &Path) -> Result<()> {
+    let tools = SiteTools::find(root)?;
     let scratch = tempfile::tempdir()?;
-    let glue = wasm::bind(module, scratch.path())?;
+    let glue = wasm::generate_bindings(module, scratch.path())?;
     wasm::optimise(&tools, &glue.wasm)?;
     assets::copy_public(&root.join("public"), site)?;
-    assets::bundle(&tools, &glue, root, site)?;
-    compress::beside(site)
+    assets::bundle_assets(&tools, &glue, root, site)?;
+    compress::compress_site(site)
 }
 
 /// The programs of npm that set-up installs.
-pub(crate) struct Tools {
+pub(crate) struct SiteTools {
     pub(crate) wasm_opt: PathBuf,
     pub(crate) esbuild: PathBuf,
 }
 
-impl Tools {
+impl SiteTools {
     fn find(root: &Path) -> Result<Self> {
         let bin = root.join("scripts/site-tools/node_modules/.bin");
         let tool = |name: &str| {
@@ -76,15 +76,15 @@ impl Tools {
 }
 
 /// Names the state of everything that the site is made from, this program and its tools included.
-fn key(root: &Path, module: &Path) -> Result<String> {
+fn cache_key(root: &Path, module: &Path) -> Result<String> {
     let mut inputs = vec![
         module.to_path_buf(),
         root.join("scripts/site-tools/package-lock.json"),
     ];
-    inputs.extend(files(&root.join("style"))?);
-    inputs.extend(files(&root.join("public"))?);
-    inputs.extend(files(&root.join("app/status"))?);
-    let mut hash = assets::Hash::default();
+    inputs.extend(list_files(&root.join("style"))?);
+    inputs.extend(list_files(&root.join("public"))?);
+    inputs.extend(list_files(&root.join("app/status"))?);
+    let mut hash = assets::ContentHash::default();
     for input in inputs {
         // Two clones with the same content share what is built.
         let name = input.strip_prefix(root).unwrap_or(&input);
@@ -99,7 +99,7 @@ fn key(root: &Path, module: &Path) -> Result<String> {
 }
 
 /// Every file below a directory, in order; none when there is no such directory.
-pub(crate) fn files(dir: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn list_files(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut pending = vec![dir.to_path_buf()];
     while let Some(dir) = pending.pop() {
@@ -120,7 +120,7 @@ pub(crate) fn files(dir: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Removes the oldest of the finished sites, and what killed builds left.
-fn drop_old(sites: &Path) -> Result<()> {
+fn evict_old_sites(sites: &Path) -> Result<()> {
     let mut finished = Vec::new();
     for entry in fs::read_dir(sites)? {
         let entry = entry?;
@@ -129,7 +129,7 @@ fn drop_old(sites: &Path) -> Result<()> {
         }
     }
     finished.sort();
-    let surplus = (finished.len() + 1).saturating_sub(KEPT_SITES);
+    let surplus = (finished.len() + 1).saturating_sub(MAX_CACHED_SITES);
     for (_, site) in finished.into_iter().take(surplus) {
         fs::remove_dir_all(&site).with_context(|| format!("cannot remove {}", site.display()))?;
     }
@@ -138,19 +138,19 @@ fn drop_old(sites: &Path) -> Result<()> {
 
 /// The files of a site and their content, by the name within it.
 fn contents(site: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
-    files(site)?
+    list_files(site)?
         .into_iter()
         .map(|path| Ok((path.strip_prefix(site)?.to_path_buf(), fs::read(&path)?)))
         .collect()
 }
 
-fn same(kept: &Path, out: &Path) -> Result<bool> {
+fn same_contents(kept: &Path, out: &Path) -> Result<bool> {
     Ok(contents(kept)? == contents(out)?)
 }
 
 /// Puts a copy of a finished site in the place of another one. A server that reads it sees the old or the new one
 /// whole, but for the moment between two renames.
-fn replace(kept: &Path, out: &Path) -> Result<()> {
+fn replace_site(kept: &Path, out: &Path) -> Result<()> {
     let out = std::path::absolute(out)?;
     let beside = out
         .parent()

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use wasm_bindgen_cli_support::Bindgen;
 
-use crate::site::Tools;
+use crate::site::SiteTools;
 
 const PACKAGE: &str = "console-hydrate";
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -23,7 +23,7 @@ const WASM_OPT: [&str; 7] = [
 ];
 
 /// A module and the script that loads it.
-pub(crate) struct Glue {
+pub(crate) struct WasmBindings {
     pub(crate) wasm: PathBuf,
     pub(crate) js: PathBuf,
 }
@@ -57,7 +57,7 @@ pub(crate) fn compile(root: &Path, profile: &str, target_dir: &Path) -> Result<P
         .args(["--profile", profile])
         .arg("--target-dir")
         .arg(target_dir);
-    run(&mut cargo)?;
+    run_command(&mut cargo)?;
     // Cargo keeps the output of the profile "dev" in "debug".
     let dir = if profile == "dev" { "debug" } else { profile };
     let module = target_dir
@@ -83,7 +83,7 @@ fn toolchain(root: &Path) -> Result<Option<String>> {
 }
 
 /// Writes the script that loads the module, and the module as that script needs it.
-pub(crate) fn bind(module: &Path, dir: &Path) -> Result<Glue> {
+pub(crate) fn generate_bindings(module: &Path, dir: &Path) -> Result<WasmBindings> {
     Bindgen::new()
         .input_path(module)
         .out_name("console")
@@ -94,23 +94,25 @@ pub(crate) fn bind(module: &Path, dir: &Path) -> Result<Glue> {
         .remove_producers_section(true)
         .generate(dir)
         .context("wasm-bindgen failed")?;
-    Ok(Glue {
+    Ok(WasmBindings {
         wasm: dir.join("console_bg.wasm"),
         js: dir.join("console.js"),
     })
 }
 
 /// Makes the module smaller, in place.
-pub(crate) fn optimise(tools: &Tools, wasm: &Path) -> Result<()> {
-    run(Command::new(&tools.wasm_opt)
-        .args(WASM_OPT)
-        .arg(wasm)
-        .arg("-o")
-        .arg(wasm))
+pub(crate) fn optimise(tools: &SiteTools, wasm: &Path) -> Result<()> {
+    run_command(
+        Command::new(&tools.wasm_opt)
+            .args(WASM_OPT)
+            .arg(wasm)
+            .arg("-o")
+            .arg(wasm),
+    )
 }
 
 /// Runs a program to its successful end.
-pub(crate) fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run_command(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let status = command
         .status()

@@ -10,48 +10,55 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::record::{SessionRecord, UserName, UserRecord};
-use crate::token::Signer;
+use crate::token::TokenSigner;
 
 /// How long something may stay in memory that this replica noted itself and its watch has not told of.
-pub(super) const UNCONFIRMED: Duration = Duration::from_secs(10);
+pub(super) const CONFIRMATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Everything known.
 #[derive(Default)]
-pub(super) struct State {
-    pub(super) users: Option<HashMap<UserName, Account>>,
-    pub(super) sessions: HashMap<Uuid, Session>,
-    pub(super) sessions_known: bool,
-    pub(super) signer: Option<Arc<Signer>>,
-    pub(super) unreachable: Option<String>,
+pub(super) struct AccountCacheState {
+    pub(super) users: Option<HashMap<UserName, CachedAccount>>,
+    pub(super) sessions: HashMap<Uuid, CachedSession>,
+    pub(super) sessions_loaded: bool,
+    pub(super) signer: Option<Arc<TokenSigner>>,
+    pub(super) etcd_error: Option<String>,
 }
 
 /// An account as of a revision.
-pub(super) struct Account {
+pub(super) struct CachedAccount {
     pub(super) record: UserRecord,
     pub(super) revision: i64,
     /// Set while the watch may still be behind this.
-    pub(super) noted: Option<Timestamp>,
+    pub(super) unconfirmed_since: Option<Timestamp>,
 }
 
-impl Account {
+impl CachedAccount {
     /// Whether this is newer than what the watch tells at `revision`.
     fn is_ahead_of(&self, revision: i64, now: Timestamp) -> bool {
-        self.revision > revision && self.noted.is_some_and(|at| at.age(now) < UNCONFIRMED)
+        self.revision > revision
+            && self
+                .unconfirmed_since
+                .is_some_and(|at| at.age(now) < CONFIRMATION_TIMEOUT)
     }
 }
 
 /// A session with whoever waits for its end.
-pub(super) struct Session {
+pub(super) struct CachedSession {
     pub(super) record: SessionRecord,
     pub(super) lease: LeaseId,
     /// Set while the session was written by this replica and its watch has not told of it yet.
-    pub(super) unconfirmed: Option<Timestamp>,
+    pub(super) unconfirmed_since: Option<Timestamp>,
     pub(super) ended: watch::Sender<bool>,
 }
 
-impl State {
+impl AccountCacheState {
     /// The account behind a session, when the session is live.
-    pub(super) fn backing(&self, record: &SessionRecord, now: Timestamp) -> Option<&UserRecord> {
+    pub(super) fn live_account(
+        &self,
+        record: &SessionRecord,
+        now: Timestamp,
+    ) -> Option<&UserRecord> {
         let user = &self.users.as_ref()?.get(&record.username)?.record;
         let live =
             now < record.expires_at && !user.disabled && user.credential == record.credential;
@@ -65,14 +72,14 @@ impl State {
         revision: i64,
         now: Timestamp,
     ) {
-        let mut users: HashMap<UserName, Account> = listed
+        let mut users: HashMap<UserName, CachedAccount> = listed
             .map(|(name, revision, record)| {
                 (
                     name,
-                    Account {
+                    CachedAccount {
                         record,
                         revision,
-                        noted: None,
+                        unconfirmed_since: None,
                     },
                 )
             })
@@ -83,7 +90,7 @@ impl State {
     }
 
     /// What the watch says about an account at `revision`: its record, or that nobody can sign in with it.
-    pub(super) fn user_changed(
+    pub(super) fn apply_user_change(
         &mut self,
         name: UserName,
         record: Option<UserRecord>,
@@ -100,10 +107,10 @@ impl State {
         match record {
             Some(record) => drop(users.insert(
                 name,
-                Account {
+                CachedAccount {
                     record,
                     revision,
-                    noted: None,
+                    unconfirmed_since: None,
                 },
             )),
             None => drop(users.remove(&name)),
@@ -111,7 +118,7 @@ impl State {
     }
 
     /// What this replica read about an account itself, maybe ahead of its watch.
-    pub(super) fn user_noted(
+    pub(super) fn insert_user_ahead_of_watch(
         &mut self,
         name: UserName,
         record: UserRecord,
@@ -127,16 +134,16 @@ impl State {
         {
             users.insert(
                 name,
-                Account {
+                CachedAccount {
                     record,
                     revision,
-                    noted: Some(now),
+                    unconfirmed_since: Some(now),
                 },
             );
         }
     }
 
-    pub(super) fn put(
+    pub(super) fn put_session(
         &mut self,
         id: Uuid,
         record: SessionRecord,
@@ -147,13 +154,14 @@ impl State {
             Some(session) => {
                 session.record = record;
                 session.lease = lease;
-                session.unconfirmed = unconfirmed.filter(|_| session.unconfirmed.is_some());
+                session.unconfirmed_since =
+                    unconfirmed.filter(|_| session.unconfirmed_since.is_some());
             }
             None => {
-                let session = Session {
+                let session = CachedSession {
                     record,
                     lease,
-                    unconfirmed,
+                    unconfirmed_since: unconfirmed,
                     ended: watch::Sender::new(false),
                 };
                 self.sessions.insert(id, session);
@@ -161,37 +169,37 @@ impl State {
         }
     }
 
-    pub(super) fn remove(&mut self, id: Uuid) {
+    pub(super) fn remove_session(&mut self, id: Uuid) {
         if let Some(session) = self.sessions.remove(&id) {
             session.ended.send_replace(true);
         }
     }
 
-    pub(super) fn end_all(&mut self) {
+    pub(super) fn end_all_sessions(&mut self) {
         for (_, session) in self.sessions.drain() {
             session.ended.send_replace(true);
         }
     }
 
     /// Tells the holders of sessions that are no longer live.
-    pub(super) fn sweep(&mut self, now: Timestamp) {
+    pub(super) fn end_stale_sessions(&mut self, now: Timestamp) {
         if self.users.is_none() {
             return;
         }
         for session in self.sessions.values() {
-            if self.backing(&session.record, now).is_none() {
+            if self.live_account(&session.record, now).is_none() {
                 session
                     .ended
                     .send_if_modified(|ended| !std::mem::replace(ended, true));
             }
         }
-        let away = self.unreachable.is_some();
+        let away = self.etcd_error.is_some();
         // A session that was ended while this replica looked it up is never told of again.
-        let lapsed = |session: &Session| {
+        let lapsed = |session: &CachedSession| {
             !away
                 && session
-                    .unconfirmed
-                    .is_some_and(|at| at.age(now) >= UNCONFIRMED)
+                    .unconfirmed_since
+                    .is_some_and(|at| at.age(now) >= CONFIRMATION_TIMEOUT)
         };
         self.sessions.retain(|_, session| {
             let keep = now < session.record.expires_at && !lapsed(session);

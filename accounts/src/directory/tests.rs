@@ -10,8 +10,8 @@ const USERS: &str = "/state/users/";
 const SESSIONS: &str = "/state/sessions/";
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn entry(key: String, value: &impl serde::Serialize, lease: LeaseId) -> Entry {
-    Entry {
+fn entry(key: String, value: &impl serde::Serialize, lease: LeaseId) -> RegistryEntry {
+    RegistryEntry {
         key: key.into_bytes(),
         value: serde_json::to_vec(value).unwrap(),
         create_revision: 1,
@@ -33,7 +33,7 @@ fn account(roles: &[Role], credential: u128, disabled: bool) -> UserRecord {
     }
 }
 
-fn user_entry(name: &str, record: &UserRecord) -> Entry {
+fn user_entry(name: &str, record: &UserRecord) -> RegistryEntry {
     entry(format!("{USERS}{name}"), record, 0)
 }
 
@@ -46,7 +46,7 @@ fn session_record(name: &str, credential: u128) -> SessionRecord {
     }
 }
 
-fn session_entry(id: Uuid, name: &str, credential: u128) -> Entry {
+fn session_entry(id: Uuid, name: &str, credential: u128) -> RegistryEntry {
     entry(
         format!("{SESSIONS}{id}"),
         &session_record(name, credential),
@@ -57,11 +57,11 @@ fn session_entry(id: Uuid, name: &str, credential: u128) -> Entry {
 const ID: Uuid = Uuid::from_u128(42);
 
 /// A directory in which dora has a live session.
-fn directory() -> Directory {
-    let directory = Directory::new("/state");
-    assert!(directory.not_ready().is_some());
+fn cache_with_live_session() -> AccountCache {
+    let directory = AccountCache::new("/state");
+    assert!(directory.unready_reason().is_some());
     let users = vec![user_entry("dora", &account(&[Role::Viewer], 1, false))];
-    directory.users_event(
+    directory.apply_users_event(
         USERS,
         WatchEvent::Reset {
             revision: 1,
@@ -70,7 +70,7 @@ fn directory() -> Directory {
         START,
     );
     let sessions = vec![session_entry(ID, "dora", 1)];
-    directory.sessions_event(
+    directory.apply_sessions_event(
         SESSIONS,
         WatchEvent::Reset {
             revision: 1,
@@ -81,17 +81,17 @@ fn directory() -> Directory {
     directory
 }
 
-fn put(entry: Entry) -> WatchEvent {
+fn put(entry: RegistryEntry) -> WatchEvent {
     WatchEvent::Changes {
         revision: 2,
-        changes: vec![Change::Put(entry)],
+        changes: vec![KeyChange::Put(entry)],
     }
 }
 
 fn delete(key: String) -> WatchEvent {
     WatchEvent::Changes {
         revision: 2,
-        changes: vec![Change::Delete {
+        changes: vec![KeyChange::Delete {
             key: key.into_bytes(),
             revision: 2,
         }],
@@ -99,21 +99,21 @@ fn delete(key: String) -> WatchEvent {
 }
 
 #[test]
-fn a_session_lives_until_its_time_is_over() {
-    let directory = directory();
+fn a_session_is_live_until_it_expires() {
+    let directory = cache_with_live_session();
     let guard = directory.session(ID, START).unwrap();
     assert_eq!(&*guard.principal.username, "dora");
     assert!(!guard.has_ended());
     assert!(directory.session(ID, START.plus(HOUR)).is_err());
-    directory.write().sweep(START.plus(HOUR));
+    directory.write().end_stale_sessions(START.plus(HOUR));
     assert!(guard.has_ended());
 }
 
 #[test]
-fn whatever_takes_the_session_away_ends_it_at_once() {
+fn every_cause_ends_a_session_immediately() {
     let user = |record: &UserRecord| put(user_entry("dora", record));
-    type Event = (&'static str, bool, WatchEvent);
-    let events: [Event; 5] = [
+    type EventCase = (&'static str, bool, WatchEvent);
+    let events: [EventCase; 5] = [
         (
             "the account is disabled",
             true,
@@ -144,12 +144,12 @@ fn whatever_takes_the_session_away_ends_it_at_once() {
         ),
     ];
     for (what, of_users, event) in events {
-        let directory = directory();
+        let directory = cache_with_live_session();
         let guard = directory.session(ID, START).unwrap();
         if of_users {
-            directory.users_event(USERS, event, START);
+            directory.apply_users_event(USERS, event, START);
         } else {
-            directory.sessions_event(SESSIONS, event, START);
+            directory.apply_sessions_event(SESSIONS, event, START);
         }
         assert!(guard.has_ended(), "{what}");
         assert!(directory.session(ID, START).is_err(), "{what}");
@@ -157,16 +157,16 @@ fn whatever_takes_the_session_away_ends_it_at_once() {
 }
 
 #[test]
-fn a_disabled_account_that_is_enabled_again_has_no_old_sessions() {
-    let directory = directory();
+fn re_enabling_an_account_restores_no_old_sessions() {
+    let directory = cache_with_live_session();
     let guard = directory.session(ID, START).unwrap();
     // What the store writes: disabling changes the credential.
-    directory.users_event(
+    directory.apply_users_event(
         USERS,
         put(user_entry("dora", &account(&[Role::Viewer], 2, true))),
         START,
     );
-    directory.users_event(
+    directory.apply_users_event(
         USERS,
         put(user_entry("dora", &account(&[Role::Viewer], 2, false))),
         START,
@@ -176,10 +176,10 @@ fn a_disabled_account_that_is_enabled_again_has_no_old_sessions() {
 }
 
 #[test]
-fn new_roles_hold_from_the_next_request_on() {
-    let directory = directory();
+fn new_roles_apply_from_the_next_request() {
+    let directory = cache_with_live_session();
     let guard = directory.session(ID, START).unwrap();
-    directory.users_event(
+    directory.apply_users_event(
         USERS,
         put(user_entry("dora", &account(&[Role::Admin], 1, false))),
         START,
@@ -192,8 +192,8 @@ fn new_roles_hold_from_the_next_request_on() {
 }
 
 #[test]
-fn nothing_is_forgotten_while_etcd_is_away() {
-    let directory = directory();
+fn sessions_survive_an_etcd_outage() {
+    let directory = cache_with_live_session();
     let guard = directory.session(ID, START).unwrap();
     let error = Error::Unavailable {
         endpoints: "etcd-1".to_owned(),
@@ -203,48 +203,52 @@ fn nothing_is_forgotten_while_etcd_is_away() {
         since: START,
         error,
     };
-    directory.users_event(USERS, gone.clone(), START);
-    directory.sessions_event(SESSIONS, gone, START);
-    assert!(directory.unreachable().unwrap().contains("etcd-1"));
+    directory.apply_users_event(USERS, gone.clone(), START);
+    directory.apply_sessions_event(SESSIONS, gone, START);
+    assert!(directory.etcd_error().unwrap().contains("etcd-1"));
     assert!(directory.session(ID, START).is_ok() && !guard.has_ended());
-    directory.users_event(USERS, WatchEvent::Reachable, START);
-    assert_eq!(directory.unreachable(), None);
+    directory.apply_users_event(USERS, WatchEvent::Reachable, START);
+    assert_eq!(directory.etcd_error(), None);
 }
 
 #[test]
-fn a_session_of_this_replica_is_known_before_the_watch_tells_of_it() {
-    let directory = directory();
+fn a_local_session_is_usable_before_the_watch_reports_it() {
+    let directory = cache_with_live_session();
     let own = Uuid::from_u128(43);
-    directory.note(own, session_record("dora", 1), 78, None, START);
+    directory.insert_ahead_of_watch(own, session_record("dora", 1), 78, None, START);
     let listing_from_before = WatchEvent::Reset {
         revision: 1,
         entries: vec![session_entry(ID, "dora", 1)],
     };
-    directory.sessions_event(SESSIONS, listing_from_before.clone(), START);
+    directory.apply_sessions_event(SESSIONS, listing_from_before.clone(), START);
     assert!(directory.session(own, START).is_ok());
     // Once it should have been told of, silence means that it is gone.
-    let later = START.plus(UNCONFIRMED);
-    directory.sessions_event(SESSIONS, listing_from_before, later);
+    let later = START.plus(CONFIRMATION_TIMEOUT);
+    directory.apply_sessions_event(SESSIONS, listing_from_before, later);
     assert!(directory.session(own, later).is_err());
 }
 
 #[test]
-fn a_session_that_the_watch_never_confirms_lapses() {
-    let directory = directory();
+fn a_session_the_watch_never_confirms_ends() {
+    let directory = cache_with_live_session();
     let own = Uuid::from_u128(43);
-    directory.note(own, session_record("dora", 1), 78, None, START);
+    directory.insert_ahead_of_watch(own, session_record("dora", 1), 78, None, START);
     let guard = directory.session(own, START).unwrap();
-    directory.write().sweep(START.plus(UNCONFIRMED));
+    directory
+        .write()
+        .end_stale_sessions(START.plus(CONFIRMATION_TIMEOUT));
     assert!(guard.has_ended() && directory.session(own, START).is_err());
     assert!(
-        directory.session(ID, START.plus(UNCONFIRMED)).is_ok(),
+        directory
+            .session(ID, START.plus(CONFIRMATION_TIMEOUT))
+            .is_ok(),
         "the confirmed one stays"
     );
 }
 
 #[test]
-fn what_was_read_itself_is_not_undone_by_a_watch_that_is_behind() {
-    let directory = directory();
+fn a_lagging_watch_does_not_undo_a_newer_read() {
+    let directory = cache_with_live_session();
     let own = Uuid::from_u128(43);
     let at = |credential: u128, revision: i64| {
         let mut entry = user_entry("dora", &account(&[Role::Viewer], credential, false));
@@ -253,11 +257,11 @@ fn what_was_read_itself_is_not_undone_by_a_watch_that_is_behind() {
     };
     // The password changed at revision 8; somebody signs in with it before the watch tells.
     let read = (account(&[Role::Viewer], 2, false), 8);
-    directory.note(own, session_record("dora", 2), 78, Some(read), START);
+    directory.insert_ahead_of_watch(own, session_record("dora", 2), 78, Some(read), START);
     assert!(directory.session(own, START).is_ok());
-    directory.users_event(USERS, put(at(1, 7)), START);
+    directory.apply_users_event(USERS, put(at(1, 7)), START);
     assert!(directory.session(own, START).is_ok());
-    directory.users_event(
+    directory.apply_users_event(
         USERS,
         WatchEvent::Reset {
             revision: 7,
@@ -267,11 +271,11 @@ fn what_was_read_itself_is_not_undone_by_a_watch_that_is_behind() {
     );
     assert!(directory.session(own, START).is_ok());
     // Whatever comes later counts.
-    directory.users_event(USERS, put(at(3, 9)), START);
+    directory.apply_users_event(USERS, put(at(3, 9)), START);
     assert!(directory.session(own, START).is_err());
     // An etcd that was replaced counts its revisions anew.
-    let later = START.plus(UNCONFIRMED);
-    directory.users_event(
+    let later = START.plus(CONFIRMATION_TIMEOUT);
+    directory.apply_users_event(
         USERS,
         WatchEvent::Reset {
             revision: 1,
@@ -283,34 +287,34 @@ fn what_was_read_itself_is_not_undone_by_a_watch_that_is_behind() {
 }
 
 #[test]
-fn garbage_lets_nobody_in_and_harms_nobody_else() {
-    let directory = directory();
+fn a_corrupt_record_grants_no_access_and_affects_no_other_account() {
+    let directory = cache_with_live_session();
     let garbage = |key: String| {
         let mut entry = entry(key, &(), 0);
         entry.value = b"{\"roles\":".to_vec();
         put(entry)
     };
-    directory.users_event(USERS, garbage(format!("{USERS}emil")), START);
-    directory.users_event(USERS, garbage(format!("{USERS}Not A Name")), START);
-    directory.sessions_event(SESSIONS, garbage(format!("{SESSIONS}not-a-uuid")), START);
+    directory.apply_users_event(USERS, garbage(format!("{USERS}emil")), START);
+    directory.apply_users_event(USERS, garbage(format!("{USERS}Not A Name")), START);
+    directory.apply_sessions_event(SESSIONS, garbage(format!("{SESSIONS}not-a-uuid")), START);
     assert!(directory.session(ID, START).is_ok());
-    directory.users_event(USERS, garbage(format!("{USERS}dora")), START);
+    directory.apply_users_event(USERS, garbage(format!("{USERS}dora")), START);
     assert!(directory.session(ID, START).is_err());
 }
 
 #[test]
 fn removing_the_signing_key_ends_every_session() {
-    let directory = directory();
+    let directory = cache_with_live_session();
     let guard = directory.session(ID, START).unwrap();
-    let key = entry(signing_key("/state"), &KeyRecord::generate(START), 0);
-    assert!(!directory.key_event(
+    let key = entry(signing_key("/state"), &SigningKeyRecord::generate(START), 0);
+    assert!(!directory.apply_key_event(
         WatchEvent::Reset {
             revision: 1,
             entries: vec![key]
         },
         true
     ));
-    assert!(directory.signer().is_some() && directory.not_ready().is_none());
-    assert!(directory.key_event(delete(signing_key("/state")), false));
+    assert!(directory.signer().is_some() && directory.unready_reason().is_none());
+    assert!(directory.apply_key_event(delete(signing_key("/state")), false));
     assert!(directory.signer().is_none() && guard.has_ended());
 }

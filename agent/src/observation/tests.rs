@@ -1,8 +1,8 @@
-use galera::observe::observation::ProbeFailure;
+use galera::observe::observation::ProbeErrorKind;
 
 use super::*;
 
-fn answers(state: &str, comment: &str, cluster: &str, ready: &str) -> Server {
+fn responding(state: &str, comment: &str, cluster: &str, ready: &str) -> ServerState {
     let rows = [
         ("WSREP_LOCAL_STATE", state),
         ("wsrep_local_state_comment", comment),
@@ -12,12 +12,12 @@ fn answers(state: &str, comment: &str, cluster: &str, ready: &str) -> Server {
         ("wsrep_protocol_version", "10"),
     ];
     let rows = rows.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    Server::Unknown.after(Ok(Reading::from_rows(&rows)))
+    ServerState::Unknown.after_probe(Ok(StatusReading::from_rows(&rows)))
 }
 
 fn refused() -> ProbeError {
     ProbeError {
-        kind: ProbeFailure::Refused,
+        kind: ProbeErrorKind::Refused,
         message: "connection refused".to_owned(),
     }
 }
@@ -25,91 +25,97 @@ fn refused() -> ProbeError {
 #[test]
 fn only_a_synced_ready_primary_server_is_healthy() {
     for (server, healthy, line) in [
-        (answers("4", "Synced", "Primary", "ON"), true, "Synced"),
+        (responding("4", "Synced", "Primary", "ON"), true, "Synced"),
         (
-            answers("4", "Synced", "Primary", "OFF"),
+            responding("4", "Synced", "Primary", "OFF"),
             false,
             "Synced, but wsrep_ready is OFF",
         ),
         (
-            answers("4", "Synced", "non-Primary", "ON"),
+            responding("4", "Synced", "non-Primary", "ON"),
             false,
             "Synced, non-Primary, 3 members",
         ),
         (
-            answers("2", "Donor/Desynced", "Primary", "ON"),
+            responding("2", "Donor/Desynced", "Primary", "ON"),
             false,
             "Donor/Desynced, Primary, 3 members",
         ),
         (
-            answers("0", "Initialized", "non-Primary", "OFF"),
+            responding("0", "Initialized", "non-Primary", "OFF"),
             false,
             "Initialized, non-Primary, 3 members",
         ),
-        (answers("", "", "", ""), false, ", , 3 members"),
+        (responding("", "", "", ""), false, ", , 3 members"),
         (
-            Server::Unknown.after(Err(refused())),
+            ServerState::Unknown.after_probe(Err(refused())),
             false,
             "connection refused",
         ),
-        (Server::Unknown, false, "the server was not asked yet"),
+        (ServerState::Unknown, false, "the server was not asked yet"),
     ] {
         assert_eq!(
-            server.health(&Availability::default()),
+            server.health(&AvailabilityPolicy::default()),
             (healthy, line.to_owned())
         );
     }
 }
 
 #[test]
-fn donors_and_read_only_servers_are_healthy_where_that_is_wanted() {
-    let donor = answers("2", "Donor/Desynced", "Primary", "ON");
-    let mut read_only = answers("4", "Synced", "Primary", "ON");
-    if let Server::Answers { reading, .. } = &mut read_only {
+fn donors_and_read_only_servers_are_healthy_if_configured() {
+    let donor = responding("2", "Donor/Desynced", "Primary", "ON");
+    let mut read_only = responding("4", "Synced", "Primary", "ON");
+    if let ServerState::Responding { reading, .. } = &mut read_only {
         reading.read_only = Some(true);
     }
-    let healthy =
-        |server: &Server, donor, read_only| server.health(&Availability { donor, read_only }).0;
+    let healthy = |server: &ServerState, donor, read_only| {
+        server.health(&AvailabilityPolicy { donor, read_only }).0
+    };
     assert!(healthy(&donor, true, false) && !healthy(&donor, false, true));
     assert!(healthy(&read_only, false, true) && !healthy(&read_only, true, false));
-    let apart = answers("2", "Donor/Desynced", "non-Primary", "ON");
+    let apart = responding("2", "Donor/Desynced", "non-Primary", "ON");
     assert!(!healthy(&apart, true, true));
 }
 
 #[test]
-fn what_the_server_tells_counts_until_it_is_asked() {
-    let event = |status| Event::from_arguments(["--status", status]);
-    let running = answers("4", "Synced", "Primary", "ON");
-    let told = running.told(&event("donor"));
+fn a_notification_applies_until_the_next_probe() {
+    let event = |status| WsrepEvent::from_arguments(["--status", status]);
+    let running = responding("4", "Synced", "Primary", "ON");
+    let told = running.after_event(&event("donor"));
     assert_eq!(told.fields()["wsrep_local_state_comment"], "Donor/Desynced");
-    assert_eq!(running.told(&event("connected")).fields(), running.fields());
+    assert_eq!(
+        running.after_event(&event("connected")).fields(),
+        running.fields()
+    );
     // The status lags behind what the server tells, but not for more than one answer of another kind.
-    let joining = answers("1", "Joining: receiving State Transfer", "Primary", "OFF");
-    let read = |server: &Server| match server {
-        Server::Answers { reading, .. } => reading.as_ref().clone(),
+    let joining = responding("1", "Joining: receiving State Transfer", "Primary", "OFF");
+    let read = |server: &ServerState| match server {
+        ServerState::Responding { reading, .. } => reading.as_ref().clone(),
         _ => panic!("{server:?}"),
     };
-    let joined = joining.told(&event("joined")).after(Ok(read(&joining)));
+    let joined = joining
+        .after_event(&event("joined"))
+        .after_probe(Ok(read(&joining)));
     assert_eq!(joined.fields()["wsrep_local_state_comment"], "Joined");
-    let synced = joined.after(Ok(read(&running)));
+    let synced = joined.after_probe(Ok(read(&running)));
     assert_eq!(synced.fields()["wsrep_local_state_comment"], "Synced");
-    let again = synced.after(Ok(read(&joining)));
+    let again = synced.after_probe(Ok(read(&joining)));
     assert_ne!(again.fields()["wsrep_local_state_comment"], "Joined");
     let held = |phase| {
-        Server::Held(Box::new(Held {
+        ServerState::Offline(Box::new(OfflineStatus {
             phase,
-            recovered: None,
-            state: None,
-            line: "waiting".to_owned(),
+            recovered_position: None,
+            state_comment: None,
+            message: "waiting".to_owned(),
             since: Timestamp::default(),
         }))
     };
-    let joined = held(Phase::Starting).told(&event("joined"));
-    assert_eq!(joined.phase(), Phase::Joining);
+    let joined = held(AgentPhase::Starting).after_event(&event("joined"));
+    assert_eq!(joined.phase(), AgentPhase::Joining);
     assert_eq!(joined.fields()["wsrep_local_state_comment"], "Joined");
     // It does not answer yet, which is no news; once it is told to stop, nothing it says counts.
-    assert_eq!(joined.after(Err(refused())).fields(), joined.fields());
-    let stopping = held(Phase::Stopping).told(&event("synced"));
+    assert_eq!(joined.after_probe(Err(refused())).fields(), joined.fields());
+    let stopping = held(AgentPhase::Stopping).after_event(&event("synced"));
     assert_eq!(
         stopping.fields(),
         BTreeMap::from([("phase", "stopping".to_owned())])
@@ -117,69 +123,79 @@ fn what_the_server_tells_counts_until_it_is_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_does_not_answer_yet_may_tell_but_not_for_long() {
-    let event = |status| Event::from_arguments(["--status", status]);
-    let silent = answers("4", "Synced", "Primary", "ON").after(Err(refused()));
-    for server in [silent, Server::Unknown] {
-        let told = server.told(&event("joined"));
+async fn a_notification_of_an_unreachable_server_expires() {
+    let event = |status| WsrepEvent::from_arguments(["--status", status]);
+    let silent = responding("4", "Synced", "Primary", "ON").after_probe(Err(refused()));
+    for server in [silent, ServerState::Unknown] {
+        let told = server.after_event(&event("joined"));
         let expected = [
             ("phase", "joining"),
             ("wsrep_local_state_comment", "Joined"),
         ];
         let expected = expected.map(|(name, value)| (name, value.to_owned()));
         assert_eq!(told.fields(), BTreeMap::from(expected));
-        assert_eq!(told.after(Err(refused())).fields(), told.fields());
-        assert!(!told.health(&Availability::default()).0);
-        let silent = server.after(Err(refused())).fields();
-        tokio::time::advance(FRESH).await;
+        assert_eq!(told.after_probe(Err(refused())).fields(), told.fields());
+        assert!(!told.health(&AvailabilityPolicy::default()).0);
+        let silent = server.after_probe(Err(refused())).fields();
+        tokio::time::advance(STATUS_MAX_AGE).await;
         // Whoever told may have died since.
-        assert_eq!(told.after(Err(refused())).fields(), silent);
+        assert_eq!(told.after_probe(Err(refused())).fields(), silent);
     }
     assert_eq!(
-        Server::Unknown.told(&event("connected")).fields(),
-        Server::Unknown.fields()
+        ServerState::Unknown
+            .after_event(&event("connected"))
+            .fields(),
+        ServerState::Unknown.fields()
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_old_answer_is_no_health() {
-    let server = answers("4", "Synced", "Primary", "ON");
-    tokio::time::advance(FRESH + Duration::from_secs(1)).await;
+async fn a_stale_status_is_unhealthy() {
+    let server = responding("4", "Synced", "Primary", "ON");
+    tokio::time::advance(STATUS_MAX_AGE + Duration::from_secs(1)).await;
     assert_eq!(
-        server.health(&Availability::default()),
+        server.health(&AvailabilityPolicy::default()),
         (false, "the last answer is 7 s old".to_owned())
     );
 }
 
 #[test]
-fn phases_are_truthful() {
-    let running = answers("4", "Synced", "Primary", "ON");
+fn phase_follows_the_server_state() {
+    let running = responding("4", "Synced", "Primary", "ON");
     for (server, phase) in [
-        (Server::Unknown, Phase::Starting),
-        (Server::Unknown.after(Err(refused())), Phase::Starting),
+        (ServerState::Unknown, AgentPhase::Starting),
         (
-            answers("1", "Joining: receiving State Transfer", "Primary", "OFF"),
-            Phase::Joining,
+            ServerState::Unknown.after_probe(Err(refused())),
+            AgentPhase::Starting,
         ),
-        (answers("3", "Joined", "Primary", "ON"), Phase::Joining),
         (
-            answers("0", "Initialized", "non-Primary", "OFF"),
-            Phase::Running,
+            responding("1", "Joining: receiving State Transfer", "Primary", "OFF"),
+            AgentPhase::Joining,
         ),
-        (running.after(Err(refused())), Phase::Waiting),
         (
-            running.after(Err(refused())).after(Err(refused())),
-            Phase::Waiting,
+            responding("3", "Joined", "Primary", "ON"),
+            AgentPhase::Joining,
         ),
-        (running, Phase::Running),
+        (
+            responding("0", "Initialized", "non-Primary", "OFF"),
+            AgentPhase::Running,
+        ),
+        (running.after_probe(Err(refused())), AgentPhase::Waiting),
+        (
+            running
+                .after_probe(Err(refused()))
+                .after_probe(Err(refused())),
+            AgentPhase::Waiting,
+        ),
+        (running, AgentPhase::Running),
     ] {
         assert_eq!(server.phase(), phase, "{server:?}");
     }
 }
 
 #[test]
-fn a_silent_server_leaves_no_status_behind() {
-    let running = answers("4", "Synced", "Primary", "ON");
+fn an_unreachable_server_has_no_status_fields() {
+    let running = responding("4", "Synced", "Primary", "ON");
     let keys: Vec<_> = running.fields().into_keys().collect();
     let expected = [
         "phase",
@@ -191,6 +207,6 @@ fn a_silent_server_leaves_no_status_behind() {
         keys, expected,
         "only what is reported, under its lower-case name"
     );
-    let silent = running.after(Err(refused())).fields();
+    let silent = running.after_probe(Err(refused())).fields();
     assert_eq!(silent, BTreeMap::from([("phase", "waiting".to_owned())]));
 }

@@ -2,28 +2,28 @@
 
 use std::io;
 
-use galera::observe::observation::{ProbeError, ProbeFailure};
+use galera::observe::observation::{ProbeError, ProbeErrorKind};
 
-use crate::settings::Database;
+use crate::settings::DatabaseSettings;
 
 pub(super) fn from_io(place: &str, error: &io::Error) -> ProbeError {
     use io::ErrorKind as Kind;
     match error.kind() {
-        Kind::ConnectionRefused => failed(
-            ProbeFailure::Refused,
+        Kind::ConnectionRefused => probe_error(
+            ProbeErrorKind::Refused,
             format!("{place} refuses connections: no server runs there"),
         ),
         // A socket's file vanishes with its server.
-        Kind::NotFound => failed(
-            ProbeFailure::Refused,
+        Kind::NotFound => probe_error(
+            ProbeErrorKind::Refused,
             format!("{place} does not exist: no server runs there"),
         ),
-        Kind::TimedOut | Kind::HostUnreachable | Kind::NetworkUnreachable => failed(
-            ProbeFailure::TimedOut,
+        Kind::TimedOut | Kind::HostUnreachable | Kind::NetworkUnreachable => probe_error(
+            ProbeErrorKind::TimedOut,
             format!("{place} is not reachable: {error}"),
         ),
-        Kind::PermissionDenied => failed(
-            ProbeFailure::AccessDenied,
+        Kind::PermissionDenied => probe_error(
+            ProbeErrorKind::AccessDenied,
             format!(
                 "{place} may not be opened by this user; run the agent as one who may, or use MYSQL_HOST"
             ),
@@ -31,52 +31,57 @@ pub(super) fn from_io(place: &str, error: &io::Error) -> ProbeError {
         Kind::ConnectionReset
         | Kind::ConnectionAborted
         | Kind::BrokenPipe
-        | Kind::UnexpectedEof => closed(place),
-        _ if error.to_string().contains("lookup") => failed(
-            ProbeFailure::Unresolvable,
+        | Kind::UnexpectedEof => connection_closed(place),
+        _ if error.to_string().contains("lookup") => probe_error(
+            ProbeErrorKind::Unresolvable,
             format!("{place} does not resolve to an address: {error}"),
         ),
-        _ => failed(
-            ProbeFailure::Closed,
+        _ => probe_error(
+            ProbeErrorKind::Closed,
             format!("{place}: the connection failed: {error}"),
         ),
     }
 }
 
-pub(super) fn from_server(place: &str, database: &Database, code: u16, text: &str) -> ProbeError {
+pub(super) fn from_server(
+    place: &str,
+    database: &DatabaseSettings,
+    code: u16,
+    text: &str,
+) -> ProbeError {
     let (user, text) = (&database.user, one_line(text));
     match code {
-        1044 | 1045 | 1698 => failed(
-            ProbeFailure::AccessDenied,
+        1044 | 1045 | 1698 => probe_error(
+            ProbeErrorKind::AccessDenied,
             format!(
                 "{place} refuses the account {user}; check MYSQL_USER and MYSQL_PASSWORD_FILE ({text})"
             ),
         ),
-        1129 | 1130 => failed(
-            ProbeFailure::AccessDenied,
+        1129 | 1130 => probe_error(
+            ProbeErrorKind::AccessDenied,
             format!("{place} does not let this host connect: {text}"),
         ),
-        1040 | 1203 | 1226 => failed(
-            ProbeFailure::TooManyConnections,
+        1040 | 1203 | 1226 => probe_error(
+            ProbeErrorKind::TooManyConnections,
             format!("{place} has no connection left for {user}: {text}"),
         ),
         // The server is shutting down.
-        1053 | 1927 => closed(place),
-        _ => failed(
-            ProbeFailure::Protocol,
+        1053 | 1927 => connection_closed(place),
+        _ => probe_error(
+            ProbeErrorKind::Protocol,
             format!("{place} answers with error {code}: {text}"),
         ),
     }
 }
 
-pub(super) fn closed(place: &str) -> ProbeError {
-    failed(
-        ProbeFailure::Closed,
+pub(super) fn connection_closed(place: &str) -> ProbeError {
+    probe_error(
+        ProbeErrorKind::Closed,
         format!("{place} closed the connection: the server stops or crashed"),
     )
 }
 
-pub(super) fn failed(kind: ProbeFailure, message: String) -> ProbeError {
+pub(super) fn probe_error(kind: ProbeErrorKind, message: String) -> ProbeError {
     ProbeError { kind, message }
 }
 
@@ -93,16 +98,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_are_told_apart_by_what_they_prove() {
+    fn failures_are_classified() {
         let kind = |kind: io::ErrorKind| from_io("p", &kind.into()).kind;
         assert_eq!(
             kind(io::ErrorKind::ConnectionRefused),
-            ProbeFailure::Refused
+            ProbeErrorKind::Refused
         );
-        assert_eq!(kind(io::ErrorKind::NotFound), ProbeFailure::Refused);
-        assert_eq!(kind(io::ErrorKind::HostUnreachable), ProbeFailure::TimedOut);
-        assert_eq!(kind(io::ErrorKind::UnexpectedEof), ProbeFailure::Closed);
-        let database = Database {
+        assert_eq!(kind(io::ErrorKind::NotFound), ProbeErrorKind::Refused);
+        assert_eq!(
+            kind(io::ErrorKind::HostUnreachable),
+            ProbeErrorKind::TimedOut
+        );
+        assert_eq!(kind(io::ErrorKind::UnexpectedEof), ProbeErrorKind::Closed);
+        let database = DatabaseSettings {
             host: "h".to_owned(),
             port: 1,
             socket: None,
@@ -110,10 +118,10 @@ mod tests {
             password: None,
         };
         let server = |code| from_server("p", &database, code, "a\nb\u{1b}[31m");
-        assert_eq!(server(1040).kind, ProbeFailure::TooManyConnections);
-        assert_eq!(server(1053).kind, ProbeFailure::Closed);
+        assert_eq!(server(1040).kind, ProbeErrorKind::TooManyConnections);
+        assert_eq!(server(1053).kind, ProbeErrorKind::Closed);
         let denied = server(1045);
-        assert_eq!(denied.kind, ProbeFailure::AccessDenied);
+        assert_eq!(denied.kind, ProbeErrorKind::AccessDenied);
         assert!(denied.message.contains("MYSQL_PASSWORD_FILE") && !denied.message.contains('\n'));
     }
 }

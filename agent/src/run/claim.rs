@@ -3,47 +3,48 @@
 use std::time::Duration;
 
 use galera::NodeId;
-use galera::observe::registration::Phase;
+use galera::observe::registration::AgentPhase;
 use tokio::time::{Instant, sleep};
 
-use super::cluster::Seen;
-use super::failure::Failure;
-use super::starter::Starter;
+use super::cluster::ClusterListing;
+use super::failure::RunError;
+use super::starter::StartupDriver;
 
 /// How often the registry is asked whether a lease has ended.
-const LOOK: Duration = Duration::from_millis(500);
+const RECHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-impl Starter<'_> {
+impl StartupDriver<'_> {
     /// Waits until nobody else uses this node's address or data, and moves the registration of the same data here.
     ///
     /// # Errors
-    /// [`Failure::Refused`] when somebody else goes on using them.
-    pub(super) async fn settle_in(&mut self) -> Result<(), Failure> {
+    /// [`RunError::Refused`] when somebody else goes on using them.
+    pub(super) async fn claim_identity(&mut self) -> Result<(), RunError> {
         let mut since: Option<Instant> = None;
         loop {
-            let seen = self.look().await;
+            let seen = self.read_cluster().await;
             let Some(conflict) = self.conflict(&seen).await else {
                 break;
             };
             let patience = self.settings.ttl * 3 + Duration::from_secs(2);
             if since.get_or_insert_with(Instant::now).elapsed() > patience {
-                return Err(Failure::Refused(conflict));
+                return Err(RunError::Refused(conflict));
             }
             let line = format!("{conflict}; waiting in case that lease is about to end");
-            self.holder.say(Phase::Starting, &self.data, &line);
-            sleep(LOOK).await;
+            self.reporter
+                .report(AgentPhase::Starting, &self.data, &line);
+            sleep(RECHECK_INTERVAL).await;
         }
-        if self.data.is_history() {
-            self.register().await;
+        if self.data.has_history() {
+            self.register_history().await;
         }
         Ok(())
     }
 
     /// Data with a history are registered at once, so that nobody takes an emptied registry for a new cluster.
-    async fn register(&self) {
-        let seen = self.look().await;
+    async fn register_history(&self) {
+        let seen = self.read_cluster().await;
         let member = seen.snapshot.members.get(&self.cluster.node);
-        let known = member.and_then(|member| member.registered.as_ref());
+        let known = member.and_then(|member| member.registration.as_ref());
         if known.is_some_and(|known| known.id.as_deref() == Some(&self.identity.id)) {
             return;
         }
@@ -55,11 +56,11 @@ impl Starter<'_> {
     }
 
     /// Who else uses this node's address or data, in a sentence.
-    async fn conflict(&self, seen: &Seen) -> Option<String> {
+    async fn conflict(&self, seen: &ClusterListing) -> Option<String> {
         let own = &self.cluster.node;
         let ours = |node: &NodeId| {
             let member = seen.snapshot.members.get(node);
-            let registered = member.and_then(|member| member.registered.as_ref());
+            let registered = member.and_then(|member| member.registration.as_ref());
             registered.is_some_and(|known| known.id.as_deref() == Some(&self.identity.id))
         };
         let prefix = self.cluster.keys.node_prefix(&self.cluster.name, own);
@@ -78,7 +79,10 @@ impl Starter<'_> {
                 )),
             };
         }
-        let elsewhere = seen.snapshot.others(own).find(|(node, _)| ours(node))?;
+        let elsewhere = seen
+            .snapshot
+            .members_except(own)
+            .find(|(node, _)| ours(node))?;
         if elsewhere.1.live {
             return Some(format!(
                 "{} reports with the identity of this node's data: two nodes must not have copies of the same data (the \
@@ -86,7 +90,7 @@ impl Starter<'_> {
                 elsewhere.0
             ));
         }
-        match Box::pin(self.cluster.move_from(elsewhere.0, seen)).await {
+        match Box::pin(self.cluster.move_registration(elsewhere.0, seen)).await {
             Ok(true) => {
                 tracing::info!(
                     "These data were registered as {}; their registration is moved to {own}",

@@ -2,21 +2,26 @@
 
 use std::time::Duration;
 
-use galera::observe::registration::{ClusterField, Keys, Order, RawKey};
-use galera::startup::{Expect, Founder, FounderKey, Registered, Snapshot, Stopped};
+use galera::observe::registration::{BootstrapOrder, ClusterField, RawKeyValue, RegistryKeys};
+use galera::startup::{
+    CleanStop, FounderKeyState, FounderRecord, KeyPrecondition, RegistrationRecord,
+    RegistrySnapshot,
+};
 use galera::{ClusterName, NodeId, Position};
-use registry::{Entry, Error, Guard, LeaseId, Outcome, Registry, Transaction, Write};
+use registry::{
+    Error, LeaseId, Precondition, Registry, RegistryEntry, Transaction, TransactionOutcome, WriteOp,
+};
 use uuid::Uuid;
 
 use crate::clock::now;
 
 /// One cluster in the registry, seen by one node.
 #[derive(Clone, Debug)]
-pub(super) struct Cluster {
+pub(super) struct ClusterRegistry {
     /// The connection.
     pub(super) registry: Registry,
     /// Where the keys lie.
-    pub(super) keys: Keys,
+    pub(super) keys: RegistryKeys,
     /// The cluster.
     pub(super) name: ClusterName,
     /// This node.
@@ -25,16 +30,16 @@ pub(super) struct Cluster {
 
 /// Everything the registry holds of the cluster, with what it means.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(super) struct ClusterListing {
     /// What it means.
-    pub(super) snapshot: Snapshot,
-    entries: Vec<Entry>,
+    pub(super) snapshot: RegistrySnapshot,
+    entries: Vec<RegistryEntry>,
 }
 
-impl Seen {
+impl ClusterListing {
     /// The entry of `key`.
     #[must_use]
-    pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
+    pub(super) fn entry(&self, key: &str) -> Option<&RegistryEntry> {
         self.entries
             .iter()
             .find(|entry| entry.key == key.as_bytes())
@@ -43,7 +48,7 @@ impl Seen {
     /// The lease under which `prefix` has keys.
     #[must_use]
     pub(super) fn lease_under(&self, prefix: &str) -> Option<LeaseId> {
-        let of_node = |entry: &&Entry| entry.key.starts_with(prefix.as_bytes());
+        let of_node = |entry: &&RegistryEntry| entry.key.starts_with(prefix.as_bytes());
         let mut leases = self.entries.iter().filter(of_node).map(|entry| entry.lease);
         leases.find(|lease| *lease != 0)
     }
@@ -51,16 +56,16 @@ impl Seen {
 
 type Result<T> = std::result::Result<T, Error>;
 
-impl Cluster {
+impl ClusterRegistry {
     /// Reads everything, as of one revision.
     ///
     /// # Errors
     /// When etcd does not answer.
-    pub(super) async fn look(&self) -> Result<Seen> {
+    pub(super) async fn read(&self) -> Result<ClusterListing> {
         let listing = Box::pin(self.registry.list(self.keys.cluster_prefix(&self.name))).await?;
-        let raw: Vec<RawKey> = listing.entries.iter().map(raw).collect();
-        Ok(Seen {
-            snapshot: Snapshot::read(&self.keys, &self.name, &raw),
+        let raw: Vec<RawKeyValue> = listing.entries.iter().map(raw_key).collect();
+        Ok(ClusterListing {
+            snapshot: RegistrySnapshot::from_keys(&self.keys, &self.name, &raw),
             entries: listing.entries,
         })
     }
@@ -77,65 +82,67 @@ impl Cluster {
         self.keys.cluster_key(&self.name, field)
     }
 
-    /// Puts `founder` in the place of revision `seen` (0: of nothing), while `lease` still holds our phase. Returns the
+    /// Puts `known_founder` in the place of revision `seen` (0: of nothing), while `lease` still holds our phase. Returns the
     /// new revision, or `None` when somebody else was first.
     ///
     /// # Errors
     /// When etcd does not answer.
     pub(super) async fn claim_founding(
         &self,
-        founder: &Founder,
+        founder: &FounderRecord,
         seen: i64,
         lease: LeaseId,
     ) -> Result<Option<i64>> {
         let key = self.key(ClusterField::Founder);
         let transaction = Transaction::new()
-            .when(compared(key.as_bytes(), seen))
-            .when(Guard::Leased(self.own_key("phase").into(), lease))
-            .then([Write::put(key, founder.to_value(), None)]);
-        self.committed(&transaction).await
+            .when(guard_at(key.as_bytes(), seen))
+            .when(Precondition::Leased(self.own_key("phase").into(), lease))
+            .then([WriteOp::put(key, founder.to_value(), None)]);
+        self.commit(&transaction).await
     }
 
     /// Gives up a claim to found of revision `seen`.
     ///
     /// # Errors
     /// When etcd does not answer.
-    pub(super) async fn give_up_founding(&self, seen: i64) -> Result<()> {
+    pub(super) async fn release_founding(&self, seen: i64) -> Result<()> {
         let key = self.key(ClusterField::Founder);
         let transaction = Transaction::new()
-            .when(compared(key.as_bytes(), seen))
-            .then([Write::delete(key)]);
-        self.committed(&transaction).await.map(drop)
+            .when(guard_at(key.as_bytes(), seen))
+            .then([WriteOp::delete(key)]);
+        self.commit(&transaction).await.map(drop)
     }
 
     /// Writes the order under `lease` when everything is as expected; whether it was written.
     ///
     /// # Errors
     /// When etcd does not answer.
-    pub(super) async fn take_order(
+    pub(super) async fn write_order(
         &self,
-        order: &Order,
-        expect: &[Expect],
+        order: &BootstrapOrder,
+        expect: &[KeyPrecondition],
         lease: LeaseId,
     ) -> Result<bool> {
         let mut transaction =
-            Transaction::new().when(Guard::Leased(self.own_key("phase").into(), lease));
+            Transaction::new().when(Precondition::Leased(self.own_key("phase").into(), lease));
         for expect in expect {
             transaction = transaction.when(match expect {
-                Expect::Absent(key) => Guard::Absent(key.clone()),
-                Expect::Unchanged(key, revision) => Guard::Unchanged(key.clone(), *revision),
+                KeyPrecondition::Absent(key) => Precondition::Absent(key.clone()),
+                KeyPrecondition::Unchanged(key, revision) => {
+                    Precondition::Unchanged(key.clone(), *revision)
+                }
             });
         }
         let key = self.key(ClusterField::Bootstrap);
-        let transaction = transaction.then([Write::put(key, order.to_value(), Some(lease))]);
-        Ok(self.committed(&transaction).await?.is_some())
+        let transaction = transaction.then([WriteOp::put(key, order.to_value(), Some(lease))]);
+        Ok(self.commit(&transaction).await?.is_some())
     }
 
     /// Whether the order of `revision` still stands and its lease lives for at least `left`.
     ///
     /// # Errors
     /// When etcd does not answer.
-    pub(super) async fn order_stands(&self, revision: i64, left: Duration) -> Result<bool> {
+    pub(super) async fn order_is_valid(&self, revision: i64, left: Duration) -> Result<bool> {
         let key = self.key(ClusterField::Bootstrap);
         let Some(entry) = Box::pin(self.registry.get(key)).await? else {
             return Ok(false);
@@ -156,7 +163,7 @@ impl Cluster {
         let Some(entry) = Box::pin(self.registry.get(key.clone())).await? else {
             return Ok(());
         };
-        let ours = serde_json::from_slice::<Order>(&entry.value)
+        let ours = serde_json::from_slice::<BootstrapOrder>(&entry.value)
             .is_ok_and(|order| order.node.normalized(3306) == self.node);
         if !ours {
             return Ok(());
@@ -175,20 +182,22 @@ impl Cluster {
     ///
     /// # Errors
     /// When etcd does not answer.
-    pub(super) async fn keep_founder(&self, id: &str, uuid: Uuid) -> Result<()> {
+    pub(super) async fn ensure_founder(&self, id: &str, uuid: Uuid) -> Result<()> {
         let key = self.key(ClusterField::Founder);
         let entry = Box::pin(self.registry.get(key)).await?;
         let seen = entry.as_ref().map_or(0, |entry| entry.mod_revision);
-        let known = entry.as_ref().map(|entry| Founder::parse(&entry.value));
+        let known = entry
+            .as_ref()
+            .map(|entry| FounderRecord::parse(&entry.value));
         let founder = match known {
-            None => Founder {
+            None => FounderRecord {
                 node: self.node.clone(),
-                at: Some(now()),
-                id: Some(id.to_owned()),
+                founded_at: Some(now()),
+                data_id: Some(id.to_owned()),
                 started: true,
                 state_uuid: Some(uuid),
             },
-            Some(Some(founder)) if founder.state_uuid.is_none() => Founder {
+            Some(Some(founder)) if founder.state_uuid.is_none() => FounderRecord {
                 started: true,
                 state_uuid: Some(uuid),
                 ..founder
@@ -214,12 +223,12 @@ impl Cluster {
     async fn replace(&self, field: ClusterField, seen: i64, value: &str) -> Result<Option<i64>> {
         let key = self.key(field);
         let transaction = Transaction::new()
-            .when(compared(key.as_bytes(), seen))
-            .then([Write::put(key, value, None)]);
-        self.committed(&transaction).await
+            .when(guard_at(key.as_bytes(), seen))
+            .then([WriteOp::put(key, value, None)]);
+        self.commit(&transaction).await
     }
 
-    /// Writes the durable registration of the data `id`, without or with a clean stop, and raises the highest position.
+    /// Writes the durable registration of the data `data_id`, without or with a clean stop, and raises the highest position.
     ///
     /// # Errors
     /// When etcd does not answer or somebody else writes the same keys.
@@ -232,30 +241,30 @@ impl Cluster {
         let key = self.own_key("registered");
         let entry = Box::pin(self.registry.get(key.clone())).await?;
         let seen = entry.as_ref().map_or(0, |entry| entry.mod_revision);
-        let known = entry.map(|entry| Registered::parse(&entry.value));
+        let known = entry.map(|entry| RegistrationRecord::parse(&entry.value));
         let first_seen = known
             .as_ref()
             .filter(|known| known.id.as_deref().is_none_or(|known| known == id))
             .and_then(|known| known.first_seen);
-        let wanted = Registered {
+        let wanted = RegistrationRecord {
             first_seen: first_seen.or_else(|| Some(now())),
             agent_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             id: Some(id.to_owned()),
-            stopped: stopped.map(|position| Stopped {
+            stopped: stopped.map(|position| CleanStop {
                 position,
                 at: Some(now()),
             }),
         };
         if known.as_ref() != Some(&wanted) {
             let transaction = Transaction::new()
-                .when(compared(key.as_bytes(), seen))
-                .then([Write::put(key.clone(), wanted.to_value(), None)]);
-            if self.committed(&transaction).await?.is_none() {
+                .when(guard_at(key.as_bytes(), seen))
+                .then([WriteOp::put(key.clone(), wanted.to_value(), None)]);
+            if self.commit(&transaction).await?.is_none() {
                 return Err(Error::Conflict { key, current: None });
             }
         }
         match highest {
-            Some(highest) => self.raise(highest).await,
+            Some(highest) => self.raise_highest_position(highest).await,
             None => Ok(()),
         }
     }
@@ -264,7 +273,7 @@ impl Cluster {
     ///
     /// # Errors
     /// When etcd does not answer or somebody else writes the same key.
-    pub(super) async fn raise(&self, position: &Position) -> Result<()> {
+    pub(super) async fn raise_highest_position(&self, position: &Position) -> Result<()> {
         let key = self.own_key("highest_position");
         let entry = Box::pin(self.registry.get(key.clone())).await?;
         let seen = entry.as_ref().map_or(0, |entry| entry.mod_revision);
@@ -276,9 +285,9 @@ impl Cluster {
             return Ok(());
         }
         let transaction = Transaction::new()
-            .when(compared(key.as_bytes(), seen))
-            .then([Write::put(key.clone(), position.to_string(), None)]);
-        match self.committed(&transaction).await? {
+            .when(guard_at(key.as_bytes(), seen))
+            .then([WriteOp::put(key.clone(), position.to_string(), None)]);
+        match self.commit(&transaction).await? {
             Some(_) => Ok(()),
             None => Err(Error::Conflict { key, current: None }),
         }
@@ -288,7 +297,11 @@ impl Cluster {
     ///
     /// # Errors
     /// When etcd does not answer.
-    pub(super) async fn move_from(&self, old: &NodeId, seen: &Seen) -> Result<bool> {
+    pub(super) async fn move_registration(
+        &self,
+        old: &NodeId,
+        seen: &ClusterListing,
+    ) -> Result<bool> {
         let old_key = |field: &str| self.keys.node_key(&self.name, old, field);
         let mut transaction = Transaction::new();
         for field in ["registered", "highest_position"] {
@@ -299,33 +312,36 @@ impl Cluster {
                 .entry(&self.own_key(field))
                 .map_or(0, |entry| entry.mod_revision);
             transaction = transaction
-                .when(Guard::Unchanged(entry.key.clone(), entry.mod_revision))
-                .when(compared(self.own_key(field).as_bytes(), here))
+                .when(Precondition::Unchanged(
+                    entry.key.clone(),
+                    entry.mod_revision,
+                ))
+                .when(guard_at(self.own_key(field).as_bytes(), here))
                 .then([
-                    Write::delete(entry.key.clone()),
-                    Write::put(self.own_key(field), entry.value.clone(), None),
+                    WriteOp::delete(entry.key.clone()),
+                    WriteOp::put(self.own_key(field), entry.value.clone(), None),
                 ]);
         }
-        Ok(self.committed(&transaction).await?.is_some())
+        Ok(self.commit(&transaction).await?.is_some())
     }
 
-    async fn committed(&self, transaction: &Transaction) -> Result<Option<i64>> {
+    async fn commit(&self, transaction: &Transaction) -> Result<Option<i64>> {
         match Box::pin(self.registry.transact(transaction)).await? {
-            Outcome::Committed { revision } => Ok(Some(revision)),
-            Outcome::Refused { .. } => Ok(None),
+            TransactionOutcome::Committed { revision } => Ok(Some(revision)),
+            TransactionOutcome::Refused { .. } => Ok(None),
         }
     }
 }
 
-fn compared(key: &[u8], seen: i64) -> Guard {
+fn guard_at(key: &[u8], seen: i64) -> Precondition {
     match seen {
-        0 => Guard::Absent(key.to_vec()),
-        revision => Guard::Unchanged(key.to_vec(), revision),
+        0 => Precondition::Absent(key.to_vec()),
+        revision => Precondition::Unchanged(key.to_vec(), revision),
     }
 }
 
-fn raw(entry: &Entry) -> RawKey {
-    RawKey {
+fn raw_key(entry: &RegistryEntry) -> RawKeyValue {
+    RawKeyValue {
         key: entry.key.clone(),
         value: entry.value.clone(),
         mod_revision: entry.mod_revision,
@@ -336,9 +352,9 @@ fn raw(entry: &Entry) -> RawKey {
 
 /// The founder as far as a snapshot knows it.
 #[must_use]
-pub(super) fn founder(snapshot: &Snapshot) -> Option<&Founder> {
+pub(super) fn known_founder(snapshot: &RegistrySnapshot) -> Option<&FounderRecord> {
     match &snapshot.founder {
-        FounderKey::Known { founder, .. } => Some(founder),
-        FounderKey::Absent | FounderKey::Unreadable { .. } => None,
+        FounderKeyState::Known { founder, .. } => Some(founder),
+        FounderKeyState::Absent | FounderKeyState::Unreadable { .. } => None,
     }
 }

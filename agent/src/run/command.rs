@@ -11,10 +11,10 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::children::Children;
-use super::failure::Failure;
+use super::failure::RunError;
 
 /// Time for the server to print its variables.
-const ASK: Duration = Duration::from_secs(20);
+const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
 /// Most that is read of what it prints, in bytes.
 const HELP_MAX: u64 = 4 << 20;
 
@@ -29,13 +29,13 @@ impl Workspace {
     ///
     /// # Errors
     /// When it cannot be made.
-    pub(super) fn create() -> Result<Self, Failure> {
-        let token = token()?;
+    pub(super) fn create() -> Result<Self, RunError> {
+        let token = random_token()?;
         let path = std::env::temp_dir().join(format!("galera-agent-{token}"));
         std::fs::DirBuilder::new()
             .mode(0o700)
             .create(&path)
-            .map_err(|error| Failure::of("cannot create", &path, &error))?;
+            .map_err(|error| RunError::from_io("cannot create", &path, &error))?;
         Ok(Self { path })
     }
 
@@ -49,14 +49,14 @@ impl Workspace {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(super) fn write(&self, name: &str, text: &str) -> Result<PathBuf, Failure> {
+    pub(super) fn write(&self, name: &str, text: &str) -> Result<PathBuf, RunError> {
         let path = self.file(name);
         let mut options = OpenOptions::new();
         options.create(true).write(true).truncate(true).mode(0o600);
         options
             .open(&path)
             .and_then(|mut file| file.write_all(text.as_bytes()))
-            .map_err(|error| Failure::of("cannot write", &path, &error))?;
+            .map_err(|error| RunError::from_io("cannot write", &path, &error))?;
         Ok(path)
     }
 
@@ -64,9 +64,9 @@ impl Workspace {
     ///
     /// # Errors
     /// When it cannot be created.
-    pub(super) fn output(&self, name: &str) -> Result<File, Failure> {
+    pub(super) fn output(&self, name: &str) -> Result<File, RunError> {
         let path = self.file(name);
-        File::create(&path).map_err(|error| Failure::of("cannot create", &path, &error))
+        File::create(&path).map_err(|error| RunError::from_io("cannot create", &path, &error))
     }
 }
 
@@ -81,16 +81,16 @@ impl Drop for Workspace {
 ///
 /// # Errors
 /// When the kernel gives none.
-pub(super) fn token() -> Result<String, Failure> {
+pub(super) fn random_token() -> Result<String, RunError> {
     let path = Path::new("/proc/sys/kernel/random/uuid");
-    let text =
-        std::fs::read_to_string(path).map_err(|error| Failure::of("cannot read", path, &error))?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| RunError::from_io("cannot read", path, &error))?;
     Ok(text.trim().to_owned())
 }
 
 /// What the server says that it will use.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Variables {
+pub(super) struct ServerVariables {
     /// `datadir`.
     pub(super) datadir: PathBuf,
     /// `socket`.
@@ -106,7 +106,7 @@ pub(super) struct Variables {
 pub(super) struct ServerCommand {
     program: OsString,
     /// `--no-defaults`, `--defaults-file=…`: only valid before all others.
-    first: Option<String>,
+    leading: Option<String>,
     arguments: Vec<String>,
     extra_file: Option<PathBuf>,
 }
@@ -116,16 +116,16 @@ impl ServerCommand {
     ///
     /// # Errors
     /// When there is none, or one is no text.
-    pub(super) fn new(words: &[OsString]) -> Result<Self, Failure> {
+    pub(super) fn new(words: &[OsString]) -> Result<Self, RunError> {
         let Some((program, rest)) = words.split_first() else {
-            return Err(Failure::Refused(
+            return Err(RunError::Refused(
                 "no server is named; use: galera-agent run -- mariadbd".to_owned(),
             ));
         };
         let mut arguments = Vec::new();
         for word in rest {
             let text = word.to_str().ok_or_else(|| {
-                Failure::Refused(format!("the argument {} is not UTF-8 text", word.display()))
+                RunError::Refused(format!("the argument {} is not UTF-8 text", word.display()))
             })?;
             arguments.push(text.to_owned());
         }
@@ -137,7 +137,7 @@ impl ServerCommand {
         let first = arguments.first().is_some_and(is_first);
         Ok(Self {
             program: program.clone(),
-            first: first.then(|| arguments.remove(0)),
+            leading: first.then(|| arguments.remove(0)),
             arguments,
             extra_file: None,
         })
@@ -147,13 +147,13 @@ impl ServerCommand {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub(super) fn with_settings(
+    pub(super) fn with_private_settings(
         mut self,
         workspace: &Workspace,
         lines: &str,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, RunError> {
         let before = match self
-            .first
+            .leading
             .as_deref()
             .and_then(|first| first.split_once('='))
         {
@@ -165,11 +165,11 @@ impl ServerCommand {
         Ok(self)
     }
 
-    fn first_argument(&self) -> Option<String> {
+    fn leading_argument(&self) -> Option<String> {
         let Some(file) = &self.extra_file else {
-            return self.first.clone();
+            return self.leading.clone();
         };
-        let extra = match &self.first {
+        let extra = match &self.leading {
             Some(first) => first.starts_with("--defaults-extra-file="),
             None => true,
         };
@@ -183,16 +183,16 @@ impl ServerCommand {
 
     /// The server with all its arguments.
     #[must_use]
-    pub(super) fn server(&self) -> Command {
+    pub(super) fn server_command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(self.first_argument()).args(&self.arguments);
+        command.args(self.leading_argument()).args(&self.arguments);
         command.stdin(Stdio::null());
         command
     }
 
     /// `program` with those arguments that concern the data.
     #[must_use]
-    pub(super) fn installer(&self, program: &str) -> Command {
+    pub(super) fn installer_command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         let concerns_data = |argument: &&String| {
             let name = argument.trim_start_matches('-').replace('_', "-");
@@ -207,7 +207,7 @@ impl ServerCommand {
             !other.iter().any(|prefix| name.starts_with(prefix))
         };
         command
-            .args(self.first.as_ref())
+            .args(self.leading.as_ref())
             .args(self.arguments.iter().filter(concerns_data))
             .stdin(Stdio::null());
         command
@@ -216,42 +216,42 @@ impl ServerCommand {
     /// Asks the server what it will use; it does not start.
     ///
     /// # Errors
-    /// [`Failure::Unavailable`] when it cannot be run, [`Failure::Refused`] when its configuration does not fit.
-    pub(super) async fn ask(
+    /// [`RunError::Unavailable`] when it cannot be run, [`RunError::Refused`] when its configuration does not fit.
+    pub(super) async fn query_variables(
         &self,
         children: &Children,
         workspace: &Workspace,
-    ) -> Result<Variables, Failure> {
-        let mut command = self.server();
+    ) -> Result<ServerVariables, RunError> {
+        let mut command = self.server_command();
         command
             // Some transfer methods want to see an address, be it none.
             .args(["--verbose", "--help", "--wsrep-cluster-address=gcomm://"])
             .stdout(workspace.output("help")?)
             .stderr(workspace.output("help.log")?);
         let mut child = children
-            .helper(&mut command)
+            .spawn_helper(&mut command)
             .map_err(|error| self.not_runnable(&error))?;
-        let ended = timeout(ASK, child.ended()).await.map_err(|_| {
-            Failure::Unavailable(format!(
+        let ended = timeout(QUERY_TIMEOUT, child.wait()).await.map_err(|_| {
+            RunError::Unavailable(format!(
                 "{} did not print its variables within {} s",
                 self.name(),
-                ASK.as_secs()
+                QUERY_TIMEOUT.as_secs()
             ))
         })?;
-        let help = read(&workspace.file("help"))?;
+        let help = read_output(&workspace.file("help"))?;
         if !ended.is_success() {
-            let log = read(&workspace.file("help.log"))?;
-            return Err(Failure::Refused(format!(
+            let log = read_output(&workspace.file("help.log"))?;
+            return Err(RunError::Refused(format!(
                 "{} does not accept its configuration ({ended}): {}",
                 self.name(),
-                complaint(&log)
+                last_error(&log)
             )));
         }
-        variables(&help)
+        parse_variables(&help)
     }
 
-    fn not_runnable(&self, error: &io::Error) -> Failure {
-        Failure::Unavailable(format!("{} cannot be run: {error}", self.name()))
+    fn not_runnable(&self, error: &io::Error) -> RunError {
+        RunError::Unavailable(format!("{} cannot be run: {error}", self.name()))
     }
 
     /// The program's name, for messages.
@@ -261,17 +261,17 @@ impl ServerCommand {
     }
 }
 
-fn read(path: &Path) -> Result<String, Failure> {
+fn read_output(path: &Path) -> Result<String, RunError> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(HELP_MAX).read_to_end(&mut bytes))
-        .map_err(|error| Failure::of("cannot read", path, &error))?;
+        .map_err(|error| RunError::from_io("cannot read", path, &error))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The last line of a log that names an error, else the last line.
 #[must_use]
-pub(super) fn complaint(log: &str) -> String {
+pub(super) fn last_error(log: &str) -> String {
     let mut lines = log.lines().rev().filter(|line| !line.trim().is_empty());
     let last = lines.clone().next().unwrap_or("it says nothing");
     let line = lines.find(|line| line.contains("ERROR")).unwrap_or(last);
@@ -282,7 +282,7 @@ pub(super) fn complaint(log: &str) -> String {
 }
 
 /// The table of variables at the end of `--verbose --help`.
-fn variables(help: &str) -> Result<Variables, Failure> {
+fn parse_variables(help: &str) -> Result<ServerVariables, RunError> {
     let table = help.split_once("\n---").map_or("", |(_, table)| table);
     let value = |name: &str| {
         table.lines().find_map(|line| {
@@ -293,24 +293,24 @@ fn variables(help: &str) -> Result<Variables, Failure> {
     let text = |name: &str| {
         value(name)
             .filter(|value| !value.is_empty() && *value != "(No default value)")
-            .ok_or_else(|| Failure::Refused(format!("the server has no {name}; set it")))
+            .ok_or_else(|| RunError::Refused(format!("the server has no {name}; set it")))
     };
     let off = |value: Option<&str>| matches!(value, Some("FALSE" | "none" | "(No default value)"));
     if off(value("wsrep-on")) || off(value("wsrep-provider")) {
-        return Err(Failure::Refused(
+        return Err(RunError::Refused(
             "the server is configured without Galera; set wsrep_on=ON and wsrep_provider"
                 .to_owned(),
         ));
     }
     let port = text("port")?;
-    Ok(Variables {
+    Ok(ServerVariables {
         datadir: text("datadir")?.into(),
         socket: text("socket")?.into(),
         port: port
             .parse()
             .ok()
             .filter(|port| *port > 0)
-            .ok_or_else(|| Failure::Refused(format!("the server's port {port:?} is none")))?,
+            .ok_or_else(|| RunError::Refused(format!("the server's port {port:?} is none")))?,
         sst_method: value("wsrep-sst-method").unwrap_or("rsync").to_owned(),
     })
 }
@@ -343,8 +343,10 @@ mod tests {
             ),
         ] {
             let workspace = Workspace::create().unwrap();
-            let command = command(given).with_settings(&workspace, "a=b").unwrap();
-            let words = arguments(&command.server());
+            let command = command(given)
+                .with_private_settings(&workspace, "a=b")
+                .unwrap();
+            let words = arguments(&command.server_command());
             assert!(words[0].starts_with(expected), "{words:?}");
             assert_eq!(words[1..], ["--port=1"]);
             let text = std::fs::read_to_string(workspace.file("server.cnf")).unwrap();
@@ -357,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_concerns_the_data_reaches_the_installer() {
+    fn the_installer_gets_only_data_arguments() {
         let command = command(&[
             "mariadbd",
             "--no-defaults",
@@ -366,7 +368,7 @@ mod tests {
             "--log-error=x",
         ]);
         assert_eq!(
-            arguments(&command.installer("i")),
+            arguments(&command.installer_command("i")),
             ["--no-defaults", "--innodb-page-size=8k"]
         );
         assert!(ServerCommand::new(&[]).is_err());
@@ -380,11 +382,11 @@ mod tests {
                  wsrep-on {on}\nwsrep-provider /p.so\nwsrep-sst-method mariabackup\n"
             )
         };
-        let read = variables(&table("TRUE")).unwrap();
+        let read = parse_variables(&table("TRUE")).unwrap();
         assert_eq!((read.port, read.sst_method.as_str()), (3307, "mariabackup"));
         assert_eq!(read.datadir, Path::new("/d/"));
-        let wrong = variables(&table("FALSE")).unwrap_err();
+        let wrong = parse_variables(&table("FALSE")).unwrap_err();
         assert!(wrong.to_string().contains("wsrep_on=ON"), "{wrong}");
-        assert!(variables("").is_err());
+        assert!(parse_variables("").is_err());
     }
 }

@@ -5,15 +5,15 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use galera::observe::saved_state::{GraState, GvwState};
-use galera::startup::Data;
+use galera::startup::DataState;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
-use super::failure::Failure;
-use super::identity::Identity;
+use super::failure::RunError;
+use super::identity::DataIdentity;
 
-const LOCK: &str = ".galera-agent.lock";
+const LOCK_FILE: &str = ".galera-agent.lock";
 /// While it exists, the directory is being initialized, and everything in it was made by that.
-const INITIALIZING: &str = ".galera-agent-initializing";
+const INITIALIZING_FILE: &str = ".galera-agent-initializing";
 /// Largest state file that is read, in bytes: the real ones have a few hundred.
 const STATE_MAX: u64 = 64 * 1024;
 
@@ -27,56 +27,58 @@ pub(super) struct DataDir {
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct DataDirContents {
     /// What it means for starting.
-    pub(super) data: Data,
+    pub(super) data: DataState,
     /// The data's identity; `None` when they never had one.
-    pub(super) identity: Option<Identity>,
+    pub(super) identity: Option<DataIdentity>,
     /// Whether an initialization was interrupted; what it left must go.
-    pub(super) remains: bool,
+    pub(super) interrupted_init: bool,
 }
 
 impl DataDir {
     /// Opens `path` and makes sure that no server and no other agent uses it; while it is `served` already, a server may.
     ///
     /// # Errors
-    /// [`Failure::Refused`] for a directory that is missing or holds something else, [`Failure::Forbidden`] without
-    /// permission, [`Failure::Unavailable`] when it is in use.
-    pub(super) fn open(path: &Path, served: bool) -> Result<Self, Failure> {
-        let names = names(path)?;
+    /// [`RunError::Refused`] for a directory that is missing or holds something else, [`RunError::PermissionDenied`] without
+    /// permission, [`RunError::Unavailable`] when it is in use.
+    pub(super) fn open(path: &Path, served: bool) -> Result<Self, RunError> {
+        let names = file_names(path)?;
         let own = names.iter().any(|name| name.starts_with(".galera-agent"));
         let database = ["mysql", "ibdata1", "grastate.dat"];
         let known = names.iter().any(|name| database.contains(&name.as_str()));
-        let foreign = names.iter().find(|name| !ignored(name));
+        let foreign = names.iter().find(|name| !is_ignored(name));
         if let Some(name) = foreign.filter(|_| !own && !known) {
-            return Err(Failure::Refused(format!(
+            return Err(RunError::Refused(format!(
                 "{} is no database's data directory: it holds {name:?}; name another directory or empty it",
                 path.display()
             )));
         }
-        if let Some(pid) = server(path).filter(|_| !served) {
-            return Err(Failure::Unavailable(format!(
+        if let Some(pid) = lock_holder(path).filter(|_| !served) {
+            return Err(RunError::Unavailable(format!(
                 "{} is in use by process {pid}; stop that server first",
                 path.display()
             )));
         }
-        let file = path.join(LOCK);
+        let file = path.join(LOCK_FILE);
         let lock = OpenOptions::new()
             .create(true)
             .write(true)
             .truncate(false)
             .open(&file)
-            .map_err(|error| Failure::of("the data directory cannot be written:", &file, &error))?;
+            .map_err(|error| {
+                RunError::from_io("the data directory cannot be written:", &file, &error)
+            })?;
         match lock.try_lock() {
             Ok(()) => Ok(Self {
                 path: path.to_path_buf(),
                 _lock: lock,
             }),
-            Err(TryLockError::WouldBlock) => Err(Failure::Unavailable(format!(
+            Err(TryLockError::WouldBlock) => Err(RunError::Unavailable(format!(
                 "{} is in use by another galera-agent",
                 path.display()
             ))),
-            Err(TryLockError::Error(error)) => Err(Failure::of("cannot lock", &file, &error)),
+            Err(TryLockError::Error(error)) => Err(RunError::from_io("cannot lock", &file, &error)),
         }
     }
 
@@ -89,11 +91,11 @@ impl DataDir {
     /// Reads whose the data are; `None` when they never had an identity.
     ///
     /// # Errors
-    /// [`Failure::Refused`] for another cluster's data.
-    pub(super) fn identity(&self, cluster: &str) -> Result<Option<Identity>, Failure> {
-        let identity = Identity::read(&self.path)?;
+    /// [`RunError::Refused`] for another cluster's data.
+    pub(super) fn identity(&self, cluster: &str) -> Result<Option<DataIdentity>, RunError> {
+        let identity = DataIdentity::read(&self.path)?;
         match identity.as_ref().filter(|known| known.cluster != cluster) {
-            Some(identity) => Err(Failure::Refused(format!(
+            Some(identity) => Err(RunError::Refused(format!(
                 "{} holds data of cluster {:?} while CLUSTER_NAME is {cluster}; correct one of them",
                 self.path.display(),
                 identity.cluster
@@ -105,34 +107,39 @@ impl DataDir {
     /// Looks what it holds while no server uses it.
     ///
     /// # Errors
-    /// [`Failure::Refused`] for a stand-alone database or another cluster's data.
-    pub(super) fn examine(&self, cluster: &str) -> Result<Found, Failure> {
-        let names = names(&self.path)?;
+    /// [`RunError::Refused`] for a stand-alone database or another cluster's data.
+    pub(super) fn examine(&self, cluster: &str) -> Result<DataDirContents, RunError> {
+        let names = file_names(&self.path)?;
         let identity = self.identity(cluster)?;
-        let found = |data, remains| Found {
+        let found = |data, remains| DataDirContents {
             data,
             identity: identity.clone(),
-            remains,
+            interrupted_init: remains,
         };
-        if names.iter().any(|name| name == INITIALIZING) {
-            return Ok(found(Data::Empty, true));
+        if names.iter().any(|name| name == INITIALIZING_FILE) {
+            return Ok(found(DataState::Empty, true));
         }
-        if names.iter().all(|name| ignored(name)) {
-            return Ok(found(Data::Empty, false));
+        if names.iter().all(|name| is_ignored(name)) {
+            return Ok(found(DataState::Empty, false));
         }
         let prepared = identity.as_ref().is_some_and(|identity| identity.prepared);
-        match self.state("grastate.dat")?.map(|bytes| saved(&bytes)) {
+        match self
+            .read_state_file("grastate.dat")?
+            .map(|bytes| data_from_grastate(&bytes))
+        {
             // A first start that failed before there was a history.
-            Some(Data::Incomplete { .. } | Data::Unrecovered { uuid: None }) if prepared => {
-                Ok(found(Data::Empty, false))
+            Some(DataState::Incomplete { .. } | DataState::Unrecovered { uuid: None })
+                if prepared =>
+            {
+                Ok(found(DataState::Empty, false))
             }
             Some(data) => Ok(found(data, false)),
-            None if prepared => Ok(found(Data::Empty, false)),
+            None if prepared => Ok(found(DataState::Empty, false)),
             None if identity.is_some() => {
                 let why = "grastate.dat is missing".to_owned();
-                Ok(found(Data::Incomplete { why }, false))
+                Ok(found(DataState::Incomplete { why }, false))
             }
-            None => Err(Failure::Refused(format!(
+            None => Err(RunError::Refused(format!(
                 "{} holds a database that never was in a Galera cluster; this agent neither founds a cluster from it nor \
                  replaces it; name an empty directory and import the data",
                 self.path.display()
@@ -144,8 +151,8 @@ impl DataDir {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub(super) fn saved_state(&self) -> Result<GraState, Failure> {
-        let bytes = self.state("grastate.dat")?.unwrap_or_default();
+    pub(super) fn saved_state(&self) -> Result<GraState, RunError> {
+        let bytes = self.read_state_file("grastate.dat")?.unwrap_or_default();
         Ok(GraState::parse(&bytes))
     }
 
@@ -153,8 +160,8 @@ impl DataDir {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(super) fn allow_bootstrap(&self) -> Result<(), Failure> {
-        let Some(bytes) = self.state("grastate.dat")? else {
+    pub(super) fn allow_bootstrap(&self) -> Result<(), RunError> {
+        let Some(bytes) = self.read_state_file("grastate.dat")? else {
             return Ok(());
         };
         let text = String::from_utf8_lossy(&bytes);
@@ -167,15 +174,15 @@ impl DataDir {
         let path = self.path.join("grastate.dat");
         // In place, as the server does it: the file keeps its owner and its lock.
         fs::write(&path, format!("{}\n", lines.join("\n")))
-            .map_err(|error| Failure::of("cannot write", &path, &error))
+            .map_err(|error| RunError::from_io("cannot write", &path, &error))
     }
 
     /// Puts a saved view aside that is cut off, because no server starts with one. Returns its new name.
     ///
     /// # Errors
     /// When it cannot be renamed.
-    pub(super) fn put_broken_view_aside(&self) -> Result<Option<PathBuf>, Failure> {
-        let Some(bytes) = self.state("gvwstate.dat")? else {
+    pub(super) fn set_aside_broken_view(&self) -> Result<Option<PathBuf>, RunError> {
+        let Some(bytes) = self.read_state_file("gvwstate.dat")? else {
             return Ok(None);
         };
         if GvwState::parse(&bytes).complete {
@@ -185,7 +192,8 @@ impl DataDir {
             self.path.join("gvwstate.dat"),
             self.path.join("gvwstate.dat.broken"),
         );
-        fs::rename(&path, &aside).map_err(|error| Failure::of("cannot rename", &path, &error))?;
+        fs::rename(&path, &aside)
+            .map_err(|error| RunError::from_io("cannot rename", &path, &error))?;
         Ok(Some(aside))
     }
 
@@ -193,10 +201,13 @@ impl DataDir {
     ///
     /// # Errors
     /// When it is not, or cannot be written.
-    pub(super) fn begin(&self) -> Result<(), Failure> {
-        let path = self.path.join(INITIALIZING);
-        if let Some(name) = names(&self.path)?.iter().find(|name| !ignored(name)) {
-            return Err(Failure::Internal(format!(
+    pub(super) fn begin_initialization(&self) -> Result<(), RunError> {
+        let path = self.path.join(INITIALIZING_FILE);
+        if let Some(name) = file_names(&self.path)?
+            .iter()
+            .find(|name| !is_ignored(name))
+        {
+            return Err(RunError::Internal(format!(
                 "{} is not empty any more: {name}",
                 self.path.display()
             )));
@@ -204,18 +215,18 @@ impl DataDir {
         File::create(&path)
             .and_then(|file| file.sync_all())
             .and_then(|()| File::open(&self.path)?.sync_all())
-            .map_err(|error| Failure::of("cannot create", &path, &error))
+            .map_err(|error| RunError::from_io("cannot create", &path, &error))
     }
 
     /// Marks its end.
     ///
     /// # Errors
     /// When the mark cannot be removed.
-    pub(super) fn finish(&self) -> Result<(), Failure> {
-        let path = self.path.join(INITIALIZING);
+    pub(super) fn finish_initialization(&self) -> Result<(), RunError> {
+        let path = self.path.join(INITIALIZING_FILE);
         fs::remove_file(&path)
             .and_then(|()| File::open(&self.path)?.sync_all())
-            .map_err(|error| Failure::of("cannot remove", &path, &error))
+            .map_err(|error| RunError::from_io("cannot remove", &path, &error))
     }
 
     /// Removes what this agent itself made in an empty directory: an initialization, finished or not, that no server
@@ -223,63 +234,66 @@ impl DataDir {
     ///
     /// # Errors
     /// When something cannot be removed.
-    pub(super) fn discard(&self) -> Result<(), Failure> {
-        for name in names(&self.path)?.iter().filter(|name| !ignored(name)) {
+    pub(super) fn discard_initialization(&self) -> Result<(), RunError> {
+        for name in file_names(&self.path)?
+            .iter()
+            .filter(|name| !is_ignored(name))
+        {
             let path = self.path.join(name);
             let removed = match fs::symlink_metadata(&path) {
                 Ok(found) if found.is_dir() => fs::remove_dir_all(&path),
                 Ok(_) => fs::remove_file(&path),
                 Err(error) => Err(error),
             };
-            removed.map_err(|error| Failure::of("cannot remove", &path, &error))?;
+            removed.map_err(|error| RunError::from_io("cannot remove", &path, &error))?;
         }
-        match self.path.join(INITIALIZING).exists() {
-            true => self.finish(),
+        match self.path.join(INITIALIZING_FILE).exists() {
+            true => self.finish_initialization(),
             false => Ok(()),
         }
     }
 
-    fn state(&self, name: &str) -> Result<Option<Vec<u8>>, Failure> {
+    fn read_state_file(&self, name: &str) -> Result<Option<Vec<u8>>, RunError> {
         let path = self.path.join(name);
         let mut bytes = Vec::new();
         match File::open(&path).and_then(|file| file.take(STATE_MAX).read_to_end(&mut bytes)) {
             Ok(_) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Failure::of("cannot read", &path, &error)),
+            Err(error) => Err(RunError::from_io("cannot read", &path, &error)),
         }
     }
 }
 
 /// What grastate.dat says of the data.
-fn saved(bytes: &[u8]) -> Data {
+fn data_from_grastate(bytes: &[u8]) -> DataState {
     let state = GraState::parse(bytes);
     match (state.uuid, state.position()) {
-        (_, Some(position)) => Data::At(position),
-        (Some(uuid), None) => Data::Unrecovered { uuid: Some(uuid) },
+        (_, Some(position)) => DataState::AtPosition(position),
+        (Some(uuid), None) => DataState::Unrecovered { uuid: Some(uuid) },
         // A whole file with a nil UUID is how an interrupted transfer or a crash within DDL is marked.
-        (None, None) if state.version.is_some() => Data::Incomplete {
+        (None, None) if state.version.is_some() => DataState::Incomplete {
             why: "grastate.dat names no history".to_owned(),
         },
-        (None, None) => Data::Unrecovered { uuid: None },
+        (None, None) => DataState::Unrecovered { uuid: None },
     }
 }
 
 /// Names that say nothing about whose directory it is.
-fn ignored(name: &str) -> bool {
+fn is_ignored(name: &str) -> bool {
     name == "lost+found" || name.starts_with(".galera-agent") || name.starts_with(".nfs")
 }
 
-fn names(path: &Path) -> Result<Vec<String>, Failure> {
+fn file_names(path: &Path) -> Result<Vec<String>, RunError> {
     let entries = fs::read_dir(path).map_err(|error| match error.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory => Failure::Refused(format!(
+        ErrorKind::NotFound | ErrorKind::NotADirectory => RunError::Refused(format!(
             "the data directory {} does not exist; create it for the database's user",
             path.display()
         )),
-        _ => Failure::of("cannot read the data directory", path, &error),
+        _ => RunError::from_io("cannot read the data directory", path, &error),
     })?;
     let mut names = Vec::new();
     for entry in entries {
-        let entry = entry.map_err(|error| Failure::of("cannot read", path, &error))?;
+        let entry = entry.map_err(|error| RunError::from_io("cannot read", path, &error))?;
         names.push(entry.file_name().to_string_lossy().into_owned());
     }
     names.sort();
@@ -287,7 +301,7 @@ fn names(path: &Path) -> Result<Vec<String>, Failure> {
 }
 
 /// The process that holds the database's own locks. The provider's comes first, before a state transfer brings the rest.
-fn server(path: &Path) -> Option<i32> {
+fn lock_holder(path: &Path) -> Option<i32> {
     ["grastate.dat", "ibdata1", "aria_log_control"]
         .into_iter()
         .find_map(|name| {

@@ -3,20 +3,20 @@
 use std::io;
 use std::path::Path;
 
-use crate::settings::Wrong;
+use crate::settings::SettingError;
 
 /// Why the agent does not go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
+pub enum RunError {
     /// A setting.
     #[error(transparent)]
-    Wrong(#[from] Wrong),
+    Setting(#[from] SettingError),
     /// What was found must not be touched: foreign data, another cluster's, another history's.
     #[error("{0}")]
     Refused(String),
     /// A file or directory may not be used.
     #[error("{0}")]
-    Forbidden(String),
+    PermissionDenied(String),
     /// A program is missing, or the data directory is in use.
     #[error("{0}")]
     Unavailable(String),
@@ -25,26 +25,26 @@ pub enum Failure {
     Internal(String),
 }
 
-impl Failure {
+impl RunError {
     /// The exit code: 64, 69, 70 or 77.
     #[must_use]
-    pub const fn code(&self) -> u8 {
+    pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Wrong(wrong) if wrong.forbidden => 77,
-            Self::Wrong(_) | Self::Refused(_) => 64,
+            Self::Setting(wrong) if wrong.permission_denied => 77,
+            Self::Setting(_) | Self::Refused(_) => 64,
             Self::Unavailable(_) => 69,
             Self::Internal(_) => 70,
-            Self::Forbidden(_) => 77,
+            Self::PermissionDenied(_) => 77,
         }
     }
 
     /// What became of using `path`.
     #[must_use]
-    pub fn of(what: &str, path: &Path, error: &io::Error) -> Self {
+    pub fn from_io(what: &str, path: &Path, error: &io::Error) -> Self {
         let text = format!("{what} {}: {error}", path.display());
         match error.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                Self::Forbidden(text)
+                Self::PermissionDenied(text)
             }
             _ => Self::Internal(text),
         }

@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::command::token;
-use super::failure::Failure;
+use super::command::random_token;
+use super::failure::RunError;
 
 /// A dot file: the server takes only directories for databases, and state transfers copy neither.
-const FILE: &str = ".galera-agent.json";
+const IDENTITY_FILE: &str = ".galera-agent.json";
 /// Orders that are remembered.
-const OBEYED_MAX: usize = 64;
+const OBEYED_ORDERS_MAX: usize = 64;
 
 /// The data's identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
+pub(super) struct DataIdentity {
     /// Random, for ever the same.
     pub(super) id: String,
     /// The cluster that the data belong to.
@@ -25,20 +25,20 @@ pub(super) struct Identity {
     /// Whether the directory was initialized for founding by this agent and no server ever ran on it.
     pub(super) prepared: bool,
     /// The orders that were obeyed, newest last.
-    pub(super) obeyed: Vec<String>,
+    pub(super) obeyed_orders: Vec<String>,
 }
 
-impl Identity {
+impl DataIdentity {
     /// A new identity.
     ///
     /// # Errors
     /// When the kernel gives no random numbers.
-    pub(super) fn new(cluster: &str) -> Result<Self, Failure> {
+    pub(super) fn new(cluster: &str) -> Result<Self, RunError> {
         Ok(Self {
-            id: token()?,
+            id: random_token()?,
             cluster: cluster.to_owned(),
             prepared: false,
-            obeyed: Vec::new(),
+            obeyed_orders: Vec::new(),
         })
     }
 
@@ -46,15 +46,15 @@ impl Identity {
     ///
     /// # Errors
     /// When it cannot be read or understood: a guess could make two nodes of one.
-    pub(super) fn read(directory: &Path) -> Result<Option<Self>, Failure> {
-        let path = path(directory);
+    pub(super) fn read(directory: &Path) -> Result<Option<Self>, RunError> {
+        let path = identity_path(directory);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Failure::of("cannot read", &path, &error)),
+            Err(error) => return Err(RunError::from_io("cannot read", &path, &error)),
         };
         Self::parse(&bytes).map(Some).ok_or_else(|| {
-            Failure::Refused(format!(
+            RunError::Refused(format!(
                 "{} is unreadable; if these data belong to this cluster, remove that file to give them a new identity",
                 path.display()
             ))
@@ -72,7 +72,7 @@ impl Identity {
                 .to_owned(),
             cluster: value.get("cluster")?.as_str()?.to_owned(),
             prepared: value.get("prepared")?.as_bool()?,
-            obeyed: obeyed
+            obeyed_orders: obeyed
                 .filter_map(|id| Some(id.as_str()?.to_owned()))
                 .collect(),
         })
@@ -82,11 +82,11 @@ impl Identity {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(super) fn write(&self, directory: &Path) -> Result<(), Failure> {
+    pub(super) fn write(&self, directory: &Path) -> Result<(), RunError> {
         let text = json!({
-            "id": self.id, "cluster": self.cluster, "prepared": self.prepared, "obeyed": self.obeyed,
+            "id": self.id, "cluster": self.cluster, "prepared": self.prepared, "obeyed": self.obeyed_orders,
         });
-        let path = path(directory);
+        let path = identity_path(directory);
         let new = path.with_extension("json.new");
         let written = File::create(&new)
             .and_then(|mut file| {
@@ -95,36 +95,36 @@ impl Identity {
             })
             .and_then(|()| fs::rename(&new, &path))
             .and_then(|()| File::open(directory)?.sync_all());
-        written.map_err(|error| Failure::of("cannot write", &path, &error))
+        written.map_err(|error| RunError::from_io("cannot write", &path, &error))
     }
 
     /// Writes it when it is not there: a state transfer may have emptied the directory.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(super) fn restore(&self, directory: &Path) -> Result<(), Failure> {
-        match path(directory).exists() {
+    pub(super) fn restore(&self, directory: &Path) -> Result<(), RunError> {
+        match identity_path(directory).exists() {
             true => Ok(()),
             false => self.write(directory),
         }
     }
 
     /// Remembers that the order of `action` was obeyed.
-    pub(super) fn obey(&mut self, action: &str) {
-        self.obeyed.push(action.to_owned());
-        let surplus = self.obeyed.len().saturating_sub(OBEYED_MAX);
-        self.obeyed.drain(..surplus);
+    pub(super) fn record_obeyed(&mut self, action: &str) {
+        self.obeyed_orders.push(action.to_owned());
+        let surplus = self.obeyed_orders.len().saturating_sub(OBEYED_ORDERS_MAX);
+        self.obeyed_orders.drain(..surplus);
     }
 
     /// The orders that were obeyed.
     #[must_use]
-    pub(super) fn obeyed(&self) -> BTreeSet<String> {
-        self.obeyed.iter().cloned().collect()
+    pub(super) fn obeyed_orders(&self) -> BTreeSet<String> {
+        self.obeyed_orders.iter().cloned().collect()
     }
 }
 
-fn path(directory: &Path) -> PathBuf {
-    directory.join(FILE)
+fn identity_path(directory: &Path) -> PathBuf {
+    directory.join(IDENTITY_FILE)
 }
 
 #[cfg(test)]
@@ -134,17 +134,20 @@ mod tests {
     #[test]
     fn outlives_the_agent_and_refuses_garbage() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(Identity::read(dir.path()).unwrap(), None);
-        let mut identity = Identity::new("lab").unwrap();
+        assert_eq!(DataIdentity::read(dir.path()).unwrap(), None);
+        let mut identity = DataIdentity::new("lab").unwrap();
         for number in 0..100 {
-            identity.obey(&number.to_string());
+            identity.record_obeyed(&number.to_string());
         }
         identity.write(dir.path()).unwrap();
-        assert_eq!(Identity::read(dir.path()).unwrap(), Some(identity.clone()));
-        assert_eq!(identity.obeyed.len(), OBEYED_MAX);
-        assert!(identity.obeyed().contains("99"));
-        fs::write(dir.path().join(FILE), "{\"id\":\"\"}").unwrap();
-        let wrong = Identity::read(dir.path()).unwrap_err();
-        assert_eq!(wrong.code(), 64, "{wrong}");
+        assert_eq!(
+            DataIdentity::read(dir.path()).unwrap(),
+            Some(identity.clone())
+        );
+        assert_eq!(identity.obeyed_orders.len(), OBEYED_ORDERS_MAX);
+        assert!(identity.obeyed_orders().contains("99"));
+        fs::write(dir.path().join(IDENTITY_FILE), "{\"id\":\"\"}").unwrap();
+        let wrong = DataIdentity::read(dir.path()).unwrap_err();
+        assert_eq!(wrong.exit_code(), 64, "{wrong}");
     }
 }

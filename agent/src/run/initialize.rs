@@ -6,37 +6,37 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::children::Children;
-use super::command::{ServerCommand, Workspace, complaint};
+use super::command::{ServerCommand, Workspace, last_error};
 use super::datadir::DataDir;
-use super::failure::Failure;
-use crate::settings::homogeneous::{Account, Run};
+use super::failure::RunError;
+use crate::settings::homogeneous::{DatabaseAccount, RunSettings};
 
 /// Time for the installer; slow disks included.
-const LIMIT: Duration = Duration::from_secs(300);
+const INSTALL_TIMEOUT: Duration = Duration::from_secs(300);
 const INSTALLER: &str = "mariadb-install-db";
 
 /// Initializes the empty directory. One that is interrupted is recognised by its mark and begun anew.
 ///
 /// # Errors
-/// [`Failure::Unavailable`] when the installer is missing, [`Failure::Internal`] when it fails.
+/// [`RunError::Unavailable`] when the installer is missing, [`RunError::Internal`] when it fails.
 pub(super) async fn initialize(
     data: &DataDir,
     command: &ServerCommand,
-    settings: &Run,
+    settings: &RunSettings,
     children: &Children,
     workspace: &Workspace,
-) -> Result<(), Failure> {
-    data.begin()?;
-    let statements = workspace.write("accounts.sql", &accounts(settings))?;
+) -> Result<(), RunError> {
+    data.begin_initialization()?;
+    let statements = workspace.write("accounts.sql", &account_statements(settings))?;
     // A directory of its own: a server that starts empties its directory for temporary tables.
     let temporary = workspace.file("tmp");
     fs::create_dir_all(&temporary)
-        .map_err(|error| Failure::of("cannot create", &temporary, &error))?;
+        .map_err(|error| RunError::from_io("cannot create", &temporary, &error))?;
     let output = workspace.output("install.log")?;
     let errors = output
         .try_clone()
-        .map_err(|error| Failure::Internal(error.to_string()))?;
-    let mut installer = command.installer(INSTALLER);
+        .map_err(|error| RunError::Internal(error.to_string()))?;
+    let mut installer = command.installer_command(INSTALLER);
     installer
         .arg(format!("--datadir={}", data.path().display()))
         .arg(format!("--tmpdir={}", temporary.display()))
@@ -50,15 +50,15 @@ pub(super) async fn initialize(
         .arg(format!("--extra-file={}", statements.display()))
         .stdout(output)
         .stderr(errors);
-    let mut child = children.helper(&mut installer).map_err(|error| {
-        Failure::Unavailable(format!(
+    let mut child = children.spawn_helper(&mut installer).map_err(|error| {
+        RunError::Unavailable(format!(
             "{INSTALLER} cannot be run: {error}; is MariaDB installed?"
         ))
     })?;
-    let ended = timeout(LIMIT, child.ended()).await.map_err(|_| {
-        Failure::Internal(format!(
+    let ended = timeout(INSTALL_TIMEOUT, child.wait()).await.map_err(|_| {
+        RunError::Internal(format!(
             "{INSTALLER} did not end within {} s",
-            LIMIT.as_secs()
+            INSTALL_TIMEOUT.as_secs()
         ))
     })?;
     // The passwords are in the database now and need not lie about.
@@ -66,16 +66,16 @@ pub(super) async fn initialize(
     let log = fs::read(workspace.file("install.log")).unwrap_or_default();
     let log = String::from_utf8_lossy(&log);
     if !ended.is_success() || !data.path().join("mysql").is_dir() || log.contains("[ERROR]") {
-        return Err(Failure::Internal(format!(
+        return Err(RunError::Internal(format!(
             "{INSTALLER} failed ({ended}): {}",
-            complaint(&log)
+            last_error(&log)
         )));
     }
     Ok(())
 }
 
 /// One statement a line, as the bootstrapping server wants it.
-fn accounts(settings: &Run) -> String {
+fn account_statements(settings: &RunSettings) -> String {
     let mut text = String::from(
         // Anonymous accounts would shadow all others on this host. FLUSH makes CREATE USER possible while bootstrapping.
         "DELETE FROM mysql.global_priv WHERE User = '' OR Host <> 'localhost';\n\
@@ -95,19 +95,24 @@ fn accounts(settings: &Run) -> String {
         text += &format!("GRANT ALL ON *.* TO root@{host} WITH GRANT OPTION;\n");
     }
     let transfer = "RELOAD, PROCESS, LOCK TABLES, BINLOG MONITOR";
-    create(
+    append_account(
         &mut text,
-        settings.transfer.as_ref(),
+        settings.sst.as_ref(),
         "localhost",
         Some(transfer),
     );
-    create(&mut text, settings.console.as_ref(), "%", None);
+    append_account(&mut text, settings.console.as_ref(), "%", None);
     // SET GLOBAL wsrep_provider_options asks for no less.
-    create(&mut text, settings.recovery.as_ref(), "%", Some("SUPER"));
+    append_account(&mut text, settings.recovery.as_ref(), "%", Some("SUPER"));
     text
 }
 
-fn create(text: &mut String, account: Option<&Account>, host: &str, privileges: Option<&str>) {
+fn append_account(
+    text: &mut String,
+    account: Option<&DatabaseAccount>,
+    host: &str,
+    privileges: Option<&str>,
+) {
     let Some(account) = account else { return };
     let name = format!("{}@{}", quoted(&account.user), quoted(host));
     let password = quoted(account.password.expose());
@@ -127,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quotes_cannot_be_left() {
+    fn quotes_are_escaped() {
         assert_eq!(quoted(r"a'b\c"), r"'a''b\\c'");
     }
 }

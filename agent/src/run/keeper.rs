@@ -11,41 +11,41 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::cluster::Cluster;
-use super::identity::Identity;
-use crate::notice::Notice;
-use crate::observation::Server;
+use super::cluster::ClusterRegistry;
+use super::identity::DataIdentity;
+use crate::notice::OutageLog;
+use crate::observation::ServerState;
 
 /// Keeps what outlives the server.
-pub(super) struct Keeper {
+pub(super) struct DurableKeys {
     /// The registry.
-    pub(super) cluster: Cluster,
+    pub(super) cluster: ClusterRegistry,
     /// Who the data are.
-    pub(super) identity: Identity,
+    pub(super) identity: DataIdentity,
     /// Where they are.
-    pub(super) directory: std::path::PathBuf,
+    pub(super) data_dir: std::path::PathBuf,
     /// How often everything is looked at again.
-    pub(super) period: Duration,
+    pub(super) interval: Duration,
 }
 
 /// A member's word that it belongs to the Primary component.
-struct Primary {
+struct PrimaryMembership {
     uuid: Uuid,
     position: Option<Position>,
 }
 
-impl Keeper {
+impl DurableKeys {
     /// Keeps them true for as long as `server` belongs to the Primary component, and at once when `lost` says that
     /// something was removed; until dropped.
-    pub(super) async fn run(mut self, mut server: watch::Receiver<Server>, lost: Arc<Notify>) {
-        let mut notice = Notice::default();
+    pub(super) async fn run(mut self, mut server: watch::Receiver<ServerState>, lost: Arc<Notify>) {
+        let mut notice = OutageLog::default();
         let mut whole: Option<Instant> = None;
         loop {
-            let primary = primary(&server.borrow_and_update());
+            let primary = primary_membership(&server.borrow_and_update());
             if let Some(primary) = primary {
-                let due = whole.is_none_or(|whole| whole.elapsed() >= self.period);
+                let due = whole.is_none_or(|whole| whole.elapsed() >= self.interval);
                 let kept = if due {
-                    Box::pin(self.keep(&primary)).await
+                    Box::pin(self.write(&primary)).await
                 } else {
                     Ok(())
                 };
@@ -62,28 +62,28 @@ impl Keeper {
                         if notice.failed(&error.to_string()).is_some() {
                             tracing::warn!("The durable keys are not kept, trying again: {error}");
                         }
-                        sleep(self.period / 4).await;
+                        sleep(self.interval / 4).await;
                     }
                 }
             }
             tokio::select! {
                 changed = server.changed() => if changed.is_err() { return },
                 () = lost.notified() => whole = None,
-                () = sleep(self.period) => {}
+                () = sleep(self.interval) => {}
             }
         }
     }
 
-    async fn keep(&mut self, primary: &Primary) -> Result<(), Error> {
+    async fn write(&mut self, primary: &PrimaryMembership) -> Result<(), Error> {
         // Also without etcd: from now on the data are more than what was prepared.
         if self.identity.prepared {
             self.identity.prepared = false;
-            self.say(self.identity.write(&self.directory));
+            self.warn_if_failed(self.identity.write(&self.data_dir));
         }
-        self.say(self.identity.restore(&self.directory));
+        self.warn_if_failed(self.identity.restore(&self.data_dir));
         // Nobody joins before this, and an emptied registry must not look like a cluster that never was.
         self.cluster
-            .keep_founder(&self.identity.id, primary.uuid)
+            .ensure_founder(&self.identity.id, primary.uuid)
             .await?;
         let position = primary.position.as_ref();
         self.cluster
@@ -93,7 +93,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn say(&self, written: Result<(), super::failure::Failure>) {
+    fn warn_if_failed(&self, written: Result<(), super::failure::RunError>) {
         if let Err(failure) = written {
             tracing::warn!("The identity of the data is not saved: {failure}");
         }
@@ -101,8 +101,8 @@ impl Keeper {
 }
 
 /// What the server says when it shares the history of a Primary component.
-fn primary(server: &Server) -> Option<Primary> {
-    let Server::Answers { reading, .. } = server else {
+fn primary_membership(server: &ServerState) -> Option<PrimaryMembership> {
+    let ServerState::Responding { reading, .. } = server else {
         return None;
     };
     let status = &reading.status;
@@ -113,7 +113,7 @@ fn primary(server: &Server) -> Option<Primary> {
             status.local_state,
             Some(LocalState::Synced | LocalState::Donor)
         );
-    belongs.then(|| Primary {
+    belongs.then(|| PrimaryMembership {
         uuid,
         position: status
             .last_committed

@@ -12,48 +12,48 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep};
 
-use super::failure::Failure;
-use crate::notify::{self, Place};
+use super::failure::RunError;
+use crate::notify::{self, NotifyEndpoint};
 
 /// Names the data to the server and to everything that it starts. No file: a state transfer empties the directory.
-pub(super) const VARIABLE: &str = "GALERA_AGENT_DATA";
+pub(super) const DATA_VARIABLE: &str = "GALERA_AGENT_DATA";
 
 /// How long what an earlier server left behind may still use the data.
-const REMNANTS: Duration = Duration::from_secs(5);
+const LEFTOVERS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The living server.
 #[derive(Debug)]
-pub(super) struct Living {
+pub(super) struct AdoptedServer {
     pid: i32,
     /// Of this process for ever, whoever gets the number next.
     process: AsyncFd<OwnedFd>,
     /// Where it tells of its state.
-    place: Option<Place>,
+    notify_endpoint: Option<NotifyEndpoint>,
 }
 
 /// A process that was started for our data.
-struct Marked {
+struct TaggedProcess {
     pid: i32,
     parent: i32,
-    server: bool,
-    place: Option<Place>,
+    is_server: bool,
+    notify_endpoint: Option<NotifyEndpoint>,
 }
 
-impl Living {
+impl AdoptedServer {
     /// Finds the server that an earlier agent started on `directory`; what such a server left behind is waited for.
     ///
     /// # Errors
-    /// [`Failure::Unavailable`] when something goes on using the directory or cannot be watched.
-    pub(super) async fn find(directory: &Path) -> Result<Option<Self>, Failure> {
-        let directory = real(directory);
-        let end = Instant::now() + REMNANTS;
+    /// [`RunError::Unavailable`] when something goes on using the directory or cannot be watched.
+    pub(super) async fn find(directory: &Path) -> Result<Option<Self>, RunError> {
+        let directory = canonical(directory);
+        let end = Instant::now() + LEFTOVERS_TIMEOUT;
         loop {
-            let marked = marked(&directory);
-            let root = |one: &&Marked| {
-                one.server
+            let marked = tagged_processes(&directory);
+            let root = |one: &&TaggedProcess| {
+                one.is_server
                     && !marked
                         .iter()
-                        .any(|other| other.server && other.pid == one.parent)
+                        .any(|other| other.is_server && other.pid == one.parent)
             };
             if let Some(server) = marked.iter().find(root) {
                 return Self::watch(server, &directory).map(Some);
@@ -62,19 +62,19 @@ impl Living {
                 return Ok(None);
             };
             if Instant::now() > end {
-                return Err(Failure::Unavailable(format!(
+                return Err(RunError::Unavailable(format!(
                     "{} is in use by process {}, which an earlier server left behind; end it first",
                     directory.display(),
                     left.pid
                 )));
             }
-            sleep(REMNANTS / 20).await;
+            sleep(LEFTOVERS_TIMEOUT / 20).await;
         }
     }
 
-    fn watch(server: &Marked, directory: &Path) -> Result<Self, Failure> {
+    fn watch(server: &TaggedProcess, directory: &Path) -> Result<Self, RunError> {
         let unwatched = |why: String| {
-            Failure::Unavailable(format!(
+            RunError::Unavailable(format!(
                 "{} is in use by process {}, a server of an earlier agent that cannot be watched: {why}; stop it first",
                 directory.display(),
                 server.pid
@@ -92,11 +92,11 @@ impl Living {
         };
         let process = open().map_err(|error| unwatched(error.to_string()))?;
         // The number may have become somebody else's before it was opened.
-        match read(server.pid, directory) {
-            Some(again) if again.server => Ok(Self {
+        match read_process(server.pid, directory) {
+            Some(again) if again.is_server => Ok(Self {
                 pid: server.pid,
                 process,
-                place: server.place.clone(),
+                notify_endpoint: server.notify_endpoint.clone(),
             }),
             _ => Err(unwatched("it has just ended".to_owned())),
         }
@@ -104,18 +104,18 @@ impl Living {
 
     /// Its process id.
     #[must_use]
-    pub(super) const fn id(&self) -> i32 {
+    pub(super) const fn pid(&self) -> i32 {
         self.pid
     }
 
     /// Where it tells of its state.
     #[must_use]
-    pub(super) const fn place(&self) -> Option<&Place> {
-        self.place.as_ref()
+    pub(super) const fn notify_endpoint(&self) -> Option<&NotifyEndpoint> {
+        self.notify_endpoint.as_ref()
     }
 
     /// Waits for its end. How it ended only its parent is told.
-    pub(super) async fn ended(&self) {
+    pub(super) async fn wait(&self) {
         if let Err(error) = self.process.readable().await {
             tracing::error!("The server cannot be watched any more: {error}");
             std::future::pending::<()>().await;
@@ -131,11 +131,11 @@ impl Living {
 
 /// The path under which `directory` is named to the server.
 #[must_use]
-pub(super) fn real(directory: &Path) -> PathBuf {
+pub(super) fn canonical(directory: &Path) -> PathBuf {
     fs::canonicalize(directory).unwrap_or_else(|_| directory.to_path_buf())
 }
 
-fn marked(directory: &Path) -> Vec<Marked> {
+fn tagged_processes(directory: &Path) -> Vec<TaggedProcess> {
     let Ok(processes) = fs::read_dir("/proc") else {
         return Vec::new();
     };
@@ -144,12 +144,12 @@ fn marked(directory: &Path) -> Vec<Marked> {
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     pids.filter(|pid| *pid != own)
-        .filter_map(|pid| read(pid, directory))
+        .filter_map(|pid| read_process(pid, directory))
         .collect()
 }
 
 /// The process `pid` when it was started for `directory` and has not ended.
-fn read(pid: i32, directory: &Path) -> Option<Marked> {
+fn read_process(pid: i32, directory: &Path) -> Option<TaggedProcess> {
     let file = |name: &str| fs::read(format!("/proc/{pid}/{name}")).ok();
     // Readable by the same user alone, and empty once it has ended.
     let environment = file("environ")?;
@@ -159,7 +159,7 @@ fn read(pid: i32, directory: &Path) -> Option<Marked> {
             variable.strip_prefix(name)?.strip_prefix('=')
         })
     };
-    if value(VARIABLE).map(Path::new) != Some(directory) {
+    if value(DATA_VARIABLE).map(Path::new) != Some(directory) {
         return None;
     }
     let arguments = file("cmdline").unwrap_or_default();
@@ -172,12 +172,12 @@ fn read(pid: i32, directory: &Path) -> Option<Marked> {
     let mut fields = stat.rsplit_once(") ")?.1.split(' ');
     let ended = matches!(fields.next(), Some("Z" | "X"));
     let parent = fields.next()?.parse().ok()?;
-    (!ended).then(|| Marked {
+    (!ended).then(|| TaggedProcess {
         pid,
         parent,
         // Scripts of a state transfer are given the server's arguments behind this one.
-        server: begins("--wsrep-notify-cmd=") && !begins("--mysqld-args"),
-        place: value(notify::VARIABLE).and_then(|text| text.parse().ok()),
+        is_server: begins("--wsrep-notify-cmd=") && !begins("--mysqld-args"),
+        notify_endpoint: value(notify::VARIABLE).and_then(|text| text.parse().ok()),
     })
 }
 
@@ -187,16 +187,16 @@ mod tests {
 
     use super::*;
 
-    struct Started(Child);
+    struct FakeServerProcess(Child);
 
-    impl Started {
+    impl FakeServerProcess {
         /// A process that looks as a server of `directory` does, or as something that it started.
         fn new(directory: &Path, arguments: &[&str]) -> Self {
             let script = "read line; exit 0";
             let child = Command::new("sh")
                 .args(["-c", script, "mariadbd"])
                 .args(arguments)
-                .env(VARIABLE, real(directory))
+                .env(DATA_VARIABLE, canonical(directory))
                 .env(notify::VARIABLE, "galera-agent-x/0123456789abcdef")
                 .stdin(Stdio::piped())
                 .spawn()
@@ -205,46 +205,47 @@ mod tests {
         }
     }
 
-    impl Drop for Started {
+    impl Drop for FakeServerProcess {
         fn drop(&mut self) {
             let _ = self.0.kill();
             let _ = self.0.wait();
         }
     }
 
-    async fn found(directory: &Path) -> Result<Option<Living>, Failure> {
-        Living::find(directory).await
+    async fn find_server(directory: &Path) -> Result<Option<AdoptedServer>, RunError> {
+        AdoptedServer::find(directory).await
     }
 
     #[tokio::test]
-    async fn the_server_of_these_data_is_found_watched_and_told() {
+    async fn the_server_of_a_data_directory_is_found_watched_and_signalled() {
         let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        assert!(found(dir.path()).await.unwrap().is_none());
+        assert!(find_server(dir.path()).await.unwrap().is_none());
         let notify = "--wsrep-notify-cmd=/x/galera-agent notify";
-        let _elsewhere = Started::new(other.path(), &[notify]);
-        let mut server = Started::new(dir.path(), &["--port=1", notify]);
-        let _transfer = Started::new(dir.path(), &["--role", "donor", "--mysqld-args", notify]);
-        let living = found(&dir.path().join(".")).await.unwrap().unwrap();
-        assert_eq!(living.id(), i32::try_from(server.0.id()).unwrap());
+        let _elsewhere = FakeServerProcess::new(other.path(), &[notify]);
+        let mut server = FakeServerProcess::new(dir.path(), &["--port=1", notify]);
+        let _transfer =
+            FakeServerProcess::new(dir.path(), &["--role", "donor", "--mysqld-args", notify]);
+        let living = find_server(&dir.path().join(".")).await.unwrap().unwrap();
+        assert_eq!(living.pid(), i32::try_from(server.0.id()).unwrap());
         assert_eq!(
-            living.place().unwrap().value(),
+            living.notify_endpoint().unwrap().to_env_value(),
             "galera-agent-x/0123456789abcdef"
         );
-        let early = tokio::time::timeout(Duration::ZERO, living.ended()).await;
+        let early = tokio::time::timeout(Duration::ZERO, living.wait()).await;
         assert!(early.is_err(), "it lives");
         living.signal(Signal::TERM);
-        let ended = tokio::time::timeout(Duration::from_secs(10), living.ended()).await;
+        let ended = tokio::time::timeout(Duration::from_secs(10), living.wait()).await;
         assert!(ended.is_ok(), "it was told to end");
         server.0.wait().unwrap();
         living.signal(Signal::TERM);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_server_left_behind_is_waited_for_and_then_named() {
+    async fn leftover_processes_are_awaited_then_reported() {
         let dir = tempfile::tempdir().unwrap();
-        let left = Started::new(dir.path(), &["--role", "joiner"]);
-        let failure = found(dir.path()).await.unwrap_err();
-        assert_eq!(failure.code(), 69);
+        let left = FakeServerProcess::new(dir.path(), &["--role", "joiner"]);
+        let failure = find_server(dir.path()).await.unwrap_err();
+        assert_eq!(failure.exit_code(), 69);
         assert!(
             failure
                 .to_string()
@@ -252,6 +253,6 @@ mod tests {
             "{failure}"
         );
         drop(left);
-        assert!(found(dir.path()).await.unwrap().is_none());
+        assert!(find_server(dir.path()).await.unwrap().is_none());
     }
 }

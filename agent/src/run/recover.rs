@@ -1,104 +1,104 @@
-//! Asks the storage engine how far its data go: `--wsrep-recover`. The server must not run.
+//! Asks the storage engine how far its data go: `--wsrep-recover_position`. The server must not run.
 
 use std::fs;
 use std::time::Duration;
 
-use galera::observe::saved_state::{GraState, Recovered, recovered};
-use galera::startup::Data;
+use galera::observe::saved_state::{GraState, RecoveredPosition, parse_recovered_position};
+use galera::startup::DataState;
 use tokio::time::timeout;
 
-use super::children::{Children, Ended};
-use super::command::{ServerCommand, Workspace, complaint};
-use super::failure::Failure;
+use super::children::{Children, ProcessExit};
+use super::command::{ServerCommand, Workspace, last_error};
+use super::failure::RunError;
 
 /// Time for a recovery: the engine may have to read all of its log.
-const LIMIT: Duration = Duration::from_secs(3600);
+const RECOVERY_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// The data after a recovery, and what is worth knowing of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Outcome {
+pub(super) struct RecoveredData {
     /// What the data are now.
-    pub(super) data: Data,
+    pub(super) data: DataState,
     /// For the log.
-    pub(super) line: String,
+    pub(super) message: String,
 }
 
 /// Recovers the position of data that grastate.dat describes as `saved`.
 ///
 /// # Errors
 /// When the server cannot be run at all; a recovery that fails is an outcome.
-pub(super) async fn recover(
+pub(super) async fn recover_position(
     command: &ServerCommand,
     children: &Children,
     workspace: &Workspace,
     saved: &GraState,
-) -> Result<Outcome, Failure> {
-    let first = attempt(command, children, workspace, &["--wsrep-recover"]).await?;
-    if first.ended.is_success() || !first.prepared_transactions() {
-        return Ok(judge(saved, &first, false));
+) -> Result<RecoveredData, RunError> {
+    let first = run_recovery(command, children, workspace, &["--wsrep-recover"]).await?;
+    if first.ended.is_success() || !first.has_prepared_transactions() {
+        return Ok(evaluate(saved, &first, false));
     }
     tracing::warn!(
         "Prepared transactions keep the storage engine from recovering; rolling them back"
     );
-    attempt(
+    run_recovery(
         command,
         children,
         workspace,
         &["--tc-heuristic-recover=rollback"],
     )
     .await?;
-    let second = attempt(command, children, workspace, &["--wsrep-recover"]).await?;
-    Ok(judge(saved, &second, true))
+    let second = run_recovery(command, children, workspace, &["--wsrep-recover"]).await?;
+    Ok(evaluate(saved, &second, true))
 }
 
-struct Attempt {
-    ended: Ended,
+struct RecoveryAttempt {
+    ended: ProcessExit,
     log: Vec<u8>,
 }
 
-impl Attempt {
-    fn prepared_transactions(&self) -> bool {
+impl RecoveryAttempt {
+    fn has_prepared_transactions(&self) -> bool {
         let log = String::from_utf8_lossy(&self.log).to_lowercase();
         log.contains("prepared transaction") || log.contains("heuristic-recover")
     }
 }
 
-async fn attempt(
+async fn run_recovery(
     command: &ServerCommand,
     children: &Children,
     workspace: &Workspace,
     arguments: &[&str],
-) -> Result<Attempt, Failure> {
+) -> Result<RecoveryAttempt, RunError> {
     let path = workspace.file("recovery.log");
     // The log of an earlier attempt would be taken for this one's.
     let output = workspace.output("recovery.log")?;
     let errors = output
         .try_clone()
-        .map_err(|error| Failure::Internal(error.to_string()))?;
-    let mut server = command.server();
+        .map_err(|error| RunError::Internal(error.to_string()))?;
+    let mut server = command.server_command();
     server
         .args(arguments)
         .arg(format!("--log-error={}", path.display()))
         .args(["--skip-networking", "--wsrep-cluster-address=gcomm://"])
         .stdout(output)
         .stderr(errors);
-    let mut child = children.helper(&mut server).map_err(|error| {
-        Failure::Unavailable(format!("{} cannot be run: {error}", command.name()))
+    let mut child = children.spawn_helper(&mut server).map_err(|error| {
+        RunError::Unavailable(format!("{} cannot be run: {error}", command.name()))
     })?;
-    let ended = timeout(LIMIT, child.ended()).await.map_err(|_| {
-        Failure::Internal(format!(
+    let ended = timeout(RECOVERY_TIMEOUT, child.wait()).await.map_err(|_| {
+        RunError::Internal(format!(
             "the position was not recovered within {} s",
-            LIMIT.as_secs()
+            RECOVERY_TIMEOUT.as_secs()
         ))
     })?;
-    let log = fs::read(&path).map_err(|error| Failure::of("cannot read", &path, &error))?;
-    Ok(Attempt { ended, log })
+    let log = fs::read(&path).map_err(|error| RunError::from_io("cannot read", &path, &error))?;
+    Ok(RecoveryAttempt { ended, log })
 }
 
-fn judge(saved: &GraState, attempt: &Attempt, forced: bool) -> Outcome {
-    let untold = |why: String| Outcome {
-        line: format!("Position not recovered: {why}"),
-        data: Data::Unrecoverable {
+fn evaluate(saved: &GraState, attempt: &RecoveryAttempt, forced: bool) -> RecoveredData {
+    let untold = |why: String| RecoveredData {
+        message: format!("Position not recovered: {why}"),
+        data: DataState::Unrecoverable {
             uuid: saved.uuid,
             why,
         },
@@ -108,15 +108,15 @@ fn judge(saved: &GraState, attempt: &Attempt, forced: bool) -> Outcome {
         return untold(format!(
             "the server's recovery failed ({}): {}",
             attempt.ended,
-            complaint(&log)
+            last_error(&log)
         ));
     }
-    let position = match recovered(&attempt.log) {
-        Some(Recovered {
+    let position = match parse_recovered_position(&attempt.log) {
+        Some(RecoveredPosition {
             position: Some(position),
             ..
         }) => position,
-        Some(Recovered { position: None, .. }) => {
+        Some(RecoveredPosition { position: None, .. }) => {
             return untold("the storage engine holds no position".to_owned());
         }
         None => return untold("the server's recovery does not name a position".to_owned()),
@@ -124,9 +124,9 @@ fn judge(saved: &GraState, attempt: &Attempt, forced: bool) -> Outcome {
     if forced {
         let why =
             format!("prepared transactions were rolled back by force, then it was {position}");
-        return Outcome {
-            line: format!("Recovered {position}, not good for bootstrapping: {why}"),
-            data: Data::Unrecoverable {
+        return RecoveredData {
+            message: format!("Recovered {position}, not good for bootstrapping: {why}"),
+            data: DataState::Unrecoverable {
                 uuid: Some(position.uuid),
                 why,
             },
@@ -137,16 +137,16 @@ fn judge(saved: &GraState, attempt: &Attempt, forced: bool) -> Outcome {
             "the storage engine is at {position}, but grastate.dat names history {uuid}"
         )),
         // Nobody says which history this is but the engine itself.
-        None => Outcome {
-            line: format!("Recovered {position}, but grastate.dat is unreadable"),
-            data: Data::Unrecoverable {
+        None => RecoveredData {
+            message: format!("Recovered {position}, but grastate.dat is unreadable"),
+            data: DataState::Unrecoverable {
                 uuid: Some(position.uuid),
                 why: format!("grastate.dat is unreadable; the storage engine is at {position}"),
             },
         },
-        Some(_) => Outcome {
-            line: format!("Recovered position {position} from the storage engine"),
-            data: Data::At(position),
+        Some(_) => RecoveredData {
+            message: format!("Recovered position {position} from the storage engine"),
+            data: DataState::AtPosition(position),
         },
     }
 }
@@ -161,13 +161,13 @@ mod tests {
         GraState::parse(format!("version: 2.1\nuuid: {uuid}\nseqno: -1\n").as_bytes())
     }
 
-    fn judged(saved: &GraState, log: &str, ended: Ended, forced: bool) -> Data {
+    fn evaluated(saved: &GraState, log: &str, ended: ProcessExit, forced: bool) -> DataState {
         let log = log.as_bytes().to_vec();
-        judge(saved, &Attempt { ended, log }, forced).data
+        evaluate(saved, &RecoveryAttempt { ended, log }, forced).data
     }
 
     /// A server whose recovery fails until its prepared transactions are rolled back.
-    const STUBBORN: &str = r#"
+    const SERVER_WITH_PREPARED_TRANSACTIONS: &str = r#"
 for argument in "$@"; do
     case "$argument" in
         --log-error=*) log=${argument#*=} ;;
@@ -187,17 +187,21 @@ fi
     async fn prepared_transactions_are_rolled_back_and_the_node_is_no_candidate() {
         let dir = tempfile::tempdir().unwrap();
         let script = dir.path().join("server");
-        fs::write(&script, STUBBORN.replace("UUID", UUID)).unwrap();
+        fs::write(
+            &script,
+            SERVER_WITH_PREPARED_TRANSACTIONS.replace("UUID", UUID),
+        )
+        .unwrap();
         let words = ["/bin/sh".into(), script.clone().into_os_string()];
         let command = ServerCommand::new(&words).unwrap();
         let (children, workspace) = (Children::default(), Workspace::create().unwrap());
         let saved = saved(UUID);
-        let recovering = recover(&command, &children, &workspace, &saved);
+        let recovering = recover_position(&command, &children, &workspace, &saved);
         let outcome = tokio::select! {
             outcome = recovering => outcome.unwrap(),
             reaped = children.clone().reap() => panic!("{reaped:?}"),
         };
-        let Data::Unrecoverable { uuid, why } = outcome.data else {
+        let DataState::Unrecoverable { uuid, why } = outcome.data else {
             panic!("{outcome:?}");
         };
         assert_eq!(uuid, UUID.parse().ok());
@@ -213,36 +217,36 @@ fi
         let log = format!(
             "WSREP: Recovered position: {UUID}:7\nWSREP: Recovered position: {UUID}:9,0-1-4\n"
         );
-        let data = judged(&saved(UUID), &log, Ended::Code(0), false);
+        let data = evaluated(&saved(UUID), &log, ProcessExit::Code(0), false);
         assert_eq!(data.position().unwrap().seqno, 9);
     }
 
     #[test]
-    fn i06_whatever_is_doubtful_is_no_position() {
+    fn i06_a_doubtful_position_is_unrecoverable() {
         let nil = "00000000-0000-0000-0000-000000000000";
         let line = |uuid: &str, seqno: &str| format!("WSREP: Recovered position: {uuid}:{seqno}");
         for (saved, log, ended, forced) in [
-            (saved(UUID), line(UUID, "9"), Ended::Code(1), false),
-            (saved(UUID), line(UUID, "9"), Ended::Signal(6), false),
-            (saved(UUID), line(UUID, "9"), Ended::Code(0), true),
-            (saved(UUID), line(nil, "-1"), Ended::Code(0), false),
-            (saved(UUID), line(nil, "9"), Ended::Code(0), false),
-            (saved(UUID), String::new(), Ended::Code(0), false),
+            (saved(UUID), line(UUID, "9"), ProcessExit::Code(1), false),
+            (saved(UUID), line(UUID, "9"), ProcessExit::Signal(6), false),
+            (saved(UUID), line(UUID, "9"), ProcessExit::Code(0), true),
+            (saved(UUID), line(nil, "-1"), ProcessExit::Code(0), false),
+            (saved(UUID), line(nil, "9"), ProcessExit::Code(0), false),
+            (saved(UUID), String::new(), ProcessExit::Code(0), false),
             (
                 saved("7f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b"),
                 line(UUID, "9"),
-                Ended::Code(0),
+                ProcessExit::Code(0),
                 false,
             ),
             (
                 GraState::parse(b"\xff"),
                 line(UUID, "9"),
-                Ended::Code(0),
+                ProcessExit::Code(0),
                 false,
             ),
         ] {
-            let data = judged(&saved, &log, ended, forced);
-            assert!(matches!(data, Data::Unrecoverable { .. }), "{data:?}");
+            let data = evaluated(&saved, &log, ended, forced);
+            assert!(matches!(data, DataState::Unrecoverable { .. }), "{data:?}");
         }
     }
 }

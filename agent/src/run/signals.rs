@@ -7,25 +7,25 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// The signals that are listened for.
 #[derive(Debug)]
-pub(super) struct Signals {
+pub(super) struct SignalStreams {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
     quit: tokio::signal::unix::Signal,
     hangup: tokio::signal::unix::Signal,
-    first: tokio::signal::unix::Signal,
-    second: tokio::signal::unix::Signal,
+    user1: tokio::signal::unix::Signal,
+    user2: tokio::signal::unix::Signal,
 }
 
 /// What somebody wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum SignalRequest {
     /// An orderly stop; the name of the signal.
     Stop(&'static str),
     /// A signal for the server.
     Forward(Signal),
 }
 
-impl Signals {
+impl SignalStreams {
     /// Listens from now on.
     ///
     /// # Errors
@@ -36,27 +36,27 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
             hangup: signal(SignalKind::hangup())?,
-            first: signal(SignalKind::user_defined1())?,
-            second: signal(SignalKind::user_defined2())?,
+            user1: signal(SignalKind::user_defined1())?,
+            user2: signal(SignalKind::user_defined2())?,
         })
     }
 
     /// The next one. Cancelling the wait loses nothing.
-    pub(super) async fn next(&mut self) -> Wish {
+    pub(super) async fn next(&mut self) -> SignalRequest {
         tokio::select! {
-            _ = self.terminate.recv() => Wish::Stop("SIGTERM"),
-            _ = self.interrupt.recv() => Wish::Stop("SIGINT"),
-            _ = self.quit.recv() => Wish::Stop("SIGQUIT"),
-            _ = self.hangup.recv() => Wish::Forward(Signal::HUP),
-            _ = self.first.recv() => Wish::Forward(Signal::USR1),
-            _ = self.second.recv() => Wish::Forward(Signal::USR2),
+            _ = self.terminate.recv() => SignalRequest::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => SignalRequest::Stop("SIGINT"),
+            _ = self.quit.recv() => SignalRequest::Stop("SIGQUIT"),
+            _ = self.hangup.recv() => SignalRequest::Forward(Signal::HUP),
+            _ = self.user1.recv() => SignalRequest::Forward(Signal::USR1),
+            _ = self.user2.recv() => SignalRequest::Forward(Signal::USR2),
         }
     }
 
     /// Waits for the wish to stop; before the server runs, nobody else can be told.
-    pub(super) async fn stop(&mut self) -> &'static str {
+    pub(super) async fn wait_for_stop(&mut self) -> &'static str {
         loop {
-            if let Wish::Stop(name) = self.next().await {
+            if let SignalRequest::Stop(name) = self.next().await {
                 return name;
             }
         }

@@ -4,44 +4,44 @@ use std::path::Path;
 use std::time::Duration;
 
 use galera::Position;
-use galera::observe::registration::Phase;
-use galera::startup::Data;
+use galera::observe::registration::AgentPhase;
+use galera::startup::DataState;
 use rustix::process::Signal;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::children::{Child, Ended};
-use super::cluster::Cluster;
+use super::children::{ChildProcess, ProcessExit};
+use super::cluster::ClusterRegistry;
 use super::command::ServerCommand;
 use super::datadir::DataDir;
-use super::holder::Holder;
-use super::identity::Identity;
+use super::holder::PhaseReporter;
+use super::identity::DataIdentity;
 use super::join;
-use super::living::{self, Living};
-use super::signals::{Signals, Wish};
-use super::starter::Start;
-use crate::notify::{self, Place};
+use super::living::{self, AdoptedServer};
+use super::signals::{SignalRequest, SignalStreams};
+use super::starter::ServerStart;
+use crate::notify::{self, NotifyEndpoint};
 use crate::settings;
-use crate::settings::homogeneous::Run;
+use crate::settings::homogeneous::RunSettings;
 
 /// Time to record the final position; after that the registry says less, but nothing wrong.
-const RECORD: Duration = Duration::from_secs(5);
+const RECORD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The server that this agent stands by.
-pub(super) enum Process {
+pub(super) enum SupervisedServer {
     /// It was started here.
-    Child(Child),
+    Child(ChildProcess),
     /// An earlier agent started it.
-    Living(Living),
+    Adopted(AdoptedServer),
 }
 
-impl Process {
-    async fn ended(&mut self) -> Ended {
+impl SupervisedServer {
+    async fn wait(&mut self) -> ProcessExit {
         match self {
-            Self::Child(child) => child.ended().await,
-            Self::Living(living) => {
-                living.ended().await;
-                Ended::Unseen
+            Self::Child(child) => child.wait().await,
+            Self::Adopted(living) => {
+                living.wait().await;
+                ProcessExit::Unknown
             }
         }
     }
@@ -49,25 +49,25 @@ impl Process {
     fn signal(&self, signal: Signal) {
         match self {
             Self::Child(child) => child.signal(signal),
-            Self::Living(living) => living.signal(signal),
+            Self::Adopted(living) => living.signal(signal),
         }
     }
 }
 
 /// The server's command for `start` on the data in `directory`, where notifications are heard at `place`.
 #[must_use]
-pub(super) fn server(
+pub(super) fn server_command(
     command: &ServerCommand,
-    settings: &Run,
+    settings: &RunSettings,
     port: u16,
-    start: &Start,
+    start: &ServerStart,
     directory: &Path,
-    place: &Place,
+    place: &NotifyEndpoint,
 ) -> std::process::Command {
     let node = settings.node(port);
-    let mut server = command.server();
+    let mut server = command.server_command();
     let address = match &start.join {
-        Some(members) => join::address(members, settings.galera_port),
+        Some(members) => join::cluster_address(members, settings.galera_port),
         None => "gcomm://".to_owned(),
     };
     let incoming = galera::NodeId::new(node.host(), Some(port))
@@ -83,7 +83,7 @@ pub(super) fn server(
         .arg(format!("--wsrep-node-name={name}"))
         .arg(format!(
             "--wsrep-node-address={}",
-            join::gcomm(&node, settings.galera_port)
+            join::gcomm_address(&node, settings.galera_port)
         ))
         .arg(format!("--wsrep-node-incoming-address={incoming}"));
     if let Ok(own) = std::env::current_exe() {
@@ -98,54 +98,58 @@ pub(super) fn server(
     if let Some(position) = &start.position {
         server.arg(format!("--wsrep-start-position={position}"));
     }
-    for name in settings::homogeneous::SECRETS {
+    for name in settings::homogeneous::SECRET_VARIABLES {
         server.env_remove(name);
     }
-    server.env(notify::VARIABLE, place.value());
-    server.env(living::VARIABLE, living::real(directory));
+    server.env(notify::VARIABLE, place.to_env_value());
+    server.env(living::DATA_VARIABLE, living::canonical(directory));
     server
 }
 
 /// Waits for the server's end and passes on what is wished meanwhile. Says how it ended.
 pub(super) async fn wait(
-    process: &mut Process,
-    signals: &mut Signals,
-    holder: &Holder,
+    process: &mut SupervisedServer,
+    signals: &mut SignalStreams,
+    holder: &PhaseReporter,
     stopping: &CancellationToken,
-) -> Ended {
+) -> ProcessExit {
     loop {
         let wish = tokio::select! {
-            ended = process.ended() => return ended,
+            ended = process.wait() => return ended,
             wish = signals.next() => wish,
         };
         match wish {
-            Wish::Stop(name) => {
+            SignalRequest::Stop(name) => {
                 // Before the word is said: the probe must not take it back.
                 stopping.cancel();
                 let line = format!("Stopping the server on {name}");
-                holder.say(Phase::Stopping, &Data::Empty, &line);
+                holder.report(AgentPhase::Stopping, &DataState::Empty, &line);
                 process.signal(Signal::TERM);
             }
-            Wish::Forward(signal) => process.signal(signal),
+            SignalRequest::Forward(signal) => process.signal(signal),
         }
     }
 }
 
 /// How the server on `directory` has ended: where nobody was told, the position that a clean stop leaves behind tells.
 #[must_use]
-pub(super) fn judged(ended: Ended, directory: &DataDir) -> Ended {
+pub(super) fn infer_exit(ended: ProcessExit, directory: &DataDir) -> ProcessExit {
     let clean = || {
         let saved = directory.saved_state();
         saved.is_ok_and(|state| state.position().is_some())
     };
     match ended {
-        Ended::Unseen if clean() => Ended::Code(0),
+        ProcessExit::Unknown if clean() => ProcessExit::Code(0),
         ended => ended,
     }
 }
 
 /// Records where the data are after a clean stop, so that this node need not come back for others to know.
-pub(super) async fn record_stop(cluster: &Cluster, directory: &DataDir, identity: &Identity) {
+pub(super) async fn record_stop(
+    cluster: &ClusterRegistry,
+    directory: &DataDir,
+    identity: &DataIdentity,
+) {
     let position: Option<Position> = directory
         .saved_state()
         .ok()
@@ -157,7 +161,7 @@ pub(super) async fn record_stop(cluster: &Cluster, directory: &DataDir, identity
         return;
     };
     let record = Box::pin(cluster.register(&identity.id, Some(position.clone()), Some(&position)));
-    match timeout(RECORD, record).await {
+    match timeout(RECORD_TIMEOUT, record).await {
         Ok(Ok(())) => tracing::info!("Stopped cleanly at {position}, recorded in the registry"),
         Ok(Err(error)) => tracing::warn!("Stopped cleanly at {position}, not recorded: {error}"),
         Err(_) => tracing::warn!("Stopped cleanly at {position}, not recorded in time"),

@@ -1,13 +1,18 @@
 //! The registry's changes, as far as they concern this node.
 
 use galera::observe::registration::ClusterField;
-use registry::{Change, WatchEvent};
+use registry::{KeyChange, WatchEvent};
 use tokio::sync::Notify;
 
-use super::cluster::Cluster;
+use super::cluster::ClusterRegistry;
 
 /// Notifies `wake` of every change of the cluster's keys, `again` and `lost` when something of ours was removed.
-pub(super) async fn watching(cluster: &Cluster, wake: &Notify, again: &Notify, lost: &Notify) {
+pub(super) async fn watch_cluster(
+    cluster: &ClusterRegistry,
+    wake: &Notify,
+    again: &Notify,
+    lost: &Notify,
+) {
     let prefix = cluster.keys.cluster_prefix(&cluster.name);
     let founder = cluster.key(ClusterField::Founder);
     let own = cluster.keys.node_prefix(&cluster.name, &cluster.node);
@@ -15,10 +20,10 @@ pub(super) async fn watching(cluster: &Cluster, wake: &Notify, again: &Notify, l
     while let Some(event) = subscription.next().await {
         let removed = match &event {
             WatchEvent::Changes { changes, .. } => changes.iter().any(|change| match change {
-                Change::Delete { key, .. } => {
+                KeyChange::Delete { key, .. } => {
                     key.starts_with(own.as_bytes()) || key == founder.as_bytes()
                 }
-                Change::Put(_) => false,
+                KeyChange::Put(_) => false,
             }),
             // Another etcd may stand in the old one's place.
             WatchEvent::Reset { .. } => true,

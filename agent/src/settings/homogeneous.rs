@@ -8,7 +8,7 @@
 //! | `XTRABACKUP_USER`, `XTRABACKUP_PASSWORD` | the state transfer's account | `xtrabackup`, required for mariabackup |
 //! | `CONSOLE_USER`, `CONSOLE_PASSWORD` | an account that may only look | `console`, none is made |
 //! | `RECOVERY_USER`, `RECOVERY_PASSWORD` | the account that may bootstrap | `recovery`, none is made |
-//! | `GALERA_PORT` | the group communication port of every member | 4567 |
+//! | `DEFAULT_GALERA_PORT` | the group communication port of every member | 4567 |
 //! | `NODE_NAME` | `wsrep_node_name` | the node's identity |
 //! | `AUTO_BOOTSTRAP` | `all-reported` or `never` | `never` |
 //! | `EXPECTED_MEMBERS` | how many members there are, or their names | the durable registrations |
@@ -16,19 +16,21 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use galera::observe::registration::Keys;
-use galera::startup::{self, AutoBootstrap, Expected};
+use galera::observe::registration::RegistryKeys;
+use galera::startup::{self, AutoBootstrap, ExpectedMembers};
 use galera::{ClusterName, NodeId};
 use registry::Secret;
 
-use super::{DEFAULT_PORT, Source, Wrong, etcd, health_address, keys, node, policy, ttl};
+use super::{
+    DEFAULT_MYSQL_PORT, SettingError, SettingsSource, etcd, health_address, keys, node, policy, ttl,
+};
 use crate::health;
 
 /// The port of group communication unless it is set.
-const GALERA_PORT: u16 = 4567;
+const DEFAULT_GALERA_PORT: u16 = 4567;
 
 /// Variables that the server and what it starts need not know.
-pub const SECRETS: [&str; 5] = [
+pub const SECRET_VARIABLES: [&str; 5] = [
     "MYSQL_ROOT_PASSWORD",
     "XTRABACKUP_PASSWORD",
     "CONSOLE_PASSWORD",
@@ -38,7 +40,7 @@ pub const SECRETS: [&str; 5] = [
 
 /// An account of the database.
 #[derive(Clone, Debug)]
-pub struct Account {
+pub struct DatabaseAccount {
     /// Its name.
     pub user: String,
     /// Its password.
@@ -47,7 +49,7 @@ pub struct Account {
 
 /// Everything that `run` needs to know, checked.
 #[derive(Clone, Debug)]
-pub struct Run {
+pub struct RunSettings {
     /// The cluster that the node belongs to.
     pub cluster: ClusterName,
     /// The node, with the port only when it was given.
@@ -55,60 +57,60 @@ pub struct Run {
     /// `wsrep_node_name`.
     pub name: Option<String>,
     /// Where the registry's keys lie.
-    pub keys: Keys,
+    pub keys: RegistryKeys,
     /// How long a report outlives its agent.
     pub ttl: Duration,
     /// How to find the others.
-    pub discovery: Discovery,
+    pub discovery: PeerDiscovery,
     /// Where the health endpoint listens; `None` for nowhere.
     pub health: Option<SocketAddr>,
     /// What it calls healthy.
-    pub policy: health::Policy,
+    pub policy: health::HealthPolicy,
     /// The group communication port of every member.
     pub galera_port: u16,
     /// When a stopped cluster may come back by itself.
-    pub startup: startup::Settings,
+    pub startup: startup::StartupSettings,
     /// `root@localhost`.
-    pub root: Account,
+    pub root: DatabaseAccount,
     /// From where a second `root` may connect.
     pub root_host: Option<String>,
     /// The state transfer's account.
-    pub transfer: Option<Account>,
+    pub sst: Option<DatabaseAccount>,
     /// The account that may only look.
-    pub console: Option<Account>,
+    pub console: Option<DatabaseAccount>,
     /// The account that may bootstrap.
-    pub recovery: Option<Account>,
+    pub recovery: Option<DatabaseAccount>,
 }
 
 /// How a node finds the others.
 #[derive(Clone, Debug)]
-pub enum Discovery {
+pub enum PeerDiscovery {
     /// Through etcd.
-    Registry(registry::Settings),
+    Registry(registry::EtcdSettings),
     /// By a fixed list; nobody founds then.
-    Fixed(Vec<NodeId>),
+    Static(Vec<NodeId>),
 }
 
-impl Run {
+impl RunSettings {
     /// Reads and checks every variable of `source`; `first_address` is asked when `NODE_ADDRESS` is not set.
     ///
     /// # Errors
-    /// [`Wrong`] names the variable and the remedy.
+    /// [`SettingError`] names the variable and the remedy.
     pub fn read(
-        source: &Source<'_>,
+        source: &SettingsSource<'_>,
         first_address: impl FnOnce() -> Option<IpAddr>,
-    ) -> Result<Self, Wrong> {
+    ) -> Result<Self, SettingError> {
         let cluster = source.required(
             "CLUSTER_NAME",
             "the cluster's name as in wsrep_cluster_name",
         )?;
-        let cluster = source.parsed("CLUSTER_NAME", &cluster)?;
+        let cluster = source.parse("CLUSTER_NAME", &cluster)?;
         let ttl = ttl(source)?;
         let discovery = discovery(source, ttl)?;
         let root = source.required("MYSQL_ROOT_PASSWORD", "the password of root@localhost")?;
         Ok(Self {
             cluster,
-            address: node(source, DEFAULT_PORT, first_address)?,
+            address: node(source, DEFAULT_MYSQL_PORT, first_address)?,
             name: node_name(source)?,
             keys: keys(source)?,
             ttl,
@@ -116,16 +118,16 @@ impl Run {
             health: health_address(source)?,
             policy: policy(source)?,
             galera_port: galera_port(source)?,
-            startup: startup::Settings {
-                auto: auto_bootstrap(source)?,
-                expected: expected(source)?,
+            startup: startup::StartupSettings {
+                auto_bootstrap: auto_bootstrap(source)?,
+                expected_members: expected(source)?,
             },
-            root: Account {
+            root: DatabaseAccount {
                 user: "root".to_owned(),
                 password: password(source, "MYSQL_ROOT_PASSWORD", root)?,
             },
-            root_host: word(source, "MYSQL_ROOT_HOST")?,
-            transfer: account(source, "XTRABACKUP", "xtrabackup")?,
+            root_host: sql_safe_text(source, "MYSQL_ROOT_HOST")?,
+            sst: account(source, "XTRABACKUP", "xtrabackup")?,
             console: account(source, "CONSOLE", "console")?,
             recovery: account(source, "RECOVERY", "recovery")?,
         })
@@ -137,49 +139,49 @@ impl Run {
         let port = self.address.port().unwrap_or(port);
         NodeId::new(self.address.host(), Some(port))
             .unwrap_or_else(|_| self.address.clone())
-            .normalized(DEFAULT_PORT)
+            .normalized(DEFAULT_MYSQL_PORT)
     }
 }
 
-fn discovery(source: &Source<'_>, ttl: Duration) -> Result<Discovery, Wrong> {
+fn discovery(source: &SettingsSource<'_>, ttl: Duration) -> Result<PeerDiscovery, SettingError> {
     let Some(join) = source.optional("CLUSTER_JOIN")? else {
-        return etcd(source, ttl).map(Discovery::Registry);
+        return etcd(source, ttl).map(PeerDiscovery::Registry);
     };
     if source.optional("DISCOVERY_SERVICE")?.is_some() {
         let why = "is set together with DISCOVERY_SERVICE; it is for nodes without etcd, drop one of them";
-        return Err(source.wrong("CLUSTER_JOIN", why.to_owned()));
+        return Err(source.invalid("CLUSTER_JOIN", why.to_owned()));
     }
     let members = join
         .split(',')
         .map(str::trim)
         .filter(|text| !text.is_empty());
     let members: Vec<NodeId> = members
-        .map(|text| source.parsed("CLUSTER_JOIN", text))
+        .map(|text| source.parse("CLUSTER_JOIN", text))
         .collect::<Result<_, _>>()?;
     if members.is_empty() {
-        return Err(source.wrong("CLUSTER_JOIN", "names no member".to_owned()));
+        return Err(source.invalid("CLUSTER_JOIN", "names no member".to_owned()));
     }
-    Ok(Discovery::Fixed(members))
+    Ok(PeerDiscovery::Static(members))
 }
 
 /// The server notifies nobody when a name has any other character.
-fn node_name(source: &Source<'_>) -> Result<Option<String>, Wrong> {
-    let name = word(source, "NODE_NAME")?;
+fn node_name(source: &SettingsSource<'_>) -> Result<Option<String>, SettingError> {
+    let name = sql_safe_text(source, "NODE_NAME")?;
     match name.filter(|name| name.contains(['%', ':'])) {
         Some(name) => {
             let why = format!("{name:?} may have letters, digits and . _ - only");
-            Err(source.wrong("NODE_NAME", why))
+            Err(source.invalid("NODE_NAME", why))
         }
-        None => word(source, "NODE_NAME"),
+        None => sql_safe_text(source, "NODE_NAME"),
     }
 }
 
-fn galera_port(source: &Source<'_>) -> Result<u16, Wrong> {
+fn galera_port(source: &SettingsSource<'_>) -> Result<u16, SettingError> {
     match source.optional("GALERA_PORT")? {
-        None => Ok(GALERA_PORT),
+        None => Ok(DEFAULT_GALERA_PORT),
         Some(text) => match text.parse() {
             Ok(port) if port > 0 => Ok(port),
-            _ => Err(source.wrong(
+            _ => Err(source.invalid(
                 "GALERA_PORT",
                 format!("{text:?} is not a port from 1 to 65535"),
             )),
@@ -187,25 +189,25 @@ fn galera_port(source: &Source<'_>) -> Result<u16, Wrong> {
     }
 }
 
-fn auto_bootstrap(source: &Source<'_>) -> Result<AutoBootstrap, Wrong> {
+fn auto_bootstrap(source: &SettingsSource<'_>) -> Result<AutoBootstrap, SettingError> {
     match source.optional("AUTO_BOOTSTRAP")?.as_deref() {
         None | Some("never") => Ok(AutoBootstrap::Never),
         Some("all-reported") => Ok(AutoBootstrap::AllReported),
-        Some(text) => Err(source.wrong(
+        Some(text) => Err(source.invalid(
             "AUTO_BOOTSTRAP",
             format!("{text:?} is neither all-reported nor never"),
         )),
     }
 }
 
-fn expected(source: &Source<'_>) -> Result<Expected, Wrong> {
+fn expected(source: &SettingsSource<'_>) -> Result<ExpectedMembers, SettingError> {
     let Some(text) = source.optional("EXPECTED_MEMBERS")? else {
-        return Ok(Expected::Registered);
+        return Ok(ExpectedMembers::Registered);
     };
     if text.bytes().all(|b| b.is_ascii_digit()) {
         return match text.parse() {
-            Ok(count @ 1..=256) => Ok(Expected::Count(count)),
-            _ => Err(source.wrong(
+            Ok(count @ 1..=256) => Ok(ExpectedMembers::Count(count)),
+            _ => Err(source.invalid(
                 "EXPECTED_MEMBERS",
                 format!("{text} is not a number of members from 1 to 256"),
             )),
@@ -217,47 +219,53 @@ fn expected(source: &Source<'_>) -> Result<Expected, Wrong> {
         .filter(|text| !text.is_empty());
     let nodes = nodes.map(|text| {
         source
-            .parsed::<NodeId>("EXPECTED_MEMBERS", text)
-            .map(|node| node.normalized(DEFAULT_PORT))
+            .parse::<NodeId>("EXPECTED_MEMBERS", text)
+            .map(|node| node.normalized(DEFAULT_MYSQL_PORT))
     });
-    nodes.collect::<Result<_, _>>().map(Expected::Members)
+    nodes
+        .collect::<Result<_, _>>()
+        .map(ExpectedMembers::Members)
 }
 
-fn account(source: &Source<'_>, prefix: &str, default: &str) -> Result<Option<Account>, Wrong> {
-    let user = word(source, &format!("{prefix}_USER"))?;
+fn account(
+    source: &SettingsSource<'_>,
+    prefix: &str,
+    default: &str,
+) -> Result<Option<DatabaseAccount>, SettingError> {
+    let user = sql_safe_text(source, &format!("{prefix}_USER"))?;
     let name = format!("{prefix}_PASSWORD");
     let Some(text) = source.optional(&name)? else {
         return match user {
-            Some(user) => Err(source.wrong(
+            Some(user) => Err(source.invalid(
                 &name,
                 format!("is not set while {prefix}_USER is {user}; give both"),
             )),
             None => Ok(None),
         };
     };
-    Ok(Some(Account {
+    Ok(Some(DatabaseAccount {
         user: user.unwrap_or_else(|| default.to_owned()),
         password: password(source, &name, text)?,
     }))
 }
 
 /// Text that becomes part of a statement between quotes.
-fn word(source: &Source<'_>, name: &str) -> Result<Option<String>, Wrong> {
+fn sql_safe_text(source: &SettingsSource<'_>, name: &str) -> Result<Option<String>, SettingError> {
     let Some(text) = source.optional(name)? else {
         return Ok(None);
     };
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-%:".contains(c);
     if text.len() > 80 || !text.chars().all(plain) {
         let why = format!("{text:?} may have letters, digits and . _ - % : only, at most 80");
-        return Err(source.wrong(name, why));
+        return Err(source.invalid(name, why));
     }
     Ok(Some(text))
 }
 
-fn password(source: &Source<'_>, name: &str, text: String) -> Result<Secret, Wrong> {
+fn password(source: &SettingsSource<'_>, name: &str, text: String) -> Result<Secret, SettingError> {
     if text.chars().any(char::is_control) || text.len() > 512 {
         let why = "has control characters or more than 512 bytes; choose another password";
-        return Err(source.wrong(name, why.to_owned()));
+        return Err(source.invalid(name, why.to_owned()));
     }
     Ok(Secret::new(text))
 }

@@ -10,25 +10,25 @@ const FILE_MAX: usize = 64 * 1024;
 
 /// A setting that cannot be used, in a sentence that names the variable and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{variable}: {why}")]
-pub struct Wrong {
+#[error("{variable}: {reason}")]
+pub struct SettingError {
     /// The variable.
     pub variable: String,
     /// What is wrong and what to do.
-    pub why: String,
+    pub reason: String,
     /// Whether the cause is a missing permission rather than a wrong value.
-    pub forbidden: bool,
+    pub permission_denied: bool,
 }
 
 /// Gives the value of a name, when it has one.
 type Lookup<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
 
 /// Looks settings up; the process environment or a test's map.
-pub struct Source<'a> {
+pub struct SettingsSource<'a> {
     lookup: Box<Lookup<'a>>,
 }
 
-impl<'a> Source<'a> {
+impl<'a> SettingsSource<'a> {
     /// Settings come from `lookup`.
     pub fn new(lookup: impl Fn(&str) -> Option<OsString> + 'a) -> Self {
         Self {
@@ -39,15 +39,15 @@ impl<'a> Source<'a> {
     /// The value of `name`, from itself or from the file that `name_FILE` names. Empty is not set.
     ///
     /// # Errors
-    /// [`Wrong`] when both are set, the value is no text, or the file cannot be read.
-    pub fn optional(&self, name: &str) -> Result<Option<String>, Wrong> {
+    /// [`SettingError`] when both are set, the value is no text, or the file cannot be read.
+    pub fn optional(&self, name: &str) -> Result<Option<String>, SettingError> {
         let file_name = format!("{name}_FILE");
-        match (self.text(name)?, self.text(&file_name)?) {
+        match (self.utf8_value(name)?, self.utf8_value(&file_name)?) {
             (Some(_), Some(_)) => {
-                Err(self.wrong(name, format!("is set twice, also as {file_name}; drop one")))
+                Err(self.invalid(name, format!("is set twice, also as {file_name}; drop one")))
             }
             (Some(value), None) => Ok(Some(value)),
-            (None, Some(path)) => self.file(&file_name, &path).map(Some),
+            (None, Some(path)) => self.read_value_file(&file_name, &path).map(Some),
             (None, None) => Ok(None),
         }
     }
@@ -55,57 +55,61 @@ impl<'a> Source<'a> {
     /// The value of `name`, which must be set to `what`.
     ///
     /// # Errors
-    /// [`Wrong`] when it is not set, else as [`Source::optional`].
-    pub fn required(&self, name: &str, what: &str) -> Result<String, Wrong> {
+    /// [`SettingError`] when it is not set, else as [`SettingsSource::optional`].
+    pub fn required(&self, name: &str, what: &str) -> Result<String, SettingError> {
         self.optional(name)?
-            .ok_or_else(|| self.wrong(name, format!("is not set; set it to {what}")))
+            .ok_or_else(|| self.invalid(name, format!("is not set; set it to {what}")))
     }
 
-    /// `text` as a value of its own kind.
+    /// `utf8_value` as a value of its own kind.
     ///
     /// # Errors
-    /// [`Wrong`] with the reason that the kind gives.
-    pub fn parsed<T: FromStr<Err: Display>>(&self, name: &str, text: &str) -> Result<T, Wrong> {
+    /// [`SettingError`] with the reason that the kind gives.
+    pub fn parse<T: FromStr<Err: Display>>(
+        &self,
+        name: &str,
+        text: &str,
+    ) -> Result<T, SettingError> {
         text.parse()
-            .map_err(|error: T::Err| self.wrong(name, error.to_string()))
+            .map_err(|error: T::Err| self.invalid(name, error.to_string()))
     }
 
     /// A complaint about `name`.
     #[must_use]
-    pub fn wrong(&self, name: &str, why: String) -> Wrong {
-        Wrong {
+    pub fn invalid(&self, name: &str, why: String) -> SettingError {
+        SettingError {
             variable: name.to_owned(),
-            why,
-            forbidden: false,
+            reason: why,
+            permission_denied: false,
         }
     }
 
-    fn text(&self, name: &str) -> Result<Option<String>, Wrong> {
+    fn utf8_value(&self, name: &str) -> Result<Option<String>, SettingError> {
         match (self.lookup)(name).map(OsString::into_string) {
             None => Ok(None),
             Some(Ok(value)) => Ok(Some(value).filter(|value| !value.is_empty())),
-            Some(Err(_)) => Err(self.wrong(name, "is not UTF-8 text".to_owned())),
+            Some(Err(_)) => Err(self.invalid(name, "is not UTF-8 text".to_owned())),
         }
     }
 
-    fn file(&self, name: &str, path: &str) -> Result<String, Wrong> {
-        let bytes = std::fs::read(path).map_err(|error| Wrong {
-            forbidden: error.kind() == ErrorKind::PermissionDenied,
-            ..self.wrong(name, format!("cannot read {path}: {error}"))
+    fn read_value_file(&self, name: &str, path: &str) -> Result<String, SettingError> {
+        let bytes = std::fs::read(path).map_err(|error| SettingError {
+            permission_denied: error.kind() == ErrorKind::PermissionDenied,
+            ..self.invalid(name, format!("cannot read {path}: {error}"))
         })?;
         if bytes.len() > FILE_MAX {
-            return Err(self.wrong(
+            return Err(self.invalid(
                 name,
                 format!("{path} has {} bytes; one value was expected", bytes.len()),
             ));
         }
         let text = String::from_utf8(bytes)
-            .map_err(|_| self.wrong(name, format!("{path} is not UTF-8 text")))?;
+            .map_err(|_| self.invalid(name, format!("{path} is not UTF-8 text")))?;
         // Editors and `echo` end a file with a newline that is no part of a password.
         let value = text.strip_suffix('\n').unwrap_or(&text);
         let value = value.strip_suffix('\r').unwrap_or(value);
         if value.is_empty() {
-            return Err(self.wrong(name, format!("{path} is empty")));
+            return Err(self.invalid(name, format!("{path} is empty")));
         }
         Ok(value.to_owned())
     }

@@ -2,14 +2,17 @@ use std::collections::HashMap;
 
 use super::*;
 
-fn read_with(pairs: &[(&str, &str)], address: Option<&str>) -> Result<Settings, Wrong> {
+fn read_with(
+    pairs: &[(&str, &str)],
+    address: Option<&str>,
+) -> Result<ReportSettings, SettingError> {
     let mut map = HashMap::from([("CLUSTER_NAME", "lab"), ("DISCOVERY_SERVICE", "etcd1")]);
     map.extend(pairs.iter().copied());
-    let source = Source::new(|name| map.get(name).map(Into::into));
-    Settings::read(&source, || address.map(|text| text.parse().unwrap()))
+    let source = SettingsSource::new(|name| map.get(name).map(Into::into));
+    ReportSettings::read(&source, || address.map(|text| text.parse().unwrap()))
 }
 
-fn read(pairs: &[(&str, &str)]) -> Result<Settings, Wrong> {
+fn read(pairs: &[(&str, &str)]) -> Result<ReportSettings, SettingError> {
     read_with(pairs, Some("10.0.0.7"))
 }
 
@@ -18,14 +21,14 @@ fn defaults() {
     let settings = read(&[]).unwrap();
     assert_eq!(settings.node.to_string(), "10.0.0.7");
     assert_eq!(settings.ttl, Duration::from_secs(10));
-    assert_eq!(settings.database.place(), "127.0.0.1:3306");
+    assert_eq!(settings.database.location(), "127.0.0.1:3306");
     assert_eq!(settings.health.unwrap().to_string(), "[::]:9200");
-    assert_eq!(settings.keys.root(), "/galera/");
+    assert_eq!(settings.keys.root_prefix(), "/galera/");
     assert_eq!(settings.registry.urls().unwrap(), ["http://etcd1:2379"]);
 }
 
 #[test]
-fn the_identity_names_a_port_that_is_not_the_usual_one() {
+fn the_identity_includes_a_non_default_port() {
     for (address, port, expected) in [
         ("db1", "3306", "db1"),
         ("db1", "3307", "db1:3307"),
@@ -49,7 +52,7 @@ fn several_etcd_hosts() {
 }
 
 #[test]
-fn health_listens_where_it_is_told() {
+fn health_address_is_parsed() {
     for (text, expected) in [
         ("off", None),
         ("OFF", None),
@@ -66,7 +69,7 @@ fn health_listens_where_it_is_told() {
 }
 
 #[test]
-fn every_complaint_names_the_variable_and_the_remedy() {
+fn every_error_names_the_variable_and_the_remedy() {
     for (name, value, remedy) in [
         ("CLUSTER_NAME", "", "set it to"),
         ("CLUSTER_NAME", "a/b", "letters"),
@@ -85,15 +88,15 @@ fn every_complaint_names_the_variable_and_the_remedy() {
     ] {
         let wrong = read(&[(name, value)]).unwrap_err();
         assert_eq!(wrong.variable, name, "{value}");
-        assert!(wrong.why.contains(remedy), "{wrong}");
-        assert!(!wrong.forbidden);
+        assert!(wrong.reason.contains(remedy), "{wrong}");
+        assert!(!wrong.permission_denied);
     }
     let wrong = read_with(&[], None).unwrap_err();
     assert_eq!(wrong.variable, "NODE_ADDRESS");
 }
 
 #[test]
-fn values_come_from_files_too() {
+fn values_are_read_from_files() {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, content: &str| {
         let path = dir.path().join(name);
@@ -118,8 +121,8 @@ fn values_come_from_files_too() {
     for path in [&empty, binary.to_str().unwrap(), "/nonexistent/file"] {
         let wrong = read(&[("MYSQL_PASSWORD_FILE", path)]).unwrap_err();
         assert_eq!(wrong.variable, "MYSQL_PASSWORD_FILE");
-        assert!(wrong.why.contains(path), "{wrong}");
+        assert!(wrong.reason.contains(path), "{wrong}");
     }
     let twice = read(&[("MYSQL_PASSWORD", "x"), ("MYSQL_PASSWORD_FILE", &password)]).unwrap_err();
-    assert!(twice.why.contains("twice"), "{twice}");
+    assert!(twice.reason.contains("twice"), "{twice}");
 }

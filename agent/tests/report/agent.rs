@@ -14,12 +14,12 @@ use crate::until;
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_galera-agent");
 
-pub(crate) struct Agent {
+pub(crate) struct AgentProcess {
     child: Child,
     dir: tempfile::TempDir,
 }
 
-impl Agent {
+impl AgentProcess {
     pub(crate) fn start(environment: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let child = Command::new("setpriv")
@@ -38,7 +38,7 @@ impl Agent {
     }
 
     /// Waits for a line of the log that contains `text`.
-    pub(crate) async fn says(&self, text: &str) -> String {
+    pub(crate) async fn wait_for_log(&self, text: &str) -> String {
         let line = async || {
             self.log()
                 .lines()
@@ -50,7 +50,7 @@ impl Agent {
 
     /// The status line and body of a request to the health endpoint.
     pub(crate) async fn health(&self) -> (String, String) {
-        let line = self.says("Health endpoint listens on ").await;
+        let line = self.wait_for_log("Health endpoint listens on ").await;
         let address: SocketAddr = line.rsplit(' ').next().unwrap().parse().unwrap();
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
@@ -93,18 +93,18 @@ impl Agent {
                 .unwrap()
                 .success()
         );
-        self.exit().await
+        self.wait().await
     }
 
     /// Waits for the exit code.
-    pub(crate) async fn exit(&mut self) -> i32 {
+    pub(crate) async fn wait(&mut self) -> i32 {
         let ended = async || self.child.try_wait().unwrap();
         let status: ExitStatus = until("exit", Duration::from_secs(20), ended).await;
         status.code().unwrap_or_else(|| -status.signal().unwrap())
     }
 }
 
-impl Drop for Agent {
+impl Drop for AgentProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -115,7 +115,7 @@ impl Drop for Agent {
 }
 
 /// Writes `content` into `dir` and returns the file's path.
-pub(crate) fn file(dir: &Path, name: &str, content: &str) -> String {
+pub(crate) fn write_file(dir: &Path, name: &str, content: &str) -> String {
     let path = dir.join(name);
     std::fs::write(&path, content).unwrap();
     path.to_str().unwrap().to_owned()

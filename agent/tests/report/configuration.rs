@@ -3,11 +3,11 @@
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use crate::agent::{Agent, BINARY, file};
+use crate::agent::{AgentProcess, BINARY, write_file};
 
-async fn refused(environment: &[(&str, &str)]) -> (i32, String) {
-    let mut agent = Agent::start(environment);
-    (agent.exit().await, agent.log())
+async fn run_refused(environment: &[(&str, &str)]) -> (i32, String) {
+    let mut agent = AgentProcess::start(environment);
+    (agent.wait().await, agent.log())
 }
 
 #[tokio::test]
@@ -41,7 +41,7 @@ async fn wrong_settings_exit_64_and_name_the_variable() {
             environment.retain(|(known, _)| *known != "DISCOVERY_SERVICE");
             environment.push(("DISCOVERY_SERVICE", "https://127.0.0.1:1"));
         }
-        let (code, log) = refused(&environment).await;
+        let (code, log) = run_refused(&environment).await;
         assert_eq!(code, 64, "{name}={value}: {log}");
         assert!(log.contains(name), "{name}={value}: {log}");
         assert_eq!(log.lines().count(), 1, "{log}");
@@ -57,7 +57,7 @@ async fn a_taken_health_port_exits_64() {
         ("DISCOVERY_SERVICE", "127.0.0.1:1"),
         ("HEALTH_LISTEN", &address),
     ];
-    let (code, log) = refused(&environment).await;
+    let (code, log) = run_refused(&environment).await;
     assert_eq!(code, 64, "{log}");
     assert!(
         log.contains("HEALTH_LISTEN") && log.contains(&address) && log.contains("in use"),
@@ -66,7 +66,7 @@ async fn a_taken_health_port_exits_64() {
 }
 
 #[tokio::test]
-async fn a_place_for_notifications_that_another_agent_has_exits_64() {
+async fn a_notify_endpoint_in_use_exits_64() {
     let place = format!("galera-agent-{}/0123456789abcdef", std::process::id());
     let environment = [
         ("CLUSTER_NAME", "lab"),
@@ -74,10 +74,12 @@ async fn a_place_for_notifications_that_another_agent_has_exits_64() {
         ("HEALTH_LISTEN", "off"),
         ("GALERA_AGENT_NOTIFY", place.as_str()),
     ];
-    let first = Agent::start(&environment);
-    let line = first.says("Listening for the server's notifications").await;
+    let first = AgentProcess::start(&environment);
+    let line = first
+        .wait_for_log("Listening for the server's notifications")
+        .await;
     assert!(!line.contains("0123456789abcdef"), "{line}");
-    let (code, log) = refused(&environment).await;
+    let (code, log) = run_refused(&environment).await;
     assert_eq!(code, 64, "{log}");
     assert!(
         log.contains("GALERA_AGENT_NOTIFY") && log.contains("another agent"),
@@ -88,7 +90,7 @@ async fn a_place_for_notifications_that_another_agent_has_exits_64() {
 #[tokio::test]
 async fn an_unreadable_password_file_exits_77() {
     let dir = tempfile::tempdir().unwrap();
-    let path = file(dir.path(), "password", "secret");
+    let path = write_file(dir.path(), "password", "secret");
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o0)).unwrap();
     if std::fs::read(&path).is_ok() {
         // Root reads everything: become nobody.
@@ -121,13 +123,13 @@ async fn an_unreadable_password_file_exits_77() {
             ("DISCOVERY_SERVICE", "x"),
             ("MYSQL_PASSWORD_FILE", path.as_str()),
         ];
-        let (code, log) = refused(&environment).await;
+        let (code, log) = run_refused(&environment).await;
         assert_eq!(code, 77, "{log}");
     }
 }
 
 #[test]
-fn the_command_line_explains_itself() {
+fn help_is_complete() {
     let run = |args: &[&str]| {
         let output = Command::new(BINARY).args(args).output().unwrap();
         let text = [output.stdout, output.stderr].concat();

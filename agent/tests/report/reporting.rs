@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use registry::{Entry, Registry};
+use registry::{Registry, RegistryEntry};
 
-use crate::agent::{Agent, file};
-use crate::etcd::{Etcd, free_port, loopback_address};
+use crate::agent::{AgentProcess, write_file};
+use crate::etcd::{EtcdCluster, free_port, loopback_address};
 use crate::mariadb::{MariaDb, PASSWORD};
 use crate::until;
 
@@ -16,17 +16,17 @@ const SOON: Duration = Duration::from_secs(20);
 const TTL: &str = "3";
 
 /// An etcd, a Synced server and what an agent needs to know of both.
-struct Lab {
-    etcd: Etcd,
+struct ReportFixture {
+    etcd: EtcdCluster,
     server: MariaDb,
     registry: Registry,
     address: Ipv4Addr,
     dir: tempfile::TempDir,
 }
 
-impl Lab {
+impl ReportFixture {
     async fn new() -> Self {
-        let etcd = Etcd::single().await;
+        let etcd = EtcdCluster::single().await;
         let address = loopback_address();
         let server =
             MariaDb::founder("lab", address, [free_port(address), free_port(address)]).await;
@@ -39,14 +39,14 @@ impl Lab {
         }
     }
 
-    fn agent(&self) -> Agent {
+    fn agent(&self) -> AgentProcess {
         self.agent_with(PASSWORD)
     }
 
-    fn agent_with(&self, password: &str) -> Agent {
+    fn agent_with(&self, password: &str) -> AgentProcess {
         let (address, port) = (self.address.to_string(), self.server.port().to_string());
-        let password = file(self.dir.path(), "password", password);
-        Agent::start(&[
+        let password = write_file(self.dir.path(), "password", password);
+        AgentProcess::start(&[
             ("CLUSTER_NAME", "lab"),
             ("DISCOVERY_SERVICE", &self.etcd.address(0)),
             ("TTL", TTL),
@@ -59,14 +59,14 @@ impl Lab {
     }
 
     /// The node's entries by field; empty while etcd is away.
-    async fn entries(&self) -> BTreeMap<String, Entry> {
+    async fn entries(&self) -> BTreeMap<String, RegistryEntry> {
         let prefix = format!("/galera/lab/{}:{}/", self.address, self.server.port());
         let entries = self
             .registry
             .list("/galera/")
             .await
             .map_or_else(|_| Vec::new(), |listing| listing.entries);
-        let field = |entry: Entry| {
+        let field = |entry: RegistryEntry| {
             let key = String::from_utf8(entry.key.clone()).unwrap();
             let field = key
                 .strip_prefix(&prefix)
@@ -78,7 +78,7 @@ impl Lab {
     }
 
     /// Waits until `field` has `value`, and returns every entry.
-    async fn reported(&self, field: &str, value: &str) -> BTreeMap<String, Entry> {
+    async fn wait_for_field(&self, field: &str, value: &str) -> BTreeMap<String, RegistryEntry> {
         until(&format!("{field} = {value}"), SOON, async || {
             let entries = self.entries().await;
             let found = entries
@@ -89,20 +89,21 @@ impl Lab {
         .await
     }
 
-    async fn synced(&self) -> BTreeMap<String, Entry> {
-        self.reported("wsrep_local_state_comment", "Synced").await
+    async fn wait_until_synced(&self) -> BTreeMap<String, RegistryEntry> {
+        self.wait_for_field("wsrep_local_state_comment", "Synced")
+            .await
     }
 }
 
-fn fields(entries: &BTreeMap<String, Entry>) -> Vec<&str> {
+fn fields(entries: &BTreeMap<String, RegistryEntry>) -> Vec<&str> {
     entries.keys().map(String::as_str).collect()
 }
 
-fn text(entries: &BTreeMap<String, Entry>, field: &str) -> String {
+fn text(entries: &BTreeMap<String, RegistryEntry>, field: &str) -> String {
     String::from_utf8(entries[field].value.clone()).unwrap()
 }
 
-const EVERY_FIELD: [&str; 11] = [
+const ALL_FIELDS: [&str; 11] = [
     "phase",
     "registered",
     "wsrep_cluster_conf_id",
@@ -118,10 +119,10 @@ const EVERY_FIELD: [&str; 11] = [
 
 #[tokio::test]
 async fn a_report_is_one_transaction_under_one_lease() {
-    let lab = Lab::new().await;
+    let lab = ReportFixture::new().await;
     let mut agent = lab.agent();
-    let entries = lab.synced().await;
-    assert_eq!(fields(&entries), EVERY_FIELD);
+    let entries = lab.wait_until_synced().await;
+    assert_eq!(fields(&entries), ALL_FIELDS);
     assert_eq!(text(&entries, "phase"), "running");
     assert_eq!(text(&entries, "wsrep_cluster_status"), "Primary");
     let lease = entries["phase"].lease;
@@ -159,7 +160,7 @@ async fn a_report_is_one_transaction_under_one_lease() {
             "INSERT INTO app.t VALUES (2)",
         ])
         .await;
-    lab.reported("wsrep_last_committed", &(before + 2).to_string())
+    lab.wait_for_field("wsrep_last_committed", &(before + 2).to_string())
         .await;
 
     // An idle node is written at least every third of the time to live, under the same lease.
@@ -194,18 +195,18 @@ async fn a_report_is_one_transaction_under_one_lease() {
 
     // The next agent keeps the first registration.
     let mut agent = lab.agent();
-    assert_eq!(lab.synced().await["registered"].version, 1);
+    assert_eq!(lab.wait_until_synced().await["registered"].version, 1);
     assert_eq!(agent.stop("-INT").await, 0);
 }
 
 #[tokio::test]
-async fn a_dead_server_leaves_no_status_behind() {
-    let mut lab = Lab::new().await;
+async fn a_dead_server_has_no_status_keys() {
+    let mut lab = ReportFixture::new().await;
     let agent = lab.agent();
-    lab.synced().await;
+    lab.wait_until_synced().await;
     lab.server.kill();
     let killed = Instant::now();
-    let entries = lab.reported("phase", "waiting").await;
+    let entries = lab.wait_for_field("phase", "waiting").await;
     assert!(
         killed.elapsed() < Duration::from_secs(5),
         "{:?}",
@@ -218,12 +219,12 @@ async fn a_dead_server_leaves_no_status_behind() {
         "{status} {reason}"
     );
     lab.server.start();
-    lab.synced().await;
-    agent.says("answers again").await;
+    lab.wait_until_synced().await;
+    agent.wait_for_log("answers again").await;
 
     // A server that hangs is no better than a dead one.
     lab.server.halt();
-    let entries = lab.reported("phase", "waiting").await;
+    let entries = lab.wait_for_field("phase", "waiting").await;
     assert_eq!(fields(&entries), ["phase", "registered"]);
     let (status, reason) = agent.health().await;
     assert!(
@@ -231,45 +232,50 @@ async fn a_dead_server_leaves_no_status_behind() {
         "{status} {reason}"
     );
     lab.server.resume();
-    lab.synced().await;
+    lab.wait_until_synced().await;
 }
 
 #[tokio::test]
-async fn etcd_may_come_late_go_away_and_come_back_empty() {
-    let mut lab = Lab::new().await;
+async fn survives_a_late_lost_and_emptied_etcd() {
+    let mut lab = ReportFixture::new().await;
     lab.etcd.kill(0);
     let agent = lab.agent();
-    agent.says("trying again; the database is left alone").await;
+    agent
+        .wait_for_log("trying again; the database is left alone")
+        .await;
     assert_eq!(agent.health().await.1, "Synced", "health needs no etcd");
     lab.etcd.start(0);
-    let first = lab.synced().await["phase"].lease;
-    agent.says("Registry answers again").await;
+    let first = lab.wait_until_synced().await["phase"].lease;
+    agent.wait_for_log("Registry answers again").await;
 
     lab.etcd.wipe(0);
     assert_eq!(agent.health().await.1, "Synced");
     lab.etcd.start(0);
-    let entries = lab.synced().await;
-    assert_eq!(fields(&entries), EVERY_FIELD);
+    let entries = lab.wait_until_synced().await;
+    assert_eq!(fields(&entries), ALL_FIELDS);
     assert_ne!(entries["phase"].lease, first);
 
     // Somebody deletes the registration of a living node, or revokes its lease.
     let keys: Vec<_> = entries.values().map(|entry| entry.key.clone()).collect();
-    let deletions = keys.into_iter().map(registry::Write::delete);
+    let deletions = keys.into_iter().map(registry::WriteOp::delete);
     lab.registry
         .transact(&registry::Transaction::new().then(deletions))
         .await
         .unwrap();
-    let entries = lab.synced().await;
-    assert_eq!(fields(&entries), EVERY_FIELD);
+    let entries = lab.wait_until_synced().await;
+    assert_eq!(fields(&entries), ALL_FIELDS);
     lab.registry.revoke(entries["phase"].lease).await.unwrap();
-    assert_ne!(lab.synced().await["phase"].lease, entries["phase"].lease);
+    assert_ne!(
+        lab.wait_until_synced().await["phase"].lease,
+        entries["phase"].lease
+    );
 }
 
 #[tokio::test]
 async fn the_report_of_a_killed_agent_expires() {
-    let lab = Lab::new().await;
+    let lab = ReportFixture::new().await;
     let mut agent = lab.agent();
-    lab.synced().await;
+    lab.wait_until_synced().await;
     agent.kill();
     until("expiry", SOON, async || {
         (fields(&lab.entries().await) == ["registered"]).then_some(())
@@ -278,12 +284,12 @@ async fn the_report_of_a_killed_agent_expires() {
 }
 
 #[tokio::test]
-async fn a_refused_account_is_named_and_nothing_is_claimed() {
-    let lab = Lab::new().await;
+async fn a_refused_account_is_logged_and_no_status_reported() {
+    let lab = ReportFixture::new().await;
     let agent = lab.agent_with("wrong");
-    let entries = lab.reported("phase", "starting").await;
+    let entries = lab.wait_for_field("phase", "starting").await;
     assert_eq!(fields(&entries), ["phase", "registered"]);
-    let line = agent.says("refuses the account console").await;
+    let line = agent.wait_for_log("refuses the account console").await;
     assert!(
         line.contains("MYSQL_PASSWORD_FILE") && !line.contains("wrong\""),
         "{line}"
@@ -293,10 +299,10 @@ async fn a_refused_account_is_named_and_nothing_is_claimed() {
 
 #[tokio::test]
 async fn a_server_of_another_cluster_is_not_reported() {
-    let lab = Lab::new().await;
+    let lab = ReportFixture::new().await;
     let address = lab.address.to_string();
     let socket = lab.server.socket();
-    let agent = Agent::start(&[
+    let agent = AgentProcess::start(&[
         ("CLUSTER_NAME", "other"),
         ("DISCOVERY_SERVICE", &lab.etcd.address(0)),
         ("TTL", TTL),
@@ -306,7 +312,7 @@ async fn a_server_of_another_cluster_is_not_reported() {
         ("HEALTH_LISTEN", "off"),
     ]);
     agent
-        .says("belongs to cluster \"lab\" while CLUSTER_NAME is other")
+        .wait_for_log("belongs to cluster \"lab\" while CLUSTER_NAME is other")
         .await;
     let prefix = format!("/galera/other/{address}/");
     let keys = until("registration", SOON, async || {

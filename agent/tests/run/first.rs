@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use crate::node::{Node, children};
+use crate::node::{AgentNode, children};
 use crate::until;
 
 /// The server leaves a process behind that is none of the agent's own.
@@ -15,14 +15,14 @@ exit 3
 "#;
 
 #[tokio::test]
-async fn orphans_are_reaped_and_only_the_servers_end_is_the_agents() {
-    let mut node = Node::new("127.0.0.1", "")
-        .set("CLUSTER_JOIN", "127.0.0.9")
-        .script(SERVER)
-        .first_process();
+async fn orphans_are_reaped_and_only_the_server_exit_ends_the_agent() {
+    let mut node = AgentNode::new("127.0.0.1", "")
+        .with_variable("CLUSTER_JOIN", "127.0.0.9")
+        .with_script(SERVER)
+        .as_init_process();
     node.start();
-    node.says("Server started to join").await;
-    let agent = node.agent();
+    node.wait_for_log("Server started to join").await;
+    let agent = node.agent_pid();
     let (server, orphan) = until("an orphan", async || match *children(agent) {
         [server, orphan] => Some((server, orphan)),
         _ => None,
@@ -36,6 +36,6 @@ async fn orphans_are_reaped_and_only_the_servers_end_is_the_agents() {
     assert!(!std::path::Path::new(&format!("/proc/{orphan}")).exists());
     assert!(!node.log().contains("has ended"), "{}", node.log());
     File::create(node.path("end")).unwrap();
-    assert_eq!(node.exit().await, 3);
+    assert_eq!(node.wait().await, 3);
     assert!(node.log().contains("exit code 3"), "{}", node.log());
 }

@@ -14,19 +14,19 @@ const BINARY: &str = env!("CARGO_BIN_EXE_galera-agent");
 pub(crate) const SECRET: &str = "never-to-be-seen";
 
 /// A node that may be started.
-pub(crate) struct Node {
+pub(crate) struct AgentNode {
     dir: tempfile::TempDir,
     environment: BTreeMap<String, String>,
-    arguments: Vec<String>,
-    program: String,
+    with_server_arguments: Vec<String>,
+    with_program: String,
     /// Whether it is the first process of a container.
     first: bool,
     /// How far its clock is off, as `faketime` writes it.
-    clock: Option<String>,
+    with_clock_offset: Option<String>,
     child: Option<Child>,
 }
 
-impl Node {
+impl AgentNode {
     /// A node on `address` that asks the etcd at `etcd`; its data directory is empty.
     pub(crate) fn new(address: &str, etcd: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -49,23 +49,23 @@ impl Node {
         Self {
             dir,
             environment: set.into(),
-            arguments: galera.map(ToOwned::to_owned).to_vec(),
-            program: "mariadbd".to_owned(),
+            with_server_arguments: galera.map(ToOwned::to_owned).to_vec(),
+            with_program: "mariadbd".to_owned(),
             first: false,
-            clock: None,
+            with_clock_offset: None,
             child: None,
         }
     }
 
     /// Sets a variable; an empty value is as good as none.
-    pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());
         self
     }
 
     /// Replaces the server's arguments beside its directories.
-    pub(crate) fn arguments(mut self, arguments: &[&str]) -> Self {
-        self.arguments = arguments
+    pub(crate) fn with_server_arguments(mut self, arguments: &[&str]) -> Self {
+        self.with_server_arguments = arguments
             .iter()
             .map(|&argument| argument.to_owned())
             .collect();
@@ -73,13 +73,13 @@ impl Node {
     }
 
     /// Another program than the server.
-    pub(crate) fn program(mut self, program: &str) -> Self {
-        program.clone_into(&mut self.program);
+    pub(crate) fn with_program(mut self, program: &str) -> Self {
+        program.clone_into(&mut self.with_program);
         self
     }
 
     /// A shell script in the server's place.
-    pub(crate) fn script(self, text: &str) -> Self {
+    pub(crate) fn with_script(self, text: &str) -> Self {
         let (draft, script) = (self.path("draft"), self.path("server"));
         std::fs::write(&draft, text).unwrap();
         std::fs::set_permissions(&draft, PermissionsExt::from_mode(0o755)).unwrap();
@@ -92,23 +92,23 @@ impl Node {
                 .unwrap()
                 .success()
         );
-        self.program(script.to_str().unwrap())
+        self.with_program(script.to_str().unwrap())
     }
 
     /// Lets it be the first process of a container.
-    pub(crate) const fn first_process(mut self) -> Self {
+    pub(crate) const fn as_init_process(mut self) -> Self {
         self.first = true;
         self
     }
 
     /// Gives it, and whatever it starts, a clock that is off.
-    pub(crate) fn clock(mut self, off: &str) -> Self {
-        self.clock = Some(off.to_owned());
+    pub(crate) fn with_clock_offset(mut self, off: &str) -> Self {
+        self.with_clock_offset = Some(off.to_owned());
         self
     }
 
     /// Puts a file into the data directory.
-    pub(crate) fn holding(self, name: &str, text: &str) -> Self {
+    pub(crate) fn with_file(self, name: &str, text: &str) -> Self {
         std::fs::write(self.data().join(name), text).unwrap();
         self
     }
@@ -123,7 +123,7 @@ impl Node {
     }
 
     /// The agent's process id, as this process counts.
-    pub(crate) fn agent(&self) -> u32 {
+    pub(crate) fn agent_pid(&self) -> u32 {
         let started = self.child.as_ref().unwrap().id();
         match self.first {
             true => children(started)[0],
@@ -154,7 +154,7 @@ impl Node {
     }
 
     /// Starts it as the account that runs the tests.
-    pub(crate) fn start_as_myself(&mut self) {
+    pub(crate) fn start_as_current_user(&mut self) {
         self.spawn(false);
     }
 
@@ -172,7 +172,7 @@ impl Node {
         }
         command.args(["--pdeathsig", "KILL"]);
         let mut binary = PathBuf::from(BINARY);
-        if let Some(off) = &self.clock {
+        if let Some(off) = &self.with_clock_offset {
             // `env` is run by the agent's account already, which need not reach where this was built.
             binary = self.path("galera-agent");
             let copied = Command::new("cp").arg(BINARY).arg(&binary).status();
@@ -188,14 +188,14 @@ impl Node {
             .args([
                 "run",
                 "--",
-                &self.program,
+                &self.with_program,
                 "--no-defaults",
                 "--binlog-format=ROW",
             ])
             .arg(format!("--datadir={}", path("data")))
             .arg(format!("--tmpdir={}", path("tmp")))
             .arg(format!("--socket={}", path("socket")))
-            .args(&self.arguments)
+            .args(&self.with_server_arguments)
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .envs(&self.environment)
@@ -211,7 +211,7 @@ impl Node {
     }
 
     /// Waits for a line of the log that contains `text`.
-    pub(crate) async fn says(&self, text: &str) -> String {
+    pub(crate) async fn wait_for_log(&self, text: &str) -> String {
         until(text, async || {
             let log = self.log();
             log.lines()
@@ -233,20 +233,20 @@ impl Node {
     pub(crate) async fn stop(&mut self) -> i32 {
         let pid = self.child.as_ref().unwrap().id().to_string();
         assert!(Command::new("kill").arg(&pid).status().unwrap().success());
-        self.exit().await
+        self.wait().await
     }
 
     /// The exit code.
-    pub(crate) async fn exit(&mut self) -> i32 {
+    pub(crate) async fn wait(&mut self) -> i32 {
         let child = self.child.as_mut().unwrap();
         let status = until("exit", async || child.try_wait().unwrap()).await;
         status.code().unwrap_or_else(|| -status.signal().unwrap())
     }
 
     /// Starts it and waits for its refusal: the exit code and the last line of its log.
-    pub(crate) async fn refused(&mut self) -> (i32, String) {
+    pub(crate) async fn run_refused(&mut self) -> (i32, String) {
         self.start();
-        let code = self.exit().await;
+        let code = self.wait().await;
         (
             code,
             self.log().lines().last().unwrap_or_default().to_owned(),
@@ -254,7 +254,7 @@ impl Node {
     }
 }
 
-impl Drop for Node {
+impl Drop for AgentNode {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("log of the agent:\n{}", self.log());

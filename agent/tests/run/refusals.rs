@@ -2,9 +2,9 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use crate::node::{Node, SECRET, is_root};
+use crate::node::{AgentNode, SECRET, is_root};
 
-const NOBODY: &str = "127.0.0.1:1";
+const UNREACHABLE_ETCD: &str = "127.0.0.1:1";
 
 #[tokio::test]
 async fn wrong_settings_exit_64_and_name_the_variable() {
@@ -26,8 +26,8 @@ async fn wrong_settings_exit_64_and_name_the_variable() {
         ("AVAILABLE_WHEN_DONOR", "maybe", "neither"),
         ("TTL", "1", "3 to 3600"),
     ] {
-        let mut node = Node::new("127.0.0.1", NOBODY).set(name, value);
-        let (code, line) = node.refused().await;
+        let mut node = AgentNode::new("127.0.0.1", UNREACHABLE_ETCD).with_variable(name, value);
+        let (code, line) = node.run_refused().await;
         assert_eq!(code, 64, "{name}={value}: {line}");
         assert!(line.contains(words), "{name}={value}: {line}");
         assert_eq!(node.log().lines().count(), 1, "{}", node.log());
@@ -37,7 +37,7 @@ async fn wrong_settings_exit_64_and_name_the_variable() {
 }
 
 #[tokio::test]
-async fn directories_that_are_not_ours_are_left_as_they_are() {
+async fn foreign_directories_are_left_untouched() {
     let other = r#"{"id":"a","cluster":"other","prepared":false,"obeyed":[]}"#;
     for (name, text, words) in [
         (
@@ -49,9 +49,9 @@ async fn directories_that_are_not_ours_are_left_as_they_are() {
         (".galera-agent.json", other, "CLUSTER_NAME is lab"),
         (".galera-agent.json", "{", "unreadable"),
     ] {
-        let mut node = Node::new("127.0.0.1", NOBODY).holding(name, text);
+        let mut node = AgentNode::new("127.0.0.1", UNREACHABLE_ETCD).with_file(name, text);
         let before = node.files();
-        let (code, line) = node.refused().await;
+        let (code, line) = node.run_refused().await;
         assert_eq!(code, 64, "{line}");
         assert!(line.contains(words), "{line}");
         assert_eq!(node.files(), before);
@@ -60,16 +60,16 @@ async fn directories_that_are_not_ours_are_left_as_they_are() {
 
 #[tokio::test]
 async fn a_directory_that_cannot_be_written_exits_77() {
-    let mut node = Node::new("127.0.0.1", NOBODY);
+    let mut node = AgentNode::new("127.0.0.1", UNREACHABLE_ETCD);
     std::fs::set_permissions(node.data(), std::fs::Permissions::from_mode(0o555)).unwrap();
-    let (code, line) = node.refused().await;
+    let (code, line) = node.run_refused().await;
     assert_eq!(code, 77, "{line}");
     assert!(line.contains(node.data().to_str().unwrap()), "{line}");
     std::fs::set_permissions(node.data(), std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 #[tokio::test]
-async fn servers_that_cannot_be_run_are_named() {
+async fn servers_that_cannot_be_run_are_reported() {
     let galera = "--wsrep-provider=/usr/lib/galera/libgalera_smm.so";
     for (program, arguments, code, words) in [
         ("mariadbd-that-is-missing", &[][..], 69, "cannot be run"),
@@ -87,22 +87,22 @@ async fn servers_that_cannot_be_run_are_named() {
             "XTRABACKUP_PASSWORD",
         ),
     ] {
-        let mut node = Node::new("127.0.0.1", NOBODY)
-            .program(program)
-            .arguments(arguments);
-        let (exit, line) = node.refused().await;
+        let mut node = AgentNode::new("127.0.0.1", UNREACHABLE_ETCD)
+            .with_program(program)
+            .with_server_arguments(arguments);
+        let (exit, line) = node.run_refused().await;
         assert_eq!(exit, code, "{line}");
         assert!(line.contains(words), "{line}");
     }
 }
 
 #[tokio::test]
-async fn root_is_told_to_be_somebody_else() {
+async fn root_is_refused() {
     if !is_root() {
         return;
     }
-    let mut node = Node::new("127.0.0.1", NOBODY);
-    node.start_as_myself();
-    assert_eq!(node.exit().await, 64);
+    let mut node = AgentNode::new("127.0.0.1", UNREACHABLE_ETCD);
+    node.start_as_current_user();
+    assert_eq!(node.wait().await, 64);
     assert!(node.log().contains("not as root"), "{}", node.log());
 }

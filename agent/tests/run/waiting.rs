@@ -3,8 +3,8 @@
 use galera::observe::registration::NO_POSITION;
 use registry::Registry;
 
-use crate::etcd::{Etcd, loopback_address};
-use crate::node::Node;
+use crate::etcd::{EtcdCluster, loopback_address};
+use crate::node::AgentNode;
 use crate::until;
 
 const HISTORY: &str = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
@@ -19,16 +19,16 @@ fn founder(node: &str, history: &str) -> String {
 }
 
 /// A stopped node's directory.
-fn stopped(address: &str, etcd: &Etcd, seqno: &str) -> Node {
+fn stopped_node(address: &str, etcd: &EtcdCluster, seqno: &str) -> AgentNode {
     let state = format!("version: 2.1\nuuid: {HISTORY}\nseqno: {seqno}\nsafe_to_bootstrap: 1\n");
-    Node::new(address, &etcd.address(0)).holding("grastate.dat", &state)
+    AgentNode::new(address, &etcd.address(0)).with_file("grastate.dat", &state)
 }
 
 #[tokio::test]
-async fn without_etcd_nothing_is_done() {
-    let mut node = Node::new("127.0.0.1", "127.0.0.1:1");
+async fn without_etcd_the_data_is_untouched() {
+    let mut node = AgentNode::new("127.0.0.1", "127.0.0.1:1");
     node.start();
-    node.says("etcd at http://127.0.0.1:1 does not answer")
+    node.wait_for_log("etcd at http://127.0.0.1:1 does not answer")
         .await;
     assert_eq!(node.files().len(), 0, "{:?}", node.files());
     assert_eq!(node.stop().await, 0);
@@ -36,7 +36,7 @@ async fn without_etcd_nothing_is_done() {
 
 #[tokio::test]
 async fn a_founded_cluster_is_never_founded_again() {
-    let etcd = Etcd::single().await;
+    let etcd = EtcdCluster::single().await;
     let registry = etcd.registry();
     let address = loopback_address().to_string();
     for garbage in [
@@ -48,9 +48,10 @@ async fn a_founded_cluster_is_never_founded_again() {
             .put("/galera/lab/founder", garbage.clone(), None)
             .await
             .unwrap();
-        let mut node = Node::new(&address, &etcd.address(0)).set("AUTO_BOOTSTRAP", "all-reported");
+        let mut node = AgentNode::new(&address, &etcd.address(0))
+            .with_variable("AUTO_BOOTSTRAP", "all-reported");
         node.start();
-        node.says("nobody of cluster lab is Primary").await;
+        node.wait_for_log("nobody of cluster lab is Primary").await;
         until("its report", async || {
             let key = format!("{address}/recovered_position");
             value(&registry, &key)
@@ -69,8 +70,8 @@ async fn a_founded_cluster_is_never_founded_again() {
 }
 
 #[tokio::test]
-async fn an_order_that_does_not_fit_is_not_obeyed() {
-    let etcd = Etcd::single().await;
+async fn a_mismatched_order_is_not_followed() {
+    let etcd = EtcdCluster::single().await;
     let registry = etcd.registry();
     let address = loopback_address().to_string();
     let history = founder("10.0.0.9", &format!("\"{HISTORY}\""));
@@ -78,12 +79,13 @@ async fn an_order_that_does_not_fit_is_not_obeyed() {
         .put("/galera/lab/founder", history, None)
         .await
         .unwrap();
-    let mut node = stopped(&address, &etcd, "17");
+    let mut node = stopped_node(&address, &etcd, "17");
     let before = node.files();
     node.start();
-    node.says("for an approved order to bootstrap").await;
+    node.wait_for_log("for an approved order to bootstrap")
+        .await;
     let lease = registry
-        .grant_unattended(std::time::Duration::from_secs(60))
+        .grant_without_keep_alive(std::time::Duration::from_secs(60))
         .await
         .unwrap();
     let order = |position: &str, action: &str| {
@@ -98,7 +100,7 @@ async fn an_order_that_does_not_fit_is_not_obeyed() {
             .put("/galera/lab/bootstrap", order, lease)
             .await
             .unwrap();
-        node.says(words).await;
+        node.wait_for_log(words).await;
     }
     let registered = value(&registry, &format!("{address}/registered"))
         .await
@@ -111,8 +113,8 @@ async fn an_order_that_does_not_fit_is_not_obeyed() {
 }
 
 #[tokio::test]
-async fn data_move_their_registration_to_a_new_address() {
-    let etcd = Etcd::single().await;
+async fn the_registration_follows_the_data_to_a_new_address() {
+    let etcd = EtcdCluster::single().await;
     let registry = etcd.registry();
     let history = founder("10.0.0.9", &format!("\"{HISTORY}\""));
     registry
@@ -123,18 +125,18 @@ async fn data_move_their_registration_to_a_new_address() {
         loopback_address().to_string(),
         loopback_address().to_string(),
     );
-    let mut node = stopped(&old, &etcd, "17");
+    let mut node = stopped_node(&old, &etcd, "17");
     node.start();
-    node.says("for an approved order").await;
+    node.wait_for_log("for an approved order").await;
     assert_eq!(node.stop().await, 0);
     let registered = value(&registry, &format!("{old}/registered"))
         .await
         .unwrap();
     let position = value(&registry, &format!("{old}/highest_position")).await;
     assert_eq!(position.as_deref(), Some(format!("{HISTORY}:17").as_str()));
-    let mut node = node.set("NODE_ADDRESS", &new);
+    let mut node = node.with_variable("NODE_ADDRESS", &new);
     node.start();
-    node.says(&format!("These data were registered as {old}"))
+    node.wait_for_log(&format!("These data were registered as {old}"))
         .await;
     until("the registration", async || {
         value(&registry, &format!("{new}/registered")).await
@@ -155,8 +157,8 @@ async fn data_move_their_registration_to_a_new_address() {
 }
 
 #[tokio::test]
-async fn two_nodes_with_one_address_are_told_apart() {
-    let etcd = Etcd::single().await;
+async fn duplicate_addresses_are_detected() {
+    let etcd = EtcdCluster::single().await;
     let address = loopback_address().to_string();
     let registry = etcd.registry();
     let history = founder("10.0.0.9", &format!("\"{HISTORY}\""));
@@ -164,11 +166,11 @@ async fn two_nodes_with_one_address_are_told_apart() {
         .put("/galera/lab/founder", history, None)
         .await
         .unwrap();
-    let mut first = stopped(&address, &etcd, "17");
+    let mut first = stopped_node(&address, &etcd, "17");
     first.start();
-    first.says("for an approved order").await;
-    let mut second = Node::new(&address, &etcd.address(0));
-    let (code, line) = second.refused().await;
+    first.wait_for_log("for an approved order").await;
+    let mut second = AgentNode::new(&address, &etcd.address(0));
+    let (code, line) = second.run_refused().await;
     assert_eq!(code, 64, "{line}");
     assert!(
         line.contains("two nodes must not have the same NODE_ADDRESS"),
@@ -177,13 +179,13 @@ async fn two_nodes_with_one_address_are_told_apart() {
     // A killed agent's own successor need not wait for the old lease.
     first.kill();
     first.start();
-    first.says("for an approved order").await;
+    first.wait_for_log("for an approved order").await;
     assert_eq!(first.stop().await, 0);
 }
 
 #[tokio::test]
-async fn broken_state_files_are_no_positions() {
-    let etcd = Etcd::single().await;
+async fn broken_state_files_yield_no_position() {
+    let etcd = EtcdCluster::single().await;
     let registry = etcd.registry();
     let history = founder("10.0.0.9", &format!("\"{HISTORY}\""));
     registry
@@ -196,12 +198,12 @@ async fn broken_state_files_are_no_positions() {
         ("\u{0}\u{0}\u{0}", "Position not recovered"),
     ] {
         let address = loopback_address().to_string();
-        let mut node = Node::new(&address, &etcd.address(0))
-            .holding("grastate.dat", state)
-            .holding("gvwstate.dat", "")
-            .set("AUTO_BOOTSTRAP", "all-reported");
+        let mut node = AgentNode::new(&address, &etcd.address(0))
+            .with_file("grastate.dat", state)
+            .with_file("gvwstate.dat", "")
+            .with_variable("AUTO_BOOTSTRAP", "all-reported");
         node.start();
-        node.says(words).await;
+        node.wait_for_log(words).await;
         until("nothing to offer", async || {
             let key = format!("{address}/recovered_position");
             value(&registry, &key)
@@ -215,8 +217,8 @@ async fn broken_state_files_are_no_positions() {
 }
 
 #[tokio::test]
-async fn garbage_in_the_registry_founds_nothing_and_is_left_alone() {
-    let etcd = Etcd::single().await;
+async fn garbage_in_the_registry_is_left_untouched() {
+    let etcd = EtcdCluster::single().await;
     let registry = etcd.registry();
     let address = loopback_address().to_string();
     let huge = "9".repeat(1_000_000);
@@ -232,7 +234,8 @@ async fn garbage_in_the_registry_founds_nothing_and_is_left_alone() {
         let key = format!("/galera/lab/{key}");
         registry.put(key, value, None).await.unwrap();
     }
-    let mut node = Node::new(&address, &etcd.address(0)).set("AUTO_BOOTSTRAP", "all-reported");
+    let mut node =
+        AgentNode::new(&address, &etcd.address(0)).with_variable("AUTO_BOOTSTRAP", "all-reported");
     node.start();
     until("it to wait", async || {
         let phase = value(&registry, &format!("{address}/phase")).await;
@@ -255,8 +258,8 @@ async fn garbage_in_the_registry_founds_nothing_and_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_clock_an_hour_off_changes_no_decision() {
-    let etcd = Etcd::single().await;
+async fn clock_skew_changes_no_decision() {
+    let etcd = EtcdCluster::single().await;
     let registry = etcd.registry();
     let history = founder("10.0.0.9", &format!("\"{HISTORY}\""));
     registry
@@ -265,9 +268,10 @@ async fn a_clock_an_hour_off_changes_no_decision() {
         .unwrap();
     for clock in ["+1h", "-1h"] {
         let address = loopback_address().to_string();
-        let mut node = stopped(&address, &etcd, "17").clock(clock);
+        let mut node = stopped_node(&address, &etcd, "17").with_clock_offset(clock);
         node.start();
-        node.says("for an approved order to bootstrap").await;
+        node.wait_for_log("for an approved order to bootstrap")
+            .await;
         let hour = |text: String| text.split('T').nth(1).unwrap()[..2].to_owned();
         let registered = value(&registry, &format!("{address}/registered"))
             .await
@@ -278,7 +282,7 @@ async fn a_clock_an_hour_off_changes_no_decision() {
         assert_ne!(hour(seen), hour(present), "the clock is right");
         // Its lease lives as long as etcd says.
         let lease = registry
-            .grant_unattended(std::time::Duration::from_secs(60))
+            .grant_without_keep_alive(std::time::Duration::from_secs(60))
             .await
             .unwrap();
         let order =
@@ -288,8 +292,9 @@ async fn a_clock_an_hour_off_changes_no_decision() {
             .await
             .unwrap();
         // The directory holds nothing that a server could run on.
-        node.says("Server started as the first member").await;
-        assert_ne!(node.exit().await, 0);
+        node.wait_for_log("Server started as the first member")
+            .await;
+        assert_ne!(node.wait().await, 0);
         registry.revoke(lease).await.unwrap();
     }
 }

@@ -2,14 +2,14 @@
 
 use std::future::Future;
 
-use galera::publish::api::Problem;
+use galera::publish::api::ProblemDetails;
 use leptos::prelude::on_cleanup;
 use send_wrapper::SendWrapper;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{AbortController, RequestInit, Response};
 
-use super::{problem, refused};
+use super::{local_problem, problem_from_response};
 use crate::browser;
 
 /// The answer's text. An ended session leads to the sign-in page. With `until_cleanup` the request ends with the
@@ -17,7 +17,7 @@ use crate::browser;
 pub(crate) fn get_text(
     path: String,
     until_cleanup: bool,
-) -> impl Future<Output = Result<String, Problem>> + Send {
+) -> impl Future<Output = Result<String, ProblemDetails>> + Send {
     let options = RequestInit::new();
     if until_cleanup && let Ok(controller) = AbortController::new() {
         options.set_signal(Some(&controller.signal()));
@@ -25,34 +25,38 @@ pub(crate) fn get_text(
         on_cleanup(move || controller.abort());
     }
     SendWrapper::new(async move {
-        let (status, text) = fetch(&path, &options).await.map_err(|_| unreachable())?;
+        let (status, text) = fetch(&path, &options)
+            .await
+            .map_err(|_| console_unreachable())?;
         match status {
             200..300 => Ok(text),
             401 => {
-                browser::go_to_sign_in();
-                Err(refused(status, &text))
+                browser::redirect_to_sign_in();
+                Err(problem_from_response(status, &text))
             }
-            _ => Err(refused(status, &text)),
+            _ => Err(problem_from_response(status, &text)),
         }
     })
 }
 
 /// Sends a form; the address that the answer leads to, or why there is none.
-pub(crate) fn send(form: browser::Submission) -> impl Future<Output = Result<String, Problem>> {
+pub(crate) fn submit_form(
+    form: browser::FormSubmission,
+) -> impl Future<Output = Result<String, ProblemDetails>> {
     let options = RequestInit::new();
     options.set_method("POST");
     options.set_body(&form.body);
     async move {
         let (status, text) = fetch(&form.action, &options)
             .await
-            .map_err(|_| unreachable())?;
+            .map_err(|_| console_unreachable())?;
         match status {
             200..300 => Ok(text),
             401 => {
-                browser::go_to_sign_in();
-                Err(refused(status, &text))
+                browser::redirect_to_sign_in();
+                Err(problem_from_response(status, &text))
             }
-            _ => Err(refused(status, &text)),
+            _ => Err(problem_from_response(status, &text)),
         }
     }
 }
@@ -66,8 +70,8 @@ async fn fetch(path: &str, options: &RequestInit) -> Result<(u16, String), JsVal
     Ok((response.status(), text.as_string().unwrap_or_default()))
 }
 
-fn unreachable() -> Problem {
-    problem(
+fn console_unreachable() -> ProblemDetails {
+    local_problem(
         "console_unreachable",
         "The console does not answer",
         "Check your connection; the page tries again when it is back.",
@@ -75,7 +79,7 @@ fn unreachable() -> Problem {
 }
 
 /// Whether the session is over. No answer is no proof.
-pub(crate) async fn session_is_over() -> bool {
+pub(crate) async fn session_has_ended() -> bool {
     let answer = fetch("/api/v1/session", &RequestInit::new()).await;
     matches!(answer, Ok((401, _)))
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 /// Any message of the server; which fields it has depends on its kind.
 #[derive(Deserialize)]
-pub(super) struct Message {
+pub(super) struct IncomingMessage {
     /// Which message it is.
     #[serde(rename = "type")]
     pub(super) kind: String,
@@ -29,14 +29,14 @@ pub(super) struct Message {
     /// Of `cluster`.
     pub(super) cluster: Option<Box<ClusterView>>,
     /// Of `action`.
-    pub(super) action: Option<Brief>,
+    pub(super) action: Option<ActionStatus>,
     /// Of `error`.
     pub(super) detail: Option<String>,
 }
 
 /// What the header needs to know of an action; pages get the rest from the server as HTML.
 #[derive(Deserialize)]
-pub(super) struct Brief {
+pub(super) struct ActionStatus {
     /// Its identity.
     pub(super) id: String,
     /// The word of its state.
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
     use crate::fixtures;
 
-    fn read(message: &LiveMessage) -> Message {
+    fn read(message: &LiveMessage) -> IncomingMessage {
         serde_json::from_str(&serde_json::to_string(message).unwrap()).unwrap()
     }
 
@@ -58,11 +58,11 @@ mod tests {
     fn reads_every_message_of_the_contract() {
         let hello = read(&LiveMessage::Hello {
             version: 1,
-            server_time: fixtures::at(),
+            server_time: fixtures::fixed_now(),
         });
         assert_eq!(
             (hello.kind.as_str(), hello.version, hello.server_time),
-            ("hello", Some(1), Some(fixtures::at()))
+            ("hello", Some(1), Some(fixtures::fixed_now()))
         );
 
         let view = fixtures::healthy("lab", 2_881);
@@ -101,7 +101,8 @@ mod tests {
 
     #[test]
     fn ignores_what_it_does_not_know() {
-        let message: Message = serde_json::from_str(r#"{"type":"later","what":{"id":1}}"#).unwrap();
+        let message: IncomingMessage =
+            serde_json::from_str(r#"{"type":"later","what":{"id":1}}"#).unwrap();
         assert_eq!(message.kind, "later");
     }
 
@@ -109,7 +110,7 @@ mod tests {
     fn reads_of_an_action_only_what_the_header_counts() {
         let text =
             r#"{"type":"action","action":{"id":"a1","state":"pending","plan":{"steps":[]}}}"#;
-        let message: Message = serde_json::from_str(text).unwrap();
+        let message: IncomingMessage = serde_json::from_str(text).unwrap();
         let action = message.action.unwrap();
         assert_eq!(
             (action.id.as_str(), action.state.as_str()),

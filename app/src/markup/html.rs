@@ -1,9 +1,9 @@
 //! Markup as HTML text, on the server.
 
-use super::{El, Node};
+use super::{ChildNode, El};
 
 /// Elements that have no end tag.
-const VOID: [&str; 6] = ["br", "hr", "img", "input", "link", "meta"];
+const VOID_ELEMENTS: [&str; 6] = ["br", "hr", "img", "input", "link", "meta"];
 
 impl El {
     /// The element as HTML.
@@ -26,16 +26,16 @@ impl El {
             html.push('"');
         }
         html.push('>');
-        if VOID.contains(&self.0.tag) {
+        if VOID_ELEMENTS.contains(&self.0.tag) {
             return;
         }
-        if let Some(served) = &self.0.served {
+        if let Some(served) = &self.0.inner_html {
             html.push_str(served);
         }
         for child in &self.0.children {
             match child {
-                Node::El(el) => el.write_html(html),
-                Node::Text(text) => escape(text, html),
+                ChildNode::El(el) => el.write_html(html),
+                ChildNode::Text(text) => escape(text, html),
             }
         }
         html.push_str("</");
@@ -67,17 +67,17 @@ mod tests {
     fn elements_nest() {
         let el = el("p")
             .class("a")
-            .with("x")
-            .with(el("br"))
-            .with(el("b").with("y"));
+            .child("x")
+            .child(el("br"))
+            .child(el("b").child("y"));
         assert_eq!(el.html(), "<p class=\"a\">x<br><b>y</b></p>");
     }
 
     #[test]
     fn texts_and_attributes_cannot_break_out() {
         let el = el("p")
-            .at("title", "\"><script>")
-            .with("<script>&amp;</script>");
+            .attr("title", "\"><script>")
+            .child("<script>&amp;</script>");
         let expected =
             "<p title=\"&quot;&gt;&lt;script&gt;\">&lt;script&gt;&amp;amp;&lt;/script&gt;</p>";
         assert_eq!(el.html(), expected);

@@ -14,25 +14,25 @@ pub(super) fn morph(element: &Element, html: &str) {
         return;
     };
     wanted.set_inner_html(html);
-    children(element, &wanted);
+    morph_children(element, &wanted);
 }
 
-fn children(old: &Node, wanted: &Node) {
+fn morph_children(old: &Node, wanted: &Node) {
     let mut place = old.first_child();
     let mut next = wanted.first_child();
     while let Some(new) = next {
         next = new.next_sibling();
-        match counterpart(place.clone(), &new) {
+        match find_match(place.clone(), &new) {
             Some(found) => {
                 // What stands before it is not wanted any more, or comes later and is moved then.
                 if place.as_ref() == Some(&found) {
                     place = found.next_sibling();
                 } else {
-                    put(old, &found, place.as_ref());
+                    insert_before(old, &found, place.as_ref());
                 }
-                become_(&found, &new);
+                morph_node(&found, &new);
             }
-            None => put(old, &new, place.as_ref()),
+            None => insert_before(old, &new, place.as_ref()),
         }
     }
     while let Some(rest) = place {
@@ -43,9 +43,9 @@ fn children(old: &Node, wanted: &Node) {
 }
 
 /// The first of `old` and its later siblings that `new` is a newer state of.
-fn counterpart(mut old: Option<Node>, new: &Node) -> Option<Node> {
+fn find_match(mut old: Option<Node>, new: &Node) -> Option<Node> {
     while let Some(candidate) = old {
-        if candidate.node_name() == new.node_name() && id(&candidate) == id(new) {
+        if candidate.node_name() == new.node_name() && element_id(&candidate) == element_id(new) {
             return Some(candidate);
         }
         old = candidate.next_sibling();
@@ -53,16 +53,16 @@ fn counterpart(mut old: Option<Node>, new: &Node) -> Option<Node> {
     None
 }
 
-fn id(node: &Node) -> Option<String> {
+fn element_id(node: &Node) -> Option<String> {
     node.dyn_ref::<Element>().map(Element::id)
 }
 
-fn put(parent: &Node, child: &Node, before: Option<&Node>) {
+fn insert_before(parent: &Node, child: &Node, before: Option<&Node>) {
     // Fails only for a node that would contain itself.
     let _ = parent.insert_before(child, before);
 }
 
-fn become_(old: &Node, new: &Node) {
+fn morph_node(old: &Node, new: &Node) {
     let (Some(element), Some(wanted)) = (old.dyn_ref::<Element>(), new.dyn_ref::<Element>()) else {
         let text = new.node_value();
         if old.node_value() != text {
@@ -70,23 +70,23 @@ fn become_(old: &Node, new: &Node) {
         }
         return;
     };
-    for name in names(wanted) {
+    for name in attribute_names(wanted) {
         let value = wanted.get_attribute(&name);
         if element.get_attribute(&name) != value {
             // Fails only for impossible names, which the parser would not have given.
             let _ = element.set_attribute(&name, &value.unwrap_or_default());
         }
     }
-    for name in names(element) {
+    for name in attribute_names(element) {
         // Whether details are open is the reader's choice.
         if name != "open" && !wanted.has_attribute(&name) {
             let _ = element.remove_attribute(&name);
         }
     }
-    children(element, wanted);
+    morph_children(element, wanted);
 }
 
-fn names(element: &Element) -> Vec<String> {
+fn attribute_names(element: &Element) -> Vec<String> {
     let names = element.get_attribute_names();
     names.iter().filter_map(|name| name.as_string()).collect()
 }

@@ -12,25 +12,25 @@ use leptos::tachys::view::add_attr::AddAnyAttr;
 use leptos::tachys::view::{Mountable, Position, PositionState, Render, RenderHtml};
 use leptos::wasm_bindgen::JsCast;
 
-use super::{El, Handler, Node, Parts, Text};
+use super::{ChildNode, El, ElementData, EventHandler, Text};
 
-const SVG: &str = "http://www.w3.org/2000/svg";
+const SVG_NAMESPACE: &str = "http://www.w3.org/2000/svg";
 
 /// An element in the page, and what it was made of.
-pub(crate) struct Mounted {
+pub(crate) struct MountedElement {
     element: Element,
     tag: &'static str,
     key: Option<String>,
     attributes: Vec<(&'static str, Text)>,
     children: Vec<MountedNode>,
-    served: Option<Arc<str>>,
+    inner_html: Option<Arc<str>>,
     svg: bool,
     /// What hears events; ends with the element.
     listeners: Vec<RemoveEventHandler<Element>>,
 }
 
 enum MountedNode {
-    El(Mounted),
+    El(MountedElement),
     Text(types::Text, Text),
 }
 
@@ -42,18 +42,18 @@ impl MountedNode {
         }
     }
 
-    fn can_become(&self, wanted: &Node) -> bool {
+    fn can_patch(&self, wanted: &ChildNode) -> bool {
         match (self, wanted) {
-            (Self::El(mounted), Node::El(el)) => mounted.is(el),
-            (Self::Text(..), Node::Text(_)) => true,
+            (Self::El(mounted), ChildNode::El(el)) => mounted.is_same_element(el),
+            (Self::Text(..), ChildNode::Text(_)) => true,
             _ => false,
         }
     }
 
-    fn become_(&mut self, wanted: Node) {
+    fn patch(&mut self, wanted: ChildNode) {
         match (self, wanted) {
-            (Self::El(mounted), Node::El(el)) => mounted.patch(el),
-            (Self::Text(node, text), Node::Text(wanted)) if *text != wanted => {
+            (Self::El(mounted), ChildNode::El(el)) => mounted.patch(el),
+            (Self::Text(node, text), ChildNode::Text(wanted)) if *text != wanted => {
                 Rndr::set_text(node, &wanted);
                 *text = wanted;
             }
@@ -62,67 +62,67 @@ impl MountedNode {
     }
 }
 
-fn make(node: Node, svg: bool) -> MountedNode {
+fn create_node(node: ChildNode, svg: bool) -> MountedNode {
     match node {
-        Node::Text(text) => MountedNode::Text(Rndr::create_text_node(&text), text),
-        Node::El(el) => MountedNode::El(make_element(el, svg)),
+        ChildNode::Text(text) => MountedNode::Text(Rndr::create_text_node(&text), text),
+        ChildNode::El(el) => MountedNode::El(create_element(el, svg)),
     }
 }
 
-fn make_element(el: El, within_svg: bool) -> Mounted {
+fn create_element(el: El, within_svg: bool) -> MountedElement {
     let svg = within_svg || el.0.tag == "svg";
-    let element = Rndr::create_element(el.0.tag, svg.then_some(SVG));
+    let element = Rndr::create_element(el.0.tag, svg.then_some(SVG_NAMESPACE));
     for (name, value) in &el.0.attributes {
         Rndr::set_attribute(&element, name, value);
     }
-    let Parts {
+    let ElementData {
         tag,
         key,
         attributes,
         handlers,
         children,
-        served,
+        inner_html: served,
     } = *el.0;
-    let mut mounted = Mounted {
+    let mut mounted = MountedElement {
         element,
         tag,
         key,
         attributes,
         children: Vec::with_capacity(children.len()),
-        served,
+        inner_html: served,
         svg,
         listeners: Vec::new(),
     };
-    if let Some(html) = &mounted.served {
-        set_html(&mounted.element, html);
+    if let Some(html) = &mounted.inner_html {
+        set_inner_html(&mounted.element, html);
     }
     for child in children {
-        let child = make(child, svg);
+        let child = create_node(child, svg);
         Rndr::insert_node(&mounted.element, child.node(), None);
         mounted.children.push(child);
     }
-    mounted.attach(handlers);
+    mounted.attach_handlers(handlers);
     mounted
 }
 
 /// Takes over an element of the server's HTML; what differs from it is made anew.
-fn adopt(el: El, element: Element, within_svg: bool) -> Mounted {
-    let Parts {
+fn hydrate_element(el: El, element: Element, within_svg: bool) -> MountedElement {
+    let ElementData {
         tag,
         key,
         attributes,
         handlers,
         children,
-        served,
+        inner_html: served,
     } = *el.0;
     let svg = within_svg || tag == "svg";
-    let mut mounted = Mounted {
+    let mut mounted = MountedElement {
         element,
         tag,
         key,
         attributes,
         children: Vec::with_capacity(children.len()),
-        served,
+        inner_html: served,
         svg,
         listeners: Vec::new(),
     };
@@ -130,52 +130,52 @@ fn adopt(el: El, element: Element, within_svg: bool) -> Mounted {
     for child in children {
         let found = next.take();
         next = found.as_ref().and_then(Rndr::next_sibling);
-        let child = mounted.adopt_child(child, found.as_ref());
+        let child = mounted.hydrate_child(child, found.as_ref());
         mounted.children.push(child);
     }
-    mounted.attach(handlers);
+    mounted.attach_handlers(handlers);
     mounted
 }
 
 #[cfg(feature = "hydrate")]
-fn set_html(element: &Element, html: &str) {
+fn set_inner_html(element: &Element, html: &str) {
     element.set_inner_html(html);
 }
 
 /// Only browsers have elements.
 #[cfg(not(feature = "hydrate"))]
-fn set_html(_element: &Element, _html: &str) {}
+fn set_inner_html(_element: &Element, _html: &str) {}
 
-impl Mounted {
+impl MountedElement {
     /// Whether this is what `el` was before a change.
-    fn is(&self, el: &El) -> bool {
+    fn is_same_element(&self, el: &El) -> bool {
         self.tag == el.0.tag && self.key == el.0.key
     }
 
-    fn adopt_child(&self, child: Node, found: Option<&types::Node>) -> MountedNode {
+    fn hydrate_child(&self, child: ChildNode, found: Option<&types::Node>) -> MountedNode {
         let child = match (child, found.cloned()) {
-            (Node::El(el), Some(node)) => match Element::cast_from(node) {
+            (ChildNode::El(el), Some(node)) => match Element::cast_from(node) {
                 Some(element) if element.tag_name().eq_ignore_ascii_case(el.0.tag) => {
-                    return MountedNode::El(adopt(el, element, self.svg));
+                    return MountedNode::El(hydrate_element(el, element, self.svg));
                 }
-                _ => Node::El(el),
+                _ => ChildNode::El(el),
             },
-            (Node::Text(text), Some(node)) => match types::Text::cast_from(node) {
+            (ChildNode::Text(text), Some(node)) => match types::Text::cast_from(node) {
                 Some(node) => return MountedNode::Text(node, text),
-                None => Node::Text(text),
+                None => ChildNode::Text(text),
             },
             (child, None) => child,
         };
-        let made = make(child, self.svg);
+        let made = create_node(child, self.svg);
         Rndr::insert_node(&self.element, made.node(), found);
         found.inspect(|found| Rndr::remove(found));
         leptos::logging::warn!("the server's page differs from this one; it was mended");
         made
     }
 
-    fn attach(&mut self, handlers: Vec<(&'static str, Handler)>) {
+    fn attach_handlers(&mut self, handlers: Vec<(&'static str, EventHandler)>) {
         let element = &self.element;
-        let listen = |(event, handler): (_, Handler)| {
+        let listen = |(event, handler): (_, EventHandler)| {
             Rndr::add_event_listener(
                 element,
                 event,
@@ -188,22 +188,22 @@ impl Mounted {
     /// Makes this element show what `el` says; both have the same tag and key.
     fn patch(&mut self, el: El) {
         self.patch_attributes(el.0.attributes);
-        self.patch_served(el.0.served);
+        self.patch_inner_html(el.0.inner_html);
         let mut old = std::mem::take(&mut self.children);
         for wanted in el.0.children {
-            let found = old.iter().position(|child| child.can_become(&wanted));
+            let found = old.iter().position(|child| child.can_patch(&wanted));
             let child = match found {
                 Some(index) => {
                     let mut child = old.remove(index);
-                    child.become_(wanted);
+                    child.patch(wanted);
                     if index > 0 {
-                        self.put(&child, &old);
+                        self.insert_before(&child, &old);
                     }
                     child
                 }
                 None => {
-                    let child = make(wanted, self.svg);
-                    self.put(&child, &old);
+                    let child = create_node(wanted, self.svg);
+                    self.insert_before(&child, &old);
                     child
                 }
             };
@@ -214,19 +214,19 @@ impl Mounted {
         }
     }
 
-    fn patch_served(&mut self, wanted: Option<Arc<str>>) {
-        if self.served == wanted {
+    fn patch_inner_html(&mut self, wanted: Option<Arc<str>>) {
+        if self.inner_html == wanted {
             return;
         }
         #[cfg(feature = "hydrate")]
         if let Some(html) = &wanted {
             super::morph::morph(&self.element, html);
         }
-        self.served = wanted;
+        self.inner_html = wanted;
     }
 
     /// Puts a child before those that are not placed yet.
-    fn put(&self, child: &MountedNode, rest: &[MountedNode]) {
+    fn insert_before(&self, child: &MountedNode, rest: &[MountedNode]) {
         Rndr::insert_node(
             &self.element,
             child.node(),
@@ -250,7 +250,7 @@ impl Mounted {
     }
 }
 
-impl Mountable for Mounted {
+impl Mountable for MountedElement {
     fn unmount(&mut self) {
         Rndr::remove(self.element.as_ref());
     }
@@ -274,14 +274,14 @@ impl Mountable for Mounted {
 }
 
 impl Render for El {
-    type State = Mounted;
+    type State = MountedElement;
 
-    fn build(self) -> Mounted {
-        make_element(self, false)
+    fn build(self) -> MountedElement {
+        create_element(self, false)
     }
 
-    fn rebuild(self, state: &mut Mounted) {
-        if state.is(&self) {
+    fn rebuild(self, state: &mut MountedElement) {
+        if state.is_same_element(&self) {
             state.patch(self);
             return;
         }
@@ -329,7 +329,7 @@ impl RenderHtml for El {
         self,
         cursor: &Cursor,
         position: &PositionState,
-    ) -> Mounted {
+    ) -> MountedElement {
         match position.get() {
             Position::Current => {}
             Position::FirstChild => cursor.child(),
@@ -339,7 +339,7 @@ impl RenderHtml for El {
         let node = cursor.current();
         match Element::cast_from(node.clone()) {
             Some(element) if element.tag_name().eq_ignore_ascii_case(self.0.tag) => {
-                adopt(self, element, false)
+                hydrate_element(self, element, false)
             }
             _ => {
                 let mounted = self.build();

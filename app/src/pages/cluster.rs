@@ -2,23 +2,23 @@
 
 use leptos::prelude::*;
 
-use super::head::{cluster_head, cluster_title};
+use super::head::{cluster_header, cluster_title};
 use super::nodes::node_table;
-use super::scope::{Shown, cluster_scope};
+use super::scope::{ClusterSignal, with_cluster};
 use crate::live::use_live;
 use crate::markup::el;
-use crate::reactive::{all, live};
+use crate::reactive::{dynamic_view, join_views};
 use crate::topology::topology;
 
 /// How many nodes stand beside each other until the browser has measured its window.
-const COLUMNS_AT_FIRST: usize = 6;
+const DEFAULT_COLUMNS: usize = 6;
 
 /// The page.
 pub(crate) fn cluster_page() -> AnyView {
-    cluster_scope(content)
+    with_cluster(content)
 }
 
-fn content(shown: Shown) -> AnyView {
+fn content(shown: ClusterSignal) -> AnyView {
     let state = use_live();
     let page = move || {
         let (view, now) = (shown.read(), state.now.get());
@@ -26,32 +26,32 @@ fn content(shown: Shown) -> AnyView {
         let columns = if now.is_some() {
             columns()
         } else {
-            COLUMNS_AT_FIRST
+            DEFAULT_COLUMNS
         };
         el("div")
             .class("page")
-            .with(cluster_head(
+            .child(cluster_header(
                 &view,
                 "nodes",
                 now,
                 state.stale_since.get().is_some(),
             ))
-            .with(
+            .child(
                 el("div")
                     .class("drawing")
-                    .with(topology(&view, columns, now)),
+                    .child(topology(&view, columns, now)),
             )
-            .with(node_table(&view, now))
+            .child(node_table(&view, now))
     };
-    all(vec![cluster_title(shown), live(page)])
+    join_views(vec![cluster_title(shown), dynamic_view(page)])
 }
 
 #[cfg(feature = "hydrate")]
 fn columns() -> usize {
-    crate::browser::content_width().map_or(COLUMNS_AT_FIRST, crate::topology::columns_for)
+    crate::browser::content_width().map_or(DEFAULT_COLUMNS, crate::topology::columns_for)
 }
 
 #[cfg(not(feature = "hydrate"))]
 fn columns() -> usize {
-    COLUMNS_AT_FIRST
+    DEFAULT_COLUMNS
 }

@@ -1,17 +1,17 @@
 //! The head of a cluster's pages: name, verdict, reasons, figures, tabs.
 
 use galera::Timestamp;
-use galera::view::{ClusterStatus, ClusterView, Reason, RegistryHealth};
+use galera::view::{ClusterStatus, ClusterView, RegistryHealth, VerdictReason};
 use leptos::prelude::*;
 
-use super::scope::Shown;
-use crate::data::segment;
+use super::scope::ClusterSignal;
+use crate::data::encode_segment;
 use crate::format::{
-    ago, code, counted, lasting, link, number_or_unknown, or_unknown, quiet, rate,
+    ago, code, elapsed, link, number_or_unknown, or_unknown, pluralize, quiet, rate,
 };
-use crate::markup::{Child, El, el};
-use crate::reactive::title;
-use crate::words::{glyph, tone_class, verdict_mark, verdict_meaning};
+use crate::markup::{Content, El, el};
+use crate::reactive::page_title;
+use crate::words::{glyph, tone_class, verdict_description, verdict_mark};
 
 /// The address of a cluster's page.
 pub(crate) fn cluster_href(name: &galera::ClusterName) -> String {
@@ -24,17 +24,17 @@ pub(crate) fn node_href(cluster: &galera::ClusterName, node: &galera::NodeId) ->
         "/clusters/",
         cluster.as_str(),
         "/nodes/",
-        &segment(&node.to_string()),
+        &encode_segment(&node.to_string()),
     ]
     .concat()
 }
 
 /// The title of the window; the verdict comes first, so that a tab in the background shows it.
-pub(super) fn cluster_title(shown: Shown) -> AnyView {
-    title(move || {
+pub(super) fn cluster_title(shown: ClusterSignal) -> AnyView {
+    page_title(move || {
         let view = shown.read();
         [
-            verdict_mark(view.verdict.state).word,
+            verdict_mark(view.verdict.state).label,
             " · ",
             view.name.as_str(),
         ]
@@ -43,7 +43,7 @@ pub(super) fn cluster_title(shown: Shown) -> AnyView {
 }
 
 /// The head with the tab `here` marked. `stale` says that the console sends nothing new.
-pub(super) fn cluster_head(
+pub(super) fn cluster_header(
     view: &ClusterView,
     here: &str,
     now: Option<Timestamp>,
@@ -52,37 +52,37 @@ pub(super) fn cluster_head(
     let mark = verdict_mark(view.verdict.state);
     let verdict = el("p")
         .class(tone_class("verdict", mark))
-        .at("title", verdict_meaning(view.verdict.state))
-        .with(el("span").class("word").with(mark.word))
-        .with(glyph(mark));
+        .attr("title", verdict_description(view.verdict.state))
+        .child(el("span").class("word").child(mark.label))
+        .child(glyph(mark));
     let times = el("p")
         .class("quiet")
-        .with(lasting(view.verdict.since, now))
-        .with(if stale {
+        .child(elapsed(view.verdict.since, now))
+        .child(if stale {
             " · stale, as of "
         } else {
             " · as of "
         })
-        .with(ago(view.observed_at, now));
+        .child(ago(view.observed_at, now));
     let reasons: Vec<El> = view
         .verdict
         .reasons
         .iter()
-        .map(|reason| why(view, reason))
+        .map(|reason| reason_item(view, reason))
         .collect();
     el("div")
         .class("head")
-        .with(
+        .child(
             el("div")
                 .class("name-and-verdict")
-                .with(el("h1").with(view.name.as_str().to_owned()))
-                .with(verdict)
-                .with(times),
+                .child(el("h1").child(view.name.as_str().to_owned()))
+                .child(verdict)
+                .child(times),
         )
-        .with(el("ul").class("reasons").with(reasons))
-        .with(registry_notice(&view.registry, now))
-        .with(figures(view))
-        .with(tabs(view, here))
+        .child(el("ul").class("reasons").child(reasons))
+        .child(registry_notice(&view.registry, now))
+        .child(key_figures(view))
+        .child(tabs(view, here))
 }
 
 /// Calm, because the console's own blindness is no failure of the cluster.
@@ -96,15 +96,15 @@ pub(super) fn registry_notice(registry: &RegistryHealth, now: Option<Timestamp>)
         .map(|error| quiet([" (", error, ")"].concat()));
     let notice = el("p")
         .class("notice")
-        .with("Registry unreachable since ")
-        .with(ago(registry.since, now));
-    Some(notice.with("; facts below come from SQL.").with(error))
+        .child("Registry unreachable since ")
+        .child(ago(registry.since, now));
+    Some(notice.child("; facts below come from SQL.").child(error))
 }
 
 /// A reason, with the node in it made a link.
-fn why(view: &ClusterView, reason: &Reason) -> El {
+fn reason_item(view: &ClusterView, reason: &VerdictReason) -> El {
     let Some(id) = &reason.node else {
-        return el("li").with(reason.message.clone());
+        return el("li").child(reason.message.clone());
     };
     let href = node_href(&view.name, id);
     let node = view.nodes.iter().find(|node| node.id == *id);
@@ -113,18 +113,18 @@ fn why(view: &ClusterView, reason: &Reason) -> El {
     for label in name.into_iter().chain([text.as_str()]) {
         if let Some((before, after)) = split_at_word(&reason.message, label) {
             return el("li")
-                .with(before.to_owned())
-                .with(link(href, label.to_owned()))
-                .with(after.to_owned());
+                .child(before.to_owned())
+                .child(link(href, label.to_owned()))
+                .child(after.to_owned());
         }
     }
     el("li")
-        .with(reason.message.clone())
-        .with(" ")
-        .with(link(href, text))
+        .child(reason.message.clone())
+        .child(" ")
+        .child(link(href, text))
 }
 
-/// What stands before and after the first whole occurrence of `word`.
+/// What stands before and after the first whole occurrence of `label`.
 fn split_at_word<'a>(text: &'a str, word: &str) -> Option<(&'a str, &'a str)> {
     let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     text.match_indices(word).find_map(|(start, _)| {
@@ -140,7 +140,7 @@ fn split_at_word<'a>(text: &'a str, word: &str) -> Option<(&'a str, &'a str)> {
     })
 }
 
-fn figures(view: &ClusterView) -> El {
+fn key_figures(view: &ClusterView) -> El {
     let summary = view.summary();
     let primaries = view
         .components
@@ -158,7 +158,7 @@ fn figures(view: &ClusterView) -> El {
     let synced = [
         &summary.synced.to_string(),
         " of ",
-        &counted(summary.expected, "expected member"),
+        &pluralize(summary.expected, "expected member"),
     ]
     .concat();
     let uuid = summary
@@ -166,21 +166,21 @@ fn figures(view: &ClusterView) -> El {
         .as_ref()
         .map(|position| code(position.uuid.to_string()));
     let seqno = number_or_unknown(summary.position.map(|position| position.seqno));
-    let figure = |label: &'static str, value: Child| {
+    let figure = |label: &'static str, value: Content| {
         el("div")
-            .with(el("dt").with(label))
-            .with(el("dd").with(value))
+            .child(el("dt").child(label))
+            .child(el("dd").child(value))
     };
     el("dl")
         .class("figures")
-        .with(figure("Synced", synced.into()))
-        .with(figure("Components", components.into()))
-        .with(figure("Last committed", seqno.into()))
-        .with(figure(
+        .child(figure("Synced", synced.into()))
+        .child(figure("Components", components.into()))
+        .child(figure("Last committed", seqno.into()))
+        .child(figure(
             "Commits per second",
             or_unknown(summary.commit_rate.map(rate)).into(),
         ))
-        .with(uuid.map(|uuid| figure("State UUID", uuid.into())))
+        .child(uuid.map(|uuid| figure("State UUID", uuid.into())))
 }
 
 fn tabs(view: &ClusterView, here: &str) -> El {
@@ -189,9 +189,10 @@ fn tabs(view: &ClusterView, here: &str) -> El {
     let events = [&nodes, "/events"].concat();
     let recovery = [&nodes, "/recovery"].concat();
     let tab = |key: &str, href: String, label: &'static str| {
-        el("li").with(link(href, label).maybe("aria-current", (key == here).then_some("page")))
+        el("li")
+            .child(link(href, label).optional_attr("aria-current", (key == here).then_some("page")))
     };
-    let list = el("ul").with([
+    let list = el("ul").child([
         tab("nodes", nodes, "Nodes"),
         tab("events", events, "Events"),
         tab("registry", registry, "Registry"),
@@ -199,8 +200,8 @@ fn tabs(view: &ClusterView, here: &str) -> El {
     ]);
     el("nav")
         .class("tabs")
-        .at("aria-label", "Views of the cluster")
-        .with(list)
+        .attr("aria-label", "Views of the cluster")
+        .child(list)
 }
 
 #[cfg(test)]
@@ -233,8 +234,8 @@ mod tests {
 
     #[test]
     fn the_head_says_the_verdict_and_leads_to_the_nodes_in_its_reasons() {
-        let view = crate::fixtures::transfer("lab", 90_000);
-        let html = cluster_head(&view, "nodes", Some(crate::fixtures::at()), false).html();
+        let view = crate::fixtures::state_transfer("lab", 90_000);
+        let html = cluster_header(&view, "nodes", Some(crate::fixtures::fixed_now()), false).html();
         for expected in [
             "Degraded",
             "for <time",
@@ -254,8 +255,8 @@ mod tests {
 
     #[test]
     fn an_unreachable_registry_is_a_calm_notice() {
-        let view = crate::fixtures::blind("lab", 90_000);
-        let html = cluster_head(&view, "nodes", Some(crate::fixtures::at()), false).html();
+        let view = crate::fixtures::registry_unreachable("lab", 90_000);
+        let html = cluster_header(&view, "nodes", Some(crate::fixtures::fixed_now()), false).html();
         for expected in [
             "Healthy",
             "Registry unreachable since",

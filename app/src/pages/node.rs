@@ -1,38 +1,42 @@
 //! The node page: every fact, where it comes from and how old it is.
 
 use galera::Timestamp;
-use galera::publish::api::Problem;
+use galera::publish::api::ProblemDetails;
 use galera::view::{ClusterView, NodeView};
 use leptos::prelude::*;
 
 use super::head::{cluster_href, node_href, registry_notice};
-use super::node_facts::{facts, sources};
+use super::node_facts::{fact_table, source_table};
 use super::problem::problem_markup;
-use super::registry::{Keys, key_table};
-use super::scope::{cluster_scope, param};
+use super::registry::{RegistryListing, key_table};
+use super::scope::{path_param, with_cluster};
 use crate::data;
 use crate::format::{ago, link, quiet, rate};
 use crate::live::use_live;
-use crate::markup::{Child, El, el};
-use crate::reactive::{all, live, title};
-use crate::sparkline::{sparkline, top};
-use crate::words::{glyph, node_mark, status_word, tone_class};
+use crate::markup::{Content, El, el};
+use crate::reactive::{dynamic_view, join_views, page_title};
+use crate::sparkline::{max_rate, sparkline};
+use crate::words::{glyph, node_mark, status_label, tone_class};
 
 /// The page.
 pub(crate) fn node_page() -> AnyView {
-    let (keys, id, state) = (Keys::of_address(), param("node"), use_live());
-    cluster_scope(move |shown| {
-        keys.follow(shown);
-        if find(&shown.read_untracked(), &id.get_untracked()).is_none() {
+    let (keys, id, state) = (
+        RegistryListing::from_location(),
+        path_param("node"),
+        use_live(),
+    );
+    with_cluster(move |shown| {
+        keys.refresh_on_change(shown);
+        if find_node(&shown.read_untracked(), &id.get_untracked()).is_none() {
             data::set_status(404);
         }
         let title_text = move || {
             let view = shown.read();
-            id.with(|id| match find(&view, id) {
+            id.with(|id| match find_node(&view, id) {
                 Some(node) => [
-                    node_mark(node.state).word,
+                    node_mark(node.state).label,
                     " · ",
-                    &label(node),
+                    &node_label(node),
                     " · ",
                     view.name.as_str(),
                 ]
@@ -56,43 +60,50 @@ pub(crate) fn node_page() -> AnyView {
             });
             let read = el("p")
                 .class("quiet")
-                .with("Read ")
-                .with(ago(view.observed_at, now))
-                .with(".");
+                .child("Read ")
+                .child(ago(view.observed_at, now))
+                .child(".");
             el("section")
-                .with(el("h2").with("Registry keys"))
-                .with(own)
-                .with(read)
+                .child(el("h2").child("Registry keys"))
+                .child(own)
+                .child(read)
         };
-        all(vec![title(title_text), live(page), keys.show(own_keys)])
+        join_views(vec![
+            page_title(title_text),
+            dynamic_view(page),
+            keys.view(own_keys),
+        ])
     })
 }
 
-fn find<'a>(view: &'a ClusterView, id: &str) -> Option<&'a NodeView> {
+fn find_node<'a>(view: &'a ClusterView, id: &str) -> Option<&'a NodeView> {
     view.nodes.iter().find(|node| node.id.to_string() == id)
 }
 
 fn page(view: &ClusterView, id: &str, now: Option<Timestamp>) -> El {
     let page = el("div").class("page");
-    let Some(node) = find(view, id) else {
-        return page.with(problem_markup(&unknown_node(view, id)));
+    let Some(node) = find_node(view, id) else {
+        return page.child(problem_markup(&unknown_node(view, id)));
     };
-    let section = |heading: &'static str, content: Child| {
-        el("section").with(el("h2").with(heading)).with(content)
+    let section = |heading: &'static str, content: Content| {
+        el("section").child(el("h2").child(heading)).child(content)
     };
-    page.with(head(node))
-        .with(registry_notice(&view.registry, now))
-        .with(siblings(view, node))
-        .with(
+    page.child(node_header(node))
+        .child(registry_notice(&view.registry, now))
+        .child(siblings(view, node))
+        .child(
             el("div")
                 .class("columns")
-                .with(section("What each source says", sources(node, now).into()))
-                .with(section("Facts", facts(node, now).into())),
+                .child(section(
+                    "What each source says",
+                    source_table(node, now).into(),
+                ))
+                .child(section("Facts", fact_table(node, now).into())),
         )
-        .with(section("Commits per second", rates(node).into()))
+        .child(section("Commits per second", rate_chart(node).into()))
 }
 
-fn unknown_node(view: &ClusterView, id: &str) -> Problem {
+fn unknown_node(view: &ClusterView, id: &str) -> ProblemDetails {
     let detail = [
         "The cluster ",
         view.name.as_str(),
@@ -100,21 +111,21 @@ fn unknown_node(view: &ClusterView, id: &str) -> Problem {
         id,
         ". It may have been removed, or the address is mistyped.",
     ];
-    Problem {
+    ProblemDetails {
         status: 404,
-        ..data::problem("unknown_node", "There is no such node", &detail.concat())
+        ..data::local_problem("unknown_node", "There is no such node", &detail.concat())
     }
 }
 
-fn label(node: &NodeView) -> String {
+fn node_label(node: &NodeView) -> String {
     node.name.clone().unwrap_or_else(|| node.id.to_string())
 }
 
-fn head(node: &NodeView) -> El {
+fn node_header(node: &NodeView) -> El {
     let mark = node_mark(node.state);
     let status = node
         .cluster_status
-        .map(|status| ["in a ", status_word(status), " component"].concat());
+        .map(|status| ["in a ", status_label(status), " component"].concat());
     let expected = if node.expected {
         "expected member"
     } else {
@@ -123,7 +134,7 @@ fn head(node: &NodeView) -> El {
     let comment = node
         .state_comment
         .clone()
-        .filter(|comment| comment != mark.word);
+        .filter(|comment| comment != mark.label);
     let remarks = [
         Some(node.id.to_string()),
         comment,
@@ -133,39 +144,41 @@ fn head(node: &NodeView) -> El {
     let remarks: Vec<String> = remarks.into_iter().flatten().collect();
     let verdict = el("p")
         .class(tone_class("verdict", mark))
-        .with(el("span").class("word").with(mark.word))
-        .with(glyph(mark));
+        .child(el("span").class("word").child(mark.label))
+        .child(glyph(mark));
     let line = el("div")
         .class("name-and-verdict")
-        .with(el("h1").with(label(node)))
-        .with(verdict);
+        .child(el("h1").child(node_label(node)))
+        .child(verdict);
     el("div")
         .class("head")
-        .with(line.with(el("p").class("quiet").with(remarks.join(" · "))))
+        .child(line.child(el("p").class("quiet").child(remarks.join(" · "))))
 }
 
 /// The way to the other nodes of the cluster.
 fn siblings(view: &ClusterView, here: &NodeView) -> El {
     let sibling = |node: &NodeView| {
         let current = (node.id == here.id).then_some("page");
-        el("li")
-            .with(link(node_href(&view.name, &node.id), label(node)).maybe("aria-current", current))
+        el("li").child(
+            link(node_href(&view.name, &node.id), node_label(node))
+                .optional_attr("aria-current", current),
+        )
     };
-    let list = el("ul").with(el("li").with(link(cluster_href(&view.name), "All nodes")));
-    let list = list.with(view.nodes.iter().map(sibling).collect::<Vec<_>>());
+    let list = el("ul").child(el("li").child(link(cluster_href(&view.name), "All nodes")));
+    let list = list.child(view.nodes.iter().map(sibling).collect::<Vec<_>>());
     el("nav")
         .class("tabs")
-        .at("aria-label", "Nodes of the cluster")
-        .with(list)
+        .attr("aria-label", "Nodes of the cluster")
+        .child(list)
 }
 
-fn rates(node: &NodeView) -> El {
+fn rate_chart(node: &NodeView) -> El {
     if node.recent_rates.is_empty() {
         return el("p")
             .class("quiet")
-            .with("No rate is known yet; it takes two readings by SQL.");
+            .child("No rate is known yet; it takes two readings by SQL.");
     }
-    let highest = top(std::iter::once(node.recent_rates.as_slice()));
+    let highest = max_rate(std::iter::once(node.recent_rates.as_slice()));
     let count = node.recent_rates.len().to_string();
     let now = node.commit_rate.map_or_else(|| "none".to_owned(), rate);
     let text = [
@@ -179,8 +192,8 @@ fn rates(node: &NodeView) -> El {
     .concat();
     el("p")
         .class("rates")
-        .with(sparkline(&node.recent_rates, highest, 480, 64))
-        .with(quiet(text))
+        .child(sparkline(&node.recent_rates, highest, 480, 64))
+        .child(quiet(text))
 }
 
 #[cfg(test)]
@@ -191,9 +204,9 @@ mod tests {
     #[test]
     fn both_sources_stand_side_by_side_with_every_fact() {
         let html = page(
-            &fixtures::transfer("lab", 90_000),
+            &fixtures::state_transfer("lab", 90_000),
             "127.0.0.3",
-            Some(fixtures::at()),
+            Some(fixtures::fixed_now()),
         )
         .html();
         for expected in [

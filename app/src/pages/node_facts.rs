@@ -3,21 +3,21 @@
 use galera::Timestamp;
 use galera::view::{NodeView, SourceKind, SourceView};
 
-use super::{cell, ledger, row};
-use crate::format::{ago, lasting, number, number_or_unknown, or_unknown, percent, quiet, unknown};
+use super::{cell, data_table, row};
+use crate::format::{ago, elapsed, number, number_or_unknown, or_unknown, percent, quiet, unknown};
 use crate::markup::{El, el};
-use crate::words::source_word;
+use crate::words::source_label;
 
-const KINDS: [SourceKind; 2] = [SourceKind::Sql, SourceKind::Registry];
+const SOURCE_KINDS: [SourceKind; 2] = [SourceKind::Sql, SourceKind::Registry];
 
-fn source(node: &NodeView, kind: SourceKind) -> Option<&SourceView> {
+fn find_source(node: &NodeView, kind: SourceKind) -> Option<&SourceView> {
     node.sources.iter().find(|source| source.kind == kind)
 }
 
 /// Both sources side by side, unaltered.
-pub(super) fn sources(node: &NodeView, now: Option<Timestamp>) -> El {
-    type Cell = fn(&SourceView, Option<Timestamp>) -> El;
-    let lines: [(&'static str, Cell); 8] = [
+pub(super) fn source_table(node: &NodeView, now: Option<Timestamp>) -> El {
+    type RenderFact = fn(&SourceView, Option<Timestamp>) -> El;
+    let lines: [(&'static str, RenderFact); 8] = [
         ("State", |s, _| or_unknown(s.state.clone())),
         ("Component", |s, _| or_unknown(s.cluster_status.clone())),
         ("Last committed", |s, _| number_or_unknown(s.seqno)),
@@ -29,25 +29,25 @@ pub(super) fn sources(node: &NodeView, now: Option<Timestamp>) -> El {
         ("Error", |s, _| {
             s.error
                 .clone()
-                .map_or_else(none, |error| el("span").class("failure").with(error))
+                .map_or_else(none, |error| el("span").class("failure").child(error))
         }),
         ("Failing", |s, now| {
-            s.failing_since.map_or_else(none, |at| lasting(at, now))
+            s.failing_since.map_or_else(none, |at| elapsed(at, now))
         }),
     ];
-    let line = |(label, show): (&'static str, Cell)| {
-        let says = |kind| source(node, kind).map_or_else(unknown, |source| show(source, now));
-        let [sql, registry] = KINDS.map(says);
+    let line = |(label, show): (&'static str, RenderFact)| {
+        let says = |kind| find_source(node, kind).map_or_else(unknown, |source| show(source, now));
+        let [sql, registry] = SOURCE_KINDS.map(says);
         row(label.to_owned(), label)
-            .with(cell("SQL", sql))
-            .with(cell("Registry", registry))
+            .child(cell("SQL", sql))
+            .child(cell("Registry", registry))
     };
     let columns = [
         "Fact",
         "SQL (the console's own probe)",
         "Registry (the node's registration)",
     ];
-    ledger(
+    data_table(
         "ledger pairs",
         "What each source says",
         &columns,
@@ -62,13 +62,13 @@ fn none() -> El {
 fn freshness(source: &SourceView) -> El {
     match (source.observed_at, source.stale) {
         (None, _) => unknown(),
-        (Some(_), true) => el("span").class("stale-word").with("stale"),
-        (Some(_), false) => el("span").with("fresh"),
+        (Some(_), true) => el("span").class("stale-word").child("stale"),
+        (Some(_), false) => el("span").child("fresh"),
     }
 }
 
 /// Every other fact, with the source that it comes from and its age.
-pub(super) fn facts(node: &NodeView, now: Option<Timestamp>) -> El {
+pub(super) fn fact_table(node: &NodeView, now: Option<Timestamp>) -> El {
     let yes_no = |value: Option<bool>| {
         or_unknown(value.map(|value| if value { "yes" } else { "no" }.to_owned()))
     };
@@ -86,7 +86,7 @@ pub(super) fn facts(node: &NodeView, now: Option<Timestamp>) -> El {
         .position
         .as_ref()
         .map_or_else(unknown, |position| number(position.seqno));
-    let identity = node.gcomm_uuid.as_ref().and(any_source(node));
+    let identity = node.gcomm_uuid.as_ref().and(preferred_source(node));
     let lines = vec![
         ("State UUID", or_unknown(uuid), position),
         ("Last committed", seqno, position),
@@ -116,11 +116,11 @@ pub(super) fn facts(node: &NodeView, now: Option<Timestamp>) -> El {
     ];
     let line = |(label, value, kind): (&'static str, El, Option<SourceKind>)| {
         row(label.to_owned(), label)
-            .with(cell("Value", value))
-            .with(cell("Source and age", origin(node, kind, now)))
+            .child(cell("Value", value))
+            .child(cell("Source and age", origin(node, kind, now)))
     };
     let columns = ["Fact", "Value", "Source and age"];
-    ledger(
+    data_table(
         "ledger pairs",
         "Facts, with their source and age",
         &columns,
@@ -129,7 +129,7 @@ pub(super) fn facts(node: &NodeView, now: Option<Timestamp>) -> El {
 }
 
 fn origin(node: &NodeView, kind: Option<SourceKind>, now: Option<Timestamp>) -> El {
-    let Some(source) = kind.and_then(|kind| source(node, kind)) else {
+    let Some(source) = kind.and_then(|kind| find_source(node, kind)) else {
         return unknown();
     };
     let Some(at) = source.observed_at else {
@@ -137,25 +137,25 @@ fn origin(node: &NodeView, kind: Option<SourceKind>, now: Option<Timestamp>) -> 
     };
     let stale = source
         .stale
-        .then(|| el("span").class("stale-word").with("stale "));
+        .then(|| el("span").class("stale-word").child("stale "));
     el("span")
-        .with(source_word(source.kind))
-        .with(" ")
-        .with(stale)
-        .with(ago(at, now))
+        .child(source_label(source.kind))
+        .child(" ")
+        .child(stale)
+        .child(ago(at, now))
 }
 
 /// The source that gave the position: the one with the same number, SQL first.
 fn position_source(node: &NodeView) -> Option<SourceKind> {
     let seqno = node.position.as_ref()?.seqno;
-    KINDS
+    SOURCE_KINDS
         .into_iter()
-        .find(|kind| source(node, *kind).is_some_and(|source| source.seqno == Some(seqno)))
+        .find(|kind| find_source(node, *kind).is_some_and(|source| source.seqno == Some(seqno)))
 }
 
 /// The source that a fact which both may give comes from: SQL where it ever spoke.
-fn any_source(node: &NodeView) -> Option<SourceKind> {
-    KINDS
+fn preferred_source(node: &NodeView) -> Option<SourceKind> {
+    SOURCE_KINDS
         .into_iter()
-        .find(|kind| source(node, *kind).is_some_and(|source| source.observed_at.is_some()))
+        .find(|kind| find_source(node, *kind).is_some_and(|source| source.observed_at.is_some()))
 }

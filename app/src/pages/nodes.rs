@@ -4,14 +4,14 @@ use galera::Timestamp;
 use galera::view::{ClusterView, NodeView, SourceKind, SourceView};
 
 use super::head::node_href;
-use super::{cell, ledger, row};
+use super::{cell, data_table, row};
 use crate::format::{
-    ago, behind, lasting, link, number, number_or_unknown, or_unknown, percent, quiet, rate, sub,
+    ago, elapsed, lag_text, link, number, number_or_unknown, or_unknown, percent, quiet, rate, sub,
     unknown,
 };
-use crate::markup::{Child, El, el};
-use crate::sparkline::{sparkline, top};
-use crate::words::{node_mark, state};
+use crate::markup::{Content, El, el};
+use crate::sparkline::{max_rate, sparkline};
+use crate::words::{node_mark, state_badge};
 
 const COLUMNS: [&str; 9] = [
     "Node",
@@ -30,15 +30,15 @@ pub(super) fn node_table(view: &ClusterView, now: Option<Timestamp>) -> El {
     if view.nodes.is_empty() {
         return el("p")
             .class("quiet")
-            .with("No node is known: nothing is configured and nothing is registered.");
+            .child("No node is known: nothing is configured and nothing is registered.");
     }
-    let highest = top(view.nodes.iter().map(|node| node.recent_rates.as_slice()));
+    let highest = max_rate(view.nodes.iter().map(|node| node.recent_rates.as_slice()));
     let rows = view
         .nodes
         .iter()
         .map(|node| node_row(view, node, highest, now))
         .collect();
-    ledger(
+    data_table(
         "ledger nodes",
         ["Nodes of ", view.name.as_str()].concat(),
         &COLUMNS,
@@ -49,7 +49,7 @@ pub(super) fn node_table(view: &ClusterView, now: Option<Timestamp>) -> El {
 fn node_row(view: &ClusterView, node: &NodeView, highest: f64, now: Option<Timestamp>) -> El {
     let id = node.id.to_string();
     let href = node_href(&view.name, &node.id);
-    let head: Child = match &node.name {
+    let head: Content = match &node.name {
         Some(name) => [link(href, name.clone()), sub(id.clone())].into(),
         None => link(href, id.clone()).into(),
     };
@@ -58,55 +58,55 @@ fn node_row(view: &ClusterView, node: &NodeView, highest: f64, now: Option<Times
     let line = if node.commit_rate.is_some() {
         line
     } else {
-        el("span").class("past").with(line)
+        el("span").class("past").child(line)
     };
     let rates = [line, or_unknown(node.commit_rate.map(rate))];
     row(id, head)
-        .with(cell(COLUMNS[1], state(node_mark(node.state))).with(comment(node)))
-        .with(cell(COLUMNS[2], position(node)).class("n"))
-        .with(cell(COLUMNS[3], rates).class("n rate"))
-        .with(cell(COLUMNS[4], number_or_unknown(node.recv_queue)).class("n"))
-        .with(
+        .child(cell(COLUMNS[1], state_badge(node_mark(node.state))).child(server_comment(node)))
+        .child(cell(COLUMNS[2], position_cell(node)).class("n"))
+        .child(cell(COLUMNS[3], rates).class("n rate"))
+        .child(cell(COLUMNS[4], number_or_unknown(node.recv_queue)).class("n"))
+        .child(
             cell(
                 COLUMNS[5],
                 or_unknown(node.flow_control_paused.map(percent)),
             )
             .class("n"),
         )
-        .with(cell(COLUMNS[6], source(node, SourceKind::Sql, now)).class("source"))
-        .with(cell(COLUMNS[7], source(node, SourceKind::Registry, now)).class("source"))
-        .with(cell(COLUMNS[8], or_unknown(node.version.clone())).class("version"))
+        .child(cell(COLUMNS[6], source_cell(node, SourceKind::Sql, now)).class("source"))
+        .child(cell(COLUMNS[7], source_cell(node, SourceKind::Registry, now)).class("source"))
+        .child(cell(COLUMNS[8], or_unknown(node.version.clone())).class("version"))
 }
 
 /// The server's own words, where they say more than our one.
-fn comment(node: &NodeView) -> Option<El> {
+fn server_comment(node: &NodeView) -> Option<El> {
     let comment = node.state_comment.as_ref()?;
-    (comment != node_mark(node.state).word).then(|| sub(comment.clone()))
+    (comment != node_mark(node.state).label).then(|| sub(comment.clone()))
 }
 
 /// The sequence number, and how far behind the most advanced member it is.
-fn position(node: &NodeView) -> Child {
+fn position_cell(node: &NodeView) -> Content {
     let Some(position) = &node.position else {
         return unknown().into();
     };
     let behind = node.behind.map(|count| {
         let class = if count > 0 { "sub lags" } else { "sub" };
-        el("span").class(class).with(behind(count))
+        el("span").class(class).child(lag_text(count))
     });
     let old = (!node.position_fresh).then(|| sub("last known"));
     [Some(number(position.seqno)), behind, old].into()
 }
 
 /// What one source says, how long ago it said so, and why it says nothing now.
-fn source(node: &NodeView, kind: SourceKind, now: Option<Timestamp>) -> Child {
+fn source_cell(node: &NodeView, kind: SourceKind, now: Option<Timestamp>) -> Content {
     match node.sources.iter().find(|source| source.kind == kind) {
-        Some(source) => [Some(said(source, now)), failure(source, now)].into(),
+        Some(source) => [Some(last_report(source, now)), failure(source, now)].into(),
         None => quiet("no word").into(),
     }
 }
 
 /// The last words of a source and their age; too old ones are called stale.
-fn said(source: &SourceView, now: Option<Timestamp>) -> El {
+fn last_report(source: &SourceView, now: Option<Timestamp>) -> El {
     let Some(at) = source.observed_at else {
         return quiet(match source.kind {
             SourceKind::Sql => "never answered",
@@ -117,11 +117,11 @@ fn said(source: &SourceView, now: Option<Timestamp>) -> El {
     let words = words.map_or("no state", String::as_str).to_owned();
     let stale = source
         .stale
-        .then(|| el("span").class("stale-word").with("stale"));
+        .then(|| el("span").class("stale-word").child("stale"));
     let when = sub(stale)
-        .with(source.stale.then_some(" "))
-        .with(ago(at, now));
-    el("span").with(words).with(" ").with(when)
+        .child(source.stale.then_some(" "))
+        .child(ago(at, now));
+    el("span").child(words).child(" ").child(when)
 }
 
 /// Why a source is silent and since when.
@@ -129,10 +129,10 @@ fn failure(source: &SourceView, now: Option<Timestamp>) -> Option<El> {
     let error = source.error.clone()?;
     let text = el("span")
         .class("sub failure")
-        .at("title", error.clone())
-        .with(error);
+        .attr("title", error.clone())
+        .child(error);
     Some(match source.failing_since {
-        Some(at) => text.with(", failing ").with(lasting(at, now)),
+        Some(at) => text.child(", failing ").child(elapsed(at, now)),
         None => text,
     })
 }
@@ -148,7 +148,7 @@ mod tests {
             .iter()
             .find(|node| node.id == fixtures::id(id))
             .unwrap();
-        node_row(view, node, 20.0, Some(fixtures::at())).html()
+        node_row(view, node, 20.0, Some(fixtures::fixed_now())).html()
     }
 
     #[test]
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_lost_node_says_why_and_keeps_its_last_words() {
-        let html = row(&fixtures::transfer("lab", 90_000), "127.0.0.4");
+        let html = row(&fixtures::state_transfer("lab", 90_000), "127.0.0.4");
         for expected in [
             "Unreachable",
             "last known",
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_lagging_node_says_how_far() {
-        let html = row(&fixtures::transfer("lab", 90_000), "127.0.0.3");
+        let html = row(&fixtures::state_transfer("lab", 90_000), "127.0.0.3");
         assert!(
             html.contains("900 behind") && html.contains("Joining: receiving State Transfer"),
             "{html}"

@@ -8,14 +8,14 @@ use galera::{ClusterName, Timestamp};
 use leptos::prelude::*;
 
 use super::head::cluster_href;
-use super::{cell, ledger};
+use super::{cell, data_table};
 use crate::format::{
-    code, counted, hidden, lasting, link, number_or_unknown, or_unknown, rate, sub,
+    code, elapsed, link, number_or_unknown, or_unknown, pluralize, rate, sub, visually_hidden,
 };
-use crate::live::{Live, use_live};
-use crate::markup::{Child, El, el};
-use crate::reactive::{all, live, load, loaded_page, title, watch};
-use crate::words::{glyph, node_mark, state, tone_class, verdict_mark, verdict_meaning};
+use crate::live::{LiveState, use_live};
+use crate::markup::{Content, El, el};
+use crate::reactive::{dynamic_view, effect, join_views, load, loaded_page, page_title};
+use crate::words::{glyph, node_mark, state_badge, tone_class, verdict_description, verdict_mark};
 
 const COLUMNS: [&str; 7] = [
     "Cluster",
@@ -34,24 +34,24 @@ pub(crate) fn overview_page() -> AnyView {
     loaded_page(overview, move |overview| content(state, overview))
 }
 
-fn content(state: Live, overview: Overview) -> AnyView {
+fn content(state: LiveState, overview: Overview) -> AnyView {
     let shown = RwSignal::new(Arc::new(overview));
-    watch(move || {
+    effect(move || {
         if let Some(overview) = state.overview.get() {
             shown.set(overview);
         }
     });
-    announce(state, shown);
-    all(vec![
-        title(move || worst(&shown.read())),
-        live(move || page(&shown.read(), state.now.get())),
+    announce_verdicts(state, shown);
+    join_views(vec![
+        page_title(move || title_text(&shown.read())),
+        dynamic_view(move || page(&shown.read(), state.now.get())),
     ])
 }
 
 /// Tells screen readers about changed verdicts.
-fn announce(live: Live, shown: RwSignal<Arc<Overview>>) {
+fn announce_verdicts(live: LiveState, shown: RwSignal<Arc<Overview>>) {
     let mut before: Option<Vec<(ClusterName, VerdictState)>> = None;
-    watch(move || {
+    effect(move || {
         let overview = shown.read();
         let verdicts = overview
             .clusters
@@ -68,15 +68,15 @@ fn announce(live: Live, shown: RwSignal<Arc<Overview>>) {
             .clusters
             .iter()
             .filter(|c| changed(&c.name, c.verdict.state))
-            .map(|c| [c.name.as_str(), " is ", verdict_mark(c.verdict.state).word].concat())
+            .map(|c| [c.name.as_str(), " is ", verdict_mark(c.verdict.state).label].concat())
             .collect();
         if !news.is_empty() {
-            live.spoken.set(news.join(". "));
+            live.status_message.set(news.join(". "));
         }
     });
 }
 
-fn worst(overview: &Overview) -> String {
+fn title_text(overview: &Overview) -> String {
     let troubled = overview
         .clusters
         .iter()
@@ -88,7 +88,7 @@ fn worst(overview: &Overview) -> String {
         (all, some) => [
             &some.to_string(),
             " of ",
-            &counted(all, "cluster"),
+            &pluralize(all, "cluster"),
             " not healthy",
         ]
         .concat(),
@@ -98,17 +98,17 @@ fn worst(overview: &Overview) -> String {
 fn page(overview: &Overview, now: Option<Timestamp>) -> El {
     let page = el("div")
         .class("page")
-        .with(el("h1").with("Clusters"))
-        .with(notices(overview));
+        .child(el("h1").child("Clusters"))
+        .child(notices(overview));
     if overview.clusters.is_empty() {
-        return page.with(nothing_found());
+        return page.child(empty_state());
     }
     let rows = overview
         .clusters
         .iter()
-        .map(|cluster| row(cluster, now))
+        .map(|cluster| cluster_row(cluster, now))
         .collect();
-    page.with(tally(overview)).with(ledger(
+    page.child(tally(overview)).child(data_table(
         "ledger clusters",
         "Clusters, worst verdict first",
         &COLUMNS,
@@ -126,12 +126,12 @@ fn tally(overview: &Overview) -> El {
             .count();
         (count > 0).then(|| {
             el("li")
-                .with(count.to_string())
-                .with(" ")
-                .with(state(verdict_mark(verdict)))
+                .child(count.to_string())
+                .child(" ")
+                .child(state_badge(verdict_mark(verdict)))
         })
     };
-    el("ul").class("tally").with(
+    el("ul").class("tally").child(
         VerdictState::ALL
             .into_iter()
             .rev()
@@ -140,7 +140,7 @@ fn tally(overview: &Overview) -> El {
     )
 }
 
-fn notices(overview: &Overview) -> Child {
+fn notices(overview: &Overview) -> Content {
     let blind = overview
         .clusters
         .iter()
@@ -148,14 +148,14 @@ fn notices(overview: &Overview) -> Child {
     let blind = blind.then(|| "Registry unreachable; facts below come from SQL.".to_owned());
     let texts = blind.into_iter().chain(overview.notices.iter().cloned());
     texts
-        .map(|text| el("p").class("notice").with(text))
+        .map(|text| el("p").class("notice").child(text))
         .collect::<Vec<_>>()
         .into()
 }
 
-fn row(cluster: &ClusterSummary, now: Option<Timestamp>) -> El {
+fn cluster_row(cluster: &ClusterSummary, now: Option<Timestamp>) -> El {
     let verdict = cluster.verdict.state;
-    let since = sub(lasting(cluster.verdict.since, now));
+    let since = sub(elapsed(cluster.verdict.since, now));
     let synced = [
         &cluster.synced.to_string(),
         " / ",
@@ -165,40 +165,40 @@ fn row(cluster: &ClusterSummary, now: Option<Timestamp>) -> El {
     let seqno = number_or_unknown(cluster.position.as_ref().map(|position| position.seqno));
     let name = cluster.name.as_str().to_owned();
     super::row(name.clone(), link(cluster_href(&cluster.name), name))
-        .with(
-            cell(COLUMNS[1], state(verdict_mark(verdict)))
-                .at("title", verdict_meaning(verdict))
-                .with(since),
+        .child(
+            cell(COLUMNS[1], state_badge(verdict_mark(verdict)))
+                .attr("title", verdict_description(verdict))
+                .child(since),
         )
-        .with(cell(COLUMNS[2], why(cluster)).class("why"))
-        .with(cell(COLUMNS[3], synced).class("n"))
-        .with(cell(COLUMNS[4], seqno).class("n"))
-        .with(cell(COLUMNS[5], or_unknown(cluster.commit_rate.map(rate))).class("n"))
-        .with(cell(COLUMNS[6], strip(cluster)))
+        .child(cell(COLUMNS[2], reason_cell(cluster)).class("why"))
+        .child(cell(COLUMNS[3], synced).class("n"))
+        .child(cell(COLUMNS[4], seqno).class("n"))
+        .child(cell(COLUMNS[5], or_unknown(cluster.commit_rate.map(rate))).class("n"))
+        .child(cell(COLUMNS[6], node_strip(cluster)))
 }
 
-fn why(cluster: &ClusterSummary) -> Child {
+fn reason_cell(cluster: &ClusterSummary) -> Content {
     let reasons = &cluster.verdict.reasons;
     let first = reasons
         .first()
-        .map(|reason| el("span").with(reason.message.clone()));
+        .map(|reason| el("span").child(reason.message.clone()));
     let more = reasons.len().saturating_sub(1);
     let more = (more > 0).then(|| sub(["and ", &more.to_string(), " more"].concat()));
     [first, more].into()
 }
 
 /// Every node as a shape, and how many are in which state in words.
-fn strip(cluster: &ClusterSummary) -> Child {
+fn node_strip(cluster: &ClusterSummary) -> Content {
     let shape = |node: &galera::view::NodeSummary| {
         let mark = node_mark(node.state);
         let name = node.name.clone().unwrap_or_else(|| node.id.to_string());
-        let label = [&name, ": ", mark.word].concat();
+        let label = [&name, ": ", mark.label].concat();
         let item = el("li")
             .key(node.id.to_string())
             .class(tone_class("node", mark));
-        item.at("title", label.clone())
-            .with(glyph(mark))
-            .with(hidden(label))
+        item.attr("title", label.clone())
+            .child(glyph(mark))
+            .child(visually_hidden(label))
     };
     let count = |state: NodeState| {
         let count = cluster
@@ -206,46 +206,46 @@ fn strip(cluster: &ClusterSummary) -> Child {
             .iter()
             .filter(|node| node.state == state)
             .count();
-        (count > 0).then(|| [&count.to_string(), " ", node_mark(state).word].concat())
+        (count > 0).then(|| [&count.to_string(), " ", node_mark(state).label].concat())
     };
     let counts: Vec<String> = NodeState::ALL.into_iter().filter_map(count).collect();
     [
         el("ul")
             .class("strip")
-            .with(cluster.nodes.iter().map(shape).collect::<Vec<_>>()),
-        sub(counts.join(", ")).at("aria-hidden", "true"),
+            .child(cluster.nodes.iter().map(shape).collect::<Vec<_>>()),
+        sub(counts.join(", ")).attr("aria-hidden", "true"),
     ]
     .into()
 }
 
 /// What to do when there is nothing to see.
-fn nothing_found() -> El {
+fn empty_state() -> El {
     let registry = el("dd")
-        .with("Every cluster with a key under the registry prefix in etcd (")
-        .with(code("--registry-prefix"))
-        .with(", by default ")
-        .with(code("/galera"))
-        .with(") appears. Run ")
-        .with(code("galera-agent report"))
-        .with(" beside each node, with the same etcd in ")
-        .with(code("DISCOVERY_SERVICE"))
-        .with(" and the cluster's name in ")
-        .with(code("CLUSTER_NAME"))
-        .with(".");
+        .child("Every cluster with a key under the registry prefix in etcd (")
+        .child(code("--registry-prefix"))
+        .child(", by default ")
+        .child(code("/galera"))
+        .child(") appears. Run ")
+        .child(code("galera-agent report"))
+        .child(" beside each node, with the same etcd in ")
+        .child(code("DISCOVERY_SERVICE"))
+        .child(" and the cluster's name in ")
+        .child(code("CLUSTER_NAME"))
+        .child(".");
     let configuration = el("dd")
-        .with("Start the console with ")
-        .with(code("--cluster NAME=HOST,HOST,HOST"))
-        .with(". That also fixes which members are expected.");
+        .child("Start the console with ")
+        .child(code("--cluster NAME=HOST,HOST,HOST"))
+        .child(". That also fixes which members are expected.");
     el("section")
         .class("empty")
-        .with(el("h2").with("No cluster has been found yet"))
-        .with(el("p").with("The console finds clusters in two ways. Both show up here by themselves, without a reload."))
-        .with(
+        .child(el("h2").child("No cluster has been found yet"))
+        .child(el("p").child("The console finds clusters in two ways. Both show up here by themselves, without a reload."))
+        .child(
             el("dl")
-                .with(el("dt").with("From the registry"))
-                .with(registry)
-                .with(el("dt").with("From the configuration"))
-                .with(configuration),
+                .child(el("dt").child("From the registry"))
+                .child(registry)
+                .child(el("dt").child("From the configuration"))
+                .child(configuration),
         )
 }
 
@@ -256,8 +256,8 @@ mod tests {
 
     #[test]
     fn a_cluster_in_one_line() {
-        let summary = fixtures::transfer("lab", 90_000).summary();
-        let html = row(&summary, Some(fixtures::at())).html();
+        let summary = fixtures::state_transfer("lab", 90_000).summary();
+        let html = cluster_row(&summary, Some(fixtures::fixed_now())).html();
         for expected in [
             "Degraded",
             "127.0.0.4 does not answer SQL",
@@ -277,7 +277,7 @@ mod tests {
                 .iter()
                 .map(galera::view::ClusterView::summary)
                 .collect();
-            worst(&Overview {
+            title_text(&Overview {
                 clusters,
                 notices: Vec::new(),
             })
@@ -285,14 +285,17 @@ mod tests {
         assert_eq!(of(&[]), "No clusters");
         assert_eq!(of(&[fixtures::healthy("a", 1_000)]), "All healthy");
         assert_eq!(
-            of(&[fixtures::healthy("a", 1_000), fixtures::split("b", 1_000)]),
+            of(&[
+                fixtures::healthy("a", 1_000),
+                fixtures::split_brain("b", 1_000)
+            ]),
             "1 of 2 clusters not healthy"
         );
     }
 
     #[test]
     fn an_empty_overview_explains_how_clusters_are_found() {
-        let html = nothing_found().html();
+        let html = empty_state().html();
         assert!(
             html.contains("galera-agent report") && html.contains("--cluster NAME=HOST"),
             "{html}"

@@ -3,97 +3,97 @@
 use std::sync::Arc;
 
 use galera::Timestamp;
-use galera::view::{RegistryKey, RegistryView};
+use galera::view::{RegistryKeyView, RegistryView};
 use leptos::prelude::*;
 use leptos_router::NavigateOptions;
 use leptos_router::hooks::{use_navigate, use_query_map};
 
-use super::head::{cluster_head, cluster_title};
-use super::scope::{Shown, cluster_path, cluster_scope, param};
-use super::{cell, ledger};
+use super::head::{cluster_header, cluster_title};
+use super::scope::{ClusterSignal, cluster_api_path, path_param, with_cluster};
+use super::{cell, data_table};
 use crate::data;
-use crate::format::{ago, bytes, code, counted, quiet, sub, unknown};
+use crate::format::{ago, bytes, code, pluralize, quiet, sub, unknown};
 use crate::live::use_live;
-use crate::markup::{Child, El, el};
-use crate::reactive::{Answer, Loading, all, live, load, loaded, watch};
+use crate::markup::{Content, El, el};
+use crate::reactive::{ApiResource, ApiResponse, dynamic_view, effect, join_views, load, loaded};
 
 /// Shortest time between two readings that nobody asked for, in milliseconds.
-const REFRESH_EVERY: i64 = 3_000;
+const MIN_REFRESH_INTERVAL: i64 = 3_000;
 
 const COLUMNS: [&str; 6] = ["Key", "Value", "Revision", "Lease", "TTL", "Remark"];
 
 /// The keys of a cluster, read again now and then.
 #[derive(Clone, Copy)]
-pub(super) struct Keys {
-    first: Loading,
+pub(super) struct RegistryListing {
+    initial: ApiResource,
     /// A later reading; it replaces the first one in place, so that what is selected stays selected.
-    later: RwSignal<Option<Arc<Answer>>>,
+    refreshed: RwSignal<Option<Arc<ApiResponse>>>,
     cluster: Memo<String>,
 }
 
 /// How a reading is shown at a time.
-type Show = dyn Fn(&RegistryView, Option<Timestamp>) -> El + Send + Sync;
+type RenderListing = dyn Fn(&RegistryView, Option<Timestamp>) -> El + Send + Sync;
 
-impl Keys {
+impl RegistryListing {
     /// Reads the keys of the cluster in the address.
-    pub(super) fn of_address() -> Self {
-        let cluster = param("name");
+    pub(super) fn from_location() -> Self {
+        let cluster = path_param("name");
         Self {
-            first: load(cluster_path(cluster, "/registry")),
-            later: RwSignal::new(None),
+            initial: load(cluster_api_path(cluster, "/registry")),
+            refreshed: RwSignal::new(None),
             cluster,
         }
     }
 
     /// Shows the newest reading.
-    pub(super) fn show(
+    pub(super) fn view(
         self,
         show: impl Fn(&RegistryView, Option<Timestamp>) -> El + Send + Sync + 'static,
     ) -> AnyView {
-        let show: Arc<Show> = Arc::new(show);
+        let show: Arc<RenderListing> = Arc::new(show);
         let state = use_live();
-        loaded(self.first, move |first| {
+        loaded(self.initial, move |first| {
             let (show, first) = (Arc::clone(&show), Arc::new(first));
             let newest = Memo::new(move |_| {
-                let answer = self.later.get().unwrap_or_else(|| Arc::clone(&first));
-                Arc::new(answer.read::<RegistryView>())
+                let answer = self.refreshed.get().unwrap_or_else(|| Arc::clone(&first));
+                Arc::new(answer.decode::<RegistryView>())
             });
-            live(move || match newest.get().as_ref() {
+            dynamic_view(move || match newest.get().as_ref() {
                 Ok(view) => show(view, state.now.get()),
                 // The registry's absence is a fact like others, not an error of the page.
                 Err(problem) => {
                     let text = [&problem.title, ". ", &problem.detail].concat();
                     el("div")
                         .class("page")
-                        .with(el("p").class("notice").with(text))
+                        .child(el("p").class("notice").child(text))
                 }
             })
         })
     }
 
     /// Reads the keys again.
-    fn read_again(self) {
-        let path = cluster_path(self.cluster, "/registry")();
+    fn refresh(self) {
+        let path = cluster_api_path(self.cluster, "/registry")();
         let answer = data::get_text(path, false);
         leptos::task::spawn_local(async move {
-            let answer = Answer::from(answer.await);
+            let answer = ApiResponse::from(answer.await);
             // The page may be gone by now.
-            let _ = self.later.try_set(Some(Arc::new(answer)));
+            let _ = self.refreshed.try_set(Some(Arc::new(answer)));
         });
     }
 
     /// Reads the keys again when the cluster has changed, at most every few seconds.
-    pub(super) fn follow(self, shown: Shown) {
+    pub(super) fn refresh_on_change(self, shown: ClusterSignal) {
         let state = use_live();
         let mut last: Option<i64> = None;
-        watch(move || {
+        effect(move || {
             shown.track();
             let now = state.now.get_untracked().map_or(0, Timestamp::unix_millis);
             // The first reading came with the page.
             let before = *last.get_or_insert(now);
-            if now - before >= REFRESH_EVERY && is_visible() {
+            if now - before >= MIN_REFRESH_INTERVAL && is_visible() {
                 last = Some(now);
-                self.read_again();
+                self.refresh();
             }
         });
     }
@@ -111,7 +111,7 @@ fn is_visible() -> bool {
 
 /// The page.
 pub(crate) fn registry_page() -> AnyView {
-    let (keys, state) = (Keys::of_address(), use_live());
+    let (keys, state) = (RegistryListing::from_location(), use_live());
     let query = use_query_map();
     let query =
         Memo::new(move |_| query.with(|query| query.get_str("q").unwrap_or_default().to_owned()));
@@ -121,7 +121,7 @@ pub(crate) fn registry_page() -> AnyView {
         let to = if text.is_empty() {
             "?".to_owned()
         } else {
-            ["?q=", &data::segment(text)].concat()
+            ["?q=", &data::encode_segment(text)].concat()
         };
         navigate(
             &to,
@@ -132,52 +132,57 @@ pub(crate) fn registry_page() -> AnyView {
             },
         );
     };
-    cluster_scope(move |shown| {
-        keys.follow(shown);
+    with_cluster(move |shown| {
+        keys.refresh_on_change(shown);
         let (at_first, filter_by) = (at_first.clone(), filter_by.clone());
         let top = move || {
             let stale = state.stale_since.get().is_some();
-            let head = cluster_head(&shown.read(), "registry", state.now.get(), stale);
-            el("div")
-                .class("page")
-                .with(head)
-                .with(filter(&at_first, filter_by.clone(), keys))
+            let head = cluster_header(&shown.read(), "registry", state.now.get(), stale);
+            el("div").class("page").child(head).child(filter_form(
+                &at_first,
+                filter_by.clone(),
+                keys,
+            ))
         };
-        all(vec![
+        join_views(vec![
             cluster_title(shown),
-            live(top),
-            keys.show(move |view, now| list(view, &query.read(), now)),
+            dynamic_view(top),
+            keys.view(move |view, now| key_list(view, &query.read(), now)),
         ])
     })
 }
 
 /// Filters by what is in the address, so that a filtered list can be sent to somebody. Without script a submit does it.
-fn filter(at_first: &str, filter_by: impl Fn(&str) + Send + Sync + 'static, keys: Keys) -> El {
+fn filter_form(
+    at_first: &str,
+    filter_by: impl Fn(&str) + Send + Sync + 'static,
+    keys: RegistryListing,
+) -> El {
     let input = el("input")
-        .at("id", "q")
-        .at("name", "q")
-        .at("type", "search")
-        .at("autocomplete", "off")
-        .at("spellcheck", "false")
-        .at("value", at_first.to_owned())
+        .attr("id", "q")
+        .attr("name", "q")
+        .attr("type", "search")
+        .attr("autocomplete", "off")
+        .attr("spellcheck", "false")
+        .attr("value", at_first.to_owned())
         .on("input", move |event| filter_by(&event_target_value(&event)));
     let on_submit = move |event: leptos::web_sys::Event| {
         event.prevent_default();
-        keys.read_again();
+        keys.refresh();
     };
     el("form")
         .class("filter")
-        .at("method", "get")
-        .at("role", "search")
+        .attr("method", "get")
+        .attr("role", "search")
         .on("submit", on_submit)
-        .with(el("label").at("for", "q").with("Filter"))
-        .with(input)
-        .with(el("button").at("type", "submit").with("Reload"))
+        .child(el("label").attr("for", "q").child("Filter"))
+        .child(input)
+        .child(el("button").attr("type", "submit").child("Reload"))
 }
 
-fn list(view: &RegistryView, query: &str, now: Option<Timestamp>) -> El {
-    let shown: Vec<&RegistryKey> = view.keys.iter().filter(|key| matches(key, query)).collect();
-    let all = counted(view.keys.len(), "key");
+fn key_list(view: &RegistryView, query: &str, now: Option<Timestamp>) -> El {
+    let shown: Vec<&RegistryKeyView> = view.keys.iter().filter(|key| matches(key, query)).collect();
+    let all = pluralize(view.keys.len(), "key");
     let counts = if query.is_empty() {
         all
     } else {
@@ -185,19 +190,19 @@ fn list(view: &RegistryView, query: &str, now: Option<Timestamp>) -> El {
     };
     let summary = el("p")
         .class("quiet")
-        .with(counts)
-        .with(" under ")
-        .with(code(view.prefix.clone()))
-        .with([" at revision ", &view.revision.to_string(), ", read "].concat())
-        .with(ago(view.observed_at, now));
+        .child(counts)
+        .child(" under ")
+        .child(code(view.prefix.clone()))
+        .child([" at revision ", &view.revision.to_string(), ", read "].concat())
+        .child(ago(view.observed_at, now));
     el("div")
         .class("page")
-        .with(summary)
-        .with(key_table(&shown, view.cluster.as_str()))
+        .child(summary)
+        .child(key_table(&shown, view.cluster.as_str()))
 }
 
 /// Whether key, value or remark contain the text, whatever its case.
-fn matches(key: &RegistryKey, query: &str) -> bool {
+fn matches(key: &RegistryKeyView, query: &str) -> bool {
     let query = query.to_ascii_lowercase();
     let fields = [
         Some(&key.key),
@@ -212,12 +217,12 @@ fn matches(key: &RegistryKey, query: &str) -> bool {
 }
 
 /// The keys as a table.
-pub(super) fn key_table(keys: &[&RegistryKey], of: &str) -> El {
+pub(super) fn key_table(keys: &[&RegistryKeyView], of: &str) -> El {
     if keys.is_empty() {
-        return el("p").class("quiet").with("No keys.");
+        return el("p").class("quiet").child("No keys.");
     }
-    let rows = keys.iter().map(|key| row(key)).collect();
-    ledger(
+    let rows = keys.iter().map(|key| key_row(key)).collect();
+    data_table(
         "ledger keys",
         ["Registry keys of ", of].concat(),
         &COLUMNS,
@@ -225,38 +230,38 @@ pub(super) fn key_table(keys: &[&RegistryKey], of: &str) -> El {
     )
 }
 
-fn row(key: &RegistryKey) -> El {
+fn key_row(key: &RegistryKeyView) -> El {
     let cut = key
         .truncated
         .then(|| sub(["cut; ", &bytes(key.value_bytes), " in all"].concat()));
     let lease = key.lease.clone().map_or_else(|| quiet("durable"), code);
     let ttl = match (key.ttl, &key.lease) {
-        (Some(ttl), _) => el("span").with([&ttl.to_string(), " s"].concat()),
+        (Some(ttl), _) => el("span").child([&ttl.to_string(), " s"].concat()),
         (None, None) => quiet("none"),
         (None, Some(_)) => unknown(),
     };
     super::row(key.key.clone(), code(key.key.clone()))
-        .with(
+        .child(
             cell(COLUMNS[1], code(key.value.clone()))
                 .class("value")
-                .with(cut),
+                .child(cut),
         )
-        .with(cell(COLUMNS[2], key.revision.to_string()).class("n"))
-        .with(cell(COLUMNS[3], lease))
-        .with(cell(COLUMNS[4], ttl).class("n"))
-        .with(cell(COLUMNS[5], remark(key)))
+        .child(cell(COLUMNS[2], key.revision.to_string()).class("n"))
+        .child(cell(COLUMNS[3], lease))
+        .child(cell(COLUMNS[4], ttl).class("n"))
+        .child(cell(COLUMNS[5], remark(key)))
 }
 
-fn remark(key: &RegistryKey) -> Child {
+fn remark(key: &RegistryKeyView) -> Content {
     let word = match (key.known, key.stale) {
         (_, true) => "stale",
         (false, false) => "unknown",
-        (true, false) => return Child::None,
+        (true, false) => return Content::None,
     };
     let reason = key.reason.as_ref().map(|reason| [": ", reason].concat());
     el("span")
-        .with(el("span").class("stale-word").with(word))
-        .with(reason)
+        .child(el("span").class("stale-word").child(word))
+        .child(reason)
         .into()
 }
 
@@ -266,7 +271,7 @@ mod tests {
 
     #[test]
     fn filters_by_key_value_and_remark() {
-        let key = RegistryKey {
+        let key = RegistryKeyView {
             key: "/galera/lab/n1/wsrep_last_committed".to_owned(),
             value: "Synced".to_owned(),
             value_bytes: 6,
@@ -288,7 +293,7 @@ mod tests {
     #[test]
     fn keys_are_shown_as_they_are_and_harm_nobody() {
         let view = crate::fixtures::registry("lab");
-        let html = list(&view, "", Some(crate::fixtures::at())).html();
+        let html = key_list(&view, "", Some(crate::fixtures::fixed_now())).html();
         for expected in [
             "15 keys",
             "/galera/lab/127.0.0.1/wsrep_last_committed",
@@ -307,7 +312,7 @@ mod tests {
     #[test]
     fn a_filter_says_how_much_it_hides() {
         let view = crate::fixtures::registry("lab");
-        let html = list(&view, "ipaddress", None).html();
+        let html = key_list(&view, "ipaddress", None).html();
         assert!(
             html.contains("1 of 15 keys") && html.contains("stale"),
             "{html}"

@@ -6,39 +6,41 @@ use galera::view::{ClusterView, VerdictState};
 use leptos::prelude::*;
 use leptos_router::hooks::use_params_map;
 
-use crate::data::segment;
-use crate::live::{Live, use_live};
-use crate::reactive::{load, loaded_page, watch};
+use crate::data::encode_segment;
+use crate::live::{LiveState, use_live};
+use crate::reactive::{effect, load, loaded_page};
 use crate::words::verdict_mark;
 
 /// A cluster's view as it changes.
-pub(super) type Shown = RwSignal<Arc<ClusterView>>;
+pub(super) type ClusterSignal = RwSignal<Arc<ClusterView>>;
 
 /// A parameter of the address.
-pub(super) fn param(name: &'static str) -> Memo<String> {
+pub(super) fn path_param(name: &'static str) -> Memo<String> {
     let params = use_params_map();
     Memo::new(move |_| params.with(|params| params.get_str(name).unwrap_or_default().to_owned()))
 }
 
 /// The API's path of the cluster in the address.
-pub(super) fn cluster_path(
+pub(super) fn cluster_api_path(
     name: Memo<String>,
     below: &'static str,
 ) -> impl Fn() -> String + Copy + Send + Sync {
-    move || name.with(|name| ["/api/v1/clusters/", &segment(name), below].concat())
+    move || name.with(|name| ["/api/v1/clusters/", &encode_segment(name), below].concat())
 }
 
 /// Shows `content` for the cluster in the address, or what is wrong with it.
-pub(super) fn cluster_scope(content: impl Fn(Shown) -> AnyView + Send + Sync + 'static) -> AnyView {
+pub(super) fn with_cluster(
+    content: impl Fn(ClusterSignal) -> AnyView + Send + Sync + 'static,
+) -> AnyView {
     let live = use_live();
-    let view = load(cluster_path(param("name"), ""));
-    loaded_page(view, move |view| content(follow(live, view)))
+    let view = load(cluster_api_path(path_param("name"), ""));
+    loaded_page(view, move |view| content(follow_live_view(live, view)))
 }
 
 /// The loaded view, replaced by whatever the live channel says of the same cluster.
-fn follow(live: Live, view: ClusterView) -> Shown {
+fn follow_live_view(live: LiveState, view: ClusterView) -> ClusterSignal {
     let shown = RwSignal::new(Arc::new(view));
-    watch(move || {
+    effect(move || {
         if let Some(view) = live.cluster.get()
             && view.name == shown.read_untracked().name
         {
@@ -46,12 +48,12 @@ fn follow(live: Live, view: ClusterView) -> Shown {
         }
     });
     let mut before: Option<(VerdictState, String)> = None;
-    watch(move || {
+    effect(move || {
         let view = shown.read();
-        let verdict = judgement(&view);
+        let verdict = verdict_summary(&view);
         if before.as_ref().is_some_and(|before| *before != verdict) {
-            let word = verdict_mark(verdict.0).word;
-            live.spoken
+            let word = verdict_mark(verdict.0).label;
+            live.status_message
                 .set([view.name.as_str(), " is now ", word, ". ", &verdict.1].concat());
         }
         before = Some(verdict);
@@ -59,7 +61,7 @@ fn follow(live: Live, view: ClusterView) -> Shown {
     shown
 }
 
-fn judgement(view: &ClusterView) -> (VerdictState, String) {
+fn verdict_summary(view: &ClusterView) -> (VerdictState, String) {
     let why = view
         .verdict
         .reasons

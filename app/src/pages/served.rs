@@ -7,78 +7,85 @@
 use std::sync::Arc;
 
 use galera::Timestamp;
-use galera::publish::api::Problem;
+use galera::publish::api::ProblemDetails;
 use leptos::prelude::*;
 use leptos_router::hooks::use_location;
 
-use super::head::{cluster_head, cluster_title};
+use super::head::{cluster_header, cluster_title};
 use super::problem::problem_page;
-use super::scope::cluster_scope;
-use crate::live::{Live, use_live};
+use super::scope::with_cluster;
+use crate::live::{LiveState, use_live};
 use crate::markup::{El, el};
-use crate::reactive::{Answer, all, live, load, loaded, title, watch};
+use crate::reactive::{ApiResponse, dynamic_view, effect, join_views, load, loaded, page_title};
 
 /// The recovery tab of a cluster: below its live head the plans.
 pub(crate) fn recovery_page() -> AnyView {
-    tab("recovery")
+    cluster_tab("recovery")
 }
 
 /// The events tab of a cluster.
 pub(crate) fn events_page() -> AnyView {
-    tab("events")
+    cluster_tab("events")
 }
 
-fn tab(here: &'static str) -> AnyView {
-    let part = Served::here();
-    cluster_scope(move |shown| {
+fn cluster_tab(here: &'static str) -> AnyView {
+    let part = LiveFragment::for_location();
+    with_cluster(move |shown| {
         let state = use_live();
         let head = move || {
             let stale = state.stale_since.get().is_some();
-            el("div")
-                .class("page")
-                .with(cluster_head(&shown.read(), here, state.now.get(), stale))
+            el("div").class("page").child(cluster_header(
+                &shown.read(),
+                here,
+                state.now.get(),
+                stale,
+            ))
         };
-        watch(move || {
+        effect(move || {
             shown.track();
-            part.ask_again(AT_MOST_EVERY);
+            part.refresh_if_due(MIN_REFRESH_INTERVAL);
         });
-        all(vec![cluster_title(shown), live(head), part.show(false)])
+        join_views(vec![
+            cluster_title(shown),
+            dynamic_view(head),
+            part.view(false),
+        ])
     })
 }
 
 /// Any other page that the server makes.
-pub(crate) fn served_page() -> AnyView {
-    let part = Served::here();
+pub(crate) fn fragment_page() -> AnyView {
+    let part = LiveFragment::for_location();
     let state = use_live();
-    watch(move || {
+    effect(move || {
         state.now.track();
-        part.ask_again(NOW_AND_THEN);
+        part.refresh_if_due(POLL_INTERVAL);
     });
-    part.show(true)
+    part.view(true)
 }
 
 /// Shortest time between two readings for the sake of a cluster's view, in milliseconds.
-const AT_MOST_EVERY: i64 = 2_000;
+const MIN_REFRESH_INTERVAL: i64 = 2_000;
 /// Time between readings that nothing asked for, in milliseconds.
-const NOW_AND_THEN: i64 = 10_000;
+const POLL_INTERVAL: i64 = 10_000;
 
 /// A part of the page that the server makes, as it changes.
 #[derive(Clone, Copy)]
-struct Served {
-    live: Live,
+struct LiveFragment {
+    live: LiveState,
     path: Memo<String>,
     /// A later reading, and of which path.
-    later: RwSignal<Option<(String, Arc<Answer>)>>,
+    refreshed: RwSignal<Option<(String, Arc<ApiResponse>)>>,
     /// When it was read last, by the server's clock; `None` while it is being read.
-    read_at: StoredValue<Option<i64>>,
+    fetched_at: StoredValue<Option<i64>>,
     /// Why the last form was refused.
-    refused: RwSignal<Option<Problem>>,
-    sending: StoredValue<bool>,
+    form_problem: RwSignal<Option<ProblemDetails>>,
+    submitting: StoredValue<bool>,
 }
 
-impl Served {
+impl LiveFragment {
     /// The part that belongs to the address.
-    fn here() -> Self {
+    fn for_location() -> Self {
         let location = use_location();
         let path = Memo::new(move |_| {
             let (path, query) = (location.pathname.get(), location.search.get());
@@ -89,44 +96,44 @@ impl Served {
         let part = Self {
             live: use_live(),
             path,
-            later: RwSignal::new(None),
-            read_at: StoredValue::new(Some(0)),
-            refused: RwSignal::new(None),
-            sending: StoredValue::new(false),
+            refreshed: RwSignal::new(None),
+            fetched_at: StoredValue::new(Some(0)),
+            form_problem: RwSignal::new(None),
+            submitting: StoredValue::new(false),
         };
-        part.follow_actions();
+        part.refresh_on_action_changes();
         part
     }
 
-    fn follow_actions(self) {
+    fn refresh_on_action_changes(self) {
         let state = self.live;
         let mut before: Option<u32> = None;
-        watch(move || {
-            let changes = state.actions.get();
+        effect(move || {
+            let changes = state.action_changes.get();
             if before
                 .replace(changes)
                 .is_some_and(|before| before != changes)
             {
-                self.ask_again(0);
+                self.refresh_if_due(0);
             }
         });
         #[cfg(feature = "hydrate")]
-        watch(move || {
+        effect(move || {
             if let Some(now) = state.now.get() {
-                crate::browser::tick_ages(now);
+                crate::browser::update_ages(now);
             }
         });
     }
 
     /// Reads it again unless it was read within the last `pause` milliseconds.
-    fn ask_again(self, pause: i64) {
+    fn refresh_if_due(self, pause: i64) {
         let now = self
             .live
             .now
             .get_untracked()
             .map_or(0, Timestamp::unix_millis);
         let due = self
-            .read_at
+            .fetched_at
             .try_get_value()
             .flatten()
             .is_some_and(|at| now - at >= pause);
@@ -134,85 +141,88 @@ impl Served {
             return;
         }
         // The first time is when the page came.
-        if pause > 0 && self.read_at.get_value() == Some(0) {
-            self.read_at.set_value(Some(now));
+        if pause > 0 && self.fetched_at.get_value() == Some(0) {
+            self.fetched_at.set_value(Some(now));
             return;
         }
-        self.read(now);
+        self.refresh(now);
     }
 
-    fn read(self, now: i64) {
-        self.read_at.set_value(None);
+    fn refresh(self, now: i64) {
+        self.fetched_at.set_value(None);
         let path = self.path.get_untracked();
         let answer = crate::data::get_text(path.clone(), false);
         leptos::task::spawn_local(async move {
-            let answer = Answer::from(answer.await);
+            let answer = ApiResponse::from(answer.await);
             // The page may be gone by now.
-            let _ = self.read_at.try_set_value(Some(now));
+            let _ = self.fetched_at.try_set_value(Some(now));
             // What cannot be read now stays as it was; the connection's banner says why.
-            if answer.lines().is_ok() {
-                let _ = self.later.try_set(Some((path, Arc::new(answer))));
+            if answer.title_and_html().is_ok() {
+                let _ = self.refreshed.try_set(Some((path, Arc::new(answer))));
             }
         });
     }
 
-    fn show(self, titled: bool) -> AnyView {
+    fn view(self, titled: bool) -> AnyView {
         loaded(load(move || self.path.get()), move |first| {
-            if let Err(problem) = first.lines() {
+            if let Err(problem) = first.title_and_html() {
                 return problem_page(problem);
             }
             let (first, path) = (Arc::new(first), self.path.get_untracked());
-            let newest = Memo::new(move |_| match self.later.get() {
+            let newest = Memo::new(move |_| match self.refreshed.get() {
                 Some((of, later)) if of == path => later,
                 _ => Arc::clone(&first),
             });
             let heading = titled.then(|| {
-                title(move || {
+                page_title(move || {
                     newest
                         .get()
-                        .lines()
+                        .title_and_html()
                         .map(|(title, _)| title.to_owned())
                         .unwrap_or_default()
                 })
             });
-            let content = live(move || self.markup(&newest.get()));
-            all(heading.into_iter().chain([content]).collect())
+            let content = dynamic_view(move || self.markup(&newest.get()));
+            join_views(heading.into_iter().chain([content]).collect())
         })
     }
 
-    fn markup(self, answer: &Answer) -> El {
-        let html = answer.lines().map(|(_, html)| html).unwrap_or_default();
-        let refused = self.refused.get().map(|problem| {
+    fn markup(self, answer: &ApiResponse) -> El {
+        let html = answer
+            .title_and_html()
+            .map(|(_, html)| html)
+            .unwrap_or_default();
+        let refused = self.form_problem.get().map(|problem| {
             let text = [&problem.title, ": ", &problem.detail].concat();
-            el("p").class("error").at("role", "alert").with(text)
+            el("p").class("error").attr("role", "alert").child(text)
         });
         let content = el("div")
             .class("page")
-            .served(html.into())
+            .inner_html(html.into())
             .on("submit", move |event| self.submit(&event));
         el("div")
             .class("page")
-            .with(refused)
-            .with(content.key("served".to_owned()))
+            .child(refused)
+            .child(content.key("served".to_owned()))
     }
 
     #[cfg(feature = "hydrate")]
     fn submit(self, event: &leptos::web_sys::Event) {
-        let Some(form) = crate::browser::take_submission(event) else {
+        let Some(form) = crate::browser::intercept_submission(event) else {
             return;
         };
-        if self.sending.get_value() {
+        if self.submitting.get_value() {
             return;
         }
-        self.sending.set_value(true);
-        let answer = crate::data::send(form);
+        self.submitting.set_value(true);
+        let answer = crate::data::submit_form(form);
         leptos::task::spawn_local(async move {
             let answer = answer.await;
-            let _ = self.sending.try_set_value(false);
+            let _ = self.submitting.try_set_value(false);
             match answer {
-                Ok(location) => crate::browser::go_to(&location),
+                Ok(location) => crate::browser::navigate_to(&location),
                 Err(problem) => {
-                    let _ = self.refused.try_set(Some(problem));
+                    let _ = self.form_problem.try_set(Some(problem));
                 }
             }
         });
@@ -220,7 +230,7 @@ impl Served {
 
     #[cfg(not(feature = "hydrate"))]
     fn submit(self, _event: &leptos::web_sys::Event) {
-        let _ = (self.sending, self.refused);
+        let _ = (self.submitting, self.form_problem);
     }
 }
 

@@ -5,10 +5,10 @@ use leptos_router::hooks::use_query_map;
 
 use crate::format::code;
 use crate::markup::{El, el};
-use crate::reactive::{all, live, title};
+use crate::reactive::{dynamic_view, join_views, page_title};
 
 /// What a code in the address means, in a sentence with a remedy.
-fn explain(code: &str) -> &'static str {
+fn error_message(code: &str) -> &'static str {
     match code {
         "invalid_credentials" => {
             "The name or the password is wrong. Names and passwords are case-sensitive."
@@ -30,7 +30,7 @@ fn explain(code: &str) -> &'static str {
 }
 
 /// A place to go to afterwards, if it is one of ours.
-fn local(next: &str) -> Option<&str> {
+fn local_path(next: &str) -> Option<&str> {
     let mut characters = next.chars();
     let ours = characters.next() == Some('/') && !matches!(characters.next(), Some('/' | '\\'));
     (ours && !next.chars().any(char::is_control)).then_some(next)
@@ -39,15 +39,15 @@ fn local(next: &str) -> Option<&str> {
 /// The page.
 pub(crate) fn sign_in_page() -> AnyView {
     let query = use_query_map().get_untracked();
-    let error = query.get_str("error").map(explain);
+    let error = query.get_str("error").map(error_message);
     let next = query
         .get_str("next")
-        .and_then(local)
+        .and_then(local_path)
         .unwrap_or("/")
         .to_owned();
-    all(vec![
-        title(|| "Sign in".to_owned()),
-        live(move || page(error, &next)),
+    join_views(vec![
+        page_title(|| "Sign in".to_owned()),
+        dynamic_view(move || page(error, &next)),
     ])
 }
 
@@ -55,48 +55,48 @@ fn page(error: Option<&'static str>, next: &str) -> El {
     let described = error.map(|_| "error");
     let field = |id: &'static str, kind: &'static str, complete: &'static str| {
         let input = el("input")
-            .at("id", id)
-            .at("name", id)
-            .at("type", kind)
-            .at("autocomplete", complete);
+            .attr("id", id)
+            .attr("name", id)
+            .attr("type", kind)
+            .attr("autocomplete", complete);
         input
-            .at("required", "")
-            .maybe("aria-describedby", described)
+            .attr("required", "")
+            .optional_attr("aria-describedby", described)
     };
     let name = field("username", "text", "username")
-        .at("autocapitalize", "none")
-        .at("spellcheck", "false");
+        .attr("autocapitalize", "none")
+        .attr("spellcheck", "false");
     let form = el("form")
-        .at("method", "post")
-        .at("action", "/sign-in")
-        .with(
+        .attr("method", "post")
+        .attr("action", "/sign-in")
+        .child(
             el("input")
-                .at("type", "hidden")
-                .at("name", "next")
-                .at("value", next.to_owned()),
+                .attr("type", "hidden")
+                .attr("name", "next")
+                .attr("value", next.to_owned()),
         )
-        .with(el("label").at("for", "username").with("Name"))
-        .with(name.at("autofocus", ""))
-        .with(el("label").at("for", "password").with("Password"))
-        .with(field("password", "password", "current-password"))
-        .with(el("button").at("type", "submit").with("Sign in"));
+        .child(el("label").attr("for", "username").child("Name"))
+        .child(name.attr("autofocus", ""))
+        .child(el("label").attr("for", "password").child("Password"))
+        .child(field("password", "password", "current-password"))
+        .child(el("button").attr("type", "submit").child("Sign in"));
     el("section")
         .class("sign-in")
-        .with(el("h1").with("Sign in"))
-        .with(error.map(|text| {
+        .child(el("h1").child("Sign in"))
+        .child(error.map(|text| {
             el("p")
                 .class("error")
-                .at("id", "error")
-                .at("role", "alert")
-                .with(text)
+                .attr("id", "error")
+                .attr("role", "alert")
+                .child(text)
         }))
-        .with(form)
-        .with(
+        .child(form)
+        .child(
             el("p")
                 .class("quiet")
-                .with("Accounts are made on the console's host with ")
-                .with(code("galera-console user add"))
-                .with("."),
+                .child("Accounts are made on the console's host with ")
+                .child(code("galera-console user add"))
+                .child("."),
         )
 }
 
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn leads_only_to_our_own_pages() {
-        assert_eq!(local("/clusters/lab?q=x"), Some("/clusters/lab?q=x"));
+        assert_eq!(local_path("/clusters/lab?q=x"), Some("/clusters/lab?q=x"));
         for next in [
             "",
             "//evil.example",
@@ -115,13 +115,13 @@ mod tests {
             "javascript:alert(1)",
             "/a\nb",
         ] {
-            assert_eq!(local(next), None, "{next:?}");
+            assert_eq!(local_path(next), None, "{next:?}");
         }
     }
 
     #[test]
     fn the_form_works_without_script_and_says_what_went_wrong() {
-        let html = page(Some(explain("throttled")), "/clusters/\"x").html();
+        let html = page(Some(error_message("throttled")), "/clusters/\"x").html();
         for expected in [
             "method=\"post\" action=\"/sign-in\"",
             "name=\"username\"",

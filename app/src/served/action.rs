@@ -3,84 +3,87 @@
 use galera::Timestamp;
 use galera::access::Operation;
 use galera::publish::api::{ActionView, SessionView};
-use galera::recover::action::{Action, State, StepRecord};
-use galera::recover::plan::Step;
+use galera::recover::action::{Action, ActionState, StepRecord};
+use galera::recover::plan::PlanStep;
 
 use super::parts;
-use super::plan::names;
-use crate::format::{code, link, quiet, remaining, sub, ticking, unknown};
-use crate::markup::{Child, El, el};
-use crate::pages::{cell, ledger, row};
-use crate::words::{action_mark, kind_word, state, step_mark};
+use super::plan::join_nodes;
+use crate::format::{code, countdown, link, quiet, sub, ticking_age, unknown};
+use crate::markup::{Content, El, el};
+use crate::pages::{cell, data_table, row};
+use crate::words::{action_kind_label, action_mark, state_badge, step_mark};
 
 /// The window's title: where it stands comes first.
-pub(super) fn heading(view: &ActionView) -> String {
+pub(super) fn title_text(view: &ActionView) -> String {
     let action = &view.action;
     format!(
         "{} · {} of {}",
-        action_mark(action.state).word,
-        kind_word(action.kind),
+        action_mark(action.state).label,
+        action_kind_label(action.kind),
         action.cluster
     )
 }
 
 /// The page.
-pub(super) fn action(view: &ActionView, session: &SessionView, now: Timestamp) -> El {
+pub(super) fn page(view: &ActionView, session: &SessionView, now: Timestamp) -> El {
     let action = &view.action;
     el("div")
         .class("page")
-        .with(head(action))
-        .with(warnings(view))
-        .with(facts(action, now))
-        .with(override_notice(action))
-        .with(decide(view, session))
-        .with(steps(action, now))
-        .with(target(action))
-        .with(undone(view, now))
-        .with(checks(action, now))
-        .with(journal(action, now))
-        .with(comments(action, session, now))
+        .child(action_header(action))
+        .child(ahead_warnings(view))
+        .child(action_facts(action, now))
+        .child(break_glass_notice(action))
+        .child(decision_form(view, session))
+        .child(steps_section(action, now))
+        .child(target_facts(action))
+        .child(undo_section(view, now))
+        .child(check_details(action, now))
+        .child(journal(action, now))
+        .child(comments_section(action, session, now))
 }
 
-fn head(action: &Action) -> El {
+fn action_header(action: &Action) -> El {
     let title = el("h1")
-        .with(format!("{} of ", kind_word(action.kind)))
-        .with(link(
+        .child(format!("{} of ", action_kind_label(action.kind)))
+        .child(link(
             format!("/clusters/{}", action.cluster),
             action.cluster.to_string(),
         ));
     el("div")
         .class("name-and-verdict")
-        .with(title)
-        .with(el("p").with(state(action_mark(action.state))))
-        .with(el("p").class("quiet").with(code(action.id.clone())))
+        .child(title)
+        .child(el("p").child(state_badge(action_mark(action.state))))
+        .child(el("p").class("quiet").child(code(action.id.clone())))
 }
 
 /// Nodes that came back with more than the cluster went on from.
-pub(super) fn warnings(view: &ActionView) -> Option<El> {
+pub(super) fn ahead_warnings(view: &ActionView) -> Option<El> {
     let items: Vec<El> = view
         .warnings
         .iter()
         .map(|warning| {
             el("li")
-                .with(el("strong").with(warning.node.to_string()))
-                .with(": ")
-                .with(warning.message.clone())
+                .child(el("strong").child(warning.node.to_string()))
+                .child(": ")
+                .child(warning.message.clone())
         })
         .collect();
     (!items.is_empty()).then(|| {
         el("div")
             .class("error")
-            .at("role", "alert")
-            .with(el("ul").with(items))
+            .attr("role", "alert")
+            .child(el("ul").child(items))
     })
 }
 
-fn facts(action: &Action, now: Timestamp) -> El {
-    let by = |who: &str, at: Timestamp| -> Child {
-        Child::Many(vec![who.to_owned().into(), sub(ticking(at, now)).into()])
+fn action_facts(action: &Action, now: Timestamp) -> El {
+    let by = |who: &str, at: Timestamp| -> Content {
+        Content::Many(vec![
+            who.to_owned().into(),
+            sub(ticking_age(at, now)).into(),
+        ])
     };
-    let mut pairs: Vec<(&'static str, Child)> = vec![
+    let mut pairs: Vec<(&'static str, Content)> = vec![
         (
             "Requested by",
             by(&action.requested_by, action.requested_at),
@@ -94,66 +97,68 @@ fn facts(action: &Action, now: Timestamp) -> El {
     for approval in &action.approvals {
         pairs.push(("Approved by", by(&approval.by, approval.at)));
     }
-    if let (Some(at), State::Pending | State::Approved) = (action.expires_at, action.state) {
-        pairs.push(("Expires in", remaining(at, now).into()));
+    if let (Some(at), ActionState::Pending | ActionState::Approved) =
+        (action.expires_at, action.state)
+    {
+        pairs.push(("Expires in", countdown(at, now).into()));
     }
     if let Some(execution) = &action.execution {
         pairs.push(("Carried out by", by(&execution.replica, execution.began_at)));
     }
     if let Some(at) = action.ended_at {
-        pairs.push(("Ended", ticking(at, now).into()));
+        pairs.push(("Ended", ticking_age(at, now).into()));
     }
     let outcome = action
         .outcome
         .clone()
-        .map(|outcome| el("p").class("outcome").with(outcome));
+        .map(|outcome| el("p").class("outcome").child(outcome));
     el("div")
         .class("page")
-        .with(outcome)
-        .with(parts::facts(pairs))
+        .child(outcome)
+        .child(parts::fact_list(pairs))
 }
 
-fn override_notice(action: &Action) -> Option<El> {
+fn break_glass_notice(action: &Action) -> Option<El> {
     let glass = action.break_glass.as_ref()?;
     let codes: Vec<String> = glass
         .overrides
         .iter()
-        .map(|code| parts::check_title(code.word()))
+        .map(|code| parts::humanize(code.as_str()))
         .collect();
     Some(
         el("div")
             .class("error")
-            .with(el("p").with(el("strong").with(format!(
+            .child(el("p").child(el("strong").child(format!(
                 "Break-glass by {}: overrides failed checks",
                 glass.by
             ))))
-            .with(el("p").with(codes.join(", ")))
-            .with(el("p").with(glass.reason.clone())),
+            .child(el("p").child(codes.join(", ")))
+            .child(el("p").child(glass.reason.clone())),
     )
 }
 
 /// What can be done with it now, by whom, and why not by you.
-fn decide(view: &ActionView, session: &SessionView) -> Option<El> {
+fn decision_form(view: &ActionView, session: &SessionView) -> Option<El> {
     let action = &view.action;
     let own = action.requested_by == session.username;
     let own_refusal = || own.then(|| "You requested it; somebody else must decide.".to_owned());
     let act = |verb: &str, label: &str, refusal: Option<String>| {
         let button = el("button")
-            .at("type", "submit")
-            .at("formaction", format!("/actions/{}/{verb}", action.id))
-            .with(label.to_owned());
+            .attr("type", "submit")
+            .attr("formaction", format!("/actions/{}/{verb}", action.id))
+            .child(label.to_owned());
         let button = if matches!(verb, "approve" | "execute") {
             button.class("main")
         } else {
             button
         };
         let button = if refusal.is_some() {
-            button.at("disabled", "")
+            button.attr("disabled", "")
         } else {
             button
         };
-        let why = refusal.map(|why| el("span").class("why-not").with(why));
-        el("p").class("act").with(button).with(why)
+        let why = refusal.map(|why| el("span").class("why-not").child(why));
+        el("p").class("act").child(button).child(why)
     };
     let refusal = |operation| parts::role_refusal(session, operation);
     let cancel = || {
@@ -166,7 +171,7 @@ fn decide(view: &ActionView, session: &SessionView) -> Option<El> {
         )
     };
     let buttons = match action.state {
-        State::Pending => {
+        ActionState::Pending => {
             let approved = action
                 .approvals
                 .iter()
@@ -188,7 +193,7 @@ fn decide(view: &ActionView, session: &SessionView) -> Option<El> {
                 cancel(),
             ]
         }
-        State::Approved => vec![
+        ActionState::Approved => vec![
             act(
                 "execute",
                 "Carry out now",
@@ -203,53 +208,57 @@ fn decide(view: &ActionView, session: &SessionView) -> Option<El> {
         )],
         _ => return None,
     };
-    let form = parts::form(format!("/actions/{}/comment", action.id))
-        .at("id", "decide")
-        .with(parts::text(
+    let form = parts::post_form(format!("/actions/{}/comment", action.id))
+        .attr("id", "decide")
+        .child(parts::textarea(
             "decide-comment".to_owned(),
             "comment",
             "Comment, for the record",
         ))
-        .with(el("div").class("acts").with(buttons));
-    Some(el("section").with(el("h2").with("Decide")).with(form))
+        .child(el("div").class("acts").child(buttons));
+    Some(el("section").child(el("h2").child("Decide")).child(form))
 }
 
-const STEPS: [&str; 3] = ["Step", "State", "Answer"];
+const STEP_COLUMNS: [&str; 3] = ["Step", "State", "Answer"];
 
-fn steps(action: &Action, now: Timestamp) -> Option<El> {
+fn steps_section(action: &Action, now: Timestamp) -> Option<El> {
     let rows: Vec<El> = action
         .plan
         .steps
         .iter()
         .zip(&action.steps)
         .enumerate()
-        .map(|(index, (step, record))| one_step(index, step, record, now))
+        .map(|(index, (step, record))| step_row(index, step, record, now))
         .collect();
     (!rows.is_empty()).then(|| {
-        el("section").with(el("h2").with("Steps")).with(ledger(
-            "ledger",
-            "Steps of the plan",
-            &STEPS,
-            rows,
-        ))
+        el("section")
+            .child(el("h2").child("Steps"))
+            .child(data_table(
+                "ledger",
+                "Steps of the plan",
+                &STEP_COLUMNS,
+                rows,
+            ))
     })
 }
 
-fn one_step(index: usize, step: &Step, record: &StepRecord, now: Timestamp) -> El {
-    let when = record.intended_at.map(|at| sub(ticking(at, now)));
-    let mark = el("span").with(state(step_mark(record.state))).with(when);
-    let answer: Child = record
+fn step_row(index: usize, step: &PlanStep, record: &StepRecord, now: Timestamp) -> El {
+    let when = record.intended_at.map(|at| sub(ticking_age(at, now)));
+    let mark = el("span")
+        .child(state_badge(step_mark(record.state)))
+        .child(when);
+    let answer: Content = record
         .answer
         .clone()
-        .map_or_else(|| unknown().into(), Child::from);
-    row(index.to_string(), parts::step(step))
-        .with(cell(STEPS[1], mark))
-        .with(cell(STEPS[2], answer))
+        .map_or_else(|| unknown().into(), Content::from);
+    row(index.to_string(), parts::plan_step(step))
+        .child(cell(STEP_COLUMNS[1], mark))
+        .child(cell(STEP_COLUMNS[2], answer))
 }
 
-fn target(action: &Action) -> Option<El> {
+fn target_facts(action: &Action) -> Option<El> {
     let target = action.plan.target.as_ref()?;
-    let mut pairs: Vec<(&'static str, Child)> = Vec::new();
+    let mut pairs: Vec<(&'static str, Content)> = Vec::new();
     if let Some(node) = &target.node {
         pairs.push(("Executor", node.to_string().into()));
     }
@@ -262,62 +271,62 @@ fn target(action: &Action) -> Option<El> {
         ("Removes", &target.removes),
     ] {
         if !nodes.is_empty() {
-            pairs.push((name, names(nodes).into()));
+            pairs.push((name, join_nodes(nodes).into()));
         }
     }
     for attestation in &action.attestations {
         let text = format!("{} is {}", attestation.node, attestation.statement);
         pairs.push(("Declared by the requester", text.into()));
     }
-    pairs.push(("May be lost", parts::loss(&action.plan.loss)));
-    Some(parts::facts(pairs))
+    pairs.push(("May be lost", parts::loss_estimate(&action.plan.loss)));
+    Some(parts::fact_list(pairs))
 }
 
-fn undone(view: &ActionView, now: Timestamp) -> Option<El> {
+fn undo_section(view: &ActionView, now: Timestamp) -> Option<El> {
     let undone = view.undone.as_ref()?;
     let list = |title: &'static str, keys: &[String]| {
         let items: Vec<El> = keys
             .iter()
-            .map(|key| el("li").with(code(key.clone())))
+            .map(|key| el("li").child(code(key.clone())))
             .collect();
         (!items.is_empty()).then(|| {
             el("div")
-                .with(el("p").with(title))
-                .with(el("ul").class("reasons").with(items))
+                .child(el("p").child(title))
+                .child(el("ul").class("reasons").child(items))
         })
     };
     Some(
         el("section")
-            .with(el("h2").with("Taken back"))
-            .with(
+            .child(el("h2").child("Taken back"))
+            .child(
                 el("p")
-                    .with(format!("By {} ", undone.by))
-                    .with(ticking(undone.at, now)),
+                    .child(format!("By {} ", undone.by))
+                    .child(ticking_age(undone.at, now)),
             )
-            .with(list("Restored:", &undone.restored))
-            .with(list("Left as they are:", &undone.kept)),
+            .child(list("Restored:", &undone.restored))
+            .child(list("Left as they are:", &undone.kept)),
     )
 }
 
-fn checks(action: &Action, now: Timestamp) -> El {
+fn check_details(action: &Action, now: Timestamp) -> El {
     let failing = action.plan.failing().count();
     let title = format!(
         "{} checks of the plan that was requested, {failing} not passing",
         action.plan.checks.len()
     );
     let details = el("details")
-        .at("id", "checks")
-        .with(el("summary").with(title))
-        .with(
+        .attr("id", "checks")
+        .child(el("summary").child(title))
+        .child(
             el("p")
                 .class("quiet")
-                .with("Digest ")
-                .with(code(action.plan.digest.clone())),
+                .child("Digest ")
+                .child(code(action.plan.digest.clone())),
         )
-        .with(parts::checks(&action.plan.checks, now));
+        .child(parts::check_table(&action.plan.checks, now));
     // Whoever approves must have seen them.
-    if action.state == State::Pending {
-        details.at("open", "")
+    if action.state == ActionState::Pending {
+        details.attr("open", "")
     } else {
         details
     }
@@ -329,41 +338,45 @@ fn journal(action: &Action, now: Timestamp) -> El {
         .iter()
         .map(|line| {
             el("li")
-                .with(ticking(line.at, now))
-                .with(quiet(format!(" {} ", line.by)))
-                .with(line.text.clone())
+                .child(ticking_age(line.at, now))
+                .child(quiet(format!(" {} ", line.by)))
+                .child(line.text.clone())
         })
         .collect();
     el("section")
-        .with(el("h2").with("What happened"))
-        .with(el("ol").class("journal").with(lines))
+        .child(el("h2").child("What happened"))
+        .child(el("ol").class("journal").child(lines))
 }
 
-fn comments(action: &Action, session: &SessionView, now: Timestamp) -> Option<El> {
+fn comments_section(action: &Action, session: &SessionView, now: Timestamp) -> Option<El> {
     let items: Vec<El> = action
         .comments
         .iter()
         .map(|comment| {
             el("li")
-                .with(el("strong").with(comment.by.clone()))
-                .with(" ")
-                .with(ticking(comment.at, now))
-                .with(el("p").with(comment.text.clone()))
+                .child(el("strong").child(comment.by.clone()))
+                .child(" ")
+                .child(ticking_age(comment.at, now))
+                .child(el("p").child(comment.text.clone()))
         })
         .collect();
     if items.is_empty() && action.state.is_final() {
         return None;
     }
     let refusal = parts::role_refusal(session, Operation::CommentAction);
-    let form = parts::form(format!("/actions/{}/comment", action.id))
-        .at("id", "say")
-        .with(parts::text("say-comment".to_owned(), "comment", "Comment"))
-        .with(parts::button("Add comment".to_owned(), refusal.as_deref()));
+    let form = parts::post_form(format!("/actions/{}/comment", action.id))
+        .attr("id", "say")
+        .child(parts::textarea(
+            "say-comment".to_owned(),
+            "comment",
+            "Comment",
+        ))
+        .child(parts::button("Add comment".to_owned(), refusal.as_deref()));
     Some(
         el("section")
-            .with(el("h2").with("Comments"))
-            .with(el("ul").class("comments").with(items))
-            .with((!action.state.is_final()).then_some(form)),
+            .child(el("h2").child("Comments"))
+            .child(el("ul").class("comments").child(items))
+            .child((!action.state.is_final()).then_some(form)),
     )
 }
 
@@ -377,7 +390,7 @@ mod tests {
     use crate::fixtures;
 
     fn view(state: &str) -> ActionView {
-        let at = fixtures::at().to_string();
+        let at = fixtures::fixed_now().to_string();
         serde_json::from_value(json!({
             "id": "019a-1", "kind": "bootstrap", "cluster": "lab", "state": state,
             "plan": {"kind": "bootstrap", "cluster": "lab", "digest": "d1ce", "executable": true, "computed_at": at,
@@ -397,14 +410,14 @@ mod tests {
         let session = SessionView {
             username: name.to_owned(),
             roles: roles.to_vec(),
-            expires_at: fixtures::at(),
+            expires_at: fixtures::fixed_now(),
         };
-        action(&view(state), &session, fixtures::at()).html()
+        page(&view(state), &session, fixtures::fixed_now()).html()
     }
 
     #[test]
     fn the_time_left_is_counted_down_by_the_browser() {
-        let at = fixtures::at();
+        let at = fixtures::fixed_now();
         let mut left = view("pending");
         left.action.expires_at = Some(Timestamp::from_unix_millis(at.unix_millis() + 754_000));
         let session = SessionView {
@@ -412,7 +425,7 @@ mod tests {
             roles: vec![Role::Viewer],
             expires_at: at,
         };
-        let html = action(&left, &session, at).html();
+        let html = page(&left, &session, at).html();
         assert!(html.contains("data-age=\"\">12 min 34 s</time>"), "{html}");
     }
 

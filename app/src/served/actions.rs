@@ -2,19 +2,19 @@
 
 use galera::Timestamp;
 use galera::publish::api::{ActionList, ActionView, RecoveryState, SessionView};
-use galera::recover::action::{Action, State};
+use galera::recover::action::{Action, ActionState};
 
 use super::parts;
-use super::recovery::{switch_form, switched_off};
-use crate::format::{link, remaining, sub, ticking, unknown};
-use crate::markup::{Child, El, el};
-use crate::pages::{cell, ledger, row};
-use crate::words::{action_mark, kind_word, state};
+use super::recovery::{switch_form, switched_off_notice};
+use crate::format::{countdown, link, sub, ticking_age, unknown};
+use crate::markup::{Content, El, el};
+use crate::pages::{cell, data_table, row};
+use crate::words::{action_kind_label, action_mark, state_badge};
 
 const COLUMNS: [&str; 5] = ["Action", "State", "Requested", "Approvals", "Outcome"];
 
 /// The page.
-pub(super) fn actions(
+pub(super) fn page(
     open: &ActionList,
     ended: &ActionList,
     switch: &RecoveryState,
@@ -27,84 +27,94 @@ pub(super) fn actions(
         .iter()
         .map(|(name, off)| {
             el("li")
-                .with(link(format!("/clusters/{name}/recovery"), name.to_string()))
-                .with(format!(": {}", off.reason))
+                .child(link(format!("/clusters/{name}/recovery"), name.to_string()))
+                .child(format!(": {}", off.reason))
         })
         .collect();
     let single = (!single.is_empty()).then(|| {
         el("div")
             .class("notice")
-            .with(el("p").with("Recovery is switched off for:"))
-            .with(el("ul").class("reasons").with(single))
+            .child(el("p").child("Recovery is switched off for:"))
+            .child(el("ul").class("reasons").child(single))
     });
     el("div")
         .class("page")
-        .with(el("h1").with("Actions"))
-        .with(off.map(|off| switched_off("Recovery of every cluster is switched off", off, now)))
-        .with(single)
-        .with(section(
+        .child(el("h1").child("Actions"))
+        .child(
+            off.map(|off| {
+                switched_off_notice("Recovery of every cluster is switched off", off, now)
+            }),
+        )
+        .child(single)
+        .child(section(
             "Waiting and under way",
             open,
             "Nothing waits for approval and nothing is under way.",
             now,
         ))
-        .with(section("Ended", ended, "No action has ended yet.", now))
-        .with(older(ended))
-        .with(
+        .child(section("Ended", ended, "No action has ended yet.", now))
+        .child(older_link(ended))
+        .child(
             el("section")
-                .at("id", "switch")
-                .with(el("h2").with("Off-switch for every cluster"))
-                .with(switch_form("/recovery".to_owned(), switch.enabled, session)),
+                .attr("id", "switch")
+                .child(el("h2").child("Off-switch for every cluster"))
+                .child(switch_form("/recovery".to_owned(), switch.enabled, session)),
         )
 }
 
 fn section(title: &'static str, list: &ActionList, none: &'static str, now: Timestamp) -> El {
     let content = if list.actions.is_empty() {
-        el("p").class("quiet").with(none)
+        el("p").class("quiet").child(none)
     } else {
-        table(&list.actions, now)
+        action_table(&list.actions, now)
     };
-    el("section").with(el("h2").with(title)).with(content)
+    el("section").child(el("h2").child(title)).child(content)
 }
 
-fn older(list: &ActionList) -> Option<El> {
+fn older_link(list: &ActionList) -> Option<El> {
     let before = list.next_before.as_ref()?;
-    Some(el("p").with(link(
-        format!("/actions?before={}", crate::data::segment(before)),
+    Some(el("p").child(link(
+        format!("/actions?before={}", crate::data::encode_segment(before)),
         "Older actions",
     )))
 }
 
 /// Actions, newest first.
-pub(super) fn table(actions: &[ActionView], now: Timestamp) -> El {
-    let rows = actions.iter().map(|view| line(&view.action, now)).collect();
-    ledger("ledger actions", "Actions", &COLUMNS, rows)
+pub(super) fn action_table(actions: &[ActionView], now: Timestamp) -> El {
+    let rows = actions
+        .iter()
+        .map(|view| action_row(&view.action, now))
+        .collect();
+    data_table("ledger actions", "Actions", &COLUMNS, rows)
 }
 
-fn line(action: &Action, now: Timestamp) -> El {
-    let what = format!("{} of {}", kind_word(action.kind), action.cluster);
+fn action_row(action: &Action, now: Timestamp) -> El {
+    let what = format!("{} of {}", action_kind_label(action.kind), action.cluster);
     let head = el("span")
-        .with(parts::action_link(&action.id, what))
-        .with(action.break_glass.as_ref().map(|_| sub("break-glass")));
+        .child(parts::action_link(&action.id, what))
+        .child(action.break_glass.as_ref().map(|_| sub("break-glass")));
     let requested = el("span")
-        .with(action.requested_by.clone())
-        .with(sub(ticking(action.requested_at, now)));
+        .child(action.requested_by.clone())
+        .child(sub(ticking_age(action.requested_at, now)));
     let approvals = format!("{} of {}", action.approvals.len(), action.approvals_needed);
     row(action.id.clone(), head)
-        .with(cell(COLUMNS[1], state(action_mark(action.state))))
-        .with(cell(COLUMNS[2], requested))
-        .with(cell(COLUMNS[3], approvals))
-        .with(cell(COLUMNS[4], outcome(action, now)).class("finding"))
+        .child(cell(COLUMNS[1], state_badge(action_mark(action.state))))
+        .child(cell(COLUMNS[2], requested))
+        .child(cell(COLUMNS[3], approvals))
+        .child(cell(COLUMNS[4], outcome_cell(action, now)).class("finding"))
 }
 
-fn outcome(action: &Action, now: Timestamp) -> Child {
+fn outcome_cell(action: &Action, now: Timestamp) -> Content {
     match (&action.outcome, action.ended_at, action.expires_at) {
-        (Some(outcome), Some(at), _) => {
-            Child::Many(vec![outcome.clone().into(), sub(ticking(at, now)).into()])
-        }
+        (Some(outcome), Some(at), _) => Content::Many(vec![
+            outcome.clone().into(),
+            sub(ticking_age(at, now)).into(),
+        ]),
         (Some(outcome), None, _) => outcome.clone().into(),
-        (None, _, Some(at)) if matches!(action.state, State::Pending | State::Approved) => {
-            Child::Many(vec!["expires in ".into(), remaining(at, now).into()])
+        (None, _, Some(at))
+            if matches!(action.state, ActionState::Pending | ActionState::Approved) =>
+        {
+            Content::Many(vec!["expires in ".into(), countdown(at, now).into()])
         }
         _ => unknown().into(),
     }

@@ -1,43 +1,43 @@
 //! Questions to the API, and what an address asks for.
 
 use axum::body::Body;
-use galera::publish::api::Problem;
+use galera::publish::api::ProblemDetails;
 use http::header::{ACCEPT, CONTENT_TYPE, COOKIE, HOST};
 use http::{HeaderMap, Method, Request, Uri};
 use serde::de::DeserializeOwned;
 
-use crate::data::{InProcessApi, ask, unreadable};
+use crate::data::{InProcessApi, call_api, unreadable_response};
 
 /// Asks the API in the name of whoever asked for the page.
-pub(super) struct Client<'a> {
+pub(super) struct ApiClient<'a> {
     api: &'a InProcessApi,
     headers: &'a HeaderMap,
 }
 
-impl<'a> Client<'a> {
+impl<'a> ApiClient<'a> {
     pub(super) fn new(api: &'a InProcessApi, headers: &'a HeaderMap) -> Self {
         Self { api, headers }
     }
 
-    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Problem> {
-        self.ask(Method::GET, path, Body::empty()).await
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ProblemDetails> {
+        self.request(Method::GET, path, Body::empty()).await
     }
 
     pub(super) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         body: &serde_json::Value,
-    ) -> Result<T, Problem> {
-        self.ask(Method::POST, path, Body::from(body.to_string()))
+    ) -> Result<T, ProblemDetails> {
+        self.request(Method::POST, path, Body::from(body.to_string()))
             .await
     }
 
-    async fn ask<T: DeserializeOwned>(
+    async fn request<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         body: Body,
-    ) -> Result<T, Problem> {
+    ) -> Result<T, ProblemDetails> {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -49,17 +49,17 @@ impl<'a> Client<'a> {
                 request = request.header(&name, value);
             }
         }
-        let request = request.body(body).map_err(|_| unreadable())?;
-        let text = ask(self.api, request).await?;
-        serde_json::from_str(&text).map_err(|_| unreadable())
+        let request = request.body(body).map_err(|_| unreadable_response())?;
+        let text = call_api(self.api, request).await?;
+        serde_json::from_str(&text).map_err(|_| unreadable_response())
     }
 }
 
 /// The query of a page's address, decoded.
-pub(super) struct Query(Vec<(String, String)>);
+pub(super) struct PageQuery(Vec<(String, String)>);
 
-impl Query {
-    pub(super) fn of(uri: &Uri) -> Self {
+impl PageQuery {
+    pub(super) fn from_uri(uri: &Uri) -> Self {
         let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri);
         Self(pairs.map(|pairs| pairs.0).unwrap_or_default())
     }

@@ -1,19 +1,19 @@
 //! Fields of forms that set many things at once.
 
-use crate::markup::{Child, El, el};
+use crate::markup::{Content, El, el};
 
 /// A labelled line with what it holds now.
-pub(super) fn line(
+pub(super) fn text_field(
     id: String,
     name: &'static str,
     label: &'static str,
     value: impl Into<String>,
 ) -> El {
-    typed("text", id, name, label, value)
+    input_field("text", id, name, label, value)
 }
 
 /// A labelled input of another type.
-pub(super) fn typed(
+pub(super) fn input_field(
     kind: &'static str,
     id: String,
     name: &'static str,
@@ -21,17 +21,17 @@ pub(super) fn typed(
     value: impl Into<String>,
 ) -> El {
     let input = el("input")
-        .at("type", kind)
-        .at("id", id.clone())
-        .at("name", name)
-        .at("value", value.into())
-        .at("autocomplete", "off")
-        .at("maxlength", "2000");
-    labelled(id, label, input)
+        .attr("type", kind)
+        .attr("id", id.clone())
+        .attr("name", name)
+        .attr("value", value.into())
+        .attr("autocomplete", "off")
+        .attr("maxlength", "2000");
+    labelled_field(id, label, input)
 }
 
 /// A labelled text of some lines with what it holds now.
-pub(super) fn prose(
+pub(super) fn textarea_field(
     id: String,
     name: &'static str,
     label: &'static str,
@@ -40,16 +40,16 @@ pub(super) fn prose(
 ) -> El {
     let area = el("textarea")
         .class("prose")
-        .at("id", id.clone())
-        .at("name", name)
-        .at("rows", rows.to_string())
-        .at("maxlength", "8000")
-        .with(value.into());
-    labelled(id, label, area)
+        .attr("id", id.clone())
+        .attr("name", name)
+        .attr("rows", rows.to_string())
+        .attr("maxlength", "8000")
+        .child(value.into());
+    labelled_field(id, label, area)
 }
 
 /// One of some words.
-pub(super) fn choice(
+pub(super) fn select_field(
     id: String,
     name: &'static str,
     label: &'static str,
@@ -60,49 +60,53 @@ pub(super) fn choice(
         .iter()
         .map(|(value, text)| {
             el("option")
-                .at("value", *value)
-                .maybe("selected", (*value == chosen).then_some(""))
-                .with(*text)
+                .attr("value", *value)
+                .optional_attr("selected", (*value == chosen).then_some(""))
+                .child(*text)
         })
         .collect();
     let select = el("select")
-        .at("id", id.clone())
-        .at("name", name)
-        .with(options);
-    labelled(id, label, select)
+        .attr("id", id.clone())
+        .attr("name", name)
+        .child(options);
+    labelled_field(id, label, select)
 }
 
 /// Something that is so or not.
-pub(super) fn tick(
+pub(super) fn checkbox(
     name: &'static str,
     value: impl Into<String>,
-    label: impl Into<Child>,
+    label: impl Into<Content>,
     on: bool,
 ) -> El {
     let input = el("input")
-        .at("type", "checkbox")
-        .at("name", name)
-        .at("value", value.into())
-        .maybe("checked", on.then_some(""));
-    el("label").class("tick").with(input).with(" ").with(label)
+        .attr("type", "checkbox")
+        .attr("name", name)
+        .attr("value", value.into())
+        .optional_attr("checked", on.then_some(""));
+    el("label")
+        .class("tick")
+        .child(input)
+        .child(" ")
+        .child(label)
 }
 
 /// Fields that belong together.
-pub(super) fn group(legend: &'static str, fields: impl Into<Child>) -> El {
+pub(super) fn fieldset(legend: &'static str, fields: impl Into<Content>) -> El {
     el("fieldset")
         .class("field")
-        .with(el("legend").with(legend))
-        .with(fields)
+        .child(el("legend").child(legend))
+        .child(fields)
 }
 
 /// What is said about a field.
-pub(super) fn note(text: &'static str) -> El {
-    el("p").class("quiet").with(text)
+pub(super) fn hint(text: &'static str) -> El {
+    el("p").class("quiet").child(text)
 }
 
-fn labelled(id: String, label: &'static str, field: El) -> El {
+fn labelled_field(id: String, label: &'static str, field: El) -> El {
     el("div")
         .class("field")
-        .with(el("label").at("for", id).with(label))
-        .with(field)
+        .child(el("label").attr("for", id).child(label))
+        .child(field)
 }

@@ -4,21 +4,23 @@ use galera::Timestamp;
 use galera::access::Operation;
 use galera::publish::api::{Overview, SessionView};
 use galera::publish::status_pages::{
-    Announcement, AnnouncementList, Incident, IncidentList, IncidentState, MaintenanceList,
-    MaintenancePhase, MaintenanceView, Update,
+    Announcement, AnnouncementList, Incident, IncidentList, IncidentState, IncidentUpdate,
+    MaintenanceList, MaintenancePhase, MaintenanceView,
 };
 
-use super::fields::{choice, group, line as field, prose, tick, typed};
-use super::parts::{form, main_button, press, role_refusal};
-use crate::format::{absolute, link, quiet, ticking};
-use crate::markup::{Child, El, el};
-use crate::words::{incident_mark, state};
+use super::fields::{
+    checkbox, fieldset, input_field, select_field, text_field as field, textarea_field,
+};
+use super::parts::{button_form, post_form, primary_button, role_refusal};
+use crate::format::{absolute, link, quiet, ticking_age};
+use crate::markup::{Content, El, el};
+use crate::words::{incident_mark, state_badge};
 
 /// Resolved incidents that are listed.
-const PAST_MAX: usize = 20;
+const MAX_RESOLVED: usize = 20;
 
 /// The steps of an incident, as a person chooses among them.
-const STATES: [(&str, &str); 4] = [
+const STATE_OPTIONS: [(&str, &str); 4] = [
     ("investigating", "Investigating: nobody knows the cause yet"),
     ("identified", "Identified: the cause is known"),
     ("monitoring", "Monitoring: it seems to be over"),
@@ -26,7 +28,7 @@ const STATES: [(&str, &str); 4] = [
 ];
 
 /// What the page is made of.
-pub(super) struct Page<'a> {
+pub(super) struct IncidentsPage<'a> {
     pub(super) incidents: &'a IncidentList,
     pub(super) maintenance: &'a MaintenanceList,
     pub(super) announcements: &'a AnnouncementList,
@@ -35,29 +37,29 @@ pub(super) struct Page<'a> {
     pub(super) now: Timestamp,
 }
 
-impl Page<'_> {
+impl IncidentsPage<'_> {
     pub(super) fn markup(&self) -> El {
         el("div")
             .class("page")
-            .with(el("h1").with("Incidents"))
-            .with(
+            .child(el("h1").child("Incidents"))
+            .child(
                 el("p")
-                    .with("What is written here is told on every ")
-                    .with(link("/status-pages".to_owned(), "status page"))
-                    .with(" that shows the databases concerned. It is plain text; who wrote it is not told."),
+                    .child("What is written here is told on every ")
+                    .child(link("/status-pages".to_owned(), "status page"))
+                    .child(" that shows the databases concerned. It is plain text; who wrote it is not told."),
             )
-            .with(self.open())
-            .with(self.new_incident())
-            .with(self.work())
-            .with(self.news())
-            .with(self.past())
+            .child(self.open_section())
+            .child(self.new_incident())
+            .child(self.maintenance_section())
+            .child(self.announcements_section())
+            .child(self.resolved_section())
     }
 
     fn refusal(&self, operation: Operation) -> Option<String> {
         role_refusal(self.session, operation)
     }
 
-    fn open(&self) -> El {
+    fn open_section(&self) -> El {
         let refusal = self.refusal(Operation::ManageIncidents);
         let open: Vec<El> = self
             .incidents
@@ -66,14 +68,16 @@ impl Page<'_> {
             .filter(|incident| incident.is_open())
             .map(|incident| {
                 self.incident(incident)
-                    .with(update_form(incident, refusal.as_deref()))
+                    .child(update_form(incident, refusal.as_deref()))
             })
             .collect();
-        let section = el("section").at("id", "open").with(el("h2").with("Open"));
+        let section = el("section")
+            .attr("id", "open")
+            .child(el("h2").child("Open"));
         if open.is_empty() {
-            section.with(el("p").class("quiet").with("No incident is open."))
+            section.child(el("p").class("quiet").child("No incident is open."))
         } else {
-            section.with(open)
+            section.child(open)
         }
     }
 
@@ -91,49 +95,53 @@ impl Page<'_> {
         });
         el("article")
             .class("told")
-            .at("id", format!("incident-{}", incident.id))
-            .with(
+            .attr("id", format!("incident-{}", incident.id))
+            .child(
                 el("h3")
-                    .with(incident.title.clone())
-                    .with(" ")
-                    .with(state(incident_mark(incident.state))),
+                    .child(incident.title.clone())
+                    .child(" ")
+                    .child(state_badge(incident_mark(incident.state))),
             )
-            .with(el("p").with(named(&incident.clusters)).with(automatic))
-            .with(el("ol").class("steps").at("reversed", "").with(updates))
+            .child(
+                el("p")
+                    .child(cluster_names(&incident.clusters))
+                    .child(automatic),
+            )
+            .child(el("ol").class("steps").attr("reversed", "").child(updates))
     }
 
-    fn update(&self, update: &Update) -> El {
+    fn update(&self, update: &IncidentUpdate) -> El {
         el("li")
-            .with(el("b").with(incident_mark(update.state).word))
-            .with(" ")
-            .with(
+            .child(el("b").child(incident_mark(update.state).label))
+            .child(" ")
+            .child(
                 quiet(update.by.clone())
-                    .with(", ")
-                    .with(ticking(update.at, self.now)),
+                    .child(", ")
+                    .child(ticking_age(update.at, self.now)),
             )
-            .with(el("p").class("lines").with(update.text.clone()))
+            .child(el("p").class("lines").child(update.text.clone()))
     }
 
     fn new_incident(&self) -> El {
         let refusal = self.refusal(Operation::ManageIncidents);
-        let form = form("/incidents".to_owned())
-            .with(self.clusters())
-            .with(field("title".to_owned(), "title", "Title", ""))
-            .with(choice(
+        let form = post_form("/incidents".to_owned())
+            .child(self.cluster_checkboxes())
+            .child(field("title".to_owned(), "title", "Title", ""))
+            .child(select_field(
                 "state".to_owned(),
                 "state",
                 "How far it is",
-                &STATES[..3],
+                &STATE_OPTIONS[..3],
                 "investigating",
             ))
-            .with(prose(
+            .child(textarea_field(
                 "text".to_owned(),
                 "text",
                 "What readers should know",
                 "",
                 3,
             ))
-            .with(main_button(
+            .child(primary_button(
                 "Open the incident".to_owned(),
                 refusal.as_deref(),
             ));
@@ -141,13 +149,13 @@ impl Page<'_> {
     }
 
     /// Which clusters something concerns.
-    fn clusters(&self) -> El {
+    fn cluster_checkboxes(&self) -> El {
         let ticks: Vec<El> = self
             .overview
             .clusters
             .iter()
             .map(|cluster| {
-                tick(
+                checkbox(
                     "clusters",
                     cluster.name.to_string(),
                     cluster.name.to_string(),
@@ -155,48 +163,54 @@ impl Page<'_> {
                 )
             })
             .collect();
-        group("Clusters concerned", ticks)
+        fieldset("Clusters concerned", ticks)
     }
 
-    fn work(&self) -> El {
-        let refusal = self.refusal(Operation::PlanMaintenance);
+    fn maintenance_section(&self) -> El {
+        let refusal = self.refusal(Operation::ManageMaintenance);
         let due = self.maintenance.maintenance.iter();
         let due: Vec<El> = due
             .filter(|maintenance| maintenance.phase != MaintenancePhase::Over)
             .map(|maintenance| self.maintenance(maintenance, refusal.as_deref()))
             .collect();
-        let plan = form("/incidents/maintenance".to_owned())
-            .with(self.clusters())
-            .with(field("m-title".to_owned(), "title", "Title", ""))
-            .with(typed(
+        let plan = post_form("/incidents/maintenance".to_owned())
+            .child(self.cluster_checkboxes())
+            .child(field("m-title".to_owned(), "title", "Title", ""))
+            .child(input_field(
                 "datetime-local",
                 "m-from".to_owned(),
                 "from",
                 "From (UTC); now when left empty",
                 "",
             ))
-            .with(typed(
+            .child(input_field(
                 "datetime-local",
                 "m-until".to_owned(),
                 "until",
                 "Until (UTC)",
                 "",
             ))
-            .with(prose("m-text".to_owned(), "text", "What happens", "", 2))
-            .with(main_button(
+            .child(textarea_field(
+                "m-text".to_owned(),
+                "text",
+                "What happens",
+                "",
+                2,
+            ))
+            .child(primary_button(
                 "Plan maintenance".to_owned(),
                 refusal.as_deref(),
             ));
-        let heading = el("h2").with("Maintenance");
+        let heading = el("h2").child("Maintenance");
         let none = due
             .is_empty()
-            .then(|| el("p").class("quiet").with("None goes on and none is planned. While it lasts, alarms about its clusters stay quiet."));
+            .then(|| el("p").class("quiet").child("None goes on and none is planned. While it lasts, alarms about its clusters stay quiet."));
         el("section")
-            .at("id", "maintenance")
-            .with(heading)
-            .with(none)
-            .with(due)
-            .with(plan)
+            .attr("id", "maintenance")
+            .child(heading)
+            .child(none)
+            .child(due)
+            .child(plan)
     }
 
     fn maintenance(&self, view: &MaintenanceView, refusal: Option<&str>) -> El {
@@ -212,56 +226,56 @@ impl Page<'_> {
         );
         el("article")
             .class("told")
-            .with(el("h3").with(maintenance.title.clone()))
-            .with(
+            .child(el("h3").child(maintenance.title.clone()))
+            .child(
                 el("p")
-                    .with(named(&maintenance.clusters))
-                    .with(quiet(format!(", by {}", maintenance.planned_by))),
+                    .child(cluster_names(&maintenance.clusters))
+                    .child(quiet(format!(", by {}", maintenance.planned_by))),
             )
-            .with(el("p").with(times))
-            .with(el("p").class("lines").with(maintenance.text.clone()))
-            .with(press(
+            .child(el("p").child(times))
+            .child(el("p").class("lines").child(maintenance.text.clone()))
+            .child(button_form(
                 format!("/incidents/maintenance/{}/end", maintenance.id),
                 label,
                 refusal,
             ))
     }
 
-    fn news(&self) -> El {
-        let refusal = self.refusal(Operation::Announce);
+    fn announcements_section(&self) -> El {
+        let refusal = self.refusal(Operation::ManageAnnouncements);
         let current = self.announcements.announcements.iter();
         let current: Vec<El> = current
             .filter(|announcement| announcement.is_current(self.now))
             .map(|announcement| self.announcement(announcement, refusal.as_deref()))
             .collect();
-        let announce = form("/incidents/announcements".to_owned())
-            .with(field("a-title".to_owned(), "title", "Title", ""))
-            .with(prose(
+        let announce = post_form("/incidents/announcements".to_owned())
+            .child(field("a-title".to_owned(), "title", "Title", ""))
+            .child(textarea_field(
                 "a-text".to_owned(),
                 "text",
                 "What readers should know",
                 "",
                 2,
             ))
-            .with(field(
+            .child(field(
                 "a-pages".to_owned(),
                 "pages",
                 "On the pages with these slugs, separated by commas; on every page when left empty",
                 "",
             ))
-            .with(typed(
+            .child(input_field(
                 "datetime-local",
                 "a-until".to_owned(),
                 "until",
                 "Until (UTC); until withdrawn when left empty",
                 "",
             ))
-            .with(main_button("Announce".to_owned(), refusal.as_deref()));
+            .child(primary_button("Announce".to_owned(), refusal.as_deref()));
         el("section")
-            .at("id", "announcements")
-            .with(el("h2").with("Announcements"))
-            .with(current)
-            .with(announce)
+            .attr("id", "announcements")
+            .child(el("h2").child("Announcements"))
+            .child(current)
+            .child(announce)
     }
 
     fn announcement(&self, announcement: &Announcement, refusal: Option<&str>) -> El {
@@ -277,61 +291,61 @@ impl Page<'_> {
         };
         el("article")
             .class("told")
-            .with(el("h3").with(announcement.title.clone()))
-            .with(
+            .child(el("h3").child(announcement.title.clone()))
+            .child(
                 el("p")
-                    .with(quiet(format!("{}, {place}, ", announcement.by)))
-                    .with(ticking(announcement.at, self.now)),
+                    .child(quiet(format!("{}, {place}, ", announcement.by)))
+                    .child(ticking_age(announcement.at, self.now)),
             )
-            .with(el("p").class("lines").with(announcement.text.clone()))
-            .with(press(
+            .child(el("p").class("lines").child(announcement.text.clone()))
+            .child(button_form(
                 format!("/incidents/announcements/{}/withdraw", announcement.id),
                 "Withdraw",
                 refusal,
             ))
     }
 
-    fn past(&self) -> El {
+    fn resolved_section(&self) -> El {
         let past = self.incidents.incidents.iter();
         let past: Vec<El> = past
             .filter(|incident| incident.state == IncidentState::Resolved)
-            .take(PAST_MAX)
+            .take(MAX_RESOLVED)
             .map(|incident| self.incident(incident))
             .collect();
-        let content: Child = if past.is_empty() {
-            el("p").class("quiet").with("None yet.").into()
+        let content: Content = if past.is_empty() {
+            el("p").class("quiet").child("None yet.").into()
         } else {
             past.into()
         };
         el("section")
-            .at("id", "past")
-            .with(el("h2").with("Resolved"))
-            .with(content)
+            .attr("id", "past")
+            .child(el("h2").child("Resolved"))
+            .child(content)
     }
 }
 
 fn update_form(incident: &Incident, refusal: Option<&str>) -> El {
     let id = |what: &str| format!("{what}-{}", incident.id);
-    form(format!("/incidents/{}/updates", incident.id))
-        .with(choice(
+    post_form(format!("/incidents/{}/updates", incident.id))
+        .child(select_field(
             id("state"),
             "state",
             "How far it is",
-            &STATES,
-            incident.state.word(),
+            &STATE_OPTIONS,
+            incident.state.as_str(),
         ))
-        .with(prose(id("text"), "text", "What is new", "", 2))
-        .with(main_button("Tell it".to_owned(), refusal))
+        .child(textarea_field(id("text"), "text", "What is new", "", 2))
+        .child(primary_button("Tell it".to_owned(), refusal))
 }
 
 fn section(id: &'static str, title: &'static str, content: El) -> El {
     el("section")
-        .at("id", id)
-        .with(el("h2").with(title))
-        .with(content)
+        .attr("id", id)
+        .child(el("h2").child(title))
+        .child(content)
 }
 
-fn named(clusters: &[galera::ClusterName]) -> String {
+fn cluster_names(clusters: &[galera::ClusterName]) -> String {
     let names: Vec<&str> = clusters.iter().map(|cluster| cluster.as_str()).collect();
     names.join(", ")
 }

@@ -6,22 +6,22 @@ mod log;
 use galera::Timestamp;
 use galera::access::Operation;
 use galera::publish::api::SessionView;
-use galera::publish::notification::Kind;
+use galera::publish::notification::NotificationKind;
 use galera::publish::notification::delivery::{ChannelKind, DeliveryList, TargetList, TargetView};
 
-use super::answers::Query;
+use super::answers::PageQuery;
 use super::parts::{button, role_refusal};
-use crate::data::segment;
-use crate::format::{code, counted, link, quiet, sub, unknown};
-use crate::markup::{Child, El, el};
-use crate::pages::{cell, ledger, row};
-use crate::words::{delivery_mark, state, target_mark};
+use crate::data::encode_segment;
+use crate::format::{code, link, pluralize, quiet, sub, unknown};
+use crate::markup::{Content, El, el};
+use crate::pages::{cell, data_table, row};
+use crate::words::{delivery_mark, state_badge, target_mark};
 
 const COLUMNS: [&str; 6] = ["Target", "State", "Told about", "Waiting", "Last", "Do"];
 
 /// What the address asks for.
 #[derive(Debug, Default)]
-pub(super) struct Asked {
+pub(super) struct NotificationsFilter {
     /// The target whose form is wanted.
     edit: String,
     /// The kind of target that is to be added.
@@ -31,13 +31,15 @@ pub(super) struct Asked {
     limit: usize,
 }
 
-impl Asked {
-    pub(super) fn of(query: &Query) -> Self {
+impl NotificationsFilter {
+    pub(super) fn from_query(query: &PageQuery) -> Self {
         let text = |name: &str| query.get(name).unwrap_or_default().trim().to_owned();
         let add = text("add");
         Self {
             edit: text("edit"),
-            add: ChannelKind::ALL.into_iter().find(|kind| kind.word() == add),
+            add: ChannelKind::ALL
+                .into_iter()
+                .find(|kind| kind.as_str() == add),
             target: text("target"),
             state: text("state"),
             limit: text("limit").parse().unwrap_or(50),
@@ -45,11 +47,11 @@ impl Asked {
     }
 
     /// The API's address for the deliveries.
-    pub(super) fn deliveries(&self) -> String {
+    pub(super) fn deliveries_api_path(&self) -> String {
         let mut path = format!("/api/v1/notifications/deliveries?limit={}", self.limit);
         for (name, value) in [("target", &self.target), ("state", &self.state)] {
             if !value.is_empty() {
-                path.push_str(&format!("&{name}={}", segment(value)));
+                path.push_str(&format!("&{name}={}", encode_segment(value)));
             }
         }
         path
@@ -57,10 +59,10 @@ impl Asked {
 }
 
 /// The page.
-pub(super) fn notifications(
+pub(super) fn page(
     targets: &TargetList,
     deliveries: &DeliveryList,
-    asked: &Asked,
+    asked: &NotificationsFilter,
     session: &SessionView,
     now: Timestamp,
 ) -> El {
@@ -70,54 +72,54 @@ pub(super) fn notifications(
         .iter()
         .find(|target| target.id == asked.edit);
     let form = match (edited, asked.add) {
-        (Some(target), _) => Some(form::edit(target, refusal.as_deref())),
-        (None, Some(kind)) => Some(form::add(kind, targets.smtp, refusal.as_deref())),
+        (Some(target), _) => Some(form::edit_target(target, refusal.as_deref())),
+        (None, Some(kind)) => Some(form::new_target(kind, targets.smtp, refusal.as_deref())),
         (None, None) => None,
     };
     el("div")
         .class("page")
-        .with(el("h1").with("Notifications"))
-        .with(
+        .child(el("h1").child("Notifications"))
+        .child(
             el("section")
-                .with(el("h2").with("Targets"))
-                .with(table(targets, refusal.as_deref(), now))
-                .with(adding(refusal.as_deref())),
+                .child(el("h2").child("Targets"))
+                .child(target_table(targets, refusal.as_deref(), now))
+                .child(add_target_links(refusal.as_deref())),
         )
-        .with(form)
-        .with(log::section(targets, deliveries, asked, now))
+        .child(form)
+        .child(log::section(targets, deliveries, asked, now))
 }
 
-fn adding(refusal: Option<&str>) -> El {
-    let line = el("p").class("act").with("Add a target: ");
+fn add_target_links(refusal: Option<&str>) -> El {
+    let line = el("p").class("act").child("Add a target: ");
     if let Some(refusal) = refusal {
-        return line.with(el("span").class("why-not").with(refusal.to_owned()));
+        return line.child(el("span").class("why-not").child(refusal.to_owned()));
     }
     let links: Vec<El> = ChannelKind::ALL
         .into_iter()
         .map(|kind| {
             link(
-                format!("/notifications?add={}#form", kind.word()),
-                channel_word(kind),
+                format!("/notifications?add={}#form", kind.as_str()),
+                channel_label(kind),
             )
         })
         .collect();
-    line.with(links)
+    line.child(links)
 }
 
-fn table(targets: &TargetList, refusal: Option<&str>, now: Timestamp) -> El {
+fn target_table(targets: &TargetList, refusal: Option<&str>, now: Timestamp) -> El {
     if targets.targets.is_empty() {
-        return el("p").class("quiet").with("Nobody is told anything yet.");
+        return el("p").class("quiet").child("Nobody is told anything yet.");
     }
     let rows = targets
         .targets
         .iter()
-        .map(|target| line(target, refusal, now))
+        .map(|target| target_row(target, refusal, now))
         .collect();
-    ledger("ledger targets", "Notification targets", &COLUMNS, rows)
+    data_table("ledger targets", "Notification targets", &COLUMNS, rows)
 }
 
-fn line(target: &TargetView, refusal: Option<&str>, now: Timestamp) -> El {
-    let name: Child = match refusal {
+fn target_row(target: &TargetView, refusal: Option<&str>, now: Timestamp) -> El {
+    let name: Content = match refusal {
         None => link(
             format!("/notifications?edit={}#form", target.id),
             target.name.clone(),
@@ -125,47 +127,51 @@ fn line(target: &TargetView, refusal: Option<&str>, now: Timestamp) -> El {
         .into(),
         Some(_) => target.name.clone().into(),
     };
-    let head = el("span").with(name).with(sub(where_to(target)));
-    let waiting: Child = match target.waiting {
+    let head = el("span").child(name).child(sub(destination(target)));
+    let waiting: Content = match target.waiting {
         0 => quiet("none").into(),
         count => link(
             format!("/notifications?target={}&state=waiting#log", target.id),
-            counted(count, "notice").replace(' ', "\u{a0}"),
+            pluralize(count, "notice").replace(' ', "\u{a0}"),
         )
         .into(),
     };
-    let last: Child = match &target.last {
-        Some(delivery) => Child::Many(vec![
-            state(delivery_mark(delivery)).into(),
-            sub(log::attempt(delivery, now)).into(),
+    let last: Content = match &target.last {
+        Some(delivery) => Content::Many(vec![
+            state_badge(delivery_mark(delivery)).into(),
+            sub(log::last_attempt(delivery, now)).into(),
         ]),
         None => unknown().into(),
     };
     row(target.id.clone(), head)
-        .with(cell(COLUMNS[1], state(target_mark(target.enabled))))
-        .with(cell(COLUMNS[2], rules(target)))
-        .with(cell(COLUMNS[3], waiting))
-        .with(cell(COLUMNS[4], last).class("finding"))
-        .with(cell(COLUMNS[5], test(target, refusal)))
+        .child(cell(COLUMNS[1], state_badge(target_mark(target.enabled))))
+        .child(cell(COLUMNS[2], rules_summary(target)))
+        .child(cell(COLUMNS[3], waiting))
+        .child(cell(COLUMNS[4], last).class("finding"))
+        .child(cell(COLUMNS[5], test_form(target, refusal)))
 }
 
-fn where_to(target: &TargetView) -> Child {
-    let place: Child = match (&target.url, target.people) {
+fn destination(target: &TargetView) -> Content {
+    let place: Content = match (&target.url, target.people) {
         (Some(url), _) => code(url.clone()).into(),
         (None, true) if target.to.is_empty() => "the accounts concerned".into(),
         (None, true) => format!("{} and the accounts concerned", target.to.join(", ")).into(),
         (None, false) => target.to.join(", ").into(),
     };
-    Child::Many(vec![
-        format!("{}: ", channel_word(target.channel)).into(),
+    Content::Many(vec![
+        format!("{}: ", channel_label(target.channel)).into(),
         place,
     ])
 }
 
-fn rules(target: &TargetView) -> El {
+fn rules_summary(target: &TargetView) -> El {
     let rules = &target.rules;
-    let kinds: Vec<&str> = rules.kinds.iter().map(|kind| kind_word(*kind)).collect();
-    let kinds = if rules.kinds.len() == Kind::CHOICES.len() {
+    let kinds: Vec<&str> = rules
+        .kinds
+        .iter()
+        .map(|kind| notification_kind_label(*kind))
+        .collect();
+    let kinds = if rules.kinds.len() == NotificationKind::SELECTABLE.len() {
         "everything".to_owned()
     } else {
         kinds.join(", ")
@@ -189,24 +195,24 @@ fn rules(target: &TargetView) -> El {
         seconds => format!(", then at most every {seconds} s"),
     };
     let times = format!("{clusters}; {after}{window}");
-    el("span").with(kinds).with(sub(times))
+    el("span").child(kinds).child(sub(times))
 }
 
-fn test(target: &TargetView, refusal: Option<&str>) -> El {
-    bare(format!("/notifications/targets/{}/test", target.id))
-        .with(button("Send a test".to_owned(), refusal))
+fn test_form(target: &TargetView, refusal: Option<&str>) -> El {
+    inline_form(format!("/notifications/targets/{}/test", target.id))
+        .child(button("Send a test".to_owned(), refusal))
 }
 
 /// A form of one button, in a table.
-fn bare(action: String) -> El {
+fn inline_form(action: String) -> El {
     el("form")
         .class("bare")
-        .at("method", "post")
-        .at("action", action)
+        .attr("method", "post")
+        .attr("action", action)
 }
 
 /// How a channel is called.
-const fn channel_word(kind: ChannelKind) -> &'static str {
+const fn channel_label(kind: ChannelKind) -> &'static str {
     match kind {
         ChannelKind::Webhook => "Webhook",
         ChannelKind::Slack => "Slack-compatible",
@@ -216,13 +222,13 @@ const fn channel_word(kind: ChannelKind) -> &'static str {
 }
 
 /// What a kind of notice is about.
-const fn kind_word(kind: Kind) -> &'static str {
+const fn notification_kind_label(kind: NotificationKind) -> &'static str {
     match kind {
-        Kind::Verdict => "verdicts",
-        Kind::ActionRequested => "requested actions",
-        Kind::ActionDecided => "decisions on actions",
-        Kind::ActionEnded => "ends of actions",
-        Kind::Incident => "incidents",
-        Kind::Test => "tests",
+        NotificationKind::Verdict => "verdicts",
+        NotificationKind::ActionRequested => "requested actions",
+        NotificationKind::ActionDecided => "decisions on actions",
+        NotificationKind::ActionEnded => "ends of actions",
+        NotificationKind::Incident => "incidents",
+        NotificationKind::Test => "tests",
     }
 }

@@ -1,125 +1,127 @@
 //! What several of these pages show: forms, steps, checks.
 
 use galera::Timestamp;
-use galera::access::{Operation, permit};
+use galera::access::{Operation, check_permission};
 use galera::publish::api::SessionView;
-use galera::recover::plan::{Check, CheckEvidence, Command, EvidenceSource, Loss, Step};
+use galera::recover::plan::{
+    CheckEvidence, EvidenceSource, LossEstimate, ManualCommand, PlanCheck, PlanStep,
+};
 
-use crate::format::{code, counted, link, quiet, sub, ticking, unknown};
-use crate::markup::{Child, El, el};
-use crate::pages::{cell, ledger, row};
-use crate::words::{check_mark, state};
+use crate::format::{code, link, pluralize, quiet, sub, ticking_age, unknown};
+use crate::markup::{Content, El, el};
+use crate::pages::{cell, data_table, row};
+use crate::words::{check_mark, state_badge};
 
 /// A form that is sent as a whole; without script the browser does it.
-pub(super) fn form(action: String) -> El {
+pub(super) fn post_form(action: String) -> El {
     el("form")
         .class("sheet")
-        .at("method", "post")
-        .at("action", action)
+        .attr("method", "post")
+        .attr("action", action)
 }
 
 /// A form that is nothing but its button.
-pub(super) fn press(action: String, label: &str, refusal: Option<&str>) -> El {
+pub(super) fn button_form(action: String, label: &str, refusal: Option<&str>) -> El {
     el("form")
-        .at("method", "post")
-        .at("action", action)
-        .with(button(label.to_owned(), refusal))
+        .attr("method", "post")
+        .attr("action", action)
+        .child(button(label.to_owned(), refusal))
 }
 
 /// A value that goes along.
 pub(super) fn hidden_field(name: &'static str, value: String) -> El {
     el("input")
-        .at("type", "hidden")
-        .at("name", name)
-        .at("value", value)
+        .attr("type", "hidden")
+        .attr("name", name)
+        .attr("value", value)
 }
 
 /// A labelled line of text.
-pub(super) fn line(id: String, name: &'static str, label: impl Into<Child>) -> El {
+pub(super) fn text_input(id: String, name: &'static str, label: impl Into<Content>) -> El {
     let input = el("input")
-        .at("id", id.clone())
-        .at("name", name)
-        .at("autocomplete", "off")
-        .at("spellcheck", "false")
-        .at("maxlength", "2000");
+        .attr("id", id.clone())
+        .attr("name", name)
+        .attr("autocomplete", "off")
+        .attr("spellcheck", "false")
+        .attr("maxlength", "2000");
     el("div")
         .class("field")
-        .with(el("label").at("for", id).with(label))
-        .with(input)
+        .child(el("label").attr("for", id).child(label))
+        .child(input)
 }
 
 /// A labelled text of some lines. Unlike in a line, the Enter key sends nothing here: what decides takes a click.
-pub(super) fn text(id: String, name: &'static str, label: &'static str) -> El {
+pub(super) fn textarea(id: String, name: &'static str, label: &'static str) -> El {
     let area = el("textarea")
         .class("prose")
-        .at("id", id.clone())
-        .at("name", name)
-        .at("rows", "2")
-        .at("maxlength", "2000");
+        .attr("id", id.clone())
+        .attr("name", name)
+        .attr("rows", "2")
+        .attr("maxlength", "2000");
     el("div")
         .class("field")
-        .with(el("label").at("for", id).with(label))
-        .with(area)
+        .child(el("label").attr("for", id).child(label))
+        .child(area)
 }
 
 /// The button that a form is there for, and why it cannot be used.
-pub(super) fn main_button(label: String, refusal: Option<&str>) -> El {
-    act(el("button").class("main"), label, refusal)
+pub(super) fn primary_button(label: String, refusal: Option<&str>) -> El {
+    button_with_refusal(el("button").class("main"), label, refusal)
 }
 
 /// A button that sends its form, and why it cannot be used.
 pub(super) fn button(label: String, refusal: Option<&str>) -> El {
-    act(el("button"), label, refusal)
+    button_with_refusal(el("button"), label, refusal)
 }
 
-fn act(button: El, label: String, refusal: Option<&str>) -> El {
-    let button = button.at("type", "submit").with(label);
+fn button_with_refusal(button: El, label: String, refusal: Option<&str>) -> El {
+    let button = button.attr("type", "submit").child(label);
     let button = match refusal {
-        Some(_) => button.at("disabled", ""),
+        Some(_) => button.attr("disabled", ""),
         None => button,
     };
-    let why = refusal.map(|why| el("span").class("why-not").with(why.to_owned()));
-    el("p").class("act").with(button).with(why)
+    let why = refusal.map(|why| el("span").class("why-not").child(why.to_owned()));
+    el("p").class("act").child(button).child(why)
 }
 
 /// Why this person may not do `operation`.
 pub(super) fn role_refusal(session: &SessionView, operation: Operation) -> Option<String> {
-    permit(&session.roles, operation)
+    check_permission(&session.roles, operation)
         .err()
-        .map(|denied| format!("This needs the role {}.", denied.missing))
+        .map(|denied| format!("This needs the role {}.", denied.missing_role))
 }
 
 /// A list of facts under their names.
-pub(super) fn facts(pairs: Vec<(&'static str, Child)>) -> El {
+pub(super) fn fact_list(pairs: Vec<(&'static str, Content)>) -> El {
     let pairs: Vec<El> = pairs
         .into_iter()
         .map(|(name, value)| {
             el("div")
-                .with(el("dt").with(name))
-                .with(el("dd").with(value))
+                .child(el("dt").child(name))
+                .child(el("dd").child(value))
         })
         .collect();
-    el("dl").class("figures").with(pairs)
+    el("dl").class("figures").child(pairs)
 }
 
 /// What may be lost, in a word and a sentence.
-pub(super) fn loss(loss: &Loss) -> Child {
+pub(super) fn loss_estimate(loss: &LossEstimate) -> Content {
     let count = match loss.transactions {
         Some(0) => "no known transaction".to_owned(),
-        Some(count) => counted(usize::try_from(count).unwrap_or(usize::MAX), "transaction"),
+        Some(count) => pluralize(usize::try_from(count).unwrap_or(usize::MAX), "transaction"),
         None => "cannot be known".to_owned(),
     };
-    Child::Many(vec![count.into(), sub(loss.explanation.clone()).into()])
+    Content::Many(vec![count.into(), sub(loss.explanation.clone()).into()])
 }
 
 /// One exact step.
-pub(super) fn step(step: &Step) -> El {
+pub(super) fn plan_step(step: &PlanStep) -> El {
     let cell = el("div").class("step");
     match step {
-        Step::Statement { node, statement } => cell
-            .with(code(statement.clone()))
-            .with(sub(format!("SQL on {node}"))),
-        Step::Key {
+        PlanStep::Statement { node, statement } => cell
+            .child(code(statement.clone()))
+            .child(sub(format!("SQL on {node}"))),
+        PlanStep::Key {
             key,
             mod_revision,
             value,
@@ -130,15 +132,15 @@ pub(super) fn step(step: &Step) -> El {
                 (None, _) => "delete the key, if unchanged",
             };
             let at = (*mod_revision > 0).then(|| format!(" since revision {mod_revision}"));
-            cell.with(code(key.clone()))
-                .with(value.clone().map(|value| el("div").with(code(value))))
-                .with(sub(format!("etcd: {what}{}", at.unwrap_or_default())))
+            cell.child(code(key.clone()))
+                .child(value.clone().map(|value| el("div").child(code(value))))
+                .child(sub(format!("etcd: {what}{}", at.unwrap_or_default())))
         }
     }
 }
 
 /// What a person can type instead.
-pub(super) fn commands(commands: &[Command]) -> Option<El> {
+pub(super) fn manual_commands(commands: &[ManualCommand]) -> Option<El> {
     let items: Vec<El> = commands
         .iter()
         .map(|command| {
@@ -147,34 +149,34 @@ pub(super) fn commands(commands: &[Command]) -> Option<El> {
                 None => command.why.clone(),
             };
             el("li")
-                .with(code(command.command.clone()))
-                .with(sub(place))
+                .child(code(command.command.clone()))
+                .child(sub(place))
         })
         .collect();
-    let list = el("ol").class("steps").with(items);
+    let list = el("ol").class("steps").child(items);
     (!commands.is_empty()).then(|| {
         el("details")
-            .at("id", "by-hand")
-            .with(el("summary").with("The same by hand"))
-            .with(list)
+            .attr("id", "by-hand")
+            .child(el("summary").child("The same by hand"))
+            .child(list)
     })
 }
 
 const COLUMNS: [&str; 4] = ["Check", "Result", "Finding", "Evidence"];
 
 /// Every check with what it rests on.
-pub(super) fn checks(checks: &[Check], now: Timestamp) -> El {
+pub(super) fn check_table(checks: &[PlanCheck], now: Timestamp) -> El {
     let rows = checks
         .iter()
         .enumerate()
         .map(|(index, check)| {
-            row(format!("{index}"), check_title(check.code.word()))
-                .with(cell(COLUMNS[1], state(check_mark(check.status))))
-                .with(cell(COLUMNS[2], check.message.clone()).class("finding"))
-                .with(cell(COLUMNS[3], evidence(&check.evidence, now)))
+            row(format!("{index}"), humanize(check.code.as_str()))
+                .child(cell(COLUMNS[1], state_badge(check_mark(check.status))))
+                .child(cell(COLUMNS[2], check.message.clone()).class("finding"))
+                .child(cell(COLUMNS[3], evidence_list(&check.evidence, now)))
         })
         .collect();
-    ledger(
+    data_table(
         "ledger checks",
         "Checks with their evidence",
         &COLUMNS,
@@ -183,7 +185,7 @@ pub(super) fn checks(checks: &[Check], now: Timestamp) -> El {
 }
 
 /// A stable word as people read it.
-pub(super) fn check_title(word: &str) -> String {
+pub(super) fn humanize(word: &str) -> String {
     let text = word.replace('_', " ").replace("sql", "SQL");
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| {
@@ -191,22 +193,25 @@ pub(super) fn check_title(word: &str) -> String {
     })
 }
 
-fn evidence(evidence: &[CheckEvidence], now: Timestamp) -> Child {
+fn evidence_list(evidence: &[CheckEvidence], now: Timestamp) -> Content {
     if evidence.is_empty() {
         return unknown().into();
     }
-    let items: Vec<El> = evidence.iter().map(|fact| one_fact(fact, now)).collect();
-    let list = el("ul").class("evidence").with(items);
+    let items: Vec<El> = evidence
+        .iter()
+        .map(|fact| evidence_item(fact, now))
+        .collect();
+    let list = el("ul").class("evidence").child(items);
     if evidence.len() <= 4 {
         return list.into();
     }
     el("details")
-        .with(el("summary").with(counted(evidence.len(), "fact")))
-        .with(list)
+        .child(el("summary").child(pluralize(evidence.len(), "fact")))
+        .child(list)
         .into()
 }
 
-fn one_fact(fact: &CheckEvidence, now: Timestamp) -> El {
+fn evidence_item(fact: &CheckEvidence, now: Timestamp) -> El {
     let source = match fact.source {
         EvidenceSource::Sql => "SQL",
         EvidenceSource::Registry => "registry",
@@ -217,14 +222,14 @@ fn one_fact(fact: &CheckEvidence, now: Timestamp) -> El {
     let node = fact
         .node
         .as_ref()
-        .map(|node| el("span").class("who").with(node.to_string()));
+        .map(|node| el("span").class("who").child(node.to_string()));
     let age = fact
         .observed_at
-        .map(|at| el("span").with(", ").with(ticking(at, now)));
+        .map(|at| el("span").child(", ").child(ticking_age(at, now)));
     el("li")
-        .with(node.map(|node| el("span").with(node).with(" ")))
-        .with(fact.value.clone())
-        .with(quiet(format!(" {source}")).with(age))
+        .child(node.map(|node| el("span").child(node).child(" ")))
+        .child(fact.value.clone())
+        .child(quiet(format!(" {source}")).child(age))
 }
 
 /// A link to an action's page.

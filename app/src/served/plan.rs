@@ -4,16 +4,16 @@ use galera::NodeId;
 use galera::Timestamp;
 use galera::access::Operation;
 use galera::publish::api::SessionView;
-use galera::recover::attestation::{Attestation, Statement};
-use galera::recover::plan::{CheckCode, Kind, Mechanism, Plan, Target};
+use galera::recover::attestation::{Attestation, AttestedState};
+use galera::recover::plan::{ActionKind, CheckCode, Mechanism, Plan, PlanTarget};
 
 use super::parts;
-use crate::format::{code, counted, link, ticking};
-use crate::markup::{Child, El, el};
-use crate::words::{kind_word, plan_mark, state};
+use crate::format::{code, link, pluralize, ticking_age};
+use crate::markup::{Content, El, el};
+use crate::words::{action_kind_label, plan_mark, state_badge};
 
 /// What surrounds a plan.
-pub(super) struct Around<'a> {
+pub(super) struct PlanContext<'a> {
     pub(super) session: &'a SessionView,
     /// Why nothing can be requested now, whoever asks.
     pub(super) obstacle: Option<String>,
@@ -22,41 +22,45 @@ pub(super) struct Around<'a> {
 }
 
 /// The section of one plan.
-pub(super) fn plan(plan: &Plan, around: &Around<'_>) -> El {
+pub(super) fn plan_section(plan: &Plan, around: &PlanContext<'_>) -> El {
     let heading = el("h2")
-        .with(kind_word(plan.kind))
-        .with(" ")
-        .with(state(plan_mark(plan)));
-    if folded(plan) {
-        return fold(plan, around.now);
+        .child(action_kind_label(plan.kind))
+        .child(" ")
+        .child(state_badge(plan_mark(plan)));
+    if is_collapsed(plan) {
+        return collapsed_section(plan, around.now);
     }
     let age = el("p")
         .class("quiet")
-        .with("Planned ")
-        .with(ticking(plan.computed_at, around.now));
+        .child("Planned ")
+        .child(ticking_age(plan.computed_at, around.now));
     el("section")
-        .at("id", plan.kind.word())
+        .attr("id", plan.kind.as_str())
         .class("plan")
-        .with(heading)
-        .with(el("p").with(plan.summary.clone()))
-        .with(to_declare(plan))
-        .with(plan.target.as_ref().map(|target| what(target, plan)))
-        .with(steps(plan))
-        .with(parts::commands(&plan.commands))
-        .with(all_checks(plan, around.now))
-        .with(age)
-        .with(request(plan, around))
-        .with(break_glass(plan, around))
+        .child(heading)
+        .child(el("p").child(plan.summary.clone()))
+        .child(attestation_link(plan))
+        .child(
+            plan.target
+                .as_ref()
+                .map(|target| target_facts(target, plan)),
+        )
+        .child(step_list(plan))
+        .child(parts::manual_commands(&plan.commands))
+        .child(check_details(plan, around.now))
+        .child(age)
+        .child(request_form(plan, around))
+        .child(break_glass_form(plan, around))
 }
 
 /// The way to the form that a bootstrap waits for: it stands below all that the plan says.
-fn to_declare(plan: &Plan) -> Option<El> {
-    let waits = plan.kind == Kind::Bootstrap
+fn attestation_link(plan: &Plan) -> Option<El> {
+    let waits = plan.kind == ActionKind::Bootstrap
         && plan
             .failing()
             .any(|check| check.code == CheckCode::MEMBERS_ACCOUNTED);
     waits.then(|| {
-        el("p").with(link(
+        el("p").child(link(
             "#attest".to_owned(),
             "Declare what you know of members that do not answer",
         ))
@@ -64,56 +68,56 @@ fn to_declare(plan: &Plan) -> Option<El> {
 }
 
 /// Whether nobody is looking for this plan: a decommission that nobody began to declare.
-fn folded(plan: &Plan) -> bool {
+fn is_collapsed(plan: &Plan) -> bool {
     let declared = plan
         .attestations
         .iter()
-        .any(|given| given.statement == Statement::Decommissioned);
-    plan.kind == Kind::Decommission && !plan.executable && !declared
+        .any(|given| given.statement == AttestedState::Decommissioned);
+    plan.kind == ActionKind::Decommission && !plan.executable && !declared
 }
 
-fn fold(plan: &Plan, now: Timestamp) -> El {
+fn collapsed_section(plan: &Plan, now: Timestamp) -> El {
     let heading = el("h2")
-        .with(kind_word(plan.kind))
-        .with(" ")
-        .with(state(plan_mark(plan)));
+        .child(action_kind_label(plan.kind))
+        .child(" ")
+        .child(state_badge(plan_mark(plan)));
     let what = "Removes every registration of a cluster that is no more. Declare every member gone for good to plan it.";
     el("section")
-        .at("id", plan.kind.word())
+        .attr("id", plan.kind.as_str())
         .class("plan")
-        .with(heading)
-        .with(el("p").with(plan.summary.clone()))
-        .with(el("p").class("quiet").with(what))
-        .with(all_checks(plan, now))
+        .child(heading)
+        .child(el("p").child(plan.summary.clone()))
+        .child(el("p").class("quiet").child(what))
+        .child(check_details(plan, now))
 }
 
 /// Open where they decide something, folded where there is nothing to do anyway.
-fn all_checks(plan: &Plan, now: Timestamp) -> El {
-    let table = parts::checks(&plan.checks, now);
+fn check_details(plan: &Plan, now: Timestamp) -> El {
+    let table = parts::check_table(&plan.checks, now);
     let failing = plan.failing().count();
     let title = match failing {
-        0 => format!("{}, all pass", counted(plan.checks.len(), "check")),
+        0 => format!("{}, all pass", pluralize(plan.checks.len(), "check")),
         _ => format!(
             "{}, {failing} not passing",
-            counted(plan.checks.len(), "check")
+            pluralize(plan.checks.len(), "check")
         ),
     };
-    let details = el("details").with(el("summary").with(title)).with(table);
-    if plan.target.is_some() && !folded(plan) {
-        details.at("open", "")
+    let details = el("details").child(el("summary").child(title)).child(table);
+    if plan.target.is_some() && !is_collapsed(plan) {
+        details.attr("open", "")
     } else {
         details
     }
 }
 
-fn what(target: &Target, plan: &Plan) -> El {
+fn target_facts(target: &PlanTarget, plan: &Plan) -> El {
     let how = match target.mechanism {
         Mechanism::Statement => "one SQL statement to one member",
         Mechanism::Order => "an order to the agent of one node",
         Mechanism::ByHand => "by hand, at the node",
         Mechanism::Registry => "compared deletions in etcd",
     };
-    let mut pairs: Vec<(&'static str, Child)> = vec![("How", how.into())];
+    let mut pairs: Vec<(&'static str, Content)> = vec![("How", how.into())];
     if let Some(node) = &target.node {
         pairs.push(("Executor", node.to_string().into()));
     }
@@ -127,15 +131,15 @@ fn what(target: &Target, plan: &Plan) -> El {
         ("Removes", &target.removes),
     ] {
         if !nodes.is_empty() {
-            pairs.push((name, names(nodes).into()));
+            pairs.push((name, join_nodes(nodes).into()));
         }
     }
-    pairs.push(("May be lost", parts::loss(&plan.loss)));
-    parts::facts(pairs)
+    pairs.push(("May be lost", parts::loss_estimate(&plan.loss)));
+    parts::fact_list(pairs)
 }
 
 /// Nodes in one line.
-pub(super) fn names(nodes: &[NodeId]) -> String {
+pub(super) fn join_nodes(nodes: &[NodeId]) -> String {
     nodes
         .iter()
         .map(ToString::to_string)
@@ -143,22 +147,22 @@ pub(super) fn names(nodes: &[NodeId]) -> String {
         .join(", ")
 }
 
-fn steps(plan: &Plan) -> Option<El> {
+fn step_list(plan: &Plan) -> Option<El> {
     let items: Vec<El> = plan
         .steps
         .iter()
-        .map(|step| el("li").with(parts::step(step)))
+        .map(|step| el("li").child(parts::plan_step(step)))
         .collect();
     (!items.is_empty()).then(|| {
         el("div")
-            .with(el("h3").with("Exactly this would be done"))
-            .with(el("ol").class("steps").with(items))
+            .child(el("h3").child("Exactly this would be done"))
+            .child(el("ol").class("steps").child(items))
     })
 }
 
-fn request(plan: &Plan, around: &Around<'_>) -> Option<El> {
+fn request_form(plan: &Plan, around: &PlanContext<'_>) -> Option<El> {
     plan.target.as_ref()?;
-    let word = kind_word(plan.kind).to_lowercase();
+    let word = action_kind_label(plan.kind).to_lowercase();
     let refusal = around
         .obstacle
         .clone()
@@ -169,9 +173,9 @@ fn request(plan: &Plan, around: &Around<'_>) -> Option<El> {
         1 => "Somebody else must approve it before anything happens.".to_owned(),
         count => format!("{count} others must approve it before anything happens."),
     };
-    let form = fields(plan, "request")
-        .with(el("p").class("quiet").with(who))
-        .with(parts::main_button(
+    let form = request_fields(plan, "request")
+        .child(el("p").class("quiet").child(who))
+        .child(parts::primary_button(
             format!("Request {word}"),
             refusal.as_deref(),
         ));
@@ -179,39 +183,39 @@ fn request(plan: &Plan, around: &Around<'_>) -> Option<El> {
 }
 
 /// What every request of this plan consists of.
-fn fields(plan: &Plan, purpose: &'static str) -> El {
+fn request_fields(plan: &Plan, purpose: &'static str) -> El {
     let id = |field: &str| format!("{purpose}-{}-{field}", plan.kind);
     let label = el("span")
-        .with("Type ")
-        .with(code(plan.cluster.to_string()))
-        .with(" to confirm");
-    parts::form(format!("/clusters/{}/actions", plan.cluster))
-        .at("id", id("form"))
-        .with(parts::hidden_field("kind", plan.kind.word().to_owned()))
-        .with(parts::hidden_field("plan_digest", plan.digest.clone()))
-        .with(attested(&plan.attestations))
-        .with(parts::line(id("confirm"), "confirm", label))
-        .with(parts::line(
+        .child("Type ")
+        .child(code(plan.cluster.to_string()))
+        .child(" to confirm");
+    parts::post_form(format!("/clusters/{}/actions", plan.cluster))
+        .attr("id", id("form"))
+        .child(parts::hidden_field("kind", plan.kind.as_str().to_owned()))
+        .child(parts::hidden_field("plan_digest", plan.digest.clone()))
+        .child(attestations_field(&plan.attestations))
+        .child(parts::text_input(id("confirm"), "confirm", label))
+        .child(parts::text_input(
             id("reason"),
             "reason",
             "Reason, for whoever approves and for the record",
         ))
 }
 
-fn attested(attestations: &[Attestation]) -> Option<El> {
+fn attestations_field(attestations: &[Attestation]) -> Option<El> {
     let json = serde_json::to_string(attestations).ok()?;
     (!attestations.is_empty()).then(|| parts::hidden_field("attestations", json))
 }
 
 /// The override: shown to those who may, spelled out check by check.
-fn break_glass(plan: &Plan, around: &Around<'_>) -> Option<El> {
+fn break_glass_form(plan: &Plan, around: &PlanContext<'_>) -> Option<El> {
     let may = parts::role_refusal(around.session, Operation::BreakGlass).is_none();
-    let failing: Vec<&str> = plan.failing().map(|check| check.code.word()).collect();
+    let failing: Vec<&str> = plan.failing().map(|check| check.code.as_str()).collect();
     if !may
         || plan.executable
         || plan.steps.is_empty()
         || failing.is_empty()
-        || plan.kind == Kind::Cleanup
+        || plan.kind == ActionKind::Cleanup
     {
         return None;
     }
@@ -219,26 +223,28 @@ fn break_glass(plan: &Plan, around: &Around<'_>) -> Option<El> {
         .failing()
         .map(|check| {
             el("li")
-                .with(el("strong").with(parts::check_title(check.code.word())))
-                .with(": ")
-                .with(check.message.clone())
+                .child(el("strong").child(parts::humanize(check.code.as_str())))
+                .child(": ")
+                .child(check.message.clone())
         })
         .collect();
-    let form = fields(plan, "override")
-        .with(parts::hidden_field("overrides", failing.join(",")))
-        .with(parts::button(
+    let form = request_fields(plan, "override")
+        .child(parts::hidden_field("overrides", failing.join(",")))
+        .child(parts::button(
             "Request against these checks".to_owned(),
             around.obstacle.as_deref(),
         ));
-    let loss = el("p").with("May be lost: ").with(parts::loss(&plan.loss));
+    let loss = el("p")
+        .child("May be lost: ")
+        .child(parts::loss_estimate(&plan.loss));
     Some(
         el("details")
             .class("override")
-            .at("id", format!("override-{}", plan.kind))
-            .with(el("summary").with("Break glass: override failed checks"))
-            .with(el("p").with("Each of these was made to prevent the loss of data. The request names every one of them, is good for one use, and still needs somebody else's approval."))
-            .with(el("ul").class("reasons").with(items))
-            .with(loss)
-            .with(form),
+            .attr("id", format!("override-{}", plan.kind))
+            .child(el("summary").child("Break glass: override failed checks"))
+            .child(el("p").child("Each of these was made to prevent the loss of data. The request names every one of them, is good for one use, and still needs somebody else's approval."))
+            .child(el("ul").class("reasons").child(items))
+            .child(loss)
+            .child(form),
     )
 }

@@ -2,37 +2,39 @@
 
 use galera::Timestamp;
 use galera::access::Operation;
-use galera::publish::api::{ActionList, ClusterRecovery, Problem, RecoveryState, SessionView};
-use galera::recover::action::SwitchedOff;
-use galera::recover::attestation::{Attestation, Statement};
+use galera::publish::api::{
+    ActionList, ClusterRecovery, ProblemDetails, RecoveryState, SessionView,
+};
+use galera::recover::action::RecoveryPause;
+use galera::recover::attestation::{Attestation, AttestedState};
 use galera::recover::plan::Plan;
 use galera::view::{ClusterView, NodeState, NodeView, SourceKind};
 
-use super::action::warnings;
-use super::actions::table;
-use super::answers::Query;
+use super::action::ahead_warnings;
+use super::actions::action_table;
+use super::answers::PageQuery;
 use super::parts;
-use super::plan::{Around, plan};
-use crate::format::{sub, ticking};
+use super::plan::{PlanContext, plan_section};
+use crate::format::{sub, ticking_age};
 use crate::markup::{El, el};
-use crate::pages::{cell, ledger, row};
-use crate::words::{kind_word, node_mark, state};
+use crate::pages::{cell, data_table, row};
+use crate::words::{action_kind_label, node_mark, state_badge};
 
 /// Everything that the tab shows.
-pub(super) struct Page<'a> {
+pub(super) struct RecoveryPage<'a> {
     pub(super) view: &'a ClusterView,
     pub(super) switch: &'a ClusterRecovery,
     pub(super) global: &'a RecoveryState,
     pub(super) open: &'a ActionList,
-    pub(super) last: &'a ActionList,
-    pub(super) plans: &'a [Result<Plan, Problem>],
+    pub(super) recent: &'a ActionList,
+    pub(super) plans: &'a [Result<Plan, ProblemDetails>],
     pub(super) attestations: &'a [Attestation],
     pub(super) session: &'a SessionView,
     pub(super) now: Timestamp,
 }
 
 /// Members that a person may have to vouch for: those who do not answer themselves.
-fn silent(view: &ClusterView) -> impl Iterator<Item = &NodeView> {
+fn members_to_attest(view: &ClusterView) -> impl Iterator<Item = &NodeView> {
     view.nodes.iter().filter(|node| {
         let sql = node
             .sources
@@ -45,12 +47,12 @@ fn silent(view: &ClusterView) -> impl Iterator<Item = &NodeView> {
 }
 
 /// What the address declares of members.
-pub(super) fn attestations(view: &ClusterView, query: &Query) -> Vec<Attestation> {
+pub(super) fn attestations_from_query(view: &ClusterView, query: &PageQuery) -> Vec<Attestation> {
     let one = |node: &NodeView| {
         let statement = match query.get(&format!("attest.{}", node.id))? {
-            "stopped" => Statement::Stopped,
-            "fenced" => Statement::Fenced,
-            "decommissioned" => Statement::Decommissioned,
+            "stopped" => AttestedState::Stopped,
+            "fenced" => AttestedState::Fenced,
+            "decommissioned" => AttestedState::Decommissioned,
             _ => return None,
         };
         let saved_state = query.get(&format!("state.{}", node.id)).map(str::to_owned);
@@ -63,52 +65,57 @@ pub(super) fn attestations(view: &ClusterView, query: &Query) -> Vec<Attestation
     view.nodes.iter().filter_map(one).collect()
 }
 
-impl Page<'_> {
+impl RecoveryPage<'_> {
     pub(super) fn markup(&self) -> El {
-        let ahead: Vec<El> = self.last.actions.iter().filter_map(warnings).collect();
-        let mut page = el("div").class("page").with(ahead).with(self.notices());
+        let ahead: Vec<El> = self
+            .recent
+            .actions
+            .iter()
+            .filter_map(ahead_warnings)
+            .collect();
+        let mut page = el("div").class("page").child(ahead).child(self.notices());
         if !self.open.actions.is_empty() {
-            let heading = el("h2").with("Under way");
-            page = page.with(
+            let heading = el("h2").child("Under way");
+            page = page.child(
                 el("section")
-                    .with(heading)
-                    .with(table(&self.open.actions, self.now)),
+                    .child(heading)
+                    .child(action_table(&self.open.actions, self.now)),
             );
         }
         let mut plans = self.plans.iter();
         // What a bootstrap lacks most often is somebody's word; it stands where it is missed.
         page = page
-            .with(plans.next().map(|answer| self.plan(answer)))
-            .with(self.vouching());
+            .child(plans.next().map(|answer| self.plan_or_problem(answer)))
+            .child(self.attestation_section());
         for answer in plans {
-            page = page.with(self.plan(answer));
+            page = page.child(self.plan_or_problem(answer));
         }
-        if !self.last.actions.is_empty() {
-            let heading = el("h2").with("Last actions");
-            page = page.with(
+        if !self.recent.actions.is_empty() {
+            let heading = el("h2").child("Last actions");
+            page = page.child(
                 el("section")
-                    .with(heading)
-                    .with(table(&self.last.actions, self.now)),
+                    .child(heading)
+                    .child(action_table(&self.recent.actions, self.now)),
             );
         }
-        page.with(self.switches())
+        page.child(self.switch_section())
     }
 
-    fn plan(&self, answer: &Result<Plan, Problem>) -> El {
+    fn plan_or_problem(&self, answer: &Result<Plan, ProblemDetails>) -> El {
         match answer {
             Ok(computed) => {
                 let approvals = self.global.approvals.get(&computed.kind).copied();
-                let around = Around {
+                let around = PlanContext {
                     session: self.session,
                     obstacle: self.obstacle(),
                     approvals: approvals.unwrap_or(1),
                     now: self.now,
                 };
-                plan(computed, &around)
+                plan_section(computed, &around)
             }
             Err(problem) => el("p")
                 .class("notice")
-                .with(format!("{}. {}", problem.title, problem.detail)),
+                .child(format!("{}. {}", problem.title, problem.detail)),
         }
     }
 
@@ -117,7 +124,7 @@ impl Page<'_> {
             return Some("Recovery is switched off.".to_owned());
         }
         let open = self.open.actions.first()?;
-        let word = kind_word(open.action.kind).to_lowercase();
+        let word = action_kind_label(open.action.kind).to_lowercase();
         Some(format!("A {word} of this cluster is under way already."))
     }
 
@@ -128,70 +135,72 @@ impl Page<'_> {
                 Some("global") => "Recovery of every cluster is switched off",
                 _ => "Recovery of this cluster is switched off",
             };
-            notices.push(switched_off(what, off, self.now));
+            notices.push(switched_off_notice(what, off, self.now));
         }
         if self.global.approvals.values().any(|needed| *needed == 0) {
-            notices.push(el("p").class("notice").with(
+            notices.push(el("p").class("notice").child(
                 "This console is set to carry out some actions without a second person's approval.",
             ));
         }
         if !self.global.sql_account {
-            notices.push(el("p").class("notice").with("This console has no account for statements (--recovery-user), so a running cluster can be bootstrapped by hand only."));
+            notices.push(el("p").class("notice").child("This console has no account for statements (--recovery-user), so a running cluster can be bootstrapped by hand only."));
         }
         notices
     }
 
-    fn vouching(&self) -> Option<El> {
-        let rows: Vec<El> = silent(self.view).map(|node| self.vouch(node)).collect();
+    fn attestation_section(&self) -> Option<El> {
+        let rows: Vec<El> = members_to_attest(self.view)
+            .map(|node| self.attestation_row(node))
+            .collect();
         if rows.is_empty() {
             return None;
         }
         let columns = ["Member", "State", "It is", "Where it stopped"];
         let form = el("form")
             .class("sheet wide")
-            .at("method", "get")
-            .at("action", format!("/clusters/{}/recovery", self.view.name))
-            .with(ledger(
+            .attr("method", "get")
+            .attr("action", format!("/clusters/{}/recovery", self.view.name))
+            .child(data_table(
                 "ledger",
                 "Members that do not answer",
                 &columns,
                 rows,
             ))
-            .with(
-                el("p").class("act").with(
+            .child(
+                el("p").class("act").child(
                     el("button")
-                        .at("type", "submit")
-                        .with("Plan again with this"),
+                        .attr("type", "submit")
+                        .child("Plan again with this"),
                 ),
             );
         let text = "A member that does not answer may be alive and serving. Declare only what you made sure of yourself: \
             whoever approves sees who declared it.";
         Some(
             el("section")
-                .at("id", "attest")
-                .with(el("h2").with("Members that do not answer"))
-                .with(el("p").with(text))
-                .with(form),
+                .attr("id", "attest")
+                .child(el("h2").child("Members that do not answer"))
+                .child(el("p").child(text))
+                .child(form),
         )
     }
 
-    fn vouch(&self, node: &NodeView) -> El {
+    fn attestation_row(&self, node: &NodeView) -> El {
         let given = self.attestations.iter().find(|given| given.node == node.id);
         let option = |value: &'static str, label: &'static str| {
-            let chosen = given.map_or("", |given| given.statement.word()) == value;
-            let option = el("option").at("value", value).with(label);
+            let chosen = given.map_or("", |given| given.statement.as_str()) == value;
+            let option = el("option").attr("value", value).child(label);
             if chosen {
-                option.at("selected", "")
+                option.attr("selected", "")
             } else {
                 option
             }
         };
         let (name, id) = (format!("attest.{}", node.id), format!("attest-{}", node.id));
         let select = el("select")
-            .at("name", name)
-            .at("id", id)
-            .at("aria-label", format!("{} is", node.id))
-            .with([
+            .attr("name", name)
+            .attr("id", id)
+            .attr("aria-label", format!("{} is", node.id))
+            .child([
                 option("", "nothing declared"),
                 option("stopped", "stopped, and stays so"),
                 option("fenced", "cut off from clients and members"),
@@ -201,54 +210,54 @@ impl Page<'_> {
             .and_then(|given| given.saved_state.clone())
             .unwrap_or_default();
         let text = el("textarea")
-            .at("name", format!("state.{}", node.id))
-            .at("rows", "2")
-            .at("spellcheck", "false")
-            .at(
+            .attr("name", format!("state.{}", node.id))
+            .attr("rows", "2")
+            .attr("spellcheck", "false")
+            .attr(
                 "aria-label",
                 format!("grastate.dat or recovered position of {}", node.id),
             )
-            .at(
+            .attr(
                 "placeholder",
                 "grastate.dat, or the line with Recovered position",
             )
-            .with(saved);
+            .child(saved);
         let head = el("span")
-            .with(node.name.clone().unwrap_or_else(|| node.id.to_string()))
-            .with(sub(node.id.to_string()));
+            .child(node.name.clone().unwrap_or_else(|| node.id.to_string()))
+            .child(sub(node.id.to_string()));
         row(node.id.to_string(), head)
-            .with(cell("State", state(node_mark(node.state))))
-            .with(cell("It is", select))
-            .with(cell("Where it stopped", text))
+            .child(cell("State", state_badge(node_mark(node.state))))
+            .child(cell("It is", select))
+            .child(cell("Where it stopped", text))
     }
 
-    fn switches(&self) -> El {
+    fn switch_section(&self) -> El {
         let action = format!("/clusters/{}/recovery", self.view.name);
         let form = switch_form(action, self.switch.enabled, self.session);
         let global = self.switch.scope.as_deref() == Some("global");
         let form = if global {
             el("p")
-                .with("It is switched off for every cluster; see ")
-                .with(crate::format::link("/actions".to_owned(), "Actions"))
-                .with(".")
+                .child("It is switched off for every cluster; see ")
+                .child(crate::format::link("/actions".to_owned(), "Actions"))
+                .child(".")
         } else {
             form
         };
         el("section")
-            .at("id", "switch")
-            .with(el("h2").with("Off-switch"))
-            .with(form)
+            .attr("id", "switch")
+            .child(el("h2").child("Off-switch"))
+            .child(form)
     }
 }
 
 /// That recovery is off, by whom, since when and why.
-pub(super) fn switched_off(what: &'static str, off: &SwitchedOff, now: Timestamp) -> El {
+pub(super) fn switched_off_notice(what: &'static str, off: &RecoveryPause, now: Timestamp) -> El {
     el("p")
         .class("notice")
-        .with(el("strong").with(what))
-        .with(format!(" by {} ", off.by))
-        .with(ticking(off.at, now))
-        .with(format!(": {}", off.reason))
+        .child(el("strong").child(what))
+        .child(format!(" by {} ", off.by))
+        .child(ticking_age(off.at, now))
+        .child(format!(": {}", off.reason))
 }
 
 /// Switches recovery off or on.
@@ -259,24 +268,24 @@ pub(super) fn switch_form(action: String, enabled: bool, session: &SessionView) 
         "switch-one"
     };
     let (word, label, operation) = if enabled {
-        ("false", "Switch recovery off", Operation::SwitchRecoveryOff)
+        ("false", "Switch recovery off", Operation::PauseRecovery)
     } else {
         (
             "true",
             "Switch recovery on again",
-            Operation::SwitchRecoveryOn,
+            Operation::ResumeRecovery,
         )
     };
     let refusal = parts::role_refusal(session, operation);
-    parts::form(action)
-        .at("id", format!("{id}-form"))
-        .with(parts::hidden_field("enabled", word.to_owned()))
-        .with(parts::line(
+    parts::post_form(action)
+        .attr("id", format!("{id}-form"))
+        .child(parts::hidden_field("enabled", word.to_owned()))
+        .child(parts::text_input(
             format!("{id}-reason"),
             "reason",
             "Reason, shown to everybody",
         ))
-        .with(parts::button(label.to_owned(), refusal.as_deref()))
+        .child(parts::button(label.to_owned(), refusal.as_deref()))
 }
 
 #[cfg(test)]

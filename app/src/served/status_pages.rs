@@ -4,31 +4,35 @@ use galera::Timestamp;
 use galera::access::Operation;
 use galera::publish::api::{Overview, SessionView};
 use galera::publish::status_pages::{
-    Automatic, LinkView, PageList, PageSettings, PageView, Visibility,
+    AccessLinkView, AutoIncidentRule, PageSettings, PageVisibility, StatusPageList, StatusPageView,
 };
 
-use super::fields::{choice, group, line as field, note, prose, tick, typed};
-use super::parts::{button, facts, form, hidden_field, main_button, press, role_refusal};
-use crate::format::{code, counted, link, sub, ticking};
-use crate::markup::{Child, El, el};
-use crate::pages::{cell, ledger, row};
+use super::fields::{
+    checkbox, fieldset, hint, input_field, select_field, text_field as field, textarea_field,
+};
+use super::parts::{
+    button, button_form, fact_list, hidden_field, post_form, primary_button, role_refusal,
+};
+use crate::format::{code, link, pluralize, sub, ticking_age};
+use crate::markup::{Content, El, el};
+use crate::pages::{cell, data_table, row};
 
 const COLUMNS: [&str; 5] = ["Page", "Shown to", "Databases", "Links", "Changed"];
 const LINK_COLUMNS: [&str; 5] = ["Link for", "State", "Made", "Ends", "Revoke"];
 
 /// Every page, and the form for another one.
-pub(super) fn list(
-    pages: &PageList,
+pub(super) fn list_page(
+    pages: &StatusPageList,
     overview: &Overview,
     session: &SessionView,
     now: Timestamp,
 ) -> El {
-    let refusal = role_refusal(session, Operation::ManageShares);
-    let rows = pages.pages.iter().map(|page| line(page, now)).collect();
+    let refusal = role_refusal(session, Operation::ManageStatusPages);
+    let rows = pages.pages.iter().map(|page| page_row(page, now)).collect();
     let content = if pages.pages.is_empty() {
-        el("p").class("quiet").with("There is no status page yet.")
+        el("p").class("quiet").child("There is no status page yet.")
     } else {
-        ledger("ledger", "Status pages", &COLUMNS, rows)
+        data_table("ledger", "Status pages", &COLUMNS, rows)
     };
     let named: Vec<String> = overview
         .clusters
@@ -36,34 +40,37 @@ pub(super) fn list(
         .map(|cluster| format!("{0} = {0}", cluster.name))
         .collect();
     let fresh = PageSettings {
-        automatic: Some(Automatic::default()),
+        automatic: Some(AutoIncidentRule::default()),
         ..PageSettings::default()
     };
-    let new = form("/status-pages".to_owned())
-        .with(field(
+    let new = post_form("/status-pages".to_owned())
+        .child(field(
             "slug".to_owned(),
             "slug",
             "Slug: the last part of the address, lower-case letters, digits and hyphens",
             "",
         ))
-        .with(settings(&fresh, &named.join("\n")))
-        .with(main_button("Make the page".to_owned(), refusal.as_deref()));
+        .child(settings_fields(&fresh, &named.join("\n")))
+        .child(primary_button(
+            "Make the page".to_owned(),
+            refusal.as_deref(),
+        ));
     el("div")
         .class("page")
-        .with(el("h1").with("Status pages"))
-        .with(el("p").with(
+        .child(el("h1").child("Status pages"))
+        .child(el("p").child(
             "A status page tells whoever may read it whether databases work, and nothing else unless you say so.",
         ))
-        .with(el("section").with(content))
-        .with(
+        .child(el("section").child(content))
+        .child(
             el("section")
-                .at("id", "new")
-                .with(el("h2").with("Another page"))
-                .with(new),
+                .attr("id", "new")
+                .child(el("h2").child("Another page"))
+                .child(new),
         )
 }
 
-fn line(page: &PageView, now: Timestamp) -> El {
+fn page_row(page: &StatusPageView, now: Timestamp) -> El {
     let valid = page.links.iter().filter(|link| link.valid).count();
     let names: Vec<&str> = page
         .settings
@@ -72,85 +79,91 @@ fn line(page: &PageView, now: Timestamp) -> El {
         .map(|listed| listed.name.as_str())
         .collect();
     let head = el("span")
-        .with(link(
+        .child(link(
             format!("/status-pages/{}", page.slug),
             page.settings.title.clone(),
         ))
-        .with(sub(page.slug.to_string()));
+        .child(sub(page.slug.to_string()));
     row(page.slug.to_string(), head)
-        .with(cell(COLUMNS[1], shown_to(page.settings.visibility)))
-        .with(cell(COLUMNS[2], names.join(", ")))
-        .with(cell(
+        .child(cell(COLUMNS[1], visibility_label(page.settings.visibility)))
+        .child(cell(COLUMNS[2], names.join(", ")))
+        .child(cell(
             COLUMNS[3],
             match page.settings.visibility {
-                Visibility::Link => counted(valid, "valid link"),
+                PageVisibility::AccessLink => pluralize(valid, "valid link"),
                 _ => "needs none".to_owned(),
             },
         ))
-        .with(cell(COLUMNS[4], ticking(page.changed_at, now)))
+        .child(cell(COLUMNS[4], ticking_age(page.changed_at, now)))
 }
 
-const fn shown_to(visibility: Visibility) -> &'static str {
+const fn visibility_label(visibility: PageVisibility) -> &'static str {
     match visibility {
-        Visibility::Public => "everybody",
-        Visibility::Link => "whoever has a secret link",
-        Visibility::Members => "whoever is signed in",
+        PageVisibility::Public => "everybody",
+        PageVisibility::AccessLink => "whoever has a secret link",
+        PageVisibility::Members => "whoever is signed in",
     }
 }
 
 /// One page; `fresh` is the secret of a link that was made just now.
-pub(super) fn page(
-    view: &PageView,
+pub(super) fn detail_page(
+    view: &StatusPageView,
     fresh: Option<&str>,
     session: &SessionView,
     now: Timestamp,
 ) -> El {
-    let refusal = role_refusal(session, Operation::ManageShares);
+    let refusal = role_refusal(session, Operation::ManageStatusPages);
     let refusal = refusal.as_deref();
     let here = format!("/status-pages/{}", view.slug);
     el("div")
         .class("page")
-        .with(el("h1").with(view.settings.title.clone()))
-        .with(el("p").with(link("/status-pages".to_owned(), "All status pages")))
-        .with(address(view))
-        .with(fresh.map(|secret| new_link(view, secret)))
-        .with((view.settings.visibility == Visibility::Link).then(|| links(view, refusal, now)))
-        .with(change(view, &here, refusal))
-        .with(delete(view, &here, refusal))
+        .child(el("h1").child(view.settings.title.clone()))
+        .child(el("p").child(link("/status-pages".to_owned(), "All status pages")))
+        .child(address_facts(view))
+        .child(fresh.map(|secret| new_link_notice(view, secret)))
+        .child(
+            (view.settings.visibility == PageVisibility::AccessLink)
+                .then(|| links_section(view, refusal, now)),
+        )
+        .child(settings_section(view, &here, refusal))
+        .child(delete_section(view, &here, refusal))
 }
 
-fn address(view: &PageView) -> El {
+fn address_facts(view: &StatusPageView) -> El {
     let path = format!("/status/{}", view.slug);
     let badge = format!("{}/badge.svg", view.url);
-    let mut pairs: Vec<(&'static str, Child)> = vec![
+    let mut pairs: Vec<(&'static str, Content)> = vec![
         (
             "Address",
             // Not a page of the interface: the browser has to go there by itself.
             link(path.clone(), view.url.clone())
-                .at("rel", "external")
+                .attr("rel", "external")
                 .into(),
         ),
-        ("Shown to", shown_to(view.settings.visibility).into()),
+        (
+            "Shown to",
+            visibility_label(view.settings.visibility).into(),
+        ),
     ];
-    if view.settings.visibility == Visibility::Public {
+    if view.settings.visibility == PageVisibility::Public {
         let markdown = format!("[![{}]({badge})]({})", view.settings.title, view.url);
         pairs.push(("Badge, as Markdown", code(markdown).into()));
-        pairs.push(("QR code", picture(&path).into()));
+        pairs.push(("QR code", qr_code(&path).into()));
     }
-    el("section").with(facts(pairs))
+    el("section").child(fact_list(pairs))
 }
 
 /// A QR code of ours; dark on light in either scheme.
-fn picture(path: &str) -> El {
+fn qr_code(path: &str) -> El {
     el("img")
         .class("qr")
-        .at("src", format!("/api/v1/status/qr.svg?path={path}"))
-        .at("alt", "QR code of this address")
-        .at("width", "148")
-        .at("height", "148")
+        .attr("src", format!("/api/v1/status/qr.svg?path={path}"))
+        .attr("alt", "QR code of this address")
+        .attr("width", "148")
+        .attr("height", "148")
 }
 
-fn new_link(view: &PageView, secret: &str) -> El {
+fn new_link_notice(view: &StatusPageView, secret: &str) -> El {
     let path = format!("/s/{secret}/");
     let url = view
         .url
@@ -158,90 +171,97 @@ fn new_link(view: &PageView, secret: &str) -> El {
         .unwrap_or_default();
     el("section")
         .class("sheet")
-        .at("id", "fresh")
-        .with(el("h2").with("The new link"))
-        .with(
-            el("p").with(
+        .attr("id", "fresh")
+        .child(el("h2").child("The new link"))
+        .child(
+            el("p").child(
                 "Copy it now. It is shown this once; afterwards only its label is known here.",
             ),
         )
-        .with(el("p").with(link(path.clone(), format!("{url}{path}")).at("rel", "external")))
-        .with(picture(&path))
+        .child(el("p").child(link(path.clone(), format!("{url}{path}")).attr("rel", "external")))
+        .child(qr_code(&path))
 }
 
-fn links(view: &PageView, refusal: Option<&str>, now: Timestamp) -> El {
+fn links_section(view: &StatusPageView, refusal: Option<&str>, now: Timestamp) -> El {
     let rows = view
         .links
         .iter()
         .rev()
-        .map(|link| link_line(view, link, refusal, now))
+        .map(|link| link_row(view, link, refusal, now))
         .collect();
     let known = if view.links.is_empty() {
         el("p")
             .class("quiet")
-            .with("There is no link yet, so nobody outside can read the page.")
+            .child("There is no link yet, so nobody outside can read the page.")
     } else {
-        ledger("ledger", "Links", &LINK_COLUMNS, rows)
+        data_table("ledger", "Links", &LINK_COLUMNS, rows)
     };
-    let new = form(format!("/status-pages/{}/links", view.slug))
-        .with(field("label".to_owned(), "label", "Whom it is for", ""))
-        .with(typed(
+    let new = post_form(format!("/status-pages/{}/links", view.slug))
+        .child(field("label".to_owned(), "label", "Whom it is for", ""))
+        .child(input_field(
             "datetime-local",
             "expires".to_owned(),
             "expires_at",
             "When it ends (UTC); never when left empty",
             "",
         ))
-        .with(main_button("Make a link".to_owned(), refusal));
+        .child(primary_button("Make a link".to_owned(), refusal));
     el("section")
-        .at("id", "links")
-        .with(el("h2").with("Secret links"))
-        .with(known)
-        .with(new)
+        .attr("id", "links")
+        .child(el("h2").child("Secret links"))
+        .child(known)
+        .child(new)
 }
 
-fn link_line(view: &PageView, shown: &LinkView, refusal: Option<&str>, now: Timestamp) -> El {
-    let state: Child = match (shown.valid, shown.revoked_at, shown.expires_at) {
+fn link_row(
+    view: &StatusPageView,
+    shown: &AccessLinkView,
+    refusal: Option<&str>,
+    now: Timestamp,
+) -> El {
+    let state: Content = match (shown.valid, shown.revoked_at, shown.expires_at) {
         (true, ..) => "valid".into(),
-        (_, Some(at), _) => Child::Many(vec!["revoked".into(), sub(ticking(at, now)).into()]),
-        (_, None, Some(at)) => Child::Many(vec!["expired".into(), sub(ticking(at, now)).into()]),
+        (_, Some(at), _) => Content::Many(vec!["revoked".into(), sub(ticking_age(at, now)).into()]),
+        (_, None, Some(at)) => {
+            Content::Many(vec!["expired".into(), sub(ticking_age(at, now)).into()])
+        }
         (_, None, None) => "ended".into(),
     };
     let ends = shown
         .expires_at
         .map_or_else(|| "when revoked".to_owned(), crate::format::absolute);
     let made = el("span")
-        .with(shown.created_by.clone())
-        .with(sub(ticking(shown.created_at, now)));
+        .child(shown.created_by.clone())
+        .child(sub(ticking_age(shown.created_at, now)));
     let revoke = shown.valid.then(|| {
         let action = format!("/status-pages/{}/links/{}/revoke", view.slug, shown.id);
-        press(action, "Revoke", refusal)
+        button_form(action, "Revoke", refusal)
     });
     row(shown.id.clone(), shown.label.clone())
-        .with(cell(LINK_COLUMNS[1], state))
-        .with(cell(LINK_COLUMNS[2], made))
-        .with(cell(LINK_COLUMNS[3], ends))
-        .with(cell(LINK_COLUMNS[4], revoke))
+        .child(cell(LINK_COLUMNS[1], state))
+        .child(cell(LINK_COLUMNS[2], made))
+        .child(cell(LINK_COLUMNS[3], ends))
+        .child(cell(LINK_COLUMNS[4], revoke))
 }
 
-fn change(view: &PageView, here: &str, refusal: Option<&str>) -> El {
+fn settings_section(view: &StatusPageView, here: &str, refusal: Option<&str>) -> El {
     let named: Vec<String> = view
         .settings
         .clusters
         .iter()
         .map(|listed| format!("{} = {}", listed.cluster, listed.name))
         .collect();
-    let form = form(here.to_owned())
-        .with(hidden_field("revision", view.revision.to_string()))
-        .with(settings(&view.settings, &named.join("\n")))
-        .with(main_button("Change the page".to_owned(), refusal));
+    let form = post_form(here.to_owned())
+        .child(hidden_field("revision", view.revision.to_string()))
+        .child(settings_fields(&view.settings, &named.join("\n")))
+        .child(primary_button("Change the page".to_owned(), refusal));
     el("section")
-        .at("id", "settings")
-        .with(el("h2").with("Settings"))
-        .with(form)
+        .attr("id", "settings")
+        .child(el("h2").child("Settings"))
+        .child(form)
 }
 
-fn settings(settings: &PageSettings, clusters: &str) -> Child {
+fn settings_fields(settings: &PageSettings, clusters: &str) -> Content {
     let show = settings.show;
     let automatic = settings.automatic;
     let after = automatic.map_or_else(String::new, |rule| rule.after_secs.to_string());
@@ -258,7 +278,7 @@ fn settings(settings: &PageSettings, clusters: &str) -> Child {
         ),
         ("members", "whoever is signed in"),
     ];
-    Child::Many(vec![
+    Content::Many(vec![
         field(
             "title".to_owned(),
             "title",
@@ -266,7 +286,7 @@ fn settings(settings: &PageSettings, clusters: &str) -> Child {
             settings.title.clone(),
         )
         .into(),
-        prose(
+        textarea_field(
             "clusters".to_owned(),
             "clusters",
             "Databases, one a line in the order of the page: cluster = public name",
@@ -274,25 +294,25 @@ fn settings(settings: &PageSettings, clusters: &str) -> Child {
             4,
         )
         .into(),
-        choice(
+        select_field(
             "visibility".to_owned(),
             "visibility",
             "Shown to",
             &audience,
-            settings.visibility.word(),
+            settings.visibility.as_str(),
         )
         .into(),
-        group(
+        fieldset(
             "Shown of the nodes; nothing unless ticked",
             [
-                tick("show", "hosts", "names", show.hosts),
-                tick("show", "addresses", "addresses", show.addresses),
-                tick("show", "versions", "server versions", show.versions),
-                tick("show", "positions", "positions", show.positions),
+                checkbox("show", "hosts", "names", show.hosts),
+                checkbox("show", "addresses", "addresses", show.addresses),
+                checkbox("show", "versions", "server versions", show.versions),
+                checkbox("show", "positions", "positions", show.positions),
             ],
         )
         .into(),
-        typed(
+        input_field(
             "number",
             "after".to_owned(),
             "after_secs",
@@ -300,14 +320,14 @@ fn settings(settings: &PageSettings, clusters: &str) -> Child {
             after,
         )
         .into(),
-        tick(
+        checkbox(
             "degraded",
             "true",
             "a degraded database counts as well",
-            automatic.is_some_and(|rule: Automatic| rule.degraded),
+            automatic.is_some_and(|rule: AutoIncidentRule| rule.degraded),
         )
         .into(),
-        prose(
+        textarea_field(
             "embed".to_owned(),
             "embed",
             "Sites that may show the page in a frame, one a line, like https://intranet.example.org",
@@ -318,20 +338,20 @@ fn settings(settings: &PageSettings, clusters: &str) -> Child {
     ])
 }
 
-fn delete(view: &PageView, here: &str, refusal: Option<&str>) -> El {
-    let form = form(format!("{here}/delete"))
-        .with(note(
+fn delete_section(view: &StatusPageView, here: &str, refusal: Option<&str>) -> El {
+    let form = post_form(format!("{here}/delete"))
+        .child(hint(
             "The page, its feed and its badges are gone at once, and every link to it with them.",
         ))
-        .with(field(
+        .child(field(
             "confirm".to_owned(),
             "confirm",
             "Type the slug to confirm",
             "",
         ))
-        .with(button(format!("Delete {}", view.slug), refusal));
+        .child(button(format!("Delete {}", view.slug), refusal));
     el("section")
-        .at("id", "delete")
-        .with(el("h2").with("Delete"))
-        .with(form)
+        .attr("id", "delete")
+        .child(el("h2").child("Delete"))
+        .child(form)
 }

@@ -1,52 +1,52 @@
 //! Ninety days as bars: one group of choices for each cluster, so that the numbers of a day are had by pointing, by
 //! tapping and with the arrow keys, without any script.
 
-use galera::publish::status_pages::{DayFigures, ToldCluster, ToldState, Uptime};
+use galera::publish::status_pages::{DayFigures, PublicCluster, PublicState, UptimeFigures};
 
-use crate::markup::{Child, El, el};
+use crate::markup::{Content, El, el};
 
 /// The bars of a cluster, the last of which is today and chosen first.
-pub(super) fn bars(place: usize, shown: &ToldCluster) -> Option<El> {
+pub(super) fn bars(place: usize, shown: &PublicCluster) -> Option<El> {
     let last = shown.days.len().checked_sub(1)?;
     let bars: Vec<El> = shown
         .days
         .iter()
         .enumerate()
-        .map(|(day, figures)| bar(place, figures, day == last))
+        .map(|(day, figures)| day_bar(place, figures, day == last))
         .collect();
     let legend = format!("{}, day by day", shown.name);
     let group = el("fieldset")
         .class("days")
-        .with(el("legend").class("vh").with(legend))
-        .with(bars);
+        .child(el("legend").class("vh").child(legend))
+        .child(bars);
     let scale = el("p")
         .class("scale")
-        .at("aria-hidden", "true")
-        .with(el("span").with(format!("{last} days ago")))
-        .with(el("span").with("today"));
-    Some(el("div").with(group).with(scale))
+        .attr("aria-hidden", "true")
+        .child(el("span").child(format!("{last} days ago")))
+        .child(el("span").child("today"));
+    Some(el("div").child(group).child(scale))
 }
 
-fn bar(place: usize, figures: &DayFigures, chosen: bool) -> El {
+fn day_bar(place: usize, figures: &DayFigures, chosen: bool) -> El {
     let input = el("input")
-        .at("type", "radio")
-        .at("name", format!("c{place}"))
-        .at("value", figures.date.to_string())
-        .maybe("checked", chosen.then_some(""));
+        .attr("type", "radio")
+        .attr("name", format!("c{place}"))
+        .attr("value", figures.date.to_string())
+        .optional_attr("checked", chosen.then_some(""));
     el("label")
         .class(match figures.worst() {
             None => "d",
-            Some(ToldState::Outage) => "d bad",
-            Some(ToldState::Degraded) => "d warn",
-            Some(ToldState::Unknown) => "d off",
+            Some(PublicState::Outage) => "d bad",
+            Some(PublicState::Degraded) => "d warn",
+            Some(PublicState::Unknown) => "d off",
             Some(_) => "d ok",
         })
-        .with(input)
-        .with(el("span").with(words(figures)))
+        .child(input)
+        .child(el("span").child(day_summary(figures)))
 }
 
 /// A day in words: `2026-11-24: 99.93 % up, 1 min down`.
-fn words(figures: &DayFigures) -> String {
+fn day_summary(figures: &DayFigures) -> String {
     let mut parts = Vec::new();
     match figures.up {
         Some(up) => parts.push(format!("{} up", percent(up))),
@@ -59,7 +59,7 @@ fn words(figures: &DayFigures) -> String {
         (figures.unknown, "not known"),
     ] {
         if seconds > 0 {
-            parts.push(format!("{} {what}", span(seconds)));
+            parts.push(format!("{} {what}", duration(seconds)));
         }
     }
     format!("{}: {}", figures.date, parts.join(", "))
@@ -74,7 +74,7 @@ pub(super) fn percent(hundredths: u32) -> String {
 }
 
 /// Seconds in the unit that keeps them short.
-fn span(seconds: u64) -> String {
+fn duration(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
         60..3_600 => format!("{} min", seconds / 60),
@@ -84,17 +84,17 @@ fn span(seconds: u64) -> String {
 }
 
 /// Uptime over the usual spans.
-pub(super) fn uptime(uptime: &Uptime) -> El {
+pub(super) fn uptime_figures(uptime: &UptimeFigures) -> El {
     let figure = |name: &'static str, value: Option<u32>| {
-        let value: Child = match value {
+        let value: Content = match value {
             Some(value) => percent(value).into(),
-            None => el("span").class("quiet").with("not known").into(),
+            None => el("span").class("quiet").child("not known").into(),
         };
         el("div")
-            .with(el("dt").with(name))
-            .with(el("dd").with(value))
+            .child(el("dt").child(name))
+            .child(el("dd").child(value))
     };
-    el("dl").class("uptime").with([
+    el("dl").class("uptime").child([
         figure("Up, 7 days", uptime.week),
         figure("30 days", uptime.month),
         figure("90 days", uptime.quarter),
@@ -118,12 +118,12 @@ mod tests {
             degraded: 0,
             unknown: 0,
         };
-        assert_eq!(words(&none), "2026-11-24: no data");
+        assert_eq!(day_summary(&none), "2026-11-24: no data");
         let blind = DayFigures {
             unknown: 86_400,
             ..none
         };
-        assert_eq!(words(&blind), "2026-11-24: 24 h not known");
+        assert_eq!(day_summary(&blind), "2026-11-24: 24 h not known");
         let bad = DayFigures {
             up: Some(9_993),
             down: 60,
@@ -131,7 +131,7 @@ mod tests {
             ..none
         };
         assert_eq!(
-            words(&bad),
+            day_summary(&bad),
             "2026-11-24: 99.93 % up, 1 min down, 1 h 5 min degraded"
         );
         assert_eq!(percent(10_000), "100 %");

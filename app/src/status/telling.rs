@@ -1,115 +1,121 @@
 //! What people tell on a status page: announcements, incidents, maintenance.
 
 use galera::publish::status_pages::{
-    IncidentState, Told, ToldAnnouncement, ToldIncident, ToldMaintenance, ToldUpdate,
+    IncidentState, PublicAnnouncement, PublicIncident, PublicMaintenance, PublicPage, PublicUpdate,
 };
 
-use super::moment;
-use crate::markup::{Child, El, el};
-use crate::words::{incident_mark, state};
+use super::absolute_time;
+use crate::markup::{Content, El, el};
+use crate::words::{incident_mark, state_badge};
 
 /// Announcements, newest first.
-pub(super) fn announcements(told: &Told) -> Option<El> {
+pub(super) fn announcements(told: &PublicPage) -> Option<El> {
     let each: Vec<El> = told.announcements.iter().map(announcement).collect();
     section("Announcements", each)
 }
 
 /// Incidents that are not resolved.
-pub(super) fn open(told: &Told) -> Option<El> {
-    section("Current incidents", told.open().map(incident).collect())
+pub(super) fn open_incidents(told: &PublicPage) -> Option<El> {
+    section(
+        "Current incidents",
+        told.open_incidents().map(incident).collect(),
+    )
 }
 
 /// What is being worked on, and what is planned.
-pub(super) fn maintenance(told: &Told) -> Option<El> {
-    section("Maintenance", told.maintenance.iter().map(work).collect())
+pub(super) fn maintenance(told: &PublicPage) -> Option<El> {
+    section(
+        "Maintenance",
+        told.maintenance.iter().map(maintenance_window).collect(),
+    )
 }
 
 /// Incidents that are over.
-pub(super) fn past(told: &Told) -> El {
-    let each: Vec<El> = told.past().map(incident).collect();
+pub(super) fn past_incidents(told: &PublicPage) -> El {
+    let each: Vec<El> = told.past_incidents().map(incident).collect();
     let none = el("p")
         .class("quiet")
-        .with("No incidents in the last 90 days.");
+        .child("No incidents in the last 90 days.");
     section("Past incidents", each).unwrap_or_else(|| {
         el("section")
-            .with(el("h2").with("Past incidents"))
-            .with(none)
+            .child(el("h2").child("Past incidents"))
+            .child(none)
     })
 }
 
 fn section(title: &'static str, each: Vec<El>) -> Option<El> {
-    (!each.is_empty()).then(|| el("section").with(el("h2").with(title)).with(each))
+    (!each.is_empty()).then(|| el("section").child(el("h2").child(title)).child(each))
 }
 
-fn announcement(shown: &ToldAnnouncement) -> El {
+fn announcement(shown: &PublicAnnouncement) -> El {
     el("article")
-        .with(el("h3").with(shown.title.clone()))
-        .with(prose(&shown.text))
-        .with(el("p").class("quiet").with(moment(shown.at)))
+        .child(el("h3").child(shown.title.clone()))
+        .child(paragraph(&shown.text))
+        .child(el("p").class("quiet").child(absolute_time(shown.at)))
 }
 
-fn incident(shown: &ToldIncident) -> El {
+fn incident(shown: &PublicIncident) -> El {
     let updates: Vec<El> = shown.updates.iter().map(update).collect();
     let article = el("article")
-        .at("id", format!("incident-{}", shown.id))
-        .with(
+        .attr("id", format!("incident-{}", shown.id))
+        .child(
             el("div")
                 .class("line")
-                .with(el("h3").with(shown.title.clone()))
-                .with(state(incident_mark(shown.state))),
+                .child(el("h3").child(shown.title.clone()))
+                .child(state_badge(incident_mark(shown.state))),
         )
-        .with(concerned(&shown.clusters));
-    let timeline = el("ol").class("timeline").with(updates);
+        .child(affected_clusters(&shown.clusters));
+    let timeline = el("ol").class("timeline").child(updates);
     if shown.state != IncidentState::Resolved {
-        return article.with(timeline);
+        return article.child(timeline);
     }
     // What is over takes little room until somebody wants to know.
     let span = el("summary")
-        .with(moment(shown.opened_at))
-        .with(" to ")
-        .with(
+        .child(absolute_time(shown.opened_at))
+        .child(" to ")
+        .child(
             shown
                 .resolved_at
-                .map_or(Child::None, |at| moment(at).into()),
+                .map_or(Content::None, |at| absolute_time(at).into()),
         );
-    article.with(el("details").with(span).with(timeline))
+    article.child(el("details").child(span).child(timeline))
 }
 
-fn update(shown: &ToldUpdate) -> El {
+fn update(shown: &PublicUpdate) -> El {
     el("li")
-        .with(el("b").with(incident_mark(shown.state).word))
-        .with(" ")
-        .with(el("span").class("quiet").with(moment(shown.at)))
-        .with(prose(&shown.text))
+        .child(el("b").child(incident_mark(shown.state).label))
+        .child(" ")
+        .child(el("span").class("quiet").child(absolute_time(shown.at)))
+        .child(paragraph(&shown.text))
 }
 
-fn work(shown: &ToldMaintenance) -> El {
+fn maintenance_window(shown: &PublicMaintenance) -> El {
     let word = if shown.current {
         "Now, until "
     } else {
         "Planned from "
     };
-    let times = el("p").class("quiet").with(word);
+    let times = el("p").class("quiet").child(word);
     let times = if shown.current {
-        times.with(moment(shown.until))
+        times.child(absolute_time(shown.until))
     } else {
         times
-            .with(moment(shown.from))
-            .with(" to ")
-            .with(moment(shown.until))
+            .child(absolute_time(shown.from))
+            .child(" to ")
+            .child(absolute_time(shown.until))
     };
     el("article")
-        .with(el("h3").with(shown.title.clone()))
-        .with(concerned(&shown.clusters))
-        .with(times)
-        .with(prose(&shown.text))
+        .child(el("h3").child(shown.title.clone()))
+        .child(affected_clusters(&shown.clusters))
+        .child(times)
+        .child(paragraph(&shown.text))
 }
 
-fn concerned(names: &[String]) -> El {
-    el("p").class("quiet").with(names.join(", "))
+fn affected_clusters(names: &[String]) -> El {
+    el("p").class("quiet").child(names.join(", "))
 }
 
 /// Plain text; its lines stay lines.
-fn prose(text: &str) -> El {
-    el("p").class("prose").with(text.to_owned())
+fn paragraph(text: &str) -> El {
+    el("p").class("prose").child(text.to_owned())
 }

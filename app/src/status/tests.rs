@@ -1,4 +1,6 @@
-use galera::publish::status_pages::{DayFigures, IncidentState, ToldIncident, ToldUpdate, Uptime};
+use galera::publish::status_pages::{
+    DayFigures, IncidentState, PublicIncident, PublicUpdate, UptimeFigures,
+};
 use galera::record::uptime::Date;
 
 use super::*;
@@ -7,7 +9,7 @@ pub(super) fn at(text: &str) -> Timestamp {
     Timestamp::parse(text).unwrap()
 }
 
-fn told(state: ToldState) -> Told {
+fn sample_page(state: PublicState) -> PublicPage {
     let today = Date::of(at("2026-11-24T12:00:00Z"));
     let day = |back| DayFigures {
         date: today.minus(back),
@@ -16,34 +18,34 @@ fn told(state: ToldState) -> Told {
         degraded: 0,
         unknown: 0,
     };
-    Told {
+    PublicPage {
         slug: "shop".parse().unwrap(),
         title: "Shop <b>databases</b>".to_owned(),
         overall: state,
-        clusters: vec![ToldCluster {
+        clusters: vec![PublicCluster {
             id: "orders".to_owned(),
             name: "Orders".to_owned(),
             state,
-            actual: state,
-            apart: None,
+            state_without_maintenance: state,
+            inconsistency: None,
             since: Some(at("2026-11-24T11:00:00Z")),
             nodes: Vec::new(),
             days: (0..90).rev().map(day).collect(),
-            uptime: Uptime::default(),
+            uptime: UptimeFigures::default(),
         }],
         incidents: Vec::new(),
         maintenance: Vec::new(),
         announcements: Vec::new(),
-        unread_since: None,
+        stale_since: None,
     }
 }
 
-fn html(told: &Told) -> String {
+fn html(told: &PublicPage) -> String {
     let page = StatusPage {
-        told,
+        status: told,
         version: "1",
         as_of: at("2026-11-24T12:00:00Z"),
-        base: "shop/",
+        base_path: "shop/",
         css: "/pkg/s.css",
         js: "/pkg/s.js",
         listed: false,
@@ -55,37 +57,37 @@ fn html(told: &Told) -> String {
 fn every_state_is_a_word_a_shape_and_a_tone() {
     for (state, word, tone, sentence) in [
         (
-            ToldState::Operational,
+            PublicState::Operational,
             "Operational",
             "t-ok",
             "The database works",
         ),
         (
-            ToldState::Maintenance,
+            PublicState::Maintenance,
             "Maintenance",
             "t-busy",
             "The database is under maintenance",
         ),
         (
-            ToldState::Unknown,
+            PublicState::Unknown,
             "Unknown",
             "t-off",
             "The database is in an unknown state",
         ),
         (
-            ToldState::Degraded,
+            PublicState::Degraded,
             "Degraded",
             "t-warn",
             "The database is degraded, but working",
         ),
         (
-            ToldState::Outage,
+            PublicState::Outage,
             "Outage",
             "t-bad",
             "The database is not available",
         ),
     ] {
-        let html = html(&told(state));
+        let html = html(&sample_page(state));
         let expected = format!("<span class=\"state {tone}\">{word}<svg");
         assert!(html.contains(&expected), "{html}");
         assert!(html.contains(&format!("<title>{sentence} · ")), "{html}");
@@ -94,15 +96,15 @@ fn every_state_is_a_word_a_shape_and_a_tone() {
 
 #[test]
 fn words_of_people_are_text() {
-    let mut told = told(ToldState::Operational);
-    told.incidents.push(ToldIncident {
+    let mut told = sample_page(PublicState::Operational);
+    told.incidents.push(PublicIncident {
         id: "1-1".to_owned(),
         title: "<img src=x onerror=alert(1)>".to_owned(),
         clusters: vec!["Orders".to_owned()],
         state: IncidentState::Investigating,
         opened_at: at("2026-11-24T11:00:00Z"),
         resolved_at: None,
-        updates: vec![ToldUpdate {
+        updates: vec![PublicUpdate {
             at: at("2026-11-24T11:00:00Z"),
             state: IncidentState::Investigating,
             text: "</p><script>alert(1)</script>".to_owned(),
@@ -118,7 +120,7 @@ fn words_of_people_are_text() {
 
 #[test]
 fn ninety_days_are_one_group_of_choices() {
-    let html = html(&told(ToldState::Operational));
+    let html = html(&sample_page(PublicState::Operational));
     assert_eq!(html.matches("type=\"radio\" name=\"c0\"").count(), 90);
     assert_eq!(html.matches(" checked=\"\"").count(), 1);
     assert!(html.contains("value=\"2026-11-24\" checked=\"\"><span>2026-11-24: 100 % up</span>"));

@@ -12,10 +12,10 @@ const GAP_X: u32 = 34;
 /// Between rows of nodes: room for an arrow's bend.
 const GAP_Y: u32 = 26;
 const PADDING: u32 = 12;
-const TITLE: u32 = 32;
+const TITLE_HEIGHT: u32 = 32;
 /// Room for arrows that pass below the last row.
-const FOOT: u32 = 16;
-const BETWEEN: u32 = 18;
+const BOTTOM_MARGIN: u32 = 16;
+const FRAME_GAP: u32 = 18;
 
 /// What a frame around nodes means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(super) enum FrameKind {
 
 /// A box around nodes.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Frame {
+pub(super) struct GroupFrame {
     pub(super) kind: FrameKind,
     pub(super) title: &'static str,
     pub(super) detail: String,
@@ -42,7 +42,7 @@ pub(super) struct Frame {
 
 /// A node's place.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Tile {
+pub(super) struct NodeTile {
     pub(super) id: NodeId,
     pub(super) x: u32,
     pub(super) y: u32,
@@ -52,25 +52,25 @@ pub(super) struct Tile {
 
 /// An arrow from a donor to a joiner.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Transfer {
+pub(super) struct TransferArrow {
     pub(super) donor: NodeId,
     pub(super) joiner: NodeId,
     /// Whether no other donor of the component could be meant.
     pub(super) certain: bool,
     /// The arrow's shaft, as an SVG path.
-    pub(super) line: String,
+    pub(super) shaft: String,
     /// The arrow's head, as an SVG path.
     pub(super) head: String,
 }
 
 /// The whole drawing.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Layout {
+pub(super) struct TopologyLayout {
     pub(super) width: u32,
     pub(super) height: u32,
-    pub(super) frames: Vec<Frame>,
-    pub(super) tiles: Vec<Tile>,
-    pub(super) transfers: Vec<Transfer>,
+    pub(super) frames: Vec<GroupFrame>,
+    pub(super) tiles: Vec<NodeTile>,
+    pub(super) transfers: Vec<TransferArrow>,
 }
 
 #[cfg(any(feature = "hydrate", test))]
@@ -83,55 +83,56 @@ pub(crate) fn columns_for(width: u32) -> usize {
         .max(2)
 }
 
-struct Group {
+struct NodeGroup {
     kind: FrameKind,
     title: &'static str,
     detail: String,
     members: Vec<NodeId>,
 }
 
-impl Layout {
+impl TopologyLayout {
     /// Places every node of `view`, at most `columns` beside each other.
     pub(super) fn of(view: &ClusterView, columns: usize) -> Self {
         let columns = columns.max(1);
         let mut layout = Self::default();
         let (mut x, mut y, mut used, mut line_height) = (0, 0, 0, 0);
-        for group in groups(view) {
+        for group in node_groups(view) {
             let across = group.members.len().clamp(1, columns);
             if used > 0 && used + across > columns {
                 (x, used) = (0, 0);
-                y += line_height + BETWEEN;
+                y += line_height + FRAME_GAP;
                 line_height = 0;
             }
-            let (width, height) = layout.place(group, across, x, y);
-            x += width + BETWEEN;
+            let (width, height) = layout.place_group(group, across, x, y);
+            x += width + FRAME_GAP;
             used += across;
             line_height = line_height.max(height);
-            layout.width = layout.width.max(x - BETWEEN);
+            layout.width = layout.width.max(x - FRAME_GAP);
             layout.height = layout.height.max(y + height);
         }
-        layout.level();
-        layout.connect(view);
+        layout.equalize_heights();
+        layout.add_transfers(view);
         // Hairlines on the edge must not be cut.
         layout.width += 1;
         layout.height += 1;
         layout
     }
 
-    fn place(&mut self, group: Group, across: usize, x: u32, y: u32) -> (u32, u32) {
+    fn place_group(&mut self, group: NodeGroup, across: usize, x: u32, y: u32) -> (u32, u32) {
         let frame = self.frames.len();
-        let (columns, rows) = (small(across), small(group.members.len().div_ceil(across)));
+        let (columns, rows) = (to_u32(across), to_u32(group.members.len().div_ceil(across)));
         for (index, id) in group.members.into_iter().enumerate() {
-            self.tiles.push(Tile {
+            self.tiles.push(NodeTile {
                 id,
-                x: x + PADDING + small(index % across) * (TILE_WIDTH + GAP_X),
-                y: y + TITLE + small(index / across) * (TILE_HEIGHT + GAP_Y),
+                x: x + PADDING + to_u32(index % across) * (TILE_WIDTH + GAP_X),
+                y: y + TITLE_HEIGHT + to_u32(index / across) * (TILE_HEIGHT + GAP_Y),
                 frame,
             });
         }
         let width = 2 * PADDING + columns * TILE_WIDTH + (columns - 1) * GAP_X;
-        let height = TITLE + rows * TILE_HEIGHT + rows.saturating_sub(1) * GAP_Y + FOOT;
-        self.frames.push(Frame {
+        let height =
+            TITLE_HEIGHT + rows * TILE_HEIGHT + rows.saturating_sub(1) * GAP_Y + BOTTOM_MARGIN;
+        self.frames.push(GroupFrame {
             kind: group.kind,
             title: group.title,
             detail: group.detail,
@@ -144,7 +145,7 @@ impl Layout {
     }
 
     /// Frames beside each other end on one line.
-    fn level(&mut self) {
+    fn equalize_heights(&mut self) {
         for index in 0..self.frames.len() {
             let y = self.frames[index].y;
             let tallest = self
@@ -157,7 +158,7 @@ impl Layout {
         }
     }
 
-    fn connect(&mut self, view: &ClusterView) {
+    fn add_transfers(&mut self, view: &ClusterView) {
         let state_of = |id: &NodeId| {
             view.nodes
                 .iter()
@@ -179,24 +180,24 @@ impl Layout {
             let pairs = joiners
                 .iter()
                 .flat_map(|joiner| donors.iter().map(move |donor| (donor, joiner)));
-            let transfers: Vec<Transfer> = pairs
-                .map(|(donor, joiner)| transfer(donor, joiner, certain))
+            let transfers: Vec<TransferArrow> = pairs
+                .map(|(donor, joiner)| transfer_arrow(donor, joiner, certain))
                 .collect();
             self.transfers.extend(transfers);
         }
     }
 }
 
-fn groups(view: &ClusterView) -> Vec<Group> {
+fn node_groups(view: &ClusterView) -> Vec<NodeGroup> {
     let uuid = |component: &Component| component.state_uuid.clone();
     let several = view
         .components
         .iter()
         .any(|one| uuid(one) != view.components.first().and_then(uuid));
-    let mut groups: Vec<Group> = view
+    let mut groups: Vec<NodeGroup> = view
         .components
         .iter()
-        .map(|one| component(one, several))
+        .map(|one| component_group(one, several))
         .collect();
     let placed = |id: &NodeId| {
         view.components
@@ -211,7 +212,7 @@ fn groups(view: &ClusterView) -> Vec<Group> {
         .cloned()
         .collect();
     if !outside.is_empty() {
-        groups.push(Group {
+        groups.push(NodeGroup {
             kind: FrameKind::Outside,
             title: "Not in any component",
             detail: String::new(),
@@ -222,7 +223,7 @@ fn groups(view: &ClusterView) -> Vec<Group> {
 }
 
 /// A component; `history` adds which history it holds, where components differ in that.
-fn component(component: &Component, history: bool) -> Group {
+fn component_group(component: &Component, history: bool) -> NodeGroup {
     let known = u64::try_from(component.members.len()).unwrap_or(u64::MAX);
     let unnamed = |size: u64| match size.saturating_sub(known) {
         0 => String::new(),
@@ -240,7 +241,7 @@ fn component(component: &Component, history: bool) -> Group {
         ClusterStatus::NonPrimary => (FrameKind::NonPrimary, "non-Primary"),
         ClusterStatus::Disconnected => (FrameKind::NonPrimary, "Disconnected"),
     };
-    Group {
+    NodeGroup {
         kind,
         title,
         detail,
@@ -248,23 +249,23 @@ fn component(component: &Component, history: bool) -> Group {
     }
 }
 
-fn transfer(donor: &Tile, joiner: &Tile, certain: bool) -> Transfer {
+fn transfer_arrow(donor: &NodeTile, joiner: &NodeTile, certain: bool) -> TransferArrow {
     let (line, head) = if donor.y == joiner.y && donor.x.abs_diff(joiner.x) == TILE_WIDTH + GAP_X {
-        straight(donor, joiner)
+        straight_arrow(donor, joiner)
     } else {
-        bent(donor, joiner)
+        bent_arrow(donor, joiner)
     };
-    Transfer {
+    TransferArrow {
         donor: donor.id.clone(),
         joiner: joiner.id.clone(),
         certain,
-        line,
+        shaft: line,
         head,
     }
 }
 
 /// Through the gap between neighbours.
-fn straight(donor: &Tile, joiner: &Tile) -> (String, String) {
+fn straight_arrow(donor: &NodeTile, joiner: &NodeTile) -> (String, String) {
     let y = donor.y + TILE_HEIGHT / 2;
     let (from, to, base) = if donor.x < joiner.x {
         (donor.x + TILE_WIDTH + 2, joiner.x - 3, joiner.x - 12)
@@ -275,49 +276,49 @@ fn straight(donor: &Tile, joiner: &Tile) -> (String, String) {
             joiner.x + TILE_WIDTH + 12,
         )
     };
-    let line = path(&[("M", from, y), ("L", base, y)]);
-    let head = path(&[("M", to, y), ("L", base, y - 6), ("L", base, y + 6)]);
+    let line = svg_path(&[("M", from, y), ("L", base, y)]);
+    let head = svg_path(&[("M", to, y), ("L", base, y - 6), ("L", base, y + 6)]);
     (line, head)
 }
 
 /// Around everything else: along the gaps between rows and beside the joiner's column.
-fn bent(donor: &Tile, joiner: &Tile) -> (String, String) {
-    const AWAY: u32 = 12;
+fn bent_arrow(donor: &NodeTile, joiner: &NodeTile) -> (String, String) {
+    const CLEARANCE: u32 = 12;
     let (from_x, to_x) = (donor.x + TILE_WIDTH / 2, joiner.x + TILE_WIDTH / 2);
     let lane = joiner.x.saturating_sub(9);
     let enters_below = joiner.y <= donor.y;
     let (from_y, leave) = if joiner.y < donor.y {
-        (donor.y - 1, donor.y - AWAY)
+        (donor.y - 1, donor.y - CLEARANCE)
     } else {
-        (donor.y + TILE_HEIGHT + 1, donor.y + TILE_HEIGHT + AWAY)
+        (donor.y + TILE_HEIGHT + 1, donor.y + TILE_HEIGHT + CLEARANCE)
     };
     let (tip, base, enter) = if enters_below {
         let edge = joiner.y + TILE_HEIGHT;
-        (edge + 2, edge + 10, edge + AWAY)
+        (edge + 2, edge + 10, edge + CLEARANCE)
     } else {
-        (joiner.y - 2, joiner.y - 10, joiner.y - (GAP_Y - AWAY))
+        (joiner.y - 2, joiner.y - 10, joiner.y - (GAP_Y - CLEARANCE))
     };
     let mut steps = vec![("M", from_x, from_y), ("L", from_x, leave)];
     if leave != enter {
         steps.extend([("L", lane, leave), ("L", lane, enter)]);
     }
     steps.extend([("L", to_x, enter), ("L", to_x, base)]);
-    let head = path(&[
+    let head = svg_path(&[
         ("M", to_x, tip),
         ("L", to_x - 6, base),
         ("L", to_x + 6, base),
     ]);
-    (path(&steps), head)
+    (svg_path(&steps), head)
 }
 
-fn path(steps: &[(&str, u32, u32)]) -> String {
+fn svg_path(steps: &[(&str, u32, u32)]) -> String {
     let parts = steps
         .iter()
         .map(|(command, x, y)| [command, x.to_string().as_str(), " ", &y.to_string()].concat());
     parts.collect()
 }
 
-fn small(number: usize) -> u32 {
+fn to_u32(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
@@ -330,13 +331,14 @@ mod tests {
     fn nodes_never_overlap_and_stay_in_their_frame() {
         for count in 1..=15 {
             for columns in 1..=7 {
-                let layout = Layout::of(&fixtures::crowd("many", count, 2_881), columns);
+                let layout =
+                    TopologyLayout::of(&fixtures::large_cluster("many", count, 2_881), columns);
                 assert_eq!(layout.tiles.len(), count);
                 for (index, tile) in layout.tiles.iter().enumerate() {
                     let frame = &layout.frames[tile.frame];
                     assert!(tile.x >= frame.x && tile.x + TILE_WIDTH <= frame.x + frame.width);
                     assert!(tile.y >= frame.y && tile.y + TILE_HEIGHT <= frame.y + frame.height);
-                    let apart = |other: &Tile| {
+                    let apart = |other: &NodeTile| {
                         tile.x.abs_diff(other.x) >= TILE_WIDTH
                             || tile.y.abs_diff(other.y) >= TILE_HEIGHT
                     };
@@ -352,7 +354,7 @@ mod tests {
     #[test]
     fn frames_never_overlap_and_stay_in_the_drawing() {
         for columns in 1..=7 {
-            let layout = Layout::of(&fixtures::no_primary("lab", 2_881), columns);
+            let layout = TopologyLayout::of(&fixtures::no_primary("lab", 2_881), columns);
             let [component, outside] = layout.frames.as_slice() else {
                 panic!("two frames");
             };
@@ -373,7 +375,7 @@ mod tests {
     #[test]
     fn an_arrow_leads_from_the_donor_to_every_joiner() {
         for columns in 1..=4 {
-            let layout = Layout::of(&fixtures::transfer("lab", 90_000), columns);
+            let layout = TopologyLayout::of(&fixtures::state_transfer("lab", 90_000), columns);
             let [transfer] = layout.transfers.as_slice() else {
                 panic!("one transfer");
             };
@@ -389,14 +391,17 @@ mod tests {
     fn members_that_nobody_can_name_are_counted() {
         let mut view = fixtures::healthy("lab", 2_881);
         view.components[0].size = Some(4);
-        assert_eq!(Layout::of(&view, 4).frames[0].detail, "size 4, 1 unnamed");
+        assert_eq!(
+            TopologyLayout::of(&view, 4).frames[0].detail,
+            "size 4, 1 unnamed"
+        );
     }
 
     #[test]
     fn different_histories_are_told_apart() {
-        let mut view = fixtures::split("lab", 90_000);
+        let mut view = fixtures::split_brain("lab", 90_000);
         view.components[1].state_uuid = Some("11111111-c7b1-11f0-9a3e-6f0d3a1b2c4d".to_owned());
-        let details: Vec<String> = Layout::of(&view, 4)
+        let details: Vec<String> = TopologyLayout::of(&view, 4)
             .frames
             .into_iter()
             .map(|frame| frame.detail)

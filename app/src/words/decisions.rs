@@ -1,25 +1,25 @@
 //! The words of plans and actions; only the server writes them.
 
 use galera::publish::notification::delivery::{Delivery, DeliveryState};
-use galera::recover::action::{State, StepState};
-use galera::recover::plan::{CheckStatus, Kind, Plan};
+use galera::recover::action::{ActionState, StepState};
+use galera::recover::plan::{ActionKind, CheckStatus, Plan};
 
 use super::{
-    ARROW, BARRED_RING, CHECKED_DISC, CROSS, DASHED, DISC, FORK, HALF_DISC, Mark, QUESTION, RING,
-    SQUARE, TRIANGLE, mark,
+    ARROW, BARRED_RING, CHECKED_DISC, CROSS, DASHED, DISC, FORK, HALF_DISC, QUESTION, RING, SQUARE,
+    StateMark, TRIANGLE, mark,
 };
 
 /// What an action does.
-pub(crate) const fn kind_word(kind: Kind) -> &'static str {
+pub(crate) const fn action_kind_label(kind: ActionKind) -> &'static str {
     match kind {
-        Kind::Bootstrap => "Bootstrap",
-        Kind::Cleanup => "Clean-up",
-        Kind::Decommission => "Decommission",
+        ActionKind::Bootstrap => "Bootstrap",
+        ActionKind::Cleanup => "Clean-up",
+        ActionKind::Decommission => "Decommission",
     }
 }
 
 /// The outcome of a check.
-pub(crate) const fn check_mark(status: CheckStatus) -> Mark {
+pub(crate) const fn check_mark(status: CheckStatus) -> StateMark {
     match status {
         CheckStatus::Pass => mark("Pass", "ok", CHECKED_DISC),
         CheckStatus::Attested => mark("Attested", "busy", HALF_DISC),
@@ -29,7 +29,7 @@ pub(crate) const fn check_mark(status: CheckStatus) -> Mark {
 }
 
 /// Whether a plan can be carried out.
-pub(crate) fn plan_mark(plan: &Plan) -> Mark {
+pub(crate) fn plan_mark(plan: &Plan) -> StateMark {
     if plan.executable {
         mark("Possible", "ok", CHECKED_DISC)
     } else if plan.steps.is_empty() && plan.commands.is_empty() {
@@ -40,23 +40,23 @@ pub(crate) fn plan_mark(plan: &Plan) -> Mark {
 }
 
 /// Where an action stands.
-pub(crate) const fn action_mark(state: State) -> Mark {
+pub(crate) const fn action_mark(state: ActionState) -> StateMark {
     match state {
-        State::Pending => mark("Waits for approval", "busy", RING),
-        State::Approved => mark("Approved", "busy", HALF_DISC),
-        State::Executing => mark("Executing", "busy", ARROW),
-        State::Succeeded => mark("Succeeded", "ok", CHECKED_DISC),
-        State::Failed => mark("Failed", "bad", CROSS),
-        State::Unverified => mark("Unverified", "bad", TRIANGLE),
-        State::Rejected => mark("Rejected", "off", BARRED_RING),
-        State::Cancelled => mark("Cancelled", "off", SQUARE),
-        State::Expired => mark("Expired", "off", DASHED),
-        State::Superseded => mark("Superseded", "warn", FORK),
+        ActionState::Pending => mark("Waits for approval", "busy", RING),
+        ActionState::Approved => mark("Approved", "busy", HALF_DISC),
+        ActionState::Executing => mark("Executing", "busy", ARROW),
+        ActionState::Succeeded => mark("Succeeded", "ok", CHECKED_DISC),
+        ActionState::Failed => mark("Failed", "bad", CROSS),
+        ActionState::Unverified => mark("Unverified", "bad", TRIANGLE),
+        ActionState::Rejected => mark("Rejected", "off", BARRED_RING),
+        ActionState::Cancelled => mark("Cancelled", "off", SQUARE),
+        ActionState::Expired => mark("Expired", "off", DASHED),
+        ActionState::Superseded => mark("Superseded", "warn", FORK),
     }
 }
 
 /// Whether a notification target is told anything.
-pub(crate) const fn target_mark(enabled: bool) -> Mark {
+pub(crate) const fn target_mark(enabled: bool) -> StateMark {
     if enabled {
         mark("Enabled", "ok", DISC)
     } else {
@@ -65,7 +65,7 @@ pub(crate) const fn target_mark(enabled: bool) -> Mark {
 }
 
 /// What became of a notice.
-pub(crate) const fn delivery_mark(delivery: &Delivery) -> Mark {
+pub(crate) const fn delivery_mark(delivery: &Delivery) -> StateMark {
     match (delivery.state, delivery.attempts) {
         (DeliveryState::Delivered, _) => mark("Delivered", "ok", CHECKED_DISC),
         (DeliveryState::Failed, _) => mark("Failed", "bad", CROSS),
@@ -75,7 +75,7 @@ pub(crate) const fn delivery_mark(delivery: &Delivery) -> Mark {
 }
 
 /// How far a step is.
-pub(crate) const fn step_mark(state: StepState) -> Mark {
+pub(crate) const fn step_mark(state: StepState) -> StateMark {
     match state {
         StepState::Waiting => mark("Waiting", "off", RING),
         StepState::Intended => mark("Under way", "busy", ARROW),
@@ -93,8 +93,8 @@ mod tests {
 
     #[test]
     fn states_differ_in_word_and_in_shape() {
-        let marks: Vec<Mark> = State::ALL.into_iter().map(action_mark).collect();
-        let words: HashSet<_> = marks.iter().map(|m| m.word).collect();
+        let marks: Vec<StateMark> = ActionState::ALL.into_iter().map(action_mark).collect();
+        let words: HashSet<_> = marks.iter().map(|m| m.label).collect();
         let shapes: HashSet<_> = marks.iter().map(|m| m.shape).collect();
         assert_eq!((words.len(), shapes.len()), (marks.len(), marks.len()));
     }

@@ -1,24 +1,25 @@
 //! The words of status pages; only the server writes them.
 
-use galera::publish::status_pages::{IncidentState, ToldState};
+use galera::publish::status_pages::{IncidentState, PublicState};
 
 use super::{
-    ARROW, CHECKED_DISC, FALLEN, HALF_DIAMOND, HALF_DISC, Mark, QUESTION, RING, TRIANGLE, mark,
+    ARROW, CHECKED_DISC, HALF_DIAMOND, HALF_DISC, INVERTED_TRIANGLE, QUESTION, RING, StateMark,
+    TRIANGLE, mark,
 };
 
 /// A cluster's state as a status page shows it.
-pub(crate) const fn told_mark(state: ToldState) -> Mark {
+pub(crate) const fn public_state_mark(state: PublicState) -> StateMark {
     match state {
-        ToldState::Operational => mark(state.word(), "ok", CHECKED_DISC),
-        ToldState::Maintenance => mark(state.word(), "busy", HALF_DISC),
-        ToldState::Unknown => mark(state.word(), "off", QUESTION),
-        ToldState::Degraded => mark(state.word(), "warn", HALF_DIAMOND),
-        ToldState::Outage => mark(state.word(), "bad", FALLEN),
+        PublicState::Operational => mark(state.label(), "ok", CHECKED_DISC),
+        PublicState::Maintenance => mark(state.label(), "busy", HALF_DISC),
+        PublicState::Unknown => mark(state.label(), "off", QUESTION),
+        PublicState::Degraded => mark(state.label(), "warn", HALF_DIAMOND),
+        PublicState::Outage => mark(state.label(), "bad", INVERTED_TRIANGLE),
     }
 }
 
 /// How far an incident is.
-pub(crate) const fn incident_mark(state: IncidentState) -> Mark {
+pub(crate) const fn incident_mark(state: IncidentState) -> StateMark {
     match state {
         IncidentState::Investigating => mark("Investigating", "bad", TRIANGLE),
         IncidentState::Identified => mark("Identified", "warn", ARROW),

@@ -2,19 +2,19 @@
 
 use galera::ClusterName;
 use galera::publish::api::AuditPage;
-use galera::record::audit::Entry;
-use registry::Subscription;
+use galera::record::audit::AuditEntry;
+use registry::WatchSubscription;
 
-use super::{BLOCK, Trail, TrailError, decode};
+use super::{AuditError, AuditTrail, BLOCK_ENTRIES, decode_entry};
 
 /// Most entries of a page.
-pub const PAGE_MAX: usize = 1_000;
+pub const AUDIT_PAGE_MAX: usize = 1_000;
 /// Blocks that one request looks through; a filter may match rarely.
 const BLOCKS_MAX: u64 = 50;
 
 /// Which entries are wanted.
 #[derive(Clone, Debug, Default)]
-pub struct Filter {
+pub struct AuditTrailFilter {
     /// Only about this cluster.
     pub cluster: Option<ClusterName>,
     /// Only by this actor.
@@ -25,8 +25,8 @@ pub struct Filter {
     pub limit: usize,
 }
 
-impl Filter {
-    fn matches(&self, entry: &Entry) -> bool {
+impl AuditTrailFilter {
+    fn matches(&self, entry: &AuditEntry) -> bool {
         let record = &entry.record;
         let cluster = self.cluster.as_ref();
         let actor = self.actor.as_ref();
@@ -35,13 +35,13 @@ impl Filter {
     }
 }
 
-impl Trail {
+impl AuditTrail {
     /// The newest entries that match, newest first.
     ///
     /// # Errors
-    /// [`TrailError`].
-    pub async fn page(&self, filter: &Filter) -> Result<AuditPage, TrailError> {
-        let newest = self.newest().await?;
+    /// [`AuditError`].
+    pub async fn page(&self, filter: &AuditTrailFilter) -> Result<AuditPage, AuditError> {
+        let newest = self.newest_sequence().await?;
         let mut entries = Vec::new();
         // The next place to look at, downwards.
         let mut next = newest.min(
@@ -52,10 +52,10 @@ impl Trail {
         let mut blocks = 0;
         while next > 0 && blocks < BLOCKS_MAX {
             blocks += 1;
-            let block = next / BLOCK;
+            let block = next / BLOCK_ENTRIES;
             let listing = self.registry.list(self.block_prefix(block)).await?;
             for entry in listing.entries.iter().rev() {
-                let entry = decode(entry)?;
+                let entry = decode_entry(entry)?;
                 if entry.sequence > next {
                     continue;
                 }
@@ -63,22 +63,22 @@ impl Trail {
                 if filter.matches(&entry) {
                     entries.push(entry);
                     if entries.len() >= filter.limit {
-                        return Ok(page(entries, next));
+                        return Ok(audit_page(entries, next));
                     }
                 }
             }
-            next = next.min((block * BLOCK).saturating_sub(1));
+            next = next.min((block * BLOCK_ENTRIES).saturating_sub(1));
         }
-        Ok(page(entries, next))
+        Ok(audit_page(entries, next))
     }
 
     /// The sequence of the newest entry; 0 when there is none.
     ///
     /// # Errors
-    /// [`TrailError`].
-    pub async fn newest(&self) -> Result<u64, TrailError> {
+    /// [`AuditError`].
+    pub async fn newest_sequence(&self) -> Result<u64, AuditError> {
         match self.registry.get(self.head_key()).await? {
-            Some(entry) => Ok(decode(&entry)?.sequence),
+            Some(entry) => Ok(decode_entry(&entry)?.sequence),
             None => Ok(0),
         }
     }
@@ -86,28 +86,29 @@ impl Trail {
     /// The entry in the place `sequence`, when it was written: where a reader with a cursor goes on.
     ///
     /// # Errors
-    /// [`TrailError`].
-    pub async fn entry(&self, sequence: u64) -> Result<Option<Entry>, TrailError> {
+    /// [`AuditError`].
+    pub async fn entry(&self, sequence: u64) -> Result<Option<AuditEntry>, AuditError> {
         let entry = self.registry.get(self.entry_key(sequence)).await?;
-        entry.as_ref().map(decode).transpose()
+        entry.as_ref().map(decode_entry).transpose()
     }
 
     /// The news of further entries: an event for each change of the head.
     #[must_use]
-    pub fn watch_head(&self) -> Subscription {
+    pub fn watch_head(&self) -> WatchSubscription {
         self.registry.watch(self.head_key())
     }
 
     /// Every entry, oldest first, and the head.
     ///
     /// # Errors
-    /// [`TrailError`].
-    pub async fn all(&self) -> Result<(Vec<Entry>, Option<Entry>), TrailError> {
+    /// [`AuditError`].
+    pub async fn read_all(&self) -> Result<(Vec<AuditEntry>, Option<AuditEntry>), AuditError> {
         let head = self.registry.get(self.head_key()).await?;
-        let head = head.as_ref().map(decode).transpose()?;
-        let prefix = format!("{}/audit/entries/", self.prefix);
+        let head = head.as_ref().map(decode_entry).transpose()?;
+        let prefix = format!("{}/audit/entries/", self.state_prefix);
         let listing = self.registry.list(prefix).await?;
-        let entries: Result<Vec<Entry>, TrailError> = listing.entries.iter().map(decode).collect();
+        let entries: Result<Vec<AuditEntry>, AuditError> =
+            listing.entries.iter().map(decode_entry).collect();
         let mut entries = entries?;
         // Entries that were added after the head was read are another reading's.
         let last = head.as_ref().map_or(0, |head| head.sequence);
@@ -116,7 +117,7 @@ impl Trail {
     }
 }
 
-fn page(entries: Vec<Entry>, next: u64) -> AuditPage {
+fn audit_page(entries: Vec<AuditEntry>, next: u64) -> AuditPage {
     AuditPage {
         next_before: (next > 0).then_some(next + 1),
         entries,

@@ -1,12 +1,12 @@
 //! The trail as a table for spreadsheets (RFC 4180).
 
-use galera::record::audit::Entry;
+use galera::record::audit::AuditEntry;
 
 const HEADER: &str = "sequence,at,actor,event,cluster,subject,detail,previous,hash\r\n";
 
 /// `entries` as CSV with a header line.
 #[must_use]
-pub fn csv(entries: &[Entry]) -> String {
+pub fn to_csv(entries: &[AuditEntry]) -> String {
     let mut table = HEADER.to_owned();
     for entry in entries {
         let record = &entry.record;
@@ -23,7 +23,7 @@ pub fn csv(entries: &[Entry]) -> String {
             &entry.previous,
             &entry.hash,
         ]
-        .map(cell);
+        .map(csv_cell);
         table.push_str(&cells.join(","));
         table.push_str("\r\n");
     }
@@ -31,7 +31,7 @@ pub fn csv(entries: &[Entry]) -> String {
 }
 
 /// A cell that no spreadsheet takes for a formula or for the end of a cell.
-pub fn cell(text: &str) -> String {
+pub fn csv_cell(text: &str) -> String {
     let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let text = if formula {
         format!("'{text}")
@@ -51,8 +51,8 @@ mod tests {
 
     #[test]
     fn cells_are_quoted_and_never_formulas() {
-        assert_eq!(cell("plain"), "plain");
-        assert_eq!(cell("a,\"b\"\n"), "\"a,\"\"b\"\"\n\"");
-        assert_eq!(cell("=HYPERLINK(1)"), "'=HYPERLINK(1)");
+        assert_eq!(csv_cell("plain"), "plain");
+        assert_eq!(csv_cell("a,\"b\"\n"), "\"a,\"\"b\"\"\n\"");
+        assert_eq!(csv_cell("=HYPERLINK(1)"), "'=HYPERLINK(1)");
     }
 }

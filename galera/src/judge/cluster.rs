@@ -21,11 +21,11 @@ mod rivals;
 mod verdict;
 
 /// How far a registration must be younger than the first failed probe to prove that its node outlived that.
-const RACE: Duration = Duration::from_secs(1);
+const RACE_MARGIN: Duration = Duration::from_secs(1);
 
 /// How long evidence counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct FoldSettings {
     /// How old an SQL answer may be: three poll intervals and the probe's deadline.
     pub stale_after: Duration,
     /// How old a registration may be when its lease's time to live is not known.
@@ -33,33 +33,33 @@ pub struct Settings {
     /// The port that is left out of node ids.
     pub default_port: u16,
     /// How long two Primary components must be seen side by side before they are called rivals.
-    pub settle: Duration,
+    pub settle_time: Duration,
 }
 
-impl Default for Settings {
+impl Default for FoldSettings {
     fn default() -> Self {
         Self {
             stale_after: Duration::from_secs(6),
             registry_ttl: Duration::from_secs(10),
             default_port: 3306,
-            settle: Duration::from_secs(2),
+            settle_time: Duration::from_secs(2),
         }
     }
 }
 
 /// What the evidence means at `now`. The view's revision is left 0: whoever publishes it counts.
 ///
-/// `previous` matters only for [`Verdict::since`], which is kept while the judgement stays the same.
+/// `previous` matters only for [`ObservedOutcome::since`], which is kept while the judgement stays the same.
 #[must_use]
 pub fn fold(
     evidence: &Evidence,
     now: Timestamp,
-    settings: &Settings,
+    settings: &FoldSettings,
     previous: Option<&ClusterView>,
 ) -> ClusterView {
     let gathered = gather::gather(evidence, now, settings);
-    let components = components::components(&gathered, settings.settle);
-    let case = verdict::Case {
+    let components = components::find_components(&gathered, settings.settle_time);
+    let case = verdict::VerdictContext {
         evidence,
         gathered: &gathered,
         components: &components,
@@ -79,9 +79,13 @@ pub fn fold(
             reasons,
             since,
         },
-        nodes: nodes::views(&gathered.nodes, &evidence.registry_health),
-        components: components.seen.into_iter().map(|seen| seen.view).collect(),
-        expected_members: gathered.expected,
+        nodes: nodes::node_views(&gathered.nodes, &evidence.registry_health),
+        components: components
+            .observed
+            .into_iter()
+            .map(|seen| seen.view)
+            .collect(),
+        expected_members: gathered.expected_members,
         registry: evidence.registry_health.clone(),
     }
 }

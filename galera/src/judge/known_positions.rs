@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::id::NodeId;
-use crate::judge::cluster::Settings;
+use crate::judge::cluster::FoldSettings;
 use crate::observe::observation::Evidence;
 use crate::observe::registration;
 use crate::observe::wsrep::WsrepStatus;
@@ -19,13 +19,13 @@ use crate::view::ClusterStatus;
 
 /// The highest position that a node's agent recorded durably (`highest_position`).
 #[must_use]
-pub fn recorded(fields: &BTreeMap<String, String>) -> Option<Position> {
+pub fn recorded_highest_position(fields: &BTreeMap<String, String>) -> Option<Position> {
     fields.get("highest_position")?.parse().ok()
 }
 
 /// The highest position of one history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Highest {
+pub struct HighestPosition {
     /// Its sequence number.
     pub seqno: Seqno,
     /// Who reported it.
@@ -36,7 +36,7 @@ pub struct Highest {
 
 /// What a node was when it was last seen Primary.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LastPrimary {
+pub struct LastPrimaryView {
     /// `wsrep_cluster_conf_id` of its component.
     pub conf_id: u64,
     /// Its position.
@@ -50,7 +50,7 @@ pub struct LastPrimary {
     pub since: Option<Timestamp>,
 }
 
-impl LastPrimary {
+impl LastPrimaryView {
     /// Whether both are of one view.
     fn same_view(&self, other: &Self) -> bool {
         self.conf_id == other.conf_id && self.position.uuid == other.position.uuid
@@ -59,21 +59,21 @@ impl LastPrimary {
 
 /// What is remembered of one cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct History {
+pub struct KnownPositions {
     /// The highest position ever seen, for each history's UUID.
     #[serde(default)]
-    pub highest: BTreeMap<Uuid, Highest>,
+    pub highest: BTreeMap<Uuid, HighestPosition>,
     /// For each node, when it was last seen Primary.
     #[serde(default)]
-    pub primary: BTreeMap<NodeId, LastPrimary>,
+    pub primary: BTreeMap<NodeId, LastPrimaryView>,
 }
 
-impl History {
+impl KnownPositions {
     /// Takes in what is known at `now`. Only fresh answers and what agents registered of positions count.
     ///
     /// Forgets nothing: who persists it decides how often; losing the last seconds only makes the console less strict.
-    pub fn learn(&mut self, evidence: &Evidence, now: Timestamp, settings: &Settings) {
-        for (id, probe) in &evidence.sql {
+    pub fn update(&mut self, evidence: &Evidence, now: Timestamp, settings: &FoldSettings) {
+        for (id, probe) in &evidence.probes {
             let id = id.clone().normalized(settings.default_port);
             let Some((at, status)) = &probe.status else {
                 continue;
@@ -81,21 +81,21 @@ impl History {
             if probe.error.is_some() || at.age(now) > settings.stale_after {
                 continue;
             }
-            self.learn_status(&id, *at, status, settings.default_port);
+            self.update_from_status(&id, *at, status, settings.default_port);
         }
-        for (id, seen) in &evidence.registry {
+        for (id, seen) in &evidence.registrations {
             let id = id.clone().normalized(settings.default_port);
             let told = [
                 registration::recovered_position(&seen.fields),
-                recorded(&seen.fields),
+                recorded_highest_position(&seen.fields),
             ];
             for position in told.into_iter().flatten() {
-                self.raise(&id, &position, seen.last_put_at.unwrap_or(now));
+                self.record_highest(&id, &position, seen.last_put_at.unwrap_or(now));
             }
         }
     }
 
-    fn learn_status(&mut self, id: &NodeId, at: Timestamp, status: &WsrepStatus, port: u16) {
+    fn update_from_status(&mut self, id: &NodeId, at: Timestamp, status: &WsrepStatus, port: u16) {
         let Some(position) = status.position() else {
             return;
         };
@@ -104,7 +104,7 @@ impl History {
         {
             return;
         }
-        self.raise(id, &position, at);
+        self.record_highest(id, &position, at);
         let (Some(ClusterStatus::Primary), Some(conf_id)) = (status.cluster_status, status.conf_id)
         else {
             return;
@@ -120,18 +120,18 @@ impl History {
             })
             .collect();
         members.insert(id.clone());
-        let seen = LastPrimary {
+        let seen = LastPrimaryView {
             conf_id,
             position,
             members,
             at,
             since: Some(at),
         };
-        self.see(id, seen);
+        self.record_primary(id, seen);
     }
 
     /// Takes in the newest view of a node; one that goes on keeps its beginning.
-    fn see(&mut self, id: &NodeId, mut seen: LastPrimary) {
+    fn record_primary(&mut self, id: &NodeId, mut seen: LastPrimaryView) {
         if let Some(known) = self.primary.get(id)
             && known.same_view(&seen)
         {
@@ -141,12 +141,12 @@ impl History {
     }
 
     /// Remembers `position` when it is the highest of its history.
-    pub fn raise(&mut self, node: &NodeId, position: &Position, at: Timestamp) {
+    pub fn record_highest(&mut self, node: &NodeId, position: &Position, at: Timestamp) {
         let known = self.highest.get(&position.uuid);
         if known.is_none_or(|highest| highest.seqno < position.seqno) {
             self.highest.insert(
                 position.uuid,
-                Highest {
+                HighestPosition {
                     seqno: position.seqno,
                     node: node.clone(),
                     at,
@@ -162,7 +162,7 @@ impl History {
                 uuid: *uuid,
                 seqno: highest.seqno,
             };
-            self.raise(&highest.node, &position, highest.at);
+            self.record_highest(&highest.node, &position, highest.at);
         }
         for (id, last) in &other.primary {
             match self.primary.get_mut(id) {
@@ -172,14 +172,14 @@ impl History {
                         known.since = known.since.min(last.since);
                     }
                 }
-                _ => self.see(id, last.clone()),
+                _ => self.record_primary(id, last.clone()),
             }
         }
     }
 
     /// The newest Primary view of the history `uuid` that anybody was seen in, with those who were seen in it.
     #[must_use]
-    pub fn newest_primary(&self, uuid: &Uuid) -> Option<(u64, BTreeSet<NodeId>)> {
+    pub fn newest_primary_view(&self, uuid: &Uuid) -> Option<(u64, BTreeSet<NodeId>)> {
         let of_history = || {
             self.primary
                 .iter()

@@ -8,13 +8,13 @@ use crate::timestamp::Timestamp;
 use crate::view::RegistryHealth;
 
 /// How many rates are kept for the line of recent rates.
-pub const RATES_KEPT: usize = 30;
+pub const RECENT_RATES_MAX: usize = 30;
 /// Shortest time that a rate is taken over, in seconds: over less, one commit more or less is all the difference.
-const RATE_OVER: f64 = 0.1;
+const MIN_RATE_INTERVAL_SECS: f64 = 0.1;
 
 /// Why a probe got no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ProbeFailure {
+pub enum ProbeErrorKind {
     /// The host refuses the connection: nothing listens there. The only positive sign of a stopped server.
     Refused,
     /// No answer within the deadline.
@@ -31,7 +31,7 @@ pub enum ProbeFailure {
     Protocol,
 }
 
-impl ProbeFailure {
+impl ProbeErrorKind {
     /// Every kind.
     pub const ALL: [Self; 7] = [
         Self::Refused,
@@ -45,7 +45,7 @@ impl ProbeFailure {
 
     /// The kind's word in metrics and logs.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Refused => "refused",
             Self::TimedOut => "timed_out",
@@ -59,19 +59,19 @@ impl ProbeFailure {
 
     /// Whether it proves that no server listens: everything else is only our blindness (I2).
     #[must_use]
-    pub const fn positively_down(self) -> bool {
+    pub const fn proves_stopped(self) -> bool {
         matches!(self, Self::Refused)
     }
 
     /// Whether no connection is accepted, as while a server starts or receives its state.
     #[must_use]
-    pub const fn shut(self) -> bool {
+    pub const fn rejects_connections(self) -> bool {
         matches!(self, Self::Refused | Self::Closed)
     }
 
     /// Whether a server is there that will not tell us anything.
     #[must_use]
-    pub const fn server_answers(self) -> bool {
+    pub const fn proves_running(self) -> bool {
         matches!(self, Self::AccessDenied | Self::TooManyConnections)
     }
 }
@@ -81,20 +81,20 @@ impl ProbeFailure {
 #[error("{message}")]
 pub struct ProbeError {
     /// Which kind of failure.
-    pub kind: ProbeFailure,
+    pub kind: ProbeErrorKind,
     /// A phrase for people (`connection refused`), without the node's name and without secrets.
     pub message: String,
 }
 
 /// Speeds computed from the difference of two readings.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Rates {
+pub struct ReplicationRates {
     /// Commits per second between the last two readings.
     pub commit_rate: Option<f64>,
     /// Fraction (0 to 1) of the time between the last two readings that flow control paused.
     pub flow_control_paused: Option<f64>,
-    /// The last [`RATES_KEPT`] commit rates, oldest first.
-    pub recent: Vec<f64>,
+    /// The last [`RECENT_RATES_MAX`] commit rates, oldest first.
+    pub recent_commit_rates: Vec<f64>,
 }
 
 /// The console's own probe of one node: its last answer and the present failure, if any.
@@ -112,16 +112,16 @@ pub struct SqlObservation {
     /// Since when the node reports its present view (status, members, identity) without change or interruption.
     pub view_since: Option<Timestamp>,
     /// Whether the beginning of that view was witnessed: the answer before it, without interruption, had another.
-    pub view_witnessed: bool,
+    pub view_start_observed: bool,
     /// Since when the node reports the same history (`wsrep_cluster_state_uuid`) without interruption, whatever its view.
     pub history_since: Option<Timestamp>,
     /// Speeds.
-    pub rates: Rates,
+    pub rates: ReplicationRates,
 }
 
 impl SqlObservation {
     /// Takes in a successful reading.
-    pub fn answered(&mut self, at: Timestamp, status: WsrepStatus) {
+    pub fn record_success(&mut self, at: Timestamp, status: WsrepStatus) {
         // An interruption ends the proof that the view went on: a server that was stopped and continued still
         // repeats its last view for a moment.
         let continues = self.error.is_none()
@@ -131,7 +131,7 @@ impl SqlObservation {
                 .is_some_and(|(_, before)| before.same_view(&status));
         if !continues || self.view_since.is_none() {
             self.view_since = Some(at);
-            self.view_witnessed = self.error.is_none() && self.status.is_some();
+            self.view_start_observed = self.error.is_none() && self.status.is_some();
         }
         let same_history = self.error.is_none()
             && self
@@ -143,7 +143,7 @@ impl SqlObservation {
         }
         match &self.status {
             Some((before_at, before)) => self.rates.update(*before_at, before, at, &status),
-            None => self.rates = Rates::default(),
+            None => self.rates = ReplicationRates::default(),
         }
         self.status = Some((at, status));
         self.error = None;
@@ -151,7 +151,7 @@ impl SqlObservation {
     }
 
     /// Takes in a failed attempt.
-    pub fn failed(&mut self, at: Timestamp, error: ProbeError) {
+    pub fn record_failure(&mut self, at: Timestamp, error: ProbeError) {
         self.failing_since.get_or_insert(at);
         self.error = Some((at, error));
         self.rates.commit_rate = None;
@@ -159,7 +159,7 @@ impl SqlObservation {
     }
 }
 
-impl Rates {
+impl ReplicationRates {
     fn update(
         &mut self,
         before_at: Timestamp,
@@ -170,7 +170,7 @@ impl Rates {
         let seconds = before_at.age(at).as_secs_f64();
         let same_process = before.gcomm_uuid == now.gcomm_uuid;
         let same_history = before.local_state_uuid == now.local_state_uuid;
-        if seconds > 0.0 && seconds < RATE_OVER && same_process && same_history {
+        if seconds > 0.0 && seconds < MIN_RATE_INTERVAL_SECS && same_process && same_history {
             return;
         }
         let comparable = same_process && seconds > 0.0;
@@ -180,24 +180,25 @@ impl Rates {
         };
         self.commit_rate = grown(before.last_committed, now.last_committed)
             .filter(|_| same_history)
-            .map(|grown| round(grown as f64 / seconds));
+            .map(|grown| round_rate(grown as f64 / seconds));
         self.flow_control_paused = grown(before.flow_control_paused_ns, now.flow_control_paused_ns)
-            .map(|paused| round((paused as f64 / 1e9 / seconds).min(1.0)));
+            .map(|paused| round_rate((paused as f64 / 1e9 / seconds).min(1.0)));
         match self.commit_rate {
             Some(rate) => {
-                if self.recent.len() >= RATES_KEPT {
-                    self.recent.drain(..=self.recent.len() - RATES_KEPT);
+                if self.recent_commit_rates.len() >= RECENT_RATES_MAX {
+                    self.recent_commit_rates
+                        .drain(..=self.recent_commit_rates.len() - RECENT_RATES_MAX);
                 }
-                self.recent.push(rate);
+                self.recent_commit_rates.push(rate);
             }
-            None if !same_process || !same_history => self.recent.clear(),
+            None if !same_process || !same_history => self.recent_commit_rates.clear(),
             None => {}
         }
     }
 }
 
 /// Three decimals: more is noise of the clock, and every viewer would be sent it.
-fn round(value: f64) -> f64 {
+fn round_rate(value: f64) -> f64 {
     (value * 1_000.0).round() / 1_000.0
 }
 
@@ -209,7 +210,7 @@ pub struct RegistryObservation {
     /// When the console last saw a reporting field (anything but a durable one) being put.
     pub last_put_at: Option<Timestamp>,
     /// When the console last saw its state (`wsrep_local_state_comment`) change.
-    pub state_at: Option<Timestamp>,
+    pub state_changed_at: Option<Timestamp>,
     /// Whether any of its keys hangs on a lease.
     pub leased: bool,
     /// The lease's granted time to live in seconds, when known.
@@ -226,17 +227,17 @@ pub struct Evidence {
     /// The cluster's name.
     pub name: ClusterName,
     /// Members that the configuration pins.
-    pub configured: BTreeSet<NodeId>,
+    pub configured_members: BTreeSet<NodeId>,
     /// Members of the last Primary component that was seen.
-    pub last_primary: BTreeSet<NodeId>,
+    pub last_primary_members: BTreeSet<NodeId>,
     /// The console's probes.
-    pub sql: BTreeMap<NodeId, SqlObservation>,
+    pub probes: BTreeMap<NodeId, SqlObservation>,
     /// The registrations.
-    pub registry: BTreeMap<NodeId, RegistryObservation>,
+    pub registrations: BTreeMap<NodeId, RegistryObservation>,
     /// The console's access to the registry.
     pub registry_health: RegistryHealth,
     /// How many keys under the cluster's prefix no dialect explains.
-    pub garbage: usize,
+    pub unrecognized_keys: usize,
 }
 
 impl Evidence {
@@ -245,12 +246,12 @@ impl Evidence {
     pub fn new(name: ClusterName, registry_health: RegistryHealth) -> Self {
         Self {
             name,
-            configured: BTreeSet::new(),
-            last_primary: BTreeSet::new(),
-            sql: BTreeMap::new(),
-            registry: BTreeMap::new(),
+            configured_members: BTreeSet::new(),
+            last_primary_members: BTreeSet::new(),
+            probes: BTreeMap::new(),
+            registrations: BTreeMap::new(),
             registry_health,
-            garbage: 0,
+            unrecognized_keys: 0,
         }
     }
 }

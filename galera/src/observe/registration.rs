@@ -14,16 +14,16 @@ mod listing;
 mod order;
 mod phase;
 
-pub use listing::{RawKey, registry_view};
-pub use order::Order;
-pub use phase::{NO_POSITION, Phase, recovered_position, says_running, says_stopped};
+pub use listing::{RawKeyValue, build_registry_view};
+pub use order::BootstrapOrder;
+pub use phase::{AgentPhase, NO_POSITION, recovered_position, reports_running, reports_stopped};
 
 /// Longest field name accepted, in characters.
 pub const FIELD_MAX: usize = 64;
 
 /// The last segment of a node's key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Field {
+pub enum NodeField {
     /// A `wsrep_…` status or variable.
     Wsrep(String),
     /// `phase`: what its agent is doing.
@@ -44,10 +44,10 @@ pub enum Field {
     Hostname,
 }
 
-impl Field {
+impl NodeField {
     /// The field's name in a key.
     #[must_use]
-    pub fn word(&self) -> &str {
+    pub fn as_str(&self) -> &str {
         match self {
             Self::Wsrep(name) => name,
             Self::Phase => "phase",
@@ -70,29 +70,29 @@ impl Field {
         )
     }
 
-    fn parse(word: &str, dialect: Dialect) -> Option<Self> {
+    fn parse(word: &str, dialect: KeyDialect) -> Option<Self> {
         Some(match (word, dialect) {
-            ("phase", Dialect::Galera) => Self::Phase,
-            ("recovered_position", Dialect::Galera) => Self::RecoveredPosition,
-            ("registered", Dialect::Galera) => Self::Registered,
-            ("highest_position", Dialect::Galera) => Self::HighestPosition,
-            ("seqno", Dialect::Galera) => Self::Seqno,
-            ("ipaddress", Dialect::Galera) => Self::IpAddress,
-            ("ipaddr", Dialect::PxcCluster) => Self::IpAddr,
-            ("hostname", Dialect::PxcCluster) => Self::Hostname,
-            (word, Dialect::Galera) if is_wsrep_name(word) => Self::Wsrep(word.to_owned()),
+            ("phase", KeyDialect::Galera) => Self::Phase,
+            ("recovered_position", KeyDialect::Galera) => Self::RecoveredPosition,
+            ("registered", KeyDialect::Galera) => Self::Registered,
+            ("highest_position", KeyDialect::Galera) => Self::HighestPosition,
+            ("seqno", KeyDialect::Galera) => Self::Seqno,
+            ("ipaddress", KeyDialect::Galera) => Self::IpAddress,
+            ("ipaddr", KeyDialect::PxcCluster) => Self::IpAddr,
+            ("hostname", KeyDialect::PxcCluster) => Self::Hostname,
+            (word, KeyDialect::Galera) if is_wsrep_field_name(word) => Self::Wsrep(word.to_owned()),
             _ => return None,
         })
     }
 }
 
-impl fmt::Display for Field {
+impl fmt::Display for NodeField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
+        f.write_str(self.as_str())
     }
 }
 
-fn is_wsrep_name(word: &str) -> bool {
+fn is_wsrep_field_name(word: &str) -> bool {
     word.len() <= FIELD_MAX
         && word.strip_prefix("wsrep_").is_some_and(|rest| {
             !rest.is_empty()
@@ -114,7 +114,7 @@ pub enum ClusterField {
 impl ClusterField {
     /// The field's name in a key.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Founder => "founder",
             Self::Bootstrap => "bootstrap",
@@ -124,7 +124,7 @@ impl ClusterField {
 
 /// What a key speaks of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RegistryKeyKind {
+pub enum ParsedKey {
     /// One field of one node.
     Node {
         /// The cluster.
@@ -132,7 +132,7 @@ pub enum RegistryKeyKind {
         /// The node, as the key spells it.
         node: NodeId,
         /// The field.
-        field: Field,
+        field: NodeField,
     },
     /// One field of a whole cluster.
     Cluster {
@@ -152,14 +152,14 @@ pub enum RegistryKeyKind {
 
 /// Which writer's layout a prefix follows.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Dialect {
+enum KeyDialect {
     Galera,
     PxcCluster,
 }
 
-impl Dialect {
+impl KeyDialect {
     /// The images that write `/pxc-cluster` use that name at any depth; it is how they are told apart.
-    fn of(prefix: &str) -> Self {
+    fn from_prefix(prefix: &str) -> Self {
         match prefix.rsplit('/').next() {
             Some("pxc-cluster") => Self::PxcCluster,
             _ => Self::Galera,
@@ -169,11 +169,11 @@ impl Dialect {
 
 /// Builds the keys of one registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Keys {
+pub struct RegistryKeys {
     prefix: String,
 }
 
-impl Keys {
+impl RegistryKeys {
     /// Keys under `prefix` (`/galera`); slashes at its end do not count.
     #[must_use]
     pub fn new(prefix: &str) -> Self {
@@ -184,7 +184,7 @@ impl Keys {
 
     /// The prefix of every key, with the slash at its end.
     #[must_use]
-    pub fn root(&self) -> String {
+    pub fn root_prefix(&self) -> String {
         format!("{}/", self.prefix)
     }
 
@@ -200,7 +200,7 @@ impl Keys {
         format!("{}/{cluster}/{node}/", self.prefix)
     }
 
-    /// The key of a node's field, named by [`Field::word`].
+    /// The key of a node's field, named by [`NodeField::as_str`].
     #[must_use]
     pub fn node_key(&self, cluster: &ClusterName, node: &NodeId, field: &str) -> String {
         format!("{}/{cluster}/{node}/{field}", self.prefix)
@@ -209,18 +209,18 @@ impl Keys {
     /// The key of a cluster's field.
     #[must_use]
     pub fn cluster_key(&self, cluster: &ClusterName, field: ClusterField) -> String {
-        format!("{}/{cluster}/{}", self.prefix, field.word())
+        format!("{}/{cluster}/{}", self.prefix, field.as_str())
     }
 
     /// What `key` speaks of.
     #[must_use]
-    pub fn parse(&self, key: &[u8]) -> RegistryKeyKind {
+    pub fn parse(&self, key: &[u8]) -> ParsedKey {
         parse_key(&self.prefix, key)
     }
 }
 
-fn unknown(cluster: Option<ClusterName>, reason: impl Into<String>) -> RegistryKeyKind {
-    RegistryKeyKind::Unknown {
+fn unknown_key(cluster: Option<ClusterName>, reason: impl Into<String>) -> ParsedKey {
+    ParsedKey::Unknown {
         cluster,
         reason: reason.into(),
     }
@@ -228,63 +228,63 @@ fn unknown(cluster: Option<ClusterName>, reason: impl Into<String>) -> RegistryK
 
 /// What `key` under `prefix` speaks of. Any bytes are accepted.
 #[must_use]
-pub fn parse_key(prefix: &str, key: &[u8]) -> RegistryKeyKind {
+pub fn parse_key(prefix: &str, key: &[u8]) -> ParsedKey {
     let prefix = prefix.trim_end_matches('/');
     let Ok(key) = std::str::from_utf8(key) else {
-        return unknown(None, "the key is not UTF-8");
+        return unknown_key(None, "the key is not UTF-8");
     };
     let Some(rest) = key
         .strip_prefix(prefix)
         .and_then(|rest| rest.strip_prefix('/'))
     else {
-        return unknown(None, "the key is outside the registry's prefix");
+        return unknown_key(None, "the key is outside the registry's prefix");
     };
-    let dialect = Dialect::of(prefix);
+    let dialect = KeyDialect::from_prefix(prefix);
     let mut segments = rest.split('/');
     let first = segments.next().unwrap_or_default();
-    if dialect == Dialect::PxcCluster && first == "queue" {
-        return unknown(
+    if dialect == KeyDialect::PxcCluster && first == "queue" {
+        return unknown_key(
             None,
             "the waiting queue of the images that write /pxc-cluster",
         );
     }
     let cluster = match first.parse::<ClusterName>() {
         Ok(cluster) => cluster,
-        Err(error) => return unknown(None, error.to_string()),
+        Err(error) => return unknown_key(None, error.to_string()),
     };
     match (segments.next(), segments.next(), segments.next()) {
-        (Some("founder"), None, None) => RegistryKeyKind::Cluster {
+        (Some("founder"), None, None) => ParsedKey::Cluster {
             cluster,
             field: ClusterField::Founder,
         },
-        (Some("bootstrap"), None, None) => RegistryKeyKind::Cluster {
+        (Some("bootstrap"), None, None) => ParsedKey::Cluster {
             cluster,
             field: ClusterField::Bootstrap,
         },
-        (Some(node), Some(field), None) => node_key(cluster, node, field, dialect),
-        _ => unknown(
+        (Some(node), Some(field), None) => parse_node_key(cluster, node, field, dialect),
+        _ => unknown_key(
             Some(cluster),
             "the key has neither the form CLUSTER/NODE/FIELD nor a field of the cluster",
         ),
     }
 }
 
-fn node_key(cluster: ClusterName, node: &str, field: &str, dialect: Dialect) -> RegistryKeyKind {
+fn parse_node_key(cluster: ClusterName, node: &str, field: &str, dialect: KeyDialect) -> ParsedKey {
     let node = match node.parse::<NodeId>() {
         Ok(node) => node,
-        Err(error) => return unknown(Some(cluster), error.to_string()),
+        Err(error) => return unknown_key(Some(cluster), error.to_string()),
     };
-    match Field::parse(field, dialect) {
-        Some(field) => RegistryKeyKind::Node {
+    match NodeField::parse(field, dialect) {
+        Some(field) => ParsedKey::Node {
             cluster,
             node,
             field,
         },
-        None => unknown(
+        None => unknown_key(
             Some(cluster),
             format!(
                 "no dialect has a field {:?}",
-                crate::observe::wsrep::clip(field)
+                crate::observe::wsrep::truncate_text(field)
             ),
         ),
     }
@@ -293,7 +293,7 @@ fn node_key(cluster: ClusterName, node: &str, field: &str, dialect: Dialect) -> 
 /// A node's registered values as a status. Older dialects are understood: `seqno` stands in for
 /// `wsrep_last_committed` where that is missing or undefined.
 #[must_use]
-pub fn reading(fields: &BTreeMap<String, String>) -> WsrepStatus {
+pub fn status_from_fields(fields: &BTreeMap<String, String>) -> WsrepStatus {
     let mut status = WsrepStatus::from_rows(fields);
     if status.last_committed.is_none() {
         status.last_committed = fields.get("seqno").and_then(|seqno| parse_seqno(seqno));

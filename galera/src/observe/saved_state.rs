@@ -5,7 +5,7 @@
 
 use uuid::Uuid;
 
-use crate::observe::wsrep::{MEMBERS_MAX, clip};
+use crate::observe::wsrep::{MEMBERS_MAX, truncate_text};
 use crate::position::{Position, parse_seqno, parse_uuid};
 
 /// grastate.dat: the state that a node saved.
@@ -27,12 +27,12 @@ impl GraState {
     pub fn parse(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes);
         let mut state = Self::default();
-        for (name, value) in pairs(&text) {
+        for (name, value) in key_value_lines(&text) {
             match name {
-                "version" => state.version = Some(clip(value)),
+                "version" => state.version = Some(truncate_text(value)),
                 "uuid" => state.uuid = parse_uuid(value),
                 "seqno" => state.seqno = parse_seqno(value),
-                "safe_to_bootstrap" => state.safe_to_bootstrap = flag(value),
+                "safe_to_bootstrap" => state.safe_to_bootstrap = parse_flag(value),
                 _ => {}
             }
         }
@@ -47,7 +47,7 @@ impl GraState {
 
     /// Whether the flag is set *and* means something: the flag alone survives failed state transfers (I7).
     #[must_use]
-    pub fn claims_last_out(&self) -> bool {
+    pub fn has_valid_bootstrap_flag(&self) -> bool {
         self.safe_to_bootstrap == Some(true) && self.position().is_some()
     }
 }
@@ -92,11 +92,11 @@ impl GvwState {
                 _ => {}
             }
         }
-        for (name, value) in pairs(&text) {
+        for (name, value) in key_value_lines(&text) {
             match name {
                 "my_uuid" => state.my_uuid = parse_uuid(value),
-                "view_id" => state.view_id = view_id(value),
-                "bootstrap" => state.bootstrap = flag(value),
+                "view_id" => state.view_id = parse_view_id(value),
+                "bootstrap" => state.bootstrap = parse_flag(value),
                 "member" if state.members.len() < MEMBERS_MAX => {
                     let uuid = value.split_whitespace().next().and_then(parse_uuid);
                     state.members.extend(uuid);
@@ -112,7 +112,7 @@ impl GvwState {
 
 /// What `--wsrep-recover` found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recovered {
+pub struct RecoveredPosition {
     /// The position; `None` when the server says that it has none (nil UUID or `-1`).
     pub position: Option<Position>,
     /// What some servers append: GTIDs, unaltered.
@@ -121,19 +121,19 @@ pub struct Recovered {
 
 /// The last readable "Recovered position" of a server's log; `None` when there is none.
 #[must_use]
-pub fn recovered(log: &[u8]) -> Option<Recovered> {
+pub fn parse_recovered_position(log: &[u8]) -> Option<RecoveredPosition> {
     const MARK: &str = "Recovered position:";
     String::from_utf8_lossy(log)
         .lines()
         .rev()
         .filter_map(|line| line.rfind(MARK).map(|at| &line[at + MARK.len()..]))
-        .find_map(recovered_value)
+        .find_map(parse_recovered_value)
 }
 
-fn recovered_value(text: &str) -> Option<Recovered> {
+fn parse_recovered_value(text: &str) -> Option<RecoveredPosition> {
     let token = text.split_whitespace().next()?;
     let (place, gtid) = match token.split_once(',') {
-        Some((place, gtid)) => (place, (!gtid.is_empty()).then(|| clip(gtid))),
+        Some((place, gtid)) => (place, (!gtid.is_empty()).then(|| truncate_text(gtid))),
         None => (token, None),
     };
     let (uuid, seqno) = place.split_once(':')?;
@@ -141,13 +141,13 @@ fn recovered_value(text: &str) -> Option<Recovered> {
     if uuid.len() != 36 || Uuid::try_parse(uuid).is_err() || seqno.parse::<i128>().is_err() {
         return None;
     }
-    Some(Recovered {
+    Some(RecoveredPosition {
         position: place.parse().ok(),
         gtid,
     })
 }
 
-fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
+fn key_value_lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.lines()
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.split_once(':'))
@@ -160,7 +160,7 @@ fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
         })
 }
 
-fn flag(value: &str) -> Option<bool> {
+fn parse_flag(value: &str) -> Option<bool> {
     match value {
         "1" => Some(true),
         "0" => Some(false),
@@ -168,7 +168,7 @@ fn flag(value: &str) -> Option<bool> {
     }
 }
 
-fn view_id(value: &str) -> Option<ViewId> {
+fn parse_view_id(value: &str) -> Option<ViewId> {
     let mut words = value.split_whitespace();
     Some(ViewId {
         kind: words.next()?.parse().ok()?,
@@ -191,14 +191,14 @@ mod tests {
     }
 
     #[test]
-    fn reads_a_clean_stop() {
+    fn parses_a_clean_stop() {
         let state = grastate(UUID, "2881", "1");
         assert_eq!(state.version.as_deref(), Some("2.1"));
         assert_eq!(
             state.position().unwrap().to_string(),
             format!("{UUID}:2881")
         );
-        assert!(state.claims_last_out());
+        assert!(state.has_valid_bootstrap_flag());
     }
 
     #[test]
@@ -213,7 +213,7 @@ mod tests {
         let nil = "00000000-0000-0000-0000-000000000000";
         for (uuid, seqno) in [(nil, "-1"), (nil, "5"), (UUID, "-1"), ("", "")] {
             assert!(
-                !grastate(uuid, seqno, "1").claims_last_out(),
+                !grastate(uuid, seqno, "1").has_valid_bootstrap_flag(),
                 "{uuid}:{seqno}"
             );
         }
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_padded_and_broken_files() {
+    fn parses_padded_and_broken_files() {
         let padded = format!("uuid: {UUID}\nseqno: 7\0\0\0\nsafe_to_bootstrap: 0   \n\n\n\0\0");
         let state = GraState::parse(padded.as_bytes());
         assert_eq!(
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_a_saved_view() {
+    fn parses_a_saved_view() {
         let text = format!(
             "my_uuid: {UUID}\n#vwbeg\nview_id: 3 {UUID} 17\nbootstrap: 0\nmember: {UUID} 0\nmember: {UUID} 1\n#vwend\n"
         );
@@ -250,27 +250,27 @@ mod tests {
     }
 
     #[test]
-    fn takes_the_last_recovered_position() {
+    fn last_recovered_position_wins() {
         let log = format!(
             "2026-11-23  8:00:00 0 [Note] WSREP: Recovered position: {UUID}:7\n\
              2026-11-23  8:00:01 0 [Note] WSREP: Recovered position: {UUID}:9,0-1-234,1-1-5\n\
              2026-11-23  8:00:01 0 [Note] WSREP: Recovered position: cut off\n"
         );
-        let recovered = recovered(log.as_bytes()).unwrap();
+        let recovered = parse_recovered_position(log.as_bytes()).unwrap();
         assert_eq!(recovered.position.unwrap().seqno, 9);
         assert_eq!(recovered.gtid.as_deref(), Some("0-1-234,1-1-5"));
     }
 
     #[test]
-    fn an_undefined_position_is_an_answer_but_no_position() {
+    fn an_undefined_recovered_position_is_reported_as_none() {
         let log = "[Note] WSREP: Recovered position: 00000000-0000-0000-0000-000000000000:-1";
         assert_eq!(
-            recovered(log.as_bytes()),
-            Some(Recovered {
+            parse_recovered_position(log.as_bytes()),
+            Some(RecoveredPosition {
                 position: None,
                 gtid: None
             })
         );
-        assert_eq!(recovered(b"nothing of the kind"), None);
+        assert_eq!(parse_recovered_position(b"nothing of the kind"), None);
     }
 }

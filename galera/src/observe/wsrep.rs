@@ -64,7 +64,7 @@ impl LocalState {
     }
 }
 
-/// Whether `text` starts with `word`, case-insensitively and at a word's end.
+/// Whether `non_empty_text` starts with `word`, case-insensitively and at a word's end.
 fn starts_with_word(text: &str, word: &str) -> bool {
     let text = text.as_bytes();
     text.len() >= word.len()
@@ -80,9 +80,9 @@ pub enum MemberAddress {
     /// An address that names a node.
     Known(NodeId),
     /// `AUTO`, or `unspecified` while components merge: a member, but its address is not told.
-    Auto,
+    Unnamed,
     /// Empty or `undefined`: an arbitrator.
-    Blank,
+    Arbitrator,
     /// Text that is no address.
     Unreadable(String),
 }
@@ -93,28 +93,28 @@ impl MemberAddress {
     pub fn parse(text: &str) -> Self {
         let text = text.trim();
         if text.is_empty() || text.eq_ignore_ascii_case("undefined") {
-            Self::Blank
+            Self::Arbitrator
         } else if ["AUTO", "unspecified"]
             .iter()
             .any(|word| text.eq_ignore_ascii_case(word))
         {
-            Self::Auto
+            Self::Unnamed
         } else {
             text.parse()
-                .map_or_else(|_| Self::Unreadable(clip(text)), Self::Known)
+                .map_or_else(|_| Self::Unreadable(truncate_text(text)), Self::Known)
         }
     }
 }
 
 /// Reads `wsrep_incoming_addresses`. Empty text is an empty list: a node that is in no component.
 #[must_use]
-pub fn parse_addresses(text: &str) -> Vec<MemberAddress> {
+pub fn parse_incoming_addresses(text: &str) -> Vec<MemberAddress> {
     let text = text.trim();
     if text.is_empty() {
         return Vec::new();
     }
     if text.split(',').nth(MEMBERS_MAX).is_some() {
-        return vec![MemberAddress::Unreadable(clip(text))];
+        return vec![MemberAddress::Unreadable(truncate_text(text))];
     }
     text.split(',').map(MemberAddress::parse).collect()
 }
@@ -195,7 +195,7 @@ impl WsrepStatus {
         let mut status = Self::default();
         let mut number = None;
         for (name, value) in rows {
-            status.read(name.as_ref(), value.as_ref(), &mut number);
+            status.apply_row(name.as_ref(), value.as_ref(), &mut number);
         }
         status.local_state = number.or_else(|| {
             status
@@ -206,7 +206,7 @@ impl WsrepStatus {
         status
     }
 
-    fn read(&mut self, name: &str, value: &str, state: &mut Option<LocalState>) {
+    fn apply_row(&mut self, name: &str, value: &str, state: &mut Option<LocalState>) {
         let mut lower = [0_u8; 40];
         let Some(slot) = lower.get_mut(..name.len()) else {
             return;
@@ -216,10 +216,10 @@ impl WsrepStatus {
         let name: &[u8] = slot;
         match name {
             b"wsrep_local_state" => *state = parse_seqno(value).and_then(LocalState::from_number),
-            b"wsrep_local_state_comment" => self.local_state_comment = text(value),
+            b"wsrep_local_state_comment" => self.local_state_comment = non_empty_text(value),
             b"wsrep_cluster_status" => {
                 self.cluster_status = parse_cluster_status(value);
-                self.cluster_status_text = text(value);
+                self.cluster_status_text = non_empty_text(value);
             }
             b"wsrep_cluster_state_uuid" => self.cluster_state_uuid = parse_uuid(value),
             b"wsrep_local_state_uuid" => self.local_state_uuid = parse_uuid(value),
@@ -227,19 +227,21 @@ impl WsrepStatus {
             b"wsrep_cluster_conf_id" => self.conf_id = parse_seqno(value),
             b"wsrep_cluster_size" => self.cluster_size = parse_seqno(value),
             b"wsrep_local_index" => self.local_index = parse_seqno(value),
-            b"wsrep_incoming_addresses" => self.incoming_addresses = parse_addresses(value),
+            b"wsrep_incoming_addresses" => {
+                self.incoming_addresses = parse_incoming_addresses(value)
+            }
             b"wsrep_gcomm_uuid" => self.gcomm_uuid = parse_uuid(value),
-            b"wsrep_ready" => self.ready = parse_switch(value),
-            b"wsrep_connected" => self.connected = parse_switch(value),
+            b"wsrep_ready" => self.ready = parse_on_off(value),
+            b"wsrep_connected" => self.connected = parse_on_off(value),
             b"wsrep_local_recv_queue" => self.recv_queue = parse_seqno(value),
             b"wsrep_local_send_queue" => self.send_queue = parse_seqno(value),
             b"wsrep_flow_control_paused_ns" => self.flow_control_paused_ns = parse_seqno(value),
             b"wsrep_gmcast_segment" => self.segment = parse_seqno(value),
-            b"wsrep_evs_state" => self.evs_state = text(value),
-            b"wsrep_evs_evict_list" => self.evicted = parse_evicted(value),
+            b"wsrep_evs_state" => self.evs_state = non_empty_text(value),
+            b"wsrep_evs_evict_list" => self.evicted = parse_evict_list(value),
             b"wsrep_desync_count" => self.desync_count = parse_seqno(value),
-            b"wsrep_node_name" => self.node_name = text(value),
-            b"version" => self.version = text(value),
+            b"wsrep_node_name" => self.node_name = non_empty_text(value),
+            b"version" => self.version = non_empty_text(value),
             b"wsrep_provider_pc_bootstrap" => self.provider_plugin = true,
             _ => {}
         }
@@ -299,12 +301,12 @@ impl WsrepStatus {
 }
 
 /// A list of processes; what is no UUID in it names nobody.
-fn parse_evicted(value: &str) -> Vec<Uuid> {
+fn parse_evict_list(value: &str) -> Vec<Uuid> {
     let parts = value.split(|c: char| c == ',' || c.is_whitespace());
     parts.filter_map(parse_uuid).take(MEMBERS_MAX).collect()
 }
 
-fn parse_switch(value: &str) -> Option<bool> {
+fn parse_on_off(value: &str) -> Option<bool> {
     let value = value.trim();
     if value.eq_ignore_ascii_case("ON") || value == "1" {
         Some(true)
@@ -315,13 +317,13 @@ fn parse_switch(value: &str) -> Option<bool> {
     }
 }
 
-fn text(value: &str) -> Option<String> {
+fn non_empty_text(value: &str) -> Option<String> {
     let value = value.trim();
-    (!value.is_empty()).then(|| clip(value))
+    (!value.is_empty()).then(|| truncate_text(value))
 }
 
 /// At most [`TEXT_MAX`] characters of `value`: a value is somebody else's bytes, and every viewer gets it.
-pub(crate) fn clip(value: &str) -> String {
+pub(crate) fn truncate_text(value: &str) -> String {
     match value.char_indices().nth(TEXT_MAX) {
         Some((end, _)) => format!("{}…", &value[..end]),
         None => value.to_owned(),
@@ -333,10 +335,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_member_without_a_known_address_is_no_node_of_that_name() {
-        let seen = parse_addresses("10.0.0.1:3306,unspecified,AUTO,undefined,");
+    fn members_without_a_known_address_are_not_nodes() {
+        let seen = parse_incoming_addresses("10.0.0.1:3306,unspecified,AUTO,undefined,");
         let known = MemberAddress::Known("10.0.0.1:3306".parse().unwrap());
-        let (auto, blank) = (MemberAddress::Auto, MemberAddress::Blank);
+        let (auto, blank) = (MemberAddress::Unnamed, MemberAddress::Arbitrator);
         assert_eq!(
             seen,
             [known, auto.clone(), auto, blank.clone(), blank],

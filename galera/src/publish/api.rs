@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::access::Role;
 use crate::id::{ClusterName, NodeId};
 use crate::record::audit;
-use crate::record::history::Event;
-use crate::recover::action::{Action, SwitchedOff};
-use crate::recover::plan::Kind;
+use crate::record::history::HistoryEvent;
+use crate::recover::action::{Action, RecoveryPause};
+use crate::recover::plan::ActionKind;
 use crate::timestamp::Timestamp;
 use crate::view::{ClusterSummary, ClusterView};
 
@@ -50,7 +50,7 @@ pub struct Overview {
 
 /// An error as `application/problem+json` (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
+pub struct ProblemDetails {
     /// The HTTP status.
     pub status: u16,
     /// A stable word in snake case.
@@ -66,7 +66,7 @@ pub struct Problem {
 /// What a live client sends; replaces its former subscription.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Subscribe {
+pub struct SubscribeRequest {
     /// Topics: `overview`, `cluster/NAME`, `actions`.
     pub subscribe: Vec<String>,
 }
@@ -126,7 +126,7 @@ pub struct ActionView {
     pub warnings: Vec<ActionWarning>,
     /// A clean-up that was taken back.
     #[serde(default)]
-    pub undone: Option<Undone>,
+    pub undone: Option<CleanupUndo>,
     /// Whether taking it back is offered.
     #[serde(default)]
     pub undoable: bool,
@@ -145,7 +145,7 @@ pub struct ActionWarning {
 
 /// How a clean-up was taken back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Undone {
+pub struct CleanupUndo {
     /// Who did it.
     pub by: String,
     /// When.
@@ -172,16 +172,16 @@ pub struct ActionList {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditPage {
     /// The entries.
-    pub entries: Vec<audit::Entry>,
+    pub entries: Vec<audit::AuditEntry>,
     /// What `before` must be for the next page; `null` on the last one.
     pub next_before: Option<u64>,
 }
 
 /// Some events of a cluster's chronicle, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EventPage {
+pub struct HistoryPage {
     /// The events.
-    pub events: Vec<Event>,
+    pub events: Vec<HistoryEvent>,
     /// What `before` must be for the next page; `null` on the last one.
     pub next_before: Option<u64>,
 }
@@ -192,11 +192,11 @@ pub struct RecoveryState {
     /// Whether it is on for clusters that are not switched off themselves.
     pub enabled: bool,
     /// Who switched it off for all.
-    pub off: Option<SwitchedOff>,
+    pub off: Option<RecoveryPause>,
     /// Clusters that are switched off themselves.
-    pub clusters: BTreeMap<ClusterName, SwitchedOff>,
+    pub clusters: BTreeMap<ClusterName, RecoveryPause>,
     /// Approvals that each kind needs.
-    pub approvals: BTreeMap<Kind, u32>,
+    pub approvals: BTreeMap<ActionKind, u32>,
     /// Whether the console has an account that may send statements.
     pub sql_account: bool,
 }
@@ -209,7 +209,7 @@ pub struct ClusterRecovery {
     /// Whether it is on.
     pub enabled: bool,
     /// Who switched it off.
-    pub off: Option<SwitchedOff>,
+    pub off: Option<RecoveryPause>,
     /// Which switch is off: `global` or `cluster`.
     pub scope: Option<String>,
 }

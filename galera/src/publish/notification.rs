@@ -20,7 +20,7 @@ use crate::view::VerdictState;
 /// What a notice is about; a target chooses among these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum NotificationKind {
     /// A cluster's verdict changed.
     Verdict,
     /// An action was requested and waits for approval.
@@ -35,9 +35,9 @@ pub enum Kind {
     Test,
 }
 
-impl Kind {
+impl NotificationKind {
     /// What a target can choose; a test is always sent.
-    pub const CHOICES: [Self; 5] = [
+    pub const SELECTABLE: [Self; 5] = [
         Self::Verdict,
         Self::ActionRequested,
         Self::ActionDecided,
@@ -47,7 +47,7 @@ impl Kind {
 
     /// The kind's word in JSON.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Verdict => "verdict",
             Self::ActionRequested => "action_requested",
@@ -59,9 +59,9 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for NotificationKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
+        f.write_str(self.as_str())
     }
 }
 
@@ -80,7 +80,7 @@ pub enum Severity {
 impl Severity {
     /// The severity's word in JSON and labels.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Info => "info",
             Self::Warning => "warning",
@@ -105,7 +105,7 @@ impl Severity {
 /// Where a notice stands in the life of a cluster's problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Phase {
+pub enum ProblemPhase {
     /// The first that is told of it.
     Opened,
     /// It became another one.
@@ -116,9 +116,9 @@ pub enum Phase {
 
 /// A cluster that is not healthy: everything from its leaving `healthy` to its return is one problem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
+pub struct ClusterProblem {
     /// Where in its life this notice stands.
-    pub phase: Phase,
+    pub phase: ProblemPhase,
     /// When the cluster stopped being healthy.
     pub since: Timestamp,
     /// The verdict now.
@@ -129,7 +129,7 @@ pub struct Problem {
 
 /// An action as a notice names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ActionNote {
+pub struct ActionReference {
     /// Its identity.
     pub id: String,
     /// What happened: `requested`, `approved`, `rejected`, `cancelled`, or the state in which it ended.
@@ -158,11 +158,11 @@ pub enum Audience {
 
 /// One thing to tell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Notice {
+pub struct Notification {
     /// The same for every attempt to tell it and for every target: a receiver that knows it has this notice already.
     pub id: String,
     /// What it is about.
-    pub kind: Kind,
+    pub kind: NotificationKind,
     /// When it happened.
     pub at: Timestamp,
     /// The cluster, where it is about one.
@@ -175,21 +175,21 @@ pub struct Notice {
     pub text: String,
     /// Where in the console to look, beginning with a slash.
     pub path: String,
-    /// The cluster's problem; only of [`Kind::Verdict`].
+    /// The cluster's problem; only of [`NotificationKind::ObservedOutcome`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub problem: Option<Problem>,
+    pub problem: Option<ClusterProblem>,
     /// The action; only of the kinds about actions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub action: Option<ActionNote>,
+    pub action: Option<ActionReference>,
     /// Whom it concerns.
     pub audience: Audience,
 }
 
 /// What a target wants to be told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rules {
+pub struct TargetRules {
     /// These kinds.
-    pub kinds: BTreeSet<Kind>,
+    pub kinds: BTreeSet<NotificationKind>,
     /// Of these clusters; of all when there are none.
     #[serde(default)]
     pub clusters: BTreeSet<ClusterName>,
@@ -199,11 +199,11 @@ pub struct Rules {
     pub window_seconds: u32,
 }
 
-impl Rules {
+impl TargetRules {
     /// Whether something of `kind` about `cluster` is to be told.
     #[must_use]
-    pub fn want(&self, kind: Kind, cluster: Option<&ClusterName>) -> bool {
-        let chosen = kind == Kind::Test || self.kinds.contains(&kind);
+    pub fn accepts(&self, kind: NotificationKind, cluster: Option<&ClusterName>) -> bool {
+        let chosen = kind == NotificationKind::Test || self.kinds.contains(&kind);
         let about = match cluster {
             Some(cluster) => self.clusters.is_empty() || self.clusters.contains(cluster),
             None => true,

@@ -1,6 +1,6 @@
 //! Status pages: what people who are no operators are told, and the rules for telling it.
 //!
-//! A [`Page`] shows some clusters under public names; [`Incident`]s, [`Maintenance`] and [`Announcement`]s are told on
+//! A [`StatusPageRecord`] shows some clusters under public names; [`Incident`]s, [`Maintenance`] and [`Announcement`]s are told on
 //! every page that they concern. Texts are plain, bounded and never markup. [`compose`] makes of all this what a page
 //! says; nothing that the page does not ask for gets through it.
 
@@ -15,19 +15,23 @@ mod slug;
 mod told;
 
 pub use announcement::{Announcement, NewAnnouncement};
-pub use automatic::{Episode, Step, next_step};
-pub use incident::{Incident, IncidentState, NewIncident, Update};
+pub use automatic::{AutoIncidentStep, HealthEpisode, next_incident_step};
+pub use incident::{Incident, IncidentState, IncidentUpdate, NewIncident};
 pub use maintenance::{Maintenance, MaintenancePhase, NewMaintenance};
-pub use page::{Automatic, Link, Listed, Origin, Page, PageSettings, Show, Visibility};
-pub use refusal::Refusal;
+pub use page::{
+    AutoIncidentRule, EmbedOrigin, Link, NodeDetailSettings, PageCluster, PageSettings,
+    PageVisibility, StatusPageRecord,
+};
+pub use refusal::StatusPageRefusal;
 pub use shown::{
-    AnnouncementList, IncidentList, LinkView, MaintenanceList, MaintenanceView, NewLinkView,
-    PageList, PageView,
+    AccessLinkView, AnnouncementList, CreatedAccessLink, IncidentList, MaintenanceList,
+    MaintenanceView, StatusPageList, StatusPageView,
 };
 pub use slug::Slug;
 pub use told::{
-    Apart, DayFigures, Known, Sources, Told, ToldAnnouncement, ToldCluster, ToldIncident,
-    ToldMaintenance, ToldNode, ToldState, ToldUpdate, Uptime, compose,
+    DataInconsistency, DayFigures, PageClusterSource, PageSources, PublicAnnouncement,
+    PublicCluster, PublicIncident, PublicMaintenance, PublicNode, PublicPage, PublicState,
+    PublicUpdate, UptimeFigures, compose,
 };
 
 /// Longest title, in characters.
@@ -41,4 +45,4 @@ pub const UPDATES_MAX: usize = 100;
 /// Most links of one page that are kept, revoked ones included.
 pub const LINKS_MAX: usize = 50;
 /// Days that a page looks back.
-pub const DAYS: usize = 90;
+pub const UPTIME_DAYS: usize = 90;

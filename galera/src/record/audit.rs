@@ -10,7 +10,7 @@ use crate::timestamp::Timestamp;
 
 /// What is to be recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct AuditRecord {
     /// When it happened.
     pub at: Timestamp,
     /// Who did it: an account, or a replica of the console.
@@ -28,12 +28,12 @@ pub struct Record {
 
 /// One entry of the trail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct AuditEntry {
     /// Its place, from 1.
     pub sequence: u64,
     /// What is recorded.
     #[serde(flatten)]
-    pub record: Record,
+    pub record: AuditRecord,
     /// The hash of the entry before; 64 zeros for the first.
     pub previous: String,
     /// The hash of this entry: lower-case hexadecimal SHA-256.
@@ -43,4 +43,4 @@ pub struct Entry {
 #[cfg(feature = "decide")]
 mod chain;
 #[cfg(feature = "decide")]
-pub use chain::{Broken, Verified, append, verify};
+pub use chain::{AuditChainError, VerifiedTrail, append, verify};

@@ -10,24 +10,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::NodeId;
 use crate::timestamp::Timestamp;
-use crate::view::{ClusterView, NodeState, Reason, ReasonCode, VerdictState};
+use crate::view::{ClusterView, NodeState, ReasonCode, VerdictReason, VerdictState};
 
 /// One change, with its number in the chronicle of its cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Event {
+pub struct HistoryEvent {
     /// Counts from 1, without gaps.
     pub sequence: u64,
     /// When the console saw it.
     pub at: Timestamp,
     /// What changed.
     #[serde(flatten)]
-    pub change: Change,
+    pub change: StateChange,
 }
 
 /// What changed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Change {
+pub enum StateChange {
     /// The verdict of the cluster.
     Verdict {
         /// The verdict before; `null` for the first one.
@@ -35,7 +35,7 @@ pub enum Change {
         /// The verdict since.
         to: VerdictState,
         /// Why, most important first.
-        reasons: Vec<Reason>,
+        reasons: Vec<VerdictReason>,
     },
     /// The state of a node.
     Node {
@@ -53,20 +53,20 @@ pub enum Change {
 /// The kinds of changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// [`Change::Verdict`].
+pub enum ChangeKind {
+    /// [`StateChange::ObservedOutcome`].
     Verdict,
-    /// [`Change::Node`].
+    /// [`StateChange::Node`].
     Node,
 }
 
-impl Kind {
+impl ChangeKind {
     /// Every kind.
     pub const ALL: [Self; 2] = [Self::Verdict, Self::Node];
 
     /// The kind's word in JSON and addresses.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Verdict => "verdict",
             Self::Node => "node",
@@ -77,13 +77,13 @@ impl Kind {
 /// A node that is no longer known, where a word for its state is needed.
 pub const GONE: &str = "gone";
 
-impl Change {
+impl StateChange {
     /// Which kind it is.
     #[must_use]
-    pub const fn kind(&self) -> Kind {
+    pub const fn kind(&self) -> ChangeKind {
         match self {
-            Self::Verdict { .. } => Kind::Verdict,
-            Self::Node { .. } => Kind::Node,
+            Self::Verdict { .. } => ChangeKind::Verdict,
+            Self::Node { .. } => ChangeKind::Node,
         }
     }
 
@@ -98,26 +98,28 @@ impl Change {
 
     /// The word of the state that it led to.
     #[must_use]
-    pub const fn to_word(&self) -> &'static str {
+    pub const fn new_state_str(&self) -> &'static str {
         match self {
-            Self::Verdict { to, .. } => to.word(),
-            Self::Node { to: Some(to), .. } => to.word(),
+            Self::Verdict { to, .. } => to.as_str(),
+            Self::Node { to: Some(to), .. } => to.as_str(),
             Self::Node { to: None, .. } => GONE,
         }
     }
 
     /// Whose state it is and what it became.
     #[must_use]
-    pub fn outcome(&self) -> (Subject, State) {
+    pub fn subject_and_state(&self) -> (HistorySubject, SubjectState) {
         match self {
-            Self::Verdict { to, .. } => (Subject::Verdict, State::Verdict(*to)),
-            Self::Node { node, to, .. } => (Subject::Node(node.clone()), State::Node(*to)),
+            Self::Verdict { to, .. } => (HistorySubject::Verdict, SubjectState::Verdict(*to)),
+            Self::Node { node, to, .. } => {
+                (HistorySubject::Node(node.clone()), SubjectState::Node(*to))
+            }
         }
     }
 
     /// The same change as it follows on `states`.
     #[must_use]
-    pub fn following(self, states: &States) -> Self {
+    pub fn rebased_onto(self, states: &ClusterStates) -> Self {
         match self {
             Self::Verdict { to, reasons, .. } => Self::Verdict {
                 from: states.verdict,
@@ -135,14 +137,14 @@ impl Change {
 
     /// The console could not see: nobody knows what the cluster was from `since` on.
     #[must_use]
-    pub fn blind(since: Timestamp) -> Self {
+    pub fn observation_gap(since: Timestamp) -> Self {
         let message = format!("No console was watching since {since}.");
         Self::unknown(ReasonCode::ConsoleBlind, message)
     }
 
     /// The cluster is neither configured nor in the registry any more.
     #[must_use]
-    pub fn forgotten() -> Self {
+    pub fn cluster_removed() -> Self {
         let message = "The cluster is neither configured nor in the registry any more.";
         Self::unknown(ReasonCode::NoEvidence, message.to_owned())
     }
@@ -151,7 +153,7 @@ impl Change {
         Self::Verdict {
             from: None,
             to: VerdictState::Unknown,
-            reasons: vec![Reason {
+            reasons: vec![VerdictReason {
                 code,
                 node: None,
                 message,
@@ -162,16 +164,16 @@ impl Change {
 
 /// Something whose states the chronicle follows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Subject {
+pub enum HistorySubject {
     /// A node.
     Node(NodeId),
     /// The cluster's verdict.
     Verdict,
 }
 
-/// A state of a [`Subject`].
+/// A state of a [`HistorySubject`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum State {
+pub enum SubjectState {
     /// Of the cluster.
     Verdict(VerdictState),
     /// Of a node; `None` for one that is not known.
@@ -180,14 +182,14 @@ pub enum State {
 
 /// The states of everything at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct States {
+pub struct ClusterStates {
     /// The verdict; `None` before the first one.
     pub verdict: Option<VerdictState>,
     /// Every known node.
     pub nodes: BTreeMap<NodeId, NodeState>,
 }
 
-impl States {
+impl ClusterStates {
     /// The states that `view` shows.
     #[must_use]
     pub fn of(view: &ClusterView) -> Self {
@@ -199,10 +201,10 @@ impl States {
     }
 
     /// Takes a change in.
-    pub fn apply(&mut self, change: &Change) {
+    pub fn apply(&mut self, change: &StateChange) {
         match change {
-            Change::Verdict { to, .. } => self.verdict = Some(*to),
-            Change::Node { node, to, .. } => match to {
+            StateChange::Verdict { to, .. } => self.verdict = Some(*to),
+            StateChange::Node { node, to, .. } => match to {
                 Some(to) => drop(self.nodes.insert(node.clone(), *to)),
                 None => drop(self.nodes.remove(node)),
             },
@@ -211,22 +213,22 @@ impl States {
 
     /// The state of `subject`; `None` for a verdict that there is not yet.
     #[must_use]
-    pub fn get(&self, subject: &Subject) -> Option<State> {
+    pub fn get(&self, subject: &HistorySubject) -> Option<SubjectState> {
         match subject {
-            Subject::Verdict => self.verdict.map(State::Verdict),
-            Subject::Node(node) => Some(State::Node(self.nodes.get(node).copied())),
+            HistorySubject::Verdict => self.verdict.map(SubjectState::Verdict),
+            HistorySubject::Node(node) => Some(SubjectState::Node(self.nodes.get(node).copied())),
         }
     }
 }
 
 /// What leads from `before` to what `view` shows: nodes first, because the verdict follows from them.
 #[must_use]
-pub fn changes(before: &States, view: &ClusterView) -> Vec<Change> {
+pub fn diff_states(before: &ClusterStates, view: &ClusterView) -> Vec<StateChange> {
     let mut changes = Vec::new();
     for node in &view.nodes {
         let from = before.nodes.get(&node.id).copied();
         if from != Some(node.state) {
-            changes.push(Change::Node {
+            changes.push(StateChange::Node {
                 node: node.id.clone(),
                 name: node.name.clone(),
                 from,
@@ -236,7 +238,7 @@ pub fn changes(before: &States, view: &ClusterView) -> Vec<Change> {
     }
     for (node, state) in &before.nodes {
         if !view.nodes.iter().any(|shown| shown.id == *node) {
-            changes.push(Change::Node {
+            changes.push(StateChange::Node {
                 node: node.clone(),
                 name: None,
                 from: Some(*state),
@@ -245,7 +247,7 @@ pub fn changes(before: &States, view: &ClusterView) -> Vec<Change> {
         }
     }
     if before.verdict != Some(view.verdict.state) {
-        changes.push(Change::Verdict {
+        changes.push(StateChange::Verdict {
             from: before.verdict,
             to: view.verdict.state,
             reasons: view.verdict.reasons.clone(),
@@ -260,10 +262,10 @@ mod tests {
 
     #[test]
     fn events_have_the_contracts_shape() {
-        let event = Event {
+        let event = HistoryEvent {
             sequence: 7,
             at: Timestamp::from_unix_millis(1_795_420_800_123),
-            change: Change::Node {
+            change: StateChange::Node {
                 node: "db1:3307".parse().unwrap(),
                 name: Some("n1".to_owned()),
                 from: Some(NodeState::Synced),
@@ -272,11 +274,11 @@ mod tests {
         };
         let json = r#"{"sequence":7,"at":"2026-11-23T08:00:00.123Z","kind":"node","node":"db1:3307","name":"n1","from":"synced","to":null}"#;
         assert_eq!(serde_json::to_string(&event).unwrap(), json);
-        assert_eq!(serde_json::from_str::<Event>(json).unwrap(), event);
-        let verdict = Event {
+        assert_eq!(serde_json::from_str::<HistoryEvent>(json).unwrap(), event);
+        let verdict = HistoryEvent {
             sequence: 8,
             at: event.at,
-            change: Change::blind(event.at),
+            change: StateChange::observation_gap(event.at),
         };
         let json = serde_json::to_string(&verdict).unwrap();
         assert!(
@@ -285,27 +287,30 @@ mod tests {
             ),
             "{json}"
         );
-        assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), verdict);
+        assert_eq!(
+            serde_json::from_str::<HistoryEvent>(&json).unwrap(),
+            verdict
+        );
     }
 
     #[test]
     fn changes_follow_on_what_was_before() {
-        let mut states = States::default();
-        let change = |from, to| Change::Node {
+        let mut states = ClusterStates::default();
+        let change = |from, to| StateChange::Node {
             node: "db1".parse().unwrap(),
             name: None,
             from,
             to,
         };
-        let appears = change(None, Some(NodeState::Joining)).following(&states);
+        let appears = change(None, Some(NodeState::Joining)).rebased_onto(&states);
         states.apply(&appears);
-        let joins = change(None, Some(NodeState::Synced)).following(&states);
+        let joins = change(None, Some(NodeState::Synced)).rebased_onto(&states);
         assert_eq!(
             joins,
             change(Some(NodeState::Joining), Some(NodeState::Synced))
         );
         states.apply(&joins);
         states.apply(&change(None, None));
-        assert_eq!(states, States::default());
+        assert_eq!(states, ClusterStates::default());
     }
 }

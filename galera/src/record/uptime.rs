@@ -14,9 +14,9 @@ use crate::timestamp::Timestamp;
 use crate::view::VerdictState;
 
 /// A day in milliseconds; UTC knows no longer or shorter ones.
-pub const DAY: i64 = 86_400_000;
+pub const DAY_MS: i64 = 86_400_000;
 /// Most days that one step of time can close. A clock that jumped further is no history.
-const STEP_MAX: i64 = 4_000;
+const MAX_DAYS: i64 = 4_000;
 
 /// A day of the calendar, in UTC; `2026-11-24` in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,13 +26,13 @@ impl Date {
     /// The day that `at` lies in.
     #[must_use]
     pub const fn of(at: Timestamp) -> Self {
-        Self(at.unix_millis().div_euclid(DAY))
+        Self(at.unix_millis().div_euclid(DAY_MS))
     }
 
     /// Its first millisecond.
     #[must_use]
     pub const fn start(self) -> Timestamp {
-        Timestamp::from_unix_millis(self.0.saturating_mul(DAY))
+        Timestamp::from_unix_millis(self.0.saturating_mul(DAY_MS))
     }
 
     /// The day so many days earlier.
@@ -74,7 +74,7 @@ impl<'de> Deserialize<'de> for Date {
 /// What a verdict counts as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Standing {
+pub enum AvailabilityState {
     /// Up, with everybody.
     Ok,
     /// Up, with some member missing.
@@ -85,7 +85,7 @@ pub enum Standing {
     Unknown,
 }
 
-impl Standing {
+impl AvailabilityState {
     /// What `verdict` counts as: the one place that says so.
     #[must_use]
     pub const fn of(verdict: VerdictState) -> Self {
@@ -103,7 +103,7 @@ impl Standing {
 
 /// Milliseconds spent in each standing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Spent {
+pub struct AvailabilityTotals {
     /// Up, with everybody.
     pub ok: u64,
     /// Up, with some member missing.
@@ -114,7 +114,7 @@ pub struct Spent {
     pub unknown: u64,
 }
 
-impl Spent {
+impl AvailabilityTotals {
     /// Everything that was counted, in milliseconds.
     #[must_use]
     pub const fn counted(&self) -> u64 {
@@ -129,23 +129,23 @@ impl Spent {
 
     /// The part of the known time that the cluster was up, from 0 to 1; `None` when nothing is known.
     #[must_use]
-    pub fn up(&self) -> Option<f64> {
+    pub fn uptime_ratio(&self) -> Option<f64> {
         let known = self.known();
         (known > 0).then(|| (self.ok + self.degraded) as f64 / known as f64)
     }
 
-    fn spend(&mut self, standing: Standing, millis: u64) {
+    fn add_time(&mut self, standing: AvailabilityState, millis: u64) {
         let place = match standing {
-            Standing::Ok => &mut self.ok,
-            Standing::Degraded => &mut self.degraded,
-            Standing::Down => &mut self.down,
-            Standing::Unknown => &mut self.unknown,
+            AvailabilityState::Ok => &mut self.ok,
+            AvailabilityState::Degraded => &mut self.degraded,
+            AvailabilityState::Down => &mut self.down,
+            AvailabilityState::Unknown => &mut self.unknown,
         };
         *place += millis;
     }
 }
 
-impl Add for Spent {
+impl Add for AvailabilityTotals {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
@@ -160,88 +160,90 @@ impl Add for Spent {
 
 /// One day of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Day {
+pub struct UptimeDay {
     /// Which day.
     pub date: Date,
     /// How it was spent; less than 24 hours for today and for the day of the first verdict.
     #[serde(flatten)]
-    pub spent: Spent,
+    pub spent: AvailabilityTotals,
 }
 
-impl Day {
+impl UptimeDay {
     /// A day of which nothing was counted.
     #[must_use]
     pub fn empty(date: Date) -> Self {
         Self {
             date,
-            spent: Spent::default(),
+            spent: AvailabilityTotals::default(),
         }
     }
 }
 
 /// All of `days` together.
 #[must_use]
-pub fn total(days: &[Day]) -> Spent {
+pub fn total(days: &[UptimeDay]) -> AvailabilityTotals {
     days.iter()
         .map(|day| day.spent)
-        .fold(Spent::default(), Add::add)
+        .fold(AvailabilityTotals::default(), Add::add)
 }
 
 /// The last `count` of `days`, which are oldest first, together: the figure "over 7 days" includes today.
 #[must_use]
-pub fn over(days: &[Day], count: usize) -> Spent {
+pub fn total_of_last(days: &[UptimeDay], count: usize) -> AvailabilityTotals {
     total(days.get(days.len().saturating_sub(count)..).unwrap_or(days))
 }
 
 /// Where counting has come to: the present verdict, until when it was counted, and the day that is not over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tally {
+pub struct UptimeCounter {
     /// The verdict.
     pub verdict: VerdictState,
     /// Until when it was counted.
     pub until: Timestamp,
     /// The day of `until`, so far.
-    pub today: Day,
+    pub today: UptimeDay,
 }
 
-impl Tally {
+impl UptimeCounter {
     /// Begins to count with the first verdict.
     #[must_use]
-    pub fn begin(verdict: VerdictState, at: Timestamp) -> Self {
+    pub fn start(verdict: VerdictState, at: Timestamp) -> Self {
         Self {
             verdict,
             until: at,
-            today: Day::empty(Date::of(at)),
+            today: UptimeDay::empty(Date::of(at)),
         }
     }
 
     /// Counts up to `to`; returns the days that are over with it, oldest first. Time never runs backwards: an earlier
     /// `to` changes nothing.
-    pub fn advance(&mut self, to: Timestamp) -> Vec<Day> {
+    pub fn advance(&mut self, to: Timestamp) -> Vec<UptimeDay> {
         let mut over = Vec::new();
         let last = Date::of(to);
-        if last.0.saturating_sub(self.today.date.0) > STEP_MAX {
+        if last.0.saturating_sub(self.today.date.0) > MAX_DAYS {
             self.until = to;
-            over.push(std::mem::replace(&mut self.today, Day::empty(last)));
+            over.push(std::mem::replace(&mut self.today, UptimeDay::empty(last)));
             return over;
         }
         while self.today.date < last {
             let next = self.today.date.next();
-            self.spend(next.start());
-            over.push(std::mem::replace(&mut self.today, Day::empty(next)));
+            self.count_until(next.start());
+            over.push(std::mem::replace(&mut self.today, UptimeDay::empty(next)));
         }
-        self.spend(to);
+        self.count_until(to);
         over
     }
 
-    fn spend(&mut self, to: Timestamp) {
+    fn count_until(&mut self, to: Timestamp) {
         let millis = u64::try_from(self.until.age(to).as_millis()).unwrap_or(u64::MAX);
-        self.today.spent.spend(Standing::of(self.verdict), millis);
+        self.today
+            .spent
+            .add_time(AvailabilityState::of(self.verdict), millis);
         self.until = self.until.max(to);
     }
 
     /// Counts up to `at`, when the verdict became `verdict`; returns the days that are over with it.
-    pub fn change(&mut self, at: Timestamp, verdict: VerdictState) -> Vec<Day> {
+    pub fn change_verdict(&mut self, at: Timestamp, verdict: VerdictState) -> Vec<UptimeDay> {
         let over = self.advance(at);
         self.verdict = verdict;
         over
@@ -251,14 +253,19 @@ impl Tally {
 /// The `count` days up to the day of `now`, oldest first: `closed` ones (oldest first), then what `tally` makes of the time
 /// since. Days of which nothing is known are there, and empty.
 #[must_use]
-pub fn days(closed: &[Day], tally: Option<Tally>, now: Timestamp, count: usize) -> Vec<Day> {
+pub fn days(
+    closed: &[UptimeDay],
+    tally: Option<UptimeCounter>,
+    now: Timestamp,
+    count: usize,
+) -> Vec<UptimeDay> {
     let today = Date::of(now);
-    let count = i64::try_from(count).unwrap_or(STEP_MAX).min(STEP_MAX);
+    let count = i64::try_from(count).unwrap_or(MAX_DAYS).min(MAX_DAYS);
     let first = today.minus(count.saturating_sub(1));
-    let mut days: Vec<Day> = (0..count)
-        .map(|back| Day::empty(first.minus(-back)))
+    let mut days: Vec<UptimeDay> = (0..count)
+        .map(|back| UptimeDay::empty(first.minus(-back)))
         .collect();
-    let mut set = |day: &Day| {
+    let mut set = |day: &UptimeDay| {
         let index = usize::try_from(day.date.0.saturating_sub(first.0)).ok();
         if let Some(place) = index.and_then(|index| days.get_mut(index)) {
             *place = *day;
@@ -285,12 +292,12 @@ mod tests {
     }
 
     /// The days of a whole log up to `now`: closed ones and the rest.
-    fn counted(log: &[(Timestamp, VerdictState)], now: Timestamp, count: usize) -> Vec<Day> {
-        let (mut closed, mut tally) = (Vec::new(), None::<Tally>);
+    fn counted(log: &[(Timestamp, VerdictState)], now: Timestamp, count: usize) -> Vec<UptimeDay> {
+        let (mut closed, mut tally) = (Vec::new(), None::<UptimeCounter>);
         for (at, verdict) in log {
             match &mut tally {
-                Some(tally) => closed.extend(tally.change(*at, *verdict)),
-                None => tally = Some(Tally::begin(*verdict, *at)),
+                Some(tally) => closed.extend(tally.change_verdict(*at, *verdict)),
+                None => tally = Some(UptimeCounter::start(*verdict, *at)),
             }
         }
         days(&closed, tally, now, count)
@@ -307,7 +314,7 @@ mod tests {
             (at(NOON + 21 * hour), VerdictState::Healthy),
         ];
         let days = counted(&log, at(NOON + 24 * hour), 3);
-        let hours = |ok: u64, degraded: u64, down: u64, unknown: u64| Spent {
+        let hours = |ok: u64, degraded: u64, down: u64, unknown: u64| AvailabilityTotals {
             ok: ok * 3_600_000,
             degraded: degraded * 3_600_000,
             down: down * 3_600_000,
@@ -315,28 +322,32 @@ mod tests {
         };
         let names: Vec<String> = days.iter().map(|day| day.date.to_string()).collect();
         assert_eq!(names, ["2026-11-22", "2026-11-23", "2026-11-24"]);
-        let spent: Vec<Spent> = days.iter().map(|day| day.spent).collect();
+        let spent: Vec<AvailabilityTotals> = days.iter().map(|day| day.spent).collect();
         assert_eq!(
             spent,
-            [Spent::default(), hours(1, 9, 2, 0), hours(3, 8, 0, 1)]
+            [
+                AvailabilityTotals::default(),
+                hours(1, 9, 2, 0),
+                hours(3, 8, 0, 1)
+            ]
         );
-        assert_eq!(over(&days, 1).up(), Some(1.0));
-        assert_eq!(over(&days, 90).up(), Some(21.0 / 23.0));
-        assert_eq!(days[0].spent.up(), None, "nothing is known of it");
+        assert_eq!(total_of_last(&days, 1).uptime_ratio(), Some(1.0));
+        assert_eq!(total_of_last(&days, 90).uptime_ratio(), Some(21.0 / 23.0));
+        assert_eq!(days[0].spent.uptime_ratio(), None, "nothing is known of it");
     }
 
     #[test]
     fn dates_and_days_in_json() {
-        let day = Day::empty(Date::of(at(NOON)));
+        let day = UptimeDay::empty(Date::of(at(NOON)));
         let json = r#"{"date":"2026-11-23","ok":0,"degraded":0,"down":0,"unknown":0}"#;
         assert_eq!(serde_json::to_string(&day).unwrap(), json);
-        assert_eq!(serde_json::from_str::<Day>(json).unwrap(), day);
+        assert_eq!(serde_json::from_str::<UptimeDay>(json).unwrap(), day);
         assert!(serde_json::from_str::<Date>("\"2026-13-01\"").is_err());
     }
 
     #[test]
     fn a_clock_that_jumped_far_makes_no_endless_list() {
-        let mut tally = Tally::begin(VerdictState::Healthy, at(0));
+        let mut tally = UptimeCounter::start(VerdictState::Healthy, at(0));
         assert_eq!(tally.advance(at(i64::MAX)).len(), 1);
         assert_eq!(
             days(&[], Some(tally), at(i64::MAX), usize::MAX).len(),
@@ -346,7 +357,7 @@ mod tests {
 
     fn log() -> impl Strategy<Value = Vec<(Timestamp, VerdictState)>> {
         let verdict = prop::sample::select(VerdictState::ALL.to_vec());
-        let pause = prop_oneof![0..1_000_i64, 0..2 * DAY];
+        let pause = prop_oneof![0..1_000_i64, 0..2 * DAY_MS];
         prop::collection::vec((pause, verdict), 1..40).prop_map(|parts| {
             let mut now = NOON;
             let part = |(pause, verdict)| {
@@ -359,7 +370,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_moment_is_counted_once(log in log(), rest in 0..3 * DAY) {
+        fn every_moment_is_counted_once(log in log(), rest in 0..3 * DAY_MS) {
             let (first, last) = (log[0].0, log[log.len() - 1].0);
             let now = at(last.unix_millis() + rest);
             let days = counted(&log, now, 120);
@@ -375,10 +386,10 @@ mod tests {
 
         /// A check interval is nothing but the same verdict again, and a restart nothing but a pause in the counting.
         #[test]
-        fn neither_checks_nor_cuts_change_a_day(log in log(), cuts in prop::collection::vec(0..60 * DAY, 0..20)) {
-            let now = at(log[log.len() - 1].0.unix_millis() + DAY);
+        fn neither_checks_nor_cuts_change_a_day(log in log(), cuts in prop::collection::vec(0..60 * DAY_MS, 0..20)) {
+            let now = at(log[log.len() - 1].0.unix_millis() + DAY_MS);
             let whole = counted(&log, now, 120);
-            let (mut closed, mut tally) = (Vec::new(), Tally::begin(log[0].1, log[0].0));
+            let (mut closed, mut tally) = (Vec::new(), UptimeCounter::start(log[0].1, log[0].0));
             let mut moments: Vec<(Timestamp, Option<VerdictState>)> =
                 log.iter().map(|(at, verdict)| (*at, Some(*verdict))).collect();
             let cuts = cuts.into_iter().map(|cut| (at(NOON + cut).min(now), None));
@@ -389,7 +400,7 @@ mod tests {
                 let text = serde_json::to_string(&tally).unwrap();
                 tally = serde_json::from_str(&text).unwrap();
                 closed.extend(match verdict {
-                    Some(verdict) => tally.change(at, verdict),
+                    Some(verdict) => tally.change_verdict(at, verdict),
                     None => tally.advance(at),
                 });
             }

@@ -1,6 +1,6 @@
 //! The life of an approved action: a record that only [`step()`] changes, one transition at a time.
 //!
-//! `pending → approved → executing → succeeded | failed | unverified`, or `rejected`, `cancelled`, `expired`,
+//! `pending_timeout → approved_timeout → executing → succeeded | failed | unverified`, or `rejected`, `cancelled`, `expired`,
 //! `superseded`. Final states never change. The record is stored by compare on its revision, so of two replicas that
 //! take a step at the same time one loses and reads again. What keeps a step from happening twice:
 //!
@@ -9,7 +9,7 @@
 //! 2. Before a step is done, its *intention* is written. A step that was intended is never intended again, by anybody:
 //!    who comes after observes instead (I17).
 //! 3. A paused executor must not send what it intended long ago. A statement's connection is opened *before* the
-//!    intention is written, with a `wait_timeout` of [`STATEMENT_WAIT`], so that the database itself closes it; and
+//!    intention is written, with a `wait_timeout` of [`STATEMENT_WAIT_TIMEOUT`], so that the database itself closes it; and
 //!    while a step's fate is open, nothing but success is concluded within [`SEND_WINDOW`] of its intention. The
 //!    difference between the two is how far the replicas' clocks may differ. Writes to the registry need no window:
 //!    they are one transaction with the record's next revision.
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::ClusterName;
 use crate::recover::attestation::Attestation;
-use crate::recover::plan::{CheckCode, Kind, Plan};
+use crate::recover::plan::{ActionKind, CheckCode, Plan};
 use crate::timestamp::Timestamp;
 
 mod event;
@@ -29,13 +29,13 @@ mod refusal;
 mod request;
 mod step;
 
-pub use event::{Actor, Event, StepResult, Verdict};
-pub use refusal::Refusal;
-pub use request::{BreakGlassRequest, Request, request};
+pub use event::{ActionEvent, Actor, ObservedOutcome, StepResult};
+pub use refusal::ActionRefusal;
+pub use request::{ActionRequest, BreakGlassRequest, request_action};
 pub use step::step;
 
 /// The `wait_timeout` of the connection that a statement is sent on: a sender that paused for longer finds it closed.
-pub const STATEMENT_WAIT: Duration = Duration::from_secs(2);
+pub const STATEMENT_WAIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long after an intention its statement is held to be able to reach the database.
 pub const SEND_WINDOW: Duration = Duration::from_secs(10);
 /// Longest reason or comment, in characters.
@@ -48,7 +48,7 @@ pub const OBSERVATIONS_MAX: usize = 50;
 /// Where an action stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum ActionState {
     /// Waits for approval.
     Pending,
     /// Approved, not begun.
@@ -71,7 +71,7 @@ pub enum State {
     Superseded,
 }
 
-impl State {
+impl ActionState {
     /// Every state.
     pub const ALL: [Self; 10] = [
         Self::Pending,
@@ -88,7 +88,7 @@ impl State {
 
     /// The state's word in JSON, queries and logs.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
             Self::Approved => "approved",
@@ -112,7 +112,7 @@ impl State {
 
 /// Recovery was switched off, for one cluster or for all.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct SwitchedOff {
+pub struct RecoveryPause {
     /// Who did it.
     pub by: String,
     /// When.
@@ -123,24 +123,24 @@ pub struct SwitchedOff {
 
 /// Deadlines and numbers of an action's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct ActionLimits {
     /// How long a request waits for approval.
-    pub pending: Duration,
+    pub pending_timeout: Duration,
     /// How long an approved action waits to be executed.
-    pub approved: Duration,
+    pub approved_timeout: Duration,
     /// How long the outcome is watched for.
-    pub verify: Duration,
+    pub verify_timeout: Duration,
     /// How many approvals a kind needs; break-glass needs at least one.
-    pub approvals: u32,
+    pub approvals_needed: u32,
 }
 
-impl Default for Limits {
+impl Default for ActionLimits {
     fn default() -> Self {
         Self {
-            pending: Duration::from_secs(15 * 60),
-            approved: Duration::from_secs(5 * 60),
-            verify: Duration::from_secs(60),
-            approvals: 1,
+            pending_timeout: Duration::from_secs(15 * 60),
+            approved_timeout: Duration::from_secs(5 * 60),
+            verify_timeout: Duration::from_secs(60),
+            approvals_needed: 1,
         }
     }
 }
@@ -224,7 +224,7 @@ pub struct StepRecord {
 
 /// A line of the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct JournalLine {
+pub struct JournalEntry {
     /// When.
     pub at: Timestamp,
     /// The person or replica.
@@ -239,11 +239,11 @@ pub struct Action {
     /// Its identity.
     pub id: String,
     /// What it does.
-    pub kind: Kind,
+    pub kind: ActionKind,
     /// The cluster.
     pub cluster: ClusterName,
     /// Where it stands.
-    pub state: State,
+    pub state: ActionState,
     /// The plan that was requested and approved.
     pub plan: Plan,
     /// Who requested it.
@@ -267,7 +267,7 @@ pub struct Action {
     /// One entry for each of the plan's steps.
     pub steps: Vec<StepRecord>,
     /// What happened, oldest first.
-    pub journal: Vec<JournalLine>,
+    pub journal: Vec<JournalEntry>,
     /// Comments, oldest first.
     pub comments: Vec<Comment>,
     /// Why it ended as it did.
@@ -279,20 +279,20 @@ pub struct Action {
 impl Action {
     /// What its executor should do next; `None` unless it is executing.
     #[must_use]
-    pub fn next(&self) -> Option<Next> {
-        if self.state != State::Executing {
+    pub fn next_step(&self) -> Option<NextStep> {
+        if self.state != ActionState::Executing {
             return None;
         }
         let open =
             |step: &StepRecord| matches!(step.state, StepState::Intended | StepState::Unknown);
         if self.steps.iter().any(open) {
-            return Some(Next::Observe);
+            return Some(NextStep::Observe);
         }
         let waiting = self
             .steps
             .iter()
             .position(|step| step.state == StepState::Waiting);
-        Some(waiting.map_or(Next::Observe, Next::Do))
+        Some(waiting.map_or(NextStep::Observe, NextStep::Execute))
     }
 
     /// Whether anything may have been changed by it.
@@ -306,9 +306,9 @@ impl Action {
 
 /// What an executor should do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum NextStep {
     /// Write the intention of this step, then do it.
-    Do(usize),
+    Execute(usize),
     /// Do nothing but look (I17).
     Observe,
 }

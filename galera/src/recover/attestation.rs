@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::id::NodeId;
-use crate::observe::saved_state::{GraState, recovered};
+use crate::observe::saved_state::{GraState, parse_recovered_position};
 use crate::position::Position;
 
 /// Longest pasted text that is read, in bytes: a whole grastate.dat or some lines of a log.
@@ -14,7 +14,7 @@ pub const SAVED_STATE_MAX: usize = 16 * 1024;
 /// What is declared of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Statement {
+pub enum AttestedState {
     /// Its server is stopped and stays so until the action is over.
     Stopped,
     /// It is cut off from its clients and from the other members.
@@ -23,10 +23,10 @@ pub enum Statement {
     Decommissioned,
 }
 
-impl Statement {
+impl AttestedState {
     /// The statement's word in JSON.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Stopped => "stopped",
             Self::Fenced => "fenced",
@@ -35,9 +35,9 @@ impl Statement {
     }
 }
 
-impl fmt::Display for Statement {
+impl fmt::Display for AttestedState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
+        f.write_str(self.as_str())
     }
 }
 
@@ -48,7 +48,7 @@ pub struct Attestation {
     /// The member.
     pub node: NodeId,
     /// What is declared.
-    pub statement: Statement,
+    pub statement: AttestedState,
     /// For a stopped node without an agent: its grastate.dat, or the line with its recovered position.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saved_state: Option<String>,
@@ -56,7 +56,7 @@ pub struct Attestation {
 
 /// What a pasted text says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pasted {
+pub struct PastedState {
     /// The position, when it is defined.
     pub position: Option<Position>,
     /// grastate.dat's `safe_to_bootstrap`; it alone proves nothing (I7).
@@ -65,47 +65,47 @@ pub struct Pasted {
 
 /// Why a pasted text gives no position; the text names the remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unreadable {
+pub enum PastedStateError {
     /// Longer than [`SAVED_STATE_MAX`].
     #[error("the pasted text is longer than 16 KiB; paste grastate.dat or the one line only")]
     TooLong,
     /// Neither of the two forms.
     #[error("the pasted text is neither a grastate.dat nor a line with \"Recovered position\"")]
-    Form,
+    UnknownFormat,
     /// Only a recovery can tell (I8).
     #[error(
         "it says that the position is not known; run mariadbd --wsrep-recover and paste its last line"
     )]
-    Undefined,
+    UndefinedPosition,
 }
 
 /// Reads a pasted grastate.dat, "Recovered position" line, or bare `UUID:SEQNO`. A recovered position wins over a
 /// saved one, because it is what the data really holds.
 ///
 /// # Errors
-/// [`Unreadable`] when the text has another form or leaves the position undefined.
-pub fn pasted(text: &str) -> Result<Pasted, Unreadable> {
+/// [`PastedStateError`] when the text has another form or leaves the position undefined.
+pub fn parse_pasted_state(text: &str) -> Result<PastedState, PastedStateError> {
     if text.len() > SAVED_STATE_MAX {
-        return Err(Unreadable::TooLong);
+        return Err(PastedStateError::TooLong);
     }
     let saved = GraState::parse(text.as_bytes());
-    let recovery = recovered(text.as_bytes());
+    let recovery = parse_recovered_position(text.as_bytes());
     let bare = text.trim().parse::<Position>().ok();
     let position = match &recovery {
         Some(recovery) => recovery.position.clone(),
         None => bare.clone().or_else(|| saved.position()),
     };
     if position.is_some() {
-        return Ok(Pasted {
+        return Ok(PastedState {
             position,
             safe_to_bootstrap: saved.safe_to_bootstrap,
         });
     }
     let has_form = recovery.is_some() || saved.version.is_some() || saved.uuid.is_some();
     Err(if has_form {
-        Unreadable::Undefined
+        PastedStateError::UndefinedPosition
     } else {
-        Unreadable::Form
+        PastedStateError::UnknownFormat
     })
 }
 
@@ -113,9 +113,9 @@ impl Attestation {
     /// The position that the pasted text gives; `None` without any text.
     ///
     /// # Errors
-    /// [`Unreadable`] as [`pasted`].
-    pub fn saved(&self) -> Option<Result<Pasted, Unreadable>> {
-        self.saved_state.as_deref().map(pasted)
+    /// [`PastedStateError`] as [`parse_pasted_state`].
+    pub fn parse_saved_state(&self) -> Option<Result<PastedState, PastedStateError>> {
+        self.saved_state.as_deref().map(parse_pasted_state)
     }
 }
 
@@ -132,7 +132,7 @@ mod tests {
             format!("WSREP: Recovered position: {UUID}:2881,0-1-5\n"),
             format!("version: 2.1\nuuid: {UUID}\nseqno: 2881\nsafe_to_bootstrap: 1\n"),
         ] {
-            let pasted = pasted(&text).unwrap();
+            let pasted = parse_pasted_state(&text).unwrap();
             assert_eq!(pasted.position.unwrap().seqno, 2881, "{text}");
         }
     }
@@ -140,28 +140,47 @@ mod tests {
     #[test]
     fn i8_minus_one_asks_for_a_recovery() {
         let text = format!("version: 2.1\nuuid: {UUID}\nseqno: -1\nsafe_to_bootstrap: 0\n");
-        assert_eq!(pasted(&text), Err(Unreadable::Undefined));
+        assert_eq!(
+            parse_pasted_state(&text),
+            Err(PastedStateError::UndefinedPosition)
+        );
         let recovered = format!("{text}WSREP: Recovered position: {UUID}:7");
-        assert_eq!(pasted(&recovered).unwrap().position.unwrap().seqno, 7);
+        assert_eq!(
+            parse_pasted_state(&recovered)
+                .unwrap()
+                .position
+                .unwrap()
+                .seqno,
+            7
+        );
     }
 
     #[test]
     fn i6_nil_uuid_gives_no_position() {
         let nil = "version: 2.1\nuuid: 00000000-0000-0000-0000-000000000000\nseqno: -1\nsafe_to_bootstrap: 1\n";
-        assert_eq!(pasted(nil), Err(Unreadable::Undefined));
+        assert_eq!(
+            parse_pasted_state(nil),
+            Err(PastedStateError::UndefinedPosition)
+        );
         // What the recovery found undefined is not made up for by an older file.
         let both = format!(
             "uuid: {UUID}\nseqno: 9\nWSREP: Recovered position: 00000000-0000-0000-0000-000000000000:-1"
         );
-        assert_eq!(pasted(&both), Err(Unreadable::Undefined));
+        assert_eq!(
+            parse_pasted_state(&both),
+            Err(PastedStateError::UndefinedPosition)
+        );
     }
 
     #[test]
     fn says_what_it_cannot_read() {
-        assert_eq!(pasted("hello"), Err(Unreadable::Form));
         assert_eq!(
-            pasted(&"x".repeat(SAVED_STATE_MAX + 1)),
-            Err(Unreadable::TooLong)
+            parse_pasted_state("hello"),
+            Err(PastedStateError::UnknownFormat)
+        );
+        assert_eq!(
+            parse_pasted_state(&"x".repeat(SAVED_STATE_MAX + 1)),
+            Err(PastedStateError::TooLong)
         );
     }
 }

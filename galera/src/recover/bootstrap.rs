@@ -6,13 +6,13 @@
 use std::time::Duration;
 
 use crate::judge::cluster;
-use crate::judge::known_positions::History;
+use crate::judge::known_positions::KnownPositions;
 use crate::observe::observation::Evidence;
-use crate::observe::registration::Order;
-use crate::recover::action::SwitchedOff;
+use crate::observe::registration::BootstrapOrder;
+use crate::recover::action::RecoveryPause;
 use crate::recover::attestation::Attestation;
-use crate::recover::plan::digest::Draft;
-use crate::recover::plan::{CheckCode, CheckStatus, Kind, Plan, Step};
+use crate::recover::plan::digest::PlanDraft;
+use crate::recover::plan::{ActionKind, CheckCode, CheckStatus, Plan, PlanStep};
 use crate::timestamp::Timestamp;
 use crate::view::ClusterStatus;
 
@@ -24,37 +24,37 @@ mod statement;
 mod stopped;
 mod verify;
 
-pub use statement::Dialect;
-pub use verify::{Outcome, ReturningAhead, returning_ahead, verify};
+pub use statement::StatementDialect;
+pub use verify::{BootstrapOutcome, ReturningAhead, returning_ahead, verify};
 
-use situation::{Situation, Standing};
+use situation::{MemberCondition, Situation};
 
 /// How long evidence must last before it counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct RecoverySettings {
     /// How observations are judged.
-    pub fold: cluster::Settings,
+    pub fold: cluster::FoldSettings,
     /// How long every view must have been unchanged.
-    pub settle: Duration,
+    pub settle_time: Duration,
     /// The same while the cluster may still heal by itself (I12): longer than Galera's own timeouts.
-    pub grace: Duration,
+    pub grace_period: Duration,
 }
 
-impl Default for Settings {
+impl Default for RecoverySettings {
     fn default() -> Self {
         Self {
-            fold: cluster::Settings::default(),
-            settle: Duration::from_secs(5),
-            grace: Duration::from_secs(30),
+            fold: cluster::FoldSettings::default(),
+            settle_time: Duration::from_secs(5),
+            grace_period: Duration::from_secs(30),
         }
     }
 }
 
 /// What matters beside the evidence about the nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Circumstances {
+pub struct RecoveryContext {
     /// Recovery is switched off.
-    pub off: Option<SwitchedOff>,
+    pub recovery_pause: Option<RecoveryPause>,
     /// Another open action of this cluster (not the one that is being planned again).
     pub open_action: Option<String>,
     /// The value of a standing order in the registry that does not belong to the action being planned again.
@@ -65,10 +65,10 @@ pub struct Circumstances {
     pub registry_prefix: String,
 }
 
-impl Default for Circumstances {
+impl Default for RecoveryContext {
     fn default() -> Self {
         Self {
-            off: None,
+            recovery_pause: None,
             open_action: None,
             standing_order: None,
             sql_account: true,
@@ -79,30 +79,30 @@ impl Default for Circumstances {
 
 /// Everything a plan rests on.
 #[derive(Clone, Copy)]
-pub struct Case<'a> {
+pub struct RecoveryCase<'a> {
     /// What the sources say.
     pub evidence: &'a Evidence,
     /// What is remembered.
-    pub history: &'a History,
+    pub history: &'a KnownPositions,
     /// What people vouch for.
     pub attestations: &'a [Attestation],
     /// What else matters.
-    pub circumstances: &'a Circumstances,
+    pub context: &'a RecoveryContext,
     /// How long evidence must last.
-    pub settings: &'a Settings,
+    pub settings: &'a RecoverySettings,
     /// The time.
     pub now: Timestamp,
 }
 
 /// The order that `plan` gives, for the action `action_id`; `None` when it gives none.
 #[must_use]
-pub fn order(plan: &Plan, action_id: &str) -> Option<Order> {
+pub fn order(plan: &Plan, action_id: &str) -> Option<BootstrapOrder> {
     plan.steps.iter().find_map(|step| match step {
-        Step::Key {
+        PlanStep::Key {
             value: Some(value), ..
         } => {
-            let order: Order = serde_json::from_str(value).ok()?;
-            Some(Order {
+            let order: BootstrapOrder = serde_json::from_str(value).ok()?;
+            Some(BootstrapOrder {
                 action_id: Some(action_id.to_owned()),
                 ..order
             })
@@ -113,27 +113,27 @@ pub fn order(plan: &Plan, action_id: &str) -> Option<Order> {
 
 /// Plans the bootstrap of a cluster as it is now; also when there is nothing to recover.
 #[must_use]
-pub fn plan(case: &Case<'_>) -> Plan {
+pub fn plan(case: &RecoveryCase<'_>) -> Plan {
     let situation = Situation::new(case);
-    let mut draft = Draft::new();
-    shared::checks(case, &situation, &mut draft);
+    let mut draft = PlanDraft::new();
+    shared::check_all(case, &situation, &mut draft);
     let summary = if situation.primaries().next().is_some() {
-        nothing_to_recover(&situation)
+        nothing_to_recover_summary(&situation)
     } else if situation.nodes().is_empty() {
-        draft.check(
+        draft.add_check(
             CheckCode::CANDIDATE,
             CheckStatus::Unknown,
             "No member is configured, registered or known from an earlier view.".to_owned(),
             Vec::new(),
         );
         "Nothing is known about this cluster.".to_owned()
-    } else if situation.runs() {
+    } else if situation.has_running_component() {
         running::plan(case, &situation, &mut draft)
     } else {
         stopped::plan(case, &situation, &mut draft)
     };
     draft.finish(
-        Kind::Bootstrap,
+        ActionKind::Bootstrap,
         &case.evidence.name,
         case.attestations,
         summary,
@@ -141,14 +141,14 @@ pub fn plan(case: &Case<'_>) -> Plan {
     )
 }
 
-fn nothing_to_recover(situation: &Situation<'_>) -> String {
+fn nothing_to_recover_summary(situation: &Situation<'_>) -> String {
     let separate = situation
         .components
-        .seen
+        .observed
         .iter()
         .filter(|seen| seen.view.status == ClusterStatus::Primary)
         .count();
-    let names = situation.names(situation.primaries());
+    let names = situation.join_names(situation.primaries());
     if separate > 1 {
         return format!(
             "{names} say Primary in {separate} separate components. A bootstrap cannot repair that: stop the \
@@ -156,8 +156,8 @@ fn nothing_to_recover(situation: &Situation<'_>) -> String {
         );
     }
     let outside: Vec<usize> = situation
-        .counted()
-        .filter(|&node| !matches!(situation.standings[node], Standing::Primary))
+        .accountable_members()
+        .filter(|&node| !matches!(situation.conditions[node], MemberCondition::Primary))
         .collect();
     let verb = if situation.primaries().count() == 1 {
         "is"
@@ -167,7 +167,7 @@ fn nothing_to_recover(situation: &Situation<'_>) -> String {
     if outside.is_empty() {
         return format!("Nothing to recover: {names} {verb} Primary.");
     }
-    let outside = situation.names(outside.into_iter());
+    let outside = situation.join_names(outside.into_iter());
     format!(
         "Nothing to recover: {names} {verb} Primary. Repair the connection of {outside}, or start it; it joins by itself."
     )

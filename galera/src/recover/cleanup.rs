@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use crate::id::NodeId;
 use crate::judge::cluster::fold;
-use crate::observe::registration::{Field, Keys, Phase, RawKey, RegistryKeyKind};
-use crate::recover::bootstrap::Case;
+use crate::observe::registration::{AgentPhase, NodeField, ParsedKey, RawKeyValue, RegistryKeys};
+use crate::recover::bootstrap::RecoveryCase;
 use crate::recover::bootstrap::shared;
-use crate::recover::bootstrap::situation::{Situation, Standing};
-use crate::recover::plan::digest::{Draft, fact};
+use crate::recover::bootstrap::situation::{MemberCondition, Situation};
+use crate::recover::plan::digest::{PlanDraft, fact};
 use crate::recover::plan::{
-    CheckCode, CheckStatus, EvidenceSource, Kind, Loss, Mechanism, Passing, Plan, Step, Target,
+    ActionKind, CheckCode, CheckStatus, EvidenceSource, LossEstimate, Mechanism, Plan, PlanStep,
+    PlanTarget, TransientCause,
 };
 use crate::timestamp::Timestamp;
 use crate::view::{NodeState, VerdictState};
@@ -26,65 +27,69 @@ mod stale;
 pub use decommission::decommission;
 pub use restore::lost_registrations;
 
-use stale::Fate;
+use stale::CleanupDecision;
 
 /// One linearizable reading of every key under a cluster's prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reading {
+pub struct RegistryReading {
     /// When it was made.
     pub at: Timestamp,
     /// etcd's revision.
     pub revision: i64,
     /// Every key.
-    pub keys: Vec<RawKey>,
+    pub keys: Vec<RawKeyValue>,
 }
 
 /// How long a registration must be without any sign of life (I25).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Patience {
+pub struct StalenessSettings {
     /// How many times to live.
-    pub ttls: u32,
+    pub ttl_multiple: u32,
     /// At least this long.
-    pub at_least: Duration,
+    pub minimum: Duration,
     /// How old the last reading may be.
-    pub fresh: Duration,
+    pub max_reading_age: Duration,
 }
 
-impl Default for Patience {
+impl Default for StalenessSettings {
     fn default() -> Self {
         Self {
-            ttls: 3,
-            at_least: Duration::from_secs(90),
-            fresh: Duration::from_secs(30),
+            ttl_multiple: 3,
+            minimum: Duration::from_secs(90),
+            max_reading_age: Duration::from_secs(30),
         }
     }
 }
 
 /// For so long after a planner has read for long enough, its probes may not have failed for long enough yet.
-const BEGINNING: Duration = Duration::from_secs(30);
+const PROBE_START_MARGIN: Duration = Duration::from_secs(30);
 
-impl Patience {
+impl StalenessSettings {
     /// How long to wait in a cluster whose registrations live as long as `case` knows.
-    fn wait(&self, case: &Case<'_>) -> Duration {
-        let known = case.evidence.registry.values().filter_map(|seen| seen.ttl);
+    fn stale_after(&self, case: &RecoveryCase<'_>) -> Duration {
+        let known = case
+            .evidence
+            .registrations
+            .values()
+            .filter_map(|seen| seen.ttl);
         let ttl = known
             .max()
             .map_or(case.settings.fold.registry_ttl, Duration::from_secs);
-        ttl.saturating_mul(self.ttls).max(self.at_least)
+        ttl.saturating_mul(self.ttl_multiple).max(self.minimum)
     }
 }
 
 /// The keys of the last reading by what they speak of.
-struct Register<'a> {
+struct RegisteredKeys<'a> {
     /// By node, in the spelling without the default port.
-    nodes: BTreeMap<NodeId, Vec<(&'a RawKey, Field)>>,
-    cluster: Vec<&'a RawKey>,
-    unknown: Vec<&'a RawKey>,
+    nodes: BTreeMap<NodeId, Vec<(&'a RawKeyValue, NodeField)>>,
+    cluster: Vec<&'a RawKeyValue>,
+    unknown: Vec<&'a RawKeyValue>,
 }
 
-impl<'a> Register<'a> {
-    fn new(case: &Case<'_>, reading: Option<&'a Reading>) -> Self {
-        let keys = Keys::new(&case.circumstances.registry_prefix);
+impl<'a> RegisteredKeys<'a> {
+    fn new(case: &RecoveryCase<'_>, reading: Option<&'a RegistryReading>) -> Self {
+        let keys = RegistryKeys::new(&case.context.registry_prefix);
         let mut register = Self {
             nodes: BTreeMap::new(),
             cluster: Vec::new(),
@@ -92,7 +97,7 @@ impl<'a> Register<'a> {
         };
         for raw in reading.map_or(&[][..], |reading| &reading.keys) {
             match keys.parse(&raw.key) {
-                RegistryKeyKind::Node {
+                ParsedKey::Node {
                     cluster,
                     node,
                     field,
@@ -100,7 +105,7 @@ impl<'a> Register<'a> {
                     let node = node.normalized(case.settings.fold.default_port);
                     register.nodes.entry(node).or_default().push((raw, field));
                 }
-                RegistryKeyKind::Cluster { cluster, .. } if cluster == case.evidence.name => {
+                ParsedKey::Cluster { cluster, .. } if cluster == case.evidence.name => {
                     register.cluster.push(raw);
                 }
                 _ => register.unknown.push(raw),
@@ -119,44 +124,50 @@ impl<'a> Register<'a> {
 /// Plans the removal of registrations whose nodes are gone. `readings` are in order of time; the last one is the
 /// present.
 #[must_use]
-pub fn plan(case: &Case<'_>, readings: &[Reading], patience: &Patience) -> Plan {
+pub fn plan(
+    case: &RecoveryCase<'_>,
+    readings: &[RegistryReading],
+    patience: &StalenessSettings,
+) -> Plan {
     let situation = Situation::new(case);
-    let register = Register::new(case, readings.last());
-    let mut draft = Draft::new();
-    shared::console(case, &mut draft);
-    shared::attestations(case, &situation, &mut draft);
-    cluster_primary(case, &mut draft);
-    nobody_starting(&situation, &register, &mut draft);
-    let wait = patience.wait(case);
-    read_long_enough(case, readings, wait, patience.fresh, &mut draft);
-    let fates = stale::fates(case, &situation, &register, readings, wait);
-    keeps_verified(&situation, &fates, &mut draft);
+    let register = RegisteredKeys::new(case, readings.last());
+    let mut draft = PlanDraft::new();
+    shared::check_console(case, &mut draft);
+    shared::check_attestations(case, &situation, &mut draft);
+    check_cluster_primary(case, &mut draft);
+    check_no_node_starting(&situation, &register, &mut draft);
+    let wait = patience.stale_after(case);
+    check_read_long_enough(case, readings, wait, patience.max_reading_age, &mut draft);
+    let fates = stale::decide_registrations(case, &situation, &register, readings, wait);
+    check_keeps_verified(&situation, &fates, &mut draft);
     for (id, fate) in &fates {
-        explain(id, fate, &register, &mut draft);
+        check_registration(id, fate, &register, &mut draft);
     }
-    unknown_keys(&register, &mut draft);
+    check_unknown_keys(&register, &mut draft);
     let stale: BTreeSet<&NodeId> = fates
         .iter()
-        .filter(|(_, fate)| matches!(fate, Fate::Stale(_)))
+        .filter(|(_, fate)| matches!(fate, CleanupDecision::Stale(_)))
         .map(|(id, _)| id)
         .collect();
     for id in &stale {
         for (raw, _) in register.nodes.get(*id).map_or(&[][..], Vec::as_slice) {
-            remove(raw, &mut draft);
+            add_removal(raw, &mut draft);
         }
     }
-    something_to_do(&stale, &mut draft);
-    draft.loss = Loss {
+    check_something_to_do(&stale, &mut draft);
+    draft.loss = LossEstimate {
         transactions: Some(0),
         explanation: "Registrations hold no data; the undo steps put back what was removed."
             .to_owned(),
     };
     if !stale.is_empty() {
-        draft.target = Some(target(stale.iter().map(|id| (*id).clone()).collect()));
+        draft.target = Some(removal_target(
+            stale.iter().map(|id| (*id).clone()).collect(),
+        ));
     }
     let summary = summary(&draft, &stale);
     draft.finish(
-        Kind::Cleanup,
+        ActionKind::Cleanup,
         &case.evidence.name,
         case.attestations,
         summary,
@@ -164,8 +175,8 @@ pub fn plan(case: &Case<'_>, readings: &[Reading], patience: &Patience) -> Plan 
     )
 }
 
-fn target(removes: Vec<NodeId>) -> Target {
-    Target {
+fn removal_target(removes: Vec<NodeId>) -> PlanTarget {
+    PlanTarget {
         mechanism: Mechanism::Registry,
         node: None,
         members: Vec::new(),
@@ -177,26 +188,26 @@ fn target(removes: Vec<NodeId>) -> Target {
 }
 
 /// The deletion of one key, compared on what was seen, and what takes it back.
-fn remove(raw: &RawKey, draft: &mut Draft) {
+fn add_removal(raw: &RawKeyValue, draft: &mut PlanDraft) {
     let (Ok(key), Ok(value)) = (
         String::from_utf8(raw.key.clone()),
         String::from_utf8(raw.value.clone()),
     ) else {
         return;
     };
-    draft.steps.push(Step::Key {
+    draft.steps.push(PlanStep::Key {
         key: key.clone(),
         mod_revision: raw.mod_revision,
         value: None,
     });
-    draft.undo.push(Step::Key {
+    draft.undo.push(PlanStep::Key {
         key,
         mod_revision: 0,
         value: Some(value),
     });
 }
 
-fn cluster_primary(case: &Case<'_>, draft: &mut Draft) {
+fn check_cluster_primary(case: &RecoveryCase<'_>, draft: &mut PlanDraft) {
     let view = fold(case.evidence, case.now, &case.settings.fold, None);
     let state = view.verdict.state;
     let (status, message) = match state {
@@ -208,7 +219,7 @@ fn cluster_primary(case: &Case<'_>, draft: &mut Draft) {
             CheckStatus::Fail,
             format!(
                 "The cluster is {}: its registrations are needed until it is Primary again.",
-                state.word()
+                state.as_str()
             ),
         ),
     };
@@ -216,29 +227,33 @@ fn cluster_primary(case: &Case<'_>, draft: &mut Draft) {
         None,
         EvidenceSource::Sql,
         Some(case.now),
-        status_word(state),
+        verdict_evidence(state),
     )];
-    draft.check(CheckCode::CLUSTER_PRIMARY, status, message, evidence);
+    draft.add_check(CheckCode::CLUSTER_PRIMARY, status, message, evidence);
 }
 
 /// Healthy or degraded makes no difference to clean-up, so neither does a change between them to the digest.
-fn status_word(state: VerdictState) -> &'static str {
+fn verdict_evidence(state: VerdictState) -> &'static str {
     match state {
         VerdictState::Healthy | VerdictState::Degraded => "one Primary component",
-        other => other.word(),
+        other => other.as_str(),
     }
 }
 
-fn nobody_starting(situation: &Situation<'_>, register: &Register<'_>, draft: &mut Draft) {
+fn check_no_node_starting(
+    situation: &Situation<'_>,
+    register: &RegisteredKeys<'_>,
+    draft: &mut PlanDraft,
+) {
     let mut starting = BTreeSet::new();
     for (id, keys) in &register.nodes {
         let phase = keys
             .iter()
-            .filter(|(raw, field)| *field == Field::Phase && raw.lease != 0)
-            .find_map(|(raw, _)| Phase::parse(std::str::from_utf8(&raw.value).ok()?));
+            .filter(|(raw, field)| *field == NodeField::Phase && raw.lease != 0)
+            .find_map(|(raw, _)| AgentPhase::parse(std::str::from_utf8(&raw.value).ok()?));
         if matches!(
             phase,
-            Some(Phase::Starting | Phase::Waiting | Phase::Joining)
+            Some(AgentPhase::Starting | AgentPhase::Waiting | AgentPhase::Joining)
         ) {
             starting.insert(id.clone());
         }
@@ -249,7 +264,7 @@ fn nobody_starting(situation: &Situation<'_>, register: &Register<'_>, draft: &m
         if joining
             || matches!(
                 phase,
-                Some(Phase::Starting | Phase::Waiting | Phase::Joining)
+                Some(AgentPhase::Starting | AgentPhase::Waiting | AgentPhase::Joining)
             )
         {
             starting.insert(facts.id.clone());
@@ -283,15 +298,15 @@ fn nobody_starting(situation: &Situation<'_>, register: &Register<'_>, draft: &m
             ),
         ),
     };
-    draft.check(CheckCode::NOBODY_STARTING, status, message, evidence);
+    draft.add_check(CheckCode::NOBODY_STARTING, status, message, evidence);
 }
 
-fn read_long_enough(
-    case: &Case<'_>,
-    readings: &[Reading],
+fn check_read_long_enough(
+    case: &RecoveryCase<'_>,
+    readings: &[RegistryReading],
     wait: Duration,
     fresh: Duration,
-    draft: &mut Draft,
+    draft: &mut PlanDraft,
 ) {
     let span = match readings {
         [first, .., last] => first.at.age(last.at),
@@ -325,21 +340,25 @@ fn read_long_enough(
             ),
         )
     };
-    draft.check(CheckCode::READ_LONG_ENOUGH, status, message, Vec::new());
+    draft.add_check(CheckCode::READ_LONG_ENOUGH, status, message, Vec::new());
     // Probes began about when the readings did: not at the same moment.
-    if !old && ordered && span < wait + BEGINNING {
-        draft.passing(Passing::Unwatched);
+    if !old && ordered && span < wait + PROBE_START_MARGIN {
+        draft.mark_transient(TransientCause::ShortObservation);
     }
 }
 
 /// What must remain: a registration of a node that says by SQL that it is Synced and Primary (I27, I28).
-fn keeps_verified(situation: &Situation<'_>, fates: &BTreeMap<NodeId, Fate>, draft: &mut Draft) {
+fn check_keeps_verified(
+    situation: &Situation<'_>,
+    fates: &BTreeMap<NodeId, CleanupDecision>,
+    draft: &mut PlanDraft,
+) {
     let verified: Vec<&NodeId> = situation
-        .of(|standing| standing == Standing::Primary)
+        .members_where(|standing| standing == MemberCondition::Primary)
         .map(|node| &situation.nodes()[node])
         .filter(|facts| facts.state() == NodeState::Synced)
         .map(|facts| &facts.id)
-        .filter(|id| matches!(fates.get(*id), Some(Fate::Kept(_))))
+        .filter(|id| matches!(fates.get(*id), Some(CleanupDecision::Kept(_))))
         .collect();
     let evidence = verified
         .iter()
@@ -364,36 +383,41 @@ fn keeps_verified(situation: &Situation<'_>, fates: &BTreeMap<NodeId, Fate>, dra
                 .to_owned(),
         ),
     };
-    draft.check(CheckCode::KEEPS_VERIFIED, status, message, evidence);
+    draft.add_check(CheckCode::KEEPS_VERIFIED, status, message, evidence);
 }
 
-fn explain(id: &NodeId, fate: &Fate, register: &Register<'_>, draft: &mut Draft) {
+fn check_registration(
+    id: &NodeId,
+    fate: &CleanupDecision,
+    register: &RegisteredKeys<'_>,
+    draft: &mut PlanDraft,
+) {
     let (code, why, word) = match fate {
-        Fate::Stale(why) => (CheckCode::STALE_REGISTRATION, why, "removed"),
-        Fate::Kept(why) => (CheckCode::KEPT_REGISTRATION, why, "kept"),
+        CleanupDecision::Stale(why) => (CheckCode::STALE_REGISTRATION, why, "removed"),
+        CleanupDecision::Kept(why) => (CheckCode::KEPT_REGISTRATION, why, "kept"),
     };
     let mut evidence = vec![fact(Some(id), EvidenceSource::Console, None, word)];
-    if matches!(fate, Fate::Stale(_)) {
+    if matches!(fate, CleanupDecision::Stale(_)) {
         for (raw, _) in register.nodes.get(id).map_or(&[][..], Vec::as_slice) {
             let key = String::from_utf8_lossy(&raw.key);
             let value = format!("{key} at revision {}", raw.mod_revision);
             evidence.push(fact(Some(id), EvidenceSource::Registry, None, value));
         }
     }
-    draft.check(code, CheckStatus::Pass, format!("{id} {why}."), evidence);
+    draft.add_check(code, CheckStatus::Pass, format!("{id} {why}."), evidence);
 }
 
 /// Keys that no dialect explains are shown and stay (I29). They decide nothing.
-fn unknown_keys(register: &Register<'_>, draft: &mut Draft) {
+fn check_unknown_keys(register: &RegisteredKeys<'_>, draft: &mut PlanDraft) {
     if register.unknown.is_empty() {
         return;
     }
     let names: Vec<String> = register
         .unknown
         .iter()
-        .map(|raw| crate::observe::wsrep::clip(&String::from_utf8_lossy(&raw.key)))
+        .map(|raw| crate::observe::wsrep::truncate_text(&String::from_utf8_lossy(&raw.key)))
         .collect();
-    draft.check(
+    draft.add_check(
         CheckCode::UNKNOWN_KEYS,
         CheckStatus::Pass,
         format!("No dialect explains {}: they stay.", names.join(", ")),
@@ -401,9 +425,9 @@ fn unknown_keys(register: &Register<'_>, draft: &mut Draft) {
     );
 }
 
-fn something_to_do(stale: &BTreeSet<&NodeId>, draft: &mut Draft) {
+fn check_something_to_do(stale: &BTreeSet<&NodeId>, draft: &mut PlanDraft) {
     if stale.is_empty() {
-        draft.check(
+        draft.add_check(
             CheckCode::SOMETHING_TO_DO,
             CheckStatus::Fail,
             "No registration is stale: there is nothing to remove.".to_owned(),
@@ -412,7 +436,7 @@ fn something_to_do(stale: &BTreeSet<&NodeId>, draft: &mut Draft) {
     }
 }
 
-fn summary(draft: &Draft, stale: &BTreeSet<&NodeId>) -> String {
+fn summary(draft: &PlanDraft, stale: &BTreeSet<&NodeId>) -> String {
     let names: Vec<String> = stale.iter().map(ToString::to_string).collect();
     let failing = draft.checks.iter().find(|check| !check.status.permits());
     match (names.is_empty(), failing) {

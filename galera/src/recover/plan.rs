@@ -18,12 +18,12 @@ mod compared;
 pub(crate) mod digest;
 
 #[cfg(feature = "decide")]
-pub use compared::Comparison;
+pub use compared::PlanComparison;
 
 /// What an action does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum ActionKind {
     /// Makes a cluster without a Primary component Primary again.
     Bootstrap,
     /// Removes registrations of nodes that are gone.
@@ -32,13 +32,13 @@ pub enum Kind {
     Decommission,
 }
 
-impl Kind {
+impl ActionKind {
     /// Every kind.
     pub const ALL: [Self; 3] = [Self::Bootstrap, Self::Cleanup, Self::Decommission];
 
     /// The kind's word in JSON, paths and logs.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Bootstrap => "bootstrap",
             Self::Cleanup => "cleanup",
@@ -47,9 +47,9 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for ActionKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
+        f.write_str(self.as_str())
     }
 }
 
@@ -81,7 +81,7 @@ impl CheckStatus {
 #[serde(transparent)]
 pub struct CheckCode(Cow<'static, str>);
 
-macro_rules! codes {
+macro_rules! check_codes {
     ($($(#[$doc:meta])* $name:ident = $word:literal;)*) => {
         impl CheckCode {
             $($(#[$doc])* pub const $name: Self = Self(Cow::Borrowed($word));)*
@@ -89,7 +89,7 @@ macro_rules! codes {
     };
 }
 
-codes! {
+check_codes! {
     /// The registry can be read, so that an action can be locked and recorded (I18).
     REGISTRY_READABLE = "registry_readable";
     /// Nobody switched recovery off.
@@ -149,7 +149,7 @@ codes! {
 impl CheckCode {
     /// The stable word.
     #[must_use]
-    pub fn word(&self) -> &str {
+    pub fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -191,16 +191,16 @@ pub struct CheckEvidence {
 
 /// Why a check may come out otherwise soon, although nothing happens to the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Passing {
+pub enum TransientCause {
     /// It rests on a state that a node leaves by itself within seconds.
-    Moment,
+    ShortLivedState,
     /// Who plans has not watched for long enough to tell.
-    Unwatched,
+    ShortObservation,
 }
 
 /// One check with its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Check {
+pub struct PlanCheck {
     /// Its stable name.
     pub code: CheckCode,
     /// Its outcome.
@@ -211,7 +211,7 @@ pub struct Check {
     pub evidence: Vec<CheckEvidence>,
     /// Whether it may come out otherwise soon; known to who has just planned, and neither stored nor part of the digest.
     #[serde(skip)]
-    pub passing: Option<Passing>,
+    pub transient: Option<TransientCause>,
 }
 
 /// How a plan is carried out.
@@ -230,7 +230,7 @@ pub enum Mechanism {
 
 /// What a plan acts on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Target {
+pub struct PlanTarget {
     /// How.
     pub mechanism: Mechanism,
     /// Who executes: the statement, or the order.
@@ -254,7 +254,7 @@ pub struct Target {
 /// One exact step.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Step {
+pub enum PlanStep {
     /// One statement sent to one node.
     Statement {
         /// The node.
@@ -275,7 +275,7 @@ pub enum Step {
 
 /// A command for a person at a node.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Command {
+pub struct ManualCommand {
     /// Where to type it; `null`: anywhere.
     pub node: Option<NodeId>,
     /// The exact line.
@@ -286,7 +286,7 @@ pub struct Command {
 
 /// What may be lost.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Loss {
+pub struct LossEstimate {
     /// Transactions that are known to exist elsewhere and would be lost; `null` when that cannot be known.
     pub transactions: Option<u64>,
     /// The reason for that number, in a sentence or two.
@@ -297,7 +297,7 @@ pub struct Loss {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Plan {
     /// What it would do.
-    pub kind: Kind,
+    pub kind: ActionKind,
     /// The cluster.
     pub cluster: ClusterName,
     /// Covers everything the decision rests on except times: lower-case hexadecimal SHA-256.
@@ -310,19 +310,19 @@ pub struct Plan {
     #[serde(default)]
     pub summary: String,
     /// Every check, in a fixed order.
-    pub checks: Vec<Check>,
+    pub checks: Vec<PlanCheck>,
     /// What it acts on; `null` when there is nothing to act on.
-    pub target: Option<Target>,
+    pub target: Option<PlanTarget>,
     /// The exact steps, in order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<PlanStep>,
     /// What takes the steps back, in order; empty when nothing can.
     #[serde(default)]
-    pub undo: Vec<Step>,
+    pub undo: Vec<PlanStep>,
     /// The same by hand, where that is possible.
     #[serde(default)]
-    pub commands: Vec<Command>,
+    pub commands: Vec<ManualCommand>,
     /// What may be lost.
-    pub loss: Loss,
+    pub loss: LossEstimate,
     /// The attestations that were taken into account.
     #[serde(default)]
     pub attestations: Vec<Attestation>,
@@ -331,12 +331,12 @@ pub struct Plan {
 impl Plan {
     /// The check called `code`; `None` when this plan has none of the kind.
     #[must_use]
-    pub fn check(&self, code: &CheckCode) -> Option<&Check> {
+    pub fn check(&self, code: &CheckCode) -> Option<&PlanCheck> {
         self.checks.iter().find(|check| check.code == *code)
     }
 
     /// The checks that forbid to carry it out.
-    pub fn failing(&self) -> impl Iterator<Item = &Check> {
+    pub fn failing(&self) -> impl Iterator<Item = &PlanCheck> {
         self.checks.iter().filter(|check| !check.status.permits())
     }
 }

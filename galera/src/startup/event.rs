@@ -7,22 +7,22 @@ use crate::position::parse_uuid;
 use crate::view::ClusterStatus;
 
 /// Longest datagram that is read, in bytes.
-const EVENT_MAX: usize = 16 * 1024;
+const DATAGRAM_MAX: usize = 16 * 1024;
 
 /// One change of state, as far as the server told it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Event {
+pub struct WsrepEvent {
     /// `--status`, lower case: `joiner`, `joined`, `synced`, …
     pub status: Option<String>,
     /// `--uuid`: the cluster's state UUID.
     pub uuid: Option<Uuid>,
     /// `--primary`.
     pub primary: Option<bool>,
-    /// How many `--members` there are.
-    pub members: Option<usize>,
+    /// How many `--member_count` there are.
+    pub member_count: Option<usize>,
 }
 
-impl Event {
+impl WsrepEvent {
     /// Reads the arguments; unknown ones are skipped, unreadable values are not known.
     #[must_use]
     pub fn from_arguments<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Self {
@@ -35,12 +35,12 @@ impl Event {
                 None => continue,
             };
             let Some(value) = value else { break };
-            event.read(name, value.trim());
+            event.apply_argument(name, value.trim());
         }
         event
     }
 
-    fn read(&mut self, name: &str, value: &str) {
+    fn apply_argument(&mut self, name: &str, value: &str) {
         match name {
             "--status" => {
                 let word: String = value
@@ -59,7 +59,8 @@ impl Event {
                 }
             }
             "--members" => {
-                self.members = Some(value.split(',').filter(|member| !member.is_empty()).count());
+                self.member_count =
+                    Some(value.split(',').filter(|member| !member.is_empty()).count());
             }
             _ => {}
         }
@@ -68,17 +69,17 @@ impl Event {
     /// Reads a datagram: the arguments, separated by zero bytes. Any bytes are accepted.
     #[must_use]
     pub fn from_datagram(bytes: &[u8]) -> Self {
-        let bytes = &bytes[..bytes.len().min(EVENT_MAX)];
+        let bytes = &bytes[..bytes.len().min(DATAGRAM_MAX)];
         let text = String::from_utf8_lossy(bytes);
         Self::from_arguments(text.split('\0'))
     }
 
     /// The arguments as a datagram; what does not fit is left out.
     #[must_use]
-    pub fn datagram<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
+    pub fn encode_datagram<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
         let mut bytes = Vec::new();
         for argument in arguments {
-            if bytes.len() + argument.len() + 1 > EVENT_MAX {
+            if bytes.len() + argument.len() + 1 > DATAGRAM_MAX {
                 break;
             }
             bytes.extend_from_slice(argument.as_bytes());
@@ -114,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_a_server_says() {
+    fn datagram_round_trips() {
         let uuid = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
         let said = [
             "--status",
@@ -127,25 +128,31 @@ mod tests {
             "1",
         ];
         let members = ["--members", "a/n1/h1:3306,b/n2/h2:3306"];
-        let event = Event::from_datagram(&Event::datagram(said.into_iter().chain(members)));
+        let event = WsrepEvent::from_datagram(&WsrepEvent::encode_datagram(
+            said.into_iter().chain(members),
+        ));
         assert_eq!(event.local_state(), Some((LocalState::Joined, "Joined")));
         assert_eq!(event.cluster_status(), Some(ClusterStatus::Primary));
         assert_eq!(event.uuid, uuid.parse().ok());
-        assert_eq!(event.members, Some(2));
+        assert_eq!(event.member_count, Some(2));
     }
 
     #[test]
-    fn garbage_says_nothing() {
+    fn garbage_yields_an_empty_event() {
         for bytes in [
             &b""[..],
             b"\xff\xfe\0--status",
             b"--primary\0maybe",
             b"--uuid\0x",
         ] {
-            assert_eq!(Event::from_datagram(bytes), Event::default(), "{bytes:?}");
+            assert_eq!(
+                WsrepEvent::from_datagram(bytes),
+                WsrepEvent::default(),
+                "{bytes:?}"
+            );
         }
         assert_eq!(
-            Event::from_arguments(["--status", "\u{1b}[31m"]).local_state(),
+            WsrepEvent::from_arguments(["--status", "\u{1b}[31m"]).local_state(),
             None
         );
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::observe::registration::{self, Field, Phase, RawKey};
+use crate::observe::registration::{self, AgentPhase, NodeField, RawKeyValue};
 use crate::observe::wsrep::{LocalState, WsrepStatus};
 use crate::position::Position;
 use crate::timestamp::Timestamp;
@@ -13,16 +13,16 @@ use crate::view::ClusterStatus;
 
 /// The position that a node's clean stop left behind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stopped {
+pub struct CleanStop {
     /// Exactly where its data are.
     pub position: Position,
     /// When it stopped, by its own clock.
     pub at: Option<Timestamp>,
 }
 
-/// The durable registration: the value of `registered`.
+/// The durable registration: the value of `registration`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Registered {
+pub struct RegistrationRecord {
     /// When the node was registered first.
     #[serde(default)]
     pub first_seen: Option<Timestamp>,
@@ -34,10 +34,10 @@ pub struct Registered {
     pub id: Option<String>,
     /// Its clean stop; removed before its server starts again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stopped: Option<Stopped>,
+    pub stopped: Option<CleanStop>,
 }
 
-impl Registered {
+impl RegistrationRecord {
     /// Reads the key's value; what is unreadable is not known.
     #[must_use]
     pub fn parse(value: &[u8]) -> Self {
@@ -68,40 +68,40 @@ impl Registered {
 
 /// What a waiting node says of its data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Reported {
+pub enum ReportedPosition {
     /// Nothing yet, or nothing readable.
     #[default]
     NotYet,
     /// That it has no position to offer: empty, incomplete or not to be trusted.
-    Nothing,
+    NoPosition,
     /// Its position.
     At(Position),
 }
 
 /// One node as the registry knows it.
 #[derive(Clone, Debug, Default)]
-pub struct Member {
+pub struct RegistryMember {
     /// Whether a living lease holds any of its keys.
     pub live: bool,
     /// What its agent does.
-    pub phase: Option<Phase>,
+    pub phase: Option<AgentPhase>,
     /// What it says of its data while it waits.
-    pub reported: Reported,
+    pub reported_position: ReportedPosition,
     /// What its server says, by keys under a lease only.
     pub status: WsrepStatus,
     /// Whether its server says anything at all.
-    pub answers: bool,
+    pub has_status: bool,
     /// Its durable registration.
-    pub registered: Option<Registered>,
+    pub registration: Option<RegistrationRecord>,
     /// The highest position ever recorded for it.
-    pub highest: Option<Position>,
+    pub highest_position: Option<Position>,
     /// Whether anything shows that it once was a member, beyond starting up right now.
-    pub evidence: bool,
+    pub has_membership_evidence: bool,
     /// The revisions of the keys that a decision rests on.
-    pub(super) revisions: BTreeMap<Vec<u8>, (Field, i64)>,
+    pub(super) revisions: BTreeMap<Vec<u8>, (NodeField, i64)>,
 }
 
-impl Member {
+impl RegistryMember {
     /// Whether its server says that it belongs to a Primary component.
     #[must_use]
     pub fn is_primary(&self) -> bool {
@@ -122,57 +122,63 @@ impl Member {
 
     /// The clean stop that it recorded, unless it has come back since.
     #[must_use]
-    pub fn stopped(&self) -> Option<&Position> {
-        let stopped = self.registered.as_ref()?.stopped.as_ref()?;
+    pub fn clean_stop_position(&self) -> Option<&Position> {
+        let stopped = self.registration.as_ref()?.stopped.as_ref()?;
         (!self.live).then_some(&stopped.position)
     }
 }
 
 /// Puts a member together, key by key.
 #[derive(Debug, Default)]
-pub(super) struct Draft {
-    member: Member,
+pub(super) struct MemberBuilder {
+    member: RegistryMember,
     rows: BTreeMap<String, String>,
 }
 
-impl Draft {
-    pub(super) fn add(&mut self, field: Field, raw: &RawKey) {
+impl MemberBuilder {
+    pub(super) fn add(&mut self, field: NodeField, raw: &RawKeyValue) {
         let leased = raw.lease != 0;
         let value = String::from_utf8_lossy(&raw.value).into_owned();
         self.member.live |= leased;
         match &field {
-            Field::Registered => self.member.registered = Some(Registered::parse(&raw.value)),
-            Field::HighestPosition => self.member.highest = value.parse().ok(),
-            Field::Phase if leased => self.member.phase = Phase::parse(&value),
-            Field::RecoveredPosition if leased => self.member.reported = reported(&value),
-            Field::Wsrep(name) if leased => {
+            NodeField::Registered => {
+                self.member.registration = Some(RegistrationRecord::parse(&raw.value))
+            }
+            NodeField::HighestPosition => self.member.highest_position = value.parse().ok(),
+            NodeField::Phase if leased => self.member.phase = AgentPhase::parse(&value),
+            NodeField::RecoveredPosition if leased => {
+                self.member.reported_position = parse_reported_position(&value)
+            }
+            NodeField::Wsrep(name) if leased => {
                 self.rows.insert(name.clone(), value);
             }
             _ => {}
         }
         // A phase alone is what every starter has.
         let newcomer = match &field {
-            Field::Phase => true,
-            Field::RecoveredPosition => self.member.reported == Reported::Nothing,
+            NodeField::Phase => true,
+            NodeField::RecoveredPosition => {
+                self.member.reported_position == ReportedPosition::NoPosition
+            }
             _ => false,
         };
-        self.member.evidence |= !newcomer;
+        self.member.has_membership_evidence |= !newcomer;
         self.member
             .revisions
             .insert(raw.key.clone(), (field, raw.mod_revision));
     }
 
-    pub(super) fn finish(mut self) -> Member {
-        self.member.answers = !self.rows.is_empty();
-        self.member.status = registration::reading(&self.rows);
+    pub(super) fn build(mut self) -> RegistryMember {
+        self.member.has_status = !self.rows.is_empty();
+        self.member.status = registration::status_from_fields(&self.rows);
         self.member
     }
 }
 
-fn reported(value: &str) -> Reported {
+fn parse_reported_position(value: &str) -> ReportedPosition {
     match value.trim().parse::<Position>() {
-        Ok(position) => Reported::At(position),
-        Err(_) if value.trim() == registration::NO_POSITION => Reported::Nothing,
-        Err(_) => Reported::NotYet,
+        Ok(position) => ReportedPosition::At(position),
+        Err(_) if value.trim() == registration::NO_POSITION => ReportedPosition::NoPosition,
+        Err(_) => ReportedPosition::NotYet,
     }
 }

@@ -3,16 +3,23 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::member::{Member, Reported};
-use super::registry::{FounderKey, OrderKey, Snapshot};
-use super::{Action, AutoBootstrap, Data, Decision, Expect, Expected, Own, Settings, listed};
+use super::member::{RegistryMember, ReportedPosition};
+use super::registry::{FounderKeyState, OrderKeyState, RegistrySnapshot};
+use super::{
+    AutoBootstrap, DataState, ExpectedMembers, KeyPrecondition, StartingNode, StartupAction,
+    StartupDecision, StartupSettings, join_names,
+};
 use crate::id::NodeId;
-use crate::observe::registration::{Field, Order, Phase};
+use crate::observe::registration::{AgentPhase, BootstrapOrder, NodeField};
 use crate::position::Position;
 
-pub(super) fn decide(own: &Own, seen: &Snapshot, settings: &Settings) -> Decision {
+pub(super) fn decide(
+    own: &StartingNode,
+    seen: &RegistrySnapshot,
+    settings: &StartupSettings,
+) -> StartupDecision {
     if let Some(founder) = starting_founder(own, seen) {
-        return Decision::wait(
+        return StartupDecision::wait(
             vec![founder.clone()],
             format!(
                 "{founder} founds cluster {}; waiting until it is Synced and Primary to join it",
@@ -21,57 +28,57 @@ pub(super) fn decide(own: &Own, seen: &Snapshot, settings: &Settings) -> Decisio
         );
     }
     match &seen.order {
-        OrderKey::Known {
-            order,
+        OrderKeyState::Known {
+            order_key_state: order,
             revision,
             leased,
-        } => ordered(own, order, *revision, *leased),
-        OrderKey::Absent | OrderKey::Unreadable => match settings.auto {
-            AutoBootstrap::Never => Decision::wait(
+        } => decide_on_order(own, order, *revision, *leased),
+        OrderKeyState::Absent | OrderKeyState::Unreadable => match settings.auto_bootstrap {
+            AutoBootstrap::Never => StartupDecision::wait(
                 Vec::new(),
                 format!(
                     "{} Waiting for a member to be Primary or for an approved order to bootstrap",
-                    situation(own, seen)
+                    situation_text(own, seen)
                 ),
             ),
-            AutoBootstrap::AllReported => automatic(own, seen, settings),
+            AutoBootstrap::AllReported => decide_automatically(own, seen, settings),
         },
     }
 }
 
 /// Somebody else who is alive and at founding; there is nothing to recover yet.
-fn starting_founder<'a>(own: &Own, seen: &'a Snapshot) -> Option<&'a NodeId> {
-    let FounderKey::Known { founder, .. } = &seen.founder else {
+fn starting_founder<'a>(own: &StartingNode, seen: &'a RegistrySnapshot) -> Option<&'a NodeId> {
+    let FounderKeyState::Known { founder, .. } = &seen.founder else {
         return None;
     };
     let member = seen.members.get(&founder.node)?;
     let founds = founder.state_uuid.is_none()
         && founder.node != own.node
-        && !own.data.is_history()
+        && !own.data.has_history()
         && member.live
-        && member.phase != Some(Phase::Waiting);
+        && member.phase != Some(AgentPhase::Waiting);
     founds.then_some(&founder.node)
 }
 
 /// What this node knows, as the beginning of a sentence.
-fn situation(own: &Own, seen: &Snapshot) -> String {
+fn situation_text(own: &StartingNode, seen: &RegistrySnapshot) -> String {
     let data = match &own.data {
-        Data::Empty => format!("{} has no data", own.node),
-        Data::Incomplete { why } => format!("{} has no usable data ({why})", own.node),
-        Data::At(position) => format!("{} is at {position}", own.node),
-        Data::Unrecovered { .. } => format!("{} does not know its position", own.node),
-        Data::Unrecoverable { why, .. } => {
+        DataState::Empty => format!("{} has no data", own.node),
+        DataState::Incomplete { why } => format!("{} has no usable data ({why})", own.node),
+        DataState::AtPosition(position) => format!("{} is at {position}", own.node),
+        DataState::Unrecovered { .. } => format!("{} does not know its position", own.node),
+        DataState::Unrecoverable { why, .. } => {
             format!("{} cannot vouch for its position ({why})", own.node)
         }
     };
     let founder = match &seen.founder {
-        FounderKey::Absent => "the registry has lost its founder".to_owned(),
-        FounderKey::Unreadable { .. } => "the founder key is unreadable".to_owned(),
-        FounderKey::Known { founder, .. } if founder.state_uuid.is_none() => format!(
+        FounderKeyState::Absent => "the registry has lost its founder".to_owned(),
+        FounderKeyState::Unreadable { .. } => "the founder key is unreadable".to_owned(),
+        FounderKeyState::Known { founder, .. } if founder.state_uuid.is_none() => format!(
             "it was founded by {}, which never recorded its history (if its data are lost for good, remove the founder key)",
             founder.node
         ),
-        FounderKey::Known { founder, .. } => format!("it was founded by {}", founder.node),
+        FounderKeyState::Known { founder, .. } => format!("it was founded by {}", founder.node),
     };
     format!(
         "{data}; nobody of cluster {} is Primary and {founder}.",
@@ -79,10 +86,15 @@ fn situation(own: &Own, seen: &Snapshot) -> String {
     )
 }
 
-fn ordered(own: &Own, order: &Order, revision: i64, leased: bool) -> Decision {
+fn decide_on_order(
+    own: &StartingNode,
+    order: &BootstrapOrder,
+    revision: i64,
+    leased: bool,
+) -> StartupDecision {
     let action = order.action_id.as_deref().unwrap_or_default();
     if order.node != own.node {
-        return Decision::wait(
+        return StartupDecision::wait(
             vec![order.node.clone()],
             format!(
                 "{} is ordered to bootstrap cluster {} (action {action:?}); waiting until it is Primary",
@@ -94,21 +106,21 @@ fn ordered(own: &Own, order: &Order, revision: i64, leased: bool) -> Decision {
         Some("its key has no lease, so nobody answers for it".to_owned())
     } else if action.trim().is_empty() {
         Some("it names no action".to_owned())
-    } else if own.obeyed.contains(action) {
+    } else if own.obeyed_orders.contains(action) {
         Some("it was obeyed before".to_owned())
     } else {
         match (own.data.position(), order.position.parse::<Position>()) {
             (Some(position), Ok(ordered)) if *position == ordered => None,
             (Some(position), _) => Some(format!(
                 "it names position {:?}, this node is at {position}",
-                crate::observe::wsrep::clip(&order.position)
+                crate::observe::wsrep::truncate_text(&order.position)
             )),
             (None, _) => Some("this node has no position that it can vouch for".to_owned()),
         }
     };
     match refused {
-        None => Decision::new(
-            Action::ObeyOrder {
+        None => StartupDecision::new(
+            StartupAction::FollowOrder {
                 order: order.clone(),
                 revision,
             },
@@ -117,7 +129,7 @@ fn ordered(own: &Own, order: &Order, revision: i64, leased: bool) -> Decision {
                 own.node, order.position
             ),
         ),
-        Some(why) => Decision::wait(
+        Some(why) => StartupDecision::wait(
             Vec::new(),
             format!(
                 "Not obeying the order to bootstrap of action {action:?}: {why}; waiting for a right one"
@@ -127,18 +139,24 @@ fn ordered(own: &Own, order: &Order, revision: i64, leased: bool) -> Decision {
 }
 
 /// One member's contribution to the decision.
-struct Report<'a> {
+struct MemberReport<'a> {
     node: &'a NodeId,
     position: Option<&'a Position>,
     /// Whether it stands ready to bootstrap, rather than having left its position behind.
     ready: bool,
 }
 
-fn automatic(own: &Own, seen: &Snapshot, settings: &Settings) -> Decision {
+fn decide_automatically(
+    own: &StartingNode,
+    seen: &RegistrySnapshot,
+    settings: &StartupSettings,
+) -> StartupDecision {
     let waiting = |members: Vec<NodeId>, what: String| {
-        Decision::wait(members, format!("{} {what}", situation(own, seen)))
+        StartupDecision::wait(members, format!("{} {what}", situation_text(own, seen)))
     };
-    if matches!(seen.founder, FounderKey::Absent) && settings.expected == Expected::Registered {
+    if matches!(seen.founder, FounderKeyState::Absent)
+        && settings.expected_members == ExpectedMembers::Registered
+    {
         return waiting(
             Vec::new(),
             "The registry was lost, so nobody knows how many members there are; waiting for a member to be Primary, for \
@@ -146,10 +164,10 @@ fn automatic(own: &Own, seen: &Snapshot, settings: &Settings) -> Decision {
                 .to_owned(),
         );
     }
-    let reports = match reports(own, seen, settings) {
+    let reports = match collect_reports(own, seen, settings) {
         Ok(reports) => reports,
         Err(missing) => {
-            let names = listed(missing.keys());
+            let names = join_names(missing.keys());
             let why: BTreeSet<&str> = missing.values().copied().collect();
             let why: Vec<&str> = why.into_iter().collect();
             return waiting(
@@ -158,7 +176,7 @@ fn automatic(own: &Own, seen: &Snapshot, settings: &Settings) -> Decision {
             );
         }
     };
-    if let Expected::Count(count) = settings.expected
+    if let ExpectedMembers::Count(count) = settings.expected_members
         && reports.len() < count
     {
         return waiting(
@@ -170,7 +188,7 @@ fn automatic(own: &Own, seen: &Snapshot, settings: &Settings) -> Decision {
             ),
         );
     }
-    match best(seen, &reports) {
+    match best_candidate(seen, &reports) {
         Err((members, why)) => waiting(members, why),
         Ok(best) if best.node != &own.node => waiting(
             vec![best.node.clone()],
@@ -179,41 +197,52 @@ fn automatic(own: &Own, seen: &Snapshot, settings: &Settings) -> Decision {
                 best.node
             ),
         ),
-        Ok(best) => bootstrap(own, seen, &reports, best),
+        Ok(best) => decide_bootstrap(own, seen, &reports, best),
     }
 }
 
-fn bootstrap(own: &Own, seen: &Snapshot, reports: &[Report<'_>], best: &Report<'_>) -> Decision {
+fn decide_bootstrap(
+    own: &StartingNode,
+    seen: &RegistrySnapshot,
+    reports: &[MemberReport<'_>],
+    best: &MemberReport<'_>,
+) -> StartupDecision {
     let Some(position) = best.position.cloned() else {
-        return Decision::wait(Vec::new(), situation(own, seen));
+        return StartupDecision::wait(Vec::new(), situation_text(own, seen));
     };
     let sentence = format!(
         "{} All {} expected members have reported, all of one history, and nobody is ahead of {position}: taking the order to bootstrap",
-        situation(own, seen),
+        situation_text(own, seen),
         reports.len()
     );
-    let expect = expectations(own, seen, reports);
-    Decision::new(Action::Bootstrap { position, expect }, sentence)
+    let expect = preconditions(own, seen, reports);
+    StartupDecision::new(
+        StartupAction::Bootstrap {
+            position,
+            preconditions: expect,
+        },
+        sentence,
+    )
 }
 
 /// Everybody's report, or who is missing and why.
-fn reports<'a>(
-    own: &'a Own,
-    seen: &'a Snapshot,
-    settings: &'a Settings,
-) -> Result<Vec<Report<'a>>, BTreeMap<NodeId, &'static str>> {
-    let mut reports = vec![Report {
+fn collect_reports<'a>(
+    own: &'a StartingNode,
+    seen: &'a RegistrySnapshot,
+    settings: &'a StartupSettings,
+) -> Result<Vec<MemberReport<'a>>, BTreeMap<NodeId, &'static str>> {
+    let mut reports = vec![MemberReport {
         node: &own.node,
         position: own.data.position(),
         ready: true,
     }];
     let mut missing = BTreeMap::new();
-    if matches!(own.data, Data::Unrecovered { .. }) {
+    if matches!(own.data, DataState::Unrecovered { .. }) {
         missing.insert(own.node.clone(), "its position is not recovered yet");
     }
-    for (node, member) in seen.others(&own.node) {
-        match report(member) {
-            Ok(Some((position, ready))) => reports.push(Report {
+    for (node, member) in seen.members_except(&own.node) {
+        match member_report(member) {
+            Ok(Some((position, ready))) => reports.push(MemberReport {
                 node,
                 position,
                 ready,
@@ -224,7 +253,7 @@ fn reports<'a>(
             }
         }
     }
-    if let Expected::Members(expected) = &settings.expected {
+    if let ExpectedMembers::Members(expected) = &settings.expected_members {
         for node in expected {
             let known = reports.iter().any(|report| report.node == node);
             if !known && !missing.contains_key(node) {
@@ -239,35 +268,37 @@ fn reports<'a>(
     }
 }
 
-type Told<'a> = Option<(Option<&'a Position>, bool)>;
+type ReportedData<'a> = Option<(Option<&'a Position>, bool)>;
 
 /// What a member contributes; `None` for traces of no member.
-fn report(member: &Member) -> Result<Told<'_>, &'static str> {
-    if member.answers {
+fn member_report(member: &RegistryMember) -> Result<ReportedData<'_>, &'static str> {
+    if member.has_status {
         return Err("its server runs without being Primary");
     }
-    if let Some(position) = member.stopped() {
+    if let Some(position) = member.clean_stop_position() {
         return Ok(Some((Some(position), false)));
     }
     if !member.live {
-        return match member.registered.is_some() || member.highest.is_some() {
+        return match member.registration.is_some() || member.highest_position.is_some() {
             true => Err("it is registered and has not come back"),
             false => Ok(None),
         };
     }
-    match (member.phase, &member.reported) {
-        (Some(Phase::Waiting), Reported::At(position)) => Ok(Some((Some(position), true))),
-        (Some(Phase::Waiting), Reported::Nothing) => Ok(Some((None, true))),
+    match (member.phase, &member.reported_position) {
+        (Some(AgentPhase::Waiting), ReportedPosition::At(position)) => {
+            Ok(Some((Some(position), true)))
+        }
+        (Some(AgentPhase::Waiting), ReportedPosition::NoPosition) => Ok(Some((None, true))),
         _ => Err("it has not reported its position yet"),
     }
 }
 
 /// The most advanced member that can bootstrap; the same on every node that sees the same registry (I10).
-fn best<'a>(
-    seen: &Snapshot,
-    reports: &'a [Report<'a>],
-) -> Result<&'a Report<'a>, (Vec<NodeId>, String)> {
-    let with = |report: &&'a Report<'a>| report.position.is_some();
+fn best_candidate<'a>(
+    seen: &RegistrySnapshot,
+    reports: &'a [MemberReport<'a>],
+) -> Result<&'a MemberReport<'a>, (Vec<NodeId>, String)> {
+    let with = |report: &&'a MemberReport<'a>| report.position.is_some();
     let mut candidates = reports.iter().filter(with);
     let Some(first) = candidates.next() else {
         return Err((
@@ -300,11 +331,14 @@ fn best<'a>(
             Some(_) => {}
         }
     }
-    check(seen, best)?;
+    check_candidate(seen, best)?;
     Ok(best)
 }
 
-fn check(seen: &Snapshot, best: &Report<'_>) -> Result<(), (Vec<NodeId>, String)> {
+fn check_candidate(
+    seen: &RegistrySnapshot,
+    best: &MemberReport<'_>,
+) -> Result<(), (Vec<NodeId>, String)> {
     let Some(position) = best.position else {
         return Ok(());
     };
@@ -317,7 +351,7 @@ fn check(seen: &Snapshot, best: &Report<'_>) -> Result<(), (Vec<NodeId>, String)
             ),
         ));
     }
-    if let FounderKey::Known { founder, .. } = &seen.founder
+    if let FounderKeyState::Known { founder, .. } = &seen.founder
         && founder.state_uuid.is_some_and(|uuid| uuid != position.uuid)
     {
         return Err((
@@ -331,7 +365,7 @@ fn check(seen: &Snapshot, best: &Report<'_>) -> Result<(), (Vec<NodeId>, String)
     let recorded = seen
         .members
         .iter()
-        .filter_map(|(node, member)| Some((node, member.highest.as_ref()?)))
+        .filter_map(|(node, member)| Some((node, member.highest_position.as_ref()?)))
         .filter(|(_, highest)| highest.uuid == position.uuid)
         .max_by_key(|(_, highest)| highest.seqno);
     match recorded {
@@ -350,14 +384,18 @@ fn check(seen: &Snapshot, best: &Report<'_>) -> Result<(), (Vec<NodeId>, String)
 }
 
 /// Every key that the decision rests on must be as it was seen.
-fn expectations(own: &Own, seen: &Snapshot, reports: &[Report<'_>]) -> Vec<Expect> {
+fn preconditions(
+    own: &StartingNode,
+    seen: &RegistrySnapshot,
+    reports: &[MemberReport<'_>],
+) -> Vec<KeyPrecondition> {
     let mut expect = vec![match &seen.founder {
-        FounderKey::Known { revision, .. } | FounderKey::Unreadable { revision } => {
-            Expect::Unchanged(seen.founder_key.clone(), *revision)
+        FounderKeyState::Known { revision, .. } | FounderKeyState::Unreadable { revision } => {
+            KeyPrecondition::Unchanged(seen.founder_key.clone(), *revision)
         }
-        FounderKey::Absent => Expect::Absent(seen.founder_key.clone()),
+        FounderKeyState::Absent => KeyPrecondition::Absent(seen.founder_key.clone()),
     }];
-    expect.push(Expect::Absent(seen.order_key.clone()));
+    expect.push(KeyPrecondition::Absent(seen.order_key.clone()));
     for report in reports {
         let Some(member) = seen
             .members
@@ -368,12 +406,12 @@ fn expectations(own: &Own, seen: &Snapshot, reports: &[Report<'_>]) -> Vec<Expec
         };
         for (key, (field, revision)) in &member.revisions {
             let matters = match field {
-                Field::Phase | Field::RecoveredPosition => report.ready,
-                Field::Registered => !report.ready,
+                NodeField::Phase | NodeField::RecoveredPosition => report.ready,
+                NodeField::Registered => !report.ready,
                 _ => false,
             };
             if matters {
-                expect.push(Expect::Unchanged(key.clone(), *revision));
+                expect.push(KeyPrecondition::Unchanged(key.clone(), *revision));
             }
         }
     }

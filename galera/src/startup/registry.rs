@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::member::{Draft, Member};
+use super::member::{MemberBuilder, RegistryMember};
 use crate::id::{ClusterName, NodeId};
-use crate::observe::registration::{ClusterField, Keys, Order, RawKey, RegistryKeyKind};
+use crate::observe::registration::{
+    BootstrapOrder, ClusterField, ParsedKey, RawKeyValue, RegistryKeys,
+};
 use crate::position::{Position, parse_uuid};
 use crate::timestamp::Timestamp;
 
@@ -16,15 +18,15 @@ const DEFAULT_PORT: u16 = 3306;
 /// Longest value that is read, in bytes; no field comes near it.
 const VALUE_MAX: usize = 4096;
 
-/// Who founded the cluster: the value of `founder`.
+/// Who founded the cluster: the value of the key `founder`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Founder {
+pub struct FounderRecord {
     /// The node.
     pub node: NodeId,
     /// When, by its own clock.
-    pub at: Option<Timestamp>,
+    pub founded_at: Option<Timestamp>,
     /// The identity of its data.
-    pub id: Option<String>,
+    pub data_id: Option<String>,
     /// Whether a server may have been started; a founder that does not say so may have.
     pub started: bool,
     /// The history that it began, once the cluster was Primary. Nobody joins before this is recorded.
@@ -32,7 +34,7 @@ pub struct Founder {
 }
 
 #[derive(Deserialize)]
-struct RawFounder {
+struct RawFounderRecord {
     node: NodeId,
     #[serde(default)]
     at: Option<String>,
@@ -44,15 +46,15 @@ struct RawFounder {
     state_uuid: Option<String>,
 }
 
-impl Founder {
+impl FounderRecord {
     /// Reads the key's value; `None` when it is no founder's.
     #[must_use]
     pub fn parse(value: &[u8]) -> Option<Self> {
-        let raw: RawFounder = serde_json::from_slice(value).ok()?;
+        let raw: RawFounderRecord = serde_json::from_slice(value).ok()?;
         Some(Self {
             node: raw.node.normalized(DEFAULT_PORT),
-            at: raw.at.and_then(|at| Timestamp::parse(&at)),
-            id: raw.id,
+            founded_at: raw.at.and_then(|at| Timestamp::parse(&at)),
+            data_id: raw.id,
             started: raw.started.unwrap_or(true),
             state_uuid: raw.state_uuid.and_then(|uuid| parse_uuid(&uuid)),
         })
@@ -63,9 +65,9 @@ impl Founder {
     pub fn to_value(&self) -> String {
         serde_json::json!({
             "node": self.node,
-            "at": self.at,
+            "at": self.founded_at,
             "state_uuid": self.state_uuid,
-            "id": self.id,
+            "id": self.data_id,
             "started": self.started,
         })
         .to_string()
@@ -74,14 +76,14 @@ impl Founder {
 
 /// The founder key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum FounderKey {
+pub enum FounderKeyState {
     /// It does not exist.
     #[default]
     Absent,
     /// It is readable.
     Known {
         /// What it says.
-        founder: Founder,
+        founder: FounderRecord,
         /// Its `mod_revision`.
         revision: i64,
     },
@@ -92,7 +94,7 @@ pub enum FounderKey {
     },
 }
 
-impl Order {
+impl BootstrapOrder {
     /// The order that `node` gives itself when every expected member has reported; `attempt` tells orders apart.
     #[must_use]
     pub fn automatic(node: &NodeId, position: &Position, attempt: &str) -> Self {
@@ -106,14 +108,14 @@ impl Order {
 
 /// The order key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum OrderKey {
+pub enum OrderKeyState {
     /// It does not exist.
     #[default]
     Absent,
     /// It is readable.
     Known {
         /// What it says.
-        order: Order,
+        order_key_state: BootstrapOrder,
         /// Its `mod_revision`.
         revision: i64,
         /// Whether it lives under a lease, so that somebody answers for it.
@@ -125,38 +127,38 @@ pub enum OrderKey {
 
 /// All keys of one cluster as of one revision.
 #[derive(Clone, Debug, Default)]
-pub struct Snapshot {
+pub struct RegistrySnapshot {
     /// The founder key.
-    pub founder: FounderKey,
+    pub founder: FounderKeyState,
     /// The order key.
-    pub order: OrderKey,
+    pub order: OrderKeyState,
     /// Every node that has a key.
-    pub members: BTreeMap<NodeId, Member>,
+    pub members: BTreeMap<NodeId, RegistryMember>,
     pub(super) founder_key: Vec<u8>,
     pub(super) order_key: Vec<u8>,
 }
 
-impl Snapshot {
+impl RegistrySnapshot {
     /// Reads every key of `cluster` among `raw`; the rest is skipped.
     #[must_use]
-    pub fn read<'a>(
-        keys: &Keys,
+    pub fn from_keys<'a>(
+        keys: &RegistryKeys,
         cluster: &ClusterName,
-        raw: impl IntoIterator<Item = &'a RawKey>,
+        raw: impl IntoIterator<Item = &'a RawKeyValue>,
     ) -> Self {
         let mut snapshot = Self {
             founder_key: keys.cluster_key(cluster, ClusterField::Founder).into(),
             order_key: keys.cluster_key(cluster, ClusterField::Bootstrap).into(),
             ..Self::default()
         };
-        let mut drafts: BTreeMap<NodeId, Draft> = BTreeMap::new();
+        let mut drafts: BTreeMap<NodeId, MemberBuilder> = BTreeMap::new();
         for raw in raw {
             match keys.parse(&raw.key) {
-                RegistryKeyKind::Cluster { cluster: of, field } if of == *cluster => match field {
+                ParsedKey::Cluster { cluster: of, field } if of == *cluster => match field {
                     ClusterField::Founder => snapshot.founder = founder(raw),
                     ClusterField::Bootstrap => snapshot.order = order(raw),
                 },
-                RegistryKeyKind::Node {
+                ParsedKey::Node {
                     cluster: of,
                     node,
                     field,
@@ -167,47 +169,51 @@ impl Snapshot {
                 _ => {}
             }
         }
-        let finished = drafts.into_iter().map(|(id, draft)| (id, draft.finish()));
+        let finished = drafts.into_iter().map(|(id, draft)| (id, draft.build()));
         snapshot.members = finished.collect();
         snapshot
     }
 
     /// Everybody but `own` whose server says that it is Primary.
-    pub fn primaries<'a>(
+    pub fn primaries_except<'a>(
         &'a self,
         own: &'a NodeId,
-    ) -> impl Iterator<Item = (&'a NodeId, &'a Member)> {
-        self.others(own).filter(|(_, member)| member.is_primary())
+    ) -> impl Iterator<Item = (&'a NodeId, &'a RegistryMember)> {
+        self.members_except(own)
+            .filter(|(_, member)| member.is_primary())
     }
 
     /// Everybody but `own`.
-    pub fn others<'a>(&'a self, own: &'a NodeId) -> impl Iterator<Item = (&'a NodeId, &'a Member)> {
+    pub fn members_except<'a>(
+        &'a self,
+        own: &'a NodeId,
+    ) -> impl Iterator<Item = (&'a NodeId, &'a RegistryMember)> {
         self.members.iter().filter(move |(id, _)| *id != own)
     }
 }
 
-fn founder(raw: &RawKey) -> FounderKey {
-    match Founder::parse(&raw.value) {
-        Some(founder) => FounderKey::Known {
+fn founder(raw: &RawKeyValue) -> FounderKeyState {
+    match FounderRecord::parse(&raw.value) {
+        Some(founder) => FounderKeyState::Known {
             founder,
             revision: raw.mod_revision,
         },
-        None => FounderKey::Unreadable {
+        None => FounderKeyState::Unreadable {
             revision: raw.mod_revision,
         },
     }
 }
 
-fn order(raw: &RawKey) -> OrderKey {
-    match serde_json::from_slice::<Order>(&raw.value) {
+fn order(raw: &RawKeyValue) -> OrderKeyState {
+    match serde_json::from_slice::<BootstrapOrder>(&raw.value) {
         Ok(mut order) => {
             order.node = order.node.normalized(DEFAULT_PORT);
-            OrderKey::Known {
-                order,
+            OrderKeyState::Known {
+                order_key_state: order,
                 revision: raw.mod_revision,
                 leased: raw.lease != 0,
             }
         }
-        Err(_) => OrderKey::Unreadable,
+        Err(_) => OrderKeyState::Unreadable,
     }
 }

@@ -3,9 +3,9 @@
 use galera::view::ClusterView;
 use serde_json::{Value, json};
 
-use crate::scene::{HISTORY, RUNNING, Scene, Server, refused};
+use crate::scene::{FakeServer, FoldFixture, HISTORY, RUNNING_FIELDS, refused};
 
-fn keys(value: &Value) -> Vec<&str> {
+fn object_keys(value: &Value) -> Vec<&str> {
     value
         .as_object()
         .unwrap()
@@ -14,29 +14,29 @@ fn keys(value: &Value) -> Vec<&str> {
         .collect()
 }
 
-fn has(value: &Value, names: &[&str]) {
+fn assert_has_fields(value: &Value, names: &[&str]) {
     for name in names {
         assert!(
-            keys(value).contains(name),
+            object_keys(value).contains(name),
             "{name} is missing in {:?}",
-            keys(value)
+            object_keys(value)
         );
     }
 }
 
-fn view() -> ClusterView {
-    Scene::expecting(&["127.0.0.1", "127.0.0.2", "127.0.0.3"])
-        .answers("127.0.0.1", Server::synced("n1").view(&["AUTO"; 2], 0))
-        .answers("127.0.0.2", Server::synced("n2").view(&["AUTO"; 2], 1))
+fn sample_view() -> ClusterView {
+    FoldFixture::expecting(&["127.0.0.1", "127.0.0.2", "127.0.0.3"])
+        .answers("127.0.0.1", FakeServer::synced("n1").view(&["AUTO"; 2], 0))
+        .answers("127.0.0.2", FakeServer::synced("n2").view(&["AUTO"; 2], 1))
         .fails("127.0.0.3", 4.0, refused())
-        .registered("127.0.0.1", 9.0, &RUNNING)
+        .registered("127.0.0.1", 9.0, &RUNNING_FIELDS)
         .view()
 }
 
 #[test]
-fn the_view_has_the_names_and_words_of_the_contract() {
-    let json = serde_json::to_value(view()).unwrap();
-    has(
+fn view_json_matches_the_contract() {
+    let json = serde_json::to_value(sample_view()).unwrap();
+    assert_has_fields(
         &json,
         &[
             "name",
@@ -51,7 +51,7 @@ fn the_view_has_the_names_and_words_of_the_contract() {
     assert_eq!(json["name"], "lab");
     assert_eq!(json["observed_at"], "2026-11-23T08:12:10Z");
     assert_eq!(json["verdict"]["state"], "degraded");
-    has(&json["verdict"]["reasons"][0], &["code", "node", "message"]);
+    assert_has_fields(&json["verdict"]["reasons"][0], &["code", "node", "message"]);
     assert_eq!(json["verdict"]["reasons"][0]["code"], "member_unreachable");
     assert_eq!(json["verdict"]["reasons"][0]["node"], "127.0.0.3");
     assert_eq!(
@@ -63,7 +63,7 @@ fn the_view_has_the_names_and_words_of_the_contract() {
         json!([{"status": "primary", "members": ["127.0.0.1", "127.0.0.2"], "state_uuid": HISTORY, "conf_id": 17, "size": 2}])
     );
     let node = &json["nodes"][0];
-    has(
+    assert_has_fields(
         node,
         &[
             "id",
@@ -113,7 +113,7 @@ fn the_view_has_the_names_and_words_of_the_contract() {
     );
     for (place, kind) in ["sql", "registry"].into_iter().enumerate() {
         let source = &node["sources"][place];
-        has(source, &["kind", "observed_at", "stale", "error"]);
+        assert_has_fields(source, &["kind", "observed_at", "stale", "error"]);
         assert_eq!(
             (&source["kind"], &source["stale"], &source["error"]),
             (&json!(kind), &json!(false), &Value::Null)
@@ -126,20 +126,20 @@ fn the_view_has_the_names_and_words_of_the_contract() {
 }
 
 #[test]
-fn the_view_survives_its_json() {
-    let view = view();
+fn view_json_round_trips() {
+    let view = sample_view();
     let json = serde_json::to_string(&view).unwrap();
     assert_eq!(serde_json::from_str::<ClusterView>(&json).unwrap(), view);
 }
 
 #[test]
-fn every_word_is_the_one_in_json() {
+fn as_str_matches_json() {
     use galera::view::{ClusterStatus, NodeState, VerdictState};
     for state in NodeState::ALL {
-        assert_eq!(json!(state), state.word());
+        assert_eq!(json!(state), state.as_str());
     }
     for state in VerdictState::ALL {
-        assert_eq!(json!(state), state.word());
+        assert_eq!(json!(state), state.as_str());
     }
     assert_eq!(
         json!([
@@ -153,16 +153,16 @@ fn every_word_is_the_one_in_json() {
 
 #[test]
 fn the_summary_counts_what_is_synced_in_a_primary_component() {
-    let scene = Scene::expecting(&["127.0.0.1", "127.0.0.2", "127.0.0.3"])
+    let scene = FoldFixture::expecting(&["127.0.0.1", "127.0.0.2", "127.0.0.3"])
         .answers(
             "127.0.0.1",
-            Server::synced("n1").view(&["AUTO"; 2], 0).seqno("9"),
+            FakeServer::synced("n1").view(&["AUTO"; 2], 0).seqno("9"),
         )
         .answers(
             "127.0.0.2",
-            Server::synced("n2").view(&["AUTO"; 2], 1).seqno("10"),
+            FakeServer::synced("n2").view(&["AUTO"; 2], 1).seqno("10"),
         )
-        .answers("127.0.0.3", Server::non_primary("n3").seqno("11"));
+        .answers("127.0.0.3", FakeServer::non_primary("n3").seqno("11"));
     let summary = scene.view().summary();
     assert_eq!((summary.synced, summary.expected), (2, 3));
     let position = summary.position.map(|position| position.seqno);

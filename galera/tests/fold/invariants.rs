@@ -1,54 +1,55 @@
 //! The invariants of galera.md that concern what is observed, each by its number.
 
-use galera::observe::observation::ProbeFailure;
+use galera::observe::observation::ProbeErrorKind;
 use galera::view::{NodeState, ReasonCode, VerdictState};
 
 use crate::scene::{
-    HISTORY, RUNNING, Scene, Server, UNDEFINED, codes, failure, id, node, reason, refused, state,
-    timed_out,
+    FakeServer, FoldFixture, HISTORY, RUNNING_FIELDS, UNDEFINED, failure, id, node, reason,
+    reason_codes, refused, state, timed_out,
 };
 
 const MEMBERS: [&str; 3] = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
 
 #[test]
 fn i2_unknown_is_not_dead() {
-    for kind in ProbeFailure::ALL {
+    for kind in ProbeErrorKind::ALL {
         let scene = MEMBERS
             .iter()
-            .fold(Scene::expecting(&MEMBERS), |scene, member| {
+            .fold(FoldFixture::expecting(&MEMBERS), |scene, member| {
                 scene.fails(member, 0.0, failure(kind, "it failed"))
             });
-        let expected = if kind == ProbeFailure::Refused {
+        let expected = if kind == ProbeErrorKind::Refused {
             VerdictState::Down
         } else {
             VerdictState::Unknown
         };
-        assert_eq!(scene.verdict(), expected, "{}", kind.word());
+        assert_eq!(scene.verdict(), expected, "{}", kind.as_str());
     }
 }
 
 #[test]
 fn i3_a_registration_is_never_the_verdict() {
-    let registered = |scene: Scene| {
+    let registered = |scene: FoldFixture| {
         MEMBERS.iter().fold(scene, |scene, member| {
-            scene.registered(member, 9.0, &RUNNING)
+            scene.registered(member, 9.0, &RUNNING_FIELDS)
         })
     };
-    let unseen = registered(Scene::expecting(&MEMBERS)).view();
+    let unseen = registered(FoldFixture::expecting(&MEMBERS)).view();
     assert_eq!(
         unseen.verdict.state,
         VerdictState::Unknown,
         "registered as Synced, seen by nobody"
     );
     assert!(unseen.components.is_empty());
-    let gone = Scene::healthy();
+    let gone = FoldFixture::healthy();
     assert_eq!(
         gone.verdict(),
         VerdictState::Healthy,
         "no registration is no death"
     );
-    let lost =
-        registered(Scene::expecting(&MEMBERS[..1]).answers("10.0.0.1", Server::non_primary("db1")));
+    let lost = registered(
+        FoldFixture::expecting(&MEMBERS[..1]).answers("10.0.0.1", FakeServer::non_primary("db1")),
+    );
     assert_eq!(
         lost.verdict(),
         VerdictState::Unknown,
@@ -57,12 +58,12 @@ fn i3_a_registration_is_never_the_verdict() {
 }
 
 #[test]
-fn i3_a_report_that_was_under_way_while_its_server_died_holds_nothing_back() {
+fn i3_a_late_report_from_a_dead_server_is_ignored() {
     let scene = |put: f64| {
-        Scene::expecting(&MEMBERS[..2])
-            .answers("10.0.0.1", Server::non_primary("db1"))
+        FoldFixture::expecting(&MEMBERS[..2])
+            .answers("10.0.0.1", FakeServer::non_primary("db1"))
             .fails("10.0.0.2", 4.0, refused())
-            .registered("10.0.0.2", put, &RUNNING)
+            .registered("10.0.0.2", put, &RUNNING_FIELDS)
             .verdict()
     };
     assert_eq!(scene(4.5), VerdictState::NoPrimary);
@@ -71,10 +72,10 @@ fn i3_a_report_that_was_under_way_while_its_server_died_holds_nothing_back() {
 
 #[test]
 fn i4_the_denominator_is_explicit() {
-    let mut scene = Scene::expecting(&["10.0.0.1:3306"]).durable("10.0.0.2");
-    scene.evidence.last_primary.insert(id("10.0.0.3"));
+    let mut scene = FoldFixture::expecting(&["10.0.0.1:3306"]).durable("10.0.0.2");
+    scene.evidence.last_primary_members.insert(id("10.0.0.3"));
     let view = scene
-        .answers("10.0.0.1", Server::synced("db1").view(&["AUTO"], 0))
+        .answers("10.0.0.1", FakeServer::synced("db1").view(&["AUTO"], 0))
         .view();
     assert_eq!(view.expected_members, MEMBERS.map(id));
     assert_eq!(view.verdict.state, VerdictState::Degraded);
@@ -83,10 +84,10 @@ fn i4_the_denominator_is_explicit() {
 
 #[test]
 fn i11_undefined_numbers_are_none() {
-    let server = Server::non_primary("db1")
+    let server = FakeServer::non_primary("db1")
         .seqno(UNDEFINED)
-        .says("wsrep_local_index", UNDEFINED);
-    let view = Scene::expecting(&["10.0.0.1"])
+        .with_row("wsrep_local_index", UNDEFINED);
+    let view = FoldFixture::expecting(&["10.0.0.1"])
         .answers("10.0.0.1", server)
         .view();
     let found = node(&view, "10.0.0.1");
@@ -97,13 +98,13 @@ fn i11_undefined_numbers_are_none() {
 }
 
 /// Scenes whose last probes were at `now`, all of them registered once at 1 s.
-fn registered_scenes(now: f64) -> Vec<(&'static str, Scene)> {
-    let empty = || Scene::expecting(&MEMBERS).at(now);
+fn registered_fixtures(now: f64) -> Vec<(&'static str, FoldFixture)> {
+    let empty = || FoldFixture::expecting(&MEMBERS).at(now);
     let synced = |count: usize| {
         (0..count).fold(empty(), |scene, index| {
             scene.answers(
                 MEMBERS[index],
-                Server::synced(&format!("db{index}")).view(&["AUTO"; 3], index),
+                FakeServer::synced(&format!("db{index}")).view(&["AUTO"; 3], index),
             )
         })
     };
@@ -111,7 +112,7 @@ fn registered_scenes(now: f64) -> Vec<(&'static str, Scene)> {
         scene.fails(member, -0.5, refused())
     });
     let lost = empty()
-        .answers("10.0.0.1", Server::non_primary("db1"))
+        .answers("10.0.0.1", FakeServer::non_primary("db1"))
         .fails("10.0.0.2", -0.5, timed_out())
         .fails("10.0.0.3", -0.5, timed_out());
     let scenes = vec![
@@ -121,8 +122,10 @@ fn registered_scenes(now: f64) -> Vec<(&'static str, Scene)> {
         ("no Primary in sight", lost),
     ];
     let register = |scene| {
-        MEMBERS.iter().fold(scene, |scene: Scene, member| {
-            scene.registered(member, 1.0, &RUNNING).durable(member)
+        MEMBERS.iter().fold(scene, |scene: FoldFixture, member| {
+            scene
+                .registered(member, 1.0, &RUNNING_FIELDS)
+                .durable(member)
         })
     };
     scenes
@@ -133,14 +136,14 @@ fn registered_scenes(now: f64) -> Vec<(&'static str, Scene)> {
 
 #[test]
 fn i18_registry_loss_is_not_database_loss() {
-    let before: Vec<VerdictState> = registered_scenes(9.0)
+    let before: Vec<VerdictState> = registered_fixtures(9.0)
         .into_iter()
         .map(|(_, scene)| scene.verdict())
         .collect();
     use VerdictState::{Degraded, Healthy, Unknown};
     assert_eq!(before, [Healthy, Degraded, Unknown, Unknown]);
     for (lost, now) in [(9.0, 9.5), (2.0, 10.0), (2.0, 13.0), (2.0, 3_600.0)] {
-        for ((what, scene), before) in registered_scenes(now).into_iter().zip(&before) {
+        for ((what, scene), before) in registered_fixtures(now).into_iter().zip(&before) {
             let view = scene.registry_lost(lost).view();
             assert_eq!(
                 view.verdict.state, *before,
@@ -153,9 +156,9 @@ fn i18_registry_loss_is_not_database_loss() {
 }
 
 #[test]
-fn i18_the_registry_says_since_when_it_is_lost() {
-    let view = Scene::healthy()
-        .registered("10.0.0.1", 1.0, &RUNNING)
+fn i18_registry_loss_has_a_start_time() {
+    let view = FoldFixture::healthy()
+        .registered("10.0.0.1", 1.0, &RUNNING_FIELDS)
         .registry_lost(4.0)
         .view();
     let message = &reason(&view, ReasonCode::RegistryUnreachable)
@@ -178,18 +181,22 @@ fn i18_the_registry_says_since_when_it_is_lost() {
 #[test]
 fn i33_statuses_are_matched_in_any_case() {
     for status in ["Primary", "primary", "PRIMARY"] {
-        let server = Server::synced("db1")
+        let server = FakeServer::synced("db1")
             .view(&["AUTO"], 0)
-            .says("wsrep_cluster_status", status);
+            .with_row("wsrep_cluster_status", status);
         assert_eq!(
-            Scene::expecting(&["a"]).answers("a", server).verdict(),
+            FoldFixture::expecting(&["a"])
+                .answers("a", server)
+                .verdict(),
             VerdictState::Healthy
         );
     }
     for status in ["non-Primary", "Non-primary", "Non-Primary"] {
-        let server = Server::non_primary("db1").says("wsrep_cluster_status", status);
+        let server = FakeServer::non_primary("db1").with_row("wsrep_cluster_status", status);
         assert_eq!(
-            Scene::expecting(&["a"]).answers("a", server).verdict(),
+            FoldFixture::expecting(&["a"])
+                .answers("a", server)
+                .verdict(),
             VerdictState::NoPrimary
         );
     }
@@ -197,8 +204,8 @@ fn i33_statuses_are_matched_in_any_case() {
 
 #[test]
 fn i33_every_value_carries_its_source_and_age() {
-    let view = Scene::healthy()
-        .registered("10.0.0.1", 9.0, &RUNNING)
+    let view = FoldFixture::healthy()
+        .registered("10.0.0.1", 9.0, &RUNNING_FIELDS)
         .view();
     for source in &node(&view, "10.0.0.1").sources {
         assert!(source.observed_at.is_some() && !source.stale);
@@ -212,10 +219,10 @@ fn i33_every_value_carries_its_source_and_age() {
 
 #[test]
 fn a_registration_without_a_node_and_the_reverse() {
-    let scene = Scene::healthy()
-        .registered("10.0.0.1", 9.0, &RUNNING)
-        .registered("10.0.0.2", 9.0, &RUNNING)
-        .registered("10.9.9.9", 9.0, &RUNNING)
+    let scene = FoldFixture::healthy()
+        .registered("10.0.0.1", 9.0, &RUNNING_FIELDS)
+        .registered("10.0.0.2", 9.0, &RUNNING_FIELDS)
+        .registered("10.9.9.9", 9.0, &RUNNING_FIELDS)
         .fails("10.9.9.9", 0.0, timed_out());
     let view = scene.view();
     assert_eq!(
@@ -224,7 +231,7 @@ fn a_registration_without_a_node_and_the_reverse() {
         "neither changes the verdict"
     );
     assert_eq!(
-        codes(&view),
+        reason_codes(&view),
         [
             (ReasonCode::AllSynced, None),
             (
@@ -248,14 +255,14 @@ fn a_registration_without_a_node_and_the_reverse() {
 }
 
 #[test]
-fn a_registration_that_contradicts_sql_is_named() {
+fn a_registration_that_contradicts_sql_is_reported() {
     let other = [
         ("wsrep_cluster_status", "non-Primary"),
         ("wsrep_cluster_state_uuid", HISTORY),
     ];
-    let lagging = Scene::healthy()
+    let lagging = FoldFixture::healthy()
         .registered("10.0.0.1", 1.0, &other)
-        .registered("10.0.0.2", 9.0, &RUNNING);
+        .registered("10.0.0.2", 9.0, &RUNNING_FIELDS);
     assert!(
         reason(&lagging.view(), ReasonCode::SourcesDisagree).is_none(),
         "put before the view settled"
@@ -269,9 +276,9 @@ fn a_registration_that_contradicts_sql_is_named() {
 }
 
 #[test]
-fn garbage_is_counted_and_harms_nothing() {
-    let mut scene = Scene::healthy();
-    scene.evidence.garbage = 3;
+fn unrecognized_keys_are_counted_and_harmless() {
+    let mut scene = FoldFixture::healthy();
+    scene.evidence.unrecognized_keys = 3;
     let scene = scene.registered(
         "10.0.0.1",
         9.0,
@@ -296,13 +303,15 @@ fn garbage_is_counted_and_harms_nothing() {
 }
 
 #[test]
-fn values_of_megabytes_are_not_passed_on() {
+fn megabyte_values_are_truncated() {
     let huge = "x".repeat(2_000_000);
     let fields = [
         ("wsrep_local_state_comment", huge.as_str()),
         ("phase", &huge),
         ("wsrep_incoming_addresses", &huge),
     ];
-    let view = Scene::healthy().registered("10.0.0.1", 9.0, &fields).view();
+    let view = FoldFixture::healthy()
+        .registered("10.0.0.1", 9.0, &fields)
+        .view();
     assert!(serde_json::to_string(&view).unwrap().len() < 10_000);
 }

@@ -3,12 +3,12 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
-use galera::judge::cluster::{Settings, fold, primary_members};
+use galera::judge::cluster::{FoldSettings, fold, primary_members};
 use galera::observe::observation::{
-    Evidence, ProbeError, ProbeFailure, RegistryObservation, SqlObservation,
+    Evidence, ProbeError, ProbeErrorKind, RegistryObservation, SqlObservation,
 };
-use galera::observe::registration::{Field, Keys, RegistryKeyKind, parse_key};
-use galera::observe::saved_state::{GraState, GvwState, recovered};
+use galera::observe::registration::{NodeField, ParsedKey, RegistryKeys, parse_key};
+use galera::observe::saved_state::{GraState, GvwState, parse_recovered_position};
 use galera::observe::wsrep::WsrepStatus;
 use galera::view::{RegistryHealth, VerdictState};
 use galera::{NodeId, Position, Timestamp};
@@ -96,7 +96,7 @@ fn rows() -> impl Strategy<Value = BTreeMap<String, String>> {
 }
 
 #[derive(Clone, Debug)]
-enum Event {
+enum EvidenceEvent {
     Answered(NodeId, i64, BTreeMap<String, String>),
     Failed(NodeId, i64, usize),
     Registered(
@@ -108,12 +108,13 @@ enum Event {
     ),
 }
 
-fn event() -> impl Strategy<Value = Event> {
+fn event() -> impl Strategy<Value = EvidenceEvent> {
     let time = -20_i64..20;
     prop_oneof![
-        (node(), time.clone(), rows()).prop_map(|(node, at, rows)| Event::Answered(node, at, rows)),
-        (node(), time.clone(), 0..ProbeFailure::ALL.len())
-            .prop_map(|(node, at, kind)| Event::Failed(node, at, kind)),
+        (node(), time.clone(), rows())
+            .prop_map(|(node, at, rows)| EvidenceEvent::Answered(node, at, rows)),
+        (node(), time.clone(), 0..ProbeErrorKind::ALL.len())
+            .prop_map(|(node, at, kind)| EvidenceEvent::Failed(node, at, kind)),
         (
             node(),
             prop::option::of(time),
@@ -121,48 +122,50 @@ fn event() -> impl Strategy<Value = Event> {
             any::<bool>(),
             prop::option::of(0_u64..40)
         )
-            .prop_map(|(node, at, rows, durable, ttl)| Event::Registered(
+            .prop_map(|(node, at, rows, durable, ttl)| EvidenceEvent::Registered(
                 node, at, rows, durable, ttl
             )),
     ]
 }
 
-fn seconds(seconds: i64) -> Timestamp {
+fn at_seconds(seconds: i64) -> Timestamp {
     at(seconds as f64)
 }
 
-fn evidence(events: &[Event], expected: &BTreeSet<NodeId>, lost: Option<i64>) -> Evidence {
+fn evidence(events: &[EvidenceEvent], expected: &BTreeSet<NodeId>, lost: Option<i64>) -> Evidence {
     let health = RegistryHealth {
         reachable: lost.is_none(),
-        since: seconds(lost.unwrap_or(-30)),
+        since: at_seconds(lost.unwrap_or(-30)),
         error: None,
     };
     let mut evidence = Evidence::new("lab".parse().unwrap(), health);
-    evidence.configured = expected.clone();
+    evidence.configured_members = expected.clone();
     for event in events {
         match event.clone() {
-            Event::Answered(node, at, rows) => {
-                let probe: &mut SqlObservation = evidence.sql.entry(node).or_default();
-                probe.answered(seconds(at), WsrepStatus::from_rows(&rows));
+            EvidenceEvent::Answered(node, at, rows) => {
+                let probe: &mut SqlObservation = evidence.probes.entry(node).or_default();
+                probe.record_success(at_seconds(at), WsrepStatus::from_rows(&rows));
             }
-            Event::Failed(node, at, kind) => evidence.sql.entry(node).or_default().failed(
-                seconds(at),
-                ProbeError {
-                    kind: ProbeFailure::ALL[kind],
-                    message: "it failed".to_owned(),
-                },
-            ),
-            Event::Registered(node, at, fields, durable, ttl) => {
+            EvidenceEvent::Failed(node, at, kind) => {
+                evidence.probes.entry(node).or_default().record_failure(
+                    at_seconds(at),
+                    ProbeError {
+                        kind: ProbeErrorKind::ALL[kind],
+                        message: "it failed".to_owned(),
+                    },
+                )
+            }
+            EvidenceEvent::Registered(node, at, fields, durable, ttl) => {
                 let seen = RegistryObservation {
                     fields,
-                    last_put_at: at.map(seconds),
-                    state_at: at.map(seconds),
+                    last_put_at: at.map(at_seconds),
+                    state_changed_at: at.map(at_seconds),
                     leased: true,
                     ttl,
                     durable,
                     first_seen: None,
                 };
-                evidence.registry.insert(node, seen);
+                evidence.registrations.insert(node, seen);
             }
         }
     }
@@ -190,7 +193,7 @@ proptest! {
         _ = Timestamp::parse(&text);
         _ = GraState::parse(&bytes);
         _ = GvwState::parse(&bytes);
-        _ = recovered(&bytes);
+        _ = parse_recovered_position(&bytes);
         _ = parse_key("/galera", &bytes);
         _ = WsrepStatus::from_rows(text.lines().map(|line| line.split_once('\t').unwrap_or((line, ""))));
     }
@@ -199,7 +202,7 @@ proptest! {
     fn parsers_take_almost_right_text(text in "(my_uuid|uuid|seqno|view_id|member|safe_to_bootstrap|#vwbeg|Recovered position)?:? ?[-0-9a-f:, ]{0,60}\n?") {
         _ = GraState::parse(text.as_bytes());
         _ = GvwState::parse(text.as_bytes());
-        _ = recovered(text.as_bytes());
+        _ = parse_recovered_position(text.as_bytes());
         _ = text.parse::<Position>();
     }
 
@@ -208,11 +211,11 @@ proptest! {
         prop_assume!(!prefix.ends_with("pxc-cluster"));
         let node = NodeId::new(&host, port).unwrap();
         let cluster = cluster.parse().unwrap();
-        let key = Keys::new(&prefix).node_key(&cluster, &node, &field);
+        let key = RegistryKeys::new(&prefix).node_key(&cluster, &node, &field);
         match parse_key(&prefix, key.as_bytes()) {
-            RegistryKeyKind::Node { cluster: c, node: n, field: f } => {
+            ParsedKey::Node { cluster: c, node: n, field: f } => {
                 prop_assert_eq!((c, n), (cluster, node));
-                prop_assert_eq!(Field::word(&f), field);
+                prop_assert_eq!(NodeField::as_str(&f), field);
             }
             kind => prop_assert!(false, "{:?}", kind),
         }
@@ -226,7 +229,7 @@ proptest! {
 
     #[test]
     fn sentences_take_any_time(one in any::<i64>(), other in any::<i64>()) {
-        _ = Timestamp::from_unix_millis(one).since_text(Timestamp::from_unix_millis(other));
+        _ = Timestamp::from_unix_millis(one).to_short_string(Timestamp::from_unix_millis(other));
     }
 
     #[test]
@@ -236,7 +239,7 @@ proptest! {
         lost in prop::option::of(-20_i64..5),
     ) {
         let evidence = evidence(&events, &expected, lost);
-        let view = fold(&evidence, seconds(1), &Settings::default(), None);
+        let view = fold(&evidence, at_seconds(1), &FoldSettings::default(), None);
         prop_assert!(!view.verdict.reasons.is_empty());
         prop_assert!(view.nodes.is_sorted_by(|one, other| one.id < other.id));
         prop_assert!(view.expected_members.is_sorted());
@@ -250,12 +253,12 @@ proptest! {
             let members = primary_members(&view);
             prop_assert!(members.is_some_and(|members| view.expected_members.iter().all(|id| members.contains(id))));
         }
-        prop_assert_eq!(&view, &fold(&evidence, seconds(1), &Settings::default(), None));
+        prop_assert_eq!(&view, &fold(&evidence, at_seconds(1), &FoldSettings::default(), None));
     }
 
     #[test]
     fn no_order_of_arrival_matters(
-        events in vec(event(), 0..10).prop_map(one_event_a_source),
+        events in vec(event(), 0..10).prop_map(one_event_per_source),
         shuffled in any::<prop::sample::Index>(),
         expected in btree_set(node(), 0..4),
     ) {
@@ -265,13 +268,13 @@ proptest! {
             let middle = shuffled.index(other.len());
             other.rotate_left(middle);
         }
-        let view = |events: &[Event]| fold(&evidence(events, &expected, None), seconds(1), &Settings::default(), None);
+        let view = |events: &[EvidenceEvent]| fold(&evidence(events, &expected, None), at_seconds(1), &FoldSettings::default(), None);
         prop_assert_eq!(view(&events), view(&other));
     }
 
     #[test]
     fn losing_the_registry_turns_nothing_red(events in vec(event(), 0..12), expected in btree_set(node(), 0..4)) {
-        let with = |lost| fold(&evidence(&events, &expected, lost), seconds(20), &Settings::default(), None).verdict.state;
+        let with = |lost| fold(&evidence(&events, &expected, lost), at_seconds(20), &FoldSettings::default(), None).verdict.state;
         let red = |state: VerdictState| state > VerdictState::Unknown;
         // Lost just now: whatever it said still counts against a bad verdict, and nothing counts for one.
         if red(with(Some(20))) {
@@ -281,12 +284,14 @@ proptest! {
 }
 
 /// Keeps one event a source and node, as if all arrived within one turn.
-fn one_event_a_source(events: Vec<Event>) -> Vec<Event> {
+fn one_event_per_source(events: Vec<EvidenceEvent>) -> Vec<EvidenceEvent> {
     let mut kept = BTreeMap::new();
     for event in events {
         let source = match &event {
-            Event::Answered(node, ..) | Event::Failed(node, ..) => (node.clone(), true),
-            Event::Registered(node, ..) => (node.clone(), false),
+            EvidenceEvent::Answered(node, ..) | EvidenceEvent::Failed(node, ..) => {
+                (node.clone(), true)
+            }
+            EvidenceEvent::Registered(node, ..) => (node.clone(), false),
         };
         kept.entry(source).or_insert(event);
     }

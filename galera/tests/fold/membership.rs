@@ -2,26 +2,26 @@
 
 use galera::view::{ReasonCode, VerdictState};
 
-use crate::scene::{RUNNING, Scene, Server, id, reason, refused};
+use crate::scene::{FakeServer, FoldFixture, RUNNING_FIELDS, id, reason, refused};
 
 const MEMBERS: [&str; 4] = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"];
 
-fn founder(name: &str) -> Server {
-    Server::synced(name).view(&["AUTO"], 0).conf("1")
+fn founder(name: &str) -> FakeServer {
+    FakeServer::synced(name).view(&["AUTO"], 0).conf_id("1")
 }
 
 #[test]
 fn a_joiner_that_its_peers_list_belongs_to_them() {
     let list = ["10.0.0.1:3306", "10.0.0.2:3306", "10.0.0.3:3306"];
-    let joiner = Server::synced("db3")
+    let joiner = FakeServer::synced("db3")
         .view(&list, 2)
         .state("1", "Joining: receiving State Transfer")
-        .says("wsrep_cluster_status", "non-Primary");
-    let scene = Scene::expecting(&MEMBERS[..3])
-        .answers("10.0.0.1", Server::synced("db1").view(&list, 0))
+        .with_row("wsrep_cluster_status", "non-Primary");
+    let scene = FoldFixture::expecting(&MEMBERS[..3])
+        .answers("10.0.0.1", FakeServer::synced("db1").view(&list, 0))
         .answers(
             "10.0.0.2",
-            Server::synced("db2")
+            FakeServer::synced("db2")
                 .view(&list, 1)
                 .state("2", "Donor/Desynced"),
         )
@@ -33,12 +33,12 @@ fn a_joiner_that_its_peers_list_belongs_to_them() {
 }
 
 #[test]
-fn partitions_without_quorum_are_told_apart() {
-    let lone = |name: &str| Server::non_primary(name);
+fn partitions_without_quorum_are_distinguished() {
+    let lone = |name: &str| FakeServer::non_primary(name);
     let pair = |name: &str, index| {
-        Server::non_primary(name).view(&["10.0.0.3:3306", "10.0.0.4:3306"], index)
+        FakeServer::non_primary(name).view(&["10.0.0.3:3306", "10.0.0.4:3306"], index)
     };
-    let scene = Scene::expecting(&MEMBERS)
+    let scene = FoldFixture::expecting(&MEMBERS)
         .answers("10.0.0.1", lone("db1"))
         .answers("10.0.0.2", lone("db2"))
         .answers("10.0.0.3", pair("db3", 0))
@@ -54,9 +54,9 @@ fn partitions_without_quorum_are_told_apart() {
 }
 
 #[test]
-fn one_server_under_two_names_is_no_rival() {
-    let server = |name: &str, index| Server::synced(name).view(&["AUTO"; 2], index);
-    let scene = Scene::expecting(&["db1", "db2"])
+fn one_server_under_two_names_is_not_a_rival() {
+    let server = |name: &str, index| FakeServer::synced(name).view(&["AUTO"; 2], index);
+    let scene = FoldFixture::expecting(&["db1", "db2"])
         .answers("db1", server("db1", 0))
         .answers("db2", server("db2", 1))
         .answers("10.0.0.1", server("db1", 0))
@@ -64,18 +64,18 @@ fn one_server_under_two_names_is_no_rival() {
     assert_eq!(scene.verdict(), VerdictState::Healthy);
     assert_eq!(scene.view().components.len(), 1);
     let view = scene
-        .registered("10.0.0.1", 9.0, &RUNNING)
-        .registered("10.0.0.2", 9.0, &RUNNING)
+        .registered("10.0.0.1", 9.0, &RUNNING_FIELDS)
+        .registered("10.0.0.2", 9.0, &RUNNING_FIELDS)
         .view();
     assert!(reason(&view, ReasonCode::NodeWithoutRegistration).is_none());
 }
 
 #[test]
-fn addresses_lead_to_nodes_known_by_name() {
+fn addresses_resolve_to_named_nodes() {
     let list = ["10.0.0.1:3306", "10.0.0.2:3306"];
-    let scene = Scene::expecting(&["db1", "db2"])
-        .answers("db1", Server::synced("db1").view(&list, 0))
-        .answers("db2", Server::synced("db2").view(&list, 1));
+    let scene = FoldFixture::expecting(&["db1", "db2"])
+        .answers("db1", FakeServer::synced("db1").view(&list, 0))
+        .answers("db2", FakeServer::synced("db2").view(&list, 1));
     let view = scene.view();
     assert_eq!(view.verdict.state, VerdictState::Healthy);
     assert_eq!(
@@ -90,7 +90,7 @@ fn addresses_lead_to_nodes_known_by_name() {
         2,
         "its peers list it until they notice"
     );
-    let misled = Scene::expecting(&["db1", "db2"])
+    let misled = FoldFixture::expecting(&["db1", "db2"])
         .answers("db1", founder("db1").view(&["db:3306"], 0))
         .answers("db2", founder("db2").view(&["db:3306"], 0));
     assert_eq!(
@@ -103,9 +103,9 @@ fn addresses_lead_to_nodes_known_by_name() {
 #[test]
 fn a_listed_node_that_denies_it_is_not_a_member() {
     let list = ["10.0.0.1:3306", "10.0.0.2:3306"];
-    let view = Scene::expecting(&MEMBERS[..2])
-        .answers("10.0.0.1", Server::synced("db1").view(&list, 0))
-        .answers("10.0.0.2", Server::non_primary("db2"))
+    let view = FoldFixture::expecting(&MEMBERS[..2])
+        .answers("10.0.0.1", FakeServer::synced("db1").view(&list, 0))
+        .answers("10.0.0.2", FakeServer::non_primary("db2"))
         .view();
     let members: Vec<_> = view
         .components
@@ -118,28 +118,28 @@ fn a_listed_node_that_denies_it_is_not_a_member() {
 #[test]
 fn an_address_of_a_known_node_is_that_node() {
     // db1 gives itself the address of another node.
-    let view = Scene::expecting(&["db1", "10.0.0.2", "10.0.0.3"])
+    let view = FoldFixture::expecting(&["db1", "10.0.0.2", "10.0.0.3"])
         .answers(
             "db1",
-            Server::non_primary("db1").view(&["10.0.0.2:3306"], 0),
+            FakeServer::non_primary("db1").view(&["10.0.0.2:3306"], 0),
         )
         .answers(
             "10.0.0.3",
-            Server::synced("db3").view(&["10.0.0.3:3306", "10.0.0.2:3306"], 0),
+            FakeServer::synced("db3").view(&["10.0.0.3:3306", "10.0.0.2:3306"], 0),
         )
         .view();
     assert_eq!(view.components[0].members, [id("10.0.0.2"), id("10.0.0.3")]);
 }
 
 #[test]
-fn an_address_that_two_claim_stays_an_address() {
-    let claims = |name: &str| Server::non_primary(name).view(&["db:3306"], 0);
-    let view = Scene::expecting(&["db1", "db2", "db3"])
+fn an_address_claimed_twice_stays_unresolved() {
+    let claims = |name: &str| FakeServer::non_primary(name).view(&["db:3306"], 0);
+    let view = FoldFixture::expecting(&["db1", "db2", "db3"])
         .answers("db1", claims("db1"))
         .answers("db2", claims("db2"))
         .answers(
             "db3",
-            Server::synced("db3").view(&["10.0.0.3:3306", "db:3306"], 0),
+            FakeServer::synced("db3").view(&["10.0.0.3:3306", "db:3306"], 0),
         )
         .view();
     assert_eq!(view.components[0].members, [id("db"), id("db3")]);

@@ -1,15 +1,16 @@
 //! The registry's keys: their grammar in every dialect, and which of them outlived what they speak of.
 
 use galera::observe::registration::{
-    ClusterField, Field, Keys, RawKey, RegistryKeyKind, parse_key, reading, registry_view,
+    ClusterField, NodeField, ParsedKey, RawKeyValue, RegistryKeys, build_registry_view, parse_key,
+    status_from_fields,
 };
-use galera::view::RegistryKey;
+use galera::view::RegistryKeyView;
 
-use crate::scene::{RUNNING, Scene, Server, at, id, refused};
+use crate::scene::{FakeServer, FoldFixture, RUNNING_FIELDS, at, id, refused};
 
-fn field_of(prefix: &str, key: &str) -> Option<Field> {
+fn field_of(prefix: &str, key: &str) -> Option<NodeField> {
     match parse_key(prefix, key.as_bytes()) {
-        RegistryKeyKind::Node { field, .. } => Some(field),
+        ParsedKey::Node { field, .. } => Some(field),
         _ => None,
     }
 }
@@ -36,7 +37,7 @@ fn keys_of_nodes_in_every_dialect() {
     ];
     for (prefix, key) in table {
         let kind = parse_key(prefix, key.as_bytes());
-        let RegistryKeyKind::Node {
+        let ParsedKey::Node {
             cluster,
             node,
             field,
@@ -45,7 +46,7 @@ fn keys_of_nodes_in_every_dialect() {
             panic!("{key}: {kind:?}");
         };
         assert_eq!(
-            Keys::new(prefix).node_key(&cluster, &node, field.word()),
+            RegistryKeys::new(prefix).node_key(&cluster, &node, field.as_str()),
             key
         );
     }
@@ -58,22 +59,24 @@ fn keys_of_clusters() {
         ("bootstrap", ClusterField::Bootstrap),
     ] {
         let key = format!("/galera/lab/{word}");
-        let RegistryKeyKind::Cluster { cluster, field } = parse_key("/galera", key.as_bytes())
-        else {
+        let ParsedKey::Cluster { cluster, field } = parse_key("/galera", key.as_bytes()) else {
             panic!("{key}");
         };
         assert_eq!((cluster.as_str(), field), ("lab", expected));
-        assert_eq!(Keys::new("/galera").cluster_key(&cluster, field), key);
+        assert_eq!(
+            RegistryKeys::new("/galera").cluster_key(&cluster, field),
+            key
+        );
     }
-    assert_eq!(Keys::new("/galera/").root(), "/galera/");
+    assert_eq!(RegistryKeys::new("/galera/").root_prefix(), "/galera/");
     assert_eq!(
-        Keys::new("/galera").cluster_prefix(&"lab".parse().unwrap()),
+        RegistryKeys::new("/galera").cluster_prefix(&"lab".parse().unwrap()),
         "/galera/lab/"
     );
 }
 
 #[test]
-fn i29_unknown_keys_say_why() {
+fn i29_unknown_keys_have_a_reason() {
     let long = format!("/galera/{}/10.0.0.1/seqno", "x".repeat(300));
     let table: [(&str, &[u8], bool, &str); 12] = [
         (
@@ -116,7 +119,7 @@ fn i29_unknown_keys_say_why() {
     ];
     for (prefix, key, within, words) in table {
         match parse_key(prefix, key) {
-            RegistryKeyKind::Unknown { cluster, reason } => {
+            ParsedKey::Unknown { cluster, reason } => {
                 assert_eq!(cluster.is_some(), within, "{reason}");
                 assert!(reason.contains(words), "{reason}");
             }
@@ -130,7 +133,7 @@ fn i29_unknown_keys_say_why() {
 }
 
 #[test]
-fn older_dialects_are_read() {
+fn older_dialects_are_parsed() {
     let fields = |pairs: &[(&str, &str)]| {
         pairs
             .iter()
@@ -138,15 +141,16 @@ fn older_dialects_are_read() {
             .collect()
     };
     assert_eq!(
-        reading(&fields(&[("seqno", "12")])).last_committed,
+        status_from_fields(&fields(&[("seqno", "12")])).last_committed,
         Some(12)
     );
     assert_eq!(
-        reading(&fields(&[("seqno", "12"), ("wsrep_last_committed", "13")])).last_committed,
+        status_from_fields(&fields(&[("seqno", "12"), ("wsrep_last_committed", "13")]))
+            .last_committed,
         Some(13)
     );
     assert_eq!(
-        reading(&fields(&[
+        status_from_fields(&fields(&[
             ("seqno", "12"),
             ("wsrep_last_committed", "garbage")
         ]))
@@ -154,13 +158,13 @@ fn older_dialects_are_read() {
         Some(12)
     );
     assert_eq!(
-        reading(&fields(&[("seqno", "-1"), ("ipaddress", "10.0.0.1")])).last_committed,
+        status_from_fields(&fields(&[("seqno", "-1"), ("ipaddress", "10.0.0.1")])).last_committed,
         None
     );
 }
 
-fn raw(key: &str, lease: i64) -> RawKey {
-    RawKey {
+fn raw_key_value(key: &str, lease: i64) -> RawKeyValue {
+    RawKeyValue {
         key: key.as_bytes().to_vec(),
         value: b"Synced".to_vec(),
         mod_revision: 7,
@@ -169,27 +173,27 @@ fn raw(key: &str, lease: i64) -> RawKey {
     }
 }
 
-fn listed(scene: &Scene, raw: &[RawKey]) -> Vec<RegistryKey> {
+fn list_keys(scene: &FoldFixture, raw: &[RawKeyValue]) -> Vec<RegistryKeyView> {
     let view = scene.view();
-    registry_view("/galera", &view.name, 42, at(10.0), raw, &view, 3306).keys
+    build_registry_view("/galera", &view.name, 42, at(10.0), raw, &view, 3306).keys
 }
 
 #[test]
-fn keys_that_outlived_their_node_say_why() {
-    let scene = Scene::expecting(&["10.0.0.1"])
-        .answers("10.0.0.1", Server::synced("db1").view(&["AUTO"], 0))
-        .registered("10.0.0.1", 9.0, &RUNNING)
+fn stale_keys_have_a_reason() {
+    let scene = FoldFixture::expecting(&["10.0.0.1"])
+        .answers("10.0.0.1", FakeServer::synced("db1").view(&["AUTO"], 0))
+        .registered("10.0.0.1", 9.0, &RUNNING_FIELDS)
         .durable("10.0.0.1")
         .durable("10.0.0.2")
         .fails("10.0.0.2", 1.0, refused());
-    let keys = listed(
+    let keys = list_keys(
         &scene,
         &[
-            raw("/galera/lab/10.0.0.2/registered", 0),
-            raw("/galera/lab/10.0.0.1:3306/wsrep_local_state_comment", 0x3c9),
-            raw("/galera/lab/10.0.0.1/registered", 0),
-            raw("/galera/lab/founder", 0),
-            raw("/galera/lab/queue", 0),
+            raw_key_value("/galera/lab/10.0.0.2/registered", 0),
+            raw_key_value("/galera/lab/10.0.0.1:3306/wsrep_local_state_comment", 0x3c9),
+            raw_key_value("/galera/lab/10.0.0.1/registered", 0),
+            raw_key_value("/galera/lab/founder", 0),
+            raw_key_value("/galera/lab/queue", 0),
         ],
     );
     let found: Vec<(&str, bool, bool)> = keys
@@ -226,12 +230,12 @@ fn keys_that_outlived_their_node_say_why() {
 
 #[test]
 fn i18_nothing_is_called_stale_while_the_registry_is_lost() {
-    let scene = Scene::expecting(&["a"])
+    let scene = FoldFixture::expecting(&["a"])
         .fails("a", 1.0, refused())
         .durable("a")
         .registry_lost(5.0);
     assert!(
-        listed(&scene, &[raw("/galera/lab/a/registered", 0)])
+        list_keys(&scene, &[raw_key_value("/galera/lab/a/registered", 0)])
             .iter()
             .all(|key| !key.stale)
     );
@@ -239,14 +243,17 @@ fn i18_nothing_is_called_stale_while_the_registry_is_lost() {
 
 #[test]
 fn values_are_shown_up_to_a_limit() {
-    let scene = Scene::expecting(&["a"]);
-    let mut key = raw("/galera/lab/a/phase", 0);
+    let scene = FoldFixture::expecting(&["a"]);
+    let mut key = raw_key_value("/galera/lab/a/phase", 0);
     key.value = "é".repeat(1_000_000).into_bytes();
-    let shown = &listed(&scene, std::slice::from_ref(&key))[0];
-    assert_eq!(shown.value.chars().count(), RegistryKey::VALUE_SHOWN_MAX);
+    let shown = &list_keys(&scene, std::slice::from_ref(&key))[0];
+    assert_eq!(
+        shown.value.chars().count(),
+        RegistryKeyView::VALUE_SHOWN_MAX
+    );
     assert_eq!((shown.value_bytes, shown.truncated), (2_000_000, true));
     key.value = vec![0xff, b'a'];
-    let shown = &listed(&scene, &[key])[0];
+    let shown = &list_keys(&scene, &[key])[0];
     assert_eq!(
         (shown.value.as_str(), shown.truncated),
         ("\u{fffd}a", false)

@@ -2,15 +2,15 @@
 
 use galera::view::{ClusterStatus, ReasonCode, VerdictState};
 
-use crate::scene::{OTHER_HISTORY, Scene, Server, UNDEFINED, codes, id, reason};
+use crate::scene::{FakeServer, FoldFixture, OTHER_HISTORY, UNDEFINED, id, reason, reason_codes};
 
 const MEMBERS: [&str; 4] = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"];
 
-fn founder(name: &str) -> Server {
-    Server::synced(name).view(&["AUTO"], 0).conf("1")
+fn founder(name: &str) -> FakeServer {
+    FakeServer::synced(name).view(&["AUTO"], 0).conf_id("1")
 }
 
-fn primaries(scene: &Scene) -> usize {
+fn primaries(scene: &FoldFixture) -> usize {
     let view = scene.view();
     let primary = |component: &&galera::view::Component| component.status == ClusterStatus::Primary;
     view.components.iter().filter(primary).count()
@@ -19,7 +19,7 @@ fn primaries(scene: &Scene) -> usize {
 #[test]
 fn two_founders_are_split_brain_within_seconds() {
     let scene = |seconds: f64| {
-        Scene::expecting(&MEMBERS[..2])
+        FoldFixture::expecting(&MEMBERS[..2])
             .at(seconds)
             .answers("10.0.0.1", founder("db1"))
             .answers("10.0.0.2", founder("db2").history(OTHER_HISTORY))
@@ -34,7 +34,10 @@ fn two_founders_are_split_brain_within_seconds() {
     }
     let view = scene(2.0).view();
     assert_eq!(view.verdict.state, VerdictState::SplitBrain);
-    let found: Vec<ReasonCode> = codes(&view).into_iter().map(|(code, _)| code).collect();
+    let found: Vec<ReasonCode> = reason_codes(&view)
+        .into_iter()
+        .map(|(code, _)| code)
+        .collect();
     assert!(
         found.starts_with(&[ReasonCode::RivalPrimaries, ReasonCode::StateUuidsDiffer]),
         "{found:?}"
@@ -44,7 +47,7 @@ fn two_founders_are_split_brain_within_seconds() {
 
 #[test]
 fn i23_rivals_may_share_state_uuid_and_conf_id() {
-    let scene = Scene::expecting(&MEMBERS[..2])
+    let scene = FoldFixture::expecting(&MEMBERS[..2])
         .answers("10.0.0.1", founder("db1"))
         .answers("10.0.0.2", founder("db2"));
     assert_eq!(scene.verdict(), VerdictState::SplitBrain);
@@ -52,9 +55,13 @@ fn i23_rivals_may_share_state_uuid_and_conf_id() {
 }
 
 #[test]
-fn i23_rivals_of_two_that_report_the_same_words() {
-    let half = |name: &str, index| Server::synced(name).view(&["AUTO"; 2], index).conf("18");
-    let scene = Scene::expecting(&MEMBERS)
+fn i23_two_rivals_may_report_identical_values() {
+    let half = |name: &str, index| {
+        FakeServer::synced(name)
+            .view(&["AUTO"; 2], index)
+            .conf_id("18")
+    };
+    let scene = FoldFixture::expecting(&MEMBERS)
         .answers("10.0.0.1", half("db1", 0))
         .answers("10.0.0.2", half("db2", 1))
         .answers("10.0.0.3", half("db3", 0))
@@ -81,13 +88,14 @@ fn i23_rivals_of_two_that_report_the_same_words() {
 
 #[test]
 fn i23_rivals_with_known_addresses_keep_their_members() {
-    let half =
-        |name: &str, list: [&str; 2], index| Server::synced(name).view(&list, index).conf("18");
+    let half = |name: &str, list: [&str; 2], index| {
+        FakeServer::synced(name).view(&list, index).conf_id("18")
+    };
     let (one, other) = (
         ["10.0.0.1:3306", "10.0.0.2:3306"],
         ["10.0.0.3:3306", "10.0.0.4:3306"],
     );
-    let scene = Scene::expecting(&MEMBERS)
+    let scene = FoldFixture::expecting(&MEMBERS)
         .answers("10.0.0.1", half("db1", one, 0))
         .answers("10.0.0.2", half("db2", one, 1))
         .answers("10.0.0.3", half("db3", other, 0))
@@ -116,7 +124,7 @@ fn i23_rivals_with_known_addresses_keep_their_members() {
 #[test]
 fn rivals_need_time_together() {
     // The first stopped answering before the second was bootstrapped: its last words are still fresh.
-    let scene = Scene::expecting(&MEMBERS[..2])
+    let scene = FoldFixture::expecting(&MEMBERS[..2])
         .answers_between("10.0.0.1", founder("db1"), 0.0, 6.0)
         .answers_between("10.0.0.2", founder("db2"), 7.0, 10.0);
     assert_ne!(scene.verdict(), VerdictState::SplitBrain);
@@ -124,15 +132,19 @@ fn rivals_need_time_together() {
 }
 
 /// A view that changes between two polls, with each kind of list: (before, after, own places).
-fn change(before: &[&str], after: &[&str]) -> Scene {
+fn view_change(before: &[&str], after: &[&str]) -> FoldFixture {
     let old = |index: usize| {
-        Server::synced(MEMBERS[index])
+        FakeServer::synced(MEMBERS[index])
             .view(before, index)
-            .conf("17")
+            .conf_id("17")
     };
-    let new = |index: usize| Server::synced(MEMBERS[index]).view(after, index).conf("18");
+    let new = |index: usize| {
+        FakeServer::synced(MEMBERS[index])
+            .view(after, index)
+            .conf_id("18")
+    };
     // db1 was polled just after the change, the others just before it.
-    Scene::expecting(&MEMBERS[..3])
+    FoldFixture::expecting(&MEMBERS[..3])
         .answers_between("10.0.0.1", old(0), 0.0, 9.0)
         .answers_between("10.0.0.1", new(0), 10.0, 10.0)
         .answers_between("10.0.0.2", old(1), 0.0, 9.9)
@@ -140,7 +152,7 @@ fn change(before: &[&str], after: &[&str]) -> Scene {
 }
 
 #[test]
-fn a_change_of_views_between_two_polls_is_no_alarm() {
+fn a_view_change_between_two_polls_raises_no_alarm() {
     let known = [
         "10.0.0.1:3306",
         "10.0.0.2:3306",
@@ -153,7 +165,7 @@ fn a_change_of_views_between_two_polls_is_no_alarm() {
         (&known[..3], &known[..]),
         (&known[..], &known[..3]),
     ] {
-        let scene = change(before, after);
+        let scene = view_change(before, after);
         let view = scene.view();
         assert_eq!(
             view.verdict.state,
@@ -167,14 +179,14 @@ fn a_change_of_views_between_two_polls_is_no_alarm() {
 }
 
 #[test]
-fn who_left_is_not_counted_while_it_still_says_primary() {
+fn a_departed_node_is_not_counted_while_it_still_reports_primary() {
     let known = ["10.0.0.1:3306", "10.0.0.2:3306", "10.0.0.3:3306"];
-    let scene = change(&known, &known[..2]);
+    let scene = view_change(&known, &known[..2]);
     let view = scene.view();
     assert_eq!(view.verdict.state, VerdictState::Degraded);
     assert_eq!(view.components[0].members, [id("10.0.0.1"), id("10.0.0.2")]);
     assert_eq!(
-        codes(&view),
+        reason_codes(&view),
         [(ReasonCode::MemberNotPrimary, Some("10.0.0.3".to_owned()))]
     );
 }
@@ -182,17 +194,17 @@ fn who_left_is_not_counted_while_it_still_says_primary() {
 #[test]
 fn a_contradiction_that_lasts_is_not_healthy() {
     let scene = |queue: &str, seconds: f64| {
-        let mut scene = Scene::expecting(&MEMBERS[..3]).at(seconds);
+        let mut scene = FoldFixture::expecting(&MEMBERS[..3]).at(seconds);
         for (index, member) in MEMBERS.iter().enumerate().take(3) {
             let (list, conf) = if index == 0 {
                 (&["AUTO"; 4][..], "18")
             } else {
                 (&["AUTO"; 4][..3], "17")
             };
-            let server = Server::synced(member)
+            let server = FakeServer::synced(member)
                 .view(list, index)
-                .conf(conf)
-                .says("wsrep_local_recv_queue", queue);
+                .conf_id(conf)
+                .with_row("wsrep_local_recv_queue", queue);
             scene = scene.answers(member, server);
         }
         scene
@@ -209,9 +221,13 @@ fn a_contradiction_that_lasts_is_not_healthy() {
 
 #[test]
 fn histories_that_are_proven_to_differ_stay_so_when_a_view_changes() {
-    let side = |conf| Server::synced("db1").view(&["AUTO"; 2], 0).conf(conf);
+    let side = |conf| {
+        FakeServer::synced("db1")
+            .view(&["AUTO"; 2], 0)
+            .conf_id(conf)
+    };
     let scene = |changed: f64| {
-        Scene::expecting(&MEMBERS[..3])
+        FoldFixture::expecting(&MEMBERS[..3])
             .at(changed + 0.5)
             .answers_between("10.0.0.1", side("17"), 0.0, changed - 1.0)
             .answers_between("10.0.0.1", side("18"), changed, changed + 0.5)
@@ -227,21 +243,21 @@ fn histories_that_are_proven_to_differ_stay_so_when_a_view_changes() {
 
 #[test]
 fn histories_that_differ_without_two_primaries_are_diverged() {
-    let scene = Scene::expecting(&MEMBERS[..2])
+    let scene = FoldFixture::expecting(&MEMBERS[..2])
         .answers("10.0.0.1", founder("db1"))
         .answers(
             "10.0.0.2",
-            Server::non_primary("db2").history(OTHER_HISTORY),
+            FakeServer::non_primary("db2").history(OTHER_HISTORY),
         );
     let view = scene.view();
     assert_eq!(view.verdict.state, VerdictState::Diverged);
     assert_eq!(view.verdict.reasons[0].code, ReasonCode::StateUuidsDiffer);
-    let joiner = Server::synced("db2")
+    let joiner = FakeServer::synced("db2")
         .history(OTHER_HISTORY)
         .state("0", "Joining: receiving State Transfer")
-        .says("wsrep_cluster_status", "non-Primary");
-    let joining = Scene::expecting(&MEMBERS[..2])
-        .answers("10.0.0.1", Server::synced("db1").view(&["AUTO"; 2], 0))
+        .with_row("wsrep_cluster_status", "non-Primary");
+    let joining = FoldFixture::expecting(&MEMBERS[..2])
+        .answers("10.0.0.1", FakeServer::synced("db1").view(&["AUTO"; 2], 0))
         .answers("10.0.0.2", joiner);
     assert_ne!(
         joining.verdict(),
@@ -251,12 +267,12 @@ fn histories_that_differ_without_two_primaries_are_diverged() {
 }
 
 #[test]
-fn a_founder_that_nobody_expects_is_never_overlooked() {
+fn an_unexpected_founder_is_never_overlooked() {
     for (seconds, expected) in [
         (1.0, VerdictState::Degraded),
         (5.0, VerdictState::SplitBrain),
     ] {
-        let scene = Scene::expecting(&MEMBERS[..1])
+        let scene = FoldFixture::expecting(&MEMBERS[..1])
             .at(seconds)
             .answers("10.0.0.1", founder("db1"))
             .answers("10.0.0.9", founder("db9"));
@@ -269,10 +285,16 @@ fn groups_that_share_a_silent_member_may_be_one_for_a_while() {
     let scene = |seconds: f64| {
         let one = ["10.0.0.1:3306", "10.0.0.3:3306"];
         let other = ["10.0.0.2:3306", "10.0.0.3:3306"];
-        Scene::expecting(&MEMBERS[..3])
+        FoldFixture::expecting(&MEMBERS[..3])
             .at(seconds)
-            .answers("10.0.0.1", Server::synced("db1").view(&one, 0).conf("17"))
-            .answers("10.0.0.2", Server::synced("db2").view(&other, 0).conf("18"))
+            .answers(
+                "10.0.0.1",
+                FakeServer::synced("db1").view(&one, 0).conf_id("17"),
+            )
+            .answers(
+                "10.0.0.2",
+                FakeServer::synced("db2").view(&other, 0).conf_id("18"),
+            )
     };
     assert_eq!(scene(10.0).verdict(), VerdictState::Degraded);
     assert_eq!(scene(60.0).verdict(), VerdictState::SplitBrain);
@@ -283,12 +305,17 @@ fn a_view_that_lags_without_a_backlog_is_not_healthy() {
     let known = ["10.0.0.1:3306", "10.0.0.2:3306", "10.0.0.3:3306"];
     let scene = |queue: &str, seconds: f64| {
         let late = |name: &str, index| {
-            let server = Server::synced(name).view(&known[1..], index).conf("17");
-            server.says("wsrep_local_recv_queue", queue)
+            let server = FakeServer::synced(name)
+                .view(&known[1..], index)
+                .conf_id("17");
+            server.with_row("wsrep_local_recv_queue", queue)
         };
-        Scene::expecting(&MEMBERS[..3])
+        FoldFixture::expecting(&MEMBERS[..3])
             .at(seconds)
-            .answers("10.0.0.1", Server::synced("db1").view(&known, 0).conf("18"))
+            .answers(
+                "10.0.0.1",
+                FakeServer::synced("db1").view(&known, 0).conf_id("18"),
+            )
             .answers("10.0.0.2", late("db2", 0))
             .answers("10.0.0.3", late("db3", 1))
     };
@@ -302,12 +329,12 @@ fn a_view_that_lags_without_a_backlog_is_not_healthy() {
 }
 
 #[test]
-fn reporters_without_a_place_fill_the_list() {
+fn reporters_without_an_index_fill_the_list() {
     let placeless = |name: &str| {
-        let server = Server::synced(name).view(&["AUTO"; 2], 0).conf("18");
-        server.says("wsrep_local_index", "-1")
+        let server = FakeServer::synced(name).view(&["AUTO"; 2], 0).conf_id("18");
+        server.with_row("wsrep_local_index", "-1")
     };
-    let scene = Scene::expecting(&MEMBERS[..3])
+    let scene = FoldFixture::expecting(&MEMBERS[..3])
         .answers("10.0.0.1", placeless("db1"))
         .answers("10.0.0.2", placeless("db2"))
         .answers("10.0.0.3", founder("db3"));
@@ -319,12 +346,12 @@ fn i23_a_list_of_another_size_than_the_view_hides_no_rival() {
     // Read amid a change of views: the size is new, the list is still the old one.
     let known = ["10.0.0.1:3306", "10.0.0.2:3306", "10.0.0.3:3306"];
     let pair = |name: &str, list: &[&str], index| {
-        let server = Server::synced(name).view(list, index).conf("18");
-        server.says("wsrep_cluster_size", "2")
+        let server = FakeServer::synced(name).view(list, index).conf_id("18");
+        server.with_row("wsrep_cluster_size", "2")
     };
     let alone = |list: &[&str], index, conf| {
-        let server = Server::synced("db3").view(list, index).conf(conf);
-        server.says("wsrep_cluster_size", "1")
+        let server = FakeServer::synced("db3").view(list, index).conf_id(conf);
+        server.with_row("wsrep_cluster_size", "1")
     };
     for conf in ["17", "18", "19"] {
         for (pairs, own) in [
@@ -332,7 +359,7 @@ fn i23_a_list_of_another_size_than_the_view_hides_no_rival() {
             (&known[..], (&known[2..], 0)),
             (&known[..], (&known[..], 2)),
         ] {
-            let scene = Scene::expecting(&MEMBERS[..3])
+            let scene = FoldFixture::expecting(&MEMBERS[..3])
                 .at(1.0)
                 .answers("10.0.0.1", pair("db1", pairs, 0))
                 .answers("10.0.0.2", pair("db2", pairs, 1))
@@ -353,14 +380,15 @@ fn i23_a_list_of_another_size_than_the_view_hides_no_rival() {
 fn i23_members_that_do_not_all_list_each_other_are_never_healthy() {
     // One who was parted has been bootstrapped; the others have not given it up yet, or its status was read while it
     // changed: Primary already, of a view without a number still.
-    let parted = |conf: &str, address: &str| Server::synced("db3").view(&[address], 0).conf(conf);
+    let parted =
+        |conf: &str, address: &str| FakeServer::synced("db3").view(&[address], 0).conf_id(conf);
     for (third, own) in [("AUTO", "AUTO"), ("10.0.0.3:3306", "10.0.0.3:3306")] {
         for conf in ["1", "16", "17", "18", UNDEFINED] {
             let list = ["AUTO", "AUTO", third];
-            let scene = Scene::expecting(&MEMBERS[..3])
+            let scene = FoldFixture::expecting(&MEMBERS[..3])
                 .at(1.0)
-                .answers("10.0.0.1", Server::synced("db1").view(&list, 0))
-                .answers("10.0.0.2", Server::synced("db2").view(&list, 1))
+                .answers("10.0.0.1", FakeServer::synced("db1").view(&list, 0))
+                .answers("10.0.0.2", FakeServer::synced("db2").view(&list, 1))
                 .answers("10.0.0.3", parted(conf, own));
             let view = scene.view();
             assert_eq!(
@@ -374,20 +402,20 @@ fn i23_members_that_do_not_all_list_each_other_are_never_healthy() {
 }
 
 #[test]
-fn one_who_keeps_an_old_list_after_an_incremental_transfer_is_no_rival() {
+fn a_node_with_an_old_list_after_ist_is_not_a_rival() {
     let known = ["10.0.0.1:3306", "10.0.0.2:3306", "10.0.0.3:3306"];
     for (all, old) in [
         (&known, &known[..2]),
         (&["AUTO"; 3], &["AUTO"; 2][..]),
         (&known, &[][..]),
     ] {
-        let joined = Server::synced("db3")
+        let joined = FakeServer::synced("db3")
             .view(old, 2)
-            .says("wsrep_cluster_size", "3");
-        let scene = Scene::expecting(&MEMBERS[..3])
+            .with_row("wsrep_cluster_size", "3");
+        let scene = FoldFixture::expecting(&MEMBERS[..3])
             .at(300.0)
-            .answers("10.0.0.1", Server::synced("db1").view(all, 0))
-            .answers("10.0.0.2", Server::synced("db2").view(all, 1))
+            .answers("10.0.0.1", FakeServer::synced("db1").view(all, 0))
+            .answers("10.0.0.2", FakeServer::synced("db2").view(all, 1))
             .answers("10.0.0.3", joined);
         let view = scene.view();
         assert_eq!(

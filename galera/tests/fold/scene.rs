@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use galera::judge::cluster::{Settings, fold};
+use galera::judge::cluster::{FoldSettings, fold};
 use galera::observe::observation::{
-    Evidence, ProbeError, ProbeFailure, RegistryObservation, SqlObservation,
+    Evidence, ProbeError, ProbeErrorKind, RegistryObservation, SqlObservation,
 };
 use galera::observe::wsrep::WsrepStatus;
 use galera::view::{
-    ClusterView, NodeState, NodeView, Reason, ReasonCode, RegistryHealth, VerdictState,
+    ClusterView, NodeState, NodeView, ReasonCode, RegistryHealth, VerdictReason, VerdictState,
 };
 use galera::{NodeId, Timestamp};
 
@@ -31,81 +31,81 @@ pub(crate) fn id(text: &str) -> NodeId {
 
 /// The rows that one server answers with.
 #[derive(Clone)]
-pub(crate) struct Server {
+pub(crate) struct FakeServer {
     rows: Vec<(String, String)>,
 }
 
-impl Server {
+impl FakeServer {
     /// A Synced member of a Primary component, as MariaDB 10.11 answers.
     pub(crate) fn synced(name: &str) -> Self {
-        let gcomm = format!("{:08x}-0c2f-11ef-a1b2-c3d4e5f60718", crc(name));
+        let gcomm = format!("{:08x}-0c2f-11ef-a1b2-c3d4e5f60718", name_hash(name));
         Self { rows: Vec::new() }
-            .says("wsrep_local_state_uuid", HISTORY)
-            .says("wsrep_last_committed", "2881")
-            .says("wsrep_local_send_queue", "0")
-            .says("wsrep_local_recv_queue", "0")
-            .says("wsrep_flow_control_paused_ns", "0")
-            .says("wsrep_local_state", "4")
-            .says("wsrep_local_state_comment", "Synced")
-            .says("wsrep_incoming_addresses", "AUTO,AUTO,AUTO")
-            .says("wsrep_cluster_weight", "3")
-            .says("wsrep_desync_count", "0")
-            .says("wsrep_evs_state", "OPERATIONAL")
-            .says("wsrep_gcomm_uuid", &gcomm)
-            .says("wsrep_gmcast_segment", "0")
-            .says("wsrep_cluster_conf_id", "17")
-            .says("wsrep_cluster_size", "3")
-            .says("wsrep_cluster_state_uuid", HISTORY)
-            .says("wsrep_cluster_status", "Primary")
-            .says("wsrep_connected", "ON")
-            .says("wsrep_local_index", "0")
-            .says("wsrep_provider_version", "26.4.23(r7a0e3f6)")
-            .says("wsrep_ready", "ON")
-            .says("wsrep_node_name", name)
-            .says("version", "10.11.19-MariaDB")
+            .with_row("wsrep_local_state_uuid", HISTORY)
+            .with_row("wsrep_last_committed", "2881")
+            .with_row("wsrep_local_send_queue", "0")
+            .with_row("wsrep_local_recv_queue", "0")
+            .with_row("wsrep_flow_control_paused_ns", "0")
+            .with_row("wsrep_local_state", "4")
+            .with_row("wsrep_local_state_comment", "Synced")
+            .with_row("wsrep_incoming_addresses", "AUTO,AUTO,AUTO")
+            .with_row("wsrep_cluster_weight", "3")
+            .with_row("wsrep_desync_count", "0")
+            .with_row("wsrep_evs_state", "OPERATIONAL")
+            .with_row("wsrep_gcomm_uuid", &gcomm)
+            .with_row("wsrep_gmcast_segment", "0")
+            .with_row("wsrep_cluster_conf_id", "17")
+            .with_row("wsrep_cluster_size", "3")
+            .with_row("wsrep_cluster_state_uuid", HISTORY)
+            .with_row("wsrep_cluster_status", "Primary")
+            .with_row("wsrep_connected", "ON")
+            .with_row("wsrep_local_index", "0")
+            .with_row("wsrep_provider_version", "26.4.23(r7a0e3f6)")
+            .with_row("wsrep_ready", "ON")
+            .with_row("wsrep_node_name", name)
+            .with_row("version", "10.11.19-MariaDB")
     }
 
     /// The survivor of a cluster that lost its quorum, as observed on the real server.
     pub(crate) fn non_primary(name: &str) -> Self {
         Self::synced(name)
             .state("0", "Initialized")
-            .says("wsrep_cluster_status", "non-Primary")
-            .says("wsrep_cluster_conf_id", UNDEFINED)
-            .says("wsrep_cluster_weight", "0")
-            .says("wsrep_ready", "OFF")
+            .with_row("wsrep_cluster_status", "non-Primary")
+            .with_row("wsrep_cluster_conf_id", UNDEFINED)
+            .with_row("wsrep_cluster_weight", "0")
+            .with_row("wsrep_ready", "OFF")
             .view(&["AUTO"], 0)
     }
 
     /// Replaces a row.
-    pub(crate) fn says(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn with_row(mut self, name: &str, value: &str) -> Self {
         self.rows.retain(|(known, _)| known != name);
         self.rows.push((name.to_owned(), value.to_owned()));
         self
     }
 
     pub(crate) fn state(self, number: &str, comment: &str) -> Self {
-        self.says("wsrep_local_state", number)
-            .says("wsrep_local_state_comment", comment)
+        self.with_row("wsrep_local_state", number)
+            .with_row("wsrep_local_state_comment", comment)
     }
 
     /// The member list that it reports, and its own place in that.
     pub(crate) fn view(self, addresses: &[&str], index: usize) -> Self {
-        self.says("wsrep_incoming_addresses", &addresses.join(","))
-            .says("wsrep_cluster_size", &addresses.len().to_string())
-            .says("wsrep_local_index", &index.to_string())
+        self.with_row("wsrep_incoming_addresses", &addresses.join(","))
+            .with_row("wsrep_cluster_size", &addresses.len().to_string())
+            .with_row("wsrep_local_index", &index.to_string())
     }
 
     pub(crate) fn history(self, uuid: &str) -> Self {
-        self.says("wsrep_cluster_state_uuid", uuid)
-            .says("wsrep_local_state_uuid", uuid)
+        self.with_row("wsrep_cluster_state_uuid", uuid)
+            .with_row("wsrep_local_state_uuid", uuid)
     }
 
-    pub(crate) fn conf(self, conf_id: &str) -> Self {
-        self.says("wsrep_cluster_conf_id", conf_id)
+    pub(crate) fn conf_id(self, conf_id: &str) -> Self {
+        self.with_row("wsrep_cluster_conf_id", conf_id)
     }
 
     pub(crate) fn seqno(self, seqno: &str) -> Self {
-        self.says("wsrep_last_committed", seqno)
+        self.with_row("wsrep_last_committed", seqno)
     }
 
     pub(crate) fn status(self) -> WsrepStatus {
@@ -114,40 +114,43 @@ impl Server {
 }
 
 /// A number that differs from name to name.
-fn crc(name: &str) -> u32 {
+fn name_hash(name: &str) -> u32 {
     name.bytes().fold(0x811c_9dc5, |hash, byte| {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
     })
 }
 
 pub(crate) fn refused() -> ProbeError {
-    failure(ProbeFailure::Refused, "connection refused")
+    failure(ProbeErrorKind::Refused, "connection refused")
 }
 
 pub(crate) fn timed_out() -> ProbeError {
-    failure(ProbeFailure::TimedOut, "no answer within 3 s")
+    failure(ProbeErrorKind::TimedOut, "no answer within 3 s")
 }
 
 pub(crate) fn denied() -> ProbeError {
-    failure(ProbeFailure::AccessDenied, "access denied for user console")
+    failure(
+        ProbeErrorKind::AccessDenied,
+        "access denied for user console",
+    )
 }
 
-pub(crate) fn failure(kind: ProbeFailure, message: &str) -> ProbeError {
+pub(crate) fn failure(kind: ProbeErrorKind, message: &str) -> ProbeError {
     ProbeError {
         kind,
         message: message.to_owned(),
     }
 }
 
-/// Evidence under construction; the time of the fold is [`Scene::now`] seconds.
+/// Evidence under construction; the time of the fold is [`FoldFixture::now`] seconds.
 #[derive(Clone)]
-pub(crate) struct Scene {
+pub(crate) struct FoldFixture {
     pub(crate) evidence: Evidence,
-    pub(crate) settings: Settings,
+    pub(crate) settings: FoldSettings,
     pub(crate) now: f64,
 }
 
-impl Scene {
+impl FoldFixture {
     /// A cluster `lab` that expects `members`, of which nothing is known yet.
     pub(crate) fn expecting(members: &[&str]) -> Self {
         let health = RegistryHealth {
@@ -156,10 +159,10 @@ impl Scene {
             error: None,
         };
         let mut evidence = Evidence::new("lab".parse().unwrap(), health);
-        evidence.configured = members.iter().map(|member| id(member)).collect();
+        evidence.configured_members = members.iter().map(|member| id(member)).collect();
         Self {
             evidence,
-            settings: Settings::default(),
+            settings: FoldSettings::default(),
             now: 10.0,
         }
     }
@@ -171,18 +174,18 @@ impl Scene {
         for (index, member) in members.iter().enumerate() {
             scene = scene.answers(
                 member,
-                Server::synced(&format!("db{}", index + 1)).view(&["AUTO"; 3], index),
+                FakeServer::synced(&format!("db{}", index + 1)).view(&["AUTO"; 3], index),
             );
         }
         scene
     }
 
     fn probe(&mut self, node: &str) -> &mut SqlObservation {
-        self.evidence.sql.entry(id(node)).or_default()
+        self.evidence.probes.entry(id(node)).or_default()
     }
 
     /// `node` answers the same every second from the start until now.
-    pub(crate) fn answers(self, node: &str, server: Server) -> Self {
+    pub(crate) fn answers(self, node: &str, server: FakeServer) -> Self {
         let now = self.now;
         self.answers_between(node, server, 0.0, now)
     }
@@ -191,17 +194,17 @@ impl Scene {
     pub(crate) fn answers_between(
         mut self,
         node: &str,
-        server: Server,
+        server: FakeServer,
         from: f64,
         to: f64,
     ) -> Self {
         let status = server.status();
         let mut time = from;
         while time < to {
-            self.probe(node).answered(at(time), status.clone());
+            self.probe(node).record_success(at(time), status.clone());
             time += 1.0;
         }
-        self.probe(node).answered(at(to), status);
+        self.probe(node).record_success(at(to), status);
         self
     }
 
@@ -209,8 +212,8 @@ impl Scene {
     pub(crate) fn fails(mut self, node: &str, since: f64, error: ProbeError) -> Self {
         let now = at(self.now);
         let probe = self.probe(node);
-        probe.failed(at(since), error.clone());
-        probe.failed(now, error);
+        probe.record_failure(at(since), error.clone());
+        probe.record_failure(now, error);
         self
     }
 
@@ -228,19 +231,19 @@ impl Scene {
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
             last_put_at: Some(at(put)),
-            state_at: Some(at(put)),
+            state_changed_at: Some(at(put)),
             leased: true,
             ttl: Some(10),
             durable: false,
             first_seen: None,
         };
-        self.evidence.registry.insert(id(node), seen);
+        self.evidence.registrations.insert(id(node), seen);
         self
     }
 
     /// `node` has nothing but its durable registration.
     pub(crate) fn durable(mut self, node: &str) -> Self {
-        let seen = self.evidence.registry.entry(id(node)).or_default();
+        let seen = self.evidence.registrations.entry(id(node)).or_default();
         seen.fields.insert("registered".to_owned(), "{}".to_owned());
         seen.durable = true;
         self
@@ -284,14 +287,14 @@ pub(crate) fn state(view: &ClusterView, name: &str) -> NodeState {
 }
 
 /// The reasons' codes with their nodes, in order.
-pub(crate) fn codes(view: &ClusterView) -> Vec<(ReasonCode, Option<String>)> {
+pub(crate) fn reason_codes(view: &ClusterView) -> Vec<(ReasonCode, Option<String>)> {
     let reasons = view.verdict.reasons.iter();
     reasons
         .map(|reason| (reason.code, reason.node.as_ref().map(NodeId::to_string)))
         .collect()
 }
 
-pub(crate) fn reason(view: &ClusterView, code: ReasonCode) -> Option<&Reason> {
+pub(crate) fn reason(view: &ClusterView, code: ReasonCode) -> Option<&VerdictReason> {
     view.verdict
         .reasons
         .iter()
@@ -299,7 +302,7 @@ pub(crate) fn reason(view: &ClusterView, code: ReasonCode) -> Option<&Reason> {
 }
 
 /// The report of an agent whose server is Synced.
-pub(crate) const RUNNING: [(&str, &str); 5] = [
+pub(crate) const RUNNING_FIELDS: [(&str, &str); 5] = [
     ("phase", "running"),
     ("wsrep_local_state_comment", "Synced"),
     ("wsrep_cluster_status", "Primary"),

@@ -2,26 +2,32 @@
 
 use galera::view::{ClusterStatus, ReasonCode, VerdictState};
 
-use crate::scene::{HISTORY, RUNNING, Scene, Server, at, id, node, reason, refused, timed_out};
+use crate::scene::{
+    FakeServer, FoldFixture, HISTORY, RUNNING_FIELDS, at, id, node, reason, refused, timed_out,
+};
 
 const MEMBERS: [&str; 3] = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
 
-fn two_left() -> Scene {
-    Scene::expecting(&MEMBERS)
+fn two_of_three() -> FoldFixture {
+    FoldFixture::expecting(&MEMBERS)
         .answers(
             "10.0.0.1",
-            Server::synced("db1").view(&["AUTO"; 2], 0).conf("18"),
+            FakeServer::synced("db1")
+                .view(&["AUTO"; 2], 0)
+                .conf_id("18"),
         )
         .answers(
             "10.0.0.2",
-            Server::synced("db2").view(&["AUTO"; 2], 1).conf("18"),
+            FakeServer::synced("db2")
+                .view(&["AUTO"; 2], 1)
+                .conf_id("18"),
         )
 }
 
 #[test]
 fn reasons_name_the_node_and_the_evidence() {
-    let scene = two_left()
-        .answers_between("10.0.0.3", Server::synced("db3"), 0.0, 3.0)
+    let scene = two_of_three()
+        .answers_between("10.0.0.3", FakeServer::synced("db3"), 0.0, 3.0)
         .fails("10.0.0.3", 4.0, refused());
     let view = scene.view();
     let reason = reason(&view, ReasonCode::MemberUnreachable).unwrap();
@@ -30,16 +36,19 @@ fn reasons_name_the_node_and_the_evidence() {
         reason.message,
         "db3 (10.0.0.3) does not answer: connection refused since 08:12:04Z."
     );
-    assert_eq!(view.verdict, scene.view_later(1.0).verdict_at(&view));
+    assert_eq!(
+        view.verdict,
+        scene.view_later(1.0).verdict_with_since_of(&view)
+    );
 }
 
 /// The verdict with the time of `first`: nothing else in it may tick.
-trait VerdictAt {
-    fn verdict_at(&self, first: &Self) -> galera::view::Verdict;
+trait VerdictWithSince {
+    fn verdict_with_since_of(&self, first: &Self) -> galera::view::Verdict;
 }
 
-impl VerdictAt for galera::view::ClusterView {
-    fn verdict_at(&self, first: &Self) -> galera::view::Verdict {
+impl VerdictWithSince for galera::view::ClusterView {
+    fn verdict_with_since_of(&self, first: &Self) -> galera::view::Verdict {
         galera::view::Verdict {
             since: first.verdict.since,
             ..self.verdict.clone()
@@ -48,11 +57,11 @@ impl VerdictAt for galera::view::ClusterView {
 }
 
 #[test]
-fn a_silent_member_that_its_peers_still_list_says_so() {
+fn an_unreachable_member_that_its_peers_still_list_is_described_as_listed() {
     let list = ["10.0.0.1:3306", "10.0.0.2:3306", "10.0.0.3:3306"];
-    let scene = Scene::expecting(&MEMBERS)
-        .answers("10.0.0.1", Server::synced("db1").view(&list, 0))
-        .answers("10.0.0.2", Server::synced("db2").view(&list, 1))
+    let scene = FoldFixture::expecting(&MEMBERS)
+        .answers("10.0.0.1", FakeServer::synced("db1").view(&list, 0))
+        .answers("10.0.0.2", FakeServer::synced("db2").view(&list, 1))
         .fails("10.0.0.3", 9.0, timed_out());
     let view = scene.view();
     assert_eq!(view.verdict.state, VerdictState::Degraded);
@@ -68,7 +77,7 @@ fn a_silent_member_that_its_peers_still_list_says_so() {
 
 #[test]
 fn components_carry_what_their_members_report() {
-    let scene = two_left().answers("10.0.0.3", Server::non_primary("db3"));
+    let scene = two_of_three().answers("10.0.0.3", FakeServer::non_primary("db3"));
     let view = scene.view();
     let [primary, other] = view.components.as_slice() else {
         panic!("{:#?}", view.components);
@@ -83,23 +92,23 @@ fn components_carry_what_their_members_report() {
 }
 
 #[test]
-fn the_verdict_keeps_the_time_of_its_beginning() {
-    let healthy = Scene::healthy();
+fn since_is_kept_while_the_state_is_unchanged() {
+    let healthy = FoldFixture::healthy();
     let first = healthy.view();
-    let fold = |scene: &Scene, previous| {
+    let fold = |scene: &FoldFixture, previous| {
         galera::judge::cluster::fold(&scene.evidence, at(12.0), &scene.settings, Some(previous))
     };
     assert_eq!(fold(&healthy, &first).verdict.since, first.verdict.since);
-    let degraded = Scene::healthy().fails("10.0.0.2", 11.0, refused());
+    let degraded = FoldFixture::healthy().fails("10.0.0.2", 11.0, refused());
     assert_eq!(fold(&degraded, &first).verdict.since, at(12.0));
 }
 
 #[test]
 fn without_expectations_the_component_itself_is_judged() {
-    let mut scene = Scene::healthy();
-    scene.evidence.configured.clear();
+    let mut scene = FoldFixture::healthy();
+    scene.evidence.configured_members.clear();
     assert_eq!(scene.verdict(), VerdictState::Healthy);
-    let donor = Server::synced("db2")
+    let donor = FakeServer::synced("db2")
         .view(&["AUTO"; 3], 1)
         .state("2", "Donor/Desynced");
     assert_eq!(
@@ -110,8 +119,8 @@ fn without_expectations_the_component_itself_is_judged() {
 
 #[test]
 fn members_outside_the_expectation_do_no_harm() {
-    let scene = (0..3).fold(Scene::expecting(&MEMBERS[..2]), |scene, index| {
-        let server = Server::synced(&format!("db{index}")).view(&["AUTO"; 3], index);
+    let scene = (0..3).fold(FoldFixture::expecting(&MEMBERS[..2]), |scene, index| {
+        let server = FakeServer::synced(&format!("db{index}")).view(&["AUTO"; 3], index);
         scene.answers(MEMBERS[index], server)
     });
     let view = scene.view();
@@ -122,9 +131,9 @@ fn members_outside_the_expectation_do_no_harm() {
 #[test]
 fn an_arbitrator_is_counted_but_not_named() {
     let list = ["10.0.0.1:3306", "10.0.0.2:3306", ""];
-    let scene = Scene::expecting(&MEMBERS[..2])
-        .answers("10.0.0.1", Server::synced("db1").view(&list, 0))
-        .answers("10.0.0.2", Server::synced("db2").view(&list, 1));
+    let scene = FoldFixture::expecting(&MEMBERS[..2])
+        .answers("10.0.0.1", FakeServer::synced("db1").view(&list, 0))
+        .answers("10.0.0.2", FakeServer::synced("db2").view(&list, 1));
     let view = scene.view();
     assert_eq!(view.verdict.state, VerdictState::Healthy);
     assert_eq!(
@@ -136,9 +145,14 @@ fn an_arbitrator_is_counted_but_not_named() {
 
 #[test]
 fn both_spellings_of_a_port_are_one_node() {
-    let mut scene = Scene::healthy();
-    scene.evidence.configured.insert(id("10.0.0.1:3306"));
-    let view = scene.registered("10.0.0.2:3306", 9.0, &RUNNING).view();
+    let mut scene = FoldFixture::healthy();
+    scene
+        .evidence
+        .configured_members
+        .insert(id("10.0.0.1:3306"));
+    let view = scene
+        .registered("10.0.0.2:3306", 9.0, &RUNNING_FIELDS)
+        .view();
     assert_eq!(view.expected_members, MEMBERS.map(id));
     assert_eq!(view.nodes.len(), 3);
     assert!(node(&view, "10.0.0.2").registered);

@@ -1,11 +1,11 @@
 //! Every state that a node can be in, and which source decides it.
 
-use galera::observe::observation::ProbeFailure;
+use galera::observe::observation::ProbeErrorKind;
 use galera::view::{ClusterStatus, NodeState, SourceKind};
 
 use crate::scene::{
-    HISTORY, NIL, RUNNING, Scene, Server, UNDEFINED, at, denied, failure, node, refused, state,
-    timed_out,
+    FakeServer, FoldFixture, HISTORY, NIL, RUNNING_FIELDS, UNDEFINED, at, denied, failure, node,
+    refused, state, timed_out,
 };
 
 #[test]
@@ -61,10 +61,10 @@ fn every_state_that_a_server_reports() {
         ("", "Synced", "Primary", N::Synced),
     ];
     for (number, comment, status, expected) in table {
-        let server = Server::synced("db1")
+        let server = FakeServer::synced("db1")
             .state(number, comment)
-            .says("wsrep_cluster_status", status);
-        let view = Scene::expecting(&["10.0.0.1"])
+            .with_row("wsrep_cluster_status", status);
+        let view = FoldFixture::expecting(&["10.0.0.1"])
             .answers("10.0.0.1", server)
             .view();
         let found = node(&view, "10.0.0.1");
@@ -76,17 +76,20 @@ fn every_state_that_a_server_reports() {
 
 #[test]
 fn every_failure_of_a_probe() {
-    for kind in ProbeFailure::ALL {
-        let scene =
-            Scene::expecting(&["10.0.0.1"]).fails("10.0.0.1", 4.0, failure(kind, "it failed"));
-        let expected = if kind.server_answers() {
+    for kind in ProbeErrorKind::ALL {
+        let scene = FoldFixture::expecting(&["10.0.0.1"]).fails(
+            "10.0.0.1",
+            4.0,
+            failure(kind, "it failed"),
+        );
+        let expected = if kind.proves_running() {
             NodeState::Unknown
         } else {
             NodeState::Unreachable
         };
         let view = scene.view();
         let found = node(&view, "10.0.0.1");
-        assert_eq!(found.state, expected, "{}", kind.word());
+        assert_eq!(found.state, expected, "{}", kind.as_str());
         let sql = &found.sources[0];
         assert_eq!(
             (sql.kind, sql.stale, sql.error.as_deref()),
@@ -97,7 +100,7 @@ fn every_failure_of_a_probe() {
 }
 
 #[test]
-fn stopped_is_said_by_the_agent_and_confirmed_by_a_refusal() {
+fn stopped_needs_an_agent_report_and_a_refused_connection() {
     let recovered = format!("{HISTORY}:2881");
     let table: [(&[(&str, &str)], bool); 5] = [
         (&[("phase", "stopping")], true),
@@ -114,7 +117,7 @@ fn stopped_is_said_by_the_agent_and_confirmed_by_a_refusal() {
     ];
     for (fields, stopped) in table {
         let scene = |error| {
-            Scene::expecting(&["a"])
+            FoldFixture::expecting(&["a"])
                 .fails("a", 2.0, error)
                 .registered("a", 9.0, fields)
         };
@@ -145,7 +148,9 @@ fn stopped_is_said_by_the_agent_and_confirmed_by_a_refusal() {
 
 #[test]
 fn absent_and_unknown() {
-    let scene = Scene::expecting(&["a", "b"]).pending("b").durable("c");
+    let scene = FoldFixture::expecting(&["a", "b"])
+        .pending("b")
+        .durable("c");
     let view = scene.view();
     assert_eq!(state(&view, "a"), NodeState::Absent);
     assert_eq!(state(&view, "b"), NodeState::Unknown);
@@ -153,35 +158,35 @@ fn absent_and_unknown() {
 }
 
 #[test]
-fn a_fresh_registration_speaks_for_a_node_that_sql_does_not() {
+fn a_fresh_registration_is_the_fallback_for_sql() {
     let joining = [("wsrep_local_state_comment", "Joining:"), ("seqno", "12")];
     for scene in [
-        Scene::expecting(&["a"]),
-        Scene::expecting(&["a"]).fails("a", 0.0, denied()),
-        Scene::expecting(&["a"]).answers_between("a", Server::synced("a"), -30.0, -20.0),
+        FoldFixture::expecting(&["a"]),
+        FoldFixture::expecting(&["a"]).fails("a", 0.0, denied()),
+        FoldFixture::expecting(&["a"]).answers_between("a", FakeServer::synced("a"), -30.0, -20.0),
     ] {
         let view = scene.registered("a", 9.0, &joining).view();
         assert_eq!(state(&view, "a"), NodeState::Joining);
         assert_eq!(node(&view, "a").sources[1].seqno, Some(12));
     }
-    let silent = Scene::expecting(&["a"])
+    let silent = FoldFixture::expecting(&["a"])
         .fails("a", 1.0, timed_out())
-        .registered("a", 9.0, &RUNNING)
+        .registered("a", 9.0, &RUNNING_FIELDS)
         .view();
     let found = node(&silent, "a");
     assert_eq!(
         (found.state, &found.state_comment, found.cluster_status),
         (NodeState::Unreachable, &None, None)
     );
-    let contradicted = Scene::expecting(&["a"])
-        .answers("a", Server::synced("a"))
+    let contradicted = FoldFixture::expecting(&["a"])
+        .answers("a", FakeServer::synced("a"))
         .registered("a", 9.0, &joining);
     assert_eq!(state(&contradicted.view(), "a"), NodeState::Synced);
 }
 
 #[test]
 fn an_old_answer_keeps_its_position_but_not_its_state() {
-    let view = Scene::healthy().at(17.0).view();
+    let view = FoldFixture::healthy().at(17.0).view();
     let found = node(&view, "10.0.0.1");
     assert_eq!(
         (found.state, found.cluster_status),
@@ -208,8 +213,8 @@ fn a_stopped_nodes_position_is_the_recovered_one() {
             "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b:2900",
         ),
     ];
-    let scene = Scene::expecting(&["a"])
-        .answers_between("a", Server::synced("a"), 0.0, 1.0)
+    let scene = FoldFixture::expecting(&["a"])
+        .answers_between("a", FakeServer::synced("a"), 0.0, 1.0)
         .fails("a", 2.0, refused())
         .registered("a", 9.0, &fields);
     let view = scene.view();
@@ -223,26 +228,30 @@ fn a_stopped_nodes_position_is_the_recovered_one() {
 
 #[test]
 fn behind_counts_within_one_history_only() {
-    let scene = Scene::healthy()
+    let scene = FoldFixture::healthy()
         .answers(
             "10.0.0.2",
-            Server::synced("db2").view(&["AUTO"; 3], 1).seqno("2800"),
+            FakeServer::synced("db2")
+                .view(&["AUTO"; 3], 1)
+                .seqno("2800"),
         )
         .answers(
             "10.0.0.3",
-            Server::synced("db3")
+            FakeServer::synced("db3")
                 .view(&["AUTO"; 3], 2)
-                .says("wsrep_local_state_uuid", NIL)
-                .says("wsrep_cluster_state_uuid", NIL),
+                .with_row("wsrep_local_state_uuid", NIL)
+                .with_row("wsrep_cluster_state_uuid", NIL),
         )
         .answers(
             "10.0.0.4",
-            Server::non_primary("db4").history(HISTORY).seqno("2890"),
+            FakeServer::non_primary("db4")
+                .history(HISTORY)
+                .seqno("2890"),
         )
-        .answers("10.0.0.5", Server::non_primary("db5").seqno(UNDEFINED))
+        .answers("10.0.0.5", FakeServer::non_primary("db5").seqno(UNDEFINED))
         .answers(
             "10.0.0.6",
-            Server::non_primary("db6")
+            FakeServer::non_primary("db6")
                 .history("7b2d4e10-0c2f-11ef-8d11-0242ac120002")
                 .seqno("9"),
         );
@@ -266,12 +275,12 @@ fn behind_counts_within_one_history_only() {
 
 #[test]
 fn figures_come_from_the_fresh_answer() {
-    let mut scene = Scene::expecting(&["a"]);
+    let mut scene = FoldFixture::expecting(&["a"]);
     let server = |seqno: &str, paused: &str| {
-        Server::synced("a")
+        FakeServer::synced("a")
             .view(&["AUTO"], 0)
             .seqno(seqno)
-            .says("wsrep_flow_control_paused_ns", paused)
+            .with_row("wsrep_flow_control_paused_ns", paused)
     };
     scene = scene.answers_between("a", server("100", "0"), 8.0, 8.0);
     scene = scene.answers_between("a", server("125", "500000000"), 10.0, 10.0);
@@ -295,17 +304,19 @@ fn figures_come_from_the_fresh_answer() {
 
 #[test]
 fn the_name_outlives_the_answer() {
-    let view = Scene::healthy().fails("10.0.0.1", 9.0, refused()).view();
+    let view = FoldFixture::healthy()
+        .fails("10.0.0.1", 9.0, refused())
+        .view();
     assert_eq!(node(&view, "10.0.0.1").name.as_deref(), Some("db1"));
     let registered = [("wsrep_node_name", "db9")];
-    let view = Scene::expecting(&["a"])
+    let view = FoldFixture::expecting(&["a"])
         .registered("a", -100.0, &registered)
         .view();
     assert_eq!(node(&view, "a").name.as_deref(), Some("db9"));
     assert_eq!(
         node(
-            &Scene::healthy()
-                .registered("10.0.0.1", 9.0, &RUNNING)
+            &FoldFixture::healthy()
+                .registered("10.0.0.1", 9.0, &RUNNING_FIELDS)
                 .view(),
             "10.0.0.1"
         )
@@ -319,17 +330,17 @@ fn the_name_outlives_the_answer() {
 fn a_server_that_receives_its_state_is_seen_through_its_peers() {
     let list = ["10.0.0.1:3306", "10.0.0.2:3306"];
     let scene = |failing: f64| {
-        Scene::expecting(&["10.0.0.1", "10.0.0.2"])
+        FoldFixture::expecting(&["10.0.0.1", "10.0.0.2"])
             .fails("10.0.0.2", failing, refused())
             .answers_between(
                 "10.0.0.1",
-                Server::synced("db1").view(&list[..1], 0),
+                FakeServer::synced("db1").view(&list[..1], 0),
                 0.0,
                 4.0,
             )
             .answers_between(
                 "10.0.0.1",
-                Server::synced("db1")
+                FakeServer::synced("db1")
                     .view(&list, 0)
                     .state("2", "Donor/Desynced"),
                 5.0,
@@ -350,8 +361,8 @@ fn a_server_that_receives_its_state_is_seen_through_its_peers() {
         NodeState::Unreachable,
         "a list that is older than the failure proves nothing"
     );
-    let first_sight = Server::synced("db1").view(&list, 0);
-    let view = Scene::expecting(&["10.0.0.1", "10.0.0.2"])
+    let first_sight = FakeServer::synced("db1").view(&list, 0);
+    let view = FoldFixture::expecting(&["10.0.0.1", "10.0.0.2"])
         .fails("10.0.0.2", 1.0, refused())
         .answers_between("10.0.0.1", first_sight, 5.0, 10.0)
         .view();
@@ -363,12 +374,12 @@ fn a_server_that_receives_its_state_is_seen_through_its_peers() {
 }
 
 /// The report of an agent whose server has told of `comment`.
-fn telling<'a>(phase: &'a str, comment: &'a str) -> [(&'a str, &'a str); 2] {
+fn phase_and_comment<'a>(phase: &'a str, comment: &'a str) -> [(&'a str, &'a str); 2] {
     [("phase", phase), ("wsrep_local_state_comment", comment)]
 }
 
 #[test]
-fn a_state_that_was_told_since_the_last_answer_is_shown_but_decides_nothing() {
+fn a_state_reported_after_the_last_answer_is_only_displayed() {
     use NodeState as N;
     // The comment of the last answer, at 10; what was told, when; what is shown.
     for (answered, told, when, shown) in [
@@ -385,11 +396,11 @@ fn a_state_that_was_told_since_the_last_answer_is_shown_but_decides_nothing() {
             "Joining" => "1",
             _ => "0",
         };
-        let server = Server::synced("db1").state(number, answered);
-        let scene = Scene::expecting(&["a"]).answers("a", server).at(10.2);
+        let server = FakeServer::synced("db1").state(number, answered);
+        let scene = FoldFixture::expecting(&["a"]).answers("a", server).at(10.2);
         let silent = scene.view();
         let view = scene
-            .registered("a", when, &telling("running", told))
+            .registered("a", when, &phase_and_comment("running", told))
             .view();
         assert_eq!(state(&view, "a"), shown, "{answered}, {told} at {when}");
         assert_eq!(view.verdict.state, silent.verdict.state);
@@ -401,7 +412,7 @@ fn a_state_that_was_told_since_the_last_answer_is_shown_but_decides_nothing() {
 }
 
 #[test]
-fn a_server_that_accepts_no_connection_is_in_the_state_that_it_tells_its_agent() {
+fn a_server_that_accepts_no_connection_has_the_state_its_agent_reports() {
     use NodeState as N;
     for (error, phase, told, when, shown) in [
         (refused(), "joining", "Joining", 8.0, N::Joining),
@@ -413,9 +424,9 @@ fn a_server_that_accepts_no_connection_is_in_the_state_that_it_tells_its_agent()
         (refused(), "running", "Synced", 8.0, N::Unreachable),
         (timed_out(), "joining", "Joined", 8.0, N::Unreachable),
     ] {
-        let view = Scene::expecting(&["a"])
+        let view = FoldFixture::expecting(&["a"])
             .fails("a", 4.0, error)
-            .registered("a", when, &telling(phase, told))
+            .registered("a", when, &phase_and_comment(phase, told))
             .view();
         assert_eq!(state(&view, "a"), shown, "{phase}, {told} at {when}");
     }

@@ -1,30 +1,36 @@
 //! Every verdict, from evidence as it looks in real life.
 
-use galera::observe::observation::ProbeFailure;
+use galera::observe::observation::ProbeErrorKind;
 use galera::view::{ReasonCode, VerdictState};
 
-use crate::scene::{RUNNING, Scene, Server, codes, denied, failure, refused, timed_out};
+use crate::scene::{
+    FakeServer, FoldFixture, RUNNING_FIELDS, denied, failure, reason_codes, refused, timed_out,
+};
 
 const MEMBERS: [&str; 3] = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
 
-fn two_left() -> Scene {
-    Scene::expecting(&MEMBERS)
+fn two_of_three() -> FoldFixture {
+    FoldFixture::expecting(&MEMBERS)
         .answers(
             "10.0.0.1",
-            Server::synced("db1").view(&["AUTO"; 2], 0).conf("18"),
+            FakeServer::synced("db1")
+                .view(&["AUTO"; 2], 0)
+                .conf_id("18"),
         )
         .answers(
             "10.0.0.2",
-            Server::synced("db2").view(&["AUTO"; 2], 1).conf("18"),
+            FakeServer::synced("db2")
+                .view(&["AUTO"; 2], 1)
+                .conf_id("18"),
         )
 }
 
-fn nobody_primary() -> Scene {
-    Scene::expecting(&MEMBERS).answers("10.0.0.1", Server::non_primary("db1"))
+fn no_primary() -> FoldFixture {
+    FoldFixture::expecting(&MEMBERS).answers("10.0.0.1", FakeServer::non_primary("db1"))
 }
 
 /// Every table row: what happens, the evidence, the verdict, and the codes of its reasons in order.
-fn table() -> Vec<(&'static str, Scene, VerdictState, Vec<ReasonCode>)> {
+fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
     use ReasonCode as R;
     use VerdictState as V;
     let stopped = [
@@ -34,39 +40,39 @@ fn table() -> Vec<(&'static str, Scene, VerdictState, Vec<ReasonCode>)> {
             "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b:2881",
         ),
     ];
-    let every = |scene: Scene, add: fn(Scene, &str) -> Scene| {
+    let every = |scene: FoldFixture, add: fn(FoldFixture, &str) -> FoldFixture| {
         MEMBERS.iter().fold(scene, |scene, node| add(scene, node))
     };
     vec![
         (
             "three Synced",
-            Scene::healthy(),
+            FoldFixture::healthy(),
             V::Healthy,
             vec![R::AllSynced],
         ),
         (
             "one killed",
-            two_left()
-                .answers_between("10.0.0.3", Server::synced("db3"), 0.0, 3.0)
+            two_of_three()
+                .answers_between("10.0.0.3", FakeServer::synced("db3"), 0.0, 3.0)
                 .fails("10.0.0.3", 4.0, refused()),
             V::Degraded,
             vec![R::MemberUnreachable],
         ),
         (
             "one hangs",
-            two_left().fails("10.0.0.3", 4.0, timed_out()),
+            two_of_three().fails("10.0.0.3", 4.0, timed_out()),
             V::Degraded,
             vec![R::MemberUnreachable],
         ),
         (
             "one not probed",
-            two_left(),
+            two_of_three(),
             V::Degraded,
             vec![R::MemberAbsent],
         ),
         (
             "one stopped by its agent",
-            two_left()
+            two_of_three()
                 .fails("10.0.0.3", 4.0, refused())
                 .registered("10.0.0.3", 8.0, &stopped),
             V::Degraded,
@@ -78,15 +84,15 @@ fn table() -> Vec<(&'static str, Scene, VerdictState, Vec<ReasonCode>)> {
         ),
         (
             "one restarted",
-            two_left().answers("10.0.0.3", Server::non_primary("db3")),
+            two_of_three().answers("10.0.0.3", FakeServer::non_primary("db3")),
             V::Degraded,
             vec![R::MemberNotPrimary],
         ),
         (
             "one joining",
-            Scene::healthy().answers(
+            FoldFixture::healthy().answers(
                 "10.0.0.3",
-                Server::synced("db3")
+                FakeServer::synced("db3")
                     .view(&["AUTO"; 3], 2)
                     .state("1", "Joining: receiving State Transfer"),
             ),
@@ -95,9 +101,9 @@ fn table() -> Vec<(&'static str, Scene, VerdictState, Vec<ReasonCode>)> {
         ),
         (
             "one donor",
-            Scene::healthy().answers(
+            FoldFixture::healthy().answers(
                 "10.0.0.3",
-                Server::synced("db3")
+                FakeServer::synced("db3")
                     .view(&["AUTO"; 3], 2)
                     .state("2", "Donor/Desynced"),
             ),
@@ -106,9 +112,9 @@ fn table() -> Vec<(&'static str, Scene, VerdictState, Vec<ReasonCode>)> {
         ),
         (
             "one catching up",
-            Scene::healthy().answers(
+            FoldFixture::healthy().answers(
                 "10.0.0.3",
-                Server::synced("db3")
+                FakeServer::synced("db3")
                     .view(&["AUTO"; 3], 2)
                     .state("3", "Joined"),
             ),
@@ -117,40 +123,40 @@ fn table() -> Vec<(&'static str, Scene, VerdictState, Vec<ReasonCode>)> {
         ),
         (
             "one lost a vote",
-            two_left().answers(
+            two_of_three().answers(
                 "10.0.0.3",
-                Server::non_primary("db3")
+                FakeServer::non_primary("db3")
                     .state("5", "Inconsistent")
-                    .says("wsrep_cluster_status", "Disconnected"),
+                    .with_row("wsrep_cluster_status", "Disconnected"),
             ),
             V::Degraded,
             vec![R::MemberInconsistent],
         ),
         (
             "one refuses the account",
-            two_left().fails("10.0.0.3", 0.0, denied()),
+            two_of_three().fails("10.0.0.3", 0.0, denied()),
             V::Degraded,
             vec![R::AccessDenied],
         ),
         (
             "one has no connection left",
-            two_left().fails(
+            two_of_three().fails(
                 "10.0.0.3",
                 0.0,
-                failure(ProbeFailure::TooManyConnections, "too many connections"),
+                failure(ProbeErrorKind::TooManyConnections, "too many connections"),
             ),
             V::Degraded,
             vec![R::NoEvidence],
         ),
         (
             "one about to be asked",
-            two_left().pending("10.0.0.3"),
+            two_of_three().pending("10.0.0.3"),
             V::Unknown,
             vec![R::NoEvidence],
         ),
         (
             "quorum lost",
-            nobody_primary()
+            no_primary()
                 .fails("10.0.0.2", 4.0, refused())
                 .fails("10.0.0.3", 4.0, timed_out()),
             V::NoPrimary,
@@ -158,19 +164,19 @@ fn table() -> Vec<(&'static str, Scene, VerdictState, Vec<ReasonCode>)> {
         ),
         (
             "disconnected",
-            Scene::expecting(&["10.0.0.1"]).answers(
+            FoldFixture::expecting(&["10.0.0.1"]).answers(
                 "10.0.0.1",
-                Server::non_primary("db1").says("wsrep_cluster_status", "Disconnected"),
+                FakeServer::non_primary("db1").with_row("wsrep_cluster_status", "Disconnected"),
             ),
             V::NoPrimary,
             vec![R::NobodyPrimary],
         ),
         (
             "quorum lost as far as SQL sees",
-            nobody_primary()
+            no_primary()
                 .fails("10.0.0.2", 4.0, refused())
                 .fails("10.0.0.3", 4.0, timed_out())
-                .registered("10.0.0.3", 9.0, &RUNNING),
+                .registered("10.0.0.3", 9.0, &RUNNING_FIELDS),
             V::Unknown,
             vec![
                 R::SqlBlind,
@@ -181,13 +187,13 @@ fn table() -> Vec<(&'static str, Scene, VerdictState, Vec<ReasonCode>)> {
         ),
         (
             "others about to be asked",
-            nobody_primary().pending("10.0.0.2").pending("10.0.0.3"),
+            no_primary().pending("10.0.0.2").pending("10.0.0.3"),
             V::Unknown,
             vec![R::NoEvidence, R::NoEvidence, R::NoEvidence],
         ),
         (
             "all refuse",
-            every(Scene::expecting(&MEMBERS), |scene, node| {
+            every(FoldFixture::expecting(&MEMBERS), |scene, node| {
                 scene.fails(node, 1.0, refused())
             }),
             V::Down,
@@ -200,7 +206,7 @@ fn table() -> Vec<(&'static str, Scene, VerdictState, Vec<ReasonCode>)> {
         ),
         (
             "all stopped",
-            every(Scene::expecting(&MEMBERS), |scene, node| {
+            every(FoldFixture::expecting(&MEMBERS), |scene, node| {
                 scene
                     .fails(node, 1.0, refused())
                     .registered(node, 8.0, &[("phase", "stopping")])
@@ -215,7 +221,7 @@ fn table() -> Vec<(&'static str, Scene, VerdictState, Vec<ReasonCode>)> {
         ),
         (
             "all hang",
-            every(Scene::expecting(&MEMBERS), |scene, node| {
+            every(FoldFixture::expecting(&MEMBERS), |scene, node| {
                 scene.fails(node, 1.0, timed_out())
             }),
             V::Unknown,
@@ -228,7 +234,7 @@ fn table() -> Vec<(&'static str, Scene, VerdictState, Vec<ReasonCode>)> {
         ),
         (
             "two refuse, one hangs",
-            Scene::expecting(&MEMBERS)
+            FoldFixture::expecting(&MEMBERS)
                 .fails("10.0.0.1", 1.0, refused())
                 .fails("10.0.0.2", 1.0, refused())
                 .fails("10.0.0.3", 1.0, timed_out()),
@@ -242,17 +248,17 @@ fn table() -> Vec<(&'static str, Scene, VerdictState, Vec<ReasonCode>)> {
         ),
         (
             "all refuse the console, the registry says they run",
-            every(Scene::expecting(&MEMBERS), |scene, node| {
+            every(FoldFixture::expecting(&MEMBERS), |scene, node| {
                 scene
                     .fails(node, 1.0, refused())
-                    .registered(node, 8.0, &RUNNING)
+                    .registered(node, 8.0, &RUNNING_FIELDS)
             }),
             V::Unknown,
             vec![R::SqlBlind, R::SqlBlind, R::SqlBlind],
         ),
         (
             "all refuse the account",
-            every(Scene::expecting(&MEMBERS), |scene, node| {
+            every(FoldFixture::expecting(&MEMBERS), |scene, node| {
                 scene.fails(node, 1.0, denied())
             }),
             V::Unknown,
@@ -265,13 +271,13 @@ fn table() -> Vec<(&'static str, Scene, VerdictState, Vec<ReasonCode>)> {
         ),
         (
             "nothing expected, nothing known",
-            Scene::expecting(&[]),
+            FoldFixture::expecting(&[]),
             V::Unknown,
             vec![R::NoEvidence],
         ),
         (
             "first seconds",
-            every(Scene::expecting(&MEMBERS), |scene, node| {
+            every(FoldFixture::expecting(&MEMBERS), |scene, node| {
                 scene.pending(node)
             }),
             V::Unknown,
@@ -279,7 +285,7 @@ fn table() -> Vec<(&'static str, Scene, VerdictState, Vec<ReasonCode>)> {
         ),
         (
             "only old answers",
-            Scene::healthy().at(100.0),
+            FoldFixture::healthy().at(100.0),
             V::Unknown,
             vec![R::NoEvidence; 4],
         ),
@@ -290,7 +296,10 @@ fn table() -> Vec<(&'static str, Scene, VerdictState, Vec<ReasonCode>)> {
 fn every_verdict() {
     for (what, scene, verdict, expected) in table() {
         let view = scene.view();
-        let found: Vec<ReasonCode> = codes(&view).into_iter().map(|(code, _)| code).collect();
+        let found: Vec<ReasonCode> = reason_codes(&view)
+            .into_iter()
+            .map(|(code, _)| code)
+            .collect();
         assert_eq!(
             (view.verdict.state, found),
             (verdict, expected),

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use galera::publish::notification::verdicts::{Change, Circumstances, Course};
-use galera::publish::notification::{Notice, Rules};
+use galera::publish::notification::verdicts::{NotificationContext, VerdictChange, VerdictTracker};
+use galera::publish::notification::{Notification, TargetRules};
 use galera::view::VerdictState;
 use proptest::prelude::*;
 
@@ -12,17 +12,17 @@ use crate::verdicts::{at, rules};
 /// Seconds until the next change, and what it leads to.
 type Steps = Vec<(i64, VerdictState)>;
 
-fn steps(verdicts: Vec<VerdictState>) -> impl Strategy<Value = Steps> {
+fn change_steps(verdicts: Vec<VerdictState>) -> impl Strategy<Value = Steps> {
     prop::collection::vec((0_i64..40, prop::sample::select(verdicts)), 1..30)
 }
 
 /// Everything but the console's own blindness, which is not made up for afterwards.
-fn seen() -> Vec<VerdictState> {
+fn verdicts_without_unknown() -> Vec<VerdictState> {
     let blind = |verdict: &VerdictState| *verdict != VerdictState::Unknown;
     VerdictState::ALL.into_iter().filter(blind).collect()
 }
 
-fn changes(steps: &Steps) -> Vec<Change> {
+fn changes(steps: &Steps) -> Vec<VerdictChange> {
     let mut second = 0;
     let mut before = None;
     let mut changes = Vec::new();
@@ -30,11 +30,11 @@ fn changes(steps: &Steps) -> Vec<Change> {
         second += pause;
         // A chronicle holds changes only.
         if before.replace(*to) != Some(*to) {
-            changes.push(Change {
+            changes.push(VerdictChange {
                 sequence: changes.len() as u64 + 1,
                 at: at(second),
                 to: *to,
-                reasons: vec![to.word().to_owned()],
+                reasons: vec![to.as_str().to_owned()],
             });
         }
     }
@@ -44,18 +44,18 @@ fn changes(steps: &Steps) -> Vec<Change> {
 const END: i64 = 100_000;
 
 /// What each target is told when somebody looks every `pause` seconds, or only when something changes.
-fn told(
-    changes: &[Change],
-    targets: &BTreeMap<String, Rules>,
+fn notifications(
+    changes: &[VerdictChange],
+    targets: &BTreeMap<String, TargetRules>,
     pause: Option<i64>,
-) -> Vec<(String, Notice)> {
+) -> Vec<(String, Notification)> {
     let cluster = "lab".parse().unwrap();
-    let around = Circumstances {
+    let around = NotificationContext {
         cluster: &cluster,
         targets,
-        quiet: &|_| false,
+        in_maintenance: &|_| false,
     };
-    let (mut course, mut notices, mut clock) = (Course::default(), Vec::new(), at(0));
+    let (mut course, mut notices, mut clock) = (VerdictTracker::default(), Vec::new(), at(0));
     for change in changes {
         if let Some(pause) = pause {
             while clock < change.at {
@@ -66,7 +66,7 @@ fn told(
             let kept = serde_json::to_string(&course).unwrap();
             course = serde_json::from_str(&kept).unwrap();
         }
-        notices.extend(course.take(change.clone(), &around));
+        notices.extend(course.apply(change.clone(), &around));
         if pause.is_some() {
             notices.extend(course.advance(change.at, &around));
         }
@@ -75,7 +75,7 @@ fn told(
     notices
 }
 
-fn of<'a>(notices: &'a [(String, Notice)], target: &str) -> Vec<&'a Notice> {
+fn for_target<'a>(notices: &'a [(String, Notification)], target: &str) -> Vec<&'a Notification> {
     notices
         .iter()
         .filter(|(to, _)| to == target)
@@ -86,14 +86,14 @@ fn of<'a>(notices: &'a [(String, Notice)], target: &str) -> Vec<&'a Notice> {
 proptest! {
     #[test]
     fn nothing_is_told_twice_and_the_last_word_is_true(
-        steps in steps(VerdictState::ALL.to_vec()), minimum in 0_u32..60, window in 0_u32..60, pause in 1_i64..20,
+        steps in change_steps(VerdictState::ALL.to_vec()), minimum in 0_u32..60, window in 0_u32..60, pause in 1_i64..20,
     ) {
         let changes = changes(&steps);
         let targets = BTreeMap::from([("t".to_owned(), rules(minimum, window))]);
-        let notices = told(&changes, &targets, Some(pause));
+        let notices = notifications(&changes, &targets, Some(pause));
         let mut last = VerdictState::Healthy;
         let mut ids = std::collections::BTreeSet::new();
-        for notice in of(&notices, "t") {
+        for notice in for_target(&notices, "t") {
             let problem = notice.problem.as_ref().unwrap();
             prop_assert_eq!(problem.before, last);
             prop_assert_ne!(problem.verdict, last);
@@ -105,21 +105,21 @@ proptest! {
 
     #[test]
     fn it_does_not_matter_when_one_looks(
-        steps in steps(seen()), minimum in 0_u32..60, window in 0_u32..60, pause in 1_i64..20,
+        steps in change_steps(verdicts_without_unknown()), minimum in 0_u32..60, window in 0_u32..60, pause in 1_i64..20,
     ) {
         let changes = changes(&steps);
         let targets = BTreeMap::from([("t".to_owned(), rules(minimum, window))]);
-        prop_assert_eq!(told(&changes, &targets, None), told(&changes, &targets, Some(pause)));
+        prop_assert_eq!(notifications(&changes, &targets, None), notifications(&changes, &targets, Some(pause)));
     }
 
     #[test]
     fn what_is_told_lasted_and_split_brain_is_told_at_once(
-        steps in steps(seen()), minimum in 1_u32..60,
+        steps in change_steps(verdicts_without_unknown()), minimum in 1_u32..60,
     ) {
         let changes = changes(&steps);
         let targets = BTreeMap::from([("t".to_owned(), rules(minimum, 0))]);
-        let notices = told(&changes, &targets, None);
-        let ids: Vec<&str> = of(&notices, "t").iter().map(|notice| notice.id.as_str()).collect();
+        let notices = notifications(&changes, &targets, None);
+        let ids: Vec<&str> = for_target(&notices, "t").iter().map(|notice| notice.id.as_str()).collect();
         for (place, change) in changes.iter().enumerate() {
             let ended = changes.get(place + 1).map_or(at(END), |next| next.at);
             let lasted = change.at.age(ended).as_secs() >= u64::from(minimum);
@@ -127,11 +127,11 @@ proptest! {
             let is_told = ids.contains(&id.as_str());
             if change.to == VerdictState::SplitBrain {
                 // Unless the target was told so before, and its passing end was not.
-                let number = |notice: &&Notice| {
+                let number = |notice: &&Notification| {
                     let (_, number) = notice.id.rsplit_once('.').unwrap();
                     number.parse::<u64>().unwrap() <= change.sequence
                 };
-                let last = of(&notices, "t").into_iter().rfind(number);
+                let last = for_target(&notices, "t").into_iter().rfind(number);
                 let last = last.map(|notice| notice.problem.as_ref().unwrap().verdict);
                 prop_assert_eq!(last, Some(VerdictState::SplitBrain), "{}", id);
             } else {
@@ -142,13 +142,13 @@ proptest! {
 
     #[test]
     fn targets_do_not_influence_each_other(
-        steps in steps(VerdictState::ALL.to_vec()), one in (0_u32..60, 0_u32..60), other in (0_u32..60, 0_u32..60),
+        steps in change_steps(VerdictState::ALL.to_vec()), one in (0_u32..60, 0_u32..60), other in (0_u32..60, 0_u32..60),
     ) {
         let changes = changes(&steps);
         let alone = BTreeMap::from([("t".to_owned(), rules(one.0, one.1))]);
         let mut both = alone.clone();
         both.insert("u".to_owned(), rules(other.0, other.1));
-        let (alone, both) = (told(&changes, &alone, Some(5)), told(&changes, &both, Some(5)));
-        prop_assert_eq!(of(&alone, "t"), of(&both, "t"));
+        let (alone, both) = (notifications(&changes, &alone, Some(5)), notifications(&changes, &both, Some(5)));
+        prop_assert_eq!(for_target(&alone, "t"), for_target(&both, "t"));
     }
 }

@@ -1,18 +1,18 @@
 //! What the audit trail is worth telling.
 
-use galera::publish::notification::trail::Reading;
-use galera::publish::notification::{Audience, Kind, Notice, Severity};
-use galera::record::audit::{Entry, Record};
+use galera::publish::notification::trail::AuditCursor;
+use galera::publish::notification::{Audience, Notification, NotificationKind, Severity};
+use galera::record::audit::{AuditEntry, AuditRecord};
 
 use crate::verdicts::at;
 
-fn entry(sequence: u64, actor: &str, event: &str, detail: &[(&str, &str)]) -> Entry {
+fn entry(sequence: u64, actor: &str, event: &str, detail: &[(&str, &str)]) -> AuditEntry {
     let detail = detail
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Entry {
+    AuditEntry {
         sequence,
-        record: Record {
+        record: AuditRecord {
             at: at(0),
             actor: actor.to_owned(),
             event: event.to_owned(),
@@ -25,7 +25,7 @@ fn entry(sequence: u64, actor: &str, event: &str, detail: &[(&str, &str)]) -> En
     }
 }
 
-fn requested(sequence: u64) -> Entry {
+fn requested(sequence: u64) -> AuditEntry {
     let detail = [
         ("kind", "bootstrap"),
         ("summary", "Bootstrap n1"),
@@ -37,8 +37,8 @@ fn requested(sequence: u64) -> Entry {
 
 #[test]
 fn a_request_goes_to_who_may_approve_and_its_end_to_who_asked() {
-    let mut reading = Reading::default();
-    let asked = reading.take(&requested(1)).unwrap();
+    let mut reading = AuditCursor::default();
+    let asked = reading.apply(&requested(1)).unwrap();
     assert_eq!(
         asked.title,
         "lab: bootstrap requested by olga; it waits for approval"
@@ -47,40 +47,40 @@ fn a_request_goes_to_who_may_approve_and_its_end_to_who_asked() {
     assert_eq!(asked.path, "/actions/18f-1");
     let except = "olga".to_owned();
     assert_eq!(asked.audience, Audience::Approvers { except });
-    let approved = reading.take(&entry(2, "anna", "action_approved", &[("comment", "go")]));
+    let approved = reading.apply(&entry(2, "anna", "action_approved", &[("comment", "go")]));
     let approved = approved.unwrap();
     assert_eq!(
         (approved.kind, approved.text.as_str()),
-        (Kind::ActionDecided, "Comment: go")
+        (NotificationKind::ActionDecided, "Comment: go")
     );
     let olga = Audience::Person {
         name: "olga".to_owned(),
     };
     assert_eq!(approved.audience, olga);
     // Steps are in the trail, not in the post.
-    assert!(reading.take(&entry(3, "r1", "action_step", &[])).is_none());
+    assert!(reading.apply(&entry(3, "r1", "action_step", &[])).is_none());
     let ended = [("state", "succeeded"), ("outcome", "n1 is Primary")];
     let ended = reading
-        .take(&entry(4, "r1", "action_ended", &ended))
+        .apply(&entry(4, "r1", "action_ended", &ended))
         .unwrap();
     assert_eq!(
         (ended.kind, ended.severity),
-        (Kind::ActionEnded, Severity::Info)
+        (NotificationKind::ActionEnded, Severity::Info)
     );
     assert_eq!(ended.audience, olga);
-    assert_eq!(reading, Reading::from(4));
+    assert_eq!(reading, AuditCursor::starting_after(4));
 }
 
 #[test]
 fn a_rejection_is_told_once() {
-    let mut reading = Reading::default();
-    reading.take(&requested(1));
-    let told: Vec<Notice> = [
+    let mut reading = AuditCursor::default();
+    reading.apply(&requested(1));
+    let told: Vec<Notification> = [
         entry(2, "anna", "action_rejected", &[]),
         entry(3, "anna", "action_ended", &[("state", "rejected")]),
     ]
     .iter()
-    .filter_map(|entry| reading.take(entry))
+    .filter_map(|entry| reading.apply(entry))
     .collect();
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].id, "audit.2");
@@ -88,10 +88,10 @@ fn a_rejection_is_told_once() {
 
 #[test]
 fn whoever_withdraws_a_request_is_not_told_so() {
-    let mut reading = Reading::default();
-    reading.take(&requested(1));
+    let mut reading = AuditCursor::default();
+    reading.apply(&requested(1));
     let withdrawn = reading
-        .take(&entry(2, "olga", "action_cancelled", &[]))
+        .apply(&entry(2, "olga", "action_cancelled", &[]))
         .unwrap();
     let except = "olga".to_owned();
     assert_eq!(withdrawn.audience, Audience::Approvers { except });
@@ -99,11 +99,11 @@ fn whoever_withdraws_a_request_is_not_told_so() {
 
 #[test]
 fn entries_are_taken_once() {
-    let mut reading = Reading::from(5);
-    assert!(reading.take(&requested(5)).is_none());
-    let asked = reading.take(&requested(6));
+    let mut reading = AuditCursor::starting_after(5);
+    assert!(reading.apply(&requested(5)).is_none());
+    let asked = reading.apply(&requested(6));
     assert!(asked.is_some());
-    assert!(reading.take(&requested(6)).is_none());
+    assert!(reading.apply(&requested(6)).is_none());
 }
 
 #[test]
@@ -116,13 +116,13 @@ fn bad_ends_and_overrides_are_critical() {
     ] {
         let ended = entry(1, "r1", "action_ended", &[("state", state)]);
         assert_eq!(
-            Reading::default().take(&ended).unwrap().severity,
+            AuditCursor::default().apply(&ended).unwrap().severity,
             severity,
             "{state}"
         );
     }
     let glass = [("break_glass", "settled")];
-    let glass = Reading::default().take(&entry(1, "ada", "action_requested", &glass));
+    let glass = AuditCursor::default().apply(&entry(1, "ada", "action_requested", &glass));
     assert_eq!(glass.unwrap().severity, Severity::Critical);
 }
 
@@ -130,8 +130,8 @@ fn bad_ends_and_overrides_are_critical() {
 fn long_words_are_cut() {
     let outcome = "x".repeat(100_000);
     let ended = [("state", "failed"), ("outcome", outcome.as_str())];
-    let notice = Reading::default()
-        .take(&entry(1, "r1", "action_ended", &ended))
+    let notice = AuditCursor::default()
+        .apply(&entry(1, "r1", "action_ended", &ended))
         .unwrap();
     assert!(notice.text.chars().count() <= 2_000);
 }

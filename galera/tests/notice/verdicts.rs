@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 
 use galera::Timestamp;
-use galera::publish::notification::verdicts::{Change, Circumstances, Course};
-use galera::publish::notification::{Kind, Notice, Phase, Rules, Severity};
+use galera::publish::notification::verdicts::{NotificationContext, VerdictChange, VerdictTracker};
+use galera::publish::notification::{
+    Notification, NotificationKind, ProblemPhase, Severity, TargetRules,
+};
 use galera::view::VerdictState::{self, Degraded, Down, Healthy, NoPrimary, SplitBrain, Unknown};
 
 pub(crate) fn at(second: i64) -> Timestamp {
     Timestamp::from_unix_millis(1_795_420_800_000 + second * 1_000)
 }
 
-pub(crate) fn rules(minimum: u32, window: u32) -> Rules {
-    Rules {
-        kinds: Kind::CHOICES.into(),
+pub(crate) fn rules(minimum: u32, window: u32) -> TargetRules {
+    TargetRules {
+        kinds: NotificationKind::SELECTABLE.into(),
         clusters: [].into(),
         minimum_seconds: minimum,
         window_seconds: window,
@@ -21,25 +23,28 @@ pub(crate) fn rules(minimum: u32, window: u32) -> Rules {
 }
 
 /// One target `t` and the cluster `lab`.
-struct Scene {
-    course: Course,
-    targets: BTreeMap<String, Rules>,
+struct NotificationFixture {
+    tracker: VerdictTracker,
+    targets: BTreeMap<String, TargetRules>,
     maintenance: Vec<(i64, i64)>,
     next: u64,
 }
 
-impl Scene {
+impl NotificationFixture {
     fn new(minimum: u32, window: u32) -> Self {
         let targets = BTreeMap::from([("t".to_owned(), rules(minimum, window))]);
         Self {
-            course: Course::default(),
+            tracker: VerdictTracker::default(),
             targets,
             maintenance: Vec::new(),
             next: 1,
         }
     }
 
-    fn with<T>(&mut self, act: impl FnOnce(&mut Course, &Circumstances<'_>) -> T) -> T {
+    fn with_context<T>(
+        &mut self,
+        act: impl FnOnce(&mut VerdictTracker, &NotificationContext<'_>) -> T,
+    ) -> T {
         let cluster = "lab".parse().unwrap();
         let windows = self.maintenance.clone();
         let quiet = move |moment| {
@@ -47,46 +52,49 @@ impl Scene {
                 .iter()
                 .any(|(from, to)| at(*from) <= moment && moment < at(*to))
         };
-        let circumstances = Circumstances {
+        let circumstances = NotificationContext {
             cluster: &cluster,
             targets: &self.targets,
-            quiet: &quiet,
+            in_maintenance: &quiet,
         };
-        act(&mut self.course, &circumstances)
+        act(&mut self.tracker, &circumstances)
     }
 
-    fn change(&mut self, second: i64, to: VerdictState) -> Vec<Notice> {
-        let change = Change {
+    fn change(&mut self, second: i64, to: VerdictState) -> Vec<Notification> {
+        let change = VerdictChange {
             sequence: self.next,
             at: at(second),
             to,
-            reasons: vec![format!("because of {}", to.word())],
+            reasons: vec![format!("because of {}", to.as_str())],
         };
         self.next += 1;
-        let told = self.with(|course, around| course.take(change, around));
+        let told = self.with_context(|course, around| course.apply(change, around));
         told.into_iter().map(|(_, notice)| notice).collect()
     }
 
-    fn until(&mut self, second: i64) -> Vec<Notice> {
-        let told = self.with(|course, around| course.advance(at(second), around));
+    fn advance_to(&mut self, second: i64) -> Vec<Notification> {
+        let told = self.with_context(|course, around| course.advance(at(second), around));
         told.into_iter().map(|(_, notice)| notice).collect()
     }
 }
 
-fn verdicts(notices: &[Notice]) -> Vec<VerdictState> {
-    let verdict = |notice: &Notice| notice.problem.as_ref().unwrap().verdict;
+fn verdicts(notices: &[Notification]) -> Vec<VerdictState> {
+    let verdict = |notice: &Notification| notice.problem.as_ref().unwrap().verdict;
     notices.iter().map(verdict).collect()
 }
 
 #[test]
 fn without_a_minimum_each_change_is_told_as_it_comes() {
-    let mut scene = Scene::new(0, 0);
-    assert!(scene.change(0, Healthy).is_empty() && scene.until(0).is_empty());
+    let mut scene = NotificationFixture::new(0, 0);
+    assert!(scene.change(0, Healthy).is_empty() && scene.advance_to(0).is_empty());
     assert!(scene.change(10, Degraded).is_empty());
-    let opened = scene.until(10);
+    let opened = scene.advance_to(10);
     assert_eq!(verdicts(&opened), [Degraded]);
     let problem = opened[0].problem.as_ref().unwrap();
-    assert_eq!((problem.phase, problem.since), (Phase::Opened, at(10)));
+    assert_eq!(
+        (problem.phase, problem.since),
+        (ProblemPhase::Opened, at(10))
+    );
     assert_eq!(opened[0].title, "lab is degraded");
     assert_eq!(opened[0].text, "because of degraded");
     assert_eq!(
@@ -94,48 +102,54 @@ fn without_a_minimum_each_change_is_told_as_it_comes() {
         ("lab.2", Severity::Warning)
     );
     scene.change(20, NoPrimary);
-    let changed = scene.until(20);
-    assert_eq!(changed[0].problem.as_ref().unwrap().phase, Phase::Changed);
+    let changed = scene.advance_to(20);
+    assert_eq!(
+        changed[0].problem.as_ref().unwrap().phase,
+        ProblemPhase::Changed
+    );
     assert_eq!(changed[0].problem.as_ref().unwrap().since, at(10));
     scene.change(80, Healthy);
-    let resolved = scene.until(80);
+    let resolved = scene.advance_to(80);
     assert_eq!(resolved[0].title, "lab is healthy again");
-    assert_eq!(resolved[0].problem.as_ref().unwrap().phase, Phase::Resolved);
+    assert_eq!(
+        resolved[0].problem.as_ref().unwrap().phase,
+        ProblemPhase::Resolved
+    );
     assert!(
         resolved[0].text.contains("1 min 10 s"),
         "{}",
         resolved[0].text
     );
-    assert!(scene.until(10_000).is_empty());
+    assert!(scene.advance_to(10_000).is_empty());
 }
 
 #[test]
 fn what_passes_within_the_minimum_is_not_told_and_neither_is_its_end() {
-    let mut scene = Scene::new(30, 0);
+    let mut scene = NotificationFixture::new(30, 0);
     scene.change(0, Healthy);
     scene.change(100, Degraded);
-    assert!(scene.until(129).is_empty());
+    assert!(scene.advance_to(129).is_empty());
     assert!(scene.change(129, Healthy).is_empty());
-    assert!(scene.until(1_000).is_empty());
+    assert!(scene.advance_to(1_000).is_empty());
     // Exactly the minimum is long enough, however late one looks.
     scene.change(2_000, Degraded);
     assert_eq!(verdicts(&scene.change(2_030, Healthy)), [Degraded]);
-    assert!(scene.until(2_059).is_empty());
-    assert_eq!(verdicts(&scene.until(2_060)), [Healthy]);
+    assert!(scene.advance_to(2_059).is_empty());
+    assert_eq!(verdicts(&scene.advance_to(2_060)), [Healthy]);
 }
 
 #[test]
 fn changes_within_the_window_are_one_message() {
-    let mut scene = Scene::new(0, 60);
+    let mut scene = NotificationFixture::new(0, 60);
     scene.change(0, Healthy);
     scene.change(100, Degraded);
-    assert_eq!(verdicts(&scene.until(100)), [Degraded]);
+    assert_eq!(verdicts(&scene.advance_to(100)), [Degraded]);
     for (second, verdict) in [(110, NoPrimary), (120, Degraded), (130, Down)] {
         assert!(scene.change(second, verdict).is_empty());
-        assert!(scene.until(second).is_empty());
+        assert!(scene.advance_to(second).is_empty());
     }
-    assert!(scene.until(159).is_empty());
-    let grouped = scene.until(160);
+    assert!(scene.advance_to(159).is_empty());
+    let grouped = scene.advance_to(160);
     assert_eq!(verdicts(&grouped), [Down]);
     for word in ["no Primary component at", "degraded at", "down at"] {
         assert!(grouped[0].text.contains(word), "{}", grouped[0].text);
@@ -144,84 +158,96 @@ fn changes_within_the_window_are_one_message() {
 
 #[test]
 fn maintenance_is_quiet_and_what_is_still_bad_is_told_after_it() {
-    let mut scene = Scene::new(0, 0);
+    let mut scene = NotificationFixture::new(0, 0);
     scene.maintenance = vec![(100, 200)];
     scene.change(0, Healthy);
     scene.change(110, Degraded);
-    assert!(scene.until(199).is_empty());
-    assert_eq!(verdicts(&scene.until(200)), [Degraded]);
+    assert!(scene.advance_to(199).is_empty());
+    assert_eq!(verdicts(&scene.advance_to(200)), [Degraded]);
     scene.maintenance = vec![(300, 400)];
     scene.change(310, Down);
     scene.change(320, Degraded);
-    assert!(scene.until(399).is_empty());
-    assert!(scene.until(500).is_empty(), "it is what it was before");
+    assert!(scene.advance_to(399).is_empty());
+    assert!(scene.advance_to(500).is_empty(), "it is what it was before");
 }
 
 #[test]
 fn an_end_is_told_even_in_maintenance() {
-    let mut scene = Scene::new(0, 0);
+    let mut scene = NotificationFixture::new(0, 0);
     scene.change(0, Degraded);
-    assert_eq!(verdicts(&scene.until(0)), [Degraded]);
+    assert_eq!(verdicts(&scene.advance_to(0)), [Degraded]);
     scene.maintenance = vec![(10, 100)];
     scene.change(20, Healthy);
-    assert_eq!(verdicts(&scene.until(20)), [Healthy]);
+    assert_eq!(verdicts(&scene.advance_to(20)), [Healthy]);
 }
 
 #[test]
 fn split_brain_waits_for_nothing() {
-    let mut scene = Scene::new(3_600, 3_600);
+    let mut scene = NotificationFixture::new(3_600, 3_600);
     scene.maintenance = vec![(0, 1_000)];
     scene.change(0, Healthy);
     scene.change(10, SplitBrain);
-    let told = scene.until(10);
+    let told = scene.advance_to(10);
     assert_eq!(verdicts(&told), [SplitBrain]);
     assert_eq!(told[0].severity, Severity::Critical);
 }
 
 #[test]
 fn blindness_is_told_only_while_it_lasts() {
-    let mut scene = Scene::new(0, 0);
+    let mut scene = NotificationFixture::new(0, 0);
     scene.change(0, Unknown);
-    assert!(scene.until(29).is_empty());
+    assert!(scene.advance_to(29).is_empty());
     assert!(
         scene.change(500, Healthy).is_empty(),
         "nobody was there to tell"
     );
     scene.change(600, Unknown);
-    assert_eq!(verdicts(&scene.until(630)), [Unknown]);
+    assert_eq!(verdicts(&scene.advance_to(630)), [Unknown]);
     scene.change(640, Healthy);
-    assert_eq!(verdicts(&scene.until(640)), [Healthy]);
+    assert_eq!(verdicts(&scene.advance_to(640)), [Healthy]);
 }
 
 #[test]
 fn a_new_target_learns_what_is_bad_now() {
-    let mut scene = Scene::new(0, 0);
+    let mut scene = NotificationFixture::new(0, 0);
     scene.change(0, Degraded);
-    scene.until(0);
+    scene.advance_to(0);
     scene.targets.insert("late".to_owned(), rules(0, 0));
-    let told = scene.with(|course, around| course.advance(at(100), around));
+    let told = scene.with_context(|course, around| course.advance(at(100), around));
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].0, "late");
-    assert_eq!(told[0].1.problem.as_ref().unwrap().phase, Phase::Opened);
-    scene.course.keep(|target| target == "late");
-    assert!(scene.course.told("t").is_none());
+    assert_eq!(
+        told[0].1.problem.as_ref().unwrap().phase,
+        ProblemPhase::Opened
+    );
+    scene.tracker.retain_targets(|target| target == "late");
+    assert!(scene.tracker.last_notification("t").is_none());
 }
 
 #[test]
 fn only_chosen_kinds_and_clusters_are_told() {
-    let mut scene = Scene::new(0, 0);
-    let only = |kinds: &[Kind], clusters: &[&str]| Rules {
+    let mut scene = NotificationFixture::new(0, 0);
+    let only = |kinds: &[NotificationKind], clusters: &[&str]| TargetRules {
         kinds: kinds.iter().copied().collect(),
         clusters: clusters.iter().map(|name| name.parse().unwrap()).collect(),
         ..rules(0, 0)
     };
     scene.targets = BTreeMap::from([
-        ("actions".to_owned(), only(&[Kind::ActionRequested], &[])),
-        ("other".to_owned(), only(&[Kind::Verdict], &["other"])),
-        ("lab".to_owned(), only(&[Kind::Verdict], &["lab", "other"])),
+        (
+            "actions".to_owned(),
+            only(&[NotificationKind::ActionRequested], &[]),
+        ),
+        (
+            "other".to_owned(),
+            only(&[NotificationKind::Verdict], &["other"]),
+        ),
+        (
+            "lab".to_owned(),
+            only(&[NotificationKind::Verdict], &["lab", "other"]),
+        ),
     ]);
     scene.change(0, Down);
-    let told = scene.with(|course, around| course.advance(at(0), around));
+    let told = scene.with_context(|course, around| course.advance(at(0), around));
     let to: Vec<&str> = told.iter().map(|(target, _)| target.as_str()).collect();
     assert_eq!(to, ["lab"]);
 }

@@ -2,21 +2,25 @@
 
 use galera::access::Role;
 use galera::recover::action::{
-    COMMENTS_MAX, Event, Limits, Refusal, Request, State, StepState, TEXT_MAX, request, step,
+    ActionEvent, ActionLimits, ActionRefusal, ActionRequest, ActionState, COMMENTS_MAX, StepState,
+    TEXT_MAX, request_action, step,
 };
-use galera::recover::attestation::Statement;
+use galera::recover::attestation::AttestedState;
 use galera::recover::plan::CheckCode;
 
 use crate::life::{
-    adam, after, anna, approved, asked, asked_with, begin, done, executing, intend, intended,
-    later, observed, olga, other_plan, pending, person, plan,
+    adam, after, anna, approved, begin, done, executing, intend, intended, later, observed, olga,
+    other_plan, pending, person, plan, requested, requested_with,
 };
-use crate::scene::{NOW, Scene, Server, at, id, position};
+use crate::scene::{FakeStatusRows, NOW, RecoveryFixture, at, id, position};
 
 #[test]
 fn a_request_waits_for_approval() {
     let action = pending();
-    assert_eq!((action.state, action.approvals_needed), (State::Pending, 1));
+    assert_eq!(
+        (action.state, action.approvals_needed),
+        (ActionState::Pending, 1)
+    );
     assert_eq!(action.expires_at, Some(later(15 * 60)));
     assert_eq!(action.steps[0].state, StepState::Waiting);
     assert_eq!(action.attestations.len(), 2);
@@ -31,7 +35,7 @@ fn a_request_waits_for_approval() {
 fn i19_a_request_is_confirmed_by_the_clusters_exact_name() {
     let (olga, plan) = (olga(), plan());
     let ask = |confirm: &str, reason: &str, digest: &str| {
-        let wanted = Request {
+        let wanted = ActionRequest {
             id: "a1",
             by: &olga,
             plan_digest: digest,
@@ -39,7 +43,7 @@ fn i19_a_request_is_confirmed_by_the_clusters_exact_name() {
             reason,
             break_glass: None,
         };
-        request(&wanted, &plan, &plan, &Limits::default(), at(NOW))
+        request_action(&wanted, &plan, &plan, &ActionLimits::default(), at(NOW))
             .map_err(|refusal| refusal.code())
     };
     assert!(ask("lab", "why", &plan.digest).is_ok());
@@ -61,12 +65,12 @@ fn i19_a_request_is_confirmed_by_the_clusters_exact_name() {
 #[test]
 fn the_digest_may_be_of_the_plan_before_the_attestations() {
     let olga = olga();
-    let mut scene = Scene::two_of_three_lost();
+    let mut scene = RecoveryFixture::two_of_three_lost();
     let with = scene.plan();
     scene.attestations.clear();
     let without = scene.plan();
     assert_ne!(without.digest, with.digest);
-    let wanted = Request {
+    let wanted = ActionRequest {
         id: "a1",
         by: &olga,
         plan_digest: &without.digest,
@@ -74,35 +78,36 @@ fn the_digest_may_be_of_the_plan_before_the_attestations() {
         reason: "why",
         break_glass: None,
     };
-    let action = request(&wanted, &without, &with, &Limits::default(), at(NOW)).unwrap();
+    let action =
+        request_action(&wanted, &without, &with, &ActionLimits::default(), at(NOW)).unwrap();
     assert_eq!(action.plan.digest, with.digest);
 }
 
 #[test]
 fn a_plan_that_does_not_pass_cannot_be_requested() {
-    let plan = Scene::two_of_three_lost()
-        .attest("n9", Statement::Stopped)
+    let plan = RecoveryFixture::two_of_three_lost()
+        .attest("n9", AttestedState::Stopped)
         .plan();
-    let refusal = asked(&olga(), &plan, &Limits::default()).unwrap_err();
+    let refusal = requested(&olga(), &plan, &ActionLimits::default()).unwrap_err();
     assert_eq!(refusal.code(), "plan_not_executable");
     assert!(
         refusal.to_string().contains("n9 is no known member"),
         "{refusal}"
     );
-    let healthy = Scene::expecting(&["n1"])
-        .answers("n1", Server::primary(&["n1"], 0, 5))
+    let healthy = RecoveryFixture::expecting(&["n1"])
+        .answers("n1", FakeStatusRows::primary(&["n1"], 0, 5))
         .plan();
-    assert!(asked(&olga(), &healthy, &Limits::default()).is_err());
+    assert!(requested(&olga(), &healthy, &ActionLimits::default()).is_err());
 }
 
 #[test]
 fn i19_only_operators_request_and_only_approvers_approve() {
     for role in Role::ALL {
         let who = person("zoe", &[role]);
-        let may = asked(&who, &plan(), &Limits::default()).is_ok();
+        let may = requested(&who, &plan(), &ActionLimits::default()).is_ok();
         assert_eq!(may, role == Role::Operator, "{role}");
         let digest = plan().digest;
-        let approve = Event::Approve {
+        let approve = ActionEvent::Approve {
             by: &who,
             digest: &digest,
             comment: None,
@@ -112,7 +117,7 @@ fn i19_only_operators_request_and_only_approvers_approve() {
             role == Role::Approver,
             "{role}"
         );
-        let reject = Event::Reject {
+        let reject = ActionEvent::Reject {
             by: &who,
             comment: None,
         };
@@ -121,7 +126,7 @@ fn i19_only_operators_request_and_only_approvers_approve() {
             role == Role::Approver,
             "{role}"
         );
-        let cancel = Event::Cancel {
+        let cancel = ActionEvent::Cancel {
             by: &who,
             comment: None,
         };
@@ -130,7 +135,7 @@ fn i19_only_operators_request_and_only_approvers_approve() {
             role == Role::Admin,
             "{role}: not the requester"
         );
-        let comment = Event::Comment {
+        let comment = ActionEvent::Comment {
             by: &who,
             text: "hm",
         };
@@ -140,12 +145,12 @@ fn i19_only_operators_request_and_only_approvers_approve() {
             "{role}"
         );
         let plan = plan();
-        let execute = Event::Begin {
+        let execute = ActionEvent::Begin {
             by: Some(&who),
             replica: "r1",
             fence: 1,
             plan: &plan,
-            off: None,
+            recovery_pause: None,
         };
         let may = after(&approved(), &execute, 11).is_ok();
         assert_eq!(
@@ -161,7 +166,7 @@ fn i19_the_requester_never_approves() {
     let digest = plan().digest;
     for name in ["olga", "Olga"] {
         let all = person(name, &Role::ALL);
-        let approve = Event::Approve {
+        let approve = ActionEvent::Approve {
             by: &all,
             digest: &digest,
             comment: None,
@@ -175,26 +180,29 @@ fn i19_the_requester_never_approves() {
 
 #[test]
 fn i19_no_approval_counts_twice() {
-    let limits = Limits {
-        approvals: 2,
-        ..Limits::default()
+    let limits = ActionLimits {
+        approvals_needed: 2,
+        ..ActionLimits::default()
     };
-    let action = asked(&olga(), &plan(), &limits).unwrap();
+    let action = requested(&olga(), &plan(), &limits).unwrap();
     let digest = plan().digest;
     let (adam, eve) = (adam(), person("eve", &[Role::Approver]));
-    let by = |who| Event::Approve {
+    let by = |who| ActionEvent::Approve {
         by: who,
         digest: &digest,
         comment: None,
     };
     let once = after(&action, &by(&adam), 1).unwrap();
-    assert_eq!(once.state, State::Pending);
+    assert_eq!(once.state, ActionState::Pending);
     assert_eq!(
         after(&once, &by(&adam), 2).unwrap_err().code(),
         "already_approved"
     );
     let twice = after(&once, &by(&eve), 3).unwrap();
-    assert_eq!((twice.state, twice.approvals.len()), (State::Approved, 2));
+    assert_eq!(
+        (twice.state, twice.approvals.len()),
+        (ActionState::Approved, 2)
+    );
     assert_eq!(
         after(&twice, &by(&adam), 4).unwrap_err().code(),
         "wrong_state"
@@ -204,27 +212,27 @@ fn i19_no_approval_counts_twice() {
 #[test]
 fn i16_an_approval_binds_to_the_digest_that_was_seen() {
     let adam = adam();
-    let approve = Event::Approve {
+    let approve = ActionEvent::Approve {
         by: &adam,
         digest: "another",
         comment: None,
     };
     assert_eq!(
         after(&pending(), &approve, 1).unwrap_err(),
-        Refusal::DigestChanged
+        ActionRefusal::DigestChanged
     );
 }
 
 #[test]
 fn zero_approvals_must_be_asked_for() {
-    let limits = Limits {
-        approvals: 0,
-        ..Limits::default()
+    let limits = ActionLimits {
+        approvals_needed: 0,
+        ..ActionLimits::default()
     };
-    let action = asked(&olga(), &plan(), &limits).unwrap();
+    let action = requested(&olga(), &plan(), &limits).unwrap();
     assert_eq!(
         (action.state, action.expires_at),
-        (State::Approved, Some(later(5 * 60)))
+        (ActionState::Approved, Some(later(5 * 60)))
     );
 }
 
@@ -232,17 +240,17 @@ fn zero_approvals_must_be_asked_for() {
 fn requests_and_approvals_expire() {
     for (action, seconds) in [(pending(), 15 * 60), (approved(), 10 + 5 * 60)] {
         assert_eq!(
-            after(&action, &Event::Tick, seconds - 1)
+            after(&action, &ActionEvent::Tick, seconds - 1)
                 .unwrap_err()
                 .code(),
             "nothing_due"
         );
-        let expired = after(&action, &Event::Tick, seconds).unwrap();
-        assert_eq!(expired.state, State::Expired);
+        let expired = after(&action, &ActionEvent::Tick, seconds).unwrap();
+        assert_eq!(expired.state, ActionState::Expired);
         assert_eq!(expired.ended_at, Some(later(seconds)));
         // Also before anybody has written that it expired.
         let adam = adam();
-        let reject = Event::Reject {
+        let reject = ActionEvent::Reject {
             by: &adam,
             comment: None,
         };
@@ -262,13 +270,13 @@ fn requests_and_approvals_expire() {
 #[test]
 fn the_requester_withdraws_until_it_begins() {
     let olga = olga();
-    let cancel = Event::Cancel {
+    let cancel = ActionEvent::Cancel {
         by: &olga,
         comment: Some("n2 is back"),
     };
     for action in [pending(), approved()] {
         let cancelled = after(&action, &cancel, 11).unwrap();
-        assert_eq!(cancelled.state, State::Cancelled);
+        assert_eq!(cancelled.state, ActionState::Cancelled);
         assert_eq!(
             cancelled.outcome.as_deref(),
             Some("cancelled by olga: n2 is back")
@@ -279,7 +287,7 @@ fn the_requester_withdraws_until_it_begins() {
         "wrong_state"
     );
     let other = person("otto", &[Role::Operator]);
-    let theirs = Event::Cancel {
+    let theirs = ActionEvent::Cancel {
         by: &other,
         comment: None,
     };
@@ -288,13 +296,13 @@ fn the_requester_withdraws_until_it_begins() {
         "not_yours"
     );
     let anna = anna();
-    let admin = Event::Cancel {
+    let admin = ActionEvent::Cancel {
         by: &anna,
         comment: None,
     };
     assert_eq!(
         after(&approved(), &admin, 11).unwrap().state,
-        State::Cancelled
+        ActionState::Cancelled
     );
 }
 
@@ -302,69 +310,72 @@ fn the_requester_withdraws_until_it_begins() {
 fn final_states_refuse_everything() {
     let (olga, adam, anna) = (olga(), adam(), anna());
     let plan = plan();
-    let reject = Event::Reject {
+    let reject = ActionEvent::Reject {
         by: &adam,
         comment: None,
     };
-    let cancel = Event::Cancel {
+    let cancel = ActionEvent::Cancel {
         by: &olga,
         comment: None,
     };
     let ended = [
         after(&pending(), &reject, 1).unwrap(),
         after(&pending(), &cancel, 1).unwrap(),
-        after(&pending(), &Event::Tick, 900).unwrap(),
+        after(&pending(), &ActionEvent::Tick, 900).unwrap(),
         after(&approved(), &begin(&other_plan(), 7), 20).unwrap(),
         after(
             &done(),
             &observed(
                 7,
-                galera::recover::action::Verdict::Proven("Primary".to_owned()),
+                galera::recover::action::ObservedOutcome::Proven("Primary".to_owned()),
             ),
             23,
         )
         .unwrap(),
-        after(&done(), &Event::Tick, 90).unwrap(),
-        after(&executing(), &Event::Tick, 90).unwrap(),
+        after(&done(), &ActionEvent::Tick, 90).unwrap(),
+        after(&executing(), &ActionEvent::Tick, 90).unwrap(),
     ];
-    let states: Vec<State> = ended.iter().map(|action| action.state).collect();
+    let states: Vec<ActionState> = ended.iter().map(|action| action.state).collect();
     let expected = [
-        State::Rejected,
-        State::Cancelled,
-        State::Expired,
-        State::Superseded,
-        State::Succeeded,
-        State::Unverified,
-        State::Failed,
+        ActionState::Rejected,
+        ActionState::Cancelled,
+        ActionState::Expired,
+        ActionState::Superseded,
+        ActionState::Succeeded,
+        ActionState::Unverified,
+        ActionState::Failed,
     ];
     assert_eq!(states, expected);
     for action in &ended {
         let events = [
-            Event::Approve {
+            ActionEvent::Approve {
                 by: &adam,
                 digest: &plan.digest,
                 comment: None,
             },
-            Event::Reject {
+            ActionEvent::Reject {
                 by: &adam,
                 comment: None,
             },
-            Event::Cancel {
+            ActionEvent::Cancel {
                 by: &anna,
                 comment: None,
             },
-            Event::Comment {
+            ActionEvent::Comment {
                 by: &olga,
                 text: "late",
             },
             begin(&plan, 9),
-            Event::TakeOver {
+            ActionEvent::TakeOver {
                 replica: "r2",
                 fence: 99,
             },
             intend(&plan.digest, 7),
-            observed(7, galera::recover::action::Verdict::Proven(String::new())),
-            Event::Tick,
+            observed(
+                7,
+                galera::recover::action::ObservedOutcome::Proven(String::new()),
+            ),
+            ActionEvent::Tick,
         ];
         for event in events {
             assert_eq!(
@@ -384,7 +395,7 @@ fn comments_are_kept_and_bounded() {
         let text = format!("comment {number}");
         action = after(
             &action,
-            &Event::Comment {
+            &ActionEvent::Comment {
                 by: &olga,
                 text: &text,
             },
@@ -392,7 +403,7 @@ fn comments_are_kept_and_bounded() {
         )
         .unwrap();
     }
-    let more = Event::Comment {
+    let more = ActionEvent::Comment {
         by: &olga,
         text: "more",
     };
@@ -401,7 +412,7 @@ fn comments_are_kept_and_bounded() {
         "too_many_comments"
     );
     let long = "x".repeat(1 << 20);
-    let long = Event::Comment {
+    let long = ActionEvent::Comment {
         by: &olga,
         text: &long,
     };
@@ -409,7 +420,7 @@ fn comments_are_kept_and_bounded() {
     assert_eq!(
         after(
             &pending(),
-            &Event::Comment {
+            &ActionEvent::Comment {
                 by: &olga,
                 text: " "
             },
@@ -427,36 +438,39 @@ fn comments_are_kept_and_bounded() {
 }
 
 /// A plan that would lose three transactions.
-fn lossy() -> galera::recover::plan::Plan {
-    let mut scene = Scene::two_of_three_lost();
-    scene.history.raise(&id("n2"), &position(103), at(0));
+fn lossy_plan() -> galera::recover::plan::Plan {
+    let mut scene = RecoveryFixture::two_of_three_lost();
+    scene
+        .history
+        .record_highest(&id("n2"), &position(103), at(0));
     scene.plan()
 }
 
 #[test]
 fn i19_break_glass_names_every_failed_check_and_needs_an_administrator() {
-    let (plan, limits) = (lossy(), Limits::default());
+    let (plan, limits) = (lossy_plan(), ActionLimits::default());
     let exact = [CheckCode::NO_REGRESSION];
-    let action = asked_with(&anna(), &plan, &limits, Some(&exact)).unwrap();
+    let action = requested_with(&anna(), &plan, &limits, Some(&exact)).unwrap();
     assert_eq!(action.break_glass.as_ref().unwrap().overrides, exact);
     assert_eq!(action.plan.loss.transactions, Some(3));
-    let code =
-        |refused: Result<galera::recover::action::Action, Refusal>| refused.unwrap_err().code();
+    let code = |refused: Result<galera::recover::action::Action, ActionRefusal>| {
+        refused.unwrap_err().code()
+    };
     assert_eq!(
-        code(asked_with(&olga(), &plan, &limits, Some(&exact))),
+        code(requested_with(&olga(), &plan, &limits, Some(&exact))),
         "forbidden"
     );
     assert_eq!(
-        code(asked_with(&anna(), &plan, &limits, Some(&[]))),
+        code(requested_with(&anna(), &plan, &limits, Some(&[]))),
         "overrides_differ"
     );
     let more = [CheckCode::NO_REGRESSION, CheckCode::SETTLED];
     assert_eq!(
-        code(asked_with(&anna(), &plan, &limits, Some(&more))),
+        code(requested_with(&anna(), &plan, &limits, Some(&more))),
         "overrides_differ"
     );
     assert_eq!(
-        code(asked_with(
+        code(requested_with(
             &anna(),
             &crate::life::plan(),
             &limits,
@@ -464,20 +478,29 @@ fn i19_break_glass_names_every_failed_check_and_needs_an_administrator() {
         )),
         "nothing_to_override"
     );
-    assert_eq!(code(asked(&anna(), &plan, &limits)), "forbidden");
+    assert_eq!(code(requested(&anna(), &plan, &limits)), "forbidden");
 }
 
 #[test]
 fn i19_break_glass_is_never_decided_alone() {
-    let limits = Limits {
-        approvals: 0,
-        ..Limits::default()
+    let limits = ActionLimits {
+        approvals_needed: 0,
+        ..ActionLimits::default()
     };
     let anna = person("anna", &Role::ALL);
-    let action = asked_with(&anna, &lossy(), &limits, Some(&[CheckCode::NO_REGRESSION])).unwrap();
-    assert_eq!((action.state, action.approvals_needed), (State::Pending, 1));
+    let action = requested_with(
+        &anna,
+        &lossy_plan(),
+        &limits,
+        Some(&[CheckCode::NO_REGRESSION]),
+    )
+    .unwrap();
+    assert_eq!(
+        (action.state, action.approvals_needed),
+        (ActionState::Pending, 1)
+    );
     let digest = action.plan.digest.clone();
-    let own = Event::Approve {
+    let own = ActionEvent::Approve {
         by: &anna,
         digest: &digest,
         comment: None,
@@ -487,20 +510,22 @@ fn i19_break_glass_is_never_decided_alone() {
 
 #[test]
 fn i01_i06_nobody_overrides_a_primary_or_makes_up_a_candidate() {
-    let limits = Limits::default();
-    let primary = Scene::two_of_three_lost()
-        .answers("n9", Server::primary(&["n9"], 0, 100))
+    let limits = ActionLimits::default();
+    let primary = RecoveryFixture::two_of_three_lost()
+        .answers("n9", FakeStatusRows::primary(&["n9"], 0, 100))
         .plan();
-    let nil = Scene::expecting(&["n1"])
+    let nil = RecoveryFixture::expecting(&["n1"])
         .answers(
             "n1",
-            Server::non_primary(&["n1"], 0, 5).history(crate::scene::NIL),
+            FakeStatusRows::non_primary(&["n1"], 0, 5).with_history(crate::scene::NIL),
         )
         .plan();
-    let false_word = Scene::two_of_three_lost().denies("n2").plan();
+    let false_word = RecoveryFixture::two_of_three_lost()
+        .denies_access("n2")
+        .plan();
     for plan in [primary, nil, false_word] {
         let failing: Vec<CheckCode> = plan.failing().map(|check| check.code.clone()).collect();
-        let refusal = asked_with(&anna(), &plan, &limits, Some(&failing)).unwrap_err();
+        let refusal = requested_with(&anna(), &plan, &limits, Some(&failing)).unwrap_err();
         assert!(
             ["plan_not_executable", "not_overridable"].contains(&refusal.code()),
             "{refusal}"
@@ -510,9 +535,9 @@ fn i01_i06_nobody_overrides_a_primary_or_makes_up_a_candidate() {
 
 #[test]
 fn refusals_name_the_thing_and_the_remedy() {
-    let action = after(&pending(), &Event::Tick, 900).unwrap();
+    let action = after(&pending(), &ActionEvent::Tick, 900).unwrap();
     let adam = adam();
-    let reject = Event::Reject {
+    let reject = ActionEvent::Reject {
         by: &adam,
         comment: None,
     };

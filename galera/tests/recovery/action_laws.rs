@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use galera::access::Role;
 use galera::recover::action::{
-    Action, Actor, Event, Limits, State, StepResult, StepState, Verdict, step,
+    Action, ActionEvent, ActionLimits, ActionState, Actor, ObservedOutcome, StepResult, StepState,
+    step,
 };
 use galera::recover::plan::Plan;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::life::{asked, olga, other_plan, person, plan};
+use crate::life::{olga, other_plan, person, plan, requested};
 use crate::scene::{NOW, at};
 
 /// The plan that was requested, and another one.
@@ -19,7 +20,7 @@ static PLANS: LazyLock<(Plan, Plan)> = LazyLock::new(|| (plan(), other_plan()));
 
 /// One thing that happens.
 #[derive(Clone, Copy, Debug)]
-enum Move {
+enum GeneratedEvent {
     Approve(usize, bool),
     Reject(usize),
     Cancel(usize),
@@ -32,20 +33,20 @@ enum Move {
     Tick,
 }
 
-fn moves() -> impl Strategy<Value = Vec<(Move, u64)>> {
+fn generated_events() -> impl Strategy<Value = Vec<(GeneratedEvent, u64)>> {
     let who = 0_usize..4;
     let fence = 0_i64..4;
     let one = prop_oneof![
-        3 => (who.clone(), any::<bool>()).prop_map(|(who, same)| Move::Approve(who, same)),
-        1 => who.clone().prop_map(Move::Reject),
-        1 => who.clone().prop_map(Move::Cancel),
-        1 => who.prop_map(Move::Comment),
-        3 => (fence.clone(), prop::bool::weighted(0.9)).prop_map(|(fence, same)| Move::Begin(fence, same)),
-        2 => fence.clone().prop_map(Move::TakeOver),
-        4 => (fence.clone(), prop::bool::weighted(0.9)).prop_map(|(fence, same)| Move::Intend(fence, same)),
-        3 => (fence.clone(), 0_u8..3).prop_map(|(fence, kind)| Move::Answer(fence, kind)),
-        3 => (fence, 0_u8..3).prop_map(|(fence, kind)| Move::Observe(fence, kind)),
-        1 => Just(Move::Tick),
+        3 => (who.clone(), any::<bool>()).prop_map(|(who, same)| GeneratedEvent::Approve(who, same)),
+        1 => who.clone().prop_map(GeneratedEvent::Reject),
+        1 => who.clone().prop_map(GeneratedEvent::Cancel),
+        1 => who.prop_map(GeneratedEvent::Comment),
+        3 => (fence.clone(), prop::bool::weighted(0.9)).prop_map(|(fence, same)| GeneratedEvent::Begin(fence, same)),
+        2 => fence.clone().prop_map(GeneratedEvent::TakeOver),
+        4 => (fence.clone(), prop::bool::weighted(0.9)).prop_map(|(fence, same)| GeneratedEvent::Intend(fence, same)),
+        3 => (fence.clone(), 0_u8..3).prop_map(|(fence, kind)| GeneratedEvent::Answer(fence, kind)),
+        3 => (fence, 0_u8..3).prop_map(|(fence, kind)| GeneratedEvent::Observe(fence, kind)),
+        1 => Just(GeneratedEvent::Tick),
     ];
     vec((one, 0_u64..40), 1..40)
 }
@@ -59,12 +60,12 @@ fn people() -> [Actor; 4] {
     ]
 }
 
-fn happen(
+fn apply(
     action: &Action,
-    what: Move,
-    limits: &Limits,
+    what: GeneratedEvent,
+    limits: &ActionLimits,
     seconds: u64,
-) -> Result<Action, galera::recover::action::Refusal> {
+) -> Result<Action, galera::recover::action::ActionRefusal> {
     let people = people();
     let (same, other) = &*PLANS;
     let digest = |is_same: bool| {
@@ -80,55 +81,55 @@ fn happen(
         StepResult::Unknown("silence".to_owned()),
     ];
     let verdicts = [
-        Verdict::Proven("yes".to_owned()),
-        Verdict::NotYet("not yet".to_owned()),
-        Verdict::Contradicted("no".to_owned()),
+        ObservedOutcome::Proven("yes".to_owned()),
+        ObservedOutcome::NotYet("not yet".to_owned()),
+        ObservedOutcome::Contradicted("no".to_owned()),
     ];
     let event = match what {
-        Move::Approve(who, is_same) => Event::Approve {
+        GeneratedEvent::Approve(who, is_same) => ActionEvent::Approve {
             by: &people[who],
             digest: digest(is_same),
             comment: None,
         },
-        Move::Reject(who) => Event::Reject {
+        GeneratedEvent::Reject(who) => ActionEvent::Reject {
             by: &people[who],
             comment: None,
         },
-        Move::Cancel(who) => Event::Cancel {
+        GeneratedEvent::Cancel(who) => ActionEvent::Cancel {
             by: &people[who],
             comment: None,
         },
-        Move::Comment(who) => Event::Comment {
+        GeneratedEvent::Comment(who) => ActionEvent::Comment {
             by: &people[who],
             text: "hm",
         },
-        Move::Begin(fence, is_same) => Event::Begin {
+        GeneratedEvent::Begin(fence, is_same) => ActionEvent::Begin {
             by: None,
             replica: "r1",
             fence,
             plan: if is_same { same } else { other },
-            off: None,
+            recovery_pause: None,
         },
-        Move::TakeOver(fence) => Event::TakeOver {
+        GeneratedEvent::TakeOver(fence) => ActionEvent::TakeOver {
             replica: "r2",
             fence,
         },
-        Move::Intend(fence, is_same) => Event::Intend {
+        GeneratedEvent::Intend(fence, is_same) => ActionEvent::Intend {
             fence,
             step: 0,
             digest: digest(is_same),
-            off: None,
+            recovery_pause: None,
         },
-        Move::Answer(fence, kind) => Event::Answered {
+        GeneratedEvent::Answer(fence, kind) => ActionEvent::Answered {
             fence,
             step: 0,
             result: results[usize::from(kind)].clone(),
         },
-        Move::Observe(fence, kind) => Event::Observed {
+        GeneratedEvent::Observe(fence, kind) => ActionEvent::Observed {
             fence,
-            verdict: verdicts[usize::from(kind)].clone(),
+            outcome: verdicts[usize::from(kind)].clone(),
         },
-        Move::Tick => Event::Tick,
+        GeneratedEvent::Tick => ActionEvent::Tick,
     };
     step(
         action,
@@ -142,22 +143,22 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_024))]
 
     #[test]
-    fn i16_i17_i19_no_life_breaks_the_laws(moves in moves(), approvals in 1_u32..3) {
-        let limits = Limits { approvals, ..Limits::default() };
-        let mut action = asked(&olga(), &PLANS.0, &limits).unwrap();
+    fn i16_i17_i19_no_life_breaks_the_laws(moves in generated_events(), approvals in 1_u32..3) {
+        let limits = ActionLimits { approvals_needed: approvals, ..ActionLimits::default() };
+        let mut action = requested(&olga(), &PLANS.0, &limits).unwrap();
         let (mut now, mut intentions) = (0, 0);
         for (what, wait) in moves {
             now += wait;
-            let Ok(next) = happen(&action, what, &limits, now) else {
+            let Ok(next) = apply(&action, what, &limits, now) else {
                 continue;
             };
             prop_assert!(!action.state.is_final(), "{what:?} changed a final state");
             prop_assert_eq!(&next.plan, &action.plan);
             prop_assert!(next.journal.starts_with(&action.journal));
             prop_assert!(next.approvals.starts_with(&action.approvals));
-            if matches!(what, Move::Intend(..)) && next.steps[0].state == StepState::Intended {
+            if matches!(what, GeneratedEvent::Intend(..)) && next.steps[0].state == StepState::Intended {
                 intentions += 1;
-                prop_assert_eq!(action.state, State::Executing);
+                prop_assert_eq!(action.state, ActionState::Executing);
             }
             if let (Some(before), Some(after)) = (&action.execution, &next.execution) {
                 prop_assert!(after.fence >= before.fence);
@@ -173,11 +174,11 @@ proptest! {
         if action.execution.is_some() {
             prop_assert!(action.approvals.len() >= approvals as usize);
         }
-        if action.state == State::Succeeded || action.state == State::Unverified {
+        if action.state == ActionState::Succeeded || action.state == ActionState::Unverified {
             prop_assert!(action.may_have_acted());
         }
         // Whatever happened: left alone, it ends.
-        let end = happen(&action, Move::Tick, &limits, now + 3_600);
+        let end = apply(&action, GeneratedEvent::Tick, &limits, now + 3_600);
         prop_assert!(action.state.is_final() || end.unwrap().state.is_final());
     }
 }

@@ -1,15 +1,17 @@
 //! Removing registrations: what is stale, what stays, and what forbids it all.
 
-use galera::observe::registration::RawKey;
-use galera::recover::attestation::Statement;
-use galera::recover::cleanup::{Patience, Reading, decommission, lost_registrations, plan};
-use galera::recover::plan::{CheckCode, CheckStatus, Comparison, Kind, Plan, Step};
+use galera::observe::registration::RawKeyValue;
+use galera::recover::attestation::AttestedState;
+use galera::recover::cleanup::{
+    RegistryReading, StalenessSettings, decommission, lost_registrations, plan,
+};
+use galera::recover::plan::{ActionKind, CheckCode, CheckStatus, Plan, PlanComparison, PlanStep};
 
-use crate::scene::{Scene, Server, at, check, failing, id, status};
+use crate::scene::{FakeStatusRows, RecoveryFixture, at, check, failing, id, status};
 
 /// A key of the reading.
-fn key(name: &str, value: &str, mod_revision: i64, lease: i64) -> RawKey {
-    RawKey {
+fn key(name: &str, value: &str, mod_revision: i64, lease: i64) -> RawKeyValue {
+    RawKeyValue {
         key: format!("/galera/lab/{name}").into_bytes(),
         value: value.as_bytes().to_vec(),
         mod_revision,
@@ -18,7 +20,7 @@ fn key(name: &str, value: &str, mod_revision: i64, lease: i64) -> RawKey {
     }
 }
 
-fn keys() -> Vec<RawKey> {
+fn keys() -> Vec<RawKeyValue> {
     vec![
         key("founder", "{}", 1, 0),
         key("n1/registered", "{}", 2, 0),
@@ -31,20 +33,28 @@ fn keys() -> Vec<RawKey> {
 }
 
 /// Two nodes run; `n9` has been gone for five minutes.
-struct Register {
-    scene: Scene,
-    readings: Vec<Reading>,
+struct CleanupFixture {
+    scene: RecoveryFixture,
+    readings: Vec<RegistryReading>,
 }
 
-impl Register {
+impl CleanupFixture {
     fn new() -> Self {
-        let mut scene = Scene::expecting(&["n1", "n2"]);
+        let mut scene = RecoveryFixture::expecting(&["n1", "n2"]);
         scene.now = 300;
         let scene = scene
-            .answers_since("n1", Server::primary(&["n1:3306", "n2:3306"], 0, 20), 200)
-            .answers_since("n2", Server::primary(&["n1:3306", "n2:3306"], 1, 20), 200)
-            .refuses("n9");
-        let readings = [100, 150, 200, 299].map(|second| Reading {
+            .answers_since(
+                "n1",
+                FakeStatusRows::primary(&["n1:3306", "n2:3306"], 0, 20),
+                200,
+            )
+            .answers_since(
+                "n2",
+                FakeStatusRows::primary(&["n1:3306", "n2:3306"], 1, 20),
+                200,
+            )
+            .refuses_connections("n9");
+        let readings = [100, 150, 200, 299].map(|second| RegistryReading {
             at: at(second),
             revision: 100 + second,
             keys: keys(),
@@ -56,20 +66,24 @@ impl Register {
     }
 
     /// Alters the keys of every reading from the place `from` on.
-    fn altered(mut self, from: usize, alter: impl Fn(&mut Vec<RawKey>)) -> Self {
+    fn with_altered_keys(mut self, from: usize, alter: impl Fn(&mut Vec<RawKeyValue>)) -> Self {
         for reading in &mut self.readings[from..] {
             alter(&mut reading.keys);
         }
         self
     }
 
-    fn with(mut self, change: impl FnOnce(Scene) -> Scene) -> Self {
+    fn with_fixture(mut self, change: impl FnOnce(RecoveryFixture) -> RecoveryFixture) -> Self {
         self.scene = change(self.scene);
         self
     }
 
     fn plan(&self) -> Plan {
-        plan(&self.scene.case(), &self.readings, &Patience::default())
+        plan(
+            &self.scene.case(),
+            &self.readings,
+            &StalenessSettings::default(),
+        )
     }
 
     fn removed(&self) -> Vec<String> {
@@ -82,9 +96,9 @@ impl Register {
 
 #[test]
 fn a_node_that_is_gone_is_removed_key_by_key() {
-    let plan = Register::new().plan();
+    let plan = CleanupFixture::new().plan();
     assert!(plan.executable, "{plan:#?}");
-    assert_eq!(plan.kind, Kind::Cleanup);
+    assert_eq!(plan.kind, ActionKind::Cleanup);
     assert_eq!(
         serde_json::to_value(&plan.steps).unwrap(),
         serde_json::json!([
@@ -109,27 +123,27 @@ fn a_node_that_is_gone_is_removed_key_by_key() {
 
 #[test]
 fn i25_every_sign_of_life_keeps_a_registration() {
-    let leased = |keys: &mut Vec<RawKey>| keys.push(key("n9/phase", "stopping", 60, 9));
-    let rewritten = |keys: &mut Vec<RawKey>| {
+    let leased = |keys: &mut Vec<RawKeyValue>| keys.push(key("n9/phase", "stopping", 60, 9));
+    let rewritten = |keys: &mut Vec<RawKeyValue>| {
         keys.iter_mut()
             .filter(|raw| raw.mod_revision == 4)
             .for_each(|raw| raw.mod_revision = 61)
     };
-    let speaks = |keys: &mut Vec<RawKey>| keys.push(key("n9/seqno", "12", 6, 0));
+    let speaks = |keys: &mut Vec<RawKeyValue>| keys.push(key("n9/seqno", "12", 6, 0));
     let signs = [
-        Register::new().altered(0, leased),
-        Register::new().altered(3, rewritten),
-        Register::new().altered(0, speaks),
-        Register::new().with(|scene| scene.denies("n9")),
-        Register::new().with(|mut scene| {
-            scene.evidence.sql.remove(&id("n9"));
+        CleanupFixture::new().with_altered_keys(0, leased),
+        CleanupFixture::new().with_altered_keys(3, rewritten),
+        CleanupFixture::new().with_altered_keys(0, speaks),
+        CleanupFixture::new().with_fixture(|scene| scene.denies_access("n9")),
+        CleanupFixture::new().with_fixture(|mut scene| {
+            scene.evidence.probes.remove(&id("n9"));
             scene
         }),
-        Register::new().with(|scene| {
-            let listed = Server::primary(&["n1:3306", "n2:3306", "n9:3306"], 0, 20);
+        CleanupFixture::new().with_fixture(|scene| {
+            let listed = FakeStatusRows::primary(&["n1:3306", "n2:3306", "n9:3306"], 0, 20);
             scene.answers_since("n1", listed, 200)
         }),
-        Register::new().with(|scene| scene.registered("n9", &[("phase", "running")])),
+        CleanupFixture::new().with_fixture(|scene| scene.registered("n9", &[("phase", "running")])),
     ];
     for (place, register) in signs.iter().enumerate() {
         let plan = register.plan();
@@ -143,12 +157,12 @@ fn i25_every_sign_of_life_keeps_a_registration() {
 
 #[test]
 fn i25_a_lease_that_ended_within_the_period_keeps_it() {
-    let mut register = Register::new();
+    let mut register = CleanupFixture::new();
     register.readings[2]
         .keys
         .push(key("n9/phase", "running", 60, 9));
     assert!(register.removed().is_empty());
-    let mut long_ago = Register::new();
+    let mut long_ago = CleanupFixture::new();
     long_ago.readings[0]
         .keys
         .push(key("n9/phase", "running", 60, 9));
@@ -157,29 +171,34 @@ fn i25_a_lease_that_ended_within_the_period_keeps_it() {
 
 #[test]
 fn i25_two_readings_over_ninety_seconds_at_least() {
-    let mut register = Register::new();
+    let mut register = CleanupFixture::new();
     register.readings.drain(..3);
     assert_eq!(
         status(&register.plan(), &CheckCode::READ_LONG_ENOUGH),
         CheckStatus::Unknown
     );
-    let mut register = Register::new();
+    let mut register = CleanupFixture::new();
     register.readings.drain(..2);
     assert!(
         register.plan().executable,
         "99 s are enough for a time to live of 10 s"
     );
-    let slow = Register {
+    let slow = CleanupFixture {
         readings: register.readings,
         scene: register.scene.registered("n2", &[("phase", "running")]),
     };
     let mut slow = slow;
-    slow.scene.evidence.registry.get_mut(&id("n2")).unwrap().ttl = Some(60);
+    slow.scene
+        .evidence
+        .registrations
+        .get_mut(&id("n2"))
+        .unwrap()
+        .ttl = Some(60);
     assert_eq!(
         status(&slow.plan(), &CheckCode::READ_LONG_ENOUGH),
         CheckStatus::Unknown
     );
-    let mut old = Register::new();
+    let mut old = CleanupFixture::new();
     old.readings.pop();
     assert_eq!(
         status(&old.plan(), &CheckCode::READ_LONG_ENOUGH),
@@ -189,13 +208,13 @@ fn i25_two_readings_over_ninety_seconds_at_least() {
 
 #[test]
 fn i25_an_attestation_stands_in_for_the_probe() {
-    let register = Register::new().with(|mut scene| {
-        scene.evidence.sql.remove(&id("n9"));
-        scene.attest("n9", Statement::Decommissioned)
+    let register = CleanupFixture::new().with_fixture(|mut scene| {
+        scene.evidence.probes.remove(&id("n9"));
+        scene.attest("n9", AttestedState::Decommissioned)
     });
     // Known by its registration only.
-    let register = register.with(|mut scene| {
-        let seen = scene.evidence.registry.entry(id("n9")).or_default();
+    let register = register.with_fixture(|mut scene| {
+        let seen = scene.evidence.registrations.entry(id("n9")).or_default();
         seen.fields.insert("registered".to_owned(), "{}".to_owned());
         seen.durable = true;
         scene
@@ -206,10 +225,10 @@ fn i25_an_attestation_stands_in_for_the_probe() {
 
 #[test]
 fn i26_every_step_is_one_key_at_the_revision_that_was_seen() {
-    let register = Register::new();
+    let register = CleanupFixture::new();
     let last = register.readings.last().unwrap();
     for step in register.plan().steps {
-        let Step::Key {
+        let PlanStep::Key {
             key,
             mod_revision,
             value: None,
@@ -228,16 +247,16 @@ fn i26_every_step_is_one_key_at_the_revision_that_was_seen() {
 
 #[test]
 fn i27_nothing_while_the_cluster_is_not_primary() {
-    let register = Register::new().with(|scene| {
+    let register = CleanupFixture::new().with_fixture(|scene| {
         scene
             .answers_since(
                 "n1",
-                Server::non_primary(&["n1:3306", "n2:3306"], 0, 20),
+                FakeStatusRows::non_primary(&["n1:3306", "n2:3306"], 0, 20),
                 200,
             )
             .answers_since(
                 "n2",
-                Server::non_primary(&["n1:3306", "n2:3306"], 1, 20),
+                FakeStatusRows::non_primary(&["n1:3306", "n2:3306"], 1, 20),
                 200,
             )
     });
@@ -245,32 +264,33 @@ fn i27_nothing_while_the_cluster_is_not_primary() {
         failing(&register.plan()),
         ["cluster_primary", "keeps_verified"]
     );
-    let blind = Register::new().with(|scene| scene.times_out("n1").times_out("n2"));
+    let blind = CleanupFixture::new().with_fixture(|scene| scene.times_out("n1").times_out("n2"));
     assert!(!blind.plan().executable);
 }
 
 #[test]
 fn i27_nothing_while_somebody_starts_or_a_recovery_is_open() {
     for phase in ["starting", "waiting", "joining"] {
-        let register = Register::new().altered(3, |keys| keys.push(key("n5/phase", phase, 70, 11)));
+        let register = CleanupFixture::new()
+            .with_altered_keys(3, |keys| keys.push(key("n5/phase", phase, 70, 11)));
         assert_eq!(
             status(&register.plan(), &CheckCode::NOBODY_STARTING),
             CheckStatus::Fail,
             "{phase}"
         );
     }
-    let joining = Register::new().with(|scene| {
-        let server = Server::primary(&["n1:3306", "n2:3306"], 1, 20)
-            .says("wsrep_local_state", "1")
-            .says(
+    let joining = CleanupFixture::new().with_fixture(|scene| {
+        let server = FakeStatusRows::primary(&["n1:3306", "n2:3306"], 1, 20)
+            .with_row("wsrep_local_state", "1")
+            .with_row(
                 "wsrep_local_state_comment",
                 "Joining: receiving State Transfer",
             );
         scene.answers_since("n2", server, 200)
     });
     assert_eq!(failing(&joining.plan()), ["nobody_starting"]);
-    let open = Register::new().with(|mut scene| {
-        scene.circumstances.open_action = Some("a1".to_owned());
+    let open = CleanupFixture::new().with_fixture(|mut scene| {
+        scene.context.open_action = Some("a1".to_owned());
         scene
     });
     assert_eq!(failing(&open.plan()), ["no_other_recovery"]);
@@ -278,7 +298,7 @@ fn i27_nothing_while_somebody_starts_or_a_recovery_is_open() {
 
 #[test]
 fn i28_a_verified_registration_remains() {
-    let register = Register::new().altered(0, |keys| {
+    let register = CleanupFixture::new().with_altered_keys(0, |keys| {
         keys.retain(|raw| raw.key.starts_with(b"/galera/lab/n9"))
     });
     assert_eq!(failing(&register.plan()), ["keeps_verified"]);
@@ -286,7 +306,7 @@ fn i28_a_verified_registration_remains() {
 
 #[test]
 fn i28_a_living_node_that_lost_its_registration_gets_it_back() {
-    let register = Register::new();
+    let register = CleanupFixture::new();
     let before = register.readings.last().unwrap();
     let mut after = before.clone();
     after.keys.retain(|raw| {
@@ -294,7 +314,7 @@ fn i28_a_living_node_that_lost_its_registration_gets_it_back() {
     });
     assert_eq!(
         lost_registrations(&register.scene.case(), before, &after),
-        [Step::Key {
+        [PlanStep::Key {
             key: "/galera/lab/n2/registered".to_owned(),
             mod_revision: 0,
             value: Some("{}".to_owned()),
@@ -305,7 +325,7 @@ fn i28_a_living_node_that_lost_its_registration_gets_it_back() {
 
 #[test]
 fn i29_unknown_keys_are_shown_and_stay() {
-    let register = Register::new().altered(0, |keys| {
+    let register = CleanupFixture::new().with_altered_keys(0, |keys| {
         keys.push(key("n9/something_else", "x", 8, 0));
         keys.push(key("n9/a/b", "x", 9, 0));
     });
@@ -320,7 +340,7 @@ fn i29_unknown_keys_are_shown_and_stay() {
 
 #[test]
 fn a_value_that_cannot_be_put_back_is_not_removed() {
-    let register = Register::new().altered(0, |keys| {
+    let register = CleanupFixture::new().with_altered_keys(0, |keys| {
         keys.iter_mut()
             .filter(|raw| raw.mod_revision == 5)
             .for_each(|raw| raw.value = vec![0xff]);
@@ -330,18 +350,26 @@ fn a_value_that_cannot_be_put_back_is_not_removed() {
 
 #[test]
 fn the_digest_follows_revisions_but_not_time() {
-    let register = Register::new();
+    let register = CleanupFixture::new();
     let digest = register.plan().digest;
-    let mut later = Register::new();
+    let mut later = CleanupFixture::new();
     later.scene.now = 302;
-    let later = later.with(|scene| {
+    let later = later.with_fixture(|scene| {
         scene
-            .answers_since("n1", Server::primary(&["n1:3306", "n2:3306"], 0, 25), 200)
-            .answers_since("n2", Server::primary(&["n1:3306", "n2:3306"], 1, 25), 200)
-            .refuses("n9")
+            .answers_since(
+                "n1",
+                FakeStatusRows::primary(&["n1:3306", "n2:3306"], 0, 25),
+                200,
+            )
+            .answers_since(
+                "n2",
+                FakeStatusRows::primary(&["n1:3306", "n2:3306"], 1, 25),
+                200,
+            )
+            .refuses_connections("n9")
     });
     assert_eq!(later.plan().digest, digest);
-    let rewritten = Register::new().altered(0, |keys| {
+    let rewritten = CleanupFixture::new().with_altered_keys(0, |keys| {
         keys.iter_mut()
             .filter(|raw| raw.mod_revision == 5)
             .for_each(|raw| raw.mod_revision = 6)
@@ -350,15 +378,15 @@ fn the_digest_follows_revisions_but_not_time() {
 }
 
 /// A cluster of two that is gone, both attested.
-fn gone() -> (Scene, Reading) {
-    let scene = Scene::expecting(&["n1", "n2"])
-        .refuses("n1")
+fn retired_cluster() -> (RecoveryFixture, RegistryReading) {
+    let scene = RecoveryFixture::expecting(&["n1", "n2"])
+        .refuses_connections("n1")
         .times_out("n2")
-        .attest("n1", Statement::Decommissioned)
-        .attest("n2", Statement::Decommissioned);
+        .attest("n1", AttestedState::Decommissioned)
+        .attest("n2", AttestedState::Decommissioned);
     let mut keys = keys();
     keys.retain(|raw| raw.lease == 0 && !raw.key.starts_with(b"/galera/lab/n9"));
-    let reading = Reading {
+    let reading = RegistryReading {
         at: at(60),
         revision: 200,
         keys,
@@ -368,15 +396,15 @@ fn gone() -> (Scene, Reading) {
 
 #[test]
 fn a_decommissioned_cluster_loses_every_key_the_founder_last() {
-    let (scene, reading) = gone();
+    let (scene, reading) = retired_cluster();
     let plan = decommission(&scene.case(), &reading);
     assert!(plan.executable, "{plan:#?}");
     let keys: Vec<&str> = plan
         .steps
         .iter()
         .map(|step| match step {
-            Step::Key { key, .. } => key.as_str(),
-            Step::Statement { .. } => panic!("{step:?}"),
+            PlanStep::Key { key, .. } => key.as_str(),
+            PlanStep::Statement { .. } => panic!("{step:?}"),
         })
         .collect();
     assert_eq!(
@@ -392,9 +420,9 @@ fn a_decommissioned_cluster_loses_every_key_the_founder_last() {
 
 #[test]
 fn i26_decommissioning_needs_everybody_attested_and_nobody_alive() {
-    let (scene, reading) = gone();
+    let (scene, reading) = retired_cluster();
     let mut stopped = scene.clone();
-    stopped.attestations[1].statement = Statement::Stopped;
+    stopped.attestations[1].statement = AttestedState::Stopped;
     assert_eq!(
         failing(&decommission(&stopped.case(), &reading)),
         ["all_attested"]
@@ -413,7 +441,7 @@ fn i26_decommissioning_needs_everybody_attested_and_nobody_alive() {
     );
     let alive = scene
         .clone()
-        .answers("n1", Server::non_primary(&["n1"], 0, 3));
+        .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 3));
     assert_eq!(
         failing(&decommission(&alive.case(), &reading)),
         ["attestations_hold", "nobody_answers"]
@@ -422,8 +450,9 @@ fn i26_decommissioning_needs_everybody_attested_and_nobody_alive() {
 
 #[test]
 fn i30_nothing_stale_is_an_answer_with_every_why() {
-    let gone = |keys: &mut Vec<RawKey>| keys.retain(|raw| !raw.key.starts_with(b"/galera/lab/n9"));
-    let plan = Register::new().altered(0, gone).plan();
+    let gone =
+        |keys: &mut Vec<RawKeyValue>| keys.retain(|raw| !raw.key.starts_with(b"/galera/lab/n9"));
+    let plan = CleanupFixture::new().with_altered_keys(0, gone).plan();
     assert_eq!(failing(&plan), ["something_to_do"]);
     assert!(plan.target.is_none());
     assert_eq!(
@@ -440,23 +469,33 @@ fn i30_nothing_stale_is_an_answer_with_every_why() {
 /// Who has only begun to read cannot tell yet what is stale; what is wrong with the cluster it can.
 #[test]
 fn i16_i25_a_planner_that_has_not_read_for_long_knows_no_other_plan() {
-    let approved = Register::new().plan();
+    let approved = CleanupFixture::new().plan();
     assert!(approved.executable);
-    let late = |change: fn(Scene) -> Scene| {
-        let mut register = Register::new().with(change);
+    let late = |change: fn(RecoveryFixture) -> RecoveryFixture| {
+        let mut register = CleanupFixture::new().with_fixture(change);
         register.readings.drain(..3);
-        register.plan().compared(&approved)
+        register.plan().compare_with_approved(&approved)
     };
-    assert_eq!(late(|scene| scene), Comparison::Unwatched);
-    let lost = |scene: Scene| {
-        let alone = Server::non_primary(&["n1:3306"], 0, 20);
-        scene.refuses("n2").answers_since("n1", alone, 200)
+    assert_eq!(late(|scene| scene), PlanComparison::ShortObservation);
+    let lost = |scene: RecoveryFixture| {
+        let alone = FakeStatusRows::non_primary(&["n1:3306"], 0, 20);
+        scene
+            .refuses_connections("n2")
+            .answers_since("n1", alone, 200)
     };
-    assert_eq!(late(lost), Comparison::Changed);
-    assert_eq!(Register::new().plan().compared(&approved), Comparison::Same);
+    assert_eq!(late(lost), PlanComparison::Changed);
+    assert_eq!(
+        CleanupFixture::new()
+            .plan()
+            .compare_with_approved(&approved),
+        PlanComparison::Same
+    );
     // Whoever has read for long enough knows what has changed.
-    let back = Register::new().altered(0, |keys| {
+    let back = CleanupFixture::new().with_altered_keys(0, |keys| {
         keys.retain(|raw| !raw.key.ends_with(b"9/ipaddress"))
     });
-    assert_eq!(back.plan().compared(&approved), Comparison::Changed);
+    assert_eq!(
+        back.plan().compare_with_approved(&approved),
+        PlanComparison::Changed
+    );
 }

@@ -1,14 +1,14 @@
 //! An executing action with two steps.
 
-use galera::recover::action::{Action, Event, Limits};
-use galera::recover::plan::{Plan, Step};
+use galera::recover::action::{Action, ActionEvent, ActionLimits};
+use galera::recover::plan::{Plan, PlanStep};
 
-use crate::life::{adam, after, asked, begin, olga, plan};
+use crate::life::{adam, after, begin, olga, plan, requested};
 
 fn two_steps() -> Plan {
     let mut plan = plan();
     plan.steps = ["/galera/lab/n9/ipaddress", "/galera/lab/n9/registered"]
-        .map(|key| Step::Key {
+        .map(|key| PlanStep::Key {
             key: key.to_owned(),
             mod_revision: 4,
             value: None,
@@ -20,8 +20,8 @@ fn two_steps() -> Plan {
 
 pub(crate) fn cleanup_executing() -> Action {
     let (plan, adam) = (two_steps(), adam());
-    let action = asked(&olga(), &plan, &Limits::default()).unwrap();
-    let approve = Event::Approve {
+    let action = requested(&olga(), &plan, &ActionLimits::default()).unwrap();
+    let approve = ActionEvent::Approve {
         by: &adam,
         digest: &plan.digest,
         comment: None,
@@ -30,11 +30,11 @@ pub(crate) fn cleanup_executing() -> Action {
     after(&action, &begin(&plan, 7), 20).unwrap()
 }
 
-pub(crate) fn cleanup_intend(action: &Action, step: usize) -> Event<'_> {
-    Event::Intend {
+pub(crate) fn cleanup_intend(action: &Action, step: usize) -> ActionEvent<'_> {
+    ActionEvent::Intend {
         fence: 7,
         step,
         digest: &action.plan.digest,
-        off: None,
+        recovery_pause: None,
     }
 }

@@ -2,34 +2,34 @@
 
 use galera::recover::plan::{CheckCode, CheckStatus, Plan};
 
-use crate::scene::{Scene, Server, check, failing, id, status};
+use crate::scene::{FakeStatusRows, RecoveryFixture, check, failing, id, status};
 
 const PAIR: [&str; 2] = ["n1", "n2"];
 
 /// `n1` and `n2` in one component; what `n1` says is up to the test.
-fn pair(n1: Server, n2_seqno: u64) -> Scene {
-    Scene::expecting(&PAIR)
+fn pair(n1: FakeStatusRows, n2_seqno: u64) -> RecoveryFixture {
+    RecoveryFixture::expecting(&PAIR)
         .answers("n1", n1)
-        .answers("n2", Server::non_primary(&PAIR, 1, n2_seqno))
+        .answers("n2", FakeStatusRows::non_primary(&PAIR, 1, n2_seqno))
 }
 
-fn n1(seqno: u64) -> Server {
-    Server::non_primary(&PAIR, 0, seqno)
+fn n1(seqno: u64) -> FakeStatusRows {
+    FakeStatusRows::non_primary(&PAIR, 0, seqno)
 }
 
-fn inconsistent(server: Server) -> Server {
+fn inconsistent(server: FakeStatusRows) -> FakeStatusRows {
     server
-        .says("wsrep_local_state", "5")
-        .says("wsrep_local_state_comment", "Inconsistent")
+        .with_row("wsrep_local_state", "5")
+        .with_row("wsrep_local_state_comment", "Inconsistent")
 }
 
-fn failed(server: Server) -> Server {
+fn transfer_failed(server: FakeStatusRows) -> FakeStatusRows {
     let comment = "Joining: State Transfer failed";
-    server.says("wsrep_local_state_comment", comment)
+    server.with_row("wsrep_local_state_comment", comment)
 }
 
 /// `n1` executes nothing, and what it alone holds is not what the cluster goes on from.
-fn keeps_out(plan: &Plan, why: &str) {
+fn assert_excluded(plan: &Plan, why: &str) {
     let candidate = check(plan, &CheckCode::CANDIDATE);
     assert_eq!(candidate.status, CheckStatus::Fail, "{candidate:?}");
     assert!(candidate.message.contains(why), "{}", candidate.message);
@@ -39,7 +39,7 @@ fn keeps_out(plan: &Plan, why: &str) {
 
 #[test]
 fn i14_who_lost_a_vote_is_neither_source_nor_executor() {
-    keeps_out(
+    assert_excluded(
         &pair(inconsistent(n1(12)), 10).plan(),
         "n1 lost an inconsistency vote",
     );
@@ -47,8 +47,8 @@ fn i14_who_lost_a_vote_is_neither_source_nor_executor() {
 
 #[test]
 fn i14_a_failed_state_transfer_is_neither_source_nor_executor() {
-    let plan = pair(failed(n1(12)), 10).plan();
-    keeps_out(&plan, "State Transfer failed");
+    let plan = pair(transfer_failed(n1(12)), 10).plan();
+    assert_excluded(&plan, "State Transfer failed");
     // It is over: nobody has to wait for it.
     assert_eq!(
         status(&plan, &CheckCode::NO_STATE_TRANSFER),
@@ -60,12 +60,13 @@ fn i14_a_failed_state_transfer_is_neither_source_nor_executor() {
 fn i14_who_was_evicted_is_neither_source_nor_executor() {
     let process = "11110000-0c2f-11ef-a1b2-c3d4e5f60718";
     let listed = format!("22220000-0c2f-11ef-a1b2-c3d4e5f60718,{process}");
-    let scene = pair(n1(12).says("wsrep_gcomm_uuid", process), 10).answers(
+    let scene = pair(n1(12).with_row("wsrep_gcomm_uuid", process), 10).answers(
         "n2",
-        Server::non_primary(&PAIR, 1, 10).says("wsrep_evs_evict_list", &listed),
+        FakeStatusRows::non_primary(&PAIR, 1, 10).with_row("wsrep_evs_evict_list", &listed),
     );
-    keeps_out(&scene.plan(), "n1 was evicted (wsrep_evs_evict_list of n2)");
-    let nonsense = Server::non_primary(&PAIR, 1, 10).says("wsrep_evs_evict_list", "n1,,;'");
+    assert_excluded(&scene.plan(), "n1 was evicted (wsrep_evs_evict_list of n2)");
+    let nonsense =
+        FakeStatusRows::non_primary(&PAIR, 1, 10).with_row("wsrep_evs_evict_list", "n1,,;'");
     let plan = scene.answers("n2", nonsense).plan();
     assert_eq!(plan.target.unwrap().node, Some(id("n1")), "nobody is named");
 }
@@ -73,8 +74,8 @@ fn i14_who_was_evicted_is_neither_source_nor_executor() {
 #[test]
 fn i14_who_left_its_group_is_neither_source_nor_executor() {
     for state in ["CLOSED", "leaving"] {
-        let plan = pair(n1(12).says("wsrep_evs_state", state), 10).plan();
-        keeps_out(&plan, "has left its group");
+        let plan = pair(n1(12).with_row("wsrep_evs_state", state), 10).plan();
+        assert_excluded(&plan, "has left its group");
     }
 }
 
@@ -82,8 +83,8 @@ fn i14_who_left_its_group_is_neither_source_nor_executor() {
 fn i14_a_damaged_member_that_is_not_ahead_is_only_kept_from_executing() {
     for damaged in [
         inconsistent(n1(10)),
-        failed(n1(10)),
-        n1(10).says("wsrep_evs_state", "CLOSED"),
+        transfer_failed(n1(10)),
+        n1(10).with_row("wsrep_evs_state", "CLOSED"),
     ] {
         let plan = pair(damaged, 10).plan();
         assert!(plan.executable, "{:?}", failing(&plan));
@@ -93,8 +94,10 @@ fn i14_a_damaged_member_that_is_not_ahead_is_only_kept_from_executing() {
 
 #[test]
 fn i14_where_everybody_is_damaged_nobody_executes() {
-    let scene = pair(inconsistent(n1(10)), 10)
-        .answers("n2", inconsistent(Server::non_primary(&PAIR, 1, 10)));
+    let scene = pair(inconsistent(n1(10)), 10).answers(
+        "n2",
+        inconsistent(FakeStatusRows::non_primary(&PAIR, 1, 10)),
+    );
     let plan = scene.plan();
     assert!(plan.steps.is_empty() && plan.commands.is_empty());
     assert_eq!(status(&plan, &CheckCode::EXECUTOR_READY), CheckStatus::Fail);

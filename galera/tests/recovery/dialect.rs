@@ -1,9 +1,9 @@
 //! The one statement, in the words of the server that executes it (I20), and nothing else ever (I24).
 
 use galera::observe::wsrep::WsrepStatus;
-use galera::recover::plan::Step;
+use galera::recover::plan::PlanStep;
 
-use crate::scene::{Scene, Server};
+use crate::scene::{FakeStatusRows, RecoveryFixture};
 
 const OPTIONS: &str = "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'";
 const PLUGIN: &str = "SET GLOBAL wsrep_provider_pc_bootstrap=ON";
@@ -18,10 +18,12 @@ fn recorded() -> Vec<(&'static str, &'static str)> {
 }
 
 /// The statement for a lone survivor that answers `server`.
-fn statement(server: Server) -> String {
-    let plan = Scene::expecting(&["n1"]).answers("n1", server).plan();
+fn statement(server: FakeStatusRows) -> String {
+    let plan = RecoveryFixture::expecting(&["n1"])
+        .answers("n1", server)
+        .plan();
     match &plan.steps[..] {
-        [Step::Statement { statement, .. }] => {
+        [PlanStep::Statement { statement, .. }] => {
             let typed = format!("mariadb -e \"{statement}\"");
             assert!(plan.commands.iter().any(|line| line.command == typed));
             statement.clone()
@@ -32,14 +34,14 @@ fn statement(server: Server) -> String {
 
 #[test]
 fn i20_the_statement_is_a_constant_in_the_servers_dialect() {
-    let plain = Server::non_primary(&["n1"], 0, 5);
-    let plugin = plain.clone().says("wsrep_provider_pc_bootstrap", "OFF");
-    let again = plain.clone().says("WSREP_PROVIDER_PC_BOOTSTRAP", "ON");
+    let plain = FakeStatusRows::non_primary(&["n1"], 0, 5);
+    let plugin = plain.clone().with_row("wsrep_provider_pc_bootstrap", "OFF");
+    let again = plain.clone().with_row("WSREP_PROVIDER_PC_BOOTSTRAP", "ON");
     let hostile = plain
         .clone()
-        .says("wsrep_node_name", "'; DROP TABLE t; --")
-        .says("version", "pc.ignore_sb=1")
-        .says("wsrep_provider_pc_bootstrap_", "ON");
+        .with_row("wsrep_node_name", "'; DROP TABLE t; --")
+        .with_row("version", "pc.ignore_sb=1")
+        .with_row("wsrep_provider_pc_bootstrap_", "ON");
     assert_eq!(statement(plain), OPTIONS);
     assert_eq!(statement(hostile), OPTIONS);
     // The variable stays ON after a bootstrap; it triggers the next one all the same.
@@ -51,10 +53,10 @@ fn i20_the_statement_is_a_constant_in_the_servers_dialect() {
 #[test]
 fn i20_a_recorded_server_with_the_plugin_gets_its_dialect() {
     let server = |rows: Vec<(&str, &str)>| {
-        let start = Server::non_primary(&["n1"], 0, 3);
+        let start = FakeStatusRows::non_primary(&["n1"], 0, 3);
         rows.into_iter()
             .filter(|(name, _)| *name != "wsrep_incoming_addresses")
-            .fold(start, |server, (name, value)| server.says(name, value))
+            .fold(start, |server, (name, value)| server.with_row(name, value))
     };
     assert_eq!(statement(server(recorded())), PLUGIN);
     let without = recorded()

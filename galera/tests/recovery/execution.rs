@@ -1,7 +1,8 @@
 //! Carrying out: lock, intention, answer, observation, end; and every place where an executor may die.
 
 use galera::recover::action::{
-    Action, Event, Next, State, StepResult, StepState, SwitchedOff, Verdict,
+    Action, ActionEvent, ActionState, NextStep, ObservedOutcome, RecoveryPause, StepResult,
+    StepState,
 };
 
 use crate::cleanup_action::{cleanup_executing, cleanup_intend};
@@ -11,12 +12,12 @@ use crate::life::{
 };
 use crate::scene::at;
 
-fn proven() -> Verdict {
-    Verdict::Proven("n1 is Primary and Synced".to_owned())
+fn proven() -> ObservedOutcome {
+    ObservedOutcome::Proven("n1 is Primary and Synced".to_owned())
 }
 
-fn off() -> SwitchedOff {
-    SwitchedOff {
+fn off() -> RecoveryPause {
+    RecoveryPause {
         by: "anna".to_owned(),
         at: at(0),
         reason: "maintenance".to_owned(),
@@ -26,22 +27,25 @@ fn off() -> SwitchedOff {
 #[test]
 fn the_whole_life() {
     let action = executing();
-    assert_eq!(action.next(), Some(Next::Do(0)));
+    assert_eq!(action.next_step(), Some(NextStep::Execute(0)));
     assert_eq!(action.execution.as_ref().unwrap().deadline, later(20 + 60));
     let action = intended();
-    assert_eq!(action.next(), Some(Next::Observe));
+    assert_eq!(action.next_step(), Some(NextStep::Observe));
     assert_eq!(action.steps[0].state, StepState::Intended);
     let action = done();
-    assert_eq!(action.next(), Some(Next::Observe));
+    assert_eq!(action.next_step(), Some(NextStep::Observe));
     let action = after(
         &action,
-        &observed(7, Verdict::NotYet("n1 is not Primary yet".to_owned())),
+        &observed(
+            7,
+            ObservedOutcome::NotYet("n1 is not Primary yet".to_owned()),
+        ),
         23,
     )
     .unwrap();
-    assert_eq!(action.state, State::Executing);
+    assert_eq!(action.state, ActionState::Executing);
     let action = after(&action, &observed(7, proven()), 24).unwrap();
-    assert_eq!(action.state, State::Succeeded);
+    assert_eq!(action.state, ActionState::Succeeded);
     assert_eq!(action.outcome.as_deref(), Some("n1 is Primary and Synced"));
     let texts: Vec<&str> = action
         .journal
@@ -70,22 +74,22 @@ fn nothing_executes_before_approval_or_while_recovery_is_off() {
         "wrong_state"
     );
     let off = off();
-    let begin = Event::Begin {
+    let begin = ActionEvent::Begin {
         by: None,
         replica: "r1",
         fence: 7,
         plan: &plan,
-        off: Some(&off),
+        recovery_pause: Some(&off),
     };
     assert_eq!(
         after(&approved(), &begin, 20).unwrap_err().code(),
         "recovery_off"
     );
-    let intend = Event::Intend {
+    let intend = ActionEvent::Intend {
         fence: 7,
         step: 0,
         digest: &plan.digest,
-        off: Some(&off),
+        recovery_pause: Some(&off),
     };
     assert_eq!(
         after(&executing(), &intend, 21).unwrap_err().code(),
@@ -96,12 +100,12 @@ fn nothing_executes_before_approval_or_while_recovery_is_off() {
 #[test]
 fn i16_another_digest_supersedes_and_does_nothing() {
     let action = after(&approved(), &begin(&other_plan(), 7), 20).unwrap();
-    assert_eq!(action.state, State::Superseded);
+    assert_eq!(action.state, ActionState::Superseded);
     assert!(!action.may_have_acted());
     let late = after(&executing(), &intend(&other_plan().digest, 7), 21).unwrap();
     assert_eq!(
         late.state,
-        State::Superseded,
+        ActionState::Superseded,
         "also between lock and statement"
     );
     assert!(!late.may_have_acted());
@@ -117,14 +121,14 @@ fn i17_a_step_is_never_intended_twice() {
         );
         let taken = after(
             &action,
-            &Event::TakeOver {
+            &ActionEvent::TakeOver {
                 replica: "r2",
                 fence: 9,
             },
             40,
         )
         .unwrap();
-        assert_eq!(taken.next(), Some(Next::Observe));
+        assert_eq!(taken.next_step(), Some(NextStep::Observe));
         assert_eq!(
             after(&taken, &intend(&digest, 9), 41).unwrap_err().code(),
             "already_intended"
@@ -135,7 +139,7 @@ fn i17_a_step_is_never_intended_twice() {
 #[test]
 fn i17_only_a_newer_lock_takes_over_and_the_old_one_is_fenced() {
     for fence in [6, 7] {
-        let take = Event::TakeOver {
+        let take = ActionEvent::TakeOver {
             replica: "r2",
             fence,
         };
@@ -143,7 +147,7 @@ fn i17_only_a_newer_lock_takes_over_and_the_old_one_is_fenced() {
     }
     let taken = after(
         &executing(),
-        &Event::TakeOver {
+        &ActionEvent::TakeOver {
             replica: "r2",
             fence: 9,
         },
@@ -163,8 +167,8 @@ fn i17_only_a_newer_lock_takes_over_and_the_old_one_is_fenced() {
         "fenced"
     );
     assert_eq!(
-        taken.next(),
-        Some(Next::Do(0)),
+        taken.next_step(),
+        Some(NextStep::Execute(0)),
         "nothing was intended: the successor may do it"
     );
     assert!(after(&taken, &intend(&plan().digest, 9), 31).is_ok());
@@ -190,7 +194,7 @@ fn i17_a_successor_finishes_from_every_step() {
     ] {
         let taken = after(
             &action,
-            &Event::TakeOver {
+            &ActionEvent::TakeOver {
                 replica: "r2",
                 fence: 9,
             },
@@ -200,13 +204,13 @@ fn i17_a_successor_finishes_from_every_step() {
         assert_eq!(refused(&taken).is_ok(), may_do, "{:?}", action.steps);
         if !may_do {
             let seen = after(&taken, &observed(9, proven()), 42).unwrap();
-            assert_eq!(seen.state, State::Succeeded);
+            assert_eq!(seen.state, ActionState::Succeeded);
         }
-        let unseen = after(&taken, &Event::Tick, 20 + 60).unwrap();
+        let unseen = after(&taken, &ActionEvent::Tick, 20 + 60).unwrap();
         let expected = if may_do {
-            State::Failed
+            ActionState::Failed
         } else {
-            State::Unverified
+            ActionState::Unverified
         };
         assert_eq!(unseen.state, expected);
     }
@@ -216,7 +220,7 @@ fn i17_a_successor_finishes_from_every_step() {
 fn i17_only_the_sender_knows_that_nothing_arrived() {
     let taken = after(
         &intended(),
-        &Event::TakeOver {
+        &ActionEvent::TakeOver {
             replica: "r2",
             fence: 9,
         },
@@ -231,16 +235,16 @@ fn i17_only_the_sender_knows_that_nothing_arrived() {
 fn a_refused_step_fails_without_another_attempt() {
     let refused = answered(7, StepResult::Refused("1227: SUPER is missing".to_owned()));
     let action = after(&intended(), &refused, 22).unwrap();
-    assert_eq!(action.state, State::Failed);
+    assert_eq!(action.state, ActionState::Failed);
     assert!(!action.may_have_acted());
     assert!(action.outcome.unwrap().contains("1227: SUPER is missing"));
 }
 
 #[test]
 fn i21_ok_is_not_done() {
-    assert_eq!(done().state, State::Executing);
-    let end = after(&done(), &Event::Tick, 20 + 60).unwrap();
-    assert_eq!(end.state, State::Unverified);
+    assert_eq!(done().state, ActionState::Executing);
+    let end = after(&done(), &ActionEvent::Tick, 20 + 60).unwrap();
+    assert_eq!(end.state, ActionState::Unverified);
 }
 
 #[test]
@@ -258,7 +262,7 @@ fn i17_a_statement_that_may_still_arrive_keeps_the_action_open() {
     let contradicted = || {
         observed(
             7,
-            Verdict::Contradicted("n2 is Primary elsewhere".to_owned()),
+            ObservedOutcome::Contradicted("n2 is Primary elsewhere".to_owned()),
         )
     };
     assert_eq!(
@@ -267,23 +271,23 @@ fn i17_a_statement_that_may_still_arrive_keeps_the_action_open() {
     );
     assert_eq!(
         after(&intended(), &contradicted(), 31).unwrap().state,
-        State::Failed
+        ActionState::Failed
     );
     let answered = after(&done(), &contradicted(), 23).unwrap();
     assert_eq!(
         answered.state,
-        State::Failed,
+        ActionState::Failed,
         "an answered statement is no longer under way"
     );
     // Intended just before the deadline.
     let late = after(&executing(), &intend(&plan().digest, 7), 79).unwrap();
     assert_eq!(
-        after(&late, &Event::Tick, 80).unwrap_err().code(),
+        after(&late, &ActionEvent::Tick, 80).unwrap_err().code(),
         "too_early"
     );
     assert_eq!(
-        after(&late, &Event::Tick, 89).unwrap().state,
-        State::Unverified
+        after(&late, &ActionEvent::Tick, 89).unwrap().state,
+        ActionState::Unverified
     );
 }
 
@@ -296,14 +300,21 @@ fn nothing_begins_after_the_deadline() {
         "action_expired"
     );
     assert_eq!(
-        after(&executing(), &Event::Tick, 79).unwrap_err().code(),
+        after(&executing(), &ActionEvent::Tick, 79)
+            .unwrap_err()
+            .code(),
         "nothing_due"
     );
 }
 
 #[test]
 fn observations_are_noted_once_each() {
-    let not_yet = || observed(7, Verdict::NotYet("n1 is not Primary yet".to_owned()));
+    let not_yet = || {
+        observed(
+            7,
+            ObservedOutcome::NotYet("n1 is not Primary yet".to_owned()),
+        )
+    };
     let mut action = done();
     let before = action.journal.len();
     for second in 0..20 {
@@ -341,7 +352,7 @@ fn several_steps_go_in_order_and_stop_at_a_refusal() {
         22,
     )
     .unwrap();
-    assert_eq!(first.next(), Some(Next::Do(1)));
+    assert_eq!(first.next_step(), Some(NextStep::Execute(1)));
     assert_eq!(
         after(&first, &observed(7, proven()), 23)
             .unwrap_err()
@@ -350,19 +361,19 @@ fn several_steps_go_in_order_and_stop_at_a_refusal() {
         "one step is missing"
     );
     // What is left of the plan has another digest; the second step compares its own key.
-    let rest = Event::Intend {
+    let rest = ActionEvent::Intend {
         fence: 7,
         step: 1,
         digest: "another",
-        off: None,
+        recovery_pause: None,
     };
     let second = after(&first, &rest, 23).unwrap();
-    let refused = Event::Answered {
+    let refused = ActionEvent::Answered {
         fence: 7,
         step: 1,
         result: StepResult::Refused("the key changed".to_owned()),
     };
     let ended = after(&second, &refused, 24).unwrap();
-    assert_eq!(ended.state, State::Failed);
+    assert_eq!(ended.state, ActionState::Failed);
     assert!(ended.outcome.unwrap().contains("1 of 2 steps were done"));
 }

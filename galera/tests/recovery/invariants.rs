@@ -1,18 +1,20 @@
 //! The invariants that concern deciding, one test each.
 
-use galera::recover::action::SwitchedOff;
-use galera::recover::attestation::Statement;
+use galera::recover::action::RecoveryPause;
+use galera::recover::attestation::AttestedState;
 use galera::recover::plan::{CheckCode, CheckStatus};
 
 use crate::scene::{
-    HISTORY, NIL, OTHER_HISTORY, Scene, Server, at, check, failing, id, position, status,
+    FakeStatusRows, HISTORY, NIL, OTHER_HISTORY, RecoveryFixture, at, check, failing, id, position,
+    status,
 };
 
 #[test]
 fn i01_no_bootstrap_while_any_node_says_primary() {
     // Expected or not: a node that only a member list names counts as well.
     for node in ["n3", "n9"] {
-        let scene = Scene::two_of_three_lost().answers(node, Server::primary(&[node], 0, 100));
+        let scene = RecoveryFixture::two_of_three_lost()
+            .answers(node, FakeStatusRows::primary(&[node], 0, 100));
         let plan = scene.plan();
         assert_eq!(status(&plan, &CheckCode::NOBODY_PRIMARY), CheckStatus::Fail);
         assert!(!plan.executable && plan.steps.is_empty());
@@ -26,11 +28,11 @@ fn i01_a_primary_that_the_console_cannot_reach_is_inferred() {
         ("wsrep_cluster_status", "Primary"),
         ("wsrep_local_state_comment", "Synced"),
     ];
-    let plan = Scene::expecting(&["n1", "n2"])
-        .answers("n1", Server::non_primary(&["n1"], 0, 100))
+    let plan = RecoveryFixture::expecting(&["n1", "n2"])
+        .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 100))
         .times_out("n2")
         .registered("n2", &running)
-        .attest("n2", Statement::Fenced)
+        .attest("n2", AttestedState::Fenced)
         .plan();
     assert_eq!(
         status(&plan, &CheckCode::NOBODY_PRIMARY),
@@ -46,9 +48,9 @@ fn i01_a_primary_that_the_console_cannot_reach_is_inferred() {
 #[test]
 fn i02_silence_and_refusal_are_not_death() {
     for scene in [
-        Scene::two_of_three_lost().times_out("n2"),
-        Scene::two_of_three_lost(),
-        Scene::two_of_three_lost().denies("n2"),
+        RecoveryFixture::two_of_three_lost().times_out("n2"),
+        RecoveryFixture::two_of_three_lost(),
+        RecoveryFixture::two_of_three_lost().denies_access("n2"),
     ] {
         let mut scene = scene;
         scene
@@ -70,9 +72,9 @@ fn i02_silence_and_refusal_are_not_death() {
 
 #[test]
 fn i02_an_agents_word_and_a_refusal_together_are() {
-    let plan = Scene::expecting(&["n1", "n2"])
-        .answers("n1", Server::non_primary(&["n1"], 0, 100))
-        .waits("n2", 100)
+    let plan = RecoveryFixture::expecting(&["n1", "n2"])
+        .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 100))
+        .agent_waiting("n2", 100)
         .plan();
     assert_eq!(
         status(&plan, &CheckCode::MEMBERS_ACCOUNTED),
@@ -84,10 +86,10 @@ fn i02_an_agents_word_and_a_refusal_together_are() {
 #[test]
 fn i02_an_attestation_for_a_node_that_answers_does_not_hold() {
     for scene in [
-        Scene::three_isolated().attest("n3", Statement::Stopped),
-        Scene::two_of_three_lost().denies("n2"),
-        Scene::two_of_three_lost().attest("n7", Statement::Stopped),
-        Scene::two_of_three_lost().attest("n2", Statement::Fenced),
+        RecoveryFixture::three_isolated().attest("n3", AttestedState::Stopped),
+        RecoveryFixture::two_of_three_lost().denies_access("n2"),
+        RecoveryFixture::two_of_three_lost().attest("n7", AttestedState::Stopped),
+        RecoveryFixture::two_of_three_lost().attest("n2", AttestedState::Fenced),
     ] {
         let plan = scene.plan();
         assert_eq!(
@@ -101,8 +103,8 @@ fn i02_an_attestation_for_a_node_that_answers_does_not_hold() {
 
 #[test]
 fn i03_a_missing_registration_is_not_death_and_a_present_one_not_primary() {
-    let plan = Scene::expecting(&["n1", "n2"])
-        .answers("n1", Server::non_primary(&["n1"], 0, 100))
+    let plan = RecoveryFixture::expecting(&["n1", "n2"])
+        .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 100))
         .registered(
             "n1",
             &[
@@ -122,13 +124,14 @@ fn i03_a_missing_registration_is_not_death_and_a_present_one_not_primary() {
 
 #[test]
 fn i04_the_denominator_is_everybody_expected() {
-    let mut scene = Scene::expecting(&["n1"]).answers("n1", Server::non_primary(&["n1"], 0, 100));
+    let mut scene = RecoveryFixture::expecting(&["n1"])
+        .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 100));
     assert!(scene.plan().executable);
-    scene.evidence.last_primary = [id("n1"), id("n4")].into();
+    scene.evidence.last_primary_members = [id("n1"), id("n4")].into();
     let plan = scene.plan();
     assert_eq!(failing(&plan), ["members_accounted"]);
-    let mut stopped = Scene::all_stopped();
-    stopped.evidence.last_primary = [id("n4")].into();
+    let mut stopped = RecoveryFixture::all_stopped();
+    stopped.evidence.last_primary_members = [id("n4")].into();
     assert_eq!(
         failing(&stopped.plan()),
         ["members_accounted", "positions_known"]
@@ -137,10 +140,10 @@ fn i04_the_denominator_is_everybody_expected() {
 
 #[test]
 fn i05_a_component_is_chosen_and_one_member_executes() {
-    let plan = Scene::expecting(&["n1", "n2", "n3"])
-        .answers("n1", Server::non_primary(&["n1", "n2"], 0, 10))
-        .answers("n2", Server::non_primary(&["n1", "n2"], 1, 10))
-        .answers("n3", Server::non_primary(&["n3"], 0, 9))
+    let plan = RecoveryFixture::expecting(&["n1", "n2", "n3"])
+        .answers("n1", FakeStatusRows::non_primary(&["n1", "n2"], 0, 10))
+        .answers("n2", FakeStatusRows::non_primary(&["n1", "n2"], 1, 10))
+        .answers("n3", FakeStatusRows::non_primary(&["n3"], 0, 9))
         .plan();
     assert_eq!(plan.steps.len(), 1);
     let target = plan.target.unwrap();
@@ -150,26 +153,29 @@ fn i05_a_component_is_chosen_and_one_member_executes() {
 
 #[test]
 fn i06_nil_uuid_is_never_a_candidate() {
-    let plan = Scene::expecting(&["n1"])
-        .answers("n1", Server::non_primary(&["n1"], 0, 100).history(NIL))
+    let plan = RecoveryFixture::expecting(&["n1"])
+        .answers(
+            "n1",
+            FakeStatusRows::non_primary(&["n1"], 0, 100).with_history(NIL),
+        )
         .plan();
     assert_eq!(status(&plan, &CheckCode::CANDIDATE), CheckStatus::Fail);
     assert!(plan.target.is_none() && plan.steps.is_empty());
     let pasted = format!("version: 2.1\nuuid: {NIL}\nseqno: -1\nsafe_to_bootstrap: 1");
-    let plan = Scene::expecting(&["n1"])
-        .refuses("n1")
-        .pastes("n1", &pasted)
+    let plan = RecoveryFixture::expecting(&["n1"])
+        .refuses_connections("n1")
+        .attest_with_paste("n1", &pasted)
         .plan();
     assert!(plan.target.is_none() && plan.steps.is_empty());
 }
 
 #[test]
 fn i06_different_histories_stop_everything() {
-    let plan = Scene::expecting(&["n1", "n2"])
-        .answers("n1", Server::non_primary(&["n1"], 0, 5))
+    let plan = RecoveryFixture::expecting(&["n1", "n2"])
+        .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 5))
         .answers(
             "n2",
-            Server::non_primary(&["n2"], 0, 900).history(OTHER_HISTORY),
+            FakeStatusRows::non_primary(&["n2"], 0, 900).with_history(OTHER_HISTORY),
         )
         .plan();
     assert_eq!(status(&plan, &CheckCode::ONE_HISTORY), CheckStatus::Fail);
@@ -182,11 +188,11 @@ fn i07_safe_to_bootstrap_alone_decides_nothing() {
         format!("version: 2.1\nuuid: {HISTORY}\nseqno: {seqno}\nsafe_to_bootstrap: {flag}")
     };
     let chosen = |one: &str, other: &str| {
-        let scene = Scene::expecting(&["n1", "n2"])
-            .refuses("n1")
-            .refuses("n2")
-            .pastes("n1", one)
-            .pastes("n2", other);
+        let scene = RecoveryFixture::expecting(&["n1", "n2"])
+            .refuses_connections("n1")
+            .refuses_connections("n2")
+            .attest_with_paste("n1", one)
+            .attest_with_paste("n2", other);
         scene.plan().target.unwrap().node.unwrap()
     };
     assert_eq!(
@@ -209,10 +215,10 @@ fn i07_safe_to_bootstrap_alone_decides_nothing() {
 #[test]
 fn i08_minus_one_is_unknown_and_asks_for_a_recovery() {
     let crashed = format!("version: 2.1\nuuid: {HISTORY}\nseqno: -1\nsafe_to_bootstrap: 0");
-    let plan = Scene::expecting(&["n1", "n2"])
-        .waits("n1", 9)
-        .refuses("n2")
-        .pastes("n2", &crashed)
+    let plan = RecoveryFixture::expecting(&["n1", "n2"])
+        .agent_waiting("n1", 9)
+        .refuses_connections("n2")
+        .attest_with_paste("n2", &crashed)
         .plan();
     assert_eq!(
         status(&plan, &CheckCode::POSITIONS_KNOWN),
@@ -228,16 +234,21 @@ fn i08_minus_one_is_unknown_and_asks_for_a_recovery() {
 
 #[test]
 fn i09_a_regression_is_refused_with_its_loss() {
-    for mut scene in [Scene::two_of_three_lost(), Scene::all_stopped()] {
-        scene.history.raise(&id("n2"), &position(5_000), at(0));
+    for mut scene in [
+        RecoveryFixture::two_of_three_lost(),
+        RecoveryFixture::all_stopped(),
+    ] {
+        scene
+            .history
+            .record_highest(&id("n2"), &position(5_000), at(0));
         let plan = scene.plan();
         assert!(failing(&plan).contains(&"no_regression"), "{plan:#?}");
         let from = plan.target.unwrap().position.unwrap().seqno;
         assert_eq!(plan.loss.transactions, Some(5_000 - from));
     }
-    let mut scene = Scene::two_of_three_lost();
+    let mut scene = RecoveryFixture::two_of_three_lost();
     let other = galera::Position::new(OTHER_HISTORY.parse().unwrap(), 5_000).unwrap();
-    scene.history.raise(&id("n2"), &other, at(0));
+    scene.history.record_highest(&id("n2"), &other, at(0));
     assert!(
         scene.plan().executable,
         "another history has no order with this one"
@@ -247,9 +258,9 @@ fn i09_a_regression_is_refused_with_its_loss() {
 #[test]
 fn i10_ties_are_the_same_everywhere() {
     let scene = |order: [&str; 3]| {
-        let mut scene = Scene::expecting(&order);
+        let mut scene = RecoveryFixture::expecting(&order);
         for node in order {
-            scene = scene.answers(node, Server::non_primary(&[node], 0, 10));
+            scene = scene.answers(node, FakeStatusRows::non_primary(&[node], 0, 10));
         }
         scene.plan()
     };
@@ -261,14 +272,19 @@ fn i10_ties_are_the_same_everywhere() {
 #[test]
 fn i10_replicas_that_read_a_lost_member_at_other_moments_plan_the_same() {
     let plan = |last_read: u64, first: &str| {
-        let mut scene = Scene::expecting(&["n1", "n2", "n3"])
-            .answers("n1", Server::non_primary(&["n1"], 0, 100))
-            .answers("n2", Server::primary(&["n1", "n2", "n3"], 1, last_read))
-            .refuses("n2")
-            .refuses("n3")
-            .attest("n2", Statement::Stopped)
-            .attest("n3", Statement::Stopped);
-        scene.history.raise(&id(first), &position(100), at(0));
+        let mut scene = RecoveryFixture::expecting(&["n1", "n2", "n3"])
+            .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 100))
+            .answers(
+                "n2",
+                FakeStatusRows::primary(&["n1", "n2", "n3"], 1, last_read),
+            )
+            .refuses_connections("n2")
+            .refuses_connections("n3")
+            .attest("n2", AttestedState::Stopped)
+            .attest("n3", AttestedState::Stopped);
+        scene
+            .history
+            .record_highest(&id(first), &position(100), at(0));
         scene.plan()
     };
     let one = plan(97, "n1");
@@ -287,19 +303,25 @@ fn i10_replicas_that_read_a_lost_member_at_other_moments_plan_the_same() {
 #[test]
 fn i11_ten_is_more_than_nine_and_undefined_is_nothing() {
     assert_eq!(
-        Scene::three_isolated().plan().target.unwrap().node,
+        RecoveryFixture::three_isolated()
+            .plan()
+            .target
+            .unwrap()
+            .node,
         Some(id("n2"))
     );
-    let undefined = Server::non_primary(&["n3"], 0, u64::MAX);
-    let plan = Scene::three_isolated().answers("n3", undefined).plan();
+    let undefined = FakeStatusRows::non_primary(&["n3"], 0, u64::MAX);
+    let plan = RecoveryFixture::three_isolated()
+        .answers("n3", undefined)
+        .plan();
     assert_eq!(plan.target.unwrap().node, Some(id("n2")));
 }
 
 #[test]
 fn i12_a_cluster_that_may_heal_by_itself_is_given_time() {
-    let mut scene = Scene::expecting(&["n1", "n2", "n3"]);
+    let mut scene = RecoveryFixture::expecting(&["n1", "n2", "n3"]);
     for node in ["n1", "n2", "n3"] {
-        scene = scene.answers_since(node, Server::non_primary(&[node], 0, 10), 40);
+        scene = scene.answers_since(node, FakeStatusRows::non_primary(&[node], 0, 10), 40);
     }
     let plan = scene.plan();
     assert_eq!(
@@ -309,27 +331,33 @@ fn i12_a_cluster_that_may_heal_by_itself_is_given_time() {
     );
     scene.now += 10;
     for node in ["n1", "n2", "n3"] {
-        scene = scene.answers_since(node, Server::non_primary(&[node], 0, 10), 40);
+        scene = scene.answers_since(node, FakeStatusRows::non_primary(&[node], 0, 10), 40);
     }
     assert!(scene.plan().executable, "30 s are enough");
-    let lost =
-        Scene::two_of_three_lost().answers_since("n1", Server::non_primary(&["n1"], 0, 100), 54);
+    let lost = RecoveryFixture::two_of_three_lost().answers_since(
+        "n1",
+        FakeStatusRows::non_primary(&["n1"], 0, 100),
+        54,
+    );
     assert!(
         lost.plan().executable,
         "nobody can come back by itself: 6 s are enough"
     );
-    let lost =
-        Scene::two_of_three_lost().answers_since("n1", Server::non_primary(&["n1"], 0, 100), 57);
+    let lost = RecoveryFixture::two_of_three_lost().answers_since(
+        "n1",
+        FakeStatusRows::non_primary(&["n1"], 0, 100),
+        57,
+    );
     assert_eq!(failing(&lost.plan()), ["settled"]);
 }
 
 #[test]
 fn i12_a_starting_member_may_complete_the_view() {
-    let starting = Scene::expecting(&["n1", "n2"])
-        .answers_since("n1", Server::non_primary(&["n1"], 0, 100), 45)
-        .refuses("n2")
+    let starting = RecoveryFixture::expecting(&["n1", "n2"])
+        .answers_since("n1", FakeStatusRows::non_primary(&["n1"], 0, 100), 45)
+        .refuses_connections("n2")
         .registered("n2", &[("phase", "starting")])
-        .attest("n2", Statement::Stopped);
+        .attest("n2", AttestedState::Stopped);
     assert_eq!(
         status(&starting.plan(), &CheckCode::SETTLED),
         CheckStatus::Unknown
@@ -338,27 +366,29 @@ fn i12_a_starting_member_may_complete_the_view() {
 
 #[test]
 fn i13_never_during_a_state_transfer_or_another_recovery() {
-    let donor = Server::non_primary(&["n1"], 0, 100)
-        .says("wsrep_local_state", "2")
-        .says("wsrep_local_state_comment", "Donor/Desynced");
-    let plan = Scene::two_of_three_lost().answers("n1", donor).plan();
+    let donor = FakeStatusRows::non_primary(&["n1"], 0, 100)
+        .with_row("wsrep_local_state", "2")
+        .with_row("wsrep_local_state_comment", "Donor/Desynced");
+    let plan = RecoveryFixture::two_of_three_lost()
+        .answers("n1", donor)
+        .plan();
     assert_eq!(
         status(&plan, &CheckCode::NO_STATE_TRANSFER),
         CheckStatus::Fail
     );
-    let joining = Scene::expecting(&["n1", "n2"])
-        .answers("n1", Server::non_primary(&["n1"], 0, 100))
-        .refuses("n2")
+    let joining = RecoveryFixture::expecting(&["n1", "n2"])
+        .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 100))
+        .refuses_connections("n2")
         .registered("n2", &[("phase", "joining")]);
     assert_eq!(
         status(&joining.plan(), &CheckCode::NO_STATE_TRANSFER),
         CheckStatus::Fail
     );
-    let mut open = Scene::two_of_three_lost();
-    open.circumstances.open_action = Some("a1".to_owned());
+    let mut open = RecoveryFixture::two_of_three_lost();
+    open.context.open_action = Some("a1".to_owned());
     assert_eq!(failing(&open.plan()), ["no_other_recovery"]);
-    let mut ordered = Scene::all_stopped();
-    ordered.circumstances.standing_order = Some("{}".to_owned());
+    let mut ordered = RecoveryFixture::all_stopped();
+    ordered.context.standing_order = Some("{}".to_owned());
     assert_eq!(failing(&ordered.plan()), ["no_other_recovery"]);
 }
 
@@ -371,8 +401,10 @@ fn i15_the_executor_is_connected_operational_and_has_applied_everything() {
         ("wsrep_evs_state", ""),
         ("wsrep_local_recv_queue", ""),
     ] {
-        let server = Server::non_primary(&["n1"], 0, 100).says(name, value);
-        let plan = Scene::two_of_three_lost().answers("n1", server).plan();
+        let server = FakeStatusRows::non_primary(&["n1"], 0, 100).with_row(name, value);
+        let plan = RecoveryFixture::two_of_three_lost()
+            .answers("n1", server)
+            .plan();
         assert_eq!(failing(&plan), ["executor_ready"], "{name}={value}");
         assert!(plan.steps.is_empty());
     }
@@ -380,36 +412,36 @@ fn i15_the_executor_is_connected_operational_and_has_applied_everything() {
 
 #[test]
 fn i16_the_digest_ignores_times_and_nothing_else() {
-    let scene = Scene::two_of_three_lost();
+    let scene = RecoveryFixture::two_of_three_lost();
     let digest = scene.plan().digest;
     let mut later = scene.clone();
     later.now += 3;
     let later = later
-        .answers("n1", Server::non_primary(&["n1"], 0, 100))
-        .refuses("n2")
-        .refuses("n3");
+        .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 100))
+        .refuses_connections("n2")
+        .refuses_connections("n3");
     assert_eq!(later.plan().digest, digest);
     let mut changed = vec![
         scene
             .clone()
-            .answers("n1", Server::non_primary(&["n1"], 0, 101)),
+            .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 101)),
         scene.clone().answers(
             "n1",
-            Server::non_primary(&["n1"], 0, 100).history(OTHER_HISTORY),
+            FakeStatusRows::non_primary(&["n1"], 0, 100).with_history(OTHER_HISTORY),
         ),
         scene
             .clone()
-            .answers("n2", Server::non_primary(&["n2"], 0, 100)),
-        scene.clone().attest("n2", Statement::Fenced),
+            .answers("n2", FakeStatusRows::non_primary(&["n2"], 0, 100)),
+        scene.clone().attest("n2", AttestedState::Fenced),
         scene
             .clone()
-            .answers("n1", Server::non_primary(&["n1", "n2"], 0, 100)),
+            .answers("n1", FakeStatusRows::non_primary(&["n1", "n2"], 0, 100)),
     ];
     let mut off = scene.clone();
-    off.circumstances.sql_account = false;
+    off.context.sql_account = false;
     changed.push(off);
     let mut known = scene;
-    known.history.raise(&id("n2"), &position(3), at(0));
+    known.history.record_highest(&id("n2"), &position(3), at(0));
     changed.push(known);
     for scene in changed {
         assert_ne!(scene.plan().digest, digest);
@@ -418,15 +450,15 @@ fn i16_the_digest_ignores_times_and_nothing_else() {
 
 #[test]
 fn i18_without_the_registry_nothing_is_executable() {
-    let mut scene = Scene::two_of_three_lost();
+    let mut scene = RecoveryFixture::two_of_three_lost();
     scene.evidence.registry_health.reachable = false;
     assert_eq!(failing(&scene.plan()), ["registry_readable"]);
 }
 
 #[test]
 fn i19_the_off_switch_blocks_with_who_and_why() {
-    let mut scene = Scene::two_of_three_lost();
-    scene.circumstances.off = Some(SwitchedOff {
+    let mut scene = RecoveryFixture::two_of_three_lost();
+    scene.context.recovery_pause = Some(RecoveryPause {
         by: "ann".to_owned(),
         at: at(0),
         reason: "datacentre move".to_owned(),
@@ -442,9 +474,11 @@ fn i19_the_off_switch_blocks_with_who_and_why() {
 
 #[test]
 fn i30_a_blocked_plan_keeps_its_target_and_says_every_why() {
-    let mut scene = Scene::two_of_three_lost();
+    let mut scene = RecoveryFixture::two_of_three_lost();
     scene.attestations.clear();
-    scene.history.raise(&id("n2"), &position(103), at(0));
+    scene
+        .history
+        .record_highest(&id("n2"), &position(103), at(0));
     let plan = scene.plan();
     assert_eq!(failing(&plan), ["members_accounted", "no_regression"]);
     assert!(plan.target.is_some() && plan.steps.len() == 1);
@@ -458,31 +492,31 @@ fn i30_a_blocked_plan_keeps_its_target_and_says_every_why() {
 
 #[test]
 fn i31_the_last_primary_view_outranks_a_position() {
-    let mut scene = Scene::expecting(&["n1", "n2"]);
-    let primary = Scene::expecting(&["n1", "n2"]).answers(
+    let mut scene = RecoveryFixture::expecting(&["n1", "n2"]);
+    let primary = RecoveryFixture::expecting(&["n1", "n2"]).answers(
         "n2",
-        Server::primary(&["n2"], 0, 10).says("wsrep_cluster_conf_id", "18"),
+        FakeStatusRows::primary(&["n2"], 0, 10).with_row("wsrep_cluster_conf_id", "18"),
     );
     scene
         .history
-        .learn(&primary.evidence, at(60), &primary.settings.fold);
+        .update(&primary.evidence, at(60), &primary.settings.fold);
     let scene = scene
-        .answers("n1", Server::non_primary(&["n1"], 0, 100))
-        .refuses("n2")
-        .attest("n2", Statement::Stopped);
+        .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 100))
+        .refuses_connections("n2")
+        .attest("n2", AttestedState::Stopped);
     assert_eq!(failing(&scene.plan()), ["last_primary"]);
     let record = &scene.history.primary[&id("n2")];
     assert_eq!((record.conf_id, record.position.seqno), (18, 10));
     let json = serde_json::to_string(&scene.history).unwrap();
     assert_eq!(
-        serde_json::from_str::<galera::judge::known_positions::History>(&json).unwrap(),
+        serde_json::from_str::<galera::judge::known_positions::KnownPositions>(&json).unwrap(),
         scene.history
     );
 }
 
 #[test]
 fn i33_evidence_has_source_and_age() {
-    let plan = Scene::two_of_three_lost().plan();
+    let plan = RecoveryFixture::two_of_three_lost().plan();
     let evidence = &check(&plan, &CheckCode::NOBODY_PRIMARY).evidence;
     assert!(
         evidence

@@ -1,17 +1,19 @@
 //! Laws that hold for any cluster, however broken.
 
-use galera::recover::attestation::{Attestation, Statement, pasted};
-use galera::recover::plan::{CheckCode, CheckStatus, Mechanism, Plan, Step};
+use galera::recover::attestation::{Attestation, AttestedState, parse_pasted_state};
+use galera::recover::plan::{CheckCode, CheckStatus, Mechanism, Plan, PlanStep};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::scene::{HISTORY, NIL, OTHER_HISTORY, Scene, Server, at, id, position};
+use crate::scene::{
+    FakeStatusRows, HISTORY, NIL, OTHER_HISTORY, RecoveryFixture, at, id, position,
+};
 
 const NODES: [&str; 4] = ["n1", "n2", "n3", "n4"];
 
 /// What one node does.
 #[derive(Clone, Debug)]
-struct Behaviour {
+struct NodeBehaviour {
     node: usize,
     answer: Option<&'static str>,
     history: &'static str,
@@ -19,10 +21,10 @@ struct Behaviour {
     partner: usize,
     since: i64,
     registered: Option<(&'static str, bool, Option<u64>)>,
-    attested: Option<Statement>,
+    attested: Option<AttestedState>,
 }
 
-fn behaviour(node: usize) -> impl Strategy<Value = Behaviour> {
+fn node_behaviour(node: usize) -> impl Strategy<Value = NodeBehaviour> {
     let answer = prop::option::weighted(
         0.6,
         prop::sample::select(vec![
@@ -42,9 +44,9 @@ fn behaviour(node: usize) -> impl Strategy<Value = Behaviour> {
     ]);
     let registered = prop::option::of((phase, any::<bool>(), prop::option::of(0_u64..12)));
     let statement = prop::sample::select(vec![
-        Statement::Stopped,
-        Statement::Fenced,
-        Statement::Decommissioned,
+        AttestedState::Stopped,
+        AttestedState::Fenced,
+        AttestedState::Decommissioned,
     ]);
     (
         answer,
@@ -56,7 +58,7 @@ fn behaviour(node: usize) -> impl Strategy<Value = Behaviour> {
         prop::option::of(statement),
     )
         .prop_map(
-            move |(answer, history, seqno, partner, since, registered, attested)| Behaviour {
+            move |(answer, history, seqno, partner, since, registered, attested)| NodeBehaviour {
                 node,
                 answer,
                 history,
@@ -69,22 +71,22 @@ fn behaviour(node: usize) -> impl Strategy<Value = Behaviour> {
         )
 }
 
-fn behaviours() -> impl Strategy<Value = Vec<Behaviour>> {
-    (1..=NODES.len()).prop_flat_map(|count| (0..count).map(behaviour).collect::<Vec<_>>())
+fn node_behaviours() -> impl Strategy<Value = Vec<NodeBehaviour>> {
+    (1..=NODES.len()).prop_flat_map(|count| (0..count).map(node_behaviour).collect::<Vec<_>>())
 }
 
-fn scene(behaviours: &[Behaviour]) -> Scene {
+fn fixture_of(behaviours: &[NodeBehaviour]) -> RecoveryFixture {
     let names: Vec<&str> = behaviours.iter().map(|b| NODES[b.node]).collect();
     let mut expected = names.clone();
     expected.sort_unstable();
-    let mut scene = Scene::expecting(&expected);
+    let mut scene = RecoveryFixture::expecting(&expected);
     for behaviour in behaviours {
         scene = apply(scene, behaviour);
     }
     scene
 }
 
-fn apply(mut scene: Scene, behaviour: &Behaviour) -> Scene {
+fn apply(mut scene: RecoveryFixture, behaviour: &NodeBehaviour) -> RecoveryFixture {
     let node = NODES[behaviour.node];
     if let Some((phase, primary, recovered)) = behaviour.registered {
         let recovered = recovered.map(|seqno| format!("{}:{seqno}", behaviour.history));
@@ -104,17 +106,17 @@ fn apply(mut scene: Scene, behaviour: &Behaviour) -> Scene {
             members.dedup();
             let index = members.iter().position(|member| *member == node).unwrap();
             let base = match word {
-                "Primary" => Server::primary(&members, index, behaviour.seqno),
-                _ => Server::non_primary(&members, index, behaviour.seqno)
-                    .says("wsrep_cluster_status", word),
+                "Primary" => FakeStatusRows::primary(&members, index, behaviour.seqno),
+                _ => FakeStatusRows::non_primary(&members, index, behaviour.seqno)
+                    .with_row("wsrep_cluster_status", word),
             };
             let gcomm = format!("0000000{}-0c2f-11ef-a1b2-c3d4e5f60718", behaviour.node + 1);
             let server = base
-                .history(behaviour.history)
-                .says("wsrep_gcomm_uuid", &gcomm);
+                .with_history(behaviour.history)
+                .with_row("wsrep_gcomm_uuid", &gcomm);
             scene.answers_since(node, server, behaviour.since)
         }
-        None if behaviour.seqno.is_multiple_of(2) => scene.refuses(node),
+        None if behaviour.seqno.is_multiple_of(2) => scene.refuses_connections(node),
         None => scene.times_out(node),
     };
     if let Some(statement) = behaviour.attested {
@@ -123,14 +125,14 @@ fn apply(mut scene: Scene, behaviour: &Behaviour) -> Scene {
     scene
 }
 
-fn says_primary(behaviours: &[Behaviour]) -> bool {
+fn any_reports_primary(behaviours: &[NodeBehaviour]) -> bool {
     behaviours
         .iter()
         .any(|behaviour| behaviour.answer == Some("Primary"))
 }
 
 /// Laws of every plan.
-fn lawful(plan: &Plan) -> Result<(), TestCaseError> {
+fn check_plan_invariants(plan: &Plan) -> Result<(), TestCaseError> {
     prop_assert_eq!(&plan.computed_digest(), &plan.digest);
     prop_assert!(!plan.summary.is_empty());
     let passes = plan.checks.iter().all(|check| check.status.permits());
@@ -142,11 +144,11 @@ fn lawful(plan: &Plan) -> Result<(), TestCaseError> {
     }
     for step in &plan.steps {
         match step {
-            Step::Statement { node, statement } => {
+            PlanStep::Statement { node, statement } => {
                 prop_assert!(plan.target.as_ref().unwrap().members.contains(node));
                 prop_assert!(statement.starts_with("SET GLOBAL wsrep_provider_"));
             }
-            Step::Key {
+            PlanStep::Key {
                 key,
                 mod_revision,
                 value,
@@ -161,7 +163,7 @@ fn lawful(plan: &Plan) -> Result<(), TestCaseError> {
     let mut stored = plan.clone();
     for check in &mut stored.checks {
         // Only who has just planned knows.
-        check.passing = None;
+        check.transient = None;
     }
     prop_assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), stored);
     Ok(())
@@ -171,10 +173,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn i01_i06_no_plan_breaks_the_laws(behaviours in behaviours()) {
-        let plan = scene(&behaviours).plan();
-        lawful(&plan)?;
-        if says_primary(&behaviours) {
+    fn i01_i06_no_plan_breaks_the_laws(behaviours in node_behaviours()) {
+        let plan = fixture_of(&behaviours).plan();
+        check_plan_invariants(&plan)?;
+        if any_reports_primary(&behaviours) {
             prop_assert!(!plan.executable && plan.steps.is_empty() && plan.target.is_none());
             prop_assert_eq!(plan.check(&CheckCode::NOBODY_PRIMARY).unwrap().status, CheckStatus::Fail);
         }
@@ -184,11 +186,11 @@ proptest! {
     }
 
     #[test]
-    fn i24_no_plan_stops_or_restarts_who_runs(behaviours in behaviours()) {
-        let scene = scene(&behaviours);
+    fn i24_no_plan_stops_or_restarts_who_runs(behaviours in node_behaviours()) {
+        let scene = fixture_of(&behaviours);
         let plan = scene.plan();
         for command in &plan.commands {
-            let node = command.node.as_ref().and_then(|node| scene.evidence.sql.get(node));
+            let node = command.node.as_ref().and_then(|node| scene.evidence.probes.get(node));
             let answers = node.is_some_and(|probe| probe.status.is_some() && probe.error.is_none());
             prop_assert!(!answers || command.command.starts_with("mariadb -e "), "{}", command.command);
             for word in ["kill", "stop", "restart", "SHUTDOWN", "rm "] {
@@ -196,7 +198,7 @@ proptest! {
             }
         }
         for step in &plan.steps {
-            if let Step::Statement { statement, .. } = step {
+            if let PlanStep::Statement { statement, .. } = step {
                 let only = ["SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'", "SET GLOBAL wsrep_provider_pc_bootstrap=ON"];
                 prop_assert!(only.contains(&statement.as_str()), "{}", statement);
             }
@@ -205,35 +207,35 @@ proptest! {
 
     #[test]
     fn i10_no_order_of_arrival_matters(
-        (behaviours, shuffled) in behaviours().prop_flat_map(|b| (Just(b.clone()), Just(b).prop_shuffle()))
+        (behaviours, shuffled) in node_behaviours().prop_flat_map(|b| (Just(b.clone()), Just(b).prop_shuffle()))
     ) {
-        let (one, other) = (scene(&behaviours).plan(), scene(&shuffled).plan());
+        let (one, other) = (fixture_of(&behaviours).plan(), fixture_of(&shuffled).plan());
         prop_assert_eq!(&one.digest, &other.digest);
         prop_assert_eq!(one, other);
     }
 
     #[test]
-    fn i02_who_is_silent_and_not_vouched_for_blocks(behaviours in behaviours()) {
+    fn i02_who_is_silent_and_not_vouched_for_blocks(behaviours in node_behaviours()) {
         let silent = behaviours.iter().any(|behaviour| {
             let listed = behaviours.iter().any(|other| other.answer.is_some() && other.partner == behaviour.node);
             behaviour.answer.is_none() && behaviour.attested.is_none() && behaviour.registered.is_none() && !listed
         });
-        let plan = scene(&behaviours).plan();
+        let plan = fixture_of(&behaviours).plan();
         prop_assert!(!(silent && plan.executable));
     }
 
     #[test]
     fn i16_the_digest_survives_time_and_follows_facts(seqno in 1_u64..1_000, more in 1_u64..50, wait in 0_i64..5) {
-        let scene = Scene::expecting(&["n1"]).answers("n1", Server::non_primary(&["n1"], 0, seqno));
+        let scene = RecoveryFixture::expecting(&["n1"]).answers("n1", FakeStatusRows::non_primary(&["n1"], 0, seqno));
         let digest = scene.plan().digest;
         let mut later = scene.clone();
         later.now += wait;
-        let later = later.answers("n1", Server::non_primary(&["n1"], 0, seqno));
+        let later = later.answers("n1", FakeStatusRows::non_primary(&["n1"], 0, seqno));
         prop_assert_eq!(&later.plan().digest, &digest);
-        let ahead = scene.clone().answers("n1", Server::non_primary(&["n1"], 0, seqno + more));
+        let ahead = scene.clone().answers("n1", FakeStatusRows::non_primary(&["n1"], 0, seqno + more));
         prop_assert_ne!(&ahead.plan().digest, &digest);
         let mut remembered = scene;
-        remembered.history.raise(&id("n1"), &position(seqno + more), at(0));
+        remembered.history.record_highest(&id("n1"), &position(seqno + more), at(0));
         let plan = remembered.plan();
         prop_assert_ne!(&plan.digest, &digest);
         prop_assert!(!plan.executable);
@@ -243,10 +245,10 @@ proptest! {
     #[test]
     fn pasted_text_never_panics_nor_gives_an_undefined_position(text in ".{0,200}", lines in vec(".{0,40}", 0..6)) {
         for text in [text, lines.join("\n"), format!("uuid: {NIL}\n{}", lines.join("\n"))] {
-            if let Ok(pasted) = pasted(&text) {
+            if let Ok(pasted) = parse_pasted_state(&text) {
                 prop_assert!(!pasted.position.unwrap().uuid.is_nil());
             }
-            let attestation = Attestation { node: id("n1"), statement: Statement::Stopped, saved_state: Some(text) };
+            let attestation = Attestation { node: id("n1"), statement: AttestedState::Stopped, saved_state: Some(text) };
             let json = serde_json::to_string(&attestation).unwrap();
             prop_assert_eq!(serde_json::from_str::<Attestation>(&json).unwrap(), attestation);
         }

@@ -5,12 +5,12 @@ use std::time::Duration;
 use galera::Timestamp;
 use galera::access::Role;
 use galera::recover::action::{
-    Action, Actor, BreakGlassRequest, Event, Limits, Refusal, Request, StepResult, Verdict,
-    request, step,
+    Action, ActionEvent, ActionLimits, ActionRefusal, ActionRequest, Actor, BreakGlassRequest,
+    ObservedOutcome, StepResult, request_action, step,
 };
 use galera::recover::plan::{CheckCode, Plan};
 
-use crate::scene::{NOW, Scene, at};
+use crate::scene::{NOW, RecoveryFixture, at};
 
 pub(crate) fn person(name: &str, roles: &[Role]) -> Actor {
     Actor {
@@ -35,31 +35,35 @@ pub(crate) fn anna() -> Actor {
 }
 
 pub(crate) fn plan() -> Plan {
-    Scene::two_of_three_lost().plan()
+    RecoveryFixture::two_of_three_lost().plan()
 }
 
 /// Another plan of the same cluster.
 pub(crate) fn other_plan() -> Plan {
-    let mut scene = Scene::two_of_three_lost();
-    scene.circumstances.registry_prefix = "/galera".to_owned();
+    let mut scene = RecoveryFixture::two_of_three_lost();
+    scene.context.registry_prefix = "/galera".to_owned();
     scene
         .history
-        .raise(&crate::scene::id("n2"), &crate::scene::position(50), at(0));
+        .record_highest(&crate::scene::id("n2"), &crate::scene::position(50), at(0));
     scene.plan()
 }
 
 /// A request by `by` for `plan`, confirmed and with a reason.
-pub(crate) fn asked(by: &Actor, plan: &Plan, limits: &Limits) -> Result<Action, Refusal> {
-    asked_with(by, plan, limits, None)
-}
-
-pub(crate) fn asked_with(
+pub(crate) fn requested(
     by: &Actor,
     plan: &Plan,
-    limits: &Limits,
+    limits: &ActionLimits,
+) -> Result<Action, ActionRefusal> {
+    requested_with(by, plan, limits, None)
+}
+
+pub(crate) fn requested_with(
+    by: &Actor,
+    plan: &Plan,
+    limits: &ActionLimits,
     overrides: Option<&[CheckCode]>,
-) -> Result<Action, Refusal> {
-    let wanted = Request {
+) -> Result<Action, ActionRefusal> {
+    let wanted = ActionRequest {
         id: "a1",
         by,
         plan_digest: &plan.digest,
@@ -69,16 +73,20 @@ pub(crate) fn asked_with(
             overrides: codes.to_vec(),
         }),
     };
-    request(&wanted, plan, plan, limits, at(NOW))
+    request_action(&wanted, plan, plan, limits, at(NOW))
 }
 
 pub(crate) fn pending() -> Action {
-    asked(&olga(), &plan(), &Limits::default()).unwrap()
+    requested(&olga(), &plan(), &ActionLimits::default()).unwrap()
 }
 
 /// `action` after `event`, `seconds` after the request.
-pub(crate) fn after(action: &Action, event: &Event<'_>, seconds: i64) -> Result<Action, Refusal> {
-    step(action, event, &Limits::default(), later(seconds))
+pub(crate) fn after(
+    action: &Action,
+    event: &ActionEvent<'_>,
+    seconds: i64,
+) -> Result<Action, ActionRefusal> {
+    step(action, event, &ActionLimits::default(), later(seconds))
 }
 
 pub(crate) fn later(seconds: i64) -> Timestamp {
@@ -88,7 +96,7 @@ pub(crate) fn later(seconds: i64) -> Timestamp {
 pub(crate) fn approved() -> Action {
     let digest = plan().digest;
     let adam = adam();
-    let approve = Event::Approve {
+    let approve = ActionEvent::Approve {
         by: &adam,
         digest: &digest,
         comment: Some("seen it"),
@@ -96,35 +104,38 @@ pub(crate) fn approved() -> Action {
     after(&pending(), &approve, 10).unwrap()
 }
 
-pub(crate) fn begin<'a>(plan: &'a Plan, fence: i64) -> Event<'a> {
-    Event::Begin {
+pub(crate) fn begin<'a>(plan: &'a Plan, fence: i64) -> ActionEvent<'a> {
+    ActionEvent::Begin {
         by: None,
         replica: "r1",
         fence,
         plan,
-        off: None,
+        recovery_pause: None,
     }
 }
 
-pub(crate) fn intend(digest: &str, fence: i64) -> Event<'_> {
-    Event::Intend {
+pub(crate) fn intend(digest: &str, fence: i64) -> ActionEvent<'_> {
+    ActionEvent::Intend {
         fence,
         step: 0,
         digest,
-        off: None,
+        recovery_pause: None,
     }
 }
 
-pub(crate) fn answered(fence: i64, result: StepResult) -> Event<'static> {
-    Event::Answered {
+pub(crate) fn answered(fence: i64, result: StepResult) -> ActionEvent<'static> {
+    ActionEvent::Answered {
         fence,
         step: 0,
         result,
     }
 }
 
-pub(crate) fn observed(fence: i64, verdict: Verdict) -> Event<'static> {
-    Event::Observed { fence, verdict }
+pub(crate) fn observed(fence: i64, verdict: ObservedOutcome) -> ActionEvent<'static> {
+    ActionEvent::Observed {
+        fence,
+        outcome: verdict,
+    }
 }
 
 pub(crate) fn executing() -> Action {

@@ -1,18 +1,22 @@
 //! Plans for a running cluster that lost its quorum.
 
-use galera::recover::attestation::Statement;
-use galera::recover::plan::{CheckCode, CheckStatus, Comparison, Kind, Mechanism, Step};
+use galera::recover::attestation::AttestedState;
+use galera::recover::plan::{
+    ActionKind, CheckCode, CheckStatus, Mechanism, PlanComparison, PlanStep,
+};
 use serde_json::json;
 
-use crate::scene::{NOW, Scene, Server, at, check, failing, id, position, status};
+use crate::scene::{
+    FakeStatusRows, NOW, RecoveryFixture, at, check, failing, id, position, status,
+};
 
 #[test]
 fn two_of_three_lost_and_attested_is_executable() {
-    let plan = Scene::two_of_three_lost().plan();
+    let plan = RecoveryFixture::two_of_three_lost().plan();
     assert!(plan.executable, "{plan:#?}");
     assert_eq!(
         plan.steps,
-        [Step::Statement {
+        [PlanStep::Statement {
             node: id("n1"),
             statement: "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'".to_owned(),
         }]
@@ -32,7 +36,7 @@ fn two_of_three_lost_and_attested_is_executable() {
 
 #[test]
 fn the_json_is_the_contract() {
-    let plan = Scene::two_of_three_lost().plan();
+    let plan = RecoveryFixture::two_of_three_lost().plan();
     let json = serde_json::to_value(&plan).unwrap();
     assert_eq!(json["kind"], "bootstrap");
     assert_eq!(json["cluster"], "lab");
@@ -63,7 +67,7 @@ fn the_json_is_the_contract() {
 
 #[test]
 fn the_most_advanced_of_isolated_nodes_goes_on() {
-    let plan = Scene::three_isolated().plan();
+    let plan = RecoveryFixture::three_isolated().plan();
     assert!(plan.executable, "{plan:#?}");
     let target = plan.target.unwrap();
     assert_eq!(
@@ -75,10 +79,10 @@ fn the_most_advanced_of_isolated_nodes_goes_on() {
 
 #[test]
 fn the_larger_of_equal_components_goes_on() {
-    let scene = Scene::expecting(&["n1", "n2", "n3"])
-        .answers("n1", Server::non_primary(&["n1"], 0, 10))
-        .answers("n2", Server::non_primary(&["n2", "n3"], 0, 10))
-        .answers("n3", Server::non_primary(&["n2", "n3"], 1, 10));
+    let scene = RecoveryFixture::expecting(&["n1", "n2", "n3"])
+        .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 10))
+        .answers("n2", FakeStatusRows::non_primary(&["n2", "n3"], 0, 10))
+        .answers("n3", FakeStatusRows::non_primary(&["n2", "n3"], 1, 10));
     let target = scene.plan().target.unwrap();
     assert_eq!(target.members, [id("n2"), id("n3")]);
     assert_eq!(target.node, Some(id("n2")));
@@ -86,10 +90,10 @@ fn the_larger_of_equal_components_goes_on() {
 
 #[test]
 fn a_primary_is_nothing_to_recover() {
-    let scene = Scene::expecting(&["n1", "n2", "n3"])
-        .answers("n1", Server::non_primary(&["n1"], 0, 9))
-        .answers("n2", Server::primary(&["n2", "n3"], 0, 12))
-        .answers("n3", Server::primary(&["n2", "n3"], 1, 12));
+    let scene = RecoveryFixture::expecting(&["n1", "n2", "n3"])
+        .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 9))
+        .answers("n2", FakeStatusRows::primary(&["n2", "n3"], 0, 12))
+        .answers("n3", FakeStatusRows::primary(&["n2", "n3"], 1, 12));
     let plan = scene.plan();
     assert!(!plan.executable);
     assert!(plan.steps.is_empty() && plan.target.is_none());
@@ -99,17 +103,17 @@ fn a_primary_is_nothing_to_recover() {
         "{}",
         plan.summary
     );
-    assert_eq!(plan.kind, Kind::Bootstrap);
+    assert_eq!(plan.kind, ActionKind::Bootstrap);
 }
 
 #[test]
 fn rival_primaries_are_no_case_for_a_bootstrap() {
-    let scene = Scene::expecting(&["n1", "n2"])
-        .answers("n1", Server::primary(&["n1"], 0, 9))
+    let scene = RecoveryFixture::expecting(&["n1", "n2"])
+        .answers("n1", FakeStatusRows::primary(&["n1"], 0, 9))
         .answers(
             "n2",
-            Server::primary(&["n2"], 0, 12)
-                .says("wsrep_gcomm_uuid", "99990000-0c2f-11ef-a1b2-c3d4e5f60718"),
+            FakeStatusRows::primary(&["n2"], 0, 12)
+                .with_row("wsrep_gcomm_uuid", "99990000-0c2f-11ef-a1b2-c3d4e5f60718"),
         );
     let plan = scene.plan();
     assert!(!plan.executable && plan.steps.is_empty());
@@ -122,8 +126,8 @@ fn rival_primaries_are_no_case_for_a_bootstrap() {
 
 #[test]
 fn without_an_account_the_commands_remain() {
-    let mut scene = Scene::two_of_three_lost();
-    scene.circumstances.sql_account = false;
+    let mut scene = RecoveryFixture::two_of_three_lost();
+    scene.context.sql_account = false;
     let plan = scene.plan();
     assert_eq!(failing(&plan), ["sql_account"]);
     assert!(plan.commands[0].command.contains("pc.bootstrap=YES"));
@@ -131,9 +135,9 @@ fn without_an_account_the_commands_remain() {
 
 #[test]
 fn what_a_stopped_node_holds_more_is_a_loss() {
-    let scene = Scene::expecting(&["n1", "n2"])
-        .answers("n1", Server::non_primary(&["n1"], 0, 100))
-        .waits("n2", 107);
+    let scene = RecoveryFixture::expecting(&["n1", "n2"])
+        .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 100))
+        .agent_waiting("n2", 107);
     let plan = scene.plan();
     assert_eq!(failing(&plan), ["most_advanced"]);
     assert_eq!(plan.loss.transactions, Some(7));
@@ -146,11 +150,14 @@ fn what_a_stopped_node_holds_more_is_a_loss() {
 
 #[test]
 fn a_member_that_only_the_list_shows_counts_as_part_of_the_component() {
-    let scene = Scene::expecting(&["n1", "n2", "n3"])
-        .answers("n1", Server::non_primary(&["n1", "n2:3306"], 0, 100))
-        .denies("n2")
-        .refuses("n3")
-        .attest("n3", Statement::Stopped);
+    let scene = RecoveryFixture::expecting(&["n1", "n2", "n3"])
+        .answers(
+            "n1",
+            FakeStatusRows::non_primary(&["n1", "n2:3306"], 0, 100),
+        )
+        .denies_access("n2")
+        .refuses_connections("n3")
+        .attest("n3", AttestedState::Stopped);
     let plan = scene.plan();
     assert!(plan.executable, "{plan:#?}");
     assert_eq!(plan.target.unwrap().revives, [id("n1"), id("n2")]);
@@ -158,7 +165,7 @@ fn a_member_that_only_the_list_shows_counts_as_part_of_the_component() {
 
 #[test]
 fn nothing_known_is_no_plan_but_an_answer() {
-    let plan = Scene::expecting(&[]).plan();
+    let plan = RecoveryFixture::expecting(&[]).plan();
     assert!(!plan.executable);
     assert_eq!(plan.summary, "Nothing is known about this cluster.");
     assert_eq!(status(&plan, &CheckCode::CANDIDATE), CheckStatus::Unknown);
@@ -166,7 +173,7 @@ fn nothing_known_is_no_plan_but_an_answer() {
 
 #[test]
 fn every_check_of_a_blocked_plan_has_a_sentence() {
-    let plan = Scene::expecting(&["n1", "n2"])
+    let plan = RecoveryFixture::expecting(&["n1", "n2"])
         .times_out("n1")
         .times_out("n2")
         .plan();
@@ -184,22 +191,22 @@ fn every_check_of_a_blocked_plan_has_a_sentence() {
 /// What differs for a moment, what a planner cannot tell yet, and what has changed.
 #[test]
 fn i16_a_plan_is_compared_with_the_approved_one() {
-    let approved = Scene::two_of_three_lost().plan();
-    let again = |server: Server, since: i64| {
-        let scene = Scene::two_of_three_lost().answers_since("n1", server, since);
-        scene.plan().compared(&approved)
+    let approved = RecoveryFixture::two_of_three_lost().plan();
+    let again = |server: FakeStatusRows, since: i64| {
+        let scene = RecoveryFixture::two_of_three_lost().answers_since("n1", server, since);
+        scene.plan().compare_with_approved(&approved)
     };
-    let n1 = |seqno| Server::non_primary(&["n1"], 0, seqno);
-    assert_eq!(again(n1(100), 0), Comparison::Same);
+    let n1 = |seqno| FakeStatusRows::non_primary(&["n1"], 0, seqno);
+    assert_eq!(again(n1(100), 0), PlanComparison::Same);
     for state in ["GATHER", "INSTALL"] {
         assert_eq!(
-            again(n1(100).says("wsrep_evs_state", state), 0),
-            Comparison::Moment
+            again(n1(100).with_row("wsrep_evs_state", state), 0),
+            PlanComparison::ShortLivedState
         );
     }
     assert_eq!(
-        again(n1(100).says("wsrep_local_recv_queue", "3"), 0),
-        Comparison::Moment
+        again(n1(100).with_row("wsrep_local_recv_queue", "3"), 0),
+        PlanComparison::ShortLivedState
     );
     // Lasting faults, and a moment beside a change.
     for (name, value) in [
@@ -208,54 +215,60 @@ fn i16_a_plan_is_compared_with_the_approved_one() {
         ("wsrep_local_state", "5"),
     ] {
         assert_eq!(
-            again(n1(100).says(name, value), 0),
-            Comparison::Changed,
+            again(n1(100).with_row(name, value), 0),
+            PlanComparison::Changed,
             "{name}"
         );
     }
-    let moved = n1(101).says("wsrep_evs_state", "GATHER");
-    assert_eq!(again(moved, 0), Comparison::Changed);
-    assert_eq!(again(n1(101), 0), Comparison::Changed);
+    let moved = n1(101).with_row("wsrep_evs_state", "GATHER");
+    assert_eq!(again(moved, 0), PlanComparison::Changed);
+    assert_eq!(again(n1(101), 0), PlanComparison::Changed);
     // Somebody who has watched for two seconds only knows of no change.
-    assert_eq!(again(n1(100), NOW - 2), Comparison::Unwatched);
-    assert_eq!(again(n1(101), NOW - 2), Comparison::Changed);
+    assert_eq!(again(n1(100), NOW - 2), PlanComparison::ShortObservation);
+    assert_eq!(again(n1(101), NOW - 2), PlanComparison::Changed);
 }
 
 /// A change of the view that was seen is one, however short the time.
 #[test]
 fn i12_i16_a_view_that_was_seen_to_change_is_no_lack_of_watching() {
-    let approved = Scene::two_of_three_lost().plan();
-    let mut scene = Scene::two_of_three_lost();
+    let approved = RecoveryFixture::two_of_three_lost().plan();
+    let mut scene = RecoveryFixture::two_of_three_lost();
     let mut probe = galera::observe::observation::SqlObservation::default();
-    let before = Server::non_primary(&["n1", "n2"], 0, 100);
-    probe.answered(at(NOW - 3), before.status());
+    let before = FakeStatusRows::non_primary(&["n1", "n2"], 0, 100);
+    probe.record_success(at(NOW - 3), before.status());
     for second in [NOW - 2, NOW - 1, NOW] {
-        probe.answered(at(second), Server::non_primary(&["n1"], 0, 100).status());
+        probe.record_success(
+            at(second),
+            FakeStatusRows::non_primary(&["n1"], 0, 100).status(),
+        );
     }
-    scene.evidence.sql.insert(id("n1"), probe);
+    scene.evidence.probes.insert(id("n1"), probe);
     let plan = scene.plan();
     assert_eq!(status(&plan, &CheckCode::SETTLED), CheckStatus::Unknown);
-    assert_eq!(plan.compared(&approved), Comparison::Changed);
+    assert_eq!(
+        plan.compare_with_approved(&approved),
+        PlanComparison::Changed
+    );
 }
 
 /// Where a silent member was read last, by whom who was there to read it, is no part of the digest.
 #[test]
 fn i10_replicas_that_began_to_watch_at_different_times_agree() {
-    let seen = |scene: Scene| {
-        let mut scene = scene.answers_since("n2", Server::non_primary(&["n2"], 0, 90), 0);
+    let seen = |scene: RecoveryFixture| {
+        let mut scene = scene.answers_since("n2", FakeStatusRows::non_primary(&["n2"], 0, 90), 0);
         scene.now += 60;
         scene
-            .refuses("n2")
-            .answers("n1", Server::non_primary(&["n1"], 0, 100))
-            .refuses("n3")
+            .refuses_connections("n2")
+            .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 100))
+            .refuses_connections("n3")
     };
-    let early = seen(Scene::two_of_three_lost());
-    let mut late = Scene::two_of_three_lost();
+    let early = seen(RecoveryFixture::two_of_three_lost());
+    let mut late = RecoveryFixture::two_of_three_lost();
     late.now += 60;
     let late = late
-        .answers("n1", Server::non_primary(&["n1"], 0, 100))
-        .refuses("n2")
-        .refuses("n3");
+        .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 100))
+        .refuses_connections("n2")
+        .refuses_connections("n3");
     let (early, late) = (early.plan(), late.plan());
     assert!(early.executable && late.executable);
     assert!(

@@ -1,13 +1,13 @@
 //! A cluster to recover: what its nodes answer, what is registered, remembered and attested, and a clock.
 
-use galera::judge::known_positions::History;
+use galera::judge::known_positions::KnownPositions;
 use galera::observe::observation::{
-    Evidence, ProbeError, ProbeFailure, RegistryObservation, SqlObservation,
+    Evidence, ProbeError, ProbeErrorKind, RegistryObservation, SqlObservation,
 };
 use galera::observe::wsrep::WsrepStatus;
-use galera::recover::attestation::{Attestation, Statement};
-use galera::recover::bootstrap::{Case, Circumstances, Settings, plan};
-use galera::recover::plan::{Check, CheckCode, CheckStatus, Plan};
+use galera::recover::attestation::{Attestation, AttestedState};
+use galera::recover::bootstrap::{RecoveryCase, RecoveryContext, RecoverySettings, plan};
+use galera::recover::plan::{CheckCode, CheckStatus, Plan, PlanCheck};
 use galera::view::RegistryHealth;
 use galera::{NodeId, Position, Timestamp};
 
@@ -36,9 +36,9 @@ pub(crate) fn position(seqno: u64) -> Position {
 
 /// The rows that one server answers with.
 #[derive(Clone)]
-pub(crate) struct Server(Vec<(String, String)>);
+pub(crate) struct FakeStatusRows(Vec<(String, String)>);
 
-impl Server {
+impl FakeStatusRows {
     /// A survivor without quorum, as MariaDB 10.11 answers, in a component of `members` at place `index`.
     pub(crate) fn non_primary(members: &[&str], index: usize, seqno: u64) -> Self {
         let gcomm = format!(
@@ -46,43 +46,43 @@ impl Server {
             members.len()
         );
         Self(Vec::new())
-            .says("wsrep_local_state_uuid", HISTORY)
-            .says("wsrep_cluster_state_uuid", HISTORY)
-            .says("wsrep_last_committed", &seqno.to_string())
-            .says("wsrep_local_recv_queue", "0")
-            .says("wsrep_local_state", "0")
-            .says("wsrep_local_state_comment", "Initialized")
-            .says("wsrep_incoming_addresses", &members.join(","))
-            .says("wsrep_cluster_size", &members.len().to_string())
-            .says("wsrep_local_index", &index.to_string())
-            .says("wsrep_evs_state", "OPERATIONAL")
-            .says("wsrep_gcomm_uuid", &gcomm)
-            .says("wsrep_cluster_conf_id", UNDEFINED)
-            .says("wsrep_cluster_status", "non-Primary")
-            .says("wsrep_connected", "ON")
-            .says("wsrep_ready", "OFF")
+            .with_row("wsrep_local_state_uuid", HISTORY)
+            .with_row("wsrep_cluster_state_uuid", HISTORY)
+            .with_row("wsrep_last_committed", &seqno.to_string())
+            .with_row("wsrep_local_recv_queue", "0")
+            .with_row("wsrep_local_state", "0")
+            .with_row("wsrep_local_state_comment", "Initialized")
+            .with_row("wsrep_incoming_addresses", &members.join(","))
+            .with_row("wsrep_cluster_size", &members.len().to_string())
+            .with_row("wsrep_local_index", &index.to_string())
+            .with_row("wsrep_evs_state", "OPERATIONAL")
+            .with_row("wsrep_gcomm_uuid", &gcomm)
+            .with_row("wsrep_cluster_conf_id", UNDEFINED)
+            .with_row("wsrep_cluster_status", "non-Primary")
+            .with_row("wsrep_connected", "ON")
+            .with_row("wsrep_ready", "OFF")
     }
 
     /// A Synced member of a Primary component.
     pub(crate) fn primary(members: &[&str], index: usize, seqno: u64) -> Self {
         Self::non_primary(members, index, seqno)
-            .says("wsrep_local_state", "4")
-            .says("wsrep_local_state_comment", "Synced")
-            .says("wsrep_cluster_conf_id", "17")
-            .says("wsrep_cluster_status", "Primary")
-            .says("wsrep_ready", "ON")
+            .with_row("wsrep_local_state", "4")
+            .with_row("wsrep_local_state_comment", "Synced")
+            .with_row("wsrep_cluster_conf_id", "17")
+            .with_row("wsrep_cluster_status", "Primary")
+            .with_row("wsrep_ready", "ON")
     }
 
     /// Replaces a row.
-    pub(crate) fn says(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn with_row(mut self, name: &str, value: &str) -> Self {
         self.0.retain(|(known, _)| known != name);
         self.0.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    pub(crate) fn history(self, uuid: &str) -> Self {
-        self.says("wsrep_cluster_state_uuid", uuid)
-            .says("wsrep_local_state_uuid", uuid)
+    pub(crate) fn with_history(self, uuid: &str) -> Self {
+        self.with_row("wsrep_cluster_state_uuid", uuid)
+            .with_row("wsrep_local_state_uuid", uuid)
     }
 
     pub(crate) fn status(self) -> WsrepStatus {
@@ -92,16 +92,16 @@ impl Server {
 
 /// Everything that a plan rests on, under construction.
 #[derive(Clone)]
-pub(crate) struct Scene {
+pub(crate) struct RecoveryFixture {
     pub(crate) evidence: Evidence,
-    pub(crate) history: History,
+    pub(crate) history: KnownPositions,
     pub(crate) attestations: Vec<Attestation>,
-    pub(crate) circumstances: Circumstances,
-    pub(crate) settings: Settings,
+    pub(crate) context: RecoveryContext,
+    pub(crate) settings: RecoverySettings,
     pub(crate) now: i64,
 }
 
-impl Scene {
+impl RecoveryFixture {
     /// A cluster `lab` that expects `members`, of which nothing is known yet.
     pub(crate) fn expecting(members: &[&str]) -> Self {
         let health = RegistryHealth {
@@ -110,13 +110,13 @@ impl Scene {
             error: None,
         };
         let mut evidence = Evidence::new("lab".parse().unwrap(), health);
-        evidence.configured = members.iter().map(|member| id(member)).collect();
+        evidence.configured_members = members.iter().map(|member| id(member)).collect();
         Self {
             evidence,
-            history: History::default(),
+            history: KnownPositions::default(),
             attestations: Vec::new(),
-            circumstances: Circumstances::default(),
-            settings: Settings::default(),
+            context: RecoveryContext::default(),
+            settings: RecoverySettings::default(),
             now: NOW,
         }
     }
@@ -124,18 +124,18 @@ impl Scene {
     /// `n1` survives at 100; `n2` and `n3` were killed and are attested stopped.
     pub(crate) fn two_of_three_lost() -> Self {
         Self::expecting(&["n1", "n2", "n3"])
-            .answers("n1", Server::non_primary(&["n1"], 0, 100))
-            .refuses("n2")
-            .refuses("n3")
-            .attest("n2", Statement::Stopped)
-            .attest("n3", Statement::Stopped)
+            .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 100))
+            .refuses_connections("n2")
+            .refuses_connections("n3")
+            .attest("n2", AttestedState::Stopped)
+            .attest("n3", AttestedState::Stopped)
     }
 
     /// Three nodes cut off from each other, at different positions.
     pub(crate) fn three_isolated() -> Self {
         let mut scene = Self::expecting(&["n1", "n2", "n3"]);
         for (node, seqno) in [("n1", 9), ("n2", 10), ("n3", 8)] {
-            scene = scene.answers(node, Server::non_primary(&[node], 0, seqno));
+            scene = scene.answers(node, FakeStatusRows::non_primary(&[node], 0, seqno));
         }
         scene
     }
@@ -143,46 +143,46 @@ impl Scene {
     /// Three stopped nodes whose agents wait, at different positions.
     pub(crate) fn all_stopped() -> Self {
         Self::expecting(&["n1", "n2", "n3"])
-            .waits("n1", 9)
-            .waits("n2", 10)
-            .waits("n3", 8)
+            .agent_waiting("n1", 9)
+            .agent_waiting("n2", 10)
+            .agent_waiting("n3", 8)
     }
 
     /// `node` answers the same every second from the start until now.
-    pub(crate) fn answers(self, node: &str, server: Server) -> Self {
+    pub(crate) fn answers(self, node: &str, server: FakeStatusRows) -> Self {
         self.answers_since(node, server, 0)
     }
 
     /// `node` answers the same every second since `from`.
-    pub(crate) fn answers_since(mut self, node: &str, server: Server, from: i64) -> Self {
+    pub(crate) fn answers_since(mut self, node: &str, server: FakeStatusRows, from: i64) -> Self {
         let status = server.status();
         let mut probe = SqlObservation::default();
         for second in from..=self.now {
-            probe.answered(at(second), status.clone());
+            probe.record_success(at(second), status.clone());
         }
-        self.evidence.sql.insert(id(node), probe);
+        self.evidence.probes.insert(id(node), probe);
         self
     }
 
-    fn fails(mut self, node: &str, kind: ProbeFailure) -> Self {
-        let probe = self.evidence.sql.entry(id(node)).or_default();
+    fn fails(mut self, node: &str, kind: ProbeErrorKind) -> Self {
+        let probe = self.evidence.probes.entry(id(node)).or_default();
         for second in [1, self.now] {
-            let message = kind.word().to_owned();
-            probe.failed(at(second), ProbeError { kind, message });
+            let message = kind.as_str().to_owned();
+            probe.record_failure(at(second), ProbeError { kind, message });
         }
         self
     }
 
-    pub(crate) fn refuses(self, node: &str) -> Self {
-        self.fails(node, ProbeFailure::Refused)
+    pub(crate) fn refuses_connections(self, node: &str) -> Self {
+        self.fails(node, ProbeErrorKind::Refused)
     }
 
     pub(crate) fn times_out(self, node: &str) -> Self {
-        self.fails(node, ProbeFailure::TimedOut)
+        self.fails(node, ProbeErrorKind::TimedOut)
     }
 
-    pub(crate) fn denies(self, node: &str) -> Self {
-        self.fails(node, ProbeFailure::AccessDenied)
+    pub(crate) fn denies_access(self, node: &str) -> Self {
+        self.fails(node, ProbeErrorKind::AccessDenied)
     }
 
     /// `node` is registered with `fields` under a live lease, put just now.
@@ -193,35 +193,40 @@ impl Scene {
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
             last_put_at: Some(at(self.now - 1)),
-            state_at: None,
+            state_changed_at: None,
             leased: true,
             ttl: Some(10),
             durable: false,
             first_seen: None,
         };
-        self.evidence.registry.insert(id(node), seen);
+        self.evidence.registrations.insert(id(node), seen);
         self
     }
 
     /// `node` is stopped; its agent waits and has recovered `seqno`.
-    pub(crate) fn waits(self, node: &str, seqno: u64) -> Self {
+    pub(crate) fn agent_waiting(self, node: &str, seqno: u64) -> Self {
         let recovered = format!("{HISTORY}:{seqno}");
-        self.refuses(node).registered(
+        self.refuses_connections(node).registered(
             node,
             &[("phase", "waiting"), ("recovered_position", &recovered)],
         )
     }
 
-    pub(crate) fn attest(self, node: &str, statement: Statement) -> Self {
-        self.attests(node, statement, None)
+    pub(crate) fn attest(self, node: &str, statement: AttestedState) -> Self {
+        self.add_attestation(node, statement, None)
     }
 
     /// `node` is attested stopped, with a pasted text.
-    pub(crate) fn pastes(self, node: &str, text: &str) -> Self {
-        self.attests(node, Statement::Stopped, Some(text.to_owned()))
+    pub(crate) fn attest_with_paste(self, node: &str, text: &str) -> Self {
+        self.add_attestation(node, AttestedState::Stopped, Some(text.to_owned()))
     }
 
-    fn attests(mut self, node: &str, statement: Statement, saved_state: Option<String>) -> Self {
+    fn add_attestation(
+        mut self,
+        node: &str,
+        statement: AttestedState,
+        saved_state: Option<String>,
+    ) -> Self {
         self.attestations.push(Attestation {
             node: id(node),
             statement,
@@ -230,12 +235,12 @@ impl Scene {
         self
     }
 
-    pub(crate) fn case(&self) -> Case<'_> {
-        Case {
+    pub(crate) fn case(&self) -> RecoveryCase<'_> {
+        RecoveryCase {
             evidence: &self.evidence,
             history: &self.history,
             attestations: &self.attestations,
-            circumstances: &self.circumstances,
+            context: &self.context,
             settings: &self.settings,
             now: at(self.now),
         }
@@ -246,7 +251,7 @@ impl Scene {
     }
 }
 
-pub(crate) fn check<'a>(plan: &'a Plan, code: &CheckCode) -> &'a Check {
+pub(crate) fn check<'a>(plan: &'a Plan, code: &CheckCode) -> &'a PlanCheck {
     plan.check(code)
         .unwrap_or_else(|| panic!("no check {code} in {plan:#?}"))
 }
@@ -257,5 +262,5 @@ pub(crate) fn status(plan: &Plan, code: &CheckCode) -> CheckStatus {
 
 /// The codes of the checks that forbid the plan, in order.
 pub(crate) fn failing(plan: &Plan) -> Vec<&str> {
-    plan.failing().map(|check| check.code.word()).collect()
+    plan.failing().map(|check| check.code.as_str()).collect()
 }

@@ -1,18 +1,20 @@
 //! Plans for a cluster of which nothing runs.
 
-use galera::observe::registration::Order;
-use galera::recover::attestation::Statement;
+use galera::observe::registration::BootstrapOrder;
+use galera::recover::attestation::AttestedState;
 use galera::recover::bootstrap;
-use galera::recover::plan::{CheckCode, CheckStatus, Mechanism, Step};
+use galera::recover::plan::{CheckCode, CheckStatus, Mechanism, PlanStep};
 
-use crate::scene::{HISTORY, OTHER_HISTORY, Scene, Server, failing, id, position, status};
+use crate::scene::{
+    FakeStatusRows, HISTORY, OTHER_HISTORY, RecoveryFixture, failing, id, position, status,
+};
 
 #[test]
 fn the_most_advanced_agent_gets_the_order() {
-    let plan = Scene::all_stopped().plan();
+    let plan = RecoveryFixture::all_stopped().plan();
     assert!(plan.executable, "{plan:#?}");
     let [
-        Step::Key {
+        PlanStep::Key {
             key,
             mod_revision,
             value: Some(value),
@@ -22,7 +24,7 @@ fn the_most_advanced_agent_gets_the_order() {
         panic!("{:?}", plan.steps);
     };
     assert_eq!((key.as_str(), *mod_revision), ("/galera/lab/bootstrap", 0));
-    let order: Order = serde_json::from_str(value).unwrap();
+    let order: BootstrapOrder = serde_json::from_str(value).unwrap();
     assert_eq!(order.node, id("n2"));
     assert_eq!(order.position, position(10).to_string());
     assert_eq!(order.action_id, None);
@@ -41,11 +43,11 @@ fn the_most_advanced_agent_gets_the_order() {
 
 #[test]
 fn without_agents_the_commands_are_to_be_typed() {
-    let scene = Scene::expecting(&["n1", "n2"])
-        .refuses("n1")
-        .refuses("n2")
-        .pastes("n1", &format!("WSREP: Recovered position: {HISTORY}:41"))
-        .pastes(
+    let scene = RecoveryFixture::expecting(&["n1", "n2"])
+        .refuses_connections("n1")
+        .refuses_connections("n2")
+        .attest_with_paste("n1", &format!("WSREP: Recovered position: {HISTORY}:41"))
+        .attest_with_paste(
             "n2",
             &format!("version: 2.1\nuuid: {HISTORY}\nseqno: 40\nsafe_to_bootstrap: 0"),
         );
@@ -75,11 +77,11 @@ fn without_agents_the_commands_are_to_be_typed() {
 
 #[test]
 fn without_positions_the_recovery_is_to_be_typed() {
-    let plan = Scene::expecting(&["n1", "n2"])
-        .refuses("n1")
-        .refuses("n2")
-        .attest("n1", Statement::Stopped)
-        .attest("n2", Statement::Stopped)
+    let plan = RecoveryFixture::expecting(&["n1", "n2"])
+        .refuses_connections("n1")
+        .refuses_connections("n2")
+        .attest("n1", AttestedState::Stopped)
+        .attest("n2", AttestedState::Stopped)
         .plan();
     assert!(!plan.executable);
     assert!(plan.target.is_none());
@@ -94,10 +96,10 @@ fn without_positions_the_recovery_is_to_be_typed() {
 #[test]
 fn a_disconnected_server_must_be_stopped_first() {
     let disconnected =
-        Server::non_primary(&["n1"], 0, 5).says("wsrep_cluster_status", "Disconnected");
-    let plan = Scene::expecting(&["n1", "n2"])
+        FakeStatusRows::non_primary(&["n1"], 0, 5).with_row("wsrep_cluster_status", "Disconnected");
+    let plan = RecoveryFixture::expecting(&["n1", "n2"])
         .answers("n1", disconnected)
-        .waits("n2", 9)
+        .agent_waiting("n2", 9)
         .plan();
     assert!(!plan.executable);
     assert_eq!(
@@ -108,11 +110,11 @@ fn a_disconnected_server_must_be_stopped_first() {
 
 #[test]
 fn a_lost_member_is_attested_with_what_it_held() {
-    let plan = Scene::expecting(&["n1", "n2", "n3"])
-        .waits("n1", 9)
-        .waits("n2", 10)
+    let plan = RecoveryFixture::expecting(&["n1", "n2", "n3"])
+        .agent_waiting("n1", 9)
+        .agent_waiting("n2", 10)
         .times_out("n3")
-        .attest("n3", Statement::Decommissioned)
+        .attest("n3", AttestedState::Decommissioned)
         .plan();
     assert!(plan.executable, "{plan:#?}");
     assert_eq!(
@@ -128,11 +130,11 @@ fn a_lost_member_is_attested_with_what_it_held() {
 
 #[test]
 fn equal_positions_prefer_an_agent_then_the_smallest_name() {
-    let scene = Scene::expecting(&["n1", "n2", "n3"])
-        .refuses("n1")
-        .pastes("n1", &format!("{HISTORY}:10"))
-        .waits("n2", 10)
-        .waits("n3", 10);
+    let scene = RecoveryFixture::expecting(&["n1", "n2", "n3"])
+        .refuses_connections("n1")
+        .attest_with_paste("n1", &format!("{HISTORY}:10"))
+        .agent_waiting("n2", 10)
+        .agent_waiting("n3", 10);
     let plan = scene.plan();
     assert!(plan.executable, "{plan:#?}");
     assert_eq!(plan.target.unwrap().node, Some(id("n2")));
@@ -141,10 +143,10 @@ fn equal_positions_prefer_an_agent_then_the_smallest_name() {
 #[test]
 fn different_histories_need_a_person() {
     let other = format!("{OTHER_HISTORY}:900");
-    let plan = Scene::expecting(&["n1", "n2"])
-        .waits("n1", 9)
-        .refuses("n2")
-        .pastes("n2", &other)
+    let plan = RecoveryFixture::expecting(&["n1", "n2"])
+        .agent_waiting("n1", 9)
+        .refuses_connections("n2")
+        .attest_with_paste("n2", &other)
         .plan();
     assert_eq!(status(&plan, &CheckCode::ONE_HISTORY), CheckStatus::Fail);
     assert!(plan.target.is_none() && plan.steps.is_empty());
@@ -154,16 +156,16 @@ fn different_histories_need_a_person() {
 fn a_node_without_data_is_accounted_for_and_never_chosen() {
     let nothing = "00000000-0000-0000-0000-000000000000:-1";
     let empty = [("phase", "stopping"), ("recovered_position", nothing)];
-    let scene = Scene::expecting(&["n1", "n2"])
-        .refuses("n1")
+    let scene = RecoveryFixture::expecting(&["n1", "n2"])
+        .refuses_connections("n1")
         .registered("n1", &empty)
-        .waits("n2", 10);
+        .agent_waiting("n2", 10);
     let plan = scene.plan();
     assert!(plan.executable, "{plan:#?}");
     assert_eq!(plan.target.unwrap().node, Some(id("n2")));
     assert_eq!(plan.loss.explanation, "Nothing is known to lie above 10.");
-    let alone = Scene::expecting(&["n1"])
-        .refuses("n1")
+    let alone = RecoveryFixture::expecting(&["n1"])
+        .refuses_connections("n1")
         .registered("n1", &empty);
     assert!(alone.plan().target.is_none());
 }
@@ -177,12 +179,12 @@ fn i09_what_an_agent_recorded_as_its_highest_counts() {
         ("recovered_position", recovered.as_str()),
         ("highest_position", highest.as_str()),
     ];
-    let mut scene = Scene::all_stopped().registered("n3", &fields);
+    let mut scene = RecoveryFixture::all_stopped().registered("n3", &fields);
     let plan = scene.plan();
     assert_eq!(failing(&plan), ["no_regression"]);
     assert_eq!(plan.loss.transactions, Some(30));
     let (now, fold) = (crate::scene::at(scene.now), scene.settings.fold.clone());
-    scene.history.learn(&scene.evidence, now, &fold);
-    scene.evidence.registry.clear();
+    scene.history.update(&scene.evidence, now, &fold);
+    scene.evidence.registrations.clear();
     assert_eq!(scene.history.highest.values().next().unwrap().seqno, 40);
 }

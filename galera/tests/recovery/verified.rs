@@ -1,59 +1,59 @@
 //! The invariants that concern what is observed after a bootstrap, one test each.
 
-use galera::recover::attestation::Statement;
-use galera::recover::bootstrap::{Outcome, returning_ahead, verify};
+use galera::recover::attestation::AttestedState;
+use galera::recover::bootstrap::{BootstrapOutcome, returning_ahead, verify};
 
-use crate::scene::{OTHER_HISTORY, Scene, Server, at, id};
+use crate::scene::{FakeStatusRows, OTHER_HISTORY, RecoveryFixture, at, id};
 
 #[test]
 fn i21_success_is_what_the_nodes_say() {
-    let before = Scene::expecting(&["n1", "n2", "n3"])
-        .answers("n1", Server::non_primary(&["n1", "n2"], 0, 100))
-        .answers("n2", Server::non_primary(&["n1", "n2"], 1, 100))
-        .refuses("n3")
-        .attest("n3", Statement::Stopped);
+    let before = RecoveryFixture::expecting(&["n1", "n2", "n3"])
+        .answers("n1", FakeStatusRows::non_primary(&["n1", "n2"], 0, 100))
+        .answers("n2", FakeStatusRows::non_primary(&["n1", "n2"], 1, 100))
+        .refuses_connections("n3")
+        .attest("n3", AttestedState::Stopped);
     let target = before.plan().target.unwrap();
     assert!(
-        matches!(verify(&target, &before.case()), Outcome::NotYet(_)),
+        matches!(verify(&target, &before.case()), BootstrapOutcome::NotYet(_)),
         "nothing changed yet"
     );
     let half = before
         .clone()
-        .answers("n1", Server::primary(&["n1", "n2"], 0, 101));
+        .answers("n1", FakeStatusRows::primary(&["n1", "n2"], 0, 101));
     assert!(
-        matches!(verify(&target, &half.case()), Outcome::NotYet(_)),
+        matches!(verify(&target, &half.case()), BootstrapOutcome::NotYet(_)),
         "n2 is missing"
     );
     let done = half
         .clone()
-        .answers("n2", Server::primary(&["n1", "n2"], 1, 101));
-    assert_eq!(verify(&target, &done.case()), Outcome::Proven);
+        .answers("n2", FakeStatusRows::primary(&["n1", "n2"], 1, 101));
+    assert_eq!(verify(&target, &done.case()), BootstrapOutcome::Proven);
     let other = done.clone().answers(
         "n1",
-        Server::primary(&["n1", "n2"], 0, 101).history(OTHER_HISTORY),
+        FakeStatusRows::primary(&["n1", "n2"], 0, 101).with_history(OTHER_HISTORY),
     );
     assert!(matches!(
         verify(&target, &other.case()),
-        Outcome::Contradicted(_)
+        BootstrapOutcome::Contradicted(_)
     ));
     let joined = half.answers(
         "n2",
-        Server::primary(&["n1", "n2"], 1, 101)
-            .says("wsrep_local_state", "3")
-            .says("wsrep_local_state_comment", "Joined"),
+        FakeStatusRows::primary(&["n1", "n2"], 1, 101)
+            .with_row("wsrep_local_state", "3")
+            .with_row("wsrep_local_state_comment", "Joined"),
     );
     assert!(
-        matches!(verify(&target, &joined.case()), Outcome::NotYet(_)),
+        matches!(verify(&target, &joined.case()), BootstrapOutcome::NotYet(_)),
         "n2 is not Synced"
     );
 }
 
 #[test]
 fn i22_who_returns_ahead_is_told_to_keep_its_data() {
-    let target = Scene::two_of_three_lost().plan().target.unwrap();
-    let back = Scene::two_of_three_lost()
-        .answers("n1", Server::primary(&["n1"], 0, 101))
-        .answers("n2", Server::non_primary(&["n2"], 0, 130));
+    let target = RecoveryFixture::two_of_three_lost().plan().target.unwrap();
+    let back = RecoveryFixture::two_of_three_lost()
+        .answers("n1", FakeStatusRows::primary(&["n1"], 0, 101))
+        .answers("n2", FakeStatusRows::non_primary(&["n2"], 0, 130));
     let ahead = returning_ahead(&target, at(60), &back.case());
     assert_eq!((&ahead[0].node, ahead[0].transactions), (&id("n2"), 30));
     assert!(ahead[0].message.contains("Copy its data directory"));
@@ -61,30 +61,30 @@ fn i22_who_returns_ahead_is_told_to_keep_its_data() {
 
 #[test]
 fn i22_who_has_joined_since_is_not_ahead_when_it_is_lost_again() {
-    let target = Scene::two_of_three_lost().plan().target.unwrap();
+    let target = RecoveryFixture::two_of_three_lost().plan().target.unwrap();
     // What n2 was seen in, when; then it is killed at 130, and the cluster goes on without it.
     let lost_again = |views: &[(i64, &[&str], &str)]| {
-        let mut scene = Scene::two_of_three_lost();
+        let mut scene = RecoveryFixture::two_of_three_lost();
         for (seconds, members, conf_id) in views {
-            let seen = Scene::expecting(&["n1", "n2"]).answers(
+            let seen = RecoveryFixture::expecting(&["n1", "n2"]).answers(
                 "n2",
-                Server::primary(members, members.len() - 1, 130)
-                    .says("wsrep_cluster_conf_id", conf_id),
+                FakeStatusRows::primary(members, members.len() - 1, 130)
+                    .with_row("wsrep_cluster_conf_id", conf_id),
             );
             let mut evidence = seen.evidence;
-            for probe in evidence.sql.values_mut() {
+            for probe in evidence.probes.values_mut() {
                 if let Some((when, _)) = &mut probe.status {
                     *when = at(*seconds);
                 }
             }
             scene
                 .history
-                .learn(&evidence, at(*seconds), &scene.settings.fold);
+                .update(&evidence, at(*seconds), &scene.settings.fold);
         }
         let scene = scene
-            .answers("n1", Server::primary(&["n1"], 0, 140))
-            .answers("n2", Server::primary(&["n1", "n2"], 1, 130))
-            .refuses("n2");
+            .answers("n1", FakeStatusRows::primary(&["n1"], 0, 140))
+            .answers("n2", FakeStatusRows::primary(&["n1", "n2"], 1, 130))
+            .refuses_connections("n2");
         returning_ahead(&target, at(60), &scene.case()).len()
     };
     let both: &[&str] = &["n1", "n2"];
@@ -104,16 +104,16 @@ fn i22_who_has_joined_since_is_not_ahead_when_it_is_lost_again() {
 
 #[test]
 fn i22_who_returns_primary_elsewhere_contradicts_the_bootstrap() {
-    let target = Scene::two_of_three_lost().plan().target.unwrap();
-    let rival = Scene::two_of_three_lost()
-        .answers("n1", Server::primary(&["n1"], 0, 101))
+    let target = RecoveryFixture::two_of_three_lost().plan().target.unwrap();
+    let rival = RecoveryFixture::two_of_three_lost()
+        .answers("n1", FakeStatusRows::primary(&["n1"], 0, 101))
         .answers(
             "n2",
-            Server::primary(&["n2"], 0, 101)
-                .says("wsrep_gcomm_uuid", "99990000-0c2f-11ef-a1b2-c3d4e5f60718"),
+            FakeStatusRows::primary(&["n2"], 0, 101)
+                .with_row("wsrep_gcomm_uuid", "99990000-0c2f-11ef-a1b2-c3d4e5f60718"),
         );
     assert!(matches!(
         verify(&target, &rival.case()),
-        Outcome::Contradicted(_)
+        BootstrapOutcome::Contradicted(_)
     ));
 }

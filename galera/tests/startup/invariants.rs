@@ -1,183 +1,226 @@
 //! Tables: what was seen, what is done.
 
-use galera::startup::{Action, Data, Decision, Expect, Expected, Founding, Settings, decide};
+use galera::startup::{
+    DataState, ExpectedMembers, FounderClaim, KeyPrecondition, StartupAction, StartupDecision,
+    StartupSettings, decide,
+};
 use galera::{NodeId, Position};
 
-use crate::scene::{HISTORY, OTHER, Scene, at, automatic, id, order_key, own};
+use crate::scene::{
+    HISTORY, OTHER_HISTORY, StartupFixture, at, auto_bootstrap_settings, id, order_key,
+    starting_node,
+};
 
-fn waits(decision: &Decision, words: &str) -> bool {
-    matches!(decision.action, Action::Wait { .. }) && decision.sentence.contains(words)
+fn is_wait(decision: &StartupDecision, words: &str) -> bool {
+    matches!(decision.action, StartupAction::Wait { .. }) && decision.explanation.contains(words)
 }
 
 #[track_caller]
-fn assert_waits(decision: &Decision, words: &str) {
-    assert!(waits(decision, words), "{words:?}: {decision:?}");
+fn assert_wait(decision: &StartupDecision, words: &str) {
+    assert!(is_wait(decision, words), "{words:?}: {decision:?}");
 }
 
-fn joins(decision: &Decision) -> Option<&[NodeId]> {
+fn joined_members(decision: &StartupDecision) -> Option<&[NodeId]> {
     match &decision.action {
-        Action::Join { members } => Some(members),
+        StartupAction::Join { members } => Some(members),
         _ => None,
     }
 }
 
-fn bootstraps(decision: &Decision) -> bool {
-    matches!(decision.action, Action::Bootstrap { .. })
+fn is_bootstrap(decision: &StartupDecision) -> bool {
+    matches!(decision.action, StartupAction::Bootstrap { .. })
 }
 
 #[test]
 fn an_empty_registry_is_founded_by_compare() {
-    let create = Action::Found(Founding::Create);
-    assert_eq!(Scene::default().decide("n1", Data::Empty).action, create);
+    let create = StartupAction::FoundCluster(FounderClaim::Create);
+    assert_eq!(
+        StartupFixture::default()
+            .decide("n1", DataState::Empty)
+            .action,
+        create
+    );
     // Others that start at this moment change nothing: the founder key decides.
-    let crowd = Scene::default()
+    let crowd = StartupFixture::default()
         .starting("n1")
         .starting("n2")
         .starting("n3");
-    assert_eq!(crowd.decide("n1", Data::Empty).action, create);
-    assert_eq!(crowd.decide("n2", Data::Empty).action, create);
+    assert_eq!(crowd.decide("n1", DataState::Empty).action, create);
+    assert_eq!(crowd.decide("n2", DataState::Empty).action, create);
 }
 
 #[test]
-fn i27_an_emptied_registry_is_no_new_cluster() {
+fn i27_an_emptied_registry_is_not_a_new_cluster() {
     let traces = [
-        Scene::default().registered("n2", None),
-        Scene::default().highest("n2", &at(5)),
-        Scene::default().waiting("n2", Some(&at(5))),
-        Scene::default().runs("n2", "Initialized", "non-Primary", &at(5)),
-        Scene::default().put("n2/seqno", "17", 0),
-        Scene::default().put("n2/ipaddress", "10.0.0.2", 0),
+        StartupFixture::default().registered("n2", None),
+        StartupFixture::default().highest("n2", &at(5)),
+        StartupFixture::default().waiting("n2", Some(&at(5))),
+        StartupFixture::default().running("n2", "Initialized", "non-Primary", &at(5)),
+        StartupFixture::default().put("n2/seqno", "17", 0),
+        StartupFixture::default().put("n2/ipaddress", "10.0.0.2", 0),
         // Our own address had data that are gone.
-        Scene::default().registered("n9", None),
-        Scene::default().highest("n1", &at(5)),
+        StartupFixture::default().registered("n9", None),
+        StartupFixture::default().highest("n1", &at(5)),
     ];
     for scene in traces {
-        assert_waits(&scene.decide("n1", Data::Empty), "but no founder");
+        assert_wait(&scene.decide("n1", DataState::Empty), "but no founder");
     }
-    let synced = Scene::default().synced("n2", &at(5));
+    let synced = StartupFixture::default().synced("n2", &at(5));
     assert_eq!(
-        joins(&synced.decide("n1", Data::Empty)).unwrap(),
+        joined_members(&synced.decide("n1", DataState::Empty)).unwrap(),
         [id("n2")]
     );
 }
 
 #[test]
-fn nobody_founds_when_somebody_has() {
+fn a_founder_key_prevents_founding() {
     for founder in [
-        Scene::default().founder("n2", true, None),
-        Scene::default().founder("n2", true, Some(HISTORY)),
-        Scene::default().founder("n2", false, None).starting("n2"),
-        Scene::default().put("founder", "\u{0}garbage", 0),
-        Scene::default().put("founder", "{\"node\":\"n2\"}", 0),
-        Scene::default().put("founder", "{}", 0),
+        StartupFixture::default().founder("n2", true, None),
+        StartupFixture::default().founder("n2", true, Some(HISTORY)),
+        StartupFixture::default()
+            .founder("n2", false, None)
+            .starting("n2"),
+        StartupFixture::default().put("founder", "\u{0}garbage", 0),
+        StartupFixture::default().put("founder", "{\"node\":\"n2\"}", 0),
+        StartupFixture::default().put("founder", "{}", 0),
     ] {
-        let decision = founder.decide("n1", Data::Empty);
+        let decision = founder.decide("n1", DataState::Empty);
         assert!(
-            matches!(decision.action, Action::Wait { .. }),
+            matches!(decision.action, StartupAction::Wait { .. }),
             "{decision:?}"
         );
     }
-    let found = Scene::default().founder("n2", false, None).starting("n2");
-    assert_waits(&found.decide("n1", Data::Empty), "n2 founds cluster lab");
+    let found = StartupFixture::default()
+        .founder("n2", false, None)
+        .starting("n2");
+    assert_wait(
+        &found.decide("n1", DataState::Empty),
+        "n2 founds cluster lab",
+    );
 }
 
 #[test]
 fn a_founder_that_never_started_a_server_is_replaced_by_compare() {
-    let gone = Scene::default().founder("n2", false, None);
-    let taken = gone.decide("n1", Data::Empty).action;
-    assert_eq!(taken, Action::Found(Founding::TakeOver { revision: 100 }));
-    assert_waits(&gone.registered("n3", None).decide("n1", Data::Empty), "n3");
+    let gone = StartupFixture::default().founder("n2", false, None);
+    let taken = gone.decide("n1", DataState::Empty).action;
+    assert_eq!(
+        taken,
+        StartupAction::FoundCluster(FounderClaim::TakeOver { revision: 100 })
+    );
+    assert_wait(
+        &gone.registered("n3", None).decide("n1", DataState::Empty),
+        "n3",
+    );
 }
 
 #[test]
-fn the_founders_own_data_go_on_where_nobody_can_have_joined() {
+fn a_founder_continues_with_its_data_if_no_node_can_have_joined() {
     let revision = 100;
-    let found = Action::Found(Founding::Continue { revision });
-    let begun = Scene::default().founder("n1", false, None);
-    assert_eq!(begun.decide("n1", Data::Empty).action, found);
-    let started = Scene::default()
+    let found = StartupAction::FoundCluster(FounderClaim::Continue { revision });
+    let begun = StartupFixture::default().founder("n1", false, None);
+    assert_eq!(begun.decide("n1", DataState::Empty).action, found);
+    let started = StartupFixture::default()
         .founder("n1", true, None)
         .registered("n1", None);
-    assert_eq!(started.decide("n1", Data::At(at(3))).action, found);
+    assert_eq!(
+        started.decide("n1", DataState::AtPosition(at(3))).action,
+        found
+    );
     // Once the history was recorded, others may have more.
-    let recorded = Scene::default()
+    let recorded = StartupFixture::default()
         .founded()
         .registered("n1", None)
         .registered("n2", None);
-    assert_waits(&recorded.decide("n1", Data::At(at(3))), "Waiting for n2");
+    assert_wait(
+        &recorded.decide("n1", DataState::AtPosition(at(3))),
+        "Waiting for n2",
+    );
     // Or when anybody shows that there was a cluster.
     let other = started.registered("n2", None);
-    assert_waits(&other.decide("n1", Data::At(at(3))), "Waiting for n2");
+    assert_wait(
+        &other.decide("n1", DataState::AtPosition(at(3))),
+        "Waiting for n2",
+    );
 }
 
 #[test]
 fn only_synced_and_primary_members_are_joined() {
-    let scene = Scene::default()
+    let scene = StartupFixture::default()
         .founded()
         .synced("n1", &at(9))
-        .runs("n2", "Donor/Desynced", "primary", &at(9))
-        .runs("n4", "Synced", "non-Primary", &at(9))
+        .running("n2", "Donor/Desynced", "primary", &at(9))
+        .running("n4", "Synced", "non-Primary", &at(9))
         .put("n5/wsrep_local_state_comment", "Synced", 0)
         .put("n5/wsrep_cluster_status", "Primary", 0);
-    assert_eq!(joins(&scene.decide("n3", Data::Empty)).unwrap(), [id("n1")]);
-    let donor = Scene::default()
-        .founded()
-        .runs("n2", "Donor/Desynced", "Primary", &at(9));
-    assert_waits(&donor.decide("n3", Data::Empty), "not Synced");
-    let unrecorded = Scene::default()
+    assert_eq!(
+        joined_members(&scene.decide("n3", DataState::Empty)).unwrap(),
+        [id("n1")]
+    );
+    let donor =
+        StartupFixture::default()
+            .founded()
+            .running("n2", "Donor/Desynced", "Primary", &at(9));
+    assert_wait(&donor.decide("n3", DataState::Empty), "not Synced");
+    let unrecorded = StartupFixture::default()
         .founder("n1", true, None)
         .synced("n1", &at(1));
-    assert_waits(
-        &unrecorded.decide("n3", Data::Empty),
+    assert_wait(
+        &unrecorded.decide("n3", DataState::Empty),
         "does not name its history yet",
     );
 }
 
 #[test]
 fn i22_joining_never_discards_what_only_this_node_has() {
-    let scene = Scene::default().founded().synced("n1", &at(9));
-    assert!(joins(&scene.decide("n3", Data::At(at(9)))).is_some());
-    assert_waits(
-        &scene.decide("n3", Data::At(at(10))),
+    let scene = StartupFixture::default().founded().synced("n1", &at(9));
+    assert!(joined_members(&scene.decide("n3", DataState::AtPosition(at(9)))).is_some());
+    assert_wait(
+        &scene.decide("n3", DataState::AtPosition(at(10))),
         "ahead of every Primary member",
     );
-    let other = Data::At(Position::new(OTHER, 3).unwrap());
+    let other = DataState::AtPosition(Position::new(OTHER_HISTORY, 3).unwrap());
     let refused = scene.decide("n3", other);
-    assert_eq!(refused.action, Action::Refuse);
-    assert!(refused.sentence.contains("another") || refused.sentence.contains("history"));
-    let unknown = |uuid| Data::Unrecoverable {
+    assert_eq!(refused.action, StartupAction::Refuse);
+    assert!(refused.explanation.contains("another") || refused.explanation.contains("history"));
+    let unknown = |uuid| DataState::Unrecoverable {
         uuid,
         why: "broken".to_owned(),
     };
-    assert_eq!(scene.decide("n3", unknown(None)).action, Action::Refuse);
     assert_eq!(
-        scene.decide("n3", unknown(Some(OTHER))).action,
-        Action::Refuse
+        scene.decide("n3", unknown(None)).action,
+        StartupAction::Refuse
     );
-    assert!(joins(&scene.decide("n3", unknown(Some(HISTORY)))).is_some());
+    assert_eq!(
+        scene.decide("n3", unknown(Some(OTHER_HISTORY))).action,
+        StartupAction::Refuse
+    );
+    assert!(joined_members(&scene.decide("n3", unknown(Some(HISTORY)))).is_some());
 }
 
 #[test]
 fn i23_rivals_are_not_joined() {
-    let apart = Scene::default()
+    let apart = StartupFixture::default()
         .founded()
         .synced("n1", &at(9))
         .put("n1/wsrep_incoming_addresses", "n1:3306", 7)
         .synced("n2", &at(9))
         .put("n2/wsrep_incoming_addresses", "n2:3306", 7);
-    assert_waits(
-        &apart.decide("n3", Data::Empty),
+    assert_wait(
+        &apart.decide("n3", DataState::Empty),
         "without seeing each other",
     );
-    let histories = Scene::default()
+    let histories = StartupFixture::default()
         .founded()
         .synced("n1", &at(9))
-        .synced("n2", &Position::new(OTHER, 9).unwrap());
-    assert_waits(&histories.decide("n3", Data::Empty), "different histories");
+        .synced("n2", &Position::new(OTHER_HISTORY, 9).unwrap());
+    assert_wait(
+        &histories.decide("n3", DataState::Empty),
+        "different histories",
+    );
 }
 
-fn stopped_cluster() -> Scene {
-    Scene::default()
+fn stopped_cluster() -> StartupFixture {
+    StartupFixture::default()
         .founded()
         .waiting("n1", Some(&at(9)))
         .waiting("n2", Some(&at(12)))
@@ -187,25 +230,34 @@ fn stopped_cluster() -> Scene {
 #[test]
 fn i10_the_most_advanced_bootstraps_and_ties_are_decided_alike_everywhere() {
     let scene = stopped_cluster();
-    let first = scene.decide("n1", Data::At(at(9)));
-    assert_waits(&first, "n2 is most advanced");
-    assert!(bootstraps(&scene.decide("n2", Data::At(at(12)))));
-    assert_waits(&scene.decide("n3", Data::At(at(12))), "n2 is most advanced");
+    let first = scene.decide("n1", DataState::AtPosition(at(9)));
+    assert_wait(&first, "n2 is most advanced");
+    assert!(is_bootstrap(
+        &scene.decide("n2", DataState::AtPosition(at(12)))
+    ));
+    assert_wait(
+        &scene.decide("n3", DataState::AtPosition(at(12))),
+        "n2 is most advanced",
+    );
 }
 
 #[test]
 fn i17_bootstrapping_compares_everything_it_rests_on() {
-    let decision = stopped_cluster().decide("n2", Data::At(at(12)));
-    let Action::Bootstrap { position, expect } = decision.action else {
-        panic!("{}", decision.sentence);
+    let decision = stopped_cluster().decide("n2", DataState::AtPosition(at(12)));
+    let StartupAction::Bootstrap {
+        position,
+        preconditions: expect,
+    } = decision.action
+    else {
+        panic!("{}", decision.explanation);
     };
     assert_eq!(position, at(12));
-    assert!(expect.contains(&Expect::Absent(order_key())));
+    assert!(expect.contains(&KeyPrecondition::Absent(order_key())));
     let compared = |key: &str| {
         let key = format!("/galera/lab/{key}").into_bytes();
         expect
             .iter()
-            .any(|expect| matches!(expect, Expect::Unchanged(known, _) if *known == key))
+            .any(|expect| matches!(expect, KeyPrecondition::Unchanged(known, _) if *known == key))
     };
     for key in [
         "founder",
@@ -216,24 +268,28 @@ fn i17_bootstrapping_compares_everything_it_rests_on() {
     ] {
         assert!(compared(key), "{key}");
     }
-    let left = Scene::default()
+    let left = StartupFixture::default()
         .founded()
         .waiting("n1", Some(&at(9)))
         .registered("n2", Some(at(8)));
-    let Action::Bootstrap { expect, .. } = left.decide("n1", Data::At(at(9))).action else {
+    let StartupAction::Bootstrap {
+        preconditions: expect,
+        ..
+    } = left.decide("n1", DataState::AtPosition(at(9))).action
+    else {
         panic!("a clean stop is a report");
     };
     let registered = b"/galera/lab/n2/registered".to_vec();
     assert!(
         expect
             .iter()
-            .any(|e| matches!(e, Expect::Unchanged(key, _) if *key == registered))
+            .any(|e| matches!(e, KeyPrecondition::Unchanged(key, _) if *key == registered))
     );
 }
 
 #[test]
-fn i04_everybody_who_is_expected_must_have_reported() {
-    let data = || Data::At(at(12));
+fn i04_every_expected_member_must_have_reported() {
+    let data = || DataState::AtPosition(at(12));
     let scene = stopped_cluster();
     for (missing, words) in [
         (
@@ -248,7 +304,7 @@ fn i04_everybody_who_is_expected_must_have_reported() {
         (
             scene
                 .clone()
-                .runs("n4", "Initialized", "non-Primary", &at(1)),
+                .running("n4", "Initialized", "non-Primary", &at(1)),
             "Waiting for n4: its server runs",
         ),
         (
@@ -256,110 +312,132 @@ fn i04_everybody_who_is_expected_must_have_reported() {
             "n4 stopped at",
         ),
     ] {
-        assert_waits(&missing.decide("n2", data()), words);
+        assert_wait(&missing.decide("n2", data()), words);
     }
     let count = |expected| {
-        let settings = Settings {
-            expected,
-            ..automatic()
+        let settings = StartupSettings {
+            expected_members: expected,
+            ..auto_bootstrap_settings()
         };
-        decide(&own("n2", data()), &stopped_cluster().snapshot(), &settings)
+        decide(
+            &starting_node("n2", data()),
+            &stopped_cluster().snapshot(),
+            &settings,
+        )
     };
-    assert_waits(&count(Expected::Count(4)), "3 of 4 expected");
-    assert_waits(
-        &count(Expected::Members([id("n7")].into())),
+    assert_wait(&count(ExpectedMembers::Count(4)), "3 of 4 expected");
+    assert_wait(
+        &count(ExpectedMembers::Members([id("n7")].into())),
         "Waiting for n7",
     );
-    assert!(bootstraps(&count(Expected::Count(3))));
-    assert!(bootstraps(&scene.waiting("n4", None).decide("n2", data())));
+    assert!(is_bootstrap(&count(ExpectedMembers::Count(3))));
+    assert!(is_bootstrap(
+        &scene.waiting("n4", None).decide("n2", data())
+    ));
 }
 
 #[test]
 fn i04_a_lost_registry_does_not_shrink_the_cluster() {
-    let alone = Scene::default().waiting("n2", Some(&at(12)));
-    assert_waits(&alone.decide("n2", Data::At(at(12))), "registry was lost");
-    let settings = Settings {
-        expected: Expected::Count(1),
-        ..automatic()
+    let alone = StartupFixture::default().waiting("n2", Some(&at(12)));
+    assert_wait(
+        &alone.decide("n2", DataState::AtPosition(at(12))),
+        "registry was lost",
+    );
+    let settings = StartupSettings {
+        expected_members: ExpectedMembers::Count(1),
+        ..auto_bootstrap_settings()
     };
-    let told = decide(&own("n2", Data::At(at(12))), &alone.snapshot(), &settings);
-    assert!(bootstraps(&told), "{told:?}");
+    let told = decide(
+        &starting_node("n2", DataState::AtPosition(at(12))),
+        &alone.snapshot(),
+        &settings,
+    );
+    assert!(is_bootstrap(&told), "{told:?}");
 }
 
 #[test]
 fn i06_histories_are_never_ranked_and_nil_is_never_a_candidate() {
-    let other = Position::new(OTHER, 99).unwrap();
+    let other = Position::new(OTHER_HISTORY, 99).unwrap();
     let scene = stopped_cluster().waiting("n1", Some(&other));
-    assert_waits(&scene.decide("n2", Data::At(at(12))), "different histories");
-    let nobody = Scene::default()
+    assert_wait(
+        &scene.decide("n2", DataState::AtPosition(at(12))),
+        "different histories",
+    );
+    let nobody = StartupFixture::default()
         .founded()
         .waiting("n1", None)
         .waiting("n2", None);
     for data in [
-        Data::Empty,
-        Data::Incomplete {
+        DataState::Empty,
+        DataState::Incomplete {
             why: "grastate.dat names no history".to_owned(),
         },
     ] {
-        assert_waits(&nobody.decide("n2", data), "nobody has a position");
+        assert_wait(&nobody.decide("n2", data), "nobody has a position");
     }
-    let foreign = Scene::default()
-        .founder("n1", true, Some(OTHER))
+    let foreign = StartupFixture::default()
+        .founder("n1", true, Some(OTHER_HISTORY))
         .waiting("n2", Some(&at(12)));
-    assert_waits(
-        &foreign.decide("n2", Data::At(at(12))),
+    assert_wait(
+        &foreign.decide("n2", DataState::AtPosition(at(12))),
         "not the one that n1 founded",
     );
 }
 
 #[test]
 fn i08_an_unknown_position_is_recovered_first() {
-    let unknown = || Data::Unrecovered {
+    let unknown = || DataState::Unrecovered {
         uuid: Some(HISTORY),
     };
     for scene in [
         stopped_cluster(),
-        Scene::default(),
-        Scene::default().founded().synced("n1", &at(9)),
+        StartupFixture::default(),
+        StartupFixture::default().founded().synced("n1", &at(9)),
     ] {
         let decision = scene.decide("n2", unknown());
-        assert_eq!(decision.action, Action::RecoverPosition, "{decision:?}");
+        assert_eq!(
+            decision.action,
+            StartupAction::RecoverPosition,
+            "{decision:?}"
+        );
     }
-    let waiting = Scene::default()
+    let waiting = StartupFixture::default()
         .founded()
         .waiting("n1", Some(&at(9)))
         .starting("n2")
         .registered("n2", None);
-    assert_waits(
-        &waiting.decide("n1", Data::At(at(9))),
+    assert_wait(
+        &waiting.decide("n1", DataState::AtPosition(at(9))),
         "n2: it has not reported",
     );
 }
 
 #[test]
-fn i09_a_position_below_the_highest_ever_recorded_needs_a_person() {
+fn i09_a_position_below_the_highest_recorded_needs_an_operator() {
     let scene = stopped_cluster().highest("n3", &at(15));
-    let decision = scene.decide("n2", Data::At(at(12)));
-    assert_waits(&decision, "3 transaction(s) may be missing");
-    let other = Position::new(OTHER, 99).unwrap();
+    let decision = scene.decide("n2", DataState::AtPosition(at(12)));
+    assert_wait(&decision, "3 transaction(s) may be missing");
+    let other = Position::new(OTHER_HISTORY, 99).unwrap();
     let harmless = stopped_cluster()
         .highest("n3", &at(12))
         .highest("n1", &other);
-    assert!(bootstraps(&harmless.decide("n2", Data::At(at(12)))));
+    assert!(is_bootstrap(
+        &harmless.decide("n2", DataState::AtPosition(at(12)))
+    ));
 }
 
 #[test]
-fn i01_nobody_bootstraps_while_anybody_is_primary() {
+fn i01_no_node_bootstraps_while_any_node_is_primary() {
     let scene = stopped_cluster()
-        .runs("n5", "Donor/Desynced", "PRIMARY", &at(20))
+        .running("n5", "Donor/Desynced", "PRIMARY", &at(20))
         .order("n2", &at(12).to_string(), Some("a1"), 9);
-    let decision = scene.decide("n2", Data::At(at(12)));
-    assert_waits(&decision, "not Synced");
+    let decision = scene.decide("n2", DataState::AtPosition(at(12)));
+    assert_wait(&decision, "not Synced");
 }
 
 #[test]
-fn i16_an_order_is_obeyed_only_when_everything_matches() {
-    let scene = Scene::default()
+fn i16_an_order_is_followed_only_when_everything_matches() {
+    let scene = StartupFixture::default()
         .founded()
         .registered("n1", None)
         .registered("n2", None);
@@ -368,13 +446,13 @@ fn i16_an_order_is_obeyed_only_when_everything_matches() {
         at(11).to_string(),
         "00000000-0000-0000-0000-000000000000:-1",
     );
-    let data = || Data::At(at(12));
+    let data = || DataState::AtPosition(at(12));
     let obeyed = scene
         .clone()
         .order("n2", &right, Some("a1"), 9)
-        .decide_ordered("n2", data());
+        .decide_without_auto_bootstrap("n2", data());
     assert!(
-        matches!(obeyed.action, Action::ObeyOrder { .. }),
+        matches!(obeyed.action, StartupAction::FollowOrder { .. }),
         "{obeyed:?}"
     );
     for (order, words) in [
@@ -409,30 +487,38 @@ fn i16_an_order_is_obeyed_only_when_everything_matches() {
         ),
         (scene.clone(), "approved order"),
     ] {
-        assert_waits(&order.decide_ordered("n2", data()), words);
+        assert_wait(&order.decide_without_auto_bootstrap("n2", data()), words);
     }
     let order = scene.order("n2", &right, Some("a1"), 9);
     for data in [
-        Data::Empty,
-        Data::Unrecoverable {
+        DataState::Empty,
+        DataState::Unrecoverable {
             uuid: Some(HISTORY),
             why: "rolled back".to_owned(),
         },
     ] {
-        assert_waits(&order.decide_ordered("n2", data), "can vouch for");
+        assert_wait(
+            &order.decide_without_auto_bootstrap("n2", data),
+            "can vouch for",
+        );
     }
 }
 
 #[test]
-fn every_sentence_says_who_is_waited_for_and_what_would_help() {
-    let lost = Scene::default().founder("n7", true, None);
-    let decision = lost.decide("n1", Data::Empty);
+fn explanations_name_the_awaited_nodes_and_a_remedy() {
+    let lost = StartupFixture::default().founder("n7", true, None);
+    let decision = lost.decide("n1", DataState::Empty);
     assert!(
-        decision.sentence.contains("n7") && decision.sentence.contains("remove the founder key")
+        decision.explanation.contains("n7")
+            && decision.explanation.contains("remove the founder key")
     );
-    let ahead = Scene::default()
+    let ahead = StartupFixture::default()
         .founded()
         .synced("n1", &at(9))
-        .decide("n3", Data::At(at(10)));
-    assert!(ahead.sentence.contains("keep a copy"), "{}", ahead.sentence);
+        .decide("n3", DataState::AtPosition(at(10)));
+    assert!(
+        ahead.explanation.contains("keep a copy"),
+        "{}",
+        ahead.explanation
+    );
 }

@@ -3,16 +3,17 @@
 use std::collections::BTreeSet;
 
 use galera::Position;
-use galera::observe::registration::RawKey;
+use galera::observe::registration::RawKeyValue;
 use galera::startup::{
-    Action, AutoBootstrap, Data, Event, Expected, FounderKey, Founding, Settings, decide,
+    AutoBootstrap, DataState, ExpectedMembers, FounderClaim, FounderKeyState, StartupAction,
+    StartupSettings, WsrepEvent, decide,
 };
 use galera::view::ClusterStatus;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use crate::scene::{Scene, own};
+use crate::scene::{StartupFixture, starting_node};
 
 const NODES: [&str; 4] = ["n1", "n2", "n3", "n4"];
 
@@ -70,69 +71,74 @@ fn key() -> impl Strategy<Value = (String, String, i64)> {
 }
 
 #[derive(Clone, Debug)]
-enum Special {
+enum SpecialKey {
     Founder(usize, bool, Option<u128>),
     Order(usize, Position, i64),
     Waiting(usize, Option<Position>),
     Garbage(bool, String),
 }
 
-fn special() -> impl Strategy<Value = Special> {
+fn special_key() -> impl Strategy<Value = SpecialKey> {
     prop_oneof![
         (0..4_usize, any::<bool>(), prop::option::of(1_u128..3))
-            .prop_map(|(node, started, uuid)| Special::Founder(node, started, uuid)),
+            .prop_map(|(node, started, uuid)| SpecialKey::Founder(node, started, uuid)),
         (0..4_usize, position(), 0_i64..2)
-            .prop_map(|(node, position, lease)| Special::Order(node, position, lease)),
+            .prop_map(|(node, position, lease)| SpecialKey::Order(node, position, lease)),
         (0..4_usize, prop::option::of(position()))
-            .prop_map(|(node, position)| Special::Waiting(node, position)),
-        (any::<bool>(), ".{0,8}").prop_map(|(founder, text)| Special::Garbage(founder, text)),
+            .prop_map(|(node, position)| SpecialKey::Waiting(node, position)),
+        (any::<bool>(), ".{0,8}").prop_map(|(founder, text)| SpecialKey::Garbage(founder, text)),
     ]
 }
 
-fn scene() -> impl Strategy<Value = Scene> {
-    (vec(key(), 0..14), vec(special(), 0..5)).prop_map(|(keys, specials)| {
+fn fixture() -> impl Strategy<Value = StartupFixture> {
+    (vec(key(), 0..14), vec(special_key(), 0..5)).prop_map(|(keys, specials)| {
         let scene = keys
             .into_iter()
-            .fold(Scene::default(), |scene, (key, value, lease)| {
+            .fold(StartupFixture::default(), |scene, (key, value, lease)| {
                 scene.put(&key, &value, lease)
             });
         specials
             .into_iter()
             .fold(scene, |scene, special| match special {
-                Special::Founder(node, started, uuid) => {
+                SpecialKey::Founder(node, started, uuid) => {
                     scene.founder(NODES[node], started, uuid.map(Uuid::from_u128))
                 }
-                Special::Order(node, position, lease) => {
+                SpecialKey::Order(node, position, lease) => {
                     scene.order(NODES[node], &position.to_string(), Some("a1"), lease)
                 }
-                Special::Waiting(node, position) => scene.waiting(NODES[node], position.as_ref()),
-                Special::Garbage(true, text) => scene.put("founder", &text, 0),
-                Special::Garbage(false, text) => scene.put("bootstrap", &text, 1),
+                SpecialKey::Waiting(node, position) => {
+                    scene.waiting(NODES[node], position.as_ref())
+                }
+                SpecialKey::Garbage(true, text) => scene.put("founder", &text, 0),
+                SpecialKey::Garbage(false, text) => scene.put("bootstrap", &text, 1),
             })
     })
 }
 
-fn data() -> impl Strategy<Value = Data> {
+fn data_state() -> impl Strategy<Value = DataState> {
     let uuid = || prop::option::of((1_u128..3).prop_map(Uuid::from_u128));
     prop_oneof![
-        2 => Just(Data::Empty),
-        1 => Just(Data::Incomplete { why: "w".to_owned() }),
-        1 => uuid().prop_map(|uuid| Data::Unrecovered { uuid }),
-        4 => position().prop_map(Data::At),
-        1 => uuid().prop_map(|uuid| Data::Unrecoverable { uuid, why: "w".to_owned() }),
+        2 => Just(DataState::Empty),
+        1 => Just(DataState::Incomplete { why: "w".to_owned() }),
+        1 => uuid().prop_map(|uuid| DataState::Unrecovered { uuid }),
+        4 => position().prop_map(DataState::AtPosition),
+        1 => uuid().prop_map(|uuid| DataState::Unrecoverable { uuid, why: "w".to_owned() }),
     ]
 }
 
-fn settings() -> impl Strategy<Value = Settings> {
+fn settings() -> impl Strategy<Value = StartupSettings> {
     let auto = prop::sample::select(vec![AutoBootstrap::Never, AutoBootstrap::AllReported]);
     let expected = prop_oneof![
-        3 => Just(Expected::Registered),
-        1 => (1..5_usize).prop_map(Expected::Count),
+        3 => Just(ExpectedMembers::Registered),
+        1 => (1..5_usize).prop_map(ExpectedMembers::Count),
     ];
-    (auto, expected).prop_map(|(auto, expected)| Settings { auto, expected })
+    (auto, expected).prop_map(|(auto, expected)| StartupSettings {
+        auto_bootstrap: auto,
+        expected_members: expected,
+    })
 }
 
-fn says_primary(scene: &Scene, except: &str) -> bool {
+fn reports_primary(scene: &StartupFixture, except: &str) -> bool {
     scene.snapshot().members.iter().any(|(node, member)| {
         node.to_string() != except
             && member.live
@@ -145,38 +151,38 @@ proptest! {
 
     /// Whoever founds has no data, or is the founder that nobody can have joined; the key is compared in any case.
     #[test]
-    fn never_found_where_a_founder_exists(scene in scene(), data in data(), settings in settings()) {
-        let decision = decide(&own("n1", data.clone()), &scene.snapshot(), &settings);
-        prop_assert!(!decision.sentence.is_empty());
-        if let Action::Found(founding) = decision.action {
+    fn never_found_where_a_founder_exists(scene in fixture(), data in data_state(), settings in settings()) {
+        let decision = decide(&starting_node("n1", data.clone()), &scene.snapshot(), &settings);
+        prop_assert!(!decision.explanation.is_empty());
+        if let StartupAction::FoundCluster(founding) = decision.action {
             match (founding, scene.snapshot().founder) {
-                (Founding::Create, FounderKey::Absent) => prop_assert_eq!(data, Data::Empty),
-                (Founding::Continue { revision: ours }, FounderKey::Known { founder, revision }) => {
+                (FounderClaim::Create, FounderKeyState::Absent) => prop_assert_eq!(data, DataState::Empty),
+                (FounderClaim::Continue { revision: ours }, FounderKeyState::Known { founder, revision }) => {
                     prop_assert_eq!(ours, revision);
-                    prop_assert_eq!(founder.id.as_deref(), Some("id-n1"));
+                    prop_assert_eq!(founder.data_id.as_deref(), Some("id-n1"));
                     prop_assert_eq!(founder.state_uuid, None);
                 }
-                (Founding::TakeOver { revision: ours }, FounderKey::Known { founder, revision }) => {
+                (FounderClaim::TakeOver { revision: ours }, FounderKeyState::Known { founder, revision }) => {
                     prop_assert_eq!(ours, revision);
-                    prop_assert!(!founder.started && data == Data::Empty);
+                    prop_assert!(!founder.started && data == DataState::Empty);
                 }
                 other => prop_assert!(false, "{:?}", other),
             }
             let others = scene.snapshot();
             let mut others = others.members.iter().filter(|(node, _)| node.to_string() != "n1");
-            prop_assert!(others.all(|(_, member)| !member.evidence));
+            prop_assert!(others.all(|(_, member)| !member.has_membership_evidence));
         }
     }
 
     /// I1: nothing begins while anybody says Primary.
     #[test]
-    fn i01_nothing_begins_while_anybody_is_primary(scene in scene(), data in data(), settings in settings()) {
-        if says_primary(&scene, "n1") {
-            let decision = decide(&own("n1", data), &scene.snapshot(), &settings);
+    fn i01_nothing_begins_while_anybody_is_primary(scene in fixture(), data in data_state(), settings in settings()) {
+        if reports_primary(&scene, "n1") {
+            let decision = decide(&starting_node("n1", data), &scene.snapshot(), &settings);
             prop_assert!(
                 matches!(
                     decision.action,
-                    Action::Join { .. } | Action::Wait { .. } | Action::Refuse | Action::RecoverPosition
+                    StartupAction::Join { .. } | StartupAction::Wait { .. } | StartupAction::Refuse | StartupAction::RecoverPosition
                 ),
                 "{:?}", decision
             );
@@ -185,25 +191,25 @@ proptest! {
 
     /// I4, I6, I8, I9: who bootstraps by itself has an exact position, the best and highest of one history.
     #[test]
-    fn i06_i09_only_the_best_known_position_bootstraps(scene in scene(), data in data(), settings in settings()) {
-        let decision = decide(&own("n1", data.clone()), &scene.snapshot(), &settings);
+    fn i06_i09_only_the_best_known_position_bootstraps(scene in fixture(), data in data_state(), settings in settings()) {
+        let decision = decide(&starting_node("n1", data.clone()), &scene.snapshot(), &settings);
         match decision.action {
-            Action::Bootstrap { position, .. } => {
-                prop_assert_eq!(settings.auto, AutoBootstrap::AllReported);
-                prop_assert_eq!(data, Data::At(position.clone()));
+            StartupAction::Bootstrap { position, .. } => {
+                prop_assert_eq!(settings.auto_bootstrap, AutoBootstrap::AllReported);
+                prop_assert_eq!(data, DataState::AtPosition(position.clone()));
                 for (node, member) in scene.snapshot().members {
                     if node.to_string() == "n1" { continue }
-                    prop_assert!(!member.answers, "{} runs", node);
-                    prop_assert!(member.live || member.registered.is_none() || member.stopped().is_some());
-                    if let Some(highest) = member.highest {
+                    prop_assert!(!member.has_status, "{} runs", node);
+                    prop_assert!(member.live || member.registration.is_none() || member.clean_stop_position().is_some());
+                    if let Some(highest) = member.highest_position {
                         prop_assert!(highest.uuid != position.uuid || highest.seqno <= position.seqno);
                     }
-                    if let galera::startup::Reported::At(reported) = member.reported {
+                    if let galera::startup::ReportedPosition::At(reported) = member.reported_position {
                         prop_assert!(reported.uuid == position.uuid && reported.seqno <= position.seqno);
                     }
                 }
             }
-            Action::ObeyOrder { order, .. } => {
+            StartupAction::FollowOrder { order, .. } => {
                 prop_assert_eq!(order.position, data.position().unwrap().to_string());
                 prop_assert_eq!(order.node.to_string(), "n1");
             }
@@ -213,42 +219,42 @@ proptest! {
 
     /// I10: of all nodes that see the same registry, at most one begins by itself.
     #[test]
-    fn i10_at_most_one_bootstraps(scene in scene(), settings in settings()) {
+    fn i10_at_most_one_bootstraps(scene in fixture(), settings in settings()) {
         let snapshot = scene.snapshot();
         let begin = NODES.iter().filter(|node| {
-            let reported = snapshot.members.get(&node.parse().unwrap()).map(|member| member.reported.clone());
+            let reported = snapshot.members.get(&node.parse().unwrap()).map(|member| member.reported_position.clone());
             let data = match reported {
-                Some(galera::startup::Reported::At(position)) => Data::At(position),
-                _ => Data::Incomplete { why: "w".to_owned() },
+                Some(galera::startup::ReportedPosition::At(position)) => DataState::AtPosition(position),
+                _ => DataState::Incomplete { why: "w".to_owned() },
             };
-            let decision = decide(&own(node, data), &snapshot, &settings);
-            matches!(decision.action, Action::Bootstrap { .. })
+            let decision = decide(&starting_node(node, data), &snapshot, &settings);
+            matches!(decision.action, StartupAction::Bootstrap { .. })
         });
         prop_assert!(begin.count() <= 1);
     }
 
     /// The order in which keys are read means nothing.
     #[test]
-    fn the_order_of_keys_means_nothing(scene in scene(), data in data(), settings in settings()) {
+    fn the_order_of_keys_means_nothing(scene in fixture(), data in data_state(), settings in settings()) {
         let mut turned = scene.clone();
         turned.raw.reverse();
-        let decided = |scene: &Scene| decide(&own("n1", data.clone()), &scene.snapshot(), &settings);
+        let decided = |scene: &StartupFixture| decide(&starting_node("n1", data.clone()), &scene.snapshot(), &settings);
         prop_assert_eq!(decided(&scene), decided(&turned));
     }
 
     /// Whoever is joined is Synced and Primary under a lease.
     #[test]
-    fn only_verified_members_are_joined(scene in scene(), data in data(), settings in settings()) {
+    fn only_verified_members_are_joined(scene in fixture(), data in data_state(), settings in settings()) {
         let snapshot = scene.snapshot();
-        let decision = decide(&own("n1", data.clone()), &snapshot, &settings);
-        if let Action::Join { members } = decision.action {
+        let decision = decide(&starting_node("n1", data.clone()), &snapshot, &settings);
+        if let StartupAction::Join { members } = decision.action {
             prop_assert!(!members.is_empty());
             let distinct: BTreeSet<_> = members.iter().collect();
             prop_assert_eq!(distinct.len(), members.len());
             for member in members {
                 prop_assert!(snapshot.members[&member].is_synced());
             }
-            if let Data::At(position) = data {
+            if let DataState::AtPosition(position) = data {
                 let primaries = snapshot.members.iter().filter(|(node, member)| {
                     member.is_primary() && node.to_string() != "n1"
                 });
@@ -262,12 +268,12 @@ proptest! {
     /// Any bytes are a registry and a notification.
     #[test]
     fn any_bytes_are_read(keys in vec((vec(any::<u8>(), 0..40), vec(any::<u8>(), 0..60)), 0..8)) {
-        let mut scene = Scene::default();
+        let mut scene = StartupFixture::default();
         for (key, value) in keys {
-            let _ = Event::from_datagram(&value);
+            let _ = WsrepEvent::from_datagram(&value);
             let key = [b"/galera/lab/".as_slice(), &key].concat();
-            scene.raw.push(RawKey { key, value, mod_revision: 1, lease: 1, ttl: None });
+            scene.raw.push(RawKeyValue { key, value, mod_revision: 1, lease: 1, ttl: None });
         }
-        let _ = scene.decide("n1", Data::Empty);
+        let _ = scene.decide("n1", DataState::Empty);
     }
 }

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use galera::observe::registration::Order;
-use galera::observe::registration::{ClusterField, Keys, NO_POSITION, RawKey};
+use galera::observe::registration::BootstrapOrder;
+use galera::observe::registration::{ClusterField, NO_POSITION, RawKeyValue, RegistryKeys};
 use galera::startup::{
-    AutoBootstrap, Data, Decision, Expected, Founder, Own, Registered, Settings, Snapshot, Stopped,
-    decide,
+    AutoBootstrap, CleanStop, DataState, ExpectedMembers, FounderRecord, RegistrationRecord,
+    RegistrySnapshot, StartingNode, StartupDecision, StartupSettings, decide,
 };
 use galera::{ClusterName, NodeId, Position};
 use uuid::Uuid;
 
 pub(crate) const HISTORY: Uuid = Uuid::from_u128(0x6f1a);
-pub(crate) const OTHER: Uuid = Uuid::from_u128(0x7e2b);
+pub(crate) const OTHER_HISTORY: Uuid = Uuid::from_u128(0x7e2b);
 
 pub(crate) fn cluster() -> ClusterName {
     "lab".parse().unwrap()
@@ -28,15 +28,15 @@ pub(crate) fn at(seqno: u64) -> Position {
 
 /// A registry that is being put together.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Scene {
-    pub(crate) raw: Vec<RawKey>,
+pub(crate) struct StartupFixture {
+    pub(crate) raw: Vec<RawKeyValue>,
 }
 
-impl Scene {
+impl StartupFixture {
     pub(crate) fn put(mut self, key: &str, value: &str, lease: i64) -> Self {
         let key = format!("/galera/lab/{key}").into_bytes();
         self.raw.retain(|raw| raw.key != key);
-        self.raw.push(RawKey {
+        self.raw.push(RawKeyValue {
             key,
             value: value.into(),
             mod_revision: 100 + i64::try_from(self.raw.len()).unwrap(),
@@ -48,10 +48,10 @@ impl Scene {
 
     /// `node` founded: `started` whether its server was, `history` once it was Primary.
     pub(crate) fn founder(self, node: &str, started: bool, history: Option<Uuid>) -> Self {
-        let founder = Founder {
+        let founder = FounderRecord {
             node: id(node),
-            at: None,
-            id: Some(format!("id-{node}")),
+            founded_at: None,
+            data_id: Some(format!("id-{node}")),
             started,
             state_uuid: history,
         };
@@ -67,10 +67,10 @@ impl Scene {
     }
 
     pub(crate) fn registered(self, node: &str, stopped: Option<Position>) -> Self {
-        let registered = Registered {
+        let registered = RegistrationRecord {
             id: Some(format!("id-{node}")),
-            stopped: stopped.map(|position| Stopped { position, at: None }),
-            ..Registered::default()
+            stopped: stopped.map(|position| CleanStop { position, at: None }),
+            ..RegistrationRecord::default()
         };
         self.put(&format!("{node}/registered"), &registered.to_value(), 0)
     }
@@ -91,7 +91,13 @@ impl Scene {
         )
     }
 
-    pub(crate) fn runs(self, node: &str, state: &str, status: &str, position: &Position) -> Self {
+    pub(crate) fn running(
+        self,
+        node: &str,
+        state: &str,
+        status: &str,
+        position: &Position,
+    ) -> Self {
         let field = |name: &str| format!("{node}/{name}");
         self.registered(node, None)
             .put(&field("phase"), "running", 7)
@@ -110,7 +116,7 @@ impl Scene {
     }
 
     pub(crate) fn synced(self, node: &str, position: &Position) -> Self {
-        self.runs(node, "Synced", "Primary", position)
+        self.running(node, "Synced", "Primary", position)
     }
 
     pub(crate) fn order(
@@ -120,7 +126,7 @@ impl Scene {
         action: Option<&str>,
         lease: i64,
     ) -> Self {
-        let order = Order {
+        let order = BootstrapOrder {
             node: id(node),
             position: position.to_owned(),
             action_id: action.map(ToOwned::to_owned),
@@ -128,40 +134,52 @@ impl Scene {
         self.put("bootstrap", &order.to_value(), lease)
     }
 
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        Snapshot::read(&Keys::new("/galera"), &cluster(), &self.raw)
+    pub(crate) fn snapshot(&self) -> RegistrySnapshot {
+        RegistrySnapshot::from_keys(&RegistryKeys::new("/galera"), &cluster(), &self.raw)
     }
 
     /// What `node` with `data` decides when everybody's report may bring the cluster back.
-    pub(crate) fn decide(&self, node: &str, data: Data) -> Decision {
-        decide(&own(node, data), &self.snapshot(), &automatic())
+    pub(crate) fn decide(&self, node: &str, data: DataState) -> StartupDecision {
+        decide(
+            &starting_node(node, data),
+            &self.snapshot(),
+            &auto_bootstrap_settings(),
+        )
     }
 
     /// What it decides when only an order may.
-    pub(crate) fn decide_ordered(&self, node: &str, data: Data) -> Decision {
-        decide(&own(node, data), &self.snapshot(), &Settings::default())
+    pub(crate) fn decide_without_auto_bootstrap(
+        &self,
+        node: &str,
+        data: DataState,
+    ) -> StartupDecision {
+        decide(
+            &starting_node(node, data),
+            &self.snapshot(),
+            &StartupSettings::default(),
+        )
     }
 }
 
-pub(crate) fn automatic() -> Settings {
-    Settings {
-        auto: AutoBootstrap::AllReported,
-        expected: Expected::Registered,
+pub(crate) fn auto_bootstrap_settings() -> StartupSettings {
+    StartupSettings {
+        auto_bootstrap: AutoBootstrap::AllReported,
+        expected_members: ExpectedMembers::Registered,
     }
 }
 
-pub(crate) fn own(node: &str, data: Data) -> Own {
-    Own {
+pub(crate) fn starting_node(node: &str, data: DataState) -> StartingNode {
+    StartingNode {
         cluster: cluster(),
         node: id(node),
-        id: format!("id-{node}"),
+        data_id: format!("id-{node}"),
         data,
-        obeyed: BTreeSet::from(["old".to_owned()]),
+        obeyed_orders: BTreeSet::from(["old".to_owned()]),
     }
 }
 
 pub(crate) fn order_key() -> Vec<u8> {
-    Keys::new("/galera")
+    RegistryKeys::new("/galera")
         .cluster_key(&cluster(), ClusterField::Bootstrap)
         .into()
 }

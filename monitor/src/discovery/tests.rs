@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use registry::Settings;
+use registry::EtcdSettings;
 
 use super::*;
-use crate::index::NAMED_MAX;
+use crate::index::LISTED_KEYS_MAX;
 use crate::mysql::MysqlSettings;
 
-fn discovery(clusters: &[&str]) -> Discovery {
-    let settings = HubSettings {
+fn discovery(clusters: &[&str]) -> ClusterDiscovery {
+    let settings = MonitorSettings {
         clusters: clusters
             .iter()
             .map(|name| (name.parse().unwrap(), BTreeSet::new()))
@@ -29,14 +29,14 @@ fn discovery(clusters: &[&str]) -> Discovery {
         mysql: settings.mysql.clone(),
         poll_interval: settings.poll_interval,
         timeout: settings.probe_timeout,
-        grid: tokio::time::Instant::now(),
+        schedule_start: tokio::time::Instant::now(),
     });
     // Nothing is asked of it: the tests speak for the watch.
-    let registry = Registry::connect(Settings::new(["127.0.0.1:1"])).unwrap();
-    Discovery::new(
+    let registry = Registry::connect(EtcdSettings::new(["127.0.0.1:1"])).unwrap();
+    ClusterDiscovery::new(
         Arc::new(settings),
         registry,
-        Arc::new(Board::new()),
+        Arc::new(ViewPublisher::new()),
         Arc::default(),
         TaskTracker::new(),
         CancellationToken::new(),
@@ -44,8 +44,8 @@ fn discovery(clusters: &[&str]) -> Discovery {
     )
 }
 
-fn entry(key: &str) -> Entry {
-    Entry {
+fn entry(key: &str) -> RegistryEntry {
+    RegistryEntry {
         key: key.into(),
         value: b"Synced".to_vec(),
         create_revision: 1,
@@ -58,39 +58,49 @@ fn entry(key: &str) -> Entry {
 fn put(key: &str) -> WatchEvent {
     WatchEvent::Changes {
         revision: 2,
-        changes: vec![Change::Put(entry(key))],
+        changes: vec![KeyChange::Put(entry(key))],
     }
 }
 
 fn delete(key: &str) -> WatchEvent {
     WatchEvent::Changes {
         revision: 3,
-        changes: vec![Change::Delete {
+        changes: vec![KeyChange::Delete {
             key: key.into(),
             revision: 3,
         }],
     }
 }
 
-fn names(discovery: &Discovery) -> Vec<String> {
-    discovery.followed.keys().map(ToString::to_string).collect()
+fn names(discovery: &ClusterDiscovery) -> Vec<String> {
+    discovery
+        .monitored
+        .keys()
+        .map(ToString::to_string)
+        .collect()
 }
 
-async fn notices(discovery: &Discovery) -> Vec<String> {
-    discovery.board.publish_overview();
-    discovery.board.overview().borrow().value.notices.clone()
+async fn notices(discovery: &ClusterDiscovery) -> Vec<String> {
+    discovery.publisher.publish_overview();
+    discovery
+        .publisher
+        .overview()
+        .borrow()
+        .value
+        .notices
+        .clone()
 }
 
 #[tokio::test]
 async fn clusters_come_and_go_with_their_keys() {
     let mut discovery = discovery(&["configured"]);
-    discovery.follow(&"configured".parse().unwrap());
+    discovery.start_monitoring(&"configured".parse().unwrap());
     discovery
-        .registered(put("/galera/found/db1/wsrep_ready"))
+        .on_registrations(put("/galera/found/db1/wsrep_ready"))
         .await;
     assert_eq!(names(&discovery), ["configured", "found"]);
     discovery
-        .registered(delete("/galera/found/db1/wsrep_ready"))
+        .on_registrations(delete("/galera/found/db1/wsrep_ready"))
         .await;
     assert_eq!(names(&discovery), ["configured"]);
 }
@@ -101,23 +111,23 @@ async fn a_cluster_that_was_seen_primary_outlives_its_keys() {
     let mut memory = entry("/galera-console/expected/lab");
     memory.value = br#"{"members":["db1"]}"#.to_vec();
     discovery
-        .registered(put("/galera/lab/db1/wsrep_ready"))
+        .on_registrations(put("/galera/lab/db1/wsrep_ready"))
         .await;
     discovery
-        .remembered(WatchEvent::Reset {
+        .on_expected_members(WatchEvent::Reset {
             revision: 2,
             entries: vec![memory],
         })
         .await;
     discovery
-        .registered(WatchEvent::Reset {
+        .on_registrations(WatchEvent::Reset {
             revision: 3,
             entries: Vec::new(),
         })
         .await;
     assert_eq!(names(&discovery), ["lab"]);
     discovery
-        .remembered(delete("/galera-console/expected/lab"))
+        .on_expected_members(delete("/galera-console/expected/lab"))
         .await;
     assert!(names(&discovery).is_empty());
 }
@@ -126,14 +136,14 @@ async fn a_cluster_that_was_seen_primary_outlives_its_keys() {
 async fn a_name_that_no_cluster_can_have_becomes_a_notice_until_it_is_removed() {
     let mut discovery = discovery(&[]);
     let bad = "/galera/<script>alert(1)</script>/db1/wsrep_ready";
-    discovery.registered(put(bad)).await;
+    discovery.on_registrations(put(bad)).await;
     assert!(names(&discovery).is_empty());
     let said = notices(&discovery).await;
     assert!(
         said.len() == 1 && said[0].contains("is not used"),
         "{said:?}"
     );
-    discovery.registered(delete(bad)).await;
+    discovery.on_registrations(delete(bad)).await;
     assert!(notices(&discovery).await.is_empty());
 }
 
@@ -144,14 +154,14 @@ async fn the_number_of_clusters_and_notices_is_bounded() {
     let bad = (0..50).map(|number| format!("/galera/a b{number}/db1/phase"));
     let entries = keys.chain(bad).map(|key| entry(&key)).collect();
     discovery
-        .registered(WatchEvent::Reset {
+        .on_registrations(WatchEvent::Reset {
             revision: 2,
             entries,
         })
         .await;
-    assert_eq!(discovery.followed.len(), CLUSTERS_MAX);
+    assert_eq!(discovery.monitored.len(), CLUSTERS_MAX);
     let said = notices(&discovery).await;
-    assert_eq!(said.len(), NAMED_MAX + 2);
+    assert_eq!(said.len(), LISTED_KEYS_MAX + 2);
     assert!(
         said.iter().any(|notice| notice.starts_with("5 clusters")),
         "{said:?}"
@@ -166,15 +176,15 @@ async fn the_number_of_clusters_and_notices_is_bounded() {
 async fn the_loss_of_the_registry_is_said_with_its_time_and_forgets_nothing() {
     let mut discovery = discovery(&[]);
     discovery
-        .registered(WatchEvent::Reset {
+        .on_registrations(WatchEvent::Reset {
             revision: 2,
             entries: vec![entry("/galera/lab/db1/wsrep_ready")],
         })
         .await;
-    assert!(discovery.board.health().borrow().reachable);
+    assert!(discovery.publisher.health().borrow().reachable);
     let since = now();
     discovery
-        .registered(WatchEvent::Unreachable {
+        .on_registrations(WatchEvent::Unreachable {
             since,
             error: registry::Error::Unavailable {
                 endpoints: "e1:2379".to_owned(),
@@ -182,10 +192,10 @@ async fn the_loss_of_the_registry_is_said_with_its_time_and_forgets_nothing() {
             },
         })
         .await;
-    let health = discovery.board.health().borrow().clone();
+    let health = discovery.publisher.health().borrow().clone();
     assert_eq!((health.reachable, health.since), (false, since));
     assert!(health.error.unwrap().contains("e1:2379"));
     assert_eq!(names(&discovery), ["lab"]);
-    discovery.registered(WatchEvent::Reachable).await;
-    assert!(discovery.board.health().borrow().reachable);
+    discovery.on_registrations(WatchEvent::Reachable).await;
+    assert!(discovery.publisher.health().borrow().reachable);
 }

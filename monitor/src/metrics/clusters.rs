@@ -13,7 +13,7 @@ use prometheus_client::metrics::family::Family;
 use super::{FloatGauge, nodes};
 
 /// The views of one moment.
-pub(crate) struct Views {
+pub(crate) struct ClusterCollector {
     clusters: Vec<Arc<Published<ClusterView>>>,
     registry: RegistryHealth,
 }
@@ -29,7 +29,7 @@ struct ClusterLabels {
     cluster: String,
 }
 
-impl Views {
+impl ClusterCollector {
     pub(crate) fn new(
         clusters: Vec<Arc<Published<ClusterView>>>,
         registry: RegistryHealth,
@@ -38,17 +38,17 @@ impl Views {
     }
 }
 
-impl fmt::Debug for Views {
+impl fmt::Debug for ClusterCollector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Views").finish_non_exhaustive()
     }
 }
 
-impl Collector for Views {
+impl Collector for ClusterCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let reachable = FloatGauge::default();
-        reachable.set(flag(self.registry.reachable));
-        write(
+        reachable.set(bool_to_f64(self.registry.reachable));
+        encode_metric(
             &mut encoder,
             "registry_reachable",
             "Whether etcd can be read (1) or not (0)",
@@ -62,8 +62,8 @@ impl Collector for Views {
     }
 }
 
-impl Views {
-    fn nodes(&self) -> impl Iterator<Item = nodes::Placed<'_>> {
+impl ClusterCollector {
+    fn nodes(&self) -> impl Iterator<Item = nodes::ClusterNode<'_>> {
         let views = self.clusters.iter().map(|published| &published.value);
         views.flat_map(|view| view.nodes.iter().map(move |node| (view, node)))
     }
@@ -76,9 +76,9 @@ impl Views {
             for state in VerdictState::ALL {
                 let labels = StateLabels {
                     cluster: view.name.to_string(),
-                    state: state.word(),
+                    state: state.as_str(),
                 };
-                let value = flag(view.verdict.state == state);
+                let value = bool_to_f64(view.verdict.state == state);
                 verdicts.get_or_create(&labels).set(value);
             }
             let labels = ClusterLabels {
@@ -86,15 +86,15 @@ impl Views {
             };
             expected
                 .get_or_create(&labels)
-                .set(count(view.expected_members.len()));
+                .set(count_to_f64(view.expected_members.len()));
         }
-        write(
+        encode_metric(
             encoder,
             "cluster_verdict",
             "1 for the cluster's present verdict, 0 for the others",
             &verdicts,
         )?;
-        write(
+        encode_metric(
             encoder,
             "cluster_expected_members",
             "Members that the cluster should have",
@@ -113,17 +113,19 @@ impl Views {
             let primary = view.components.iter();
             let primary = primary.filter(|seen| seen.status == ClusterStatus::Primary);
             let sizes = primary.clone().map(|seen| seen.members.len());
-            primaries.get_or_create(&labels).set(count(primary.count()));
+            primaries
+                .get_or_create(&labels)
+                .set(count_to_f64(primary.count()));
             let largest = sizes.max().unwrap_or(0);
-            members.get_or_create(&labels).set(count(largest));
+            members.get_or_create(&labels).set(count_to_f64(largest));
         }
-        write(
+        encode_metric(
             encoder,
             "cluster_primary_components",
             "Components that say Primary; more than one is a split brain",
             &primaries,
         )?;
-        write(
+        encode_metric(
             encoder,
             "cluster_primary_members",
             "Members of the Primary component, of the largest where there are several",
@@ -138,13 +140,13 @@ impl Views {
             for state in NodeState::ALL {
                 let labels = StateLabels {
                     cluster: view.name.to_string(),
-                    state: state.word(),
+                    state: state.as_str(),
                 };
                 let nodes = view.nodes.iter().filter(|node| node.state == state).count();
-                states.get_or_create(&labels).set(count(nodes));
+                states.get_or_create(&labels).set(count_to_f64(nodes));
             }
         }
-        write(
+        encode_metric(
             encoder,
             "cluster_nodes",
             "Nodes of a cluster by state",
@@ -153,21 +155,21 @@ impl Views {
     }
 }
 
-fn count(number: usize) -> f64 {
+fn count_to_f64(number: usize) -> f64 {
     u32::try_from(number).map_or(f64::INFINITY, f64::from)
 }
 
 /// 1 or 0.
-pub(super) fn flag(is: bool) -> f64 {
+pub(super) fn bool_to_f64(is: bool) -> f64 {
     f64::from(u8::from(is))
 }
 
 /// Prometheus knows only floats: exact up to 2^53, which no sequence number reaches.
-pub(super) fn wide(number: u64) -> f64 {
+pub(super) fn u64_to_f64(number: u64) -> f64 {
     number as f64
 }
 
-pub(super) fn write<M: EncodeMetric>(
+pub(super) fn encode_metric<M: EncodeMetric>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,

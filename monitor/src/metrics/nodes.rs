@@ -7,7 +7,7 @@ use galera::view::{ClusterView, NodeView, SourceKind};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
 use prometheus_client::metrics::family::Family;
 
-use super::clusters::{flag, wide, write};
+use super::clusters::{bool_to_f64, encode_metric, u64_to_f64};
 use super::{FloatGauge, NodeLabels};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -25,11 +25,11 @@ struct SourceLabels {
 }
 
 /// A node and the cluster that it is in.
-pub(super) type Placed<'a> = (&'a ClusterView, &'a NodeView);
+pub(super) type ClusterNode<'a> = (&'a ClusterView, &'a NodeView);
 
 /// Everything about single nodes at `now`.
 pub(super) fn encode(
-    nodes: &[Placed<'_>],
+    nodes: &[ClusterNode<'_>],
     now: Timestamp,
     encoder: &mut DescriptorEncoder<'_>,
 ) -> fmt::Result {
@@ -46,23 +46,23 @@ pub(super) fn encode(
                 family.get_or_create(&labels).set(value);
             }
         }
-        write(encoder, name, help, &family)?;
+        encode_metric(encoder, name, help, &family)?;
     }
     Ok(())
 }
 
 /// One series a node, with its state as a label: ten of each would be nine too many.
-fn states(nodes: &[Placed<'_>], encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+fn states(nodes: &[ClusterNode<'_>], encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let states = Family::<NodeStateLabels, FloatGauge>::default();
     for (view, node) in nodes {
         let labels = NodeStateLabels {
             cluster: view.name.to_string(),
             node: node.id.to_string(),
-            state: node.state.word(),
+            state: node.state.as_str(),
         };
         states.get_or_create(&labels).set(1.0);
     }
-    write(
+    encode_metric(
         encoder,
         "node_state",
         "1 for the node's present state, which is a label",
@@ -71,7 +71,7 @@ fn states(nodes: &[Placed<'_>], encoder: &mut DescriptorEncoder<'_>) -> fmt::Res
 }
 
 fn sources(
-    nodes: &[Placed<'_>],
+    nodes: &[ClusterNode<'_>],
     now: Timestamp,
     encoder: &mut DescriptorEncoder<'_>,
 ) -> fmt::Result {
@@ -88,19 +88,19 @@ fn sources(
                 },
             };
             let speaks = source.observed_at.is_some() && !source.stale && source.error.is_none();
-            fresh.get_or_create(&labels).set(flag(speaks));
+            fresh.get_or_create(&labels).set(bool_to_f64(speaks));
             if let Some(at) = source.observed_at {
                 age.get_or_create(&labels).set(at.age(now).as_secs_f64());
             }
         }
     }
-    write(
+    encode_metric(
         encoder,
         "node_source_fresh",
         "Whether a source (sql, registry) says something about the node now (1) or not (0)",
         &fresh,
     )?;
-    write(
+    encode_metric(
         encoder,
         "node_source_age_seconds",
         "Time since a source said something about the node for the last time",
@@ -116,21 +116,21 @@ const GAUGES: [NodeGauge; 9] = [
         "Last committed sequence number, from fresh evidence",
         |node| {
             let position = node.position.as_ref().filter(|_| node.position_fresh)?;
-            Some(wide(position.seqno))
+            Some(u64_to_f64(position.seqno))
         },
     ),
     (
         "node_behind_transactions",
         "Transactions behind the most advanced member",
-        |node| node.behind.map(wide),
+        |node| node.behind.map(u64_to_f64),
     ),
     (
         "node_recv_queue",
         "Write-sets received but not applied",
-        |node| node.recv_queue.map(wide),
+        |node| node.recv_queue.map(u64_to_f64),
     ),
     ("node_send_queue", "Write-sets waiting to be sent", |node| {
-        node.send_queue.map(wide)
+        node.send_queue.map(u64_to_f64)
     }),
     (
         "node_flow_control_paused_ratio",
@@ -143,16 +143,16 @@ const GAUGES: [NodeGauge; 9] = [
     (
         "node_ready",
         "Whether the node takes queries (wsrep_ready): 1 or 0",
-        |node| node.ready.map(flag),
+        |node| node.ready.map(bool_to_f64),
     ),
     (
         "node_connected",
         "Whether the node is connected to a group (wsrep_connected): 1 or 0",
-        |node| node.connected.map(flag),
+        |node| node.connected.map(bool_to_f64),
     ),
     (
         "node_expected",
         "Whether the cluster should have the node: 1 or 0",
-        |node| Some(flag(node.expected)),
+        |node| Some(bool_to_f64(node.expected)),
     ),
 ];

@@ -25,14 +25,14 @@ const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
      ('wsrep_node_name', 'wsrep_cluster_name', 'wsrep_provider', 'version', 'wsrep_provider_pc_bootstrap')";
 
 /// A connection that was checked to belong to the expected cluster.
-pub(crate) struct Connection {
+pub(crate) struct StatusConnection {
     conn: Conn,
     user: String,
     /// Variables that go into every reading (`wsrep_node_name`, `version`, …); none of them changes while a server runs.
     identity: Vec<(String, String)>,
 }
 
-impl Connection {
+impl StatusConnection {
     /// Connects to `host:port` and checks that a node of `cluster` answers.
     ///
     /// # Errors
@@ -62,10 +62,10 @@ impl Connection {
     ///
     /// # Errors
     /// Classified; the connection must not be used again then.
-    pub(crate) async fn read(&mut self) -> Result<WsrepStatus, ProbeError> {
+    pub(crate) async fn read_status(&mut self) -> Result<WsrepStatus, ProbeError> {
         let rows = self.rows(STATUS).await?;
         if rows.is_empty() {
-            return Err(failure::no_galera());
+            return Err(failure::not_galera());
         }
         let all = rows.iter().chain(&self.identity);
         Ok(WsrepStatus::from_rows(
@@ -89,11 +89,11 @@ pub(super) async fn rows(
     let mut rows = Vec::new();
     while let Some(row) = result.next().await.map_err(&fail)? {
         if rows.len() == ROWS_MAX {
-            return Err(failure::protocol(format!(
+            return Err(failure::protocol_error(format!(
                 "more than {ROWS_MAX} status rows"
             )));
         }
-        rows.extend(pair(row));
+        rows.extend(text_pair(row));
     }
     Ok(rows)
 }
@@ -155,10 +155,10 @@ pub(super) fn check_identity(
         found.map(|(_, value)| value.as_str())
     };
     if value("wsrep_provider").is_none_or(|provider| provider.is_empty() || provider == "none") {
-        return Err(failure::no_galera());
+        return Err(failure::not_galera());
     }
     match value("wsrep_cluster_name") {
-        Some(name) if name != cluster.as_str() => Err(failure::protocol(format!(
+        Some(name) if name != cluster.as_str() => Err(failure::protocol_error(format!(
             "answers for cluster {:?}, not for {:?}: no node of this cluster, or its wsrep_cluster_name is wrong",
             shorten(name),
             cluster.as_str()
@@ -168,7 +168,7 @@ pub(super) fn check_identity(
 }
 
 /// A row of SHOW; values that are no text are left out, other bytes than UTF-8 are replaced.
-fn pair(row: Row) -> Option<(String, String)> {
+fn text_pair(row: Row) -> Option<(String, String)> {
     let mut values = row.unwrap_raw().into_iter().flatten();
     let mut text = || match values.next() {
         Some(Value::Bytes(bytes)) => Some(String::from_utf8_lossy(&bytes).into_owned()),
@@ -179,7 +179,7 @@ fn pair(row: Row) -> Option<(String, String)> {
 
 #[cfg(test)]
 mod tests {
-    use galera::observe::observation::ProbeFailure;
+    use galera::observe::observation::ProbeErrorKind;
 
     use super::*;
 
@@ -207,7 +207,7 @@ mod tests {
     fn a_node_of_another_cluster_is_none_of_ours() {
         let error =
             checked(&[("wsrep_provider", "x.so"), ("wsrep_cluster_name", "other")]).unwrap_err();
-        assert_eq!(error.kind, ProbeFailure::Protocol);
+        assert_eq!(error.kind, ProbeErrorKind::Protocol);
         assert!(
             error.message.contains("answers for cluster \"other\""),
             "{}",

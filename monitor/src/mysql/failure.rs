@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use galera::observe::observation::{ProbeError, ProbeFailure};
+use galera::observe::observation::{ProbeError, ProbeErrorKind};
 use mysql_async::{DriverError, Error, IoError};
 
 /// The text of an error may come from a hostile peer: at most this many characters of it are kept.
@@ -22,7 +22,7 @@ pub(crate) fn timed_out(limit: Duration, connected: bool) -> ProbeError {
             "no answer within {seconds} s: the server hangs, is stopped, or packets are dropped on the way"
         )
     };
-    failed(ProbeFailure::TimedOut, message)
+    probe_error(ProbeErrorKind::TimedOut, message)
 }
 
 /// The host name leads nowhere.
@@ -32,13 +32,13 @@ pub(super) fn unresolvable(host: &str, reason: &str) -> ProbeError {
         "the name {host} does not resolve to an address: {}",
         shorten(reason)
     );
-    failed(ProbeFailure::Unresolvable, message)
+    probe_error(ProbeErrorKind::Unresolvable, message)
 }
 
 /// Something answers that is not the expected Galera node.
 #[must_use]
-pub(super) fn protocol(message: impl Into<String>) -> ProbeError {
-    failed(ProbeFailure::Protocol, message)
+pub(super) fn protocol_error(message: impl Into<String>) -> ProbeError {
+    probe_error(ProbeErrorKind::Protocol, message)
 }
 
 /// What an error of the driver means for a node that is asked with the account `user`.
@@ -46,26 +46,26 @@ pub(super) fn protocol(message: impl Into<String>) -> ProbeError {
 pub(super) fn classify(user: &str, error: &Error) -> ProbeError {
     match error {
         Error::Io(IoError::Io(error)) => from_io(error),
-        Error::Io(error @ IoError::Tls(_)) => protocol(format!(
+        Error::Io(error @ IoError::Tls(_)) => protocol_error(format!(
             "TLS failed: {}; check --mysql-tls-ca and the server's certificate",
             shorten(&error.to_string())
         )),
-        Error::Driver(DriverError::ConnectionClosed) => closed(),
-        Error::Driver(DriverError::NoClientSslFlagFromServer) => {
-            protocol("the server offers no TLS, which --mysql-tls-ca requires; enable it there")
-        }
+        Error::Driver(DriverError::ConnectionClosed) => connection_closed(),
+        Error::Driver(DriverError::NoClientSslFlagFromServer) => protocol_error(
+            "the server offers no TLS, which --mysql-tls-ca requires; enable it there",
+        ),
         Error::Server(error) => from_server(user, error.code, &error.message),
-        other => unreadable(&shorten(&other.to_string())),
+        other => not_mysql(&shorten(&other.to_string())),
     }
 }
 
-fn unreadable(text: &str) -> ProbeError {
-    protocol(format!(
+fn not_mysql(text: &str) -> ProbeError {
+    protocol_error(format!(
         "what answers does not speak the MySQL protocol as expected: {text}"
     ))
 }
 
-fn failed(kind: ProbeFailure, message: impl Into<String>) -> ProbeError {
+fn probe_error(kind: ProbeErrorKind, message: impl Into<String>) -> ProbeError {
     ProbeError {
         kind,
         message: message.into(),
@@ -76,62 +76,62 @@ fn from_io(error: &io::Error) -> ProbeError {
     use io::ErrorKind as Kind;
     let text = shorten(&error.to_string());
     match error.kind() {
-        Kind::ConnectionRefused => failed(
-            ProbeFailure::Refused,
+        Kind::ConnectionRefused => probe_error(
+            ProbeErrorKind::Refused,
             "connection refused: nothing listens there",
         ),
-        Kind::TimedOut | Kind::HostUnreachable | Kind::NetworkUnreachable => failed(
-            ProbeFailure::TimedOut,
+        Kind::TimedOut | Kind::HostUnreachable | Kind::NetworkUnreachable => probe_error(
+            ProbeErrorKind::TimedOut,
             format!("not reachable over the network: {text}"),
         ),
         Kind::ConnectionReset
         | Kind::ConnectionAborted
         | Kind::BrokenPipe
-        | Kind::UnexpectedEof => closed(),
+        | Kind::UnexpectedEof => connection_closed(),
         // The driver's word for packets that it cannot read.
-        Kind::InvalidData | Kind::InvalidInput | Kind::Other => unreadable(&text),
-        _ => failed(
-            ProbeFailure::Closed,
+        Kind::InvalidData | Kind::InvalidInput | Kind::Other => not_mysql(&text),
+        _ => probe_error(
+            ProbeErrorKind::Closed,
             format!("the connection failed: {text}"),
         ),
     }
 }
 
-fn closed() -> ProbeError {
+fn connection_closed() -> ProbeError {
     let message =
         "the connection was closed: the server stops, or something between closes connections";
-    failed(ProbeFailure::Closed, message)
+    probe_error(ProbeErrorKind::Closed, message)
 }
 
 fn from_server(user: &str, code: u16, text: &str) -> ProbeError {
     let text = shorten(text);
     match code {
         // Access denied for the user, to the database, without a password, and by a plugin.
-        1044 | 1045 | 1698 => failed(
-            ProbeFailure::AccessDenied,
+        1044 | 1045 | 1698 => probe_error(
+            ProbeErrorKind::AccessDenied,
             format!("the account {user} is refused; check its name and password file ({text})"),
         ),
         // 1129 and 1130: this host is blocked or has no grant.
-        1129 | 1130 => failed(
-            ProbeFailure::AccessDenied,
+        1129 | 1130 => probe_error(
+            ProbeErrorKind::AccessDenied,
             format!("the server does not let the console's host connect: {text}"),
         ),
-        1040 | 1203 | 1226 => failed(
-            ProbeFailure::TooManyConnections,
+        1040 | 1203 | 1226 => probe_error(
+            ProbeErrorKind::TooManyConnections,
             format!("no connection is left for the console: {text}"),
         ),
         // The server is shutting down.
-        1053 | 1927 => closed(),
+        1053 | 1927 => connection_closed(),
         // It does not know wsrep_sync_wait.
-        1193 => no_galera(),
-        _ => protocol(format!("the server answers with error {code}: {text}")),
+        1193 => not_galera(),
+        _ => protocol_error(format!("the server answers with error {code}: {text}")),
     }
 }
 
 /// A database that is no node of any cluster.
 #[must_use]
-pub(super) fn no_galera() -> ProbeError {
-    protocol("a database that runs without Galera answers (wsrep_provider is not set)")
+pub(super) fn not_galera() -> ProbeError {
+    protocol_error("a database that runs without Galera answers (wsrep_provider is not set)")
 }
 
 /// Text of a peer, on one line and bounded.
@@ -148,7 +148,7 @@ mod tests {
 
     use super::*;
 
-    fn server(code: u16) -> ProbeFailure {
+    fn server(code: u16) -> ProbeErrorKind {
         let error = Error::Server(ServerError {
             code,
             message: "text".to_owned(),
@@ -157,37 +157,43 @@ mod tests {
         classify("console", &error).kind
     }
 
-    fn io_kind(kind: io::ErrorKind) -> ProbeFailure {
+    fn io_kind(kind: io::ErrorKind) -> ProbeErrorKind {
         classify("console", &Error::from(io::Error::from(kind))).kind
     }
 
     #[test]
     fn server_errors_are_told_apart() {
         for code in [1044, 1045, 1698, 1130] {
-            assert_eq!(server(code), ProbeFailure::AccessDenied, "{code}");
+            assert_eq!(server(code), ProbeErrorKind::AccessDenied, "{code}");
         }
-        assert_eq!(server(1040), ProbeFailure::TooManyConnections);
-        assert_eq!(server(1053), ProbeFailure::Closed);
-        assert_eq!(server(1193), ProbeFailure::Protocol);
-        assert_eq!(server(1064), ProbeFailure::Protocol);
+        assert_eq!(server(1040), ProbeErrorKind::TooManyConnections);
+        assert_eq!(server(1053), ProbeErrorKind::Closed);
+        assert_eq!(server(1193), ProbeErrorKind::Protocol);
+        assert_eq!(server(1064), ProbeErrorKind::Protocol);
     }
 
     #[test]
     fn only_a_refused_connection_says_that_nothing_runs() {
         assert_eq!(
             io_kind(io::ErrorKind::ConnectionRefused),
-            ProbeFailure::Refused
+            ProbeErrorKind::Refused
         );
         assert_eq!(
             io_kind(io::ErrorKind::HostUnreachable),
-            ProbeFailure::TimedOut
+            ProbeErrorKind::TimedOut
         );
         assert_eq!(
             io_kind(io::ErrorKind::ConnectionReset),
-            ProbeFailure::Closed
+            ProbeErrorKind::Closed
         );
-        assert_eq!(io_kind(io::ErrorKind::UnexpectedEof), ProbeFailure::Closed);
-        assert_eq!(io_kind(io::ErrorKind::InvalidData), ProbeFailure::Protocol);
+        assert_eq!(
+            io_kind(io::ErrorKind::UnexpectedEof),
+            ProbeErrorKind::Closed
+        );
+        assert_eq!(
+            io_kind(io::ErrorKind::InvalidData),
+            ProbeErrorKind::Protocol
+        );
     }
 
     #[test]

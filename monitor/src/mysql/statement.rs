@@ -1,13 +1,13 @@
 //! The connection on which the one statement of a plan is sent, with the account that may act.
 //!
 //! Opened before the intention is journalled: the database itself closes it when the sender pauses for longer than
-//! [`STATEMENT_WAIT`], so that nothing that was intended long ago can still be sent.
+//! [`STATEMENT_WAIT_TIMEOUT`], so that nothing that was intended long ago can still be sent.
 
 use std::time::Duration;
 
 use galera::ClusterName;
 use galera::observe::observation::ProbeError;
-use galera::recover::action::STATEMENT_WAIT;
+use galera::recover::action::STATEMENT_WAIT_TIMEOUT;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error};
 use tokio::time::timeout;
@@ -21,9 +21,9 @@ const IDENTITY: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
 
 /// What the server said to the statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum StatementOutcome {
     /// It says OK, which proves nothing yet (I21).
-    Taken,
+    Accepted,
     /// It says no.
     Refused(String),
     /// Nobody knows whether it was carried out.
@@ -54,7 +54,10 @@ impl StatementConnection {
             let fail = |error| failure::classify(&settings.user, &error);
             let variables = rows(&mut conn, &settings.user, IDENTITY).await?;
             check_identity(cluster, &variables)?;
-            let wait = format!("SET SESSION wait_timeout={}", STATEMENT_WAIT.as_secs());
+            let wait = format!(
+                "SET SESSION wait_timeout={}",
+                STATEMENT_WAIT_TIMEOUT.as_secs()
+            );
             conn.query_drop(wait).await.map_err(fail)?;
             Ok(conn)
         };
@@ -69,11 +72,11 @@ impl StatementConnection {
     }
 
     /// Sends `statement` once and never again; the connection ends with it.
-    pub async fn send(mut self, statement: &str) -> Answer {
+    pub async fn send(mut self, statement: &str) -> StatementOutcome {
         match timeout(self.limit, Box::pin(self.conn.query_drop(statement))).await {
-            Ok(Ok(())) => Answer::Taken,
-            Ok(Err(error)) => judge(&self.user, &error),
-            Err(_) => Answer::Unknown(format!(
+            Ok(Ok(())) => StatementOutcome::Accepted,
+            Ok(Err(error)) => classify_outcome(&self.user, &error),
+            Err(_) => StatementOutcome::Unknown(format!(
                 "no answer within {} s; it may still be carried out",
                 self.limit.as_secs_f64()
             )),
@@ -82,20 +85,20 @@ impl StatementConnection {
 }
 
 /// A server's own refusal is certain; whatever ends a connection or interrupts a statement leaves it open.
-fn judge(user: &str, error: &Error) -> Answer {
+fn classify_outcome(user: &str, error: &Error) -> StatementOutcome {
     let Error::Server(server) = error else {
-        return Answer::Unknown(failure::classify(user, error).message);
+        return StatementOutcome::Unknown(failure::classify(user, error).message);
     };
     let text = shorten(&server.message);
     match server.code {
         // Shutting down, killed, interrupted, timed out.
         1053 | 1205 | 1317 | 1927 | 1969 | 3024 => {
-            Answer::Unknown(format!("error {}: {text}", server.code))
+            StatementOutcome::Unknown(format!("error {}: {text}", server.code))
         }
-        1227 => Answer::Refused(format!(
+        1227 => StatementOutcome::Refused(format!(
             "error 1227: the account {user} lacks a privilege (SUPER, or SYSTEM_VARIABLES_ADMIN): {text}"
         )),
-        code => Answer::Refused(format!("error {code}: {text}")),
+        code => StatementOutcome::Refused(format!("error {code}: {text}")),
     }
 }
 
@@ -105,27 +108,35 @@ mod tests {
 
     use super::*;
 
-    fn said(code: u16) -> Answer {
+    fn outcome_of(code: u16) -> StatementOutcome {
         let error = Error::Server(ServerError {
             code,
             message: "text".to_owned(),
             state: "HY000".to_owned(),
         });
-        judge("recovery", &error)
+        classify_outcome("recovery", &error)
     }
 
     #[test]
     fn a_missing_privilege_is_a_clear_refusal() {
-        assert!(matches!(said(1227), Answer::Refused(text) if text.contains("SUPER")));
-        assert!(matches!(said(1231), Answer::Refused(_)));
+        assert!(
+            matches!(outcome_of(1227), StatementOutcome::Refused(text) if text.contains("SUPER"))
+        );
+        assert!(matches!(outcome_of(1231), StatementOutcome::Refused(_)));
     }
 
     #[test]
     fn an_interruption_leaves_the_outcome_open() {
         for code in [1053, 1205, 1317, 1927, 1969, 3024] {
-            assert!(matches!(said(code), Answer::Unknown(_)), "{code}");
+            assert!(
+                matches!(outcome_of(code), StatementOutcome::Unknown(_)),
+                "{code}"
+            );
         }
         let reset = Error::from(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
-        assert!(matches!(judge("recovery", &reset), Answer::Unknown(_)));
+        assert!(matches!(
+            classify_outcome("recovery", &reset),
+            StatementOutcome::Unknown(_)
+        ));
     }
 }

@@ -8,30 +8,30 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::board::ClusterFeed;
-use crate::pace::GAP;
+use crate::pace::FOLD_INTERVAL_MIN;
 
 const POLL: Duration = Duration::from_secs(1);
 
 /// Nobody is asked; the test reports instead.
-struct Silent;
+struct NoopProber;
 
-impl Prober for Silent {
+impl Prober for NoopProber {
     fn start(&self, _: &NodeId, _: Arc<Notify>, _: CancellationToken) {}
     fn forget(&self, _: &NodeId) {}
 }
 
-struct Bench {
-    board: Arc<Board>,
-    inputs: mpsc::Sender<Input>,
+struct MonitorFixture {
+    board: Arc<ViewPublisher>,
+    inputs: mpsc::Sender<MonitorInput>,
     reports: mpsc::Sender<ProbeReport>,
-    leases: mpsc::Receiver<Question>,
-    wishes: mpsc::Receiver<Wish>,
+    leases: mpsc::Receiver<LeaseLookup>,
+    members_updates: mpsc::Receiver<ExpectedMembersUpdate>,
     stop: CancellationToken,
 }
 
-impl Bench {
+impl MonitorFixture {
     fn start(configured: &[&str]) -> Self {
-        let board = Arc::new(Board::new());
+        let board = Arc::new(ViewPublisher::new());
         board.set_health(RegistryHealth {
             reachable: true,
             since: now(),
@@ -40,30 +40,30 @@ impl Bench {
         let (inputs, inbox) = mpsc::channel(QUEUE);
         let (reports, reported) = mpsc::channel(QUEUE);
         let (lease_sender, leases) = mpsc::channel(QUEUE);
-        let (memory, wishes) = mpsc::channel(QUEUE);
-        let around = Surroundings {
+        let (memory, members_updates) = mpsc::channel(QUEUE);
+        let around = MonitorContext {
             registry_prefix: "/galera".to_owned(),
-            fold: Settings::default(),
+            fold_settings: FoldSettings::default(),
             poll_interval: POLL,
             leases: lease_sender,
-            memory,
-            positions: mpsc::channel(QUEUE).0,
-            board: Arc::clone(&board),
+            expected_members: memory,
+            known_positions: mpsc::channel(QUEUE).0,
+            publisher: Arc::clone(&board),
             metrics: Arc::default(),
         };
         let configured = configured.iter().map(|id| id.parse().unwrap()).collect();
         let health = board.health();
         let present = health.borrow().clone();
-        let owner = Owner::new(
+        let owner = ClusterMonitor::new(
             "lab".parse().unwrap(),
             configured,
             present,
-            Box::new(Silent),
+            Box::new(NoopProber),
             around,
         );
-        let inbox = Inbox {
+        let inbox = InputChannels {
             inputs: inbox,
-            myself: inputs.clone(),
+            own_inputs: inputs.clone(),
             reports: reported,
             health,
         };
@@ -74,7 +74,7 @@ impl Bench {
             inputs,
             reports,
             leases,
-            wishes,
+            members_updates,
             stop,
         }
     }
@@ -90,7 +90,7 @@ impl Bench {
     }
 
     async fn put(&self, key: &str, value: &str, lease: LeaseId, mod_revision: i64) {
-        let entry = Entry {
+        let entry = RegistryEntry {
             key: format!("/galera/lab/{key}").into_bytes(),
             value: value.into(),
             create_revision: 1,
@@ -99,12 +99,12 @@ impl Bench {
             lease,
         };
         self.inputs
-            .send(Input::Changes(vec![Change::Put(entry)]))
+            .send(MonitorInput::Changes(vec![KeyChange::Put(entry)]))
             .await
             .unwrap();
     }
 
-    async fn answer(&self, node: &str, seqno: u64, members: &str) {
+    async fn report_status(&self, node: &str, seqno: u64, members: &str) {
         let size = members.split(',').count().to_string();
         let uuid = "6f1e27a1-0000-11ef-8a3c-1a2b3c4d5e6f";
         let seqno = seqno.to_string();
@@ -130,7 +130,7 @@ impl Bench {
     }
 }
 
-async fn next(feed: &mut ClusterFeed) -> (Duration, ClusterView) {
+async fn next_view(feed: &mut ClusterFeed) -> (Duration, ClusterView) {
     let asked = Instant::now();
     timeout(Duration::from_secs(60), feed.changed())
         .await
@@ -141,14 +141,14 @@ async fn next(feed: &mut ClusterFeed) -> (Duration, ClusterView) {
 
 #[tokio::test(start_paused = true)]
 async fn a_registry_change_is_published_at_once_and_a_burst_once() {
-    let bench = Bench::start(&[]);
+    let bench = MonitorFixture::start(&[]);
     let mut feed = bench.feed().await;
     sleep(POLL / 2).await;
     feed.mark_unchanged();
     bench
         .put("db1/wsrep_local_state_comment", "Synced", 7, 2)
         .await;
-    let (waited, view) = next(&mut feed).await;
+    let (waited, view) = next_view(&mut feed).await;
     assert!(waited <= Duration::from_millis(1), "{waited:?}");
     assert!(view.nodes.iter().any(|node| node.registered));
     for revision in 3..60 {
@@ -162,7 +162,7 @@ async fn a_registry_change_is_published_at_once_and_a_burst_once() {
             .await;
     }
     let before = feed.borrow().revision;
-    let (waited, view) = next(&mut feed).await;
+    let (waited, view) = next_view(&mut feed).await;
     assert!(waited <= Duration::from_millis(50), "{waited:?}");
     sleep(Duration::from_millis(100)).await;
     let folds = feed.borrow().revision - before;
@@ -173,7 +173,7 @@ async fn a_registry_change_is_published_at_once_and_a_burst_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_state_of_a_moment_is_published_and_stands_until_the_next_fold() {
-    let bench = Bench::start(&[]);
+    let bench = MonitorFixture::start(&[]);
     let mut feed = bench.feed().await;
     let states = ["Joining", "Joined", "Synced", "Donor/Desynced", "Synced"];
     for (state, revision) in states.iter().zip(2..) {
@@ -183,10 +183,13 @@ async fn a_state_of_a_moment_is_published_and_stands_until_the_next_fold() {
     }
     let mut seen = Vec::new();
     while seen.last() != Some(&states[4].to_owned()) || seen.len() < states.len() {
-        let (waited, view) = next(&mut feed).await;
+        let (waited, view) = next_view(&mut feed).await;
         let sources = view.nodes.into_iter().flat_map(|node| node.sources);
         let told: Vec<_> = sources.filter_map(|source| source.state).collect();
-        assert!(seen.is_empty() || waited >= GAP / 2, "{waited:?}");
+        assert!(
+            seen.is_empty() || waited >= FOLD_INTERVAL_MIN / 2,
+            "{waited:?}"
+        );
         seen.extend(
             told.into_iter()
                 .filter(|state| seen.last() != Some(state))
@@ -199,13 +202,13 @@ async fn a_state_of_a_moment_is_published_and_stands_until_the_next_fold() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_does_not_hide_the_states_that_were_told_before_it() {
-    let bench = Bench::start(&["db1"]);
+    let bench = MonitorFixture::start(&["db1"]);
     let mut feed = bench.feed().await;
-    bench.answer("db1", 10, "db1:3306").await;
+    bench.report_status("db1", 10, "db1:3306").await;
     // Times are told by the clock of the machine.
     let later = std::time::Instant::now() + Duration::from_millis(5);
     while std::time::Instant::now() < later {
-        sleep(GAP).await;
+        sleep(FOLD_INTERVAL_MIN).await;
     }
     feed.mark_unchanged();
     for (state, revision) in ["Donor/Desynced", "Joined"].iter().zip(2..) {
@@ -213,10 +216,10 @@ async fn an_answer_does_not_hide_the_states_that_were_told_before_it() {
             .put("db1/wsrep_local_state_comment", state, 7, revision)
             .await;
     }
-    bench.answer("db1", 11, "db1:3306").await;
+    bench.report_status("db1", 11, "db1:3306").await;
     let mut seen = Vec::new();
     while seen.last() != Some(&NodeState::Synced) {
-        let (_, view) = next(&mut feed).await;
+        let (_, view) = next_view(&mut feed).await;
         let state = view.nodes[0].state;
         if seen.last() != Some(&state) {
             seen.push(state);
@@ -232,7 +235,7 @@ async fn an_answer_does_not_hide_the_states_that_were_told_before_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_quiet_cluster_is_published_once_an_interval() {
-    let bench = Bench::start(&["db1"]);
+    let bench = MonitorFixture::start(&["db1"]);
     let mut feed = bench.feed().await;
     feed.mark_unchanged();
     let first = feed.borrow().revision;
@@ -247,25 +250,28 @@ async fn a_quiet_cluster_is_published_once_an_interval() {
 
 #[tokio::test(start_paused = true)]
 async fn members_of_a_primary_component_are_remembered_until_that_is_written() {
-    let mut bench = Bench::start(&["db1"]);
+    let mut bench = MonitorFixture::start(&["db1"]);
     let mut feed = bench.feed().await;
-    bench.answer("db1", 10, "db1:3306,db2:3306").await;
-    let wish = timeout(POLL, bench.wishes.recv()).await.unwrap().unwrap();
+    bench.report_status("db1", 10, "db1:3306,db2:3306").await;
+    let wish = timeout(POLL, bench.members_updates.recv())
+        .await
+        .unwrap()
+        .unwrap();
     let members: BTreeSet<NodeId> = ["db1", "db2"].map(|id| id.parse().unwrap()).into();
     assert_eq!(wish.members, members);
-    let again = timeout(WISH_AGAIN * 2, bench.wishes.recv())
+    let again = timeout(MEMBERS_RETRY * 2, bench.members_updates.recv())
         .await
         .unwrap()
         .unwrap();
     assert_eq!(again.members, members, "repeated while nothing confirms it");
     bench
         .inputs
-        .send(Input::Remembered(members.clone()))
+        .send(MonitorInput::ExpectedMembers(members.clone()))
         .await
         .unwrap();
-    let more = timeout(WISH_AGAIN * 3, bench.wishes.recv()).await;
+    let more = timeout(MEMBERS_RETRY * 3, bench.members_updates.recv()).await;
     assert!(more.is_err(), "nothing to repeat once it is written");
-    let (_, view) = next(&mut feed).await;
+    let (_, view) = next_view(&mut feed).await;
     let expected: BTreeSet<NodeId> = view.expected_members.into_iter().collect();
     assert_eq!(expected, members);
     bench.stop.cancel();
@@ -273,23 +279,30 @@ async fn members_of_a_primary_component_are_remembered_until_that_is_written() {
 
 #[tokio::test(start_paused = true)]
 async fn what_another_replica_remembers_is_taken_and_not_contested() {
-    let mut bench = Bench::start(&["db1"]);
+    let mut bench = MonitorFixture::start(&["db1"]);
     bench.feed().await;
-    bench.answer("db1", 10, "db1:3306").await;
-    let wish = timeout(POLL, bench.wishes.recv()).await.unwrap().unwrap();
+    bench.report_status("db1", 10, "db1:3306").await;
+    let wish = timeout(POLL, bench.members_updates.recv())
+        .await
+        .unwrap()
+        .unwrap();
     bench
         .inputs
-        .send(Input::Remembered(wish.members))
+        .send(MonitorInput::ExpectedMembers(wish.members))
         .await
         .unwrap();
     let theirs: BTreeSet<NodeId> = ["db1", "db9"].map(|id| id.parse().unwrap()).into();
-    bench.inputs.send(Input::Remembered(theirs)).await.unwrap();
+    bench
+        .inputs
+        .send(MonitorInput::ExpectedMembers(theirs))
+        .await
+        .unwrap();
     for seqno in 11..20 {
-        bench.answer("db1", seqno, "db1:3306").await;
+        bench.report_status("db1", seqno, "db1:3306").await;
         sleep(POLL).await;
     }
     assert!(
-        bench.wishes.try_recv().is_err(),
+        bench.members_updates.try_recv().is_err(),
         "only a change under our own eyes is written"
     );
     let feed = bench.feed().await;
@@ -299,7 +312,7 @@ async fn what_another_replica_remembers_is_taken_and_not_contested() {
 
 #[tokio::test(start_paused = true)]
 async fn each_lease_is_asked_for_once() {
-    let mut bench = Bench::start(&[]);
+    let mut bench = MonitorFixture::start(&[]);
     bench.put("db1/wsrep_ready", "ON", 7, 2).await;
     bench.put("db1/wsrep_connected", "ON", 7, 2).await;
     bench.put("db2/wsrep_ready", "ON", 8, 3).await;
@@ -314,8 +327,8 @@ async fn each_lease_is_asked_for_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_late_report_does_not_bring_a_node_back() {
-    let bench = Bench::start(&["db1"]);
-    bench.answer("stranger", 1, "stranger:3306").await;
+    let bench = MonitorFixture::start(&["db1"]);
+    bench.report_status("stranger", 1, "stranger:3306").await;
     sleep(POLL * 2).await;
     let feed = bench.feed().await;
     let ids: Vec<_> = feed
@@ -331,7 +344,7 @@ async fn a_late_report_does_not_bring_a_node_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_owner_takes_its_cluster_off_the_board() {
-    let bench = Bench::start(&["db1"]);
+    let bench = MonitorFixture::start(&["db1"]);
     bench.feed().await;
     bench.stop.cancel();
     let mut directory = bench.board.directory();

@@ -1,6 +1,6 @@
 //! Probes against real TCP peers that misbehave.
 
-use galera::observe::observation::ProbeFailure;
+use galera::observe::observation::ProbeErrorKind;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
@@ -17,13 +17,13 @@ fn settings(timeout: Duration) -> Arc<ProbeSettings> {
         },
         poll_interval: Duration::from_millis(50),
         timeout,
-        grid: Instant::now(),
+        schedule_start: Instant::now(),
     })
 }
 
-fn probe_of(host: &str, port: u16, timeout: Duration) -> Probe {
+fn test_probe(host: &str, port: u16, timeout: Duration) -> NodeProbe {
     let node = NodeId::new(host, Some(port)).unwrap();
-    Probe::new("lab".parse().unwrap(), node, settings(timeout))
+    NodeProbe::new("lab".parse().unwrap(), node, settings(timeout))
 }
 
 async fn silent_listener() -> (TcpListener, u16) {
@@ -37,8 +37,11 @@ async fn a_database_that_accepts_and_never_answers_times_out_within_the_deadline
     let (_listener, port) = silent_listener().await;
     let limit = Duration::from_millis(200);
     let started = Instant::now();
-    let error = probe_of("127.0.0.1", port, limit).read().await.unwrap_err();
-    assert_eq!(error.kind, ProbeFailure::TimedOut);
+    let error = test_probe("127.0.0.1", port, limit)
+        .read()
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, ProbeErrorKind::TimedOut);
     assert!(started.elapsed() < limit * 3, "{:?}", started.elapsed());
 }
 
@@ -46,20 +49,20 @@ async fn a_database_that_accepts_and_never_answers_times_out_within_the_deadline
 async fn a_port_where_nothing_listens_refuses() {
     let (listener, port) = silent_listener().await;
     drop(listener);
-    let error = probe_of("127.0.0.1", port, Duration::from_secs(2))
+    let error = test_probe("127.0.0.1", port, Duration::from_secs(2))
         .read()
         .await
         .unwrap_err();
-    assert_eq!(error.kind, ProbeFailure::Refused);
+    assert_eq!(error.kind, ProbeErrorKind::Refused);
 }
 
 #[tokio::test]
 async fn a_name_that_does_not_exist_is_unresolvable() {
-    let error = probe_of("no-such-host.invalid", 3306, Duration::from_secs(5))
+    let error = test_probe("no-such-host.invalid", 3306, Duration::from_secs(5))
         .read()
         .await
         .unwrap_err();
-    assert_eq!(error.kind, ProbeFailure::Unresolvable);
+    assert_eq!(error.kind, ProbeErrorKind::Unresolvable);
     assert!(
         error.message.contains("no-such-host.invalid"),
         "{}",
@@ -70,10 +73,10 @@ async fn a_name_that_does_not_exist_is_unresolvable() {
 #[tokio::test]
 async fn a_peer_that_closes_is_told_from_one_that_speaks_something_else() {
     for (bytes, kind) in [
-        (&b""[..], ProbeFailure::Closed),
+        (&b""[..], ProbeErrorKind::Closed),
         (
             &b"\x16\x00\x00\x00SSH-2.0-OpenSSH_9.2 hello"[..],
-            ProbeFailure::Protocol,
+            ProbeErrorKind::Protocol,
         ),
     ] {
         let (listener, port) = silent_listener().await;
@@ -81,7 +84,7 @@ async fn a_peer_that_closes_is_told_from_one_that_speaks_something_else() {
             let (mut stream, _) = listener.accept().await.unwrap();
             stream.write_all(bytes).await.unwrap();
         };
-        let mut probe = probe_of("127.0.0.1", port, Duration::from_secs(2));
+        let mut probe = test_probe("127.0.0.1", port, Duration::from_secs(2));
         let (outcome, ()) = tokio::join!(probe.read(), peer);
         let error = outcome.unwrap_err();
         assert_eq!(error.kind, kind, "{error}");
@@ -109,7 +112,7 @@ async fn attempts_never_overlap_and_stay_on_the_grid() {
         for round in 1..=3_usize {
             open.push(listener.accept().await.unwrap());
             let report = received.recv().await.unwrap();
-            assert_eq!(report.outcome.unwrap_err().kind, ProbeFailure::TimedOut);
+            assert_eq!(report.outcome.unwrap_err().kind, ProbeErrorKind::TimedOut);
             assert_eq!(open.len(), round);
             let early = tokio::time::timeout(Duration::ZERO, listener.accept()).await;
             assert!(
@@ -151,7 +154,7 @@ async fn a_reading_that_is_asked_for_does_not_wait_for_the_grid_and_comes_once()
         drop(listener.accept().await.unwrap());
         received.recv().await.unwrap();
         assert!(began.elapsed() < Duration::from_secs(60), "on the grid");
-        let again = tokio::time::timeout(APART * 4, received.recv()).await;
+        let again = tokio::time::timeout(READING_GAP_MIN * 4, received.recv()).await;
         assert!(again.is_err(), "asked for once");
         cancel.cancel();
     };

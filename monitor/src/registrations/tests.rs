@@ -5,8 +5,8 @@ use super::*;
 const EARLY: Timestamp = Timestamp::from_unix_millis(1_000);
 const LATE: Timestamp = Timestamp::from_unix_millis(60_000);
 
-fn entry(key: &str, value: &str, lease: LeaseId, mod_revision: i64) -> Entry {
-    Entry {
+fn entry(key: &str, value: &str, lease: LeaseId, mod_revision: i64) -> RegistryEntry {
+    RegistryEntry {
         key: key.into(),
         value: value.into(),
         create_revision: 1,
@@ -20,7 +20,7 @@ fn lab() -> Registrations {
     Registrations::new("/galera", 3306)
 }
 
-fn only(registrations: &Registrations) -> RegistryObservation {
+fn only_observation(registrations: &Registrations) -> RegistryObservation {
     let mut all = registrations.observations();
     assert_eq!(all.len(), 1, "{all:?}");
     all.pop_first().unwrap().1
@@ -37,8 +37,8 @@ fn a_registration_ends_with_its_lease_but_a_durable_one_stays() {
             entry("/galera/lab/db1/registered", registered, 0, 1),
         ],
     );
-    lab.granted(7, 30);
-    let observation = only(&lab);
+    lab.set_lease_ttl(7, 30);
+    let observation = only_observation(&lab);
     assert!(observation.leased && observation.durable);
     assert_eq!(
         (observation.ttl, observation.last_put_at),
@@ -48,10 +48,10 @@ fn a_registration_ends_with_its_lease_but_a_durable_one_stays() {
         observation.first_seen,
         Timestamp::parse("2026-11-23T08:00:00Z")
     );
-    assert!(!lab.folded());
+    assert!(!lab.mark_folded());
     let key = b"/galera/lab/db1/wsrep_local_state_comment".to_vec();
-    lab.apply(LATE, vec![Change::Delete { key, revision: 3 }]);
-    let observation = only(&lab);
+    lab.apply(LATE, vec![KeyChange::Delete { key, revision: 3 }]);
+    let observation = only_observation(&lab);
     assert!(!observation.leased && observation.durable);
     assert_eq!(
         observation.last_put_at,
@@ -59,7 +59,7 @@ fn a_registration_ends_with_its_lease_but_a_durable_one_stays() {
         "how long ago it last spoke stays known"
     );
     let key = b"/galera/lab/db1/registered".to_vec();
-    lab.apply(LATE, vec![Change::Delete { key, revision: 4 }]);
+    lab.apply(LATE, vec![KeyChange::Delete { key, revision: 4 }]);
     assert!(lab.observations().is_empty());
 }
 
@@ -69,12 +69,12 @@ fn seeing_an_old_key_again_does_not_make_it_young() {
     let old = entry("/galera/lab/db1/wsrep_last_committed", "5", 7, 2);
     lab.reset(EARLY, vec![old.clone()]);
     lab.reset(LATE, vec![old]);
-    assert_eq!(only(&lab).last_put_at, Some(EARLY));
+    assert_eq!(only_observation(&lab).last_put_at, Some(EARLY));
     lab.reset(
         LATE,
         vec![entry("/galera/lab/db1/wsrep_last_committed", "6", 7, 3)],
     );
-    assert_eq!(only(&lab).last_put_at, Some(LATE));
+    assert_eq!(only_observation(&lab).last_put_at, Some(LATE));
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn both_spellings_of_a_node_are_one_and_the_newer_value_counts() {
     let mut lab = lab();
     lab.apply(
         EARLY,
-        vec![Change::Put(entry(
+        vec![KeyChange::Put(entry(
             "/galera/lab/db1:3306/wsrep_last_committed",
             "9",
             0,
@@ -91,14 +91,14 @@ fn both_spellings_of_a_node_are_one_and_the_newer_value_counts() {
     );
     lab.apply(
         EARLY,
-        vec![Change::Put(entry(
+        vec![KeyChange::Put(entry(
             "/galera/lab/db1/wsrep_last_committed",
             "4",
             0,
             3,
         ))],
     );
-    assert_eq!(only(&lab).fields["wsrep_last_committed"], "9");
+    assert_eq!(only_observation(&lab).fields["wsrep_last_committed"], "9");
 }
 
 #[test]
@@ -111,19 +111,19 @@ fn garbage_is_counted_and_harms_nothing() {
         ("/galera/lab/db1/wsrep_ready", huge.as_str()),
         ("/galera/lab/db1/colour", "red"),
     ] {
-        lab.apply(EARLY, vec![Change::Put(entry(key, value, 0, 2))]);
+        lab.apply(EARLY, vec![KeyChange::Put(entry(key, value, 0, 2))]);
     }
-    assert_eq!((lab.unexplained(), lab.observations().len()), (4, 0));
+    assert_eq!((lab.unknown_key_count(), lab.observations().len()), (4, 0));
     lab.apply(
         EARLY,
-        vec![Change::Put(entry(
+        vec![KeyChange::Put(entry(
             "/galera/lab/db1/wsrep_ready",
             "ON",
             0,
             3,
         ))],
     );
-    assert_eq!((lab.unexplained(), lab.observations().len()), (3, 1));
+    assert_eq!((lab.unknown_key_count(), lab.observations().len()), (3, 1));
 }
 
 #[test]
@@ -131,31 +131,31 @@ fn the_number_of_nodes_is_bounded() {
     let mut lab = lab();
     for number in 0..=NODES_MAX {
         let key = format!("/galera/lab/node{number}/wsrep_ready");
-        lab.apply(EARLY, vec![Change::Put(entry(&key, "ON", 0, 2))]);
+        lab.apply(EARLY, vec![KeyChange::Put(entry(&key, "ON", 0, 2))]);
     }
     assert_eq!(
-        (lab.unexplained(), lab.observations().len()),
+        (lab.unknown_key_count(), lab.observations().len()),
         (1, NODES_MAX)
     );
 }
 
 /// What a node's agent reports in one transaction.
-fn report(revision: i64, phase: &str, state: &str) -> Vec<Change> {
+fn report(revision: i64, phase: &str, state: &str) -> Vec<KeyChange> {
     let put = |field: &str, value: &str| {
         let key = format!("/galera/lab/db1/{field}");
-        Change::Put(entry(&key, value, 7, revision))
+        KeyChange::Put(entry(&key, value, 7, revision))
     };
     vec![put("phase", phase), put("wsrep_local_state_comment", state)]
 }
 
 /// The states and phases of the folds until nothing new is left.
-fn folds(lab: &mut Registrations) -> Vec<String> {
+fn fold_all(lab: &mut Registrations) -> Vec<String> {
     let mut folds = Vec::new();
     loop {
-        let fields = only(lab).fields;
-        let state = fields.get(STATE).map_or("none", String::as_str);
+        let fields = only_observation(lab).fields;
+        let state = fields.get(STATE_FIELD).map_or("none", String::as_str);
         folds.push(format!("{state} {}", fields["phase"]));
-        if !lab.folded() {
+        if !lab.mark_folded() {
             return folds;
         }
     }
@@ -166,7 +166,7 @@ fn a_state_that_another_one_follows_at_once_is_folded_with_its_own_words() {
     let mut lab = lab();
     let node: BTreeSet<NodeId> = ["db1".parse().unwrap()].into();
     assert_eq!(lab.apply(EARLY, report(2, "joining", "Joining")), node);
-    assert_eq!(folds(&mut lab), ["Joining joining"]);
+    assert_eq!(fold_all(&mut lab), ["Joining joining"]);
     // Three revisions in one delivery and one in the next, all before the next fold.
     let burst = [
         report(3, "joining", "Joined"),
@@ -175,9 +175,9 @@ fn a_state_that_another_one_follows_at_once_is_folded_with_its_own_words() {
     ];
     assert_eq!(lab.apply(LATE, burst.concat()), node);
     lab.apply(LATE, report(6, "running", "Donor/Desynced"));
-    assert_eq!(only(&lab).state_at, Some(LATE));
+    assert_eq!(only_observation(&lab).state_changed_at, Some(LATE));
     assert_eq!(
-        folds(&mut lab),
+        fold_all(&mut lab),
         ["Joined joining", "Synced running", "Donor/Desynced running"]
     );
     // What is no state costs no fold of its own.
@@ -185,7 +185,7 @@ fn a_state_that_another_one_follows_at_once_is_folded_with_its_own_words() {
         lab.apply(LATE, report(7, "running", "Donor/Desynced"))
             .is_empty()
     );
-    assert_eq!(folds(&mut lab), ["Donor/Desynced running"]);
+    assert_eq!(fold_all(&mut lab), ["Donor/Desynced running"]);
 }
 
 #[test]
@@ -193,8 +193,8 @@ fn a_state_that_is_taken_back_at_once_was_said_all_the_same() {
     let mut lab = lab();
     lab.apply(EARLY, report(2, "joining", "Joined"));
     let key = b"/galera/lab/db1/wsrep_local_state_comment".to_vec();
-    lab.apply(EARLY, vec![Change::Delete { key, revision: 3 }]);
-    assert_eq!(folds(&mut lab), ["Joined joining", "none joining"]);
+    lab.apply(EARLY, vec![KeyChange::Delete { key, revision: 3 }]);
+    assert_eq!(fold_all(&mut lab), ["Joined joining", "none joining"]);
 }
 
 #[test]
@@ -206,8 +206,8 @@ fn a_flood_of_states_ends_with_the_newest() {
         report(number + 2, "running", state)
     });
     lab.apply(EARLY, flood.collect());
-    let folds = folds(&mut lab);
-    assert_eq!(folds.len(), PASSED_MAX + 1);
+    let folds = fold_all(&mut lab);
+    assert_eq!(folds.len(), SUPERSEDED_MAX + 1);
     assert_eq!(folds.last().unwrap(), "Joined running");
     // A listing is the newest there is: nothing waits behind it.
     lab.apply(EARLY, report(2_000, "running", "Synced"));
@@ -221,5 +221,5 @@ fn a_flood_of_states_ends_with_the_newest() {
             2_002,
         )],
     );
-    assert_eq!(only(&lab).fields[STATE], "Synced");
+    assert_eq!(only_observation(&lab).fields[STATE_FIELD], "Synced");
 }

@@ -4,71 +4,71 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use galera::Timestamp;
-use registry::{Change, WatchEvent};
+use registry::{KeyChange, WatchEvent};
 
-use super::{Settled, Table};
-use crate::crier::Fires;
-use crate::outbox::Queued;
-use crate::send::{Firing, REPEAT};
-use crate::target::{Channel, Target};
+use super::{DeliveryUpdate, TargetsById};
+use crate::crier::FiringAlerts;
+use crate::outbox::QueuedDelivery;
+use crate::send::{FiringAlert, REPEAT_INTERVAL};
+use crate::target::{TargetChannel, TargetRecord};
 
 /// Most deliveries that wait for one target; the oldest are given up.
 const WAITING_MAX: usize = 1_000;
 /// After how many deliveries a target's log is shortened.
-const PRUNE_EVERY: u32 = 20;
+const PRUNE_LOG_EVERY: u32 = 20;
 /// Settled deliveries that are remembered, so that late news do not bring them back.
 const SETTLED_MAX: usize = 10_000;
 
 /// Something to do for a target.
 #[derive(Debug)]
-pub(super) enum Job {
+pub(super) enum DeliveryJob {
     /// Send it; and shorten the log afterwards, maybe.
-    Send(Box<Queued>, Arc<Target>, bool),
+    Send(Box<QueuedDelivery>, Arc<TargetRecord>, bool),
     /// Record that it is not sent, and why.
-    GiveUp(Box<Queued>, &'static str),
+    GiveUp(Box<QueuedDelivery>, &'static str),
     /// Its target is gone.
-    Discard(Box<Queued>),
+    Discard(Box<QueuedDelivery>),
     /// Say again what still holds.
-    Repeat(Arc<Target>, Vec<Firing>),
+    Repeat(Arc<TargetRecord>, Vec<FiringAlert>),
 }
 
 #[derive(Debug, Default)]
-struct Line {
-    waiting: BTreeMap<(i64, Vec<u8>), Queued>,
+struct TargetQueue {
+    waiting: BTreeMap<(i64, Vec<u8>), QueuedDelivery>,
     busy: bool,
     repeated_at: Option<Timestamp>,
-    sent: u32,
+    sent_count: u32,
 }
 
 /// All lines.
 #[derive(Debug, Default)]
-pub(super) struct Office {
-    lines: BTreeMap<String, Line>,
+pub(super) struct TargetQueues {
+    queues: BTreeMap<String, TargetQueue>,
     /// By key, the revision at which a delivery was settled by this office.
-    settled: BTreeMap<Vec<u8>, i64>,
+    settled_revisions: BTreeMap<Vec<u8>, i64>,
 }
 
-impl Office {
+impl TargetQueues {
     /// Takes in what the outbox holds now.
-    pub(super) fn learn(&mut self, event: WatchEvent) {
+    pub(super) fn apply(&mut self, event: WatchEvent) {
         match event {
             WatchEvent::Reset { entries, .. } => {
-                for line in self.lines.values_mut() {
+                for line in self.queues.values_mut() {
                     line.waiting.clear();
                 }
-                for queued in entries.iter().filter_map(Queued::read) {
-                    self.put(queued);
+                for queued in entries.iter().filter_map(QueuedDelivery::parse) {
+                    self.insert(queued);
                 }
             }
             WatchEvent::Changes { changes, .. } => {
                 for change in changes {
                     match change {
-                        Change::Put(entry) => {
-                            if let Some(queued) = Queued::read(&entry) {
-                                self.put(queued);
+                        KeyChange::Put(entry) => {
+                            if let Some(queued) = QueuedDelivery::parse(&entry) {
+                                self.insert(queued);
                             }
                         }
-                        Change::Delete { key, revision } => self.remove(&key, revision),
+                        KeyChange::Delete { key, revision } => self.remove(&key, revision),
                     }
                 }
             }
@@ -77,11 +77,11 @@ impl Office {
     }
 
     /// A job ended. What it left in the outbox is known before the outbox tells of it.
-    pub(super) fn landed(&mut self, target: &str, settled: Option<Settled>) {
-        if let Some(line) = self.lines.get_mut(target) {
+    pub(super) fn job_finished(&mut self, target: &str, settled: Option<DeliveryUpdate>) {
+        if let Some(line) = self.queues.get_mut(target) {
             line.busy = false;
         }
-        let Some(Settled {
+        let Some(DeliveryUpdate {
             before,
             after,
             revision,
@@ -90,42 +90,43 @@ impl Office {
             return;
         };
         if let Some(revision) = revision {
-            self.remember(&before.key, revision);
+            self.remember_settled(&before.key, revision);
         }
         match after {
-            Some(after) => self.put(after),
+            Some(after) => self.insert(after),
             // Whoever changed it meanwhile did so at a later revision than the one that was seen.
             None => self.remove(&before.key, before.revision),
         }
     }
 
-    fn remember(&mut self, key: &[u8], revision: i64) {
-        if self.settled.len() >= SETTLED_MAX {
-            let mut revisions: Vec<i64> = self.settled.values().copied().collect();
+    fn remember_settled(&mut self, key: &[u8], revision: i64) {
+        if self.settled_revisions.len() >= SETTLED_MAX {
+            let mut revisions: Vec<i64> = self.settled_revisions.values().copied().collect();
             revisions.sort_unstable();
             let middle = revisions[revisions.len() / 2];
-            self.settled.retain(|_, settled| *settled > middle);
+            self.settled_revisions
+                .retain(|_, settled| *settled > middle);
         }
-        self.settled.insert(key.to_vec(), revision);
+        self.settled_revisions.insert(key.to_vec(), revision);
     }
 
     /// What is due for targets that nothing is being done for. Their lines are busy from now on.
-    pub(super) fn due(
+    pub(super) fn take_due_jobs(
         &mut self,
-        table: &Table,
-        fires: &Fires,
+        table: &TargetsById,
+        fires: &FiringAlerts,
         now: Timestamp,
-    ) -> Vec<(String, Job)> {
+    ) -> Vec<(String, DeliveryJob)> {
         for target in fires.keys() {
-            self.lines.entry(target.clone()).or_default();
+            self.queues.entry(target.clone()).or_default();
         }
         let mut jobs = Vec::new();
-        for (target, line) in &mut self.lines {
+        for (target, line) in &mut self.queues {
             if line.busy {
                 continue;
             }
             let known = table.get(target);
-            let job = line.job(known.map(|known| &known.target), fires.get(target), now);
+            let job = line.next_job(known.map(|known| &known.target), fires.get(target), now);
             if let Some(job) = job {
                 line.busy = true;
                 jobs.push((target.clone(), job));
@@ -135,14 +136,18 @@ impl Office {
     }
 
     /// When the next thing is due for a target that nothing is being done for.
-    pub(super) fn next(&self, table: &Table, fires: &Fires) -> Option<Timestamp> {
-        self.lines
+    pub(super) fn next_due_at(
+        &self,
+        table: &TargetsById,
+        fires: &FiringAlerts,
+    ) -> Option<Timestamp> {
+        self.queues
             .iter()
             .filter(|(target, line)| {
                 !line.busy && table.get(*target).is_some_and(|known| known.target.enabled)
             })
             .filter_map(|(target, line)| {
-                line.next(
+                line.next_due_at(
                     table.get(target).map(|known| &*known.target),
                     fires.contains_key(target),
                 )
@@ -150,16 +155,20 @@ impl Office {
             .min()
     }
 
-    fn put(&mut self, queued: Queued) {
-        let settled = self.settled.get(&queued.key).copied().unwrap_or_default();
+    fn insert(&mut self, queued: QueuedDelivery) {
+        let settled = self
+            .settled_revisions
+            .get(&queued.key)
+            .copied()
+            .unwrap_or_default();
         if queued.revision < settled {
             return;
         }
         let line = self
-            .lines
+            .queues
             .entry(queued.delivery.target.clone())
             .or_default();
-        let place = queued.place();
+        let place = queued.order_key();
         // One that was queued again has another place.
         line.waiting
             .retain(|known, _| known.1 != place.1 || *known == place);
@@ -171,36 +180,36 @@ impl Office {
 
     /// Removes the entry of `key` unless it is of later than `revision`.
     fn remove(&mut self, key: &[u8], revision: i64) {
-        for line in self.lines.values_mut() {
+        for line in self.queues.values_mut() {
             line.waiting
                 .retain(|(_, known), queued| known != key || queued.revision > revision);
         }
     }
 }
 
-impl Line {
-    fn job(
+impl TargetQueue {
+    fn next_job(
         &mut self,
-        target: Option<&Arc<Target>>,
-        firing: Option<&Vec<Firing>>,
+        target: Option<&Arc<TargetRecord>>,
+        firing: Option<&Vec<FiringAlert>>,
         now: Timestamp,
-    ) -> Option<Job> {
+    ) -> Option<DeliveryJob> {
         let first = self.waiting.values().next();
         let Some(target) = target else {
-            return first.map(|queued| Job::Discard(Box::new(queued.clone())));
+            return first.map(|queued| DeliveryJob::Discard(Box::new(queued.clone())));
         };
         if let Some(queued) = first {
             if self.waiting.len() > WAITING_MAX {
-                return Some(Job::GiveUp(
+                return Some(DeliveryJob::GiveUp(
                     Box::new(queued.clone()),
                     "more than 1000 notices wait for this target",
                 ));
             }
             let due = queued.delivery.next_at.is_none_or(|at| at <= now);
             if target.enabled && due {
-                self.sent = self.sent.wrapping_add(1);
-                let prune = self.sent % PRUNE_EVERY == 1;
-                return Some(Job::Send(
+                self.sent_count = self.sent_count.wrapping_add(1);
+                let prune = self.sent_count % PRUNE_LOG_EVERY == 1;
+                return Some(DeliveryJob::Send(
                     Box::new(queued.clone()),
                     Arc::clone(target),
                     prune,
@@ -208,26 +217,27 @@ impl Line {
             }
             return None;
         }
-        let repeats = repeats(target) && target.enabled;
-        let firing = firing.filter(|_| repeats && self.repeat_at().is_none_or(|at| at <= now))?;
+        let repeats = needs_repeats(target) && target.enabled;
+        let firing =
+            firing.filter(|_| repeats && self.next_repeat_at().is_none_or(|at| at <= now))?;
         self.repeated_at = Some(now);
-        Some(Job::Repeat(Arc::clone(target), firing.clone()))
+        Some(DeliveryJob::Repeat(Arc::clone(target), firing.clone()))
     }
 
-    fn next(&self, target: Option<&Target>, fires: bool) -> Option<Timestamp> {
+    fn next_due_at(&self, target: Option<&TargetRecord>, fires: bool) -> Option<Timestamp> {
         match self.waiting.values().next() {
             Some(queued) => queued.delivery.next_at,
-            None if fires && target.is_some_and(repeats) => self.repeat_at(),
+            None if fires && target.is_some_and(needs_repeats) => self.next_repeat_at(),
             None => None,
         }
     }
 
-    fn repeat_at(&self) -> Option<Timestamp> {
-        self.repeated_at.map(|at| at.plus(REPEAT))
+    fn next_repeat_at(&self) -> Option<Timestamp> {
+        self.repeated_at.map(|at| at.plus(REPEAT_INTERVAL))
     }
 }
 
 /// Whether this receiver forgets what is not repeated.
-fn repeats(target: &Target) -> bool {
-    matches!(target.channel, Channel::Alertmanager { .. })
+fn needs_repeats(target: &TargetRecord) -> bool {
+    matches!(target.channel, TargetChannel::Alertmanager { .. })
 }

@@ -8,28 +8,28 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use galera::Timestamp;
-use galera::publish::notification::{Kind, Notice, Phase, Severity};
+use galera::publish::notification::{Notification, NotificationKind, ProblemPhase, Severity};
 use galera::view::VerdictState;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use serde::Serialize;
 
-use crate::post::secret_value;
+use crate::post::sensitive_header_value;
 
 /// How often what still holds is repeated.
-pub(crate) const REPEAT: Duration = Duration::from_secs(60);
+pub(crate) const REPEAT_INTERVAL: Duration = Duration::from_secs(60);
 /// How long an alert holds unless it is repeated: some repetitions may be lost.
-const HOLDS: Duration = Duration::from_secs(300);
+const FIRING_TTL: Duration = Duration::from_secs(300);
 /// How long a request is an alert at most, unless its decision or end comes.
-const WAITS: Duration = Duration::from_secs(3_600);
+const REQUEST_TTL: Duration = Duration::from_secs(3_600);
 /// How long what merely happened is an alert.
-const HAPPENED: Duration = Duration::from_secs(900);
+const EVENT_TTL: Duration = Duration::from_secs(900);
 
 /// A verdict that a target was told and that still holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Firing {
+pub(crate) struct FiringAlert {
     /// What was told.
-    pub(crate) notice: Notice,
+    pub(crate) notification: Notification,
 }
 
 /// One alert.
@@ -45,49 +45,61 @@ pub(crate) struct Alert {
 }
 
 /// The alerts that a notice begins and ends.
-pub(super) fn alerts(notice: &Notice, link: &str, now: Timestamp) -> Vec<Alert> {
+pub(super) fn alerts(notice: &Notification, link: &str, now: Timestamp) -> Vec<Alert> {
     match notice.kind {
-        Kind::Verdict => verdict(notice, link, now),
-        Kind::ActionRequested => vec![alert(
+        NotificationKind::Verdict => verdict_alerts(notice, link, now),
+        NotificationKind::ActionRequested => vec![new_alert(
             notice,
             link,
-            waiting(notice),
+            request_labels(notice),
             notice.at,
-            now.plus(WAITS),
+            now.plus(REQUEST_TTL),
         )],
-        Kind::ActionDecided => vec![decided(notice, link, now)],
-        Kind::ActionEnded => {
-            let mut labels = labels("GaleraConsoleActionEnded", notice, notice.severity);
+        NotificationKind::ActionDecided => vec![resolved_request_alert(notice, link, now)],
+        NotificationKind::ActionEnded => {
+            let mut labels = base_labels("GaleraConsoleActionEnded", notice, notice.severity);
             let event = notice.action.as_ref().map(|action| action.event.clone());
             labels.extend(event.map(|event| ("state", event)));
-            let ended = alert(notice, link, labels, notice.at, now.plus(HAPPENED));
-            vec![decided(notice, link, now), ended]
+            let ended = new_alert(notice, link, labels, notice.at, now.plus(EVENT_TTL));
+            vec![resolved_request_alert(notice, link, now), ended]
         }
-        Kind::Incident => {
-            let labels = labels("GaleraConsoleIncident", notice, notice.severity);
-            vec![alert(notice, link, labels, notice.at, now.plus(HAPPENED))]
+        NotificationKind::Incident => {
+            let labels = base_labels("GaleraConsoleIncident", notice, notice.severity);
+            vec![new_alert(
+                notice,
+                link,
+                labels,
+                notice.at,
+                now.plus(EVENT_TTL),
+            )]
         }
-        Kind::Test => {
-            let labels = labels("GaleraConsoleTest", notice, notice.severity);
-            vec![alert(notice, link, labels, notice.at, now.plus(HOLDS))]
+        NotificationKind::Test => {
+            let labels = base_labels("GaleraConsoleTest", notice, notice.severity);
+            vec![new_alert(
+                notice,
+                link,
+                labels,
+                notice.at,
+                now.plus(FIRING_TTL),
+            )]
         }
     }
 }
 
 /// The alert of a verdict that still holds.
-pub(super) fn still(firing: &Firing, link: &str, now: Timestamp) -> Option<Alert> {
-    let problem = firing.notice.problem.as_ref()?;
-    let labels = verdict_labels(&firing.notice, problem.verdict);
-    Some(alert(
-        &firing.notice,
+pub(super) fn repeated_alert(firing: &FiringAlert, link: &str, now: Timestamp) -> Option<Alert> {
+    let problem = firing.notification.problem.as_ref()?;
+    let labels = verdict_labels(&firing.notification, problem.verdict);
+    Some(new_alert(
+        &firing.notification,
         link,
         labels,
-        firing.notice.at,
-        now.plus(HOLDS),
+        firing.notification.at,
+        now.plus(FIRING_TTL),
     ))
 }
 
-fn verdict(notice: &Notice, link: &str, now: Timestamp) -> Vec<Alert> {
+fn verdict_alerts(notice: &Notification, link: &str, now: Timestamp) -> Vec<Alert> {
     let Some(problem) = &notice.problem else {
         return Vec::new();
     };
@@ -95,7 +107,7 @@ fn verdict(notice: &Notice, link: &str, now: Timestamp) -> Vec<Alert> {
     if problem.before != VerdictState::Healthy {
         let labels = verdict_labels(notice, problem.before);
         // Ended in the past whatever the clocks say, and not before it began.
-        alerts.push(alert(
+        alerts.push(new_alert(
             notice,
             link,
             labels,
@@ -103,26 +115,38 @@ fn verdict(notice: &Notice, link: &str, now: Timestamp) -> Vec<Alert> {
             now.max(problem.since),
         ));
     }
-    if problem.phase != Phase::Resolved {
+    if problem.phase != ProblemPhase::Resolved {
         let labels = verdict_labels(notice, problem.verdict);
-        alerts.push(alert(notice, link, labels, notice.at, now.plus(HOLDS)));
+        alerts.push(new_alert(
+            notice,
+            link,
+            labels,
+            notice.at,
+            now.plus(FIRING_TTL),
+        ));
     }
     alerts
 }
 
-fn decided(notice: &Notice, link: &str, now: Timestamp) -> Alert {
-    alert(notice, link, waiting(notice), notice.at, now.max(notice.at))
+fn resolved_request_alert(notice: &Notification, link: &str, now: Timestamp) -> Alert {
+    new_alert(
+        notice,
+        link,
+        request_labels(notice),
+        notice.at,
+        now.max(notice.at),
+    )
 }
 
-fn verdict_labels(notice: &Notice, verdict: VerdictState) -> BTreeMap<&'static str, String> {
-    let mut labels = labels("GaleraClusterNotHealthy", notice, Severity::of(verdict));
-    labels.insert("verdict", verdict.word().to_owned());
+fn verdict_labels(notice: &Notification, verdict: VerdictState) -> BTreeMap<&'static str, String> {
+    let mut labels = base_labels("GaleraClusterNotHealthy", notice, Severity::of(verdict));
+    labels.insert("verdict", verdict.as_str().to_owned());
     labels
 }
 
 /// Of a request that waits: the same for the request, its decision and its end.
-fn waiting(notice: &Notice) -> BTreeMap<&'static str, String> {
-    let mut labels = labels("GaleraConsoleActionWaiting", notice, Severity::Warning);
+fn request_labels(notice: &Notification) -> BTreeMap<&'static str, String> {
+    let mut labels = base_labels("GaleraConsoleActionWaiting", notice, Severity::Warning);
     labels.extend(
         notice
             .action
@@ -132,10 +156,14 @@ fn waiting(notice: &Notice) -> BTreeMap<&'static str, String> {
     labels
 }
 
-fn labels(name: &str, notice: &Notice, severity: Severity) -> BTreeMap<&'static str, String> {
+fn base_labels(
+    name: &str,
+    notice: &Notification,
+    severity: Severity,
+) -> BTreeMap<&'static str, String> {
     let mut labels = BTreeMap::from([
         ("alertname", name.to_owned()),
-        ("severity", severity.word().to_owned()),
+        ("severity", severity.as_str().to_owned()),
         ("source", "galera-console".to_owned()),
     ]);
     labels.extend(
@@ -147,8 +175,8 @@ fn labels(name: &str, notice: &Notice, severity: Severity) -> BTreeMap<&'static 
     labels
 }
 
-fn alert(
-    notice: &Notice,
+fn new_alert(
+    notice: &Notification,
     link: &str,
     labels: BTreeMap<&'static str, String>,
     starts_at: Timestamp,
@@ -170,7 +198,7 @@ fn alert(
 }
 
 pub(super) fn headers(authorization: Option<&str>) -> HeaderMap {
-    let value = authorization.and_then(secret_value);
+    let value = authorization.and_then(sensitive_header_value);
     value
         .into_iter()
         .map(|value| (AUTHORIZATION, value))

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use galera::publish::notification::Notice;
+use galera::publish::notification::Notification;
 use lettre::message::header::ContentType;
 use lettre::message::{Mailbox, Mailboxes};
 use lettre::transport::smtp::authentication::Credentials;
@@ -12,13 +12,13 @@ use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executo
 use registry::Secret;
 
 use super::super::trust;
-use super::{Outcome, Reply};
+use super::{DeliveryOutcome, DeliveryReply};
 
 /// How long connecting and each answer of the server may take.
-const STEP: Duration = Duration::from_secs(10);
+const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Answers that are about the console's account and not about a message: sign in first, a mechanism that is too weak, wrong
 /// credentials, sign in encrypted (RFC 4954).
-const ACCOUNT: [u16; 4] = [530, 534, 535, 538];
+const ACCOUNT_ERROR_CODES: [u16; 4] = [530, 534, 535, 538];
 
 /// How the connection to the SMTP server is encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl std::fmt::Debug for Mailer {
 ///
 /// # Errors
 /// A sentence.
-pub fn sender(text: &str) -> Result<Mailbox, String> {
+pub fn parse_sender(text: &str) -> Result<Mailbox, String> {
     text.trim().parse().map_err(|_| {
         format!("{text:?} is no sender; write e.g. console@example.org or Galera Console <console@example.org>")
     })
@@ -91,21 +91,21 @@ impl Mailer {
     pub(crate) fn new(config: &SmtpConfig, ca: Option<&Path>) -> Result<Self, String> {
         let tls = match config.tls {
             SmtpTls::None => Tls::None,
-            SmtpTls::StartTls => Tls::Required(parameters(config, ca)?),
-            SmtpTls::Implicit => Tls::Wrapper(parameters(config, ca)?),
+            SmtpTls::StartTls => Tls::Required(tls_parameters(config, ca)?),
+            SmtpTls::Implicit => Tls::Wrapper(tls_parameters(config, ca)?),
         };
         let mut builder =
             AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(config.host.clone())
                 .port(config.port)
                 .tls(tls)
-                .timeout(Some(STEP));
+                .timeout(Some(STEP_TIMEOUT));
         if let Some((user, password)) = &config.account {
             builder =
                 builder.credentials(Credentials::new(user.clone(), password.expose().to_owned()));
         }
         Ok(Self {
             transport: builder.build(),
-            from: sender(&config.from)?,
+            from: parse_sender(&config.from)?,
         })
     }
 
@@ -114,29 +114,29 @@ impl Mailer {
         &self,
         target: &str,
         recipients: &[String],
-        notice: &Notice,
+        notice: &Notification,
         link: &str,
-    ) -> Reply {
+    ) -> DeliveryReply {
         if recipients.is_empty() {
-            return Reply::unwanted(
+            return DeliveryReply::rejected(
                 "none of the accounts that it concerns has an e-mail address; set one: galera-console user email NAME ADDRESS",
             );
         }
         let message = match self.message(target, recipients, notice, link) {
             Ok(message) => message,
-            Err(error) => return Reply::unwanted(error),
+            Err(error) => return DeliveryReply::rejected(error),
         };
         match self.transport.send(message).await {
             Ok(response) => {
                 let text: Vec<&str> = response.message().collect();
-                Reply {
-                    outcome: Outcome::Taken,
+                DeliveryReply {
+                    outcome: DeliveryOutcome::Accepted,
                     status: u16::from(response.code()).into(),
                     error: None,
                     answer: text.join(" "),
                 }
             }
-            Err(error) => refused(&error),
+            Err(error) => failure_reply(&error),
         }
     }
 
@@ -144,7 +144,7 @@ impl Mailer {
         &self,
         target: &str,
         recipients: &[String],
-        notice: &Notice,
+        notice: &Notification,
         link: &str,
     ) -> Result<Message, String> {
         let addresses: Result<Vec<Mailbox>, String> = recipients
@@ -167,7 +167,7 @@ impl Mailer {
         Message::builder()
             .from(self.from.clone())
             .mailbox(lettre::message::header::To::from(to))
-            .subject(format!("[{}] {}", notice.severity.word(), notice.title))
+            .subject(format!("[{}] {}", notice.severity.as_str(), notice.title))
             .message_id(Some(id))
             .header(ContentType::TEXT_PLAIN)
             .body(text)
@@ -175,43 +175,45 @@ impl Mailer {
     }
 }
 
-fn parameters(config: &SmtpConfig, ca: Option<&Path>) -> Result<TlsParameters, String> {
+fn tls_parameters(config: &SmtpConfig, ca: Option<&Path>) -> Result<TlsParameters, String> {
     let mut builder = TlsParameters::builder(config.host.clone());
     if let Some(path) = ca {
-        for certificate in trust::authorities(path)? {
+        for certificate in trust::load_ca_certificates(path)? {
             let certificate = Certificate::from_der(certificate.to_vec());
             builder = builder.add_root_certificate(
-                certificate.map_err(|error| format!("{}: {}", path.display(), whole(&error)))?,
+                certificate
+                    .map_err(|error| format!("{}: {}", path.display(), error_chain(&error)))?,
             );
         }
     }
-    builder.build_rustls().map_err(|error| whole(&error))
+    builder.build_rustls().map_err(|error| error_chain(&error))
 }
 
 /// Reads what kept a message from being taken.
-fn refused(error: &lettre::transport::smtp::Error) -> Reply {
+fn failure_reply(error: &lettre::transport::smtp::Error) -> DeliveryReply {
     let status = error.status().map(u16::from);
-    let text = match (trust::explain(error), status) {
+    let text = match (trust::explain_tls_error(error), status) {
         (Some(why), _) => format!("no TLS with the SMTP server: {why}"),
-        (None, Some(code)) if ACCOUNT.contains(&code) => format!(
+        (None, Some(code)) if ACCOUNT_ERROR_CODES.contains(&code) => format!(
             "the SMTP server does not let the console in; look at --smtp-user and --smtp-password-file: {}",
-            whole(error)
+            error_chain(error)
         ),
-        (None, _) => whole(error),
+        (None, _) => error_chain(error),
     };
     // A refused account is no fault of the message: whoever mends the account wants every message all the same.
-    let unwanted = error.is_permanent() && status.is_none_or(|code| !ACCOUNT.contains(&code));
+    let unwanted =
+        error.is_permanent() && status.is_none_or(|code| !ACCOUNT_ERROR_CODES.contains(&code));
     let mut reply = if unwanted {
-        Reply::unwanted(text)
+        DeliveryReply::rejected(text)
     } else {
-        Reply::later(text)
+        DeliveryReply::retry(text)
     };
     reply.status = status;
     reply
 }
 
 /// An error with its causes in one line.
-fn whole(error: &(dyn std::error::Error + 'static)) -> String {
+fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -3,26 +3,26 @@
 use aws_lc_rs::hmac;
 use bytes::Bytes;
 use galera::Timestamp;
-use galera::publish::notification::Notice;
+use galera::publish::notification::Notification;
 use http::{HeaderMap, HeaderValue};
 use serde::Serialize;
 
 /// The same for every attempt: receivers tell by it what they have already.
-pub(super) const ID: &str = "galera-console-id";
+pub(super) const ID_HEADER: &str = "galera-console-id";
 /// `t=SECONDS,v1=HEX`: HMAC-SHA256 under the target's secret of `SECONDS.BODY`.
-pub(super) const SIGNATURE: &str = "galera-console-signature";
+pub(super) const SIGNATURE_HEADER: &str = "galera-console-signature";
 
 #[derive(Serialize)]
-struct Message<'a> {
+struct WebhookBody<'a> {
     version: u32,
     #[serde(flatten)]
-    notice: &'a Notice,
+    notice: &'a Notification,
     url: &'a str,
 }
 
 /// The notice with its link.
-pub(super) fn body(notice: &Notice, link: &str) -> Bytes {
-    let message = Message {
+pub(super) fn body(notice: &Notification, link: &str) -> Bytes {
+    let message = WebhookBody {
         version: 1,
         notice,
         url: link,
@@ -30,10 +30,18 @@ pub(super) fn body(notice: &Notice, link: &str) -> Bytes {
     Bytes::from(serde_json::to_vec(&message).unwrap_or_default())
 }
 
-pub(super) fn headers(secret: &str, notice: &Notice, body: &[u8], at: Timestamp) -> HeaderMap {
+pub(super) fn headers(
+    secret: &str,
+    notice: &Notification,
+    body: &[u8],
+    at: Timestamp,
+) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let signature = signature(secret, body, at.unix_millis() / 1_000);
-    for (name, text) in [(ID, notice.id.as_str()), (SIGNATURE, &signature)] {
+    for (name, text) in [
+        (ID_HEADER, notice.id.as_str()),
+        (SIGNATURE_HEADER, &signature),
+    ] {
         if let Ok(value) = HeaderValue::from_str(text) {
             headers.insert(name, value);
         }

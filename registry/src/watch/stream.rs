@@ -7,14 +7,14 @@ use etcd_client::{
 };
 use tokio::time::timeout;
 
-use super::{Change, Supervisor, Unsubscribed, WatchEvent};
+use super::{KeyChange, Unsubscribed, WatchEvent, WatchSupervisor};
 use crate::Error;
-use crate::entry::Entry;
-use crate::error::{Failed, classify};
-use crate::read::{ANSWER_LIMIT, prefix_end};
+use crate::entry::RegistryEntry;
+use crate::error::{AttemptError, classify};
+use crate::read::{RESPONSE_LIMIT, prefix_end};
 
 /// Why a stream ended.
-pub(super) enum Ended {
+pub(super) enum StreamEnd {
     /// Its history cannot be continued: list anew.
     Relist(&'static str),
     /// It broke; it may be resumed elsewhere.
@@ -23,17 +23,17 @@ pub(super) enum Ended {
 
 /// Up to where the subscriber knows everything.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Position {
+pub(super) struct WatchPosition {
     revision: i64,
     /// Keys whose change at `revision` was told already; a large transaction may arrive in pieces, so until a later
     /// revision is seen the last one may not be complete.
-    told: HashSet<Vec<u8>>,
+    delivered: HashSet<Vec<u8>>,
     complete: bool,
     cluster_id: u64,
     raft_term: u64,
 }
 
-impl Position {
+impl WatchPosition {
     pub(super) fn after_listing(revision: i64) -> Self {
         Self {
             revision,
@@ -59,9 +59,9 @@ impl Position {
         if revision > self.revision {
             self.revision = revision;
             self.complete = false;
-            self.told.clear();
+            self.delivered.clear();
         }
-        self.told.insert(key.to_vec())
+        self.delivered.insert(key.to_vec())
     }
 
     /// Notes that everything up to `revision` has been told.
@@ -69,7 +69,7 @@ impl Position {
         if revision >= self.revision {
             self.revision = revision;
             self.complete = true;
-            self.told.clear();
+            self.delivered.clear();
         }
     }
 
@@ -80,33 +80,36 @@ impl Position {
             || (self.cluster_id != 0 && header.cluster_id() != self.cluster_id)
     }
 
-    fn remember(&mut self, header: &ResponseHeader) {
+    fn record_header(&mut self, header: &ResponseHeader) {
         self.cluster_id = header.cluster_id();
         self.raft_term = self.raft_term.max(header.raft_term());
     }
 }
 
-impl Supervisor {
+impl WatchSupervisor {
     /// Watches from `position` on the chosen endpoint, tells every change, and leaves the position for the next round
     /// unless it has to list anew.
-    pub(super) async fn follow(&mut self, position: Position) -> Result<Ended, Unsubscribed> {
+    pub(super) async fn follow(
+        &mut self,
+        position: WatchPosition,
+    ) -> Result<StreamEnd, Unsubscribed> {
         let mut position = position;
         let mut stream = match self.open(&mut position).await {
             Ok(stream) => stream,
-            Err(ended) => return Ok(self.leave(ended, position)),
+            Err(ended) => return Ok(self.save_position(ended, position)),
         };
-        self.recovered().await?;
-        self.reset().await?;
-        self.registry.endpoints.prefer(self.endpoint);
+        self.on_recovered().await?;
+        self.send_reset().await?;
+        self.registry.endpoints.set_preferred(self.endpoint);
         loop {
             let response = match self.receive(&mut stream).await {
                 Ok(response) => response,
-                Err(ended) => return Ok(self.leave(ended, position)),
+                Err(ended) => return Ok(self.save_position(ended, position)),
             };
-            if let Some(ended) = self.ended(&response) {
-                return Ok(self.leave(ended, position));
+            if let Some(ended) = self.stream_end_in(&response) {
+                return Ok(self.save_position(ended, position));
             }
-            let changes = changes(&response, &mut position);
+            let changes = new_changes(&response, &mut position);
             if !changes.is_empty() {
                 let revision = position.revision;
                 self.send(WatchEvent::Changes { revision, changes }).await?;
@@ -114,15 +117,15 @@ impl Supervisor {
         }
     }
 
-    fn leave(&mut self, ended: Ended, position: Position) -> Ended {
-        if matches!(ended, Ended::Failed(_)) {
+    fn save_position(&mut self, ended: StreamEnd, position: WatchPosition) -> StreamEnd {
+        if matches!(ended, StreamEnd::Failed(_)) {
             self.position = Some(position);
         }
         ended
     }
 
     /// Opens the stream and makes sure that it continues the history that the position belongs to.
-    async fn open(&self, position: &mut Position) -> Result<WatchStream, Ended> {
+    async fn open(&self, position: &mut WatchPosition) -> Result<WatchStream, StreamEnd> {
         let limit = self.registry.endpoints.attempt_timeout();
         let work = async {
             let client = self.client().await?;
@@ -138,20 +141,20 @@ impl Supervisor {
             };
             let mut watch = client
                 .watch_client()
-                .max_decoding_message_size(ANSWER_LIMIT);
-            let mut stream = self.ask(watch.watch(key, Some(options))).await?;
+                .max_decoding_message_size(RESPONSE_LIMIT);
+            let mut stream = self.call(watch.watch(key, Some(options))).await?;
             let first = self
-                .ask(stream.message())
+                .call(stream.message())
                 .await?
-                .ok_or_else(|| self.broken("the watch ended at once"))?;
-            if let Some(ended) = self.ended(&first) {
+                .ok_or_else(|| self.unavailable("the watch ended at once"))?;
+            if let Some(ended) = self.stream_end_in(&first) {
                 return Err(ended);
             }
             if let Some(header) = first.header() {
                 if position.is_suspicious(header) {
                     self.verify(client, position).await?;
                 }
-                position.remember(header);
+                position.record_header(header);
             }
             Ok(stream)
         };
@@ -160,50 +163,52 @@ impl Supervisor {
             Ok(opened) => opened,
             Err(_) => {
                 self.registry.endpoints.disconnect(self.endpoint);
-                Err(self.broken(&format!("no answer within {} ms", limit.as_millis())))
+                Err(self.unavailable(&format!("no answer within {} ms", limit.as_millis())))
             }
         }
     }
 
     /// Asks the member for what the majority knows: a member that merely lags behind catches up with the position, a
     /// store that was replaced or restored does not.
-    async fn verify(&self, mut client: Client, position: &Position) -> Result<(), Ended> {
+    async fn verify(&self, mut client: Client, position: &WatchPosition) -> Result<(), StreamEnd> {
         let key = if self.prefix.is_empty() {
             vec![0]
         } else {
             self.prefix.clone()
         };
-        let response = self.ask(client.get(key, None)).await?;
+        let response = self.call(client.get(key, None)).await?;
         match response.header() {
             Some(header) if !position.is_suspicious(header) => Ok(()),
-            _ => Err(Ended::Relist("etcd was replaced or restored")),
+            _ => Err(StreamEnd::Relist("etcd was replaced or restored")),
         }
     }
 
-    async fn client(&self) -> Result<Client, Ended> {
-        self.ask(self.registry.endpoints.client(self.endpoint))
+    async fn client(&self) -> Result<Client, StreamEnd> {
+        self.call(self.registry.endpoints.client(self.endpoint))
             .await
     }
 
     /// The next message; a silent stream is asked for a sign of life once before it is given up.
-    async fn receive(&self, stream: &mut WatchStream) -> Result<WatchResponse, Ended> {
+    async fn receive(&self, stream: &mut WatchStream) -> Result<WatchResponse, StreamEnd> {
         let idle = self.registry.endpoints.settings().idle_limit;
         let mut asked = false;
         loop {
             match timeout(idle, stream.message()).await {
                 Ok(Ok(Some(response))) => return Ok(response),
-                Ok(Ok(None)) => return Err(self.broken("the watch was ended")),
-                Ok(Err(error)) => return Err(self.refused(error)),
+                Ok(Ok(None)) => return Err(self.unavailable("the watch was ended")),
+                Ok(Err(error)) => return Err(self.stream_end_for(error)),
                 Err(_) if asked => {
                     self.registry.endpoints.disconnect(self.endpoint);
-                    return Err(self.broken(&format!("silent for {} ms", 2 * idle.as_millis())));
+                    return Err(
+                        self.unavailable(&format!("silent for {} ms", 2 * idle.as_millis()))
+                    );
                 }
                 Err(_) => {
                     asked = true;
                     match timeout(idle, stream.request_progress()).await {
                         Ok(Ok(())) => {}
-                        Ok(Err(error)) => return Err(self.refused(error)),
-                        Err(_) => return Err(self.broken("requests are no longer taken")),
+                        Ok(Err(error)) => return Err(self.stream_end_for(error)),
+                        Err(_) => return Err(self.unavailable("requests are no longer taken")),
                     }
                 }
             }
@@ -211,46 +216,51 @@ impl Supervisor {
     }
 
     /// Whether the response ends the watch.
-    fn ended(&self, response: &WatchResponse) -> Option<Ended> {
+    fn stream_end_in(&self, response: &WatchResponse) -> Option<StreamEnd> {
         if response.compact_revision() > 0 {
-            return Some(Ended::Relist("etcd compacted the history"));
+            return Some(StreamEnd::Relist("etcd compacted the history"));
         }
         if !response.canceled() {
             return None;
         }
         let reason = response.cancel_reason();
         if reason.contains("permission denied") || reason.contains("PermissionDenied") {
-            return Some(Ended::Failed(Error::Denied {
+            return Some(StreamEnd::Failed(Error::Denied {
                 endpoints: self.registry.endpoints.url(self.endpoint).to_owned(),
                 cause: reason.to_owned(),
             }));
         }
-        Some(self.broken(&format!("the watch was cancelled: {reason}")))
+        Some(self.unavailable(&format!("the watch was cancelled: {reason}")))
     }
 
-    async fn ask<T>(&self, call: impl Future<Output = Result<T, ClientError>>) -> Result<T, Ended> {
-        call.await.map_err(|error| self.refused(error))
+    async fn call<T>(
+        &self,
+        call: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, StreamEnd> {
+        call.await.map_err(|error| self.stream_end_for(error))
     }
 
-    fn refused(&self, error: ClientError) -> Ended {
+    fn stream_end_for(&self, error: ClientError) -> StreamEnd {
         match classify(self.registry.endpoints.url(self.endpoint), error) {
-            Failed::Final(Error::Compacted { .. }) => Ended::Relist("etcd compacted the history"),
-            Failed::Final(error) => Ended::Failed(error),
-            Failed::Transient { cause, .. } => self.broken(&cause),
+            AttemptError::Permanent(Error::Compacted { .. }) => {
+                StreamEnd::Relist("etcd compacted the history")
+            }
+            AttemptError::Permanent(error) => StreamEnd::Failed(error),
+            AttemptError::Transient { cause, .. } => self.unavailable(&cause),
         }
     }
 
-    fn broken(&self, cause: &str) -> Ended {
+    fn unavailable(&self, cause: &str) -> StreamEnd {
         let endpoints = &self.registry.endpoints;
-        Ended::Failed(Error::Unavailable {
-            endpoints: endpoints.names().to_owned(),
+        StreamEnd::Failed(Error::Unavailable {
+            endpoints: endpoints.joined_urls().to_owned(),
             cause: format!("{}: {cause}", endpoints.url(self.endpoint)),
         })
     }
 }
 
 /// The changes of a response that were not told before; moves the position.
-fn changes(response: &WatchResponse, position: &mut Position) -> Vec<Change> {
+fn new_changes(response: &WatchResponse, position: &mut WatchPosition) -> Vec<KeyChange> {
     let mut changes = Vec::new();
     for event in response.events() {
         let Some(kv) = event.kv() else { continue };
@@ -259,12 +269,12 @@ fn changes(response: &WatchResponse, position: &mut Position) -> Vec<Change> {
         }
         // A removal is the only event of a key with version 0; `event_type` panics on kinds it does not know.
         changes.push(if kv.version() == 0 {
-            Change::Delete {
+            KeyChange::Delete {
                 key: kv.key().to_vec(),
                 revision: kv.mod_revision(),
             }
         } else {
-            Change::Put(Entry::from(kv))
+            KeyChange::Put(RegistryEntry::from(kv))
         });
     }
     // Answers to our own progress requests carry no watch id and, before etcd 3.4.25, may overtake events; the
@@ -272,7 +282,7 @@ fn changes(response: &WatchResponse, position: &mut Position) -> Vec<Change> {
     let notification =
         response.events().is_empty() && response.watch_id() >= 0 && !response.created();
     if let Some(header) = response.header() {
-        position.remember(header);
+        position.record_header(header);
         if notification {
             position.caught_up(header.revision());
         }
@@ -286,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_transaction_in_pieces_is_told_once_and_whole() {
-        let mut position = Position::after_listing(5);
+        let mut position = WatchPosition::after_listing(5);
         assert_eq!(position.start(), 6);
         assert!(!position.advance(5, b"old"), "part of the listing");
         assert!(position.advance(6, b"a"));

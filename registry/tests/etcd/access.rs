@@ -5,23 +5,23 @@ use std::path::Path;
 
 use etcd_client::{Client, Permission};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use registry::{Error, Registry, Secret, Settings, WatchEvent};
+use registry::{Error, EtcdSettings, Registry, Secret, WatchEvent};
 
-use crate::etcd::{Etcd, loopback_address};
-use crate::{next, reset};
+use crate::etcd::{EtcdCluster, loopback_address};
+use crate::{next_event, next_reset};
 
-fn signed_in(etcd: &Etcd, user: &str, password: &str) -> Registry {
-    let settings = Settings {
+fn connect_as(etcd: &EtcdCluster, user: &str, password: &str) -> Registry {
+    let settings = EtcdSettings {
         user: Some(user.to_owned()),
         password: Some(Secret::new(password)),
-        ..Settings::new(etcd.endpoints())
+        ..EtcdSettings::new(etcd.endpoints())
     };
     Registry::connect(settings).unwrap()
 }
 
 /// An etcd with the users root:secret and reader:secret, the latter seeing /galera/ only.
-async fn with_accounts() -> Etcd {
-    let etcd = Etcd::single().await;
+async fn etcd_with_accounts() -> EtcdCluster {
+    let etcd = EtcdCluster::single().await;
     let mut client = Client::connect(etcd.endpoints(), None).await.unwrap();
     client.role_add("reader").await.unwrap();
     let permission = Permission::read("/galera/").with_prefix();
@@ -39,18 +39,18 @@ async fn with_accounts() -> Etcd {
 
 #[tokio::test]
 async fn a_wrong_password_is_told_apart_from_an_outage() {
-    let mut etcd = with_accounts().await;
-    let root = signed_in(&etcd, "root", "secret");
+    let mut etcd = etcd_with_accounts().await;
+    let root = connect_as(&etcd, "root", "secret");
     root.put("/galera/x", "1", None).await.unwrap();
     for refused in [
-        signed_in(&etcd, "root", "wrong"),
-        signed_in(&etcd, "nobody", "secret"),
+        connect_as(&etcd, "root", "wrong"),
+        connect_as(&etcd, "nobody", "secret"),
         etcd.registry(),
     ] {
         let error = refused.get("/galera/x").await.unwrap_err();
         assert!(matches!(error, Error::Denied { .. }), "{error}");
         assert!(!error.to_string().contains("wrong"), "{error}");
-        match next(&mut refused.watch("/galera/")).await {
+        match next_event(&mut refused.watch("/galera/")).await {
             WatchEvent::Unreachable { error, .. } => {
                 assert!(matches!(error, Error::Denied { .. }), "{error}")
             }
@@ -60,17 +60,17 @@ async fn a_wrong_password_is_told_apart_from_an_outage() {
     // A restart makes every token invalid; a new one is fetched by itself.
     etcd.kill(0);
     etcd.start(0);
-    etcd.answers(&root).await;
+    etcd.wait_until_ready(&root).await;
     assert!(root.get("/galera/x").await.unwrap().is_some());
 }
 
 #[tokio::test]
 async fn a_role_limits_what_is_seen_and_written() {
-    let etcd = with_accounts().await;
-    let reader = signed_in(&etcd, "reader", "secret");
+    let etcd = etcd_with_accounts().await;
+    let reader = connect_as(&etcd, "reader", "secret");
     reader.ready().await.unwrap();
     assert!(reader.list("/galera/").await.unwrap().entries.is_empty());
-    reset(&mut reader.watch("/galera/")).await;
+    next_reset(&mut reader.watch("/galera/")).await;
     for refused in [
         reader.list("/galera-console/").await.map(drop),
         reader.put("/galera/x", "1", None).await.map(drop),
@@ -80,7 +80,7 @@ async fn a_role_limits_what_is_seen_and_written() {
     }
     let mut subscription = reader.watch("/galera-console/");
     assert!(matches!(
-        next(&mut subscription).await,
+        next_event(&mut subscription).await,
         WatchEvent::Unreachable { .. }
     ));
 }
@@ -123,18 +123,18 @@ async fn mutual_tls_is_spoken_and_checked() {
         "--key-file",
         &key,
     ];
-    let etcd = Etcd::spawn_at(address, 1, "https", &args);
-    let settings = |authority: &Path, identity: Option<&Path>| Settings {
+    let etcd = EtcdCluster::spawn_at(address, 1, "https", &args);
+    let settings = |authority: &Path, identity: Option<&Path>| EtcdSettings {
         ca: Some(authority.join("ca.pem")),
         cert: identity.map(|dir| dir.join("cert.pem")),
         key: identity.map(|dir| dir.join("key.pem")),
         deadline: std::time::Duration::from_secs(2),
-        ..Settings::new(etcd.endpoints())
+        ..EtcdSettings::new(etcd.endpoints())
     };
     let good = Registry::connect(settings(&ours, Some(&ours))).unwrap();
-    etcd.answers(&good).await;
+    etcd.wait_until_ready(&good).await;
     good.put("/x", "1", None).await.unwrap();
-    reset(&mut good.watch("/")).await;
+    next_reset(&mut good.watch("/")).await;
 
     let stranger = Registry::connect(settings(&others, Some(&ours))).unwrap();
     let error = stranger.get("/x").await.unwrap_err();
@@ -143,7 +143,7 @@ async fn mutual_tls_is_spoken_and_checked() {
     assert!(unknown.get("/x").await.is_err());
     let nameless = Registry::connect(settings(&ours, None)).unwrap();
     assert!(nameless.get("/x").await.is_err());
-    let plain = Registry::connect(Settings::new([etcd.address(0)])).unwrap();
+    let plain = Registry::connect(EtcdSettings::new([etcd.address(0)])).unwrap();
     assert!(plain.get("/x").await.is_err());
 
     std::fs::write(ours.join("ca.pem"), "no certificate").unwrap();

@@ -19,10 +19,10 @@ mod proxy;
 
 use std::time::{Duration, Instant};
 
-use registry::{Change, Subscription, WatchEvent};
+use registry::{KeyChange, WatchEvent, WatchSubscription};
 
 /// The next event, within a generous deadline.
-async fn next(subscription: &mut Subscription) -> WatchEvent {
+async fn next_event(subscription: &mut WatchSubscription) -> WatchEvent {
     tokio::time::timeout(Duration::from_secs(30), subscription.next())
         .await
         .expect("no event within 30 s")
@@ -30,18 +30,18 @@ async fn next(subscription: &mut Subscription) -> WatchEvent {
 }
 
 /// The next event, which must be a reset: its keys.
-async fn reset(subscription: &mut Subscription) -> Vec<String> {
-    match next(subscription).await {
+async fn next_reset(subscription: &mut WatchSubscription) -> Vec<String> {
+    match next_event(subscription).await {
         WatchEvent::Reset { entries, .. } => entries.iter().map(|entry| text(&entry.key)).collect(),
         other => panic!("not a reset: {other:?}"),
     }
 }
 
 /// Collects the values put, in order, until `count` have arrived; anything but changes fails.
-async fn values(subscription: &mut Subscription, count: usize) -> Vec<String> {
+async fn next_values(subscription: &mut WatchSubscription, count: usize) -> Vec<String> {
     let mut values = Vec::new();
     while values.len() < count {
-        match next(subscription).await {
+        match next_event(subscription).await {
             WatchEvent::Changes { changes, .. } => {
                 values.extend(changes.iter().filter_map(put_value))
             }
@@ -51,10 +51,10 @@ async fn values(subscription: &mut Subscription, count: usize) -> Vec<String> {
     values
 }
 
-fn put_value(change: &Change) -> Option<String> {
+fn put_value(change: &KeyChange) -> Option<String> {
     match change {
-        Change::Put(entry) => Some(text(&entry.value)),
-        Change::Delete { .. } => None,
+        KeyChange::Put(entry) => Some(text(&entry.value)),
+        KeyChange::Delete { .. } => None,
     }
 }
 
@@ -63,7 +63,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// Polls until `probe` says yes; fails after `limit`.
-async fn until<F: Future<Output = bool>>(
+async fn wait_until<F: Future<Output = bool>>(
     what: &str,
     limit: Duration,
     mut probe: impl FnMut() -> F,

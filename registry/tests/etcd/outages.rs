@@ -5,14 +5,14 @@ use std::time::Duration;
 use etcd_client::Client;
 use tokio::sync::watch;
 
-use registry::{Error, Registry, Settings, Subscription, WatchEvent};
+use registry::{Error, EtcdSettings, Registry, WatchEvent, WatchSubscription};
 
-use crate::etcd::Etcd;
-use crate::proxy::Proxy;
-use crate::{next, reset, values};
+use crate::etcd::EtcdCluster;
+use crate::proxy::CuttableProxy;
+use crate::{next_event, next_reset, next_values};
 
 /// Writes 1, 2, 3 … to one key, each exactly once, until told to stop; returns the last.
-async fn count(registry: Registry, stop: watch::Receiver<bool>) -> usize {
+async fn write_counter(registry: Registry, stop: watch::Receiver<bool>) -> usize {
     let mut written = 0;
     let mut seen = registry.put("/w/counter", "0", None).await.unwrap();
     while !*stop.borrow() {
@@ -38,7 +38,7 @@ async fn count(registry: Registry, stop: watch::Receiver<bool>) -> usize {
 }
 
 /// Reads until told to stop; no read may fail. Returns the longest.
-async fn read(registry: Registry, stop: watch::Receiver<bool>) -> Duration {
+async fn read_counter(registry: Registry, stop: watch::Receiver<bool>) -> Duration {
     let mut longest = Duration::ZERO;
     while !*stop.borrow() {
         let began = std::time::Instant::now();
@@ -57,15 +57,15 @@ async fn read(registry: Registry, stop: watch::Receiver<bool>) -> Duration {
 }
 
 /// Follows the counter; fails unless every value comes once and in order. Ends after the value that is set as `last`.
-async fn follow(
-    mut subscription: Subscription,
+async fn watch_counter(
+    mut subscription: WatchSubscription,
     seen: watch::Sender<usize>,
     mut last: watch::Receiver<Option<usize>>,
 ) {
     let mut expected = 0;
     loop {
         tokio::select! {
-            arrived = values(&mut subscription, 1) => {
+            arrived = next_values(&mut subscription, 1) => {
                 for value in arrived {
                     assert_eq!(value, expected.to_string());
                     seen.send_replace(expected);
@@ -81,13 +81,13 @@ async fn follow(
 }
 
 /// What the fault may wait for: that the writer and the watcher both move on.
-struct Progress {
+struct CounterProgress {
     registry: Registry,
     seen: watch::Receiver<usize>,
 }
 
-impl Progress {
-    async fn beyond(&mut self, steps: usize) {
+impl CounterProgress {
+    async fn wait_for_steps(&mut self, steps: usize) {
         let entry = self.registry.get("/w/counter").await.unwrap().unwrap();
         let goal = String::from_utf8(entry.value)
             .unwrap()
@@ -104,17 +104,20 @@ impl Progress {
 
 /// Runs a writer, a reader and a watcher while `fault` happens; every write must be seen once, in order, and no read
 /// may fail.
-async fn invisible(etcd: &mut Etcd, fault: impl AsyncFnOnce(&mut Etcd, &mut Progress)) {
+async fn assert_fault_is_invisible(
+    etcd: &mut EtcdCluster,
+    fault: impl AsyncFnOnce(&mut EtcdCluster, &mut CounterProgress),
+) {
     let mut subscription = etcd.registry().watch("/w/");
-    reset(&mut subscription).await;
+    next_reset(&mut subscription).await;
     let (stop, stopped) = watch::channel(false);
     let (tell_last, last) = watch::channel(None);
     let (tell_seen, mut seen) = watch::channel(0);
-    let writer = tokio::spawn(count(etcd.registry(), stopped.clone()));
-    let reader = tokio::spawn(read(etcd.registry(), stopped));
-    let watcher = tokio::spawn(follow(subscription, tell_seen, last));
+    let writer = tokio::spawn(write_counter(etcd.registry(), stopped.clone()));
+    let reader = tokio::spawn(read_counter(etcd.registry(), stopped));
+    let watcher = tokio::spawn(watch_counter(subscription, tell_seen, last));
     seen.wait_for(|seen| *seen > 0).await.unwrap();
-    let mut progress = Progress {
+    let mut progress = CounterProgress {
         registry: etcd.registry(),
         seen,
     };
@@ -129,14 +132,14 @@ async fn invisible(etcd: &mut Etcd, fault: impl AsyncFnOnce(&mut Etcd, &mut Prog
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_death_of_a_member_is_invisible() {
-    let mut etcd = Etcd::cluster(3).await;
-    invisible(&mut etcd, async |etcd, progress| {
+    let mut etcd = EtcdCluster::cluster(3).await;
+    assert_fault_is_invisible(&mut etcd, async |etcd, progress| {
         for index in 0..3 {
             etcd.kill(index);
-            progress.beyond(30).await;
+            progress.wait_for_steps(30).await;
             etcd.start(index);
-            etcd.whole().await;
-            progress.beyond(10).await;
+            etcd.wait_until_all_ready().await;
+            progress.wait_for_steps(10).await;
         }
     })
     .await;
@@ -144,14 +147,14 @@ async fn the_death_of_a_member_is_invisible() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hanging_member_is_invisible() {
-    let mut etcd = Etcd::cluster(3).await;
-    invisible(&mut etcd, async |etcd, progress| {
+    let mut etcd = EtcdCluster::cluster(3).await;
+    assert_fault_is_invisible(&mut etcd, async |etcd, progress| {
         for index in 0..3 {
-            etcd.halt(index);
-            progress.beyond(30).await;
+            etcd.pause(index);
+            progress.wait_for_steps(30).await;
             etcd.resume(index);
-            etcd.whole().await;
-            progress.beyond(10).await;
+            etcd.wait_until_all_ready().await;
+            progress.wait_for_steps(10).await;
         }
     })
     .await;
@@ -159,15 +162,15 @@ async fn a_hanging_member_is_invisible() {
 
 #[tokio::test]
 async fn an_outage_of_all_members_is_told_once_and_overcome() {
-    let mut etcd = Etcd::cluster(3).await;
+    let mut etcd = EtcdCluster::cluster(3).await;
     let registry = etcd.registry();
     registry.put("/w/a", "1", None).await.unwrap();
     let mut subscription = registry.watch("/w/");
-    assert_eq!(reset(&mut subscription).await, ["/w/a"]);
+    assert_eq!(next_reset(&mut subscription).await, ["/w/a"]);
     for index in 0..3 {
         etcd.kill(index);
     }
-    match next(&mut subscription).await {
+    match next_event(&mut subscription).await {
         WatchEvent::Unreachable { error, .. } => {
             assert!(matches!(error, Error::Unavailable { .. }), "{error}");
             assert!(error.to_string().contains(&etcd.endpoints()[0]), "{error}");
@@ -180,62 +183,62 @@ async fn an_outage_of_all_members_is_told_once_and_overcome() {
         etcd.start(index);
     }
     assert!(matches!(
-        next(&mut subscription).await,
+        next_event(&mut subscription).await,
         WatchEvent::Reachable
     ));
-    assert_eq!(reset(&mut subscription).await, ["/w/a"]);
-    etcd.answers(&registry).await;
+    assert_eq!(next_reset(&mut subscription).await, ["/w/a"]);
+    etcd.wait_until_ready(&registry).await;
     registry.put("/w/a", "2", None).await.unwrap();
-    assert_eq!(values(&mut subscription, 1).await, ["2"]);
+    assert_eq!(next_values(&mut subscription, 1).await, ["2"]);
 }
 
 #[tokio::test]
 async fn an_etcd_that_is_not_there_yet_is_waited_for() {
-    let mut etcd = Etcd::single().await;
+    let mut etcd = EtcdCluster::single().await;
     etcd.kill(0);
     let mut subscription = etcd.registry().watch("/");
     assert!(matches!(
-        next(&mut subscription).await,
+        next_event(&mut subscription).await,
         WatchEvent::Unreachable { .. }
     ));
     etcd.start(0);
     assert!(matches!(
-        next(&mut subscription).await,
+        next_event(&mut subscription).await,
         WatchEvent::Reachable
     ));
-    reset(&mut subscription).await;
+    next_reset(&mut subscription).await;
 }
 
 /// A watch through a proxy that can be cut, patient enough never to call that an outage.
-async fn watch_through_proxy(etcd: &Etcd) -> (Proxy, Subscription) {
-    let proxy = Proxy::in_front_of(etcd.address(0)).await;
-    let settings = Settings {
+async fn watch_through_proxy(etcd: &EtcdCluster) -> (CuttableProxy, WatchSubscription) {
+    let proxy = CuttableProxy::in_front_of(etcd.address(0)).await;
+    let settings = EtcdSettings {
         grace: Duration::from_secs(300),
-        ..Settings::new([proxy.endpoint()])
+        ..EtcdSettings::new([proxy.endpoint()])
     };
     let mut subscription = Registry::connect(settings).unwrap().watch("/w/");
-    reset(&mut subscription).await;
+    next_reset(&mut subscription).await;
     (proxy, subscription)
 }
 
 #[tokio::test]
 async fn a_broken_watch_resumes_without_a_gap() {
-    let etcd = Etcd::single().await;
+    let etcd = EtcdCluster::single().await;
     let registry = etcd.registry();
     let (proxy, mut subscription) = watch_through_proxy(&etcd).await;
     registry.put("/w/a", "1", None).await.unwrap();
-    assert_eq!(values(&mut subscription, 1).await, ["1"]);
+    assert_eq!(next_values(&mut subscription, 1).await, ["1"]);
     proxy.cut();
     for value in ["2", "3"] {
         registry.put("/w/a", value, None).await.unwrap();
     }
     proxy.restore();
-    assert_eq!(values(&mut subscription, 2).await, ["2", "3"]);
+    assert_eq!(next_values(&mut subscription, 2).await, ["2", "3"]);
 }
 
 #[tokio::test]
 async fn compaction_meanwhile_leads_to_a_reset() {
-    let etcd = Etcd::single().await;
+    let etcd = EtcdCluster::single().await;
     let registry = etcd.registry();
     let (proxy, mut subscription) = watch_through_proxy(&etcd).await;
     proxy.cut();
@@ -246,14 +249,14 @@ async fn compaction_meanwhile_leads_to_a_reset() {
     let mut client = Client::connect(etcd.endpoints(), None).await.unwrap();
     client.compact(last, None).await.unwrap();
     proxy.restore();
-    assert_eq!(reset(&mut subscription).await, ["/w/a"]);
+    assert_eq!(next_reset(&mut subscription).await, ["/w/a"]);
     registry.put("/w/b", "4", None).await.unwrap();
-    assert_eq!(values(&mut subscription, 1).await, ["4"]);
+    assert_eq!(next_values(&mut subscription, 1).await, ["4"]);
 }
 
 #[tokio::test]
 async fn an_etcd_that_was_replaced_leads_to_a_reset() {
-    let mut etcd = Etcd::single().await;
+    let mut etcd = EtcdCluster::single().await;
     let registry = etcd.registry();
     for value in 0..10 {
         registry
@@ -264,8 +267,8 @@ async fn an_etcd_that_was_replaced_leads_to_a_reset() {
     let (_proxy, mut subscription) = watch_through_proxy(&etcd).await;
     etcd.wipe(0);
     etcd.start(0);
-    etcd.answers(&registry).await;
-    assert!(reset(&mut subscription).await.is_empty());
+    etcd.wait_until_ready(&registry).await;
+    assert!(next_reset(&mut subscription).await.is_empty());
     registry.put("/w/new", "1", None).await.unwrap();
-    assert_eq!(values(&mut subscription, 1).await, ["1"]);
+    assert_eq!(next_values(&mut subscription, 1).await, ["1"]);
 }

@@ -7,13 +7,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-pub(crate) struct Proxy {
+pub(crate) struct CuttableProxy {
     address: SocketAddr,
     open: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
-impl Proxy {
+impl CuttableProxy {
     pub(crate) async fn in_front_of(target: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -56,7 +56,7 @@ impl Proxy {
     }
 }
 
-impl Drop for Proxy {
+impl Drop for CuttableProxy {
     fn drop(&mut self) {
         self.task.abort();
     }

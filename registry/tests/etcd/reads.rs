@@ -2,12 +2,12 @@
 
 use registry::Error;
 
-use crate::etcd::Etcd;
-use crate::{reset, text, values};
+use crate::etcd::EtcdCluster;
+use crate::{next_reset, next_values, text};
 
 #[tokio::test]
 async fn lists_what_lies_under_a_prefix_and_nothing_else() {
-    let etcd = Etcd::single().await;
+    let etcd = EtcdCluster::single().await;
     let registry = etcd.registry();
     for key in [
         "/galera/a/n1/phase",
@@ -36,10 +36,10 @@ async fn lists_what_lies_under_a_prefix_and_nothing_else() {
 
 #[tokio::test]
 async fn lists_many_keys_and_large_values_as_of_one_revision() {
-    let etcd = Etcd::single().await;
+    let etcd = EtcdCluster::single().await;
     let registry = etcd.registry();
     let mut subscription = registry.watch("/");
-    assert!(reset(&mut subscription).await.is_empty());
+    assert!(next_reset(&mut subscription).await.is_empty());
     for index in 0..20 {
         let value = vec![b'v'; 1_400_000];
         registry
@@ -56,13 +56,13 @@ async fn lists_many_keys_and_large_values_as_of_one_revision() {
     let listing = registry.list("/").await.unwrap();
     assert_eq!(listing.entries.len(), 1_120);
     assert!(listing.entries.is_sorted_by(|a, b| a.key < b.key));
-    assert_eq!(values(&mut subscription, 1_120).await.len(), 1_120);
-    assert_eq!(reset(&mut registry.watch("/")).await.len(), 1_120);
+    assert_eq!(next_values(&mut subscription, 1_120).await.len(), 1_120);
+    assert_eq!(next_reset(&mut registry.watch("/")).await.len(), 1_120);
 }
 
 #[tokio::test]
 async fn any_bytes_are_keys_and_values() {
-    let etcd = Etcd::single().await;
+    let etcd = EtcdCluster::single().await;
     let registry = etcd.registry();
     let key = b"/galera/<script>/\xff \x00".to_vec();
     registry
@@ -78,7 +78,7 @@ async fn any_bytes_are_keys_and_values() {
 
 #[tokio::test]
 async fn a_value_beyond_the_limit_is_named_as_such() {
-    let etcd = Etcd::single().await;
+    let etcd = EtcdCluster::single().await;
     let error = etcd
         .registry()
         .put("/x", vec![b'x'; 2_000_000], None)

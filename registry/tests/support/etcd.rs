@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use registry::{Registry, Settings};
+use registry::{EtcdSettings, Registry};
 
 /// One or more etcd members that form a cluster.
-pub(crate) struct Etcd {
-    members: Vec<Member>,
+pub(crate) struct EtcdCluster {
+    members: Vec<EtcdProcess>,
     args: Vec<String>,
     scheme: &'static str,
     _dir: tempfile::TempDir,
 }
 
-struct Member {
+struct EtcdProcess {
     name: String,
     dir: PathBuf,
     client: String,
@@ -23,7 +23,7 @@ struct Member {
     child: Option<Child>,
 }
 
-impl Etcd {
+impl EtcdCluster {
     /// A cluster of one member that answers.
     pub(crate) async fn single() -> Self {
         Self::cluster(1).await
@@ -32,7 +32,7 @@ impl Etcd {
     /// A cluster of `size` members that answers.
     pub(crate) async fn cluster(size: usize) -> Self {
         let etcd = Self::spawn(size, "http", &[]);
-        etcd.answers(&etcd.registry()).await;
+        etcd.wait_until_ready(&etcd.registry()).await;
         etcd
     }
 
@@ -50,7 +50,7 @@ impl Etcd {
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let members = (0..size)
-            .map(|index| Member {
+            .map(|index| EtcdProcess {
                 name: format!("m{index}"),
                 dir: dir.path().join(format!("m{index}")),
                 client: format!("{address}:{}", free_port(address)),
@@ -72,7 +72,7 @@ impl Etcd {
 
     /// The client URLs.
     pub(crate) fn endpoints(&self) -> Vec<String> {
-        let url = |member: &Member| format!("{}://{}", self.scheme, member.client);
+        let url = |member: &EtcdProcess| format!("{}://{}", self.scheme, member.client);
         self.members.iter().map(url).collect()
     }
 
@@ -83,7 +83,7 @@ impl Etcd {
 
     /// A connection to every member.
     pub(crate) fn registry(&self) -> Registry {
-        Registry::connect(Settings::new(self.endpoints())).unwrap()
+        Registry::connect(EtcdSettings::new(self.endpoints())).unwrap()
     }
 
     /// Starts a member that is not running.
@@ -141,7 +141,7 @@ impl Etcd {
     }
 
     /// Halts a member (SIGSTOP): it accepts connections and never answers.
-    pub(crate) fn halt(&self, index: usize) {
+    pub(crate) fn pause(&self, index: usize) {
         self.members[index].signal("-STOP");
     }
 
@@ -151,7 +151,7 @@ impl Etcd {
     }
 
     /// Waits until `registry` gets an answer.
-    pub(crate) async fn answers(&self, registry: &Registry) {
+    pub(crate) async fn wait_until_ready(&self, registry: &Registry) {
         let end = Instant::now() + Duration::from_secs(30);
         while let Err(error) = registry.ready().await {
             assert!(
@@ -164,10 +164,10 @@ impl Etcd {
     }
 
     /// Waits until every running member answers by itself.
-    pub(crate) async fn whole(&self) {
+    pub(crate) async fn wait_until_all_ready(&self) {
         for url in self.endpoints() {
-            let one = Registry::connect(Settings::new([url])).unwrap();
-            self.answers(&one).await;
+            let one = Registry::connect(EtcdSettings::new([url])).unwrap();
+            self.wait_until_ready(&one).await;
         }
     }
 
@@ -178,7 +178,7 @@ impl Etcd {
     }
 }
 
-impl Drop for Etcd {
+impl Drop for EtcdCluster {
     fn drop(&mut self) {
         for member in &mut self.members {
             member.kill();
@@ -186,7 +186,7 @@ impl Drop for Etcd {
     }
 }
 
-impl Member {
+impl EtcdProcess {
     fn signal(&self, signal: &str) {
         let pid = self.child.as_ref().unwrap().id().to_string();
         assert!(

@@ -28,16 +28,16 @@ use console_core::clock::now;
 use futures::{StreamExt, stream};
 use galera::ClusterName;
 use galera::access::Role;
-use galera::publish::api::EventPage;
-use history::{BLOCK, Head, Keys, encode};
+use galera::publish::api::HistoryPage;
+use history::{EVENTS_PER_BLOCK, HistoryKeys, LogHead, encode};
 use rand::Rng;
 use registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use client::{Console, STATE};
-use etcd::Etcd;
-use restless::Restless;
+use client::{STATE_PREFIX, TestConsole};
+use etcd::TestEtcd;
+use restless::EventGenerator;
 
 const CLUSTERS: usize = 100;
 const DAYS: u64 = 90;
@@ -53,7 +53,7 @@ fn main() {
 }
 
 async fn measure() {
-    let etcd = Etcd::start().await;
+    let etcd = TestEtcd::start().await;
     let registry = etcd.registry();
     let names: Vec<ClusterName> = (1..=CLUSTERS)
         .map(|number| format!("cluster-{number:03}").parse().unwrap())
@@ -62,7 +62,9 @@ async fn measure() {
     let sizes: Vec<u64> = stream::iter(names.clone())
         .map(|name| {
             let registry = registry.clone();
-            tokio::task::spawn_blocking(move || futures::executor::block_on(fill(&registry, &name)))
+            tokio::task::spawn_blocking(move || {
+                futures::executor::block_on(write_history(&registry, &name))
+            })
         })
         .buffer_unordered(4)
         .map(|size| size.unwrap())
@@ -71,20 +73,20 @@ async fn measure() {
     let blocks: u64 = sizes.iter().sum();
     let changes = u64::try_from(CLUSTERS).unwrap() * DAYS * CHANGES_A_DAY;
     println!(
-        "{changes} changes in blocks of {BLOCK} put in {:.0} s: {} MB, {:.1} bytes a change",
+        "{changes} changes in blocks of {EVENTS_PER_BLOCK} put in {:.0} s: {} MB, {:.1} bytes a change",
         began.elapsed().as_secs_f64(),
         blocks / 1_000_000,
         blocks as f64 / changes as f64
     );
-    let size = database(&etcd, &registry).await;
-    verdict(
+    let size = database_size(&etcd, &registry).await;
+    print_result(
         "etcd's database",
         size <= TARGET_BYTES,
         &format!("{} MB", size / 1_000_000),
         "200 MB",
     );
 
-    let console = Console::start(&etcd).await;
+    let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let cookie = console.sign_in("dora").await.cookie.unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -116,7 +118,7 @@ async fn measure() {
             let began = Instant::now();
             let body = get(&address, &cookie, &path).await;
             took.push(began.elapsed());
-            let page: EventPage = serde_json::from_str(&body)
+            let page: HistoryPage = serde_json::from_str(&body)
                 .unwrap_or_else(|error| panic!("{path}: {error}: {body}"));
             // Nothing of a rare state or of a moment may be what there is.
             let may_be_empty = query.contains("state=") || query.contains("at=");
@@ -132,7 +134,7 @@ async fn measure() {
             p50.as_secs_f64() * 1e3,
             p99.as_secs_f64() * 1e3
         );
-        verdict(
+        print_result(
             &format!("events, {what}"),
             p99 <= TARGET_P99,
             &text,
@@ -142,17 +144,17 @@ async fn measure() {
 }
 
 /// Puts the chronicle of one cluster; returns the bytes of its blocks.
-async fn fill(registry: &Registry, name: &ClusterName) -> u64 {
-    let keys = Keys::new(STATE);
-    let mut story = Restless::new(
+async fn write_history(registry: &Registry, name: &ClusterName) -> u64 {
+    let keys = HistoryKeys::new(STATE_PREFIX);
+    let mut story = EventGenerator::new(
         now().minus(Duration::from_secs(DAYS * 86_400)),
         CHANGES_A_DAY,
     );
-    let mut head = Head::default();
+    let mut head = LogHead::default();
     let mut days = Vec::new();
     let mut bytes = 0;
-    for block in 0..DAYS * CHANGES_A_DAY / BLOCK {
-        let events = story.next(BLOCK);
+    for block in 0..DAYS * CHANGES_A_DAY / EVENTS_PER_BLOCK {
+        let events = story.next_events(EVENTS_PER_BLOCK);
         for event in &events {
             days.extend(head.append(event));
         }
@@ -162,9 +164,9 @@ async fn fill(registry: &Registry, name: &ClusterName) -> u64 {
             .put(keys.block(name, block), block_of_events, None)
             .await
             .unwrap();
-        head.sealed += BLOCK;
+        head.sealed += EVENTS_PER_BLOCK;
     }
-    for event in story.next(TAIL) {
+    for event in story.next_events(TAIL) {
         days.extend(head.append(&event));
         let value = serde_json::to_vec(&event).unwrap();
         registry
@@ -184,7 +186,7 @@ async fn fill(registry: &Registry, name: &ClusterName) -> u64 {
 }
 
 /// The size of the database after compaction and defragmentation.
-async fn database(etcd: &Etcd, registry: &Registry) -> u64 {
+async fn database_size(etcd: &TestEtcd, registry: &Registry) -> u64 {
     let before = registry.status().await.unwrap().db_size;
     let revision = registry.list("/nothing").await.unwrap().revision;
     for arguments in [
@@ -226,7 +228,7 @@ async fn get(address: &str, cookie: &str, path: &str) -> String {
     answer.split_once("\r\n\r\n").unwrap().1.to_owned()
 }
 
-fn verdict(what: &str, met: bool, measured: &str, target: &str) {
+fn print_result(what: &str, met: bool, measured: &str, target: &str) {
     let word = if met { "met" } else { "MISSED" };
     println!("{what}: {measured}, at most {target}: {word}");
 }

@@ -1,51 +1,51 @@
 //! A cluster of three nodes that never comes to rest.
 
 use galera::Timestamp;
-use galera::record::history::{Change, Event, States};
-use galera::view::{NodeState, Reason, ReasonCode, VerdictState};
+use galera::record::history::{ClusterStates, HistoryEvent, StateChange};
+use galera::view::{NodeState, ReasonCode, VerdictReason, VerdictState};
 use rand::Rng;
 use rand::rngs::ThreadRng;
 
 const NODES: [&str; 3] = ["db1.example.org", "db2.example.org", "db3.example.org"];
 
 /// Its story so far.
-pub(crate) struct Restless {
+pub(crate) struct EventGenerator {
     rng: ThreadRng,
     at: i64,
     /// Milliseconds between two changes, on average.
-    pause: i64,
+    mean_gap: i64,
     sequence: u64,
-    states: States,
+    states: ClusterStates,
     /// Changes that belong to the one before.
-    due: Vec<Change>,
+    pending: Vec<StateChange>,
 }
 
-impl Restless {
+impl EventGenerator {
     pub(crate) fn new(begin: Timestamp, changes_a_day: u64) -> Self {
         Self {
             rng: rand::rng(),
             at: begin.unix_millis(),
-            pause: 86_400_000 / i64::try_from(changes_a_day).unwrap(),
+            mean_gap: 86_400_000 / i64::try_from(changes_a_day).unwrap(),
             sequence: 0,
-            states: States::default(),
-            due: Vec::new(),
+            states: ClusterStates::default(),
+            pending: Vec::new(),
         }
     }
 
     /// What happens next.
-    pub(crate) fn next(&mut self, count: u64) -> Vec<Event> {
-        (0..count).map(|_| self.event()).collect()
+    pub(crate) fn next_events(&mut self, count: u64) -> Vec<HistoryEvent> {
+        (0..count).map(|_| self.next_event()).collect()
     }
 
-    fn event(&mut self) -> Event {
-        let change = match self.due.pop() {
+    fn next_event(&mut self) -> HistoryEvent {
+        let change = match self.pending.pop() {
             Some(change) => change,
-            None => self.trouble(),
+            None => self.random_change(),
         };
-        let change = change.following(&self.states);
+        let change = change.rebased_onto(&self.states);
         self.states.apply(&change);
         self.sequence += 1;
-        Event {
+        HistoryEvent {
             sequence: self.sequence,
             at: Timestamp::from_unix_millis(self.at),
             change,
@@ -53,9 +53,9 @@ impl Restless {
     }
 
     /// A node changes, and the verdict with it.
-    fn trouble(&mut self) -> Change {
+    fn random_change(&mut self) -> StateChange {
         // Two changes each time, so twice the pause; times have no pattern that could be compressed.
-        self.at += self.rng.random_range(0..4 * self.pause);
+        self.at += self.rng.random_range(0..4 * self.mean_gap);
         let name = NODES[self.rng.random_range(0..NODES.len())];
         let before = self.states.nodes.get(&name.parse().unwrap()).copied();
         let to = loop {
@@ -71,19 +71,19 @@ impl Restless {
             _ => VerdictState::Degraded,
         };
         let refused = self.rng.random_range(2..4000);
-        self.due.push(Change::Verdict {
+        self.pending.push(StateChange::Verdict {
             from: None,
             to: verdict,
-            reasons: vec![Reason {
+            reasons: vec![VerdictReason {
                 code: ReasonCode::MemberUnreachable,
                 node: Some(name.parse().unwrap()),
                 message: format!(
                     "{name} does not answer: {} (connection refused, tried for {refused} ms).",
-                    to.word()
+                    to.as_str()
                 ),
             }],
         });
-        Change::Node {
+        StateChange::Node {
             node: name.parse().unwrap(),
             name: Some(name.split('.').next().unwrap().to_owned()),
             from: None,

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes as Text};
 use tokio_util::task::TaskTracker;
 
-use crate::frames::{Cluster, answer_questions};
+use crate::frames::{BenchCluster, report_memory};
 
 /// Serves viewers and publishes once a second until standard input ends.
 pub(crate) async fn serve() {
@@ -25,8 +25,8 @@ pub(crate) async fn serve() {
             viewers.spawn(view(stream, frames.clone()));
         }
     });
-    tracker.spawn_blocking(answer_questions);
-    let mut cluster = Cluster::new();
+    tracker.spawn_blocking(report_memory);
+    let mut cluster = BenchCluster::new();
     let mut second = tokio::time::interval(Duration::from_secs(1));
     for revision in 1.. {
         second.tick().await;

@@ -9,18 +9,18 @@ use axum::routing::any;
 use console_core::clock::now;
 use console_core::session::{Principal, SessionGuard};
 use galera_console::live::{self, LiveSources};
-use monitor::{Board, Hub};
+use monitor::{Monitor, ViewPublisher};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::frames::{Cluster, answer_questions};
+use crate::frames::{BenchCluster, report_memory};
 
 /// Serves viewers and publishes once a second until standard input ends.
 pub(crate) async fn serve() {
-    let board = Arc::new(Board::new());
+    let board = Arc::new(ViewPublisher::new());
     let tracker = TaskTracker::new();
-    let hub = Hub::reading(Arc::clone(&board), tracker.clone());
+    let hub = Monitor::for_publisher(Arc::clone(&board), tracker.clone());
     let sources = LiveSources {
         hub,
         actions: None,
@@ -43,9 +43,9 @@ pub(crate) async fn serve() {
     println!("{}", listener.local_addr().unwrap());
     let server = axum::serve(listener, Router::new().route("/live", route));
     tracker.spawn(async move { server.await });
-    tracker.spawn_blocking(answer_questions);
-    let mut cluster = Cluster::new();
-    let mut publisher = board.publisher("lab".parse().unwrap());
+    tracker.spawn_blocking(report_memory);
+    let mut cluster = BenchCluster::new();
+    let mut publisher = board.cluster_publisher("lab".parse().unwrap());
     let mut second = tokio::time::interval(Duration::from_secs(1));
     loop {
         second.tick().await;

@@ -4,7 +4,7 @@ use std::io::BufRead;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use console_core::clock::now;
-use galera::judge::cluster::{Settings, fold};
+use galera::judge::cluster::{FoldSettings, fold};
 use galera::observe::observation::{Evidence, SqlObservation};
 use galera::observe::wsrep::WsrepStatus;
 use galera::view::{ClusterView, RegistryHealth};
@@ -23,11 +23,11 @@ pub(crate) fn published_at(frame: &str) -> Option<u64> {
 }
 
 /// The cluster that is published.
-pub(crate) struct Cluster {
+pub(crate) struct BenchCluster {
     evidence: Evidence,
 }
 
-impl Cluster {
+impl BenchCluster {
     pub(crate) fn new() -> Self {
         let health = RegistryHealth {
             reachable: true,
@@ -35,13 +35,13 @@ impl Cluster {
             error: None,
         };
         let mut evidence = Evidence::new("lab".parse().unwrap(), health);
-        evidence.configured = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+        evidence.configured_members = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
             .map(|id| id.parse().unwrap())
             .into();
         let mut cluster = Self { evidence };
         // The line of recent rates is as long as in a console that runs for a while.
         for second in (0..30).rev() {
-            cluster.answer(
+            cluster.record_status(
                 now().minus(Duration::from_secs(second)),
                 micros() - second * 1_000_000,
             );
@@ -51,13 +51,13 @@ impl Cluster {
 
     /// The view of this moment.
     pub(crate) fn view(&mut self) -> ClusterView {
-        self.answer(now(), micros());
-        fold(&self.evidence, now(), &Settings::default(), None)
+        self.record_status(now(), micros());
+        fold(&self.evidence, now(), &FoldSettings::default(), None)
     }
 
-    fn answer(&mut self, at: galera::Timestamp, seqno: u64) {
+    fn record_status(&mut self, at: galera::Timestamp, seqno: u64) {
         let seqno = seqno.to_string();
-        for (index, id) in self.evidence.configured.iter().enumerate() {
+        for (index, id) in self.evidence.configured_members.iter().enumerate() {
             let (index, gcomm) = (
                 index.to_string(),
                 format!("6f1e27a1-000{index}-11ef-8a3c-1a2b3c4d5e6f"),
@@ -86,14 +86,15 @@ impl Cluster {
                 ("wsrep_evs_state", "OPERATIONAL"),
                 ("version", "10.11.19-MariaDB"),
             ];
-            let observation: &mut SqlObservation = self.evidence.sql.entry(id.clone()).or_default();
-            observation.answered(at, WsrepStatus::from_rows(rows));
+            let observation: &mut SqlObservation =
+                self.evidence.probes.entry(id.clone()).or_default();
+            observation.record_success(at, WsrepStatus::from_rows(rows));
         }
     }
 }
 
 /// Says how much memory this process holds whenever it is asked, until nobody can ask any more.
-pub(crate) fn answer_questions() {
+pub(crate) fn report_memory() {
     for line in std::io::stdin().lock().lines() {
         if line.is_err() {
             break;

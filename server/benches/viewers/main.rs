@@ -39,7 +39,7 @@ fn main() {
         "drive" => run(drive()),
         // cargo's own arguments: everything that needs many sockets runs in a process that may have them.
         _ => {
-            let status = many_sockets("drive")
+            let status = command_with_raised_limit("drive")
                 .status()
                 .expect("the benchmark starts itself");
             std::process::exit(status.code().unwrap_or(1));
@@ -52,7 +52,7 @@ fn run(work: impl Future<Output = ()>) {
 }
 
 /// This program in another role, with a raised limit of open files.
-fn many_sockets(role: &str) -> Command {
+fn command_with_raised_limit(role: &str) -> Command {
     let mut command = Command::new("sh");
     command
         .args([
@@ -68,7 +68,7 @@ async fn drive() {
     println!(
         "{VIEWERS} viewers of one cluster, one update a second, {ROUNDS} rounds of {UPDATES} updates each"
     );
-    let (mut console, mut bare) = (Figures::default(), Figures::default());
+    let (mut console, mut bare) = (Measurements::default(), Measurements::default());
     for _ in 0..ROUNDS {
         console.add(measure("serve-console").await);
         bare.add(measure("serve-bare").await);
@@ -81,33 +81,33 @@ async fn drive() {
     bare.print("bare tokio-tungstenite");
     let ratio = console.percentile(0.99) / bare.percentile(0.99);
     println!("p99 is {ratio:.2} times the bare broadcaster's");
-    verdict(
+    print_result(
         "p99 from publish to receipt",
         console.percentile(0.99),
         TARGET_P99_MS,
         "ms",
     );
-    verdict(
+    print_result(
         "resident memory per viewer",
-        console.memory(),
+        console.mean_kb_per_viewer(),
         TARGET_KB,
         "kB",
     );
 }
 
-fn verdict(what: &str, value: f64, target: f64, unit: &str) {
+fn print_result(what: &str, value: f64, target: f64, unit: &str) {
     let word = if value <= target { "met" } else { "MISSED" };
     println!("{what}: {value:.1} {unit}, at most {target} {unit}: {word}");
 }
 
 #[derive(Default)]
-struct Figures {
+struct Measurements {
     millis: Vec<f64>,
     kilobytes: Vec<f64>,
     frame: usize,
 }
 
-impl Figures {
+impl Measurements {
     fn add(&mut self, other: Self) {
         self.millis.extend(other.millis);
         self.millis.sort_by(f64::total_cmp);
@@ -120,7 +120,7 @@ impl Figures {
         self.millis[(last as f64 * part) as usize]
     }
 
-    fn memory(&self) -> f64 {
+    fn mean_kb_per_viewer(&self) -> f64 {
         self.kilobytes.iter().sum::<f64>() / self.kilobytes.len() as f64
     }
 
@@ -130,22 +130,22 @@ impl Figures {
             self.percentile(0.5),
             self.percentile(0.99),
             self.percentile(1.0),
-            self.memory(),
+            self.mean_kb_per_viewer(),
             self.frame
         );
     }
 }
 
 /// A server in its own process; it ends with its standard input.
-struct Server {
+struct ServerProcess {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
 
-impl Server {
+impl ServerProcess {
     fn start(role: &str) -> (Self, String) {
-        let mut child = many_sockets(role)
+        let mut child = command_with_raised_limit(role)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -168,7 +168,7 @@ impl Server {
     }
 
     /// Resident kilobytes.
-    fn resident(&mut self) -> f64 {
+    fn resident_kb(&mut self) -> f64 {
         writeln!(self.input, "rss").unwrap();
         self.line().parse().unwrap()
     }
@@ -179,9 +179,9 @@ impl Server {
     }
 }
 
-async fn measure(role: &str) -> Figures {
-    let (mut server, address) = Server::start(role);
-    let before = server.resident();
+async fn measure(role: &str) -> Measurements {
+    let (mut server, address) = ServerProcess::start(role);
+    let before = server.resident_kb();
     let (sender, mut received) = mpsc::unbounded_channel();
     let counting = Arc::new(AtomicBool::new(false));
     let viewers = TaskTracker::new();
@@ -216,13 +216,13 @@ async fn measure(role: &str) -> Figures {
     // One whole update that does not count: buffers have their size then.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     counting.store(true, Ordering::Relaxed);
-    let mut figures = Figures::default();
+    let mut figures = Measurements::default();
     while figures.millis.len() < VIEWERS * UPDATES {
         let (micros, bytes) = received.recv().await.unwrap();
         figures.millis.push(micros as f64 / 1_000.0);
         figures.frame = bytes;
     }
-    let after = server.resident();
+    let after = server.resident_kb();
     figures.kilobytes.push((after - before) / VIEWERS as f64);
     drop(received);
     server.stop();

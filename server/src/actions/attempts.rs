@@ -14,32 +14,37 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Pause after a fault of the moment.
-const AGAIN: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-enum Attempt {
+enum AttemptState {
     /// Being begun or carried out; whether an earlier attempt met a fault.
-    Running { before: bool },
+    Running { after_fault: bool },
     /// Met a fault of the moment: not before this time again.
-    Again(Instant),
+    RetryAt(Instant),
     /// Was refused.
     Refused,
 }
 
 /// The attempts of this replica, by the action's identity.
 #[derive(Debug, Default)]
-pub(super) struct Attempts(Mutex<HashMap<String, Attempt>>);
+pub(super) struct AttemptTracker(Mutex<HashMap<String, AttemptState>>);
 
-impl Attempts {
+impl AttemptTracker {
     /// Marks an action as carried out here; `false` when it is already. People may try what the console itself may not.
     pub(super) fn claim(&self, id: &str) -> bool {
         let mut all = self.lock();
         let before = match all.get(id) {
-            Some(Attempt::Running { .. }) => return false,
-            Some(Attempt::Again(_)) => true,
-            Some(Attempt::Refused) | None => false,
+            Some(AttemptState::Running { .. }) => return false,
+            Some(AttemptState::RetryAt(_)) => true,
+            Some(AttemptState::Refused) | None => false,
         };
-        all.insert(id.to_owned(), Attempt::Running { before });
+        all.insert(
+            id.to_owned(),
+            AttemptState::Running {
+                after_fault: before,
+            },
+        );
         true
     }
 
@@ -47,35 +52,35 @@ impl Attempts {
     pub(super) fn may_begin(&self, id: &str) -> bool {
         match self.lock().get(id) {
             None => true,
-            Some(Attempt::Again(at)) => Instant::now() >= *at,
-            Some(Attempt::Running { .. } | Attempt::Refused) => false,
+            Some(AttemptState::RetryAt(at)) => Instant::now() >= *at,
+            Some(AttemptState::Running { .. } | AttemptState::Refused) => false,
         }
     }
 
     /// It was carried out, or left to another replica.
-    pub(super) fn ended(&self, id: &str) {
+    pub(super) fn finish(&self, id: &str) {
         self.lock().remove(id);
     }
 
     /// It met a fault of the moment. Whether that is news.
-    pub(super) fn faulted(&self, id: &str) -> bool {
-        let again = Attempt::Again(Instant::now() + AGAIN);
+    pub(super) fn record_fault(&self, id: &str) -> bool {
+        let again = AttemptState::RetryAt(Instant::now() + RETRY_DELAY);
         let before = self.lock().insert(id.to_owned(), again);
-        !matches!(before, Some(Attempt::Running { before: true }))
+        !matches!(before, Some(AttemptState::Running { after_fault: true }))
     }
 
     /// It was refused.
-    pub(super) fn refused(&self, id: &str) {
-        self.lock().insert(id.to_owned(), Attempt::Refused);
+    pub(super) fn record_refusal(&self, id: &str) {
+        self.lock().insert(id.to_owned(), AttemptState::Refused);
     }
 
     /// Forgets every action that is not open any more.
-    pub(super) fn retain(&self, open: impl Fn(&str) -> bool) {
+    pub(super) fn retain_open(&self, open: impl Fn(&str) -> bool) {
         self.lock()
-            .retain(|id, attempt| matches!(attempt, Attempt::Running { .. }) || open(id));
+            .retain(|id, attempt| matches!(attempt, AttemptState::Running { .. }) || open(id));
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Attempt>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, AttemptState>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -85,31 +90,31 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_fault_passes_and_a_refusal_stands() {
-        let attempts = Attempts::default();
+    async fn a_fault_is_retried_and_a_refusal_is_final() {
+        let attempts = AttemptTracker::default();
         assert!(attempts.may_begin("1") && attempts.claim("1"));
         assert!(!attempts.may_begin("1") && !attempts.claim("1"));
-        assert!(attempts.faulted("1"), "the first fault is news");
+        assert!(attempts.record_fault("1"), "the first fault is news");
         assert!(!attempts.may_begin("1"));
-        tokio::time::advance(AGAIN).await;
+        tokio::time::advance(RETRY_DELAY).await;
         assert!(attempts.may_begin("1") && attempts.claim("1"));
-        assert!(!attempts.faulted("1"), "the second one is none");
+        assert!(!attempts.record_fault("1"), "the second one is none");
         // A person does not wait, and is not refused what the console was.
         assert!(attempts.claim("1"));
-        attempts.refused("1");
-        tokio::time::advance(10 * AGAIN).await;
+        attempts.record_refusal("1");
+        tokio::time::advance(10 * RETRY_DELAY).await;
         assert!(!attempts.may_begin("1") && attempts.claim("1"));
-        attempts.ended("1");
+        attempts.finish("1");
         assert!(attempts.may_begin("1"));
     }
 
     #[tokio::test]
-    async fn what_is_not_open_is_forgotten_unless_it_runs() {
-        let attempts = Attempts::default();
-        attempts.refused("1");
-        attempts.refused("2");
+    async fn closed_actions_are_dropped_unless_running() {
+        let attempts = AttemptTracker::default();
+        attempts.record_refusal("1");
+        attempts.record_refusal("2");
         assert!(attempts.claim("3"));
-        attempts.retain(|id| id == "2");
+        attempts.retain_open(|id| id == "2");
         let may = ["1", "2", "3"].map(|id| attempts.may_begin(id));
         assert_eq!(may, [true, false, false]);
     }

@@ -4,56 +4,56 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use console_core::published::Published;
-use galera::publish::api::{ActionView, ActionWarning, Undone};
-use galera::recover::plan::Kind;
-use registry::{Change, Entry, Registry, WatchEvent};
+use galera::publish::api::{ActionView, ActionWarning, CleanupUndo};
+use galera::recover::plan::ActionKind;
+use registry::{KeyChange, Registry, RegistryEntry, WatchEvent};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::keys::Keys;
-use super::store::{Stored, parse};
+use super::keys::ActionKeys;
+use super::store::{VersionedAction, decode_action};
 
 /// Final actions kept in memory, the newest; older ones are read from etcd when somebody asks.
-const FINAL_MAX: usize = 200;
+const CACHED_FINAL_MAX: usize = 200;
 /// Final actions that a live viewer is told of.
-const LIVE_MAX: usize = 50;
+const LIVE_FINAL_MAX: usize = 50;
 
 /// An action as readers get it; shared.
-pub type Shown = Arc<Published<ActionView>>;
+pub type PublishedAction = Arc<Published<ActionView>>;
 
 /// Every open action and the newest final ones, by identity, which is by time.
 #[derive(Clone, Debug, Default)]
-pub struct Shelf {
-    actions: BTreeMap<String, Shown>,
+pub struct ActionsSnapshot {
+    actions: BTreeMap<String, PublishedAction>,
     /// Whether etcd was read.
-    pub(super) known: bool,
+    pub(super) loaded: bool,
 }
 
-impl Shelf {
+impl ActionsSnapshot {
     /// Actions, newest first.
-    pub fn newest(&self) -> impl Iterator<Item = &Shown> {
+    pub fn newest_first(&self) -> impl Iterator<Item = &PublishedAction> {
         self.actions.values().rev()
     }
 
     /// The action `id`.
     #[must_use]
-    pub fn get(&self, id: &str) -> Option<&Shown> {
+    pub fn get(&self, id: &str) -> Option<&PublishedAction> {
         self.actions.get(id)
     }
 
     /// What a live viewer is told of: every open action and some final ones, newest first.
-    pub fn live(&self) -> impl Iterator<Item = &Shown> {
+    pub fn for_live_viewers(&self) -> impl Iterator<Item = &PublishedAction> {
         let mut finals = 0;
-        self.newest().filter(move |shown| {
+        self.newest_first().filter(move |shown| {
             let is_final = shown.value.action.state.is_final();
             finals += usize::from(is_final);
-            !is_final || finals <= LIVE_MAX
+            !is_final || finals <= LIVE_FINAL_MAX
         })
     }
 
     /// Actions that are not final.
-    pub fn open(&self) -> impl Iterator<Item = &Shown> {
-        self.newest()
+    pub fn open(&self) -> impl Iterator<Item = &PublishedAction> {
+        self.newest_first()
             .filter(|shown| !shown.value.action.state.is_final())
     }
 
@@ -63,8 +63,8 @@ impl Shelf {
             .actions
             .values()
             .filter(|shown| shown.value.action.state.is_final());
-        if finals.count() < FINAL_MAX {
-            return self.known.then_some("");
+        if finals.count() < CACHED_FINAL_MAX {
+            return self.loaded.then_some("");
         }
         let mut finals = self
             .actions
@@ -80,38 +80,41 @@ impl Shelf {
             .filter(|(_, shown)| shown.value.action.state.is_final())
             .map(|(id, _)| id.clone())
             .collect();
-        for id in finals.iter().take(finals.len().saturating_sub(FINAL_MAX)) {
+        for id in finals
+            .iter()
+            .take(finals.len().saturating_sub(CACHED_FINAL_MAX))
+        {
             self.actions.remove(id);
         }
     }
 }
 
 /// Where the shelf is kept.
-pub(super) struct Board {
-    shelf: watch::Sender<Arc<Shelf>>,
-    keys: Keys,
+pub(super) struct ActionCache {
+    snapshot: watch::Sender<Arc<ActionsSnapshot>>,
+    keys: ActionKeys,
 }
 
-impl Board {
-    pub(super) fn new(keys: Keys) -> Self {
+impl ActionCache {
+    pub(super) fn new(keys: ActionKeys) -> Self {
         Self {
-            shelf: watch::Sender::default(),
+            snapshot: watch::Sender::default(),
             keys,
         }
     }
 
-    pub(super) fn shelf(&self) -> Arc<Shelf> {
-        Arc::clone(&self.shelf.borrow())
+    pub(super) fn snapshot(&self) -> Arc<ActionsSnapshot> {
+        Arc::clone(&self.snapshot.borrow())
     }
 
-    pub(super) fn subscribe(&self) -> watch::Receiver<Arc<Shelf>> {
-        self.shelf.subscribe()
+    pub(super) fn subscribe(&self) -> watch::Receiver<Arc<ActionsSnapshot>> {
+        self.snapshot.subscribe()
     }
 
     /// Takes note of what this replica wrote itself, ahead of its watch.
-    pub(super) fn note(&self, stored: &Stored) -> Shown {
+    pub(super) fn insert_ahead_of_watch(&self, stored: &VersionedAction) -> PublishedAction {
         let mut shown = None;
-        self.shelf.send_if_modified(|shelf| {
+        self.snapshot.send_if_modified(|shelf| {
             let known = shelf.actions.get(&stored.action.id);
             if let Some(newer) = known.filter(|known| known.value.revision >= stored.revision) {
                 shown = Some(Arc::clone(newer));
@@ -119,7 +122,7 @@ impl Board {
             }
             let undone = known.and_then(|known| known.value.undone.clone());
             let warnings = known.map(|known| known.value.warnings.clone());
-            let fresh = publish(view(stored, undone, warnings.unwrap_or_default()));
+            let fresh = publish(action_view(stored, undone, warnings.unwrap_or_default()));
             let shelf = Arc::make_mut(shelf);
             shelf
                 .actions
@@ -128,12 +131,12 @@ impl Board {
             shown = Some(fresh);
             true
         });
-        shown.unwrap_or_else(|| publish(view(stored, None, Vec::new())))
+        shown.unwrap_or_else(|| publish(action_view(stored, None, Vec::new())))
     }
 
     /// Replaces what belongs to an action beside its record.
-    fn amend(&self, id: &str, amend: impl FnOnce(&mut ActionView) -> bool) {
-        self.shelf.send_if_modified(|shelf| {
+    fn update_view(&self, id: &str, amend: impl FnOnce(&mut ActionView) -> bool) {
+        self.snapshot.send_if_modified(|shelf| {
             let Some(known) = shelf.actions.get(id) else {
                 return false;
             };
@@ -141,7 +144,7 @@ impl Board {
             if !amend(&mut view) {
                 return false;
             }
-            view.undoable = undoable(&view);
+            view.undoable = is_undoable(&view);
             Arc::make_mut(shelf)
                 .actions
                 .insert(id.to_owned(), publish(view));
@@ -149,16 +152,16 @@ impl Board {
         });
     }
 
-    pub(super) fn warn(&self, id: &str, warnings: Vec<ActionWarning>) {
-        self.amend(id, |view| {
+    pub(super) fn set_warnings(&self, id: &str, warnings: Vec<ActionWarning>) {
+        self.update_view(id, |view| {
             let changed = view.warnings != warnings;
             view.warnings = warnings;
             changed
         });
     }
 
-    pub(super) fn undone(&self, id: &str, undone: Undone, revision: i64) {
-        self.amend(id, |view| {
+    pub(super) fn set_undone(&self, id: &str, undone: CleanupUndo, revision: i64) {
+        self.update_view(id, |view| {
             let changed = view.undone.as_ref() != Some(&undone);
             view.undone = Some(undone);
             view.revision = view.revision.max(revision);
@@ -167,8 +170,8 @@ impl Board {
     }
 
     /// Keeps the shelf true until `shutdown`.
-    pub(super) async fn follow(&self, registry: Registry, shutdown: CancellationToken) {
-        let mut events = registry.watch(self.keys.actions());
+    pub(super) async fn run(&self, registry: Registry, shutdown: CancellationToken) {
+        let mut events = registry.watch(self.keys.actions_prefix());
         loop {
             let event = tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -179,8 +182,8 @@ impl Board {
                 Some(WatchEvent::Changes { changes, .. }) => {
                     for change in changes {
                         match change {
-                            Change::Put(entry) => self.put(&entry),
-                            Change::Delete { key, .. } => self.removed(&key),
+                            KeyChange::Put(entry) => self.put(&entry),
+                            KeyChange::Delete { key, .. } => self.remove(&key),
                         }
                     }
                 }
@@ -190,63 +193,63 @@ impl Board {
         }
     }
 
-    fn reset(&self, entries: &[Entry]) {
-        let before = self.shelf();
-        let mut undone: HashMap<String, Undone> = HashMap::new();
+    fn reset(&self, entries: &[RegistryEntry]) {
+        let before = self.snapshot();
+        let mut undone: HashMap<String, CleanupUndo> = HashMap::new();
         let mut records = Vec::new();
         for entry in entries {
-            match self.name(&entry.key) {
+            match self.parse_key(&entry.key) {
                 Some((id, true)) => {
                     if let Ok(value) = serde_json::from_slice(&entry.value) {
                         undone.insert(id, value);
                     }
                 }
-                Some((_, false)) => records.extend(readable(entry)),
+                Some((_, false)) => records.extend(parse_or_warn(entry)),
                 None => {}
             }
         }
-        let mut shelf = Shelf {
+        let mut shelf = ActionsSnapshot {
             actions: BTreeMap::new(),
-            known: true,
+            loaded: true,
         };
         for stored in records {
             let id = stored.action.id.clone();
             let warnings = before.get(&id).map(|known| known.value.warnings.clone());
-            let view = view(&stored, undone.remove(&id), warnings.unwrap_or_default());
+            let view = action_view(&stored, undone.remove(&id), warnings.unwrap_or_default());
             shelf.actions.insert(id, publish(view));
         }
         shelf.trim();
-        self.shelf.send_replace(Arc::new(shelf));
+        self.snapshot.send_replace(Arc::new(shelf));
     }
 
-    fn put(&self, entry: &Entry) {
-        match self.name(&entry.key) {
+    fn put(&self, entry: &RegistryEntry) {
+        match self.parse_key(&entry.key) {
             Some((id, true)) => {
                 if let Ok(undone) = serde_json::from_slice(&entry.value) {
-                    self.undone(&id, undone, entry.mod_revision);
+                    self.set_undone(&id, undone, entry.mod_revision);
                 }
             }
             Some((_, false)) => {
-                if let Some(stored) = readable(entry) {
-                    self.note(&stored);
+                if let Some(stored) = parse_or_warn(entry) {
+                    self.insert_ahead_of_watch(&stored);
                 }
             }
             None => {}
         }
     }
 
-    fn removed(&self, key: &[u8]) {
-        if let Some((id, false)) = self.name(key) {
-            self.shelf
+    fn remove(&self, key: &[u8]) {
+        if let Some((id, false)) = self.parse_key(key) {
+            self.snapshot
                 .send_if_modified(|shelf| Arc::make_mut(shelf).actions.remove(&id).is_some());
         }
     }
 
     /// The action that `key` belongs to, and whether it tells of its being taken back.
-    fn name(&self, key: &[u8]) -> Option<(String, bool)> {
+    fn parse_key(&self, key: &[u8]) -> Option<(String, bool)> {
         let rest = std::str::from_utf8(key)
             .ok()?
-            .strip_prefix(&self.keys.actions())?;
+            .strip_prefix(&self.keys.actions_prefix())?;
         match rest.split_once('/') {
             None => Some((rest.to_owned(), false)),
             Some((id, "undone")) => Some((id.to_owned(), true)),
@@ -255,16 +258,16 @@ impl Board {
     }
 }
 
-fn readable(entry: &Entry) -> Option<Stored> {
-    parse(entry)
+fn parse_or_warn(entry: &RegistryEntry) -> Option<VersionedAction> {
+    decode_action(entry)
         .map_err(|error| tracing::warn!(%error, "An action in etcd cannot be read: {error}"))
         .ok()
 }
 
 /// An action as readers get it.
-pub(super) fn view(
-    stored: &Stored,
-    undone: Option<Undone>,
+pub(super) fn action_view(
+    stored: &VersionedAction,
+    undone: Option<CleanupUndo>,
     warnings: Vec<ActionWarning>,
 ) -> ActionView {
     let mut view = ActionView {
@@ -274,19 +277,19 @@ pub(super) fn view(
         undone,
         undoable: false,
     };
-    view.undoable = undoable(&view);
+    view.undoable = is_undoable(&view);
     view
 }
 
-fn undoable(view: &ActionView) -> bool {
+fn is_undoable(view: &ActionView) -> bool {
     let action = &view.action;
-    matches!(action.kind, Kind::Cleanup | Kind::Decommission)
+    matches!(action.kind, ActionKind::Cleanup | ActionKind::Decommission)
         && action.state.is_final()
         && action.may_have_acted()
         && view.undone.is_none()
 }
 
-fn publish(view: ActionView) -> Shown {
+fn publish(view: ActionView) -> PublishedAction {
     let revision = u64::try_from(view.revision).unwrap_or(0);
     Arc::new(Published::new(revision, view))
 }

@@ -4,24 +4,26 @@ use std::time::Duration;
 
 use console_core::clock::now;
 use galera::NodeId;
-use galera::observe::registration::{Field, Order, RegistryKeyKind};
-use galera::recover::action::{Action, Event, Next, STATEMENT_WAIT, StepResult, StepState};
+use galera::observe::registration::{BootstrapOrder, NodeField, ParsedKey};
+use galera::recover::action::{
+    Action, ActionEvent, NextStep, STATEMENT_WAIT_TIMEOUT, StepResult, StepState,
+};
 use galera::recover::bootstrap;
-use galera::recover::plan::{Mechanism, Step};
-use registry::{Guard, Write};
+use galera::recover::plan::{Mechanism, PlanStep};
+use registry::{Precondition, WriteOp};
 use tokio::time::{Instant, sleep};
 
 use super::ActionError;
-use super::run::{Applied, Run, Stopped};
-use super::switches::Switches;
-use super::world::Channel;
+use super::run::{ApplyOutcome, Executor, ExecutorError};
+use super::switches::RecoverySwitches;
+use super::world::StatementChannel;
 
 /// How old a plan may be when its intention is written.
-const PLAN_AGE: Duration = Duration::from_millis(1_500);
+const PLAN_MAX_AGE: Duration = Duration::from_millis(1_500);
 /// Attempts to have a fresh plan and a fresh connection at the same time.
 const ATTEMPTS: usize = 3;
 /// Pause between attempts to write down an answer.
-const AGAIN: Duration = Duration::from_millis(200);
+const RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// Whether the plan is carried out by an order to an agent.
 pub(super) fn is_order(action: &Action) -> bool {
@@ -29,28 +31,33 @@ pub(super) fn is_order(action: &Action) -> bool {
     mechanism == Some(Mechanism::Order)
 }
 
-impl Run {
+impl Executor {
     /// Does what comes next; `false` when the action has ended.
-    pub(super) async fn advance(&mut self) -> Result<bool, Stopped> {
-        match self.stored.action.next() {
+    pub(super) async fn advance(&mut self) -> Result<bool, ExecutorError> {
+        match self.stored.action.next_step() {
             None => return Ok(false),
             // Nothing more is done after the deadline; what was, or was not, ends here.
-            Some(Next::Do(_)) if self.overdue() => {
-                self.apply(&[Event::Tick], &[], &[]).await?;
+            Some(NextStep::Execute(_)) if self.is_overdue() => {
+                self.apply(&[ActionEvent::Tick], &[], &[]).await?;
             }
-            Some(Next::Do(place)) => match self.stored.action.plan.steps.get(place).cloned() {
-                Some(Step::Statement { node, statement }) => {
-                    self.statement(place, &node, statement).await?;
+            Some(NextStep::Execute(place)) => {
+                match self.stored.action.plan.steps.get(place).cloned() {
+                    Some(PlanStep::Statement { node, statement }) => {
+                        self.execute_statement(place, &node, statement).await?;
+                    }
+                    Some(PlanStep::Key {
+                        key,
+                        mod_revision,
+                        value,
+                    }) => {
+                        self.execute_key_write(place, key, mod_revision, value)
+                            .await?
+                    }
+                    None => return Err(ActionError::Contended.into()),
                 }
-                Some(Step::Key {
-                    key,
-                    mod_revision,
-                    value,
-                }) => self.key(place, key, mod_revision, value).await?,
-                None => return Err(ActionError::Contended.into()),
-            },
-            Some(Next::Observe) => {
-                if self.never_sent().await? {
+            }
+            Some(NextStep::Observe) => {
+                if self.resolve_unsent_intention().await? {
                     return Ok(true);
                 }
                 self.observe().await?;
@@ -59,14 +66,14 @@ impl Run {
         Ok(true)
     }
 
-    fn overdue(&self) -> bool {
+    fn is_overdue(&self) -> bool {
         let execution = self.stored.action.execution.as_ref();
         execution.is_some_and(|execution| now() >= execution.deadline)
     }
 
     /// An intention of this very executor whose confirmation got lost: only we can know that nothing was sent.
-    async fn never_sent(&mut self) -> Result<bool, Stopped> {
-        let replica = self.inner.settings.replica.clone();
+    async fn resolve_unsent_intention(&mut self) -> Result<bool, ExecutorError> {
+        let replica = self.context.settings.replica.clone();
         let own = |state: &galera::recover::action::StepRecord| {
             state.state == StepState::Intended && state.replica.as_deref() == Some(&*replica)
         };
@@ -74,45 +81,49 @@ impl Run {
             return Ok(false);
         };
         // Another run of this replica may have sent it before it lost its lock.
-        let began_here = self.planned.is_some();
-        if self.sent == Some(place) || !began_here {
+        let began_here = self.fresh_plan.is_some();
+        if self.sent_step == Some(place) || !began_here {
             return Ok(false);
         }
         let result = StepResult::Refused(
             "nothing was sent: etcd did not confirm the intention in time".to_owned(),
         );
-        self.answer(place, result).await?;
+        self.record_answer(place, result).await?;
         Ok(true)
     }
 
     /// The digest of the plan as of now.
-    async fn digest(&mut self) -> Result<String, Stopped> {
-        if let Some((digest, at)) = &self.planned
-            && at.elapsed() < PLAN_AGE
+    async fn current_digest(&mut self) -> Result<String, ExecutorError> {
+        if let Some((digest, at)) = &self.fresh_plan
+            && at.elapsed() < PLAN_MAX_AGE
         {
             return Ok(digest.clone());
         }
-        let (scene, plan) = self.plan_again().await?;
-        if self.before.is_none() {
-            self.before = scene.look.readings.last().cloned();
+        let (scene, plan) = self.replan().await?;
+        if self.keys_before.is_none() {
+            self.keys_before = scene.snapshot.readings.last().cloned();
         }
         Ok(plan.digest)
     }
 
     /// A connection that was opened a moment ago, and a plan as fresh.
-    async fn ready(
+    async fn fresh_plan_and_channel(
         &mut self,
         node: &NodeId,
-    ) -> Result<(String, Result<Box<dyn Channel>, String>), Stopped> {
+    ) -> Result<(String, Result<Box<dyn StatementChannel>, String>), ExecutorError> {
         let mut attempt = 1;
         loop {
-            let digest = self.digest().await?;
+            let digest = self.current_digest().await?;
             let action = &self.stored.action;
-            let channel = self.inner.world.open(&action.cluster, node).await;
+            let channel = self
+                .context
+                .clusters
+                .open_channel(&action.cluster, node)
+                .await;
             let fresh = self
-                .planned
+                .fresh_plan
                 .as_ref()
-                .is_some_and(|(_, at)| at.elapsed() < PLAN_AGE);
+                .is_some_and(|(_, at)| at.elapsed() < PLAN_MAX_AGE);
             if fresh || channel.is_err() || attempt >= ATTEMPTS {
                 return Ok((digest, channel));
             }
@@ -121,26 +132,26 @@ impl Run {
     }
 
     /// One statement to one node: the connection first, then the intention, then the statement, then the answer.
-    async fn statement(
+    async fn execute_statement(
         &mut self,
         place: usize,
         node: &NodeId,
         statement: String,
-    ) -> Result<(), Stopped> {
-        let (digest, channel) = self.ready(node).await?;
+    ) -> Result<(), ExecutorError> {
+        let (digest, channel) = self.fresh_plan_and_channel(node).await?;
         let fence = self.lock.fence;
-        let intend = Event::Intend {
+        let intend = ActionEvent::Intend {
             fence,
             step: place,
             digest: &digest,
-            off: None,
+            recovery_pause: None,
         };
-        let guards = Switches::guards(&self.inner.keys, &self.stored.action.cluster);
+        let guards = RecoverySwitches::guards(&self.context.keys, &self.stored.action.cluster);
         let channel = match channel {
             Ok(channel) => channel,
             Err(why) => {
                 let result = StepResult::Refused(format!("nothing was sent: {why}"));
-                let answered = Event::Answered {
+                let answered = ActionEvent::Answered {
                     fence,
                     step: place,
                     result,
@@ -151,47 +162,51 @@ impl Run {
         };
         let began = Instant::now();
         match self.apply(&[intend], &guards, &[]).await? {
-            Applied::Written => {}
-            Applied::Overtaken => return Ok(()),
+            ApplyOutcome::Written => {}
+            ApplyOutcome::Overtaken => return Ok(()),
             // Only the switches are compared here.
-            Applied::KeyChanged(_) => return self.switched_off().await,
+            ApplyOutcome::KeyChanged(_) => return self.wait_while_switched_off().await,
         }
-        if self.stored.action.next() != Some(Next::Observe) {
+        if self.stored.action.next_step() != Some(NextStep::Observe) {
             return Ok(());
         }
-        let result = if began.elapsed() >= STATEMENT_WAIT || self.lock.is_lost() {
+        let result = if began.elapsed() >= STATEMENT_WAIT_TIMEOUT || self.lock.is_lost() {
             StepResult::Refused("nothing was sent: writing the intention took too long".to_owned())
         } else {
-            self.sent = Some(place);
+            self.sent_step = Some(place);
             channel.send(statement).await
         };
-        self.answer(place, result).await
+        self.record_answer(place, result).await
     }
 
     /// Recovery was switched off between plan and intention: the action waits for its deadline or for the switch.
-    async fn switched_off(&mut self) -> Result<(), Stopped> {
-        sleep(AGAIN).await;
-        let tick = Event::Tick;
+    async fn wait_while_switched_off(&mut self) -> Result<(), ExecutorError> {
+        sleep(RETRY_DELAY).await;
+        let tick = ActionEvent::Tick;
         match self.apply(&[tick], &[], &[]).await {
-            Err(Stopped::Refused(_)) => Ok(()),
+            Err(ExecutorError::Refused(_)) => Ok(()),
             other => other.map(drop),
         }
     }
 
     /// Writes an answer down, and goes on trying while the lock holds: only this executor knows it.
-    async fn answer(&mut self, place: usize, result: StepResult) -> Result<(), Stopped> {
+    async fn record_answer(
+        &mut self,
+        place: usize,
+        result: StepResult,
+    ) -> Result<(), ExecutorError> {
         loop {
-            let answered = Event::Answered {
+            let answered = ActionEvent::Answered {
                 fence: self.lock.fence,
                 step: place,
                 result: result.clone(),
             };
             match self.apply(&[answered], &[], &[]).await {
-                Ok(Applied::Written) => return Ok(()),
+                Ok(ApplyOutcome::Written) => return Ok(()),
                 Ok(_) => {}
-                Err(Stopped::Failed(error)) if !self.lock.is_lost() => {
+                Err(ExecutorError::Failed(error)) if !self.lock.is_lost() => {
                     tracing::warn!(%error, "An answer is not written down yet");
-                    sleep(AGAIN).await;
+                    sleep(RETRY_DELAY).await;
                     // A write that was not confirmed may be there.
                     if self.reload().await.is_ok() && self.is_answered(place) {
                         return Ok(());
@@ -208,34 +223,34 @@ impl Run {
     }
 
     /// One compared write to the registry, in one transaction with the record's next revision.
-    async fn key(
+    async fn execute_key_write(
         &mut self,
         place: usize,
         key: String,
         mod_revision: i64,
         value: Option<String>,
-    ) -> Result<(), Stopped> {
+    ) -> Result<(), ExecutorError> {
         let digest = if self.stored.action.may_have_acted() {
             self.stored.action.plan.digest.clone()
         } else {
-            self.digest().await?
+            self.current_digest().await?
         };
         let fence = self.lock.fence;
-        let write = self.write(&key, value).await?;
+        let write = self.key_write(&key, value).await?;
         let guard = match mod_revision {
-            0 => Guard::Absent(key.clone().into_bytes()),
-            seen => Guard::Unchanged(key.clone().into_bytes(), seen),
+            0 => Precondition::Absent(key.clone().into_bytes()),
+            seen => Precondition::Unchanged(key.clone().into_bytes(), seen),
         };
-        let mut guards = Switches::guards(&self.inner.keys, &self.stored.action.cluster);
+        let mut guards = RecoverySwitches::guards(&self.context.keys, &self.stored.action.cluster);
         let switches = guards.clone();
         guards.push(guard);
-        let intend = || Event::Intend {
+        let intend = || ActionEvent::Intend {
             fence,
             step: place,
             digest: &digest,
-            off: None,
+            recovery_pause: None,
         };
-        let answered = |result: StepResult| Event::Answered {
+        let answered = |result: StepResult| ActionEvent::Answered {
             fence,
             step: place,
             result,
@@ -249,12 +264,12 @@ impl Run {
             "written in one transaction with fence {fence}"
         )));
         match self.apply(&[intend(), done], &guards, &[write]).await? {
-            Applied::Written | Applied::Overtaken => Ok(()),
-            Applied::KeyChanged(current) => {
+            ApplyOutcome::Written | ApplyOutcome::Overtaken => Ok(()),
+            ApplyOutcome::KeyChanged(current) => {
                 let changed = current.iter().find(|entry| entry.key == key.as_bytes());
                 let revision = changed.map_or(0, |entry| entry.mod_revision);
                 if revision == mod_revision {
-                    return self.switched_off().await;
+                    return self.wait_while_switched_off().await;
                 }
                 let why = match changed {
                     Some(_) => format!("{key} was written meanwhile (revision {revision})"),
@@ -271,47 +286,47 @@ impl Run {
         }
     }
 
-    fn would_act(&self, intend: &Event<'_>) -> Result<bool, Stopped> {
+    fn would_act(&self, intend: &ActionEvent<'_>) -> Result<bool, ExecutorError> {
         let action = &self.stored.action;
-        let limits = super::run::limits(&self.inner, action);
+        let limits = super::run::limits(&self.context, action);
         let next = galera::recover::action::step(action, intend, &limits, now())?;
         Ok(!next.state.is_final())
     }
 
     /// The write of a key. An order lives under a lease that ends with the time in which its outcome is watched for.
-    async fn write(&self, key: &str, value: Option<String>) -> Result<Write, Stopped> {
+    async fn key_write(&self, key: &str, value: Option<String>) -> Result<WriteOp, ExecutorError> {
         let Some(value) = value else {
-            return Ok(Write::delete(key));
+            return Ok(WriteOp::delete(key));
         };
         let action = &self.stored.action;
         if !is_order(action) {
-            return Ok(Write::put(key, value, None));
+            return Ok(WriteOp::put(key, value, None));
         }
         let left = action
             .execution
             .as_ref()
             .map_or(Duration::ZERO, |execution| now().age(execution.deadline));
-        let granted = self.inner.registry.grant_unattended(left).await;
+        let granted = self.context.registry.grant_without_keep_alive(left).await;
         let lease = granted.map_err(ActionError::from)?;
         let value = bootstrap::order(&action.plan, &action.id).map_or(value, |order| {
             let node = self.registered_name(&order.node);
-            Order { node, ..order }.to_value()
+            BootstrapOrder { node, ..order }.to_value()
         });
-        Ok(Write::put(key, value, Some(lease)))
+        Ok(WriteOp::put(key, value, Some(lease)))
     }
 
     /// A node as it names itself in the registry: plans leave out the port that this console takes for the usual one,
     /// which the node's agent may not.
     fn registered_name(&self, node: &NodeId) -> NodeId {
-        let settings = &self.inner.settings;
-        let keys = galera::observe::registration::Keys::new(&settings.registry_prefix);
-        let spellings = self.before.iter().flat_map(|reading| &reading.keys);
+        let settings = &self.context.settings;
+        let keys = galera::observe::registration::RegistryKeys::new(&settings.registry_prefix);
+        let spellings = self.keys_before.iter().flat_map(|reading| &reading.keys);
         spellings
             .filter_map(|raw| match keys.parse(&raw.key) {
-                RegistryKeyKind::Node {
+                ParsedKey::Node {
                     cluster,
                     node: name,
-                    field: Field::Phase,
+                    field: NodeField::Phase,
                 } if cluster == self.stored.action.cluster => Some(name),
                 _ => None,
             })

@@ -4,38 +4,39 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use console_core::audit::Trail;
+use console_core::audit::AuditTrail;
 use console_core::clock::now;
 use galera::publish::api::{ActionList, ActionView, ClusterRecovery, RecoveryState};
-use galera::record::audit::Record;
+use galera::record::audit::AuditRecord;
 use galera::recover::action::{
-    Action, Actor, BreakGlassRequest, Event, Refusal, Request, State, SwitchedOff, request, step,
+    Action, ActionEvent, ActionRefusal, ActionRequest, ActionState, Actor, BreakGlassRequest,
+    RecoveryPause, request_action, step,
 };
 use galera::recover::attestation::Attestation;
-use galera::recover::plan::{CheckCode, Kind, Plan};
+use galera::recover::plan::{ActionKind, CheckCode, Plan};
 use galera::{ClusterName, Timestamp};
-use registry::{Guard, Outcome, Registry, Transaction, Write};
+use registry::{Precondition, Registry, Transaction, TransactionOutcome, WriteOp};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::attempts::Attempts;
-use super::board::{Board, Shelf, Shown, view};
-use super::keys::{Keys, fresh_id, is_id};
-use super::rate::Rate;
-use super::records::{about, ended, requested};
-use super::store::Store;
-use super::switches::{self, Switches};
-use super::{ActionError, ActionSettings, World};
+use super::attempts::AttemptTracker;
+use super::board::{ActionCache, ActionsSnapshot, PublishedAction, action_view};
+use super::keys::{ActionKeys, is_valid_id, new_id};
+use super::rate::RateLimiter;
+use super::records::{action_record, end_record, request_details};
+use super::store::ActionStore;
+use super::switches::{self, RecoverySwitches};
+use super::{ActionError, ActionSettings, ClusterAccess};
 
 /// Races for a switch that are tried again before giving up.
 const ATTEMPTS: usize = 5;
 
 /// A request as it came in.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct ActionProposal {
     /// What to do.
-    pub kind: Kind,
+    pub kind: ActionKind,
     /// The digest of the plan that was shown.
     pub plan_digest: String,
     /// The cluster's name as it was typed.
@@ -50,7 +51,7 @@ pub struct Wanted {
 
 /// What somebody decides about an open action.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub enum ActionDecision {
     /// For it; the digest of the plan that they saw, when they name it.
     Approve {
         /// The digest.
@@ -66,18 +67,18 @@ pub enum Decision {
 
 /// Which actions are wanted.
 #[derive(Clone, Debug, Default)]
-pub struct Query {
+pub struct ActionQuery {
     /// Only of this cluster.
     pub cluster: Option<ClusterName>,
     /// Only in one of these states; empty for all.
-    pub states: Vec<State>,
+    pub states: Vec<ActionState>,
     /// Only before this one.
     pub before: Option<String>,
     /// At most so many.
     pub limit: usize,
 }
 
-impl Query {
+impl ActionQuery {
     fn matches(&self, action: &Action) -> bool {
         self.cluster
             .as_ref()
@@ -91,73 +92,75 @@ impl Query {
 }
 
 /// Everything that actions need; shared by the desk, the executors and the sweep.
-pub(super) struct Inner {
+pub(super) struct ActionContext {
     pub(super) registry: Registry,
-    pub(super) keys: Keys,
-    pub(super) store: Store,
-    pub(super) board: Board,
-    pub(super) trail: Trail,
-    pub(super) world: Arc<dyn World>,
+    pub(super) keys: ActionKeys,
+    pub(super) store: ActionStore,
+    pub(super) cache: ActionCache,
+    pub(super) trail: AuditTrail,
+    pub(super) clusters: Arc<dyn ClusterAccess>,
     pub(super) settings: ActionSettings,
     pub(super) tracker: TaskTracker,
     pub(super) shutdown: CancellationToken,
     /// Actions that this replica carries out at the moment, or could not begin.
-    pub(super) attempts: Attempts,
-    rate: Rate,
+    pub(super) attempts: AttemptTracker,
+    rate_limit: RateLimiter,
 }
 
 /// The desk; clones share it.
 #[derive(Clone)]
-pub struct Actions {
-    pub(super) inner: Arc<Inner>,
+pub struct ActionService {
+    pub(super) context: Arc<ActionContext>,
 }
 
-impl Actions {
+impl ActionService {
     /// A desk on `registry` whose tasks run on `tracker` until `shutdown`: one that keeps what is known true, one that
     /// lets expire what is due and continues what another replica left.
     #[must_use]
     pub fn start(
         settings: ActionSettings,
         registry: Registry,
-        world: Arc<dyn World>,
+        world: Arc<dyn ClusterAccess>,
         tracker: TaskTracker,
         shutdown: CancellationToken,
     ) -> Self {
-        let keys = Keys::new(&settings.state_prefix);
-        let trail = Trail::new(registry.clone(), &settings.state_prefix);
-        let inner = Arc::new(Inner {
-            store: Store::new(registry.clone(), keys.clone(), trail.clone()),
-            board: Board::new(keys.clone()),
+        let keys = ActionKeys::new(&settings.state_prefix);
+        let trail = AuditTrail::new(registry.clone(), &settings.state_prefix);
+        let context = Arc::new(ActionContext {
+            store: ActionStore::new(registry.clone(), keys.clone(), trail.clone()),
+            cache: ActionCache::new(keys.clone()),
             trail,
             registry,
             keys,
-            world,
+            clusters: world,
             settings,
             tracker,
             shutdown,
-            attempts: Attempts::default(),
-            rate: Rate::default(),
+            attempts: AttemptTracker::default(),
+            rate_limit: RateLimiter::default(),
         });
-        let following = Arc::clone(&inner);
-        inner.tracker.spawn(async move {
+        let following = Arc::clone(&context);
+        context.tracker.spawn(async move {
             let registry = following.registry.clone();
             let shutdown = following.shutdown.clone();
-            following.board.follow(registry, shutdown).await;
+            following.cache.run(registry, shutdown).await;
         });
-        inner.tracker.spawn(super::sweep::run(Arc::clone(&inner)));
-        Self { inner }
+        context
+            .tracker
+            .spawn(super::sweep::run(Arc::clone(&context)));
+        Self { context }
     }
 
     /// Every open action and the newest others, and the news of changes.
     #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<Arc<Shelf>> {
-        self.inner.board.subscribe()
+    pub fn subscribe(&self) -> watch::Receiver<Arc<ActionsSnapshot>> {
+        self.context.cache.subscribe()
     }
 
     /// The audit trail that everything here is recorded in.
     #[must_use]
-    pub fn trail(&self) -> &Trail {
-        &self.inner.trail
+    pub fn trail(&self) -> &AuditTrail {
+        &self.context.trail
     }
 
     /// A plan, computed now.
@@ -166,12 +169,12 @@ impl Actions {
     /// [`ActionError::UnknownCluster`] only: whatever is not known becomes a check.
     pub async fn plan(
         &self,
-        kind: Kind,
+        kind: ActionKind,
         cluster: &ClusterName,
         attestations: &[Attestation],
     ) -> Result<Plan, ActionError> {
-        let scene = self.inner.scene(cluster, false, None).await?;
-        Ok(scene.plan(&self.inner.settings, kind, attestations))
+        let scene = self.context.planning_inputs(cluster, false, None).await?;
+        Ok(scene.plan(&self.context.settings, kind, attestations))
     }
 
     /// Requests an action.
@@ -182,16 +185,16 @@ impl Actions {
         &self,
         by: &Actor,
         cluster: &ClusterName,
-        wanted: &Wanted,
-    ) -> Result<Shown, ActionError> {
-        self.count(by)?;
-        let inner = &self.inner;
-        let scene = inner.scene(cluster, false, None).await?;
+        wanted: &ActionProposal,
+    ) -> Result<PublishedAction, ActionError> {
+        self.check_rate(by)?;
+        let inner = &self.context;
+        let scene = inner.planning_inputs(cluster, false, None).await?;
         let shown = scene.plan(&inner.settings, wanted.kind, &[]);
         let plan = scene.plan(&inner.settings, wanted.kind, &wanted.attestations);
         let at = now();
-        let id = fresh_id(at);
-        let asked = Request {
+        let id = new_id(at);
+        let asked = ActionRequest {
             id: &id,
             by,
             plan_digest: &wanted.plan_digest,
@@ -203,21 +206,21 @@ impl Actions {
                 .map(|overrides| BreakGlassRequest { overrides }),
         };
         let limits = inner.settings.limits(wanted.kind);
-        let action = request(&asked, &shown, &plan, &limits, at)?;
-        let record = about(
+        let action = request_action(&asked, &shown, &plan, &limits, at)?;
+        let record = action_record(
             &action,
             &by.name,
             "action_requested",
-            requested(&action),
+            request_details(&action),
             at,
         );
-        let guards = Switches::guards(&inner.keys, cluster);
+        let guards = RecoverySwitches::guards(&inner.keys, cluster);
         let stored = inner.store.create(&action, guards, &[record]).await?;
         tracing::info!(
             action.id = id, cluster.id = %cluster, user = by.name,
             "{} requested the {} of {cluster}: action {id}", by.name, action.kind,
         );
-        Ok(inner.board.note(&stored))
+        Ok(inner.cache.insert_ahead_of_watch(&stored))
     }
 
     /// Approves, rejects, withdraws or comments an action. With its last approval it is carried out at once.
@@ -228,56 +231,60 @@ impl Actions {
         &self,
         by: &Actor,
         id: &str,
-        decision: &Decision,
+        decision: &ActionDecision,
         comment: Option<&str>,
-    ) -> Result<Shown, ActionError> {
-        self.count(by)?;
-        let id = known_id(id)?;
+    ) -> Result<PublishedAction, ActionError> {
+        self.check_rate(by)?;
+        let id = validate_id(id)?;
         let stored = self
-            .inner
+            .context
             .store
-            .change(id, |action| self.decided(action, by, decision, comment))
+            .update(id, |action| {
+                self.apply_decision(action, by, decision, comment)
+            })
             .await?;
-        let shown = self.inner.board.note(&stored);
-        if matches!(decision, Decision::Approve { .. }) && stored.action.state == State::Approved {
-            super::run::start(&self.inner, id);
+        let shown = self.context.cache.insert_ahead_of_watch(&stored);
+        if matches!(decision, ActionDecision::Approve { .. })
+            && stored.action.state == ActionState::Approved
+        {
+            super::run::spawn(&self.context, id);
         }
         Ok(shown)
     }
 
-    fn decided(
+    fn apply_decision(
         &self,
         action: &Action,
         by: &Actor,
-        decision: &Decision,
+        decision: &ActionDecision,
         comment: Option<&str>,
-    ) -> Result<(Action, Vec<Record>), Refusal> {
+    ) -> Result<(Action, Vec<AuditRecord>), ActionRefusal> {
         let at = now();
         let (event, word) = match decision {
-            Decision::Approve { digest } => {
+            ActionDecision::Approve { digest } => {
                 let digest = digest.as_deref().unwrap_or(&action.plan.digest);
-                let event = Event::Approve {
+                let event = ActionEvent::Approve {
                     by,
                     digest,
                     comment,
                 };
                 (event, "action_approved")
             }
-            Decision::Reject => (Event::Reject { by, comment }, "action_rejected"),
-            Decision::Cancel => (Event::Cancel { by, comment }, "action_cancelled"),
-            Decision::Comment => {
+            ActionDecision::Reject => (ActionEvent::Reject { by, comment }, "action_rejected"),
+            ActionDecision::Cancel => (ActionEvent::Cancel { by, comment }, "action_cancelled"),
+            ActionDecision::Comment => {
                 let text = comment.unwrap_or_default();
-                (Event::Comment { by, text }, "action_commented")
+                (ActionEvent::Comment { by, text }, "action_commented")
             }
         };
-        let limits = self.inner.settings.limits(action.kind);
+        let limits = self.context.settings.limits(action.kind);
         let next = step(action, &event, &limits, at)?;
         let mut detail = BTreeMap::from([("digest".to_owned(), action.plan.digest.clone())]);
         if let Some(comment) = comment.map(str::trim).filter(|comment| !comment.is_empty()) {
             detail.insert("comment".to_owned(), comment.to_owned());
         }
-        let mut records = vec![about(&next, &by.name, word, detail, at)];
-        records.extend(ended(action, &next, &by.name, at));
+        let mut records = vec![action_record(&next, &by.name, word, detail, at)];
+        records.extend(end_record(action, &next, &by.name, at));
         Ok((next, records))
     }
 
@@ -285,27 +292,27 @@ impl Actions {
     ///
     /// # Errors
     /// [`ActionError`]; it was not begun then.
-    pub async fn execute(&self, by: &Actor, id: &str) -> Result<Shown, ActionError> {
-        self.count(by)?;
-        let id = known_id(id)?;
-        super::run::execute(&self.inner, by, id).await?;
+    pub async fn execute(&self, by: &Actor, id: &str) -> Result<PublishedAction, ActionError> {
+        self.check_rate(by)?;
+        let id = validate_id(id)?;
+        super::run::execute(&self.context, by, id).await?;
         self.get(id).await
     }
 
     /// An action, as this replica knows it or else as etcd has it.
     ///
     /// # Errors
-    /// [`ActionError::Unknown`], etcd's.
-    pub async fn get(&self, id: &str) -> Result<Shown, ActionError> {
-        let id = known_id(id)?;
-        if let Some(shown) = self.inner.board.shelf().get(id) {
+    /// [`ActionError::UnknownAction`], etcd's.
+    pub async fn get(&self, id: &str) -> Result<PublishedAction, ActionError> {
+        let id = validate_id(id)?;
+        if let Some(shown) = self.context.cache.snapshot().get(id) {
             return Ok(Arc::clone(shown));
         }
-        let stored = self.inner.store.get(id).await?;
-        let stored = stored.ok_or_else(|| ActionError::Unknown(id.to_owned()))?;
-        let undone = self.inner.read_undone(id).await?;
+        let stored = self.context.store.get(id).await?;
+        let stored = stored.ok_or_else(|| ActionError::UnknownAction(id.to_owned()))?;
+        let undone = self.context.read_undone(id).await?;
         let revision = u64::try_from(stored.revision).unwrap_or(0);
-        let view = view(&stored, undone, Vec::new());
+        let view = action_view(&stored, undone, Vec::new());
         Ok(Arc::new(console_core::published::Published::new(
             revision, view,
         )))
@@ -315,10 +322,10 @@ impl Actions {
     ///
     /// # Errors
     /// etcd's, when actions are wanted that are too old to be in memory.
-    pub async fn list(&self, query: &Query) -> Result<ActionList, ActionError> {
-        let shelf = self.inner.board.shelf();
+    pub async fn list(&self, query: &ActionQuery) -> Result<ActionList, ActionError> {
+        let shelf = self.context.cache.snapshot();
         let from_memory: Vec<ActionView> = shelf
-            .newest()
+            .newest_first()
             .filter(|shown| query.matches(&shown.value.action))
             .take(query.limit + 1)
             .map(|shown| shown.value.clone())
@@ -332,10 +339,10 @@ impl Actions {
         };
         let only_open =
             !query.states.is_empty() && query.states.iter().all(|state| !state.is_final());
-        let mut actions = if reaches_back || (only_open && shelf.known) {
+        let mut actions = if reaches_back || (only_open && shelf.loaded) {
             from_memory
         } else {
-            self.inner.read_all(query).await?
+            self.context.list_from_registry(query).await?
         };
         let more = actions.len() > query.limit;
         actions.truncate(query.limit);
@@ -353,15 +360,15 @@ impl Actions {
     ///
     /// # Errors
     /// etcd's.
-    pub async fn recovery(&self) -> Result<RecoveryState, ActionError> {
-        let switches = Switches::read(&self.inner.registry, &self.inner.keys).await?;
-        let settings = &self.inner.settings;
+    pub async fn recovery_state(&self) -> Result<RecoveryState, ActionError> {
+        let switches = RecoverySwitches::read(&self.context.registry, &self.context.keys).await?;
+        let settings = &self.context.settings;
         Ok(RecoveryState {
             enabled: switches.global.is_none(),
             off: switches.global,
             clusters: switches.clusters,
-            approvals: Kind::ALL
-                .map(|kind| (kind, settings.limits(kind).approvals))
+            approvals: ActionKind::ALL
+                .map(|kind| (kind, settings.limits(kind).approvals_needed))
                 .into(),
             sql_account: settings.sql_account,
         })
@@ -375,8 +382,8 @@ impl Actions {
         &self,
         cluster: &ClusterName,
     ) -> Result<ClusterRecovery, ActionError> {
-        let switches = Switches::read(&self.inner.registry, &self.inner.keys).await?;
-        let off = switches.off(cluster).cloned();
+        let switches = RecoverySwitches::read(&self.context.registry, &self.context.keys).await?;
+        let off = switches.off_for(cluster).cloned();
         let scope = off.as_ref().map(|_| {
             let scope = if switches.global.is_some() {
                 "global"
@@ -397,49 +404,51 @@ impl Actions {
     ///
     /// # Errors
     /// A missing reason for switching off, etcd's.
-    pub async fn switch(
+    pub async fn switch_recovery(
         &self,
         by: &Actor,
         cluster: Option<&ClusterName>,
         enabled: bool,
         reason: &str,
     ) -> Result<(), ActionError> {
-        self.count(by)?;
+        self.check_rate(by)?;
         let reason = reason.trim();
         let length = reason.chars().count();
         let limit = galera::recover::action::TEXT_MAX;
         if length > limit {
-            return Err(Refusal::TooLong { length, limit }.into());
+            return Err(ActionRefusal::TooLong { length, limit }.into());
         }
         if !enabled && reason.is_empty() {
-            return Err(Refusal::NoReason.into());
+            return Err(ActionRefusal::NoReason.into());
         }
-        let keys = &self.inner.keys;
+        let keys = &self.context.keys;
         let key = cluster.map_or_else(|| keys.global_switch(), |name| keys.cluster_switch(name));
         for _ in 0..ATTEMPTS {
-            let present = self.inner.registry.get(key.as_str()).await?;
+            let present = self.context.registry.get(key.as_str()).await?;
             if enabled == present.is_none() {
                 return Ok(());
             }
             let at = now();
-            let off = SwitchedOff {
+            let off = RecoveryPause {
                 by: by.name.clone(),
                 at,
                 reason: reason.to_owned(),
             };
             let guard = match &present {
-                None => Guard::Absent(key.clone().into_bytes()),
-                Some(entry) => Guard::Unchanged(key.clone().into_bytes(), entry.mod_revision),
+                None => Precondition::Absent(key.clone().into_bytes()),
+                Some(entry) => {
+                    Precondition::Unchanged(key.clone().into_bytes(), entry.mod_revision)
+                }
             };
             let write = if enabled {
-                Write::delete(key.clone())
+                WriteOp::delete(key.clone())
             } else {
-                Write::put(key.clone(), switches::value(&off)?, None)
+                WriteOp::put(key.clone(), switches::encode_switch(&off)?, None)
             };
             let transaction = Transaction::new().when(guard).then([write]);
-            let record = switched(by, cluster, enabled, reason, at);
-            if let Outcome::Committed { .. } =
-                self.inner.trail.commit(&transaction, &[record]).await?
+            let record = switch_record(by, cluster, enabled, reason, at);
+            if let TransactionOutcome::Committed { .. } =
+                self.context.trail.commit(&transaction, &[record]).await?
             {
                 return Ok(());
             }
@@ -447,33 +456,38 @@ impl Actions {
         Err(ActionError::Contended)
     }
 
-    pub(super) fn count(&self, by: &Actor) -> Result<(), ActionError> {
-        self.inner
-            .rate
-            .count(&by.name, Instant::now())
-            .map_err(ActionError::TooMany)
+    pub(super) fn check_rate(&self, by: &Actor) -> Result<(), ActionError> {
+        self.context
+            .rate_limit
+            .check(&by.name, Instant::now())
+            .map_err(ActionError::RateLimited)
     }
 }
 
-impl Inner {
+impl ActionContext {
     /// Actions that match, from etcd: for those that are too old to be in memory.
-    async fn read_all(&self, query: &Query) -> Result<Vec<ActionView>, ActionError> {
-        let listing = self.registry.list(self.keys.actions()).await?;
+    async fn list_from_registry(
+        &self,
+        query: &ActionQuery,
+    ) -> Result<Vec<ActionView>, ActionError> {
+        let listing = self.registry.list(self.keys.actions_prefix()).await?;
         let mut undone = BTreeMap::new();
         let mut views = Vec::new();
         for entry in listing.entries.iter().rev() {
             let key = String::from_utf8_lossy(&entry.key);
-            let name = key.strip_prefix(&self.keys.actions()).unwrap_or_default();
+            let name = key
+                .strip_prefix(&self.keys.actions_prefix())
+                .unwrap_or_default();
             if let Some(id) = name.strip_suffix("/undone") {
                 undone.insert(id.to_owned(), serde_json::from_slice(&entry.value).ok());
                 continue;
             }
-            let Ok(stored) = super::store::parse(entry) else {
+            let Ok(stored) = super::store::decode_action(entry) else {
                 continue;
             };
             if query.matches(&stored.action) {
                 let undone = undone.remove(name).flatten();
-                views.push(view(&stored, undone, Vec::new()));
+                views.push(action_view(&stored, undone, Vec::new()));
                 if views.len() > query.limit {
                     break;
                 }
@@ -484,27 +498,27 @@ impl Inner {
 }
 
 /// The identity, when it can be one.
-pub(super) fn known_id(id: &str) -> Result<&str, ActionError> {
-    if is_id(id) {
+pub(super) fn validate_id(id: &str) -> Result<&str, ActionError> {
+    if is_valid_id(id) {
         Ok(id)
     } else {
-        Err(ActionError::Unknown(id.chars().take(40).collect()))
+        Err(ActionError::UnknownAction(id.chars().take(40).collect()))
     }
 }
 
-fn switched(
+fn switch_record(
     by: &Actor,
     cluster: Option<&ClusterName>,
     enabled: bool,
     reason: &str,
     at: Timestamp,
-) -> Record {
+) -> AuditRecord {
     let event = if enabled {
         "recovery_switched_on"
     } else {
         "recovery_switched_off"
     };
-    Record {
+    AuditRecord {
         at,
         actor: by.name.clone(),
         event: event.to_owned(),

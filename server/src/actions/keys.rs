@@ -4,11 +4,11 @@ use galera::ClusterName;
 
 /// The keys under a state prefix.
 #[derive(Clone, Debug)]
-pub(super) struct Keys {
+pub(super) struct ActionKeys {
     prefix: String,
 }
 
-impl Keys {
+impl ActionKeys {
     pub(super) fn new(state_prefix: &str) -> Self {
         Self {
             prefix: state_prefix.to_owned(),
@@ -16,13 +16,13 @@ impl Keys {
     }
 
     /// The prefix of every action.
-    pub(super) fn actions(&self) -> String {
+    pub(super) fn actions_prefix(&self) -> String {
         format!("{}/actions/", self.prefix)
     }
 
     /// An action's record.
     pub(super) fn action(&self, id: &str) -> String {
-        format!("{}{id}", self.actions())
+        format!("{}{id}", self.actions_prefix())
     }
 
     /// How a clean-up was taken back.
@@ -31,7 +31,7 @@ impl Keys {
     }
 
     /// The one open action of a cluster: exists exactly as long as that action is not final.
-    pub(super) fn open(&self, cluster: &ClusterName) -> String {
+    pub(super) fn open_action(&self, cluster: &ClusterName) -> String {
         format!("{}/open/{cluster}", self.prefix)
     }
 
@@ -41,28 +41,28 @@ impl Keys {
     }
 
     /// The prefix of every switch.
-    pub(super) fn switches(&self) -> String {
+    pub(super) fn switches_prefix(&self) -> String {
         format!("{}/switches/", self.prefix)
     }
 
     /// The switch for all clusters; it exists while recovery is off.
     pub(super) fn global_switch(&self) -> String {
-        format!("{}global", self.switches())
+        format!("{}global", self.switches_prefix())
     }
 
     /// The switch of one cluster.
     pub(super) fn cluster_switch(&self, cluster: &ClusterName) -> String {
-        format!("{}cluster/{cluster}", self.switches())
+        format!("{}cluster/{cluster}", self.switches_prefix())
     }
 }
 
 /// A fresh identity: the time first, so that identities sort as their actions were requested.
-pub(crate) fn fresh_id(now: galera::Timestamp) -> String {
+pub(crate) fn new_id(now: galera::Timestamp) -> String {
     format!("{:012x}-{:08x}", now.unix_millis(), rand::random::<u32>())
 }
 
 /// Whether `text` may be an action's identity.
-pub(crate) fn is_id(text: &str) -> bool {
+pub(crate) fn is_valid_id(text: &str) -> bool {
     text.len() <= 40
         && !text.is_empty()
         && text
@@ -77,12 +77,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn identities_sort_by_time_and_parse() {
-        let early = fresh_id(Timestamp::from_unix_millis(1_795_000_000_000));
-        let late = fresh_id(Timestamp::from_unix_millis(1_795_000_000_001));
-        assert!(early < late && is_id(&early));
+    fn ids_sort_by_time_and_are_valid() {
+        let early = new_id(Timestamp::from_unix_millis(1_795_000_000_000));
+        let late = new_id(Timestamp::from_unix_millis(1_795_000_000_001));
+        assert!(early < late && is_valid_id(&early));
         for bad in ["", "a/b", "../x", "<script>", &"a".repeat(41)] {
-            assert!(!is_id(bad), "{bad}");
+            assert!(!is_valid_id(bad), "{bad}");
         }
     }
 }

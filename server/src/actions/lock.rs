@@ -3,24 +3,24 @@
 use std::time::Duration;
 
 use galera::ClusterName;
-use registry::{Created, Guard, Lease, Registry};
+use registry::{CreateOutcome, Lease, Precondition, Registry};
 
 use super::ActionError;
-use super::keys::Keys;
+use super::keys::ActionKeys;
 
 /// A held lock; dropping it lets it expire as a crash would.
-pub(super) struct Lock {
+pub(super) struct ClusterLock {
     lease: Lease,
     key: String,
     /// The revision of its key: grows with every holder.
     pub(super) fence: i64,
 }
 
-impl Lock {
+impl ClusterLock {
     /// Takes the lock of `cluster`.
-    pub(super) async fn take(
+    pub(super) async fn acquire(
         registry: &Registry,
-        keys: &Keys,
+        keys: &ActionKeys,
         cluster: &ClusterName,
         replica: &str,
         ttl: Duration,
@@ -33,12 +33,12 @@ impl Lock {
         // The lease makes the value unique to this attempt.
         let value = format!("{replica} {:x}", lease.id());
         match registry.create(key.as_str(), value, Some(lease.id())).await {
-            Ok(Created::Won { revision }) => Ok(Self {
+            Ok(CreateOutcome::Created { revision }) => Ok(Self {
                 lease,
                 key,
                 fence: revision,
             }),
-            Ok(Created::Exists(entry)) => {
+            Ok(CreateOutcome::Exists(entry)) => {
                 let busy = ActionError::Busy(holder(&entry.value));
                 // What cannot be revoked now expires by itself.
                 let _ = lease.revoke().await;
@@ -52,8 +52,8 @@ impl Lock {
     }
 
     /// What every write of its holder compares.
-    pub(super) fn guard(&self) -> Guard {
-        Guard::Unchanged(self.key.clone().into_bytes(), self.fence)
+    pub(super) fn guard(&self) -> Precondition {
+        Precondition::Unchanged(self.key.clone().into_bytes(), self.fence)
     }
 
     pub(super) fn is_key(&self, key: &[u8]) -> bool {
@@ -62,7 +62,7 @@ impl Lock {
 
     /// Whether it may have expired.
     pub(super) fn is_lost(&self) -> bool {
-        self.lease.is_lost().is_some()
+        self.lease.lost_reason().is_some()
     }
 
     /// Gives it up; what cannot be given up now expires by itself.

@@ -8,21 +8,21 @@ use std::time::{Duration, Instant};
 const CHANGES_MAX: u32 = 60;
 const WINDOW: Duration = Duration::from_secs(60);
 /// People who are counted at the same time.
-const PEOPLE_MAX: usize = 10_000;
+const USERS_MAX: usize = 10_000;
 
 #[derive(Default)]
-pub(super) struct Rate {
-    people: Mutex<HashMap<String, (Instant, u32)>>,
+pub(super) struct RateLimiter {
+    users: Mutex<HashMap<String, (Instant, u32)>>,
 }
 
-impl Rate {
+impl RateLimiter {
     /// Counts a change by `name`.
     ///
     /// # Errors
     /// How long to wait.
-    pub(super) fn count(&self, name: &str, now: Instant) -> Result<(), Duration> {
-        let mut people = self.people.lock().unwrap_or_else(PoisonError::into_inner);
-        if people.len() >= PEOPLE_MAX {
+    pub(super) fn check(&self, name: &str, now: Instant) -> Result<(), Duration> {
+        let mut people = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        if people.len() >= USERS_MAX {
             people.retain(|_, (since, _)| now.duration_since(*since) < WINDOW);
         }
         let (since, count) = people.entry(name.to_owned()).or_insert((now, 0));
@@ -42,13 +42,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_loop_is_slowed_down_and_others_are_not() {
-        let (rate, now) = (Rate::default(), Instant::now());
+    fn the_limit_applies_per_user() {
+        let (rate, now) = (RateLimiter::default(), Instant::now());
         for _ in 0..CHANGES_MAX {
-            rate.count("olga", now).unwrap();
+            rate.check("olga", now).unwrap();
         }
-        assert_eq!(rate.count("olga", now), Err(WINDOW));
-        assert_eq!(rate.count("adam", now), Ok(()));
-        assert_eq!(rate.count("olga", now + WINDOW), Ok(()));
+        assert_eq!(rate.check("olga", now), Err(WINDOW));
+        assert_eq!(rate.check("adam", now), Ok(()));
+        assert_eq!(rate.check("olga", now + WINDOW), Ok(()));
     }
 }

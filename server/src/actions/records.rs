@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 
 use galera::Timestamp;
-use galera::record::audit::Record;
+use galera::record::audit::AuditRecord;
 use galera::recover::action::{Action, StepState};
-use galera::recover::plan::Step;
+use galera::recover::plan::PlanStep;
 
 /// An entry about `action`.
-pub(super) fn about(
+pub(super) fn action_record(
     action: &Action,
     actor: &str,
     event: &str,
     detail: BTreeMap<String, String>,
     at: Timestamp,
-) -> Record {
-    Record {
+) -> AuditRecord {
+    AuditRecord {
         at,
         actor: actor.to_owned(),
         event: event.to_owned(),
@@ -26,7 +26,7 @@ pub(super) fn about(
 }
 
 /// The details of a request: what was asked for and what was seen.
-pub(super) fn requested(action: &Action) -> BTreeMap<String, String> {
+pub(super) fn request_details(action: &Action) -> BTreeMap<String, String> {
     let mut detail = BTreeMap::from([
         ("kind".to_owned(), action.kind.to_string()),
         ("digest".to_owned(), action.plan.digest.clone()),
@@ -38,7 +38,7 @@ pub(super) fn requested(action: &Action) -> BTreeMap<String, String> {
         ),
     ]);
     for (place, step) in action.plan.steps.iter().enumerate().take(20) {
-        detail.insert(format!("step_{}", place + 1), step_text(step));
+        detail.insert(format!("step_{}", place + 1), describe_step(step));
     }
     if action.plan.steps.len() > 20 {
         detail.insert("steps".to_owned(), action.plan.steps.len().to_string());
@@ -52,22 +52,22 @@ pub(super) fn requested(action: &Action) -> BTreeMap<String, String> {
         detail.insert("attestations".to_owned(), words.join(", "));
     }
     if let Some(glass) = &action.break_glass {
-        let codes: Vec<&str> = glass.overrides.iter().map(|code| code.word()).collect();
+        let codes: Vec<&str> = glass.overrides.iter().map(|code| code.as_str()).collect();
         detail.insert("break_glass".to_owned(), codes.join(", "));
     }
     detail
 }
 
 /// A step in one line.
-pub(super) fn step_text(step: &Step) -> String {
+pub(super) fn describe_step(step: &PlanStep) -> String {
     match step {
-        Step::Statement { node, statement } => format!("{node}: {statement}"),
-        Step::Key {
+        PlanStep::Statement { node, statement } => format!("{node}: {statement}"),
+        PlanStep::Key {
             key,
             mod_revision,
             value: None,
         } => format!("delete {key} as of revision {mod_revision}"),
-        Step::Key {
+        PlanStep::Key {
             key,
             mod_revision,
             value: Some(value),
@@ -76,19 +76,19 @@ pub(super) fn step_text(step: &Step) -> String {
 }
 
 /// What an executor's transition from `before` to `after` is worth an entry for.
-pub(super) fn executed(
+pub(super) fn execution_records(
     before: &Action,
     after: &Action,
     replica: &str,
     at: Timestamp,
-) -> Vec<Record> {
+) -> Vec<AuditRecord> {
     let mut records = Vec::new();
     let mut say = |event: &str, detail: Vec<(&str, String)>| {
         let detail = detail
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
-        records.push(about(after, replica, event, detail, at));
+        records.push(action_record(after, replica, event, detail, at));
     };
     match (&before.execution, &after.execution) {
         (None, Some(now)) => say(
@@ -118,7 +118,7 @@ pub(super) fn executed(
                 .plan
                 .steps
                 .get(place)
-                .map(step_text)
+                .map(describe_step)
                 .unwrap_or_default();
             say(
                 "action_step",
@@ -142,20 +142,25 @@ pub(super) fn executed(
             );
         }
     }
-    records.extend(ended(before, after, replica, at));
+    records.extend(end_record(before, after, replica, at));
     records
 }
 
 /// The entry of an end, when this transition is one.
-pub(super) fn ended(before: &Action, after: &Action, actor: &str, at: Timestamp) -> Option<Record> {
+pub(super) fn end_record(
+    before: &Action,
+    after: &Action,
+    actor: &str,
+    at: Timestamp,
+) -> Option<AuditRecord> {
     (!before.state.is_final() && after.state.is_final()).then(|| {
         let detail = BTreeMap::from([
-            ("state".to_owned(), after.state.word().to_owned()),
+            ("state".to_owned(), after.state.as_str().to_owned()),
             (
                 "outcome".to_owned(),
                 after.outcome.clone().unwrap_or_default(),
             ),
         ]);
-        about(after, actor, "action_ended", detail, at)
+        action_record(after, actor, "action_ended", detail, at)
     })
 }

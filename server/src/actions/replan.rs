@@ -6,37 +6,42 @@
 use std::time::Duration;
 
 use console_core::clock::now;
-use galera::recover::plan::{Comparison, Plan};
+use galera::recover::plan::{Plan, PlanComparison};
 use tokio::time::{Instant, sleep};
 
 use super::ActionError;
-use super::planner::Scene;
-use super::run::Run;
+use super::planner::PlanningInputs;
+use super::run::Executor;
 
 /// How long a node is given to leave a state that lasts a moment.
-const MOMENT: Duration = Duration::from_secs(5);
+const TRANSIENT_WAIT: Duration = Duration::from_secs(5);
 /// Pause between two looks at it.
-const LOOK: Duration = Duration::from_millis(250);
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
-impl Run {
+impl Executor {
     /// The plan as of now, from nodes that were asked now.
-    pub(super) async fn plan_again(&mut self) -> Result<(Scene, Plan), ActionError> {
-        let until = Instant::now() + MOMENT.min(self.left());
+    pub(super) async fn replan(&mut self) -> Result<(PlanningInputs, Plan), ActionError> {
+        let until = Instant::now() + TRANSIENT_WAIT.min(self.time_left());
         loop {
             let action = &self.stored.action;
             let own = Some(action.id.as_str());
-            let scene = self.inner.scene(&action.cluster, true, own).await?;
-            let health = &scene.look.evidence.registry_health;
+            let scene = self
+                .context
+                .planning_inputs(&action.cluster, true, own)
+                .await?;
+            let health = &scene.snapshot.evidence.registry_health;
             if !health.reachable {
                 let why = health.error.as_deref().unwrap_or("etcd does not answer");
-                return Err(ActionError::Blind(why.to_owned()));
+                return Err(ActionError::RegistryUnreadable(why.to_owned()));
             }
-            let plan = scene.plan(&self.inner.settings, action.kind, &action.attestations);
-            match plan.compared(&action.plan) {
-                Comparison::Moment if Instant::now() < until => sleep(LOOK).await,
-                Comparison::Unwatched => return Err(ActionError::Unwatched),
+            let plan = scene.plan(&self.context.settings, action.kind, &action.attestations);
+            match plan.compare_with_approved(&action.plan) {
+                PlanComparison::ShortLivedState if Instant::now() < until => {
+                    sleep(RETRY_INTERVAL).await
+                }
+                PlanComparison::ShortObservation => return Err(ActionError::NotWatchedLongEnough),
                 _ => {
-                    self.planned = Some((plan.digest.clone(), Instant::now()));
+                    self.fresh_plan = Some((plan.digest.clone(), Instant::now()));
                     return Ok((scene, plan));
                 }
             }
@@ -44,7 +49,7 @@ impl Run {
     }
 
     /// What is left of the time in which the action may go on.
-    fn left(&self) -> Duration {
+    fn time_left(&self) -> Duration {
         let action = &self.stored.action;
         let deadline = action.execution.as_ref().map(|begun| begun.deadline);
         let end = deadline.or(action.expires_at);

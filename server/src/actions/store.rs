@@ -1,40 +1,40 @@
 //! Actions in etcd: created once for a cluster, changed by compare, each change with its entries of the audit trail.
 
-use console_core::audit::Trail;
-use galera::record::audit::Record;
-use galera::recover::action::{Action, Refusal};
-use registry::{Entry, Guard, Outcome, Registry, Transaction, Write};
+use console_core::audit::AuditTrail;
+use galera::record::audit::AuditRecord;
+use galera::recover::action::{Action, ActionRefusal};
+use registry::{Precondition, Registry, RegistryEntry, Transaction, TransactionOutcome, WriteOp};
 
 use super::ActionError;
-use super::keys::Keys;
+use super::keys::ActionKeys;
 
 /// Races that are decided anew on the newest record before giving up.
 const ATTEMPTS: usize = 10;
 
 /// A record as of a revision.
 #[derive(Clone, Debug)]
-pub(super) struct Stored {
+pub(super) struct VersionedAction {
     pub(super) action: Action,
     pub(super) revision: i64,
 }
 
 /// What came of a compared write.
-pub(super) enum Put {
+pub(super) enum PutOutcome {
     /// It is written.
-    Stored(Box<Stored>),
+    Stored(Box<VersionedAction>),
     /// A guard did not hold; the keys of all guards as they are now.
-    Refused(Vec<Entry>),
+    Refused(Vec<RegistryEntry>),
 }
 
 #[derive(Clone)]
-pub(super) struct Store {
+pub(super) struct ActionStore {
     registry: Registry,
-    keys: Keys,
-    trail: Trail,
+    keys: ActionKeys,
+    trail: AuditTrail,
 }
 
-impl Store {
-    pub(super) fn new(registry: Registry, keys: Keys, trail: Trail) -> Self {
+impl ActionStore {
+    pub(super) fn new(registry: Registry, keys: ActionKeys, trail: AuditTrail) -> Self {
         Self {
             registry,
             keys,
@@ -43,43 +43,43 @@ impl Store {
     }
 
     /// The record now, read linearizably.
-    pub(super) async fn get(&self, id: &str) -> Result<Option<Stored>, ActionError> {
+    pub(super) async fn get(&self, id: &str) -> Result<Option<VersionedAction>, ActionError> {
         let entry = self.registry.get(self.keys.action(id)).await?;
-        entry.as_ref().map(parse).transpose()
+        entry.as_ref().map(decode_action).transpose()
     }
 
     /// Writes a new action, unless its cluster has an open one. `guards` are what else must hold.
     pub(super) async fn create(
         &self,
         action: &Action,
-        guards: Vec<Guard>,
-        records: &[Record],
-    ) -> Result<Stored, ActionError> {
+        guards: Vec<Precondition>,
+        records: &[AuditRecord],
+    ) -> Result<VersionedAction, ActionError> {
         let key = self.keys.action(&action.id);
-        let open = self.keys.open(&action.cluster);
+        let open = self.keys.open_action(&action.cluster);
         let mut transaction = Transaction::new()
-            .when(Guard::Absent(key.clone().into_bytes()))
-            .when(Guard::Absent(open.clone().into_bytes()))
+            .when(Precondition::Absent(key.clone().into_bytes()))
+            .when(Precondition::Absent(open.clone().into_bytes()))
             .then([
-                Write::put(key, encode(action)?, None),
-                Write::put(open.clone(), action.id.clone(), None),
+                WriteOp::put(key, encode(action)?, None),
+                WriteOp::put(open.clone(), action.id.clone(), None),
             ]);
         for guard in guards {
             transaction = transaction.when(guard);
         }
         match self.trail.commit(&transaction, records).await? {
-            Outcome::Committed { revision } => Ok(Stored {
+            TransactionOutcome::Committed { revision } => Ok(VersionedAction {
                 action: action.clone(),
                 revision,
             }),
-            Outcome::Refused { current, .. } => {
+            TransactionOutcome::Refused { current, .. } => {
                 let other = current.iter().find(|entry| entry.key == open.as_bytes());
                 Err(match other {
                     Some(entry) => {
-                        ActionError::Open(String::from_utf8_lossy(&entry.value).into_owned())
+                        ActionError::AlreadyOpen(String::from_utf8_lossy(&entry.value).into_owned())
                     }
                     // A switch was turned in the same moment.
-                    None => Refusal::DigestChanged.into(),
+                    None => ActionRefusal::DigestChanged.into(),
                 })
             }
         }
@@ -88,45 +88,50 @@ impl Store {
     /// Replaces `seen` by `next` when nobody changed it since and all of `guards` hold, together with `writes`.
     pub(super) async fn put(
         &self,
-        seen: &Stored,
+        seen: &VersionedAction,
         next: Action,
-        guards: &[Guard],
-        writes: &[Write],
-        records: &[Record],
-    ) -> Result<Put, ActionError> {
+        guards: &[Precondition],
+        writes: &[WriteOp],
+        records: &[AuditRecord],
+    ) -> Result<PutOutcome, ActionError> {
         let key = self.keys.action(&next.id);
         let mut transaction = Transaction::new()
-            .when(Guard::Unchanged(key.clone().into_bytes(), seen.revision))
-            .then([Write::put(key, encode(&next)?, None)])
+            .when(Precondition::Unchanged(
+                key.clone().into_bytes(),
+                seen.revision,
+            ))
+            .then([WriteOp::put(key, encode(&next)?, None)])
             .then(writes.iter().cloned());
         for guard in guards {
             transaction = transaction.when(guard.clone());
         }
         if next.state.is_final() {
-            transaction = transaction.then([Write::delete(self.keys.open(&next.cluster))]);
+            transaction = transaction.then([WriteOp::delete(self.keys.open_action(&next.cluster))]);
         }
         Ok(match self.trail.commit(&transaction, records).await? {
-            Outcome::Committed { revision } => Put::Stored(Box::new(Stored {
-                action: next,
-                revision,
-            })),
-            Outcome::Refused { current, .. } => Put::Refused(current),
+            TransactionOutcome::Committed { revision } => {
+                PutOutcome::Stored(Box::new(VersionedAction {
+                    action: next,
+                    revision,
+                }))
+            }
+            TransactionOutcome::Refused { current, .. } => PutOutcome::Refused(current),
         })
     }
 
     /// Changes an action by a person's or the clock's step, which is decided anew whenever somebody else was first.
-    pub(super) async fn change(
+    pub(super) async fn update(
         &self,
         id: &str,
-        step: impl Fn(&Action) -> Result<(Action, Vec<Record>), Refusal>,
-    ) -> Result<Stored, ActionError> {
+        step: impl Fn(&Action) -> Result<(Action, Vec<AuditRecord>), ActionRefusal>,
+    ) -> Result<VersionedAction, ActionError> {
         for _ in 0..ATTEMPTS {
             let seen = self
                 .get(id)
                 .await?
-                .ok_or_else(|| ActionError::Unknown(id.to_owned()))?;
+                .ok_or_else(|| ActionError::UnknownAction(id.to_owned()))?;
             let (next, records) = step(&seen.action)?;
-            if let Put::Stored(stored) = self.put(&seen, next, &[], &[], &records).await? {
+            if let PutOutcome::Stored(stored) = self.put(&seen, next, &[], &[], &records).await? {
                 return Ok(*stored);
             }
         }
@@ -134,12 +139,12 @@ impl Store {
     }
 }
 
-pub(super) fn parse(entry: &Entry) -> Result<Stored, ActionError> {
-    let damaged = |error: serde_json::Error| console_core::audit::TrailError::Damaged {
+pub(super) fn decode_action(entry: &RegistryEntry) -> Result<VersionedAction, ActionError> {
+    let damaged = |error: serde_json::Error| console_core::audit::AuditError::Damaged {
         key: String::from_utf8_lossy(&entry.key).into_owned(),
         reason: error.to_string(),
     };
-    Ok(Stored {
+    Ok(VersionedAction {
         action: serde_json::from_slice(&entry.value).map_err(damaged)?,
         revision: entry.mod_revision,
     })

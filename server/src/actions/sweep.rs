@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use console_core::clock::now;
 use galera::publish::api::ActionWarning;
-use galera::recover::action::{Action, Event, State, step};
+use galera::recover::action::{Action, ActionEvent, ActionState, step};
 use galera::recover::bootstrap::returning_ahead;
-use galera::recover::plan::Kind;
+use galera::recover::plan::ActionKind;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::board::Shown;
-use super::desk::Inner;
+use super::board::PublishedAction;
+use super::desk::ActionContext;
 use super::records;
 use super::{ActionError, run};
 
@@ -21,10 +21,10 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// How long the replica that took the last approval is left alone to begin.
 const HEAD_START: Duration = Duration::from_secs(3);
 /// How long nodes that a bootstrap left out are watched for being ahead.
-const RETURNING: Duration = Duration::from_secs(24 * 3600);
+const RETURN_WATCH: Duration = Duration::from_secs(24 * 3600);
 
 /// Works until the console stops.
-pub(super) async fn run(inner: Arc<Inner>) {
+pub(super) async fn run(inner: Arc<ActionContext>) {
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -32,38 +32,40 @@ pub(super) async fn run(inner: Arc<Inner>) {
             () = inner.shutdown.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let shelf = inner.board.shelf();
-        let open: Vec<Shown> = shelf.open().cloned().collect();
+        let shelf = inner.cache.snapshot();
+        let open: Vec<PublishedAction> = shelf.open().cloned().collect();
         inner
             .attempts
-            .retain(|id| open.iter().any(|shown| shown.value.action.id == id));
+            .retain_open(|id| open.iter().any(|shown| shown.value.action.id == id));
         for shown in &open {
             let action = &shown.value.action;
-            if let Err(error) = sweep(&inner, action).await {
+            if let Err(error) = reconcile(&inner, action).await {
                 tracing::debug!(action.id = action.id, %error, "Sweeping waits");
             }
         }
-        watch_returning(&inner, shelf.newest()).await;
+        warn_of_returning_nodes(&inner, shelf.newest_first()).await;
     }
 }
 
-async fn sweep(inner: &Arc<Inner>, action: &Action) -> Result<(), ActionError> {
+async fn reconcile(inner: &Arc<ActionContext>, action: &Action) -> Result<(), ActionError> {
     match action.state {
-        State::Pending | State::Approved if action.expires_at.is_some_and(|at| now() >= at) => {
+        ActionState::Pending | ActionState::Approved
+            if action.expires_at.is_some_and(|at| now() >= at) =>
+        {
             expire(inner, action).await
         }
-        State::Approved if action.approvals_needed > 0 => {
+        ActionState::Approved if action.approvals_needed > 0 => {
             let since = action.approvals.iter().map(|approval| approval.at).max();
             let left = since.is_some_and(|at| at.age(now()) >= HEAD_START);
             if left && inner.attempts.may_begin(&action.id) {
-                run::start(inner, &action.id);
+                run::spawn(inner, &action.id);
             }
             Ok(())
         }
-        State::Executing => {
+        ActionState::Executing => {
             let lock = inner.registry.get(inner.keys.lock(&action.cluster)).await?;
             if lock.is_none() {
-                run::start(inner, &action.id);
+                run::spawn(inner, &action.id);
             }
             Ok(())
         }
@@ -72,20 +74,20 @@ async fn sweep(inner: &Arc<Inner>, action: &Action) -> Result<(), ActionError> {
 }
 
 /// Of several replicas that say so, one is first; the others find it said.
-async fn expire(inner: &Arc<Inner>, action: &Action) -> Result<(), ActionError> {
+async fn expire(inner: &Arc<ActionContext>, action: &Action) -> Result<(), ActionError> {
     let stored = inner
         .store
-        .change(&action.id, |action| {
+        .update(&action.id, |action| {
             let at = now();
             let limits = run::limits(inner, action);
-            let next = step(action, &Event::Tick, &limits, at)?;
-            let record = records::ended(action, &next, &inner.settings.replica, at);
+            let next = step(action, &ActionEvent::Tick, &limits, at)?;
+            let record = records::end_record(action, &next, &inner.settings.replica, at);
             Ok((next, record.into_iter().collect()))
         })
         .await;
     match stored {
         Ok(stored) => {
-            inner.board.note(&stored);
+            inner.cache.insert_ahead_of_watch(&stored);
             Ok(())
         }
         Err(ActionError::Refused(_)) => Ok(()),
@@ -94,13 +96,19 @@ async fn expire(inner: &Arc<Inner>, action: &Action) -> Result<(), ActionError> 
 }
 
 /// Warns of nodes that a bootstrap left out and that turn out to be ahead.
-async fn watch_returning(inner: &Arc<Inner>, newest: impl Iterator<Item = &Shown>) {
+async fn warn_of_returning_nodes(
+    inner: &Arc<ActionContext>,
+    newest: impl Iterator<Item = &PublishedAction>,
+) {
     let mut seen = HashSet::new();
     for shown in newest {
         let action = &shown.value.action;
-        let acted = action.kind == Kind::Bootstrap
-            && matches!(action.state, State::Succeeded | State::Unverified);
-        let ended = action.ended_at.filter(|at| at.age(now()) < RETURNING);
+        let acted = action.kind == ActionKind::Bootstrap
+            && matches!(
+                action.state,
+                ActionState::Succeeded | ActionState::Unverified
+            );
+        let ended = action.ended_at.filter(|at| at.age(now()) < RETURN_WATCH);
         let Some(ended) = ended.filter(|_| acted) else {
             continue;
         };
@@ -111,15 +119,15 @@ async fn watch_returning(inner: &Arc<Inner>, newest: impl Iterator<Item = &Shown
         let Some(target) = &action.plan.target else {
             continue;
         };
-        let Some(look) = inner.world.known(&action.cluster) else {
+        let Some(look) = inner.clusters.last_known(&action.cluster) else {
             continue;
         };
-        let circumstances = galera::recover::bootstrap::Circumstances::default();
-        let case = galera::recover::bootstrap::Case {
+        let circumstances = galera::recover::bootstrap::RecoveryContext::default();
+        let case = galera::recover::bootstrap::RecoveryCase {
             evidence: &look.evidence,
             history: &look.history,
             attestations: &[],
-            circumstances: &circumstances,
+            context: &circumstances,
             settings: &inner.settings.plan,
             now: now(),
         };
@@ -132,7 +140,9 @@ async fn watch_returning(inner: &Arc<Inner>, newest: impl Iterator<Item = &Shown
             })
             .collect();
         let sentences = warnings.iter().map(|warning| warning.message.clone());
-        inner.world.tell(&action.cluster, sentences.collect());
-        inner.board.warn(&action.id, warnings);
+        inner
+            .clusters
+            .set_warnings(&action.cluster, sentences.collect());
+        inner.cache.set_warnings(&action.id, warnings);
     }
 }

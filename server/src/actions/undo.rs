@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 
 use console_core::clock::now;
-use galera::publish::api::Undone;
+use galera::publish::api::CleanupUndo;
 use galera::recover::action::{Action, Actor, StepState};
-use galera::recover::plan::Step;
-use registry::{Guard, Outcome, Transaction, Write};
+use galera::recover::plan::PlanStep;
+use registry::{Precondition, Transaction, TransactionOutcome, WriteOp};
 
 use super::ActionError;
-use super::board::Shown;
-use super::desk::{Actions, Inner, known_id};
-use super::records::about;
+use super::board::PublishedAction;
+use super::desk::{ActionContext, ActionService, validate_id};
+use super::records::action_record;
 use super::store::encode;
 
-impl Actions {
+impl ActionService {
     /// Puts back what a clean-up removed. Who may do that was checked before.
     ///
     /// # Errors
@@ -24,12 +24,12 @@ impl Actions {
         by: &Actor,
         id: &str,
         reason: Option<&str>,
-    ) -> Result<Shown, ActionError> {
-        self.count(by)?;
-        let id = known_id(id)?;
-        let inner = &self.inner;
+    ) -> Result<PublishedAction, ActionError> {
+        self.check_rate(by)?;
+        let id = validate_id(id)?;
+        let inner = &self.context;
         let stored = inner.store.get(id).await?;
-        let stored = stored.ok_or_else(|| ActionError::Unknown(id.to_owned()))?;
+        let stored = stored.ok_or_else(|| ActionError::UnknownAction(id.to_owned()))?;
         let action = &stored.action;
         if action.plan.undo.is_empty() || !action.state.is_final() || !action.may_have_acted() {
             return Err(ActionError::NotUndoable(
@@ -42,16 +42,16 @@ impl Actions {
             ));
         }
         let (mut restored, mut kept) = (Vec::new(), Vec::new());
-        for (key, value) in removed(action) {
+        for (key, value) in removed_keys(action) {
             let transaction = Transaction::new()
-                .when(Guard::Absent(key.clone().into_bytes()))
-                .then([Write::put(key.clone(), value, None)]);
+                .when(Precondition::Absent(key.clone().into_bytes()))
+                .then([WriteOp::put(key.clone(), value, None)]);
             match inner.registry.transact(&transaction).await? {
-                Outcome::Committed { .. } => restored.push(key),
-                Outcome::Refused { .. } => kept.push(key),
+                TransactionOutcome::Committed { .. } => restored.push(key),
+                TransactionOutcome::Refused { .. } => kept.push(key),
             }
         }
-        let undone = Undone {
+        let undone = CleanupUndo {
             by: by.name.clone(),
             at: now(),
             reason: reason
@@ -61,14 +61,14 @@ impl Actions {
             kept,
         };
         let revision = inner.write_undone(action, by, &undone).await?;
-        inner.board.note(&stored);
-        inner.board.undone(id, undone, revision);
+        inner.cache.insert_ahead_of_watch(&stored);
+        inner.cache.set_undone(id, undone, revision);
         self.get(id).await
     }
 }
 
 /// The keys that were removed, with what they held.
-fn removed(action: &Action) -> Vec<(String, String)> {
+fn removed_keys(action: &Action) -> Vec<(String, String)> {
     let done = action
         .plan
         .steps
@@ -76,15 +76,15 @@ fn removed(action: &Action) -> Vec<(String, String)> {
         .zip(&action.steps)
         .filter(|(_, record)| record.state == StepState::Done)
         .filter_map(|(step, _)| match step {
-            Step::Key { key, .. } => Some(key),
-            Step::Statement { .. } => None,
+            PlanStep::Key { key, .. } => Some(key),
+            PlanStep::Statement { .. } => None,
         });
     let values: BTreeMap<&String, &String> = action
         .plan
         .undo
         .iter()
         .filter_map(|step| match step {
-            Step::Key {
+            PlanStep::Key {
                 key,
                 value: Some(value),
                 ..
@@ -96,9 +96,9 @@ fn removed(action: &Action) -> Vec<(String, String)> {
         .collect()
 }
 
-impl Inner {
+impl ActionContext {
     /// How an action was taken back, if it was.
-    pub(super) async fn read_undone(&self, id: &str) -> Result<Option<Undone>, ActionError> {
+    pub(super) async fn read_undone(&self, id: &str) -> Result<Option<CleanupUndo>, ActionError> {
         let entry = self.registry.get(self.keys.undone(id)).await?;
         Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
     }
@@ -107,12 +107,12 @@ impl Inner {
         &self,
         action: &Action,
         by: &Actor,
-        undone: &Undone,
+        undone: &CleanupUndo,
     ) -> Result<i64, ActionError> {
         let key = self.keys.undone(&action.id);
         let transaction = Transaction::new()
-            .when(Guard::Absent(key.clone().into_bytes()))
-            .then([Write::put(key, encode(undone)?, None)]);
+            .when(Precondition::Absent(key.clone().into_bytes()))
+            .then([WriteOp::put(key, encode(undone)?, None)]);
         let detail = BTreeMap::from([
             ("restored".to_owned(), undone.restored.join(" ")),
             ("kept".to_owned(), undone.kept.join(" ")),
@@ -121,10 +121,10 @@ impl Inner {
                 undone.reason.clone().unwrap_or_default(),
             ),
         ]);
-        let record = about(action, &by.name, "cleanup_undone", detail, undone.at);
+        let record = action_record(action, &by.name, "cleanup_undone", detail, undone.at);
         match self.trail.commit(&transaction, &[record]).await? {
-            Outcome::Committed { revision } => Ok(revision),
-            Outcome::Refused { .. } => Err(ActionError::NotUndoable(
+            TransactionOutcome::Committed { revision } => Ok(revision),
+            TransactionOutcome::Refused { .. } => Err(ActionError::NotUndoable(
                 "this clean-up was taken back already",
             )),
         }

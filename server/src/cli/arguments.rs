@@ -2,8 +2,8 @@
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use crate::config::Flags;
-use crate::config::settings::{self, Scope, Setting};
+use crate::config::FlagValues;
+use crate::config::settings::{self, Setting, SettingScope};
 
 /// The whole command line.
 pub(super) fn command() -> Command {
@@ -13,9 +13,9 @@ pub(super) fn command() -> Command {
         .after_help("Every flag is also an environment variable (GALERA_CONSOLE_…) and a key of the configuration file;\n`galera-console check-config --table` lists all of them. Exit codes: 0 clean, 64 wrong usage or configuration,\n69 a needed service is unavailable, 70 an error of the console itself, 77 no permission.")
         .subcommand_required(true)
         .arg_required_else_help(false)
-        .subcommand(settings_of(Command::new("serve").about("Serve the console"), true))
+        .subcommand(with_settings(Command::new("serve").about("Serve the console"), true))
         .subcommand(
-            settings_of(Command::new("check-config").about("Check the configuration and show what is in effect"), true)
+            with_settings(Command::new("check-config").about("Check the configuration and show what is in effect"), true)
                 .arg(flag("table", "Print all settings as a Markdown table instead")),
         )
         .subcommand(user())
@@ -29,12 +29,12 @@ fn audit() -> Command {
     Command::new("audit")
         .about("Check or write out the audit trail")
         .subcommand_required(true)
-        .subcommand(settings_of(
+        .subcommand(with_settings(
             Command::new("verify").about("Check that no entry was altered, moved or left out"),
             false,
         ))
         .subcommand(
-            settings_of(
+            with_settings(
                 Command::new("export").about("Write every entry, oldest first, to standard output"),
                 false,
             )
@@ -59,7 +59,7 @@ fn user() -> Command {
             .value_name("NAME")
             .required(true)
             .help("The account");
-        settings_of(Command::new(name).about(about), false).arg(who)
+        with_settings(Command::new(name).about(about), false).arg(who)
     };
     let force = || flag("force", "Even if nobody could manage accounts any more");
     let role = Arg::new("role")
@@ -85,7 +85,7 @@ fn user() -> Command {
         .subcommand(password(
             named("add", "Add an account").arg(role).arg(email()),
         ))
-        .subcommand(settings_of(
+        .subcommand(with_settings(
             Command::new("list").about("List accounts"),
             false,
         ))
@@ -116,11 +116,11 @@ fn value(name: &'static str, value: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(value).help(help)
 }
 
-fn settings_of(command: Command, all: bool) -> Command {
+fn with_settings(command: Command, all: bool) -> Command {
     let used = settings::ALL
         .iter()
         .copied()
-        .filter(move |setting| all || setting.scope == Scope::Everywhere);
+        .filter(move |setting| all || setting.scope == SettingScope::AllCommands);
     [&settings::CONFIG]
         .into_iter()
         .chain(used)
@@ -129,7 +129,7 @@ fn settings_of(command: Command, all: bool) -> Command {
 
 fn argument(setting: &'static Setting) -> Arg {
     // Kept as text: the configuration reports all wrong values at once, clap only the first.
-    let action = if setting.list {
+    let action = if setting.repeatable {
         ArgAction::Append
     } else {
         ArgAction::Set
@@ -143,14 +143,14 @@ fn argument(setting: &'static Setting) -> Arg {
             "{} [{}] [default: {}]",
             setting.help,
             setting.variable(),
-            setting.fallback_text()
+            setting.default_text()
         ))
         .help_heading("Settings")
 }
 
 /// The settings that were given as flags.
-pub(super) fn flags(matches: &ArgMatches) -> Flags {
-    let mut flags = Flags::new();
+pub(super) fn flags(matches: &ArgMatches) -> FlagValues {
+    let mut flags = FlagValues::new();
     for setting in settings::ALL {
         // A command that has no such flag was not given it.
         if let Ok(Some(values)) = matches.try_get_many::<String>(setting.flag) {

@@ -1,28 +1,28 @@
 //! `audit verify|export`: the trail, checked or written out by whoever may reach etcd.
 
 use clap::ArgMatches;
-use console_core::audit::{Trail, TrailError, csv};
-use galera::record::audit::{Entry, verify};
+use console_core::audit::{AuditError, AuditTrail, to_csv};
+use galera::record::audit::{AuditEntry, verify};
 
 use super::connect::with_registry;
-use super::{Exit, Failure, inputs, print, runtime};
+use super::{CliError, ExitReason, collect_inputs, print, runtime};
 use crate::config;
 use crate::telemetry;
 
-impl From<TrailError> for Failure {
-    fn from(error: TrailError) -> Self {
+impl From<AuditError> for CliError {
+    fn from(error: AuditError) -> Self {
         match error {
-            TrailError::Registry(error) => error.into(),
-            TrailError::Damaged { .. } => Self::new(Exit::Internal, error),
-            TrailError::Contended => Self::new(Exit::Unavailable, error),
+            AuditError::Registry(error) => error.into(),
+            AuditError::Damaged { .. } => Self::new(ExitReason::Internal, error),
+            AuditError::Contended => Self::new(ExitReason::Unavailable, error),
         }
     }
 }
 
-pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+pub(super) fn run(matches: &ArgMatches) -> Result<(), CliError> {
     let Some((command, matches)) = matches.subcommand() else {
-        return Err(Failure::new(
-            Exit::Usage,
+        return Err(CliError::new(
+            ExitReason::Usage,
             "no command given; see galera-console audit --help",
         ));
     };
@@ -31,36 +31,38 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
         .ok()
         .flatten()
         .map_or("json", String::as_str);
-    let config = config::load_for_user(&inputs(matches)?)?;
+    let config = config::load_for_admin(&collect_inputs(matches)?)?;
     telemetry::init(&config.log);
     let read = with_registry(config.etcd, async |registry| {
-        Ok(Trail::new(registry, &config.state_prefix).all().await?)
+        Ok(AuditTrail::new(registry, &config.state_prefix)
+            .read_all()
+            .await?)
     });
-    let (entries, head) = runtime()?.block_on(read)?;
+    let (read_entries, head) = runtime()?.block_on(read)?;
     match command {
-        "export" => export(&entries, format),
-        _ => check(&entries, head.as_ref()),
+        "export" => export(&read_entries, format),
+        _ => verify_chain(&read_entries, head.as_ref()),
     }
 }
 
 /// One JSON object a line, or CSV; oldest entry first.
-fn export(entries: &[Entry], format: &str) -> Result<(), Failure> {
+fn export(entries: &[AuditEntry], format: &str) -> Result<(), CliError> {
     if format == "csv" {
-        return print(&csv(entries));
+        return print(&to_csv(entries));
     }
     let mut text = String::new();
     for entry in entries {
         let line = serde_json::to_string(entry);
-        text.push_str(&line.map_err(|error| Failure::new(Exit::Internal, error))?);
+        text.push_str(&line.map_err(|error| CliError::new(ExitReason::Internal, error))?);
         text.push('\n');
     }
     print(&text)
 }
 
-fn check(entries: &[Entry], head: Option<&Entry>) -> Result<(), Failure> {
+fn verify_chain(entries: &[AuditEntry], head: Option<&AuditEntry>) -> Result<(), CliError> {
     let broken = |why: &dyn std::fmt::Display| {
-        Failure::new(
-            Exit::Internal,
+        CliError::new(
+            ExitReason::Internal,
             format!(
                 "the audit trail is broken: {why}; keep a copy of etcd's data and find out who wrote to it"
             ),

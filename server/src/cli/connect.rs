@@ -6,18 +6,18 @@ use embedded_etcd::EmbeddedEtcd;
 use registry::{Error, Registry};
 use tokio::time::{Instant, sleep};
 
-use super::{Exit, Failure};
-use crate::config::Etcd;
+use super::{CliError, ExitReason};
+use crate::config::EtcdConfig;
 
 /// How long an embedded etcd that was just started may take to answer.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
-impl From<Error> for Failure {
+impl From<Error> for CliError {
     fn from(error: Error) -> Self {
         let exit = match &error {
-            Error::Invalid(_) | Error::Unreadable { .. } => Exit::Usage,
-            Error::Denied { .. } => Exit::NoPermission,
-            _ => Exit::Unavailable,
+            Error::Invalid(_) | Error::Unreadable { .. } => ExitReason::Usage,
+            Error::Denied { .. } => ExitReason::NoPermission,
+            _ => ExitReason::Unavailable,
         };
         Self::new(exit, error)
     }
@@ -25,13 +25,13 @@ impl From<Error> for Failure {
 
 /// Carries `work` out on the etcd that the configuration names, and stops what was started for it.
 pub(super) async fn with_registry<T>(
-    etcd: Etcd,
-    work: impl AsyncFnOnce(Registry) -> Result<T, Failure>,
-) -> Result<T, Failure> {
+    etcd: EtcdConfig,
+    work: impl AsyncFnOnce(Registry) -> Result<T, CliError>,
+) -> Result<T, CliError> {
     let (embedded, settings) = match etcd {
-        Etcd::Cluster(settings) => (None, *settings),
-        Etcd::Embedded(path) => {
-            let etcd = EmbeddedEtcd::join_or_start(&path).await?;
+        EtcdConfig::Cluster(settings) => (None, *settings),
+        EtcdConfig::Embedded(path) => {
+            let etcd = EmbeddedEtcd::attach_or_start(&path).await?;
             let settings = etcd.settings();
             (Some(etcd), settings)
         }

@@ -3,40 +3,40 @@
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 
-use accounts::store::{Store, StoreError};
+use accounts::store::{AccountStore, AccountStoreError};
 use accounts::{PASSWORD_MAX_BYTES, UserName};
 use clap::ArgMatches;
-use console_core::audit::Trail;
+use console_core::audit::AuditTrail;
 use console_core::clock::now;
 use galera::access::Role;
-use galera::record::audit::Record;
+use galera::record::audit::AuditRecord;
 use notify;
 use registry::Secret;
 
 use super::connect::with_registry;
-use super::{Exit, Failure, inputs, print, runtime};
-use crate::config::{self, UserConfig, read_password};
+use super::{CliError, ExitReason, collect_inputs, print, runtime};
+use crate::config::{self, AdminConfig, read_password};
 use crate::telemetry;
 
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
+impl From<AccountStoreError> for CliError {
+    fn from(error: AccountStoreError) -> Self {
         let exit = match error {
-            StoreError::Registry(error) => return error.into(),
-            StoreError::Contended(_) => Exit::Unavailable,
-            StoreError::Hash(_) => Exit::Internal,
-            StoreError::Exists(_)
-            | StoreError::Unknown(_)
-            | StoreError::LastAdmin(_)
-            | StoreError::NoRole
-            | StoreError::Password(_)
-            | StoreError::Damaged(..) => Exit::Usage,
+            AccountStoreError::Registry(error) => return error.into(),
+            AccountStoreError::Contended(_) => ExitReason::Unavailable,
+            AccountStoreError::Hash(_) => ExitReason::Internal,
+            AccountStoreError::Exists(_)
+            | AccountStoreError::Unknown(_)
+            | AccountStoreError::LastAdmin(_)
+            | AccountStoreError::NoRole
+            | AccountStoreError::Password(_)
+            | AccountStoreError::Damaged(..) => ExitReason::Usage,
         };
         Self::new(exit, error)
     }
 }
 
 /// What is to be done, with everything that was asked for read.
-enum Order {
+enum UserCommand {
     Add(UserName, Secret, Vec<Role>, Option<String>),
     List,
     Password(UserName, Secret),
@@ -46,23 +46,23 @@ enum Order {
     Remove(UserName, bool),
 }
 
-pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+pub(super) fn run(matches: &ArgMatches) -> Result<(), CliError> {
     let Some((command, matches)) = matches.subcommand() else {
-        return Err(Failure::new(
-            Exit::Usage,
+        return Err(CliError::new(
+            ExitReason::Usage,
             "no command given; see galera-console user --help",
         ));
     };
-    let config = config::load_for_user(&inputs(matches)?)?;
+    let config = config::load_for_admin(&collect_inputs(matches)?)?;
     telemetry::init(&config.log);
-    let order = order(command, matches)?;
-    runtime()?.block_on(carry_out(order, config))
+    let order = parse_command(command, matches)?;
+    runtime()?.block_on(execute(order, config))
 }
 
-fn order(command: &str, matches: &ArgMatches) -> Result<Order, Failure> {
-    let usage = |error: &dyn std::fmt::Display| Failure::new(Exit::Usage, error);
+fn parse_command(command: &str, matches: &ArgMatches) -> Result<UserCommand, CliError> {
+    let usage = |error: &dyn std::fmt::Display| CliError::new(ExitReason::Usage, error);
     if command == "list" {
-        return Ok(Order::List);
+        return Ok(UserCommand::List);
     }
     let name = matches
         .get_one::<String>("name")
@@ -83,16 +83,16 @@ fn order(command: &str, matches: &ArgMatches) -> Result<Order, Failure> {
             let roles = roles.map_err(|error| usage(&error))?;
             let email = email(matches)?;
             let password = password(matches, &name)?;
-            Order::Add(name, password, roles, email)
+            UserCommand::Add(name, password, roles, email)
         }
         "passwd" => {
             let password = password(matches, &name)?;
-            Order::Password(name, password)
+            UserCommand::Password(name, password)
         }
-        "email" => Order::Email(name, email(matches)?),
-        "disable" => Order::Disable(name, force()),
-        "enable" => Order::Enable(name),
-        "remove" => Order::Remove(name, force()),
+        "email" => UserCommand::Email(name, email(matches)?),
+        "disable" => UserCommand::Disable(name, force()),
+        "enable" => UserCommand::Enable(name),
+        "remove" => UserCommand::Remove(name, force()),
         other => {
             return Err(usage(&format!(
                 "{other} is no command of galera-console user"
@@ -102,18 +102,18 @@ fn order(command: &str, matches: &ArgMatches) -> Result<Order, Failure> {
 }
 
 /// The address that was given; none for an empty one.
-fn email(matches: &ArgMatches) -> Result<Option<String>, Failure> {
+fn email(matches: &ArgMatches) -> Result<Option<String>, CliError> {
     let given = matches.get_one::<String>("email").map(|text| text.trim());
     given
         .filter(|text| !text.is_empty())
-        .map(notify::address)
+        .map(notify::parse_email_address)
         .transpose()
-        .map_err(|error| Failure::new(Exit::Usage, error))
+        .map_err(|error| CliError::new(ExitReason::Usage, error))
 }
 
 /// The password from the file, standard input, or a question without echo.
-fn password(matches: &ArgMatches, name: &UserName) -> Result<Secret, Failure> {
-    let usage = |message: String| Failure::new(Exit::Usage, message);
+fn password(matches: &ArgMatches, name: &UserName) -> Result<Secret, CliError> {
+    let usage = |message: String| CliError::new(ExitReason::Usage, message);
     if let Some(path) = matches.get_one::<String>("password-file") {
         return read_password(Path::new(path))
             .map_err(|error| usage(format!("--password-file: {error}")));
@@ -155,13 +155,13 @@ fn password(matches: &ArgMatches, name: &UserName) -> Result<Secret, Failure> {
     Ok(Secret::new(first))
 }
 
-async fn carry_out(order: Order, config: UserConfig) -> Result<(), Failure> {
+async fn execute(order: UserCommand, config: AdminConfig) -> Result<(), CliError> {
     let done = with_registry(config.etcd, async |registry| {
-        let store = Store::new(registry.clone(), config.state_prefix.clone());
-        let record = record(&order);
-        let said = act(order, &store).await?;
+        let store = AccountStore::new(registry.clone(), config.state_prefix.clone());
+        let record = audit_record(&order);
+        let said = apply(order, &store).await?;
         if let Some(record) = record
-            && let Err(error) = Trail::new(registry, &config.state_prefix)
+            && let Err(error) = AuditTrail::new(registry, &config.state_prefix)
                 .record(record)
                 .await
         {
@@ -174,23 +174,23 @@ async fn carry_out(order: Order, config: UserConfig) -> Result<(), Failure> {
     print(&done?)
 }
 
-/// What the audit trail says of `order`; nothing of one that only looks.
-fn record(order: &Order) -> Option<Record> {
+/// What the audit trail says of `parse_command`; nothing of one that only looks.
+fn audit_record(order: &UserCommand) -> Option<AuditRecord> {
     let (event, name, roles) = match order {
-        Order::Add(name, _, roles, _) => ("account_added", name, Some(roles)),
-        Order::List => return None,
-        Order::Password(name, _) => ("account_password_changed", name, None),
-        Order::Email(name, _) => ("account_email_changed", name, None),
-        Order::Disable(name, _) => ("account_disabled", name, None),
-        Order::Enable(name) => ("account_enabled", name, None),
-        Order::Remove(name, _) => ("account_removed", name, None),
+        UserCommand::Add(name, _, roles, _) => ("account_added", name, Some(roles)),
+        UserCommand::List => return None,
+        UserCommand::Password(name, _) => ("account_password_changed", name, None),
+        UserCommand::Email(name, _) => ("account_email_changed", name, None),
+        UserCommand::Disable(name, _) => ("account_disabled", name, None),
+        UserCommand::Enable(name) => ("account_enabled", name, None),
+        UserCommand::Remove(name, _) => ("account_removed", name, None),
     };
     let roles = roles.map(|roles| {
-        let words: Vec<&str> = roles.iter().map(|role| role.word()).collect();
+        let words: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
         ("roles".to_owned(), words.join(","))
     });
     let user = rustix::process::geteuid().as_raw();
-    Some(Record {
+    Some(AuditRecord {
         at: now(),
         actor: format!("command line (uid {user})"),
         event: event.to_owned(),
@@ -200,20 +200,20 @@ fn record(order: &Order) -> Option<Record> {
     })
 }
 
-async fn act(order: Order, store: &Store) -> Result<String, StoreError> {
+async fn apply(order: UserCommand, store: &AccountStore) -> Result<String, AccountStoreError> {
     Ok(match order {
-        Order::Add(name, password, roles, email) => {
+        UserCommand::Add(name, password, roles, email) => {
             store
-                .add_reachable(&name, password.expose(), roles, email, now())
+                .add_with_email(&name, password.expose(), roles, email, now())
                 .await?;
             format!("The account {name} was added.\n")
         }
-        Order::List => list(store).await?,
-        Order::Password(name, password) => {
+        UserCommand::List => list(store).await?,
+        UserCommand::Password(name, password) => {
             store.set_password(&name, password.expose(), now()).await?;
             format!("The account {name} has another password; its sessions were ended.\n")
         }
-        Order::Email(name, email) => {
+        UserCommand::Email(name, email) => {
             let said = match &email {
                 Some(address) => format!("Notices for {name} go to {address}.\n"),
                 None => format!("The account {name} has no e-mail address any more.\n"),
@@ -221,22 +221,22 @@ async fn act(order: Order, store: &Store) -> Result<String, StoreError> {
             store.set_email(&name, email, now()).await?;
             said
         }
-        Order::Disable(name, force) => {
+        UserCommand::Disable(name, force) => {
             store.set_disabled(&name, true, force, now()).await?;
             format!("The account {name} is disabled; its sessions were ended.\n")
         }
-        Order::Enable(name) => {
+        UserCommand::Enable(name) => {
             store.set_disabled(&name, false, true, now()).await?;
             format!("The account {name} is enabled.\n")
         }
-        Order::Remove(name, force) => {
+        UserCommand::Remove(name, force) => {
             store.remove(&name, force).await?;
             format!("The account {name} was removed; its sessions were ended.\n")
         }
     })
 }
 
-async fn list(store: &Store) -> Result<String, StoreError> {
+async fn list(store: &AccountStore) -> Result<String, AccountStoreError> {
     let accounts = store.list().await?;
     if accounts.is_empty() {
         return Ok(
@@ -265,7 +265,7 @@ async fn list(store: &Store) -> Result<String, StoreError> {
                 let roles = record
                     .roles
                     .iter()
-                    .map(|role| role.word())
+                    .map(|role| role.as_str())
                     .collect::<Vec<_>>()
                     .join(",");
                 format!(

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use console_core::net::PublicUrl;
-use galera::recover::plan::Kind;
+use galera::recover::plan::ActionKind;
 use galera::{ClusterName, NodeId};
 use ipnet::IpNet;
 
-use super::Approvals;
+use super::ApprovalPolicy;
 
-pub(super) fn text(text: &str) -> Result<String, String> {
+pub(super) fn non_empty_text(text: &str) -> Result<String, String> {
     match text.trim() {
         "" => Err("is empty".to_owned()),
         trimmed if trimmed.chars().any(char::is_control) => {
@@ -30,7 +30,7 @@ pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
     let bad =
         || format!("{text:?} is no address; write ADDRESS:PORT, e.g. 127.0.0.1:3000 or [::1]:3000");
     if let Ok(address) = text.parse() {
@@ -91,32 +91,36 @@ pub(super) fn port(text: &str) -> Result<u16, String> {
 }
 
 /// `COUNT` for every kind and `KIND=COUNT` for single ones, separated by commas.
-pub(super) fn approvals(text: &str) -> Result<Approvals, String> {
+pub(super) fn approvals(text: &str) -> Result<ApprovalPolicy, String> {
     let (mut otherwise, mut kinds) = (None, BTreeMap::new());
     for part in text.split(',').map(str::trim) {
         let before = match part.split_once('=') {
-            Some((word, count)) => kinds.insert(kind(word.trim())?, count_of(count.trim())?),
-            None => otherwise.replace(count_of(part)?),
+            Some((word, count)) => {
+                kinds.insert(action_kind(word.trim())?, approval_count(count.trim())?)
+            }
+            None => otherwise.replace(approval_count(part)?),
         };
         if before.is_some() {
             return Err(format!("{text:?} gives two numbers for the same; give one"));
         }
     }
-    Ok(Approvals {
+    Ok(ApprovalPolicy {
         // Whoever names single kinds only leaves the others as they are by default.
-        otherwise: otherwise.unwrap_or(1),
-        kinds,
+        default_count: otherwise.unwrap_or(1),
+        per_kind: kinds,
     })
 }
 
-fn kind(word: &str) -> Result<Kind, String> {
-    let kind = Kind::ALL.into_iter().find(|kind| kind.word() == word);
+fn action_kind(word: &str) -> Result<ActionKind, String> {
+    let kind = ActionKind::ALL
+        .into_iter()
+        .find(|kind| kind.as_str() == word);
     kind.ok_or_else(|| {
         format!("{word:?} is no kind of action; kinds are bootstrap, cleanup and decommission")
     })
 }
 
-fn count_of(text: &str) -> Result<u32, String> {
+fn approval_count(text: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(count) if count <= 16 => Ok(count),
         _ => Err(format!(
@@ -126,7 +130,7 @@ fn count_of(text: &str) -> Result<u32, String> {
 }
 
 /// A number of changes that are kept.
-pub(super) fn changes(text: &str) -> Result<u64, String> {
+pub(super) fn change_count(text: &str) -> Result<u64, String> {
     match text.parse() {
         Ok(count) if (1_000..=10_000_000).contains(&count) => Ok(count),
         _ => Err(format!(
@@ -159,7 +163,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Writes a duration as [`duration`] reads it.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub(super) fn format_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     match millis {
         _ if millis.is_multiple_of(3_600_000) => format!("{}h", millis / 3_600_000),
@@ -169,7 +173,7 @@ pub(super) fn show_duration(duration: Duration) -> String {
     }
 }
 
-pub(super) fn between(
+pub(super) fn duration_between(
     text: &str,
     shortest: Duration,
     longest: Duration,
@@ -180,8 +184,8 @@ pub(super) fn between(
     }
     Err(format!(
         "{text:?} is out of range; write {} to {}",
-        show_duration(shortest),
-        show_duration(longest)
+        format_duration(shortest),
+        format_duration(longest)
     ))
 }
 

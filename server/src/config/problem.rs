@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum SettingOrigin {
     /// A flag, without its dashes.
     Flag(&'static str),
     /// An environment variable.
@@ -16,7 +16,7 @@ pub enum Origin {
     Default,
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for SettingOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Flag(flag) => write!(f, "--{flag}"),
@@ -30,14 +30,14 @@ impl fmt::Display for Origin {
 
 /// One thing that is wrong: where, what, and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// Where the value came from.
-    pub origin: Origin,
+    pub origin: SettingOrigin,
     /// What is wrong with it and what to do.
     pub message: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // One line each, whatever a library's error text looks like.
         let message = self
@@ -51,9 +51,9 @@ impl fmt::Display for Problem {
 
 /// Everything that is wrong with a configuration; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problems(pub Vec<Problem>);
+pub struct ConfigError(pub Vec<ConfigProblem>);
 
-impl fmt::Display for Problems {
+impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.len() {
             1 => writeln!(f, "the configuration has a problem:")?,
@@ -68,7 +68,7 @@ impl fmt::Display for Problems {
     }
 }
 
-impl std::error::Error for Problems {}
+impl std::error::Error for ConfigError {}
 
 /// Reads a file whole, or says what is wrong in words that name the remedy.
 ///
@@ -130,7 +130,10 @@ pub fn read_password(path: &Path) -> Result<registry::Secret, String> {
 
 /// The candidate that is most like `text`, when one is near enough to be meant.
 #[must_use]
-pub(super) fn closest(text: &str, candidates: impl Iterator<Item = String>) -> Option<String> {
+pub(super) fn closest_match(
+    text: &str,
+    candidates: impl Iterator<Item = String>,
+) -> Option<String> {
     candidates
         .map(|candidate| (strsim::damerau_levenshtein(text, &candidate), candidate))
         .filter(|(distance, candidate)| *distance <= 1 + candidate.len().min(text.len()) / 6)

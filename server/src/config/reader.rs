@@ -5,24 +5,24 @@ use std::path::PathBuf;
 use registry::Secret;
 
 use super::parse;
-use super::problem::{Origin, Problem, Problems, check_readable, read_password};
-use super::report::Effective;
-use super::settings::{Fallback, Setting};
-use super::sources::{self, Given, Inputs, Sources};
+use super::problem::{ConfigError, ConfigProblem, SettingOrigin, check_readable, read_password};
+use super::report::EffectiveSetting;
+use super::settings::{Setting, SettingDefault};
+use super::sources::{self, ConfigInputs, SettingValue, SettingValues};
 
 /// The inputs while they are read, with everything noticed on the way.
-pub(super) struct Reader<'a> {
-    pub(super) inputs: &'a Inputs,
-    pub(super) sources: Sources,
-    pub(super) problems: Vec<Problem>,
-    pub(super) warnings: Vec<Problem>,
-    pub(super) effective: Vec<Effective>,
+pub(super) struct ConfigReader<'a> {
+    pub(super) inputs: &'a ConfigInputs,
+    pub(super) sources: SettingValues,
+    pub(super) problems: Vec<ConfigProblem>,
+    pub(super) warnings: Vec<ConfigProblem>,
+    pub(super) effective: Vec<EffectiveSetting>,
 }
 
-impl<'a> Reader<'a> {
-    pub(super) fn new(inputs: &'a Inputs) -> Self {
+impl<'a> ConfigReader<'a> {
+    pub(super) fn new(inputs: &'a ConfigInputs) -> Self {
         let mut problems = Vec::new();
-        let sources = sources::gather(inputs, &mut problems);
+        let sources = sources::merge(inputs, &mut problems);
         Self {
             inputs,
             sources,
@@ -35,26 +35,26 @@ impl<'a> Reader<'a> {
     pub(super) fn finish<T>(
         mut self,
         build: impl FnOnce(&mut Self) -> Option<T>,
-    ) -> Result<T, Problems> {
+    ) -> Result<T, ConfigError> {
         if self.problems.is_empty()
             && let Some(config) = build(&mut self)
         {
             return Ok(config);
         }
-        Err(Problems(self.problems))
+        Err(ConfigError(self.problems))
     }
 
-    pub(super) fn problem(&mut self, origin: Origin, message: impl Into<String>) {
-        self.problems.push(Problem {
+    pub(super) fn report(&mut self, origin: SettingOrigin, message: impl Into<String>) {
+        self.problems.push(ConfigProblem {
             origin,
             message: message.into(),
         });
     }
 
-    pub(super) fn origin(&self, setting: &Setting) -> Origin {
+    pub(super) fn origin(&self, setting: &Setting) -> SettingOrigin {
         self.sources
             .get(setting.flag)
-            .map_or(Origin::Default, |given| given.origin.clone())
+            .map_or(SettingOrigin::Default, |given| given.origin.clone())
     }
 
     pub(super) fn is_given(&self, setting: &Setting) -> bool {
@@ -62,17 +62,17 @@ impl<'a> Reader<'a> {
     }
 
     /// What was said about `setting`, else its default text; notes it for the report.
-    pub(super) fn given(&mut self, setting: &'static Setting) -> Option<Given> {
+    pub(super) fn look_up(&mut self, setting: &'static Setting) -> Option<SettingValue> {
         let given = self
             .sources
             .get(setting.flag)
             .cloned()
-            .or_else(|| match setting.fallback {
-                Fallback::Value(text) => Some(Given {
+            .or_else(|| match setting.default {
+                SettingDefault::Value(text) => Some(SettingValue {
                     values: vec![text.to_owned()],
-                    origin: Origin::Default,
+                    origin: SettingOrigin::Default,
                 }),
-                Fallback::Computed(_) | Fallback::Absent(_) => None,
+                SettingDefault::Computed(_) | SettingDefault::Absent(_) => None,
             });
         let (value, origin) = match &given {
             Some(given) => (
@@ -83,9 +83,9 @@ impl<'a> Reader<'a> {
                 ),
                 given.origin.clone(),
             ),
-            None => (None, Origin::Default),
+            None => (None, SettingOrigin::Default),
         };
-        self.effective.push(Effective {
+        self.effective.push(EffectiveSetting {
             setting,
             value,
             origin,
@@ -93,20 +93,20 @@ impl<'a> Reader<'a> {
         given
     }
 
-    pub(super) fn one<T>(
+    pub(super) fn single<T>(
         &mut self,
         setting: &'static Setting,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
-        let given = self.given(setting)?;
+        let given = self.look_up(setting)?;
         let [value] = given.values.as_slice() else {
-            self.problem(given.origin, "is given more than once; give it once");
+            self.report(given.origin, "is given more than once; give it once");
             return None;
         };
         match parse(value) {
             Ok(value) => Some(value),
             Err(message) => {
-                self.problem(given.origin, message);
+                self.report(given.origin, message);
                 None
             }
         }
@@ -117,7 +117,7 @@ impl<'a> Reader<'a> {
         setting: &'static Setting,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Vec<T> {
-        let Some(given) = self.given(setting) else {
+        let Some(given) = self.look_up(setting) else {
             return Vec::new();
         };
         let mut values = Vec::new();
@@ -130,7 +130,7 @@ impl<'a> Reader<'a> {
         {
             match parse(part) {
                 Ok(value) => values.push(value),
-                Err(message) => self.problem(given.origin.clone(), message),
+                Err(message) => self.report(given.origin.clone(), message),
             }
         }
         if values.is_empty()
@@ -139,7 +139,7 @@ impl<'a> Reader<'a> {
                 .iter()
                 .all(|problem| problem.origin != given.origin)
         {
-            self.problem(
+            self.report(
                 given.origin,
                 format!("is empty; write {} or leave it out", setting.value),
             );
@@ -147,22 +147,22 @@ impl<'a> Reader<'a> {
         values
     }
 
-    pub(super) fn password(&mut self, setting: &'static Setting) -> Option<Secret> {
-        self.one(setting, |text| read_password(&parse::path(text)?))
+    pub(super) fn password_file(&mut self, setting: &'static Setting) -> Option<Secret> {
+        self.single(setting, |text| read_password(&parse::path(text)?))
     }
 
-    pub(super) fn readable(&mut self, setting: &'static Setting) -> Option<PathBuf> {
-        self.one(setting, |text| {
+    pub(super) fn readable_file(&mut self, setting: &'static Setting) -> Option<PathBuf> {
+        self.single(setting, |text| {
             let path = parse::path(text)?;
             check_readable(&path).map(|()| path)
         })
     }
 
-    /// Says so when `needed` is missing although `given` is there.
+    /// Says so when `needed` is missing although `look_up` is there.
     pub(super) fn requires(&mut self, given: &Setting, needed: &Setting) {
         if self.is_given(given) && !self.is_given(needed) {
             let message = format!("needs --{} too; give both or neither", needed.flag);
-            self.problem(self.origin(given), message);
+            self.report(self.origin(given), message);
         }
     }
 }

@@ -1,18 +1,18 @@
 //! Shows the effective configuration: every setting, its value and where that came from. Secrets are never read here.
 
 use super::Config;
-use super::problem::Origin;
+use super::problem::SettingOrigin;
 use super::settings::{self, Setting};
 
 /// One setting as it is in effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Effective {
+pub struct EffectiveSetting {
     /// Which setting.
     pub setting: &'static Setting,
     /// Its value as text; `None` when nothing is set. For a password it is the file's path.
     pub value: Option<String>,
     /// Where the value came from.
-    pub origin: Origin,
+    pub origin: SettingOrigin,
 }
 
 impl Config {
@@ -33,7 +33,7 @@ impl Config {
                     format!("{value} (the password is not shown)")
                 }
                 Some(value) => value.clone(),
-                None => format!("({})", setting.fallback_text()),
+                None => format!("({})", setting.default_text()),
             };
             rows.push([setting.flag.to_owned(), value, effective.origin.to_string()]);
         }

@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::problem::{Origin, Problem};
+use super::problem::{ConfigProblem, SettingOrigin};
 use super::settings::{self, Setting, VARIABLE_PREFIX};
 
 /// Values given as flags, by flag name.
-pub type Flags = BTreeMap<&'static str, Vec<String>>;
+pub type FlagValues = BTreeMap<&'static str, Vec<String>>;
 
 /// Everything a configuration is made of; nothing is read from the process itself.
 #[derive(Clone, Debug, Default)]
-pub struct Inputs {
+pub struct ConfigInputs {
     /// Flags by name, without dashes.
-    pub flags: Flags,
+    pub flags: FlagValues,
     /// The environment.
     pub environment: BTreeMap<String, String>,
     /// The configuration file's path and text.
@@ -26,30 +26,30 @@ pub struct Inputs {
 
 /// What somebody said about one setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Given {
+pub(super) struct SettingValue {
     pub(super) values: Vec<String>,
-    pub(super) origin: Origin,
+    pub(super) origin: SettingOrigin,
 }
 
 /// All that was said, by flag name.
-pub(super) type Sources = BTreeMap<&'static str, Given>;
+pub(super) type SettingValues = BTreeMap<&'static str, SettingValue>;
 
 /// Merges the inputs by precedence; what cannot be understood becomes a problem.
-pub(super) fn gather(inputs: &Inputs, problems: &mut Vec<Problem>) -> Sources {
+pub(super) fn merge(inputs: &ConfigInputs, problems: &mut Vec<ConfigProblem>) -> SettingValues {
     let mut sources = from_file(inputs, problems);
     sources.extend(from_environment(inputs, problems));
     for (flag, values) in &inputs.flags {
-        let given = Given {
+        let given = SettingValue {
             values: values.clone(),
-            origin: Origin::Flag(flag),
+            origin: SettingOrigin::Flag(flag),
         };
         sources.insert(flag, given);
     }
     sources
 }
 
-fn from_environment(inputs: &Inputs, problems: &mut Vec<Problem>) -> Sources {
-    let mut sources = Sources::new();
+fn from_environment(inputs: &ConfigInputs, problems: &mut Vec<ConfigProblem>) -> SettingValues {
+    let mut sources = SettingValues::new();
     for (name, value) in &inputs.environment {
         if !name.starts_with(VARIABLE_PREFIX)
             || is_service_link(name)
@@ -57,7 +57,7 @@ fn from_environment(inputs: &Inputs, problems: &mut Vec<Problem>) -> Sources {
         {
             continue;
         }
-        let origin = Origin::Variable(name.clone());
+        let origin = SettingOrigin::Variable(name.clone());
         let Some(setting) = settings::ALL
             .iter()
             .find(|setting| setting.variable() == *name)
@@ -66,7 +66,7 @@ fn from_environment(inputs: &Inputs, problems: &mut Vec<Problem>) -> Sources {
                 || "remove it, or see `galera-console check-config --table`".to_owned(),
                 |similar| format!("did you mean {similar}?"),
             );
-            problems.push(Problem {
+            problems.push(ConfigProblem {
                 origin,
                 message: format!("unknown variable; {hint}"),
             });
@@ -81,7 +81,7 @@ fn from_environment(inputs: &Inputs, problems: &mut Vec<Problem>) -> Sources {
         } else {
             vec![value.clone()]
         };
-        sources.insert(setting.flag, Given { values, origin });
+        sources.insert(setting.flag, SettingValue { values, origin });
     }
     sources
 }
@@ -97,8 +97,8 @@ fn is_service_link(name: &str) -> bool {
             .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-fn from_file(inputs: &Inputs, problems: &mut Vec<Problem>) -> Sources {
-    let mut sources = Sources::new();
+fn from_file(inputs: &ConfigInputs, problems: &mut Vec<ConfigProblem>) -> SettingValues {
+    let mut sources = SettingValues::new();
     let Some((path, text)) = &inputs.file else {
         return sources;
     };
@@ -109,8 +109,8 @@ fn from_file(inputs: &Inputs, problems: &mut Vec<Problem>) -> Sources {
                 text[..span.start.min(text.len())].matches('\n').count() + 1
             });
             let message = format!("line {line} is not valid TOML: {}", error.message());
-            problems.push(Problem {
-                origin: Origin::File(path.clone(), String::new()),
+            problems.push(ConfigProblem {
+                origin: SettingOrigin::File(path.clone(), String::new()),
                 message,
             });
             return sources;
@@ -122,19 +122,19 @@ fn from_file(inputs: &Inputs, problems: &mut Vec<Problem>) -> Sources {
         sources: &mut sources,
     };
     for (key, value) in &table {
-        file.top(key, value);
+        file.top_level(key, value);
     }
     sources
 }
 
 struct FileReader<'a> {
     path: &'a PathBuf,
-    problems: &'a mut Vec<Problem>,
-    sources: &'a mut Sources,
+    problems: &'a mut Vec<ConfigProblem>,
+    sources: &'a mut SettingValues,
 }
 
 impl FileReader<'_> {
-    fn top(&mut self, key: &str, value: &toml::Value) {
+    fn top_level(&mut self, key: &str, value: &toml::Value) {
         match value {
             toml::Value::Table(clusters) if key == settings::CLUSTER.key => self.clusters(clusters),
             toml::Value::Table(section) => {
@@ -154,43 +154,45 @@ impl FileReader<'_> {
                 || "remove it, or see `galera-console check-config --table`".to_owned(),
                 |similar| format!("did you mean {similar}?"),
             );
-            self.problem(key, format!("unknown key; {hint}"));
+            self.report(key, format!("unknown key; {hint}"));
             return;
         };
-        match texts(value) {
-            Some(values) if setting.list || values.len() == 1 => self.give(setting, key, values),
-            _ if setting.list => self.problem(
+        match string_values(value) {
+            Some(values) if setting.repeatable || values.len() == 1 => {
+                self.insert(setting, key, values)
+            }
+            _ if setting.repeatable => self.report(
                 key,
                 "must be a list of texts, e.g. [\"a\", \"b\"]".to_owned(),
             ),
-            _ => self.problem(key, "must be one text or number".to_owned()),
+            _ => self.report(key, "must be one text or number".to_owned()),
         }
     }
 
     fn clusters(&mut self, clusters: &toml::Table) {
         let mut values = Vec::new();
         for (name, members) in clusters {
-            match texts(members) {
+            match string_values(members) {
                 Some(members) => values.push(format!("{name}={}", members.join(","))),
-                None => self.problem(
+                None => self.report(
                     &format!("clusters.{name}"),
                     "must be a list of members, e.g. [\"10.0.0.1\", \"10.0.0.2:3307\"]".to_owned(),
                 ),
             }
         }
         if !values.is_empty() {
-            self.give(&settings::CLUSTER, settings::CLUSTER.key, values);
+            self.insert(&settings::CLUSTER, settings::CLUSTER.key, values);
         }
     }
 
-    fn give(&mut self, setting: &'static Setting, key: &str, values: Vec<String>) {
-        let origin = Origin::File(self.path.clone(), key.to_owned());
+    fn insert(&mut self, setting: &'static Setting, key: &str, values: Vec<String>) {
+        let origin = SettingOrigin::File(self.path.clone(), key.to_owned());
         if self
             .sources
-            .insert(setting.flag, Given { values, origin })
+            .insert(setting.flag, SettingValue { values, origin })
             .is_some()
         {
-            self.problem(
+            self.report(
                 key,
                 format!(
                     "is given twice, here and as serve.{}; keep one",
@@ -200,13 +202,13 @@ impl FileReader<'_> {
         }
     }
 
-    fn problem(&mut self, key: &str, message: String) {
-        let origin = Origin::File(self.path.clone(), key.to_owned());
-        self.problems.push(Problem { origin, message });
+    fn report(&mut self, key: &str, message: String) {
+        let origin = SettingOrigin::File(self.path.clone(), key.to_owned());
+        self.problems.push(ConfigProblem { origin, message });
     }
 }
 
-fn texts(value: &toml::Value) -> Option<Vec<String>> {
+fn string_values(value: &toml::Value) -> Option<Vec<String>> {
     match value {
         toml::Value::String(text) => Some(vec![text.clone()]),
         toml::Value::Integer(number) => Some(vec![number.to_string()]),

@@ -9,19 +9,19 @@ use super::*;
 use crate::telemetry::LogFormat;
 
 #[derive(Default)]
-struct Given {
+struct InputsBuilder {
     flags: Vec<(&'static str, &'static str)>,
     environment: Vec<(&'static str, String)>,
     file: Option<String>,
 }
 
-impl Given {
-    fn inputs(&self) -> Inputs {
-        let mut flags = Flags::new();
+impl InputsBuilder {
+    fn inputs(&self) -> ConfigInputs {
+        let mut flags = FlagValues::new();
         for (flag, value) in &self.flags {
             flags.entry(flag).or_default().push((*value).to_owned());
         }
-        Inputs {
+        ConfigInputs {
             flags,
             environment: self
                 .environment
@@ -47,27 +47,27 @@ impl Given {
     }
 }
 
-fn flags(flags: &[(&'static str, &'static str)]) -> Given {
-    Given {
+fn flags(flags: &[(&'static str, &'static str)]) -> InputsBuilder {
+    InputsBuilder {
         flags: flags.to_vec(),
-        ..Given::default()
+        ..InputsBuilder::default()
     }
 }
 
-fn file(text: &str) -> Given {
-    Given {
+fn file(text: &str) -> InputsBuilder {
+    InputsBuilder {
         file: Some(text.to_owned()),
-        ..Given::default()
+        ..InputsBuilder::default()
     }
 }
 
 #[test]
 fn nothing_at_all_is_a_configuration() {
-    let config = load(&Given::default().inputs()).unwrap();
+    let config = load(&InputsBuilder::default().inputs()).unwrap();
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:3000");
     assert_eq!(config.http.site_root, Path::new("/opt/console/site"));
     assert!(
-        matches!(&config.etcd, Etcd::Embedded(path) if path == Path::new("/var/lib/galera-console/etcd"))
+        matches!(&config.etcd, EtcdConfig::Embedded(path) if path == Path::new("/var/lib/galera-console/etcd"))
     );
     assert_eq!(
         (
@@ -84,8 +84,8 @@ fn nothing_at_all_is_a_configuration() {
         (config.poll_interval, config.probe_timeout),
         (Duration::from_secs(1), Duration::from_secs(3))
     );
-    assert_eq!(config.approvals.otherwise, 1);
-    assert!(!config.approvals.anything_alone());
+    assert_eq!(config.approvals.default_count, 1);
+    assert!(!config.approvals.allows_acting_alone());
     assert_eq!(config.http.session_lifetime, Duration::from_secs(12 * 3600));
     assert!(config.clusters.is_empty() && config.recovery.is_none() && config.warnings.is_empty());
 }
@@ -93,8 +93,8 @@ fn nothing_at_all_is_a_configuration() {
 #[test]
 fn flag_beats_variable_beats_file_beats_default() {
     let mut given = file("poll_interval = \"5s\"");
-    let poll = |given: &Given| load(&given.inputs()).unwrap().poll_interval.as_secs();
-    assert_eq!(poll(&Given::default()), 1);
+    let poll = |given: &InputsBuilder| load(&given.inputs()).unwrap().poll_interval.as_secs();
+    assert_eq!(poll(&InputsBuilder::default()), 1);
     assert_eq!(poll(&given), 5);
     given
         .environment
@@ -163,7 +163,7 @@ lab = ["10.0.0.1", "10.0.0.2:3307", "10.0.0.3:3306"]
 "#
     ));
     let config = load(&given.inputs()).unwrap();
-    let Etcd::Cluster(etcd) = &config.etcd else {
+    let EtcdConfig::Cluster(etcd) = &config.etcd else {
         panic!("endpoints were given")
     };
     assert_eq!(
@@ -188,7 +188,7 @@ lab = ["10.0.0.1", "10.0.0.2:3307", "10.0.0.3:3306"]
         .collect();
     assert_eq!(lab, ["10.0.0.1", "10.0.0.2", "10.0.0.3:3306"]);
     assert_eq!(config.clusters.len(), 2);
-    assert_eq!(config.approvals.otherwise, 2);
+    assert_eq!(config.approvals.default_count, 2);
     assert_eq!(
         config.log,
         LogConfig {
@@ -245,9 +245,9 @@ fn every_setting_has_its_variable() {
         let environment = vec![(setting.variable(), String::new())]
             .into_iter()
             .collect();
-        let inputs = Inputs {
+        let inputs = ConfigInputs {
             environment,
-            ..Given::default().inputs()
+            ..InputsBuilder::default().inputs()
         };
         assert!(
             load(&inputs).is_ok(),
@@ -255,7 +255,7 @@ fn every_setting_has_its_variable() {
             setting.variable()
         );
     }
-    let given = Given {
+    let given = InputsBuilder {
         environment: vec![
             (
                 "GALERA_CONSOLE_CLUSTER",
@@ -267,11 +267,11 @@ fn every_setting_has_its_variable() {
             ),
             ("PATH", "/bin".to_owned()),
         ],
-        ..Given::default()
+        ..InputsBuilder::default()
     };
     let config = load(&given.inputs()).unwrap();
     assert_eq!(config.clusters.len(), 2);
-    assert!(matches!(&config.etcd, Etcd::Cluster(etcd) if etcd.endpoints.len() == 2));
+    assert!(matches!(&config.etcd, EtcdConfig::Cluster(etcd) if etcd.endpoints.len() == 2));
 }
 
 #[test]
@@ -430,9 +430,9 @@ fn settings_that_contradict_each_other() {
         let text = given.problems().join("\n");
         assert!(text.contains(word), "{word} is missing in: {text}");
     }
-    let homeless = Inputs {
+    let homeless = ConfigInputs {
         state_dir: None,
-        ..Given::default().inputs()
+        ..InputsBuilder::default().inputs()
     };
     assert!(
         load(&homeless)
@@ -482,7 +482,7 @@ fn a_broken_file_is_named_with_its_line() {
 
 #[test]
 fn all_problems_are_shown_at_once() {
-    let given = Given {
+    let given = InputsBuilder {
         flags: vec![("listen", "x"), ("cluster", "lab"), ("cluster", "=h")],
         environment: vec![("GALERA_CONSOLE_APPROVALS", "many".to_owned())],
         file: Some("[mysql]\nport = 0\n[recovery]\nuser = \"root\"".to_owned()),
@@ -501,10 +501,10 @@ fn all_problems_are_shown_at_once() {
 fn the_user_commands_judge_only_what_they_use() {
     let mut given = file("[mysql]\nport = 0");
     given.flags.push(("etcd-endpoints", "http://a:2379"));
-    assert!(load_for_user(&given.inputs()).is_ok());
+    assert!(load_for_admin(&given.inputs()).is_ok());
     given.file = Some("mysql_prot = 0".to_owned());
     assert!(
-        load_for_user(&given.inputs()).is_err(),
+        load_for_admin(&given.inputs()).is_err(),
         "a key that nobody knows is an error everywhere"
     );
 }
@@ -548,7 +548,7 @@ fn what_crosses_a_network_in_clear_is_warned_about() {
 #[test]
 fn durations_are_shown_as_they_are_read() {
     for text in ["500ms", "1s", "90s", "2m", "12h", "36h"] {
-        assert_eq!(parse::show_duration(parse::duration(text).unwrap()), text);
+        assert_eq!(parse::format_duration(parse::duration(text).unwrap()), text);
     }
     assert_eq!(parse::duration("1.5s"), Ok(Duration::from_millis(1500)));
     for bad in [
@@ -579,9 +579,12 @@ fn the_readme_has_the_same_table() {
 fn kinds_may_need_approvals_of_their_own() {
     let given = flags(&[("approvals", "2,decommission=3, cleanup=0")]);
     let approvals = load(&given.inputs()).unwrap().approvals;
-    let expected = BTreeMap::from([(Kind::Decommission, 3), (Kind::Cleanup, 0)]);
-    assert_eq!((approvals.otherwise, &approvals.kinds), (2, &expected));
-    assert!(approvals.anything_alone());
+    let expected = BTreeMap::from([(ActionKind::Decommission, 3), (ActionKind::Cleanup, 0)]);
+    assert_eq!(
+        (approvals.default_count, &approvals.per_kind),
+        (2, &expected)
+    );
+    assert!(approvals.allows_acting_alone());
     for wrong in ["1,2", "bootstrap=1,bootstrap=2", "upgrade=1", "cleanup="] {
         assert_eq!(
             flags(&[("approvals", wrong)]).problems().len(),

@@ -7,25 +7,25 @@ use std::time::Duration;
 use galera::{ClusterName, NodeId};
 use notify::{SmtpConfig, SmtpTls};
 
-use super::problem::{Origin, Problem};
-use super::reader::Reader;
-use super::report::Effective;
+use super::problem::{ConfigProblem, SettingOrigin};
+use super::reader::ConfigReader;
+use super::report::EffectiveSetting;
 use super::settings::{self, Setting};
-use super::{Etcd, HistoryConfig, HttpConfig, NotifyConfig, RecoveryConfig, parse};
+use super::{EtcdConfig, HistoryConfig, HttpConfig, NotifyConfig, RecoveryConfig, parse};
 use crate::telemetry::{self, LogConfig, LogFormat};
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     pub(super) fn http(&mut self) -> Option<HttpConfig> {
-        let listen = self.one(&settings::LISTEN, parse::address);
-        let public_url = self.one(&settings::PUBLIC_URL, parse::public_url);
+        let listen = self.single(&settings::LISTEN, parse::socket_address);
+        let public_url = self.single(&settings::PUBLIC_URL, parse::public_url);
         let site_root = self.path_or(
             &settings::SITE_ROOT,
             Some(self.inputs.program_dir.join("site")),
         );
-        let metrics_listen = self.one(&settings::METRICS_LISTEN, parse::address);
+        let metrics_listen = self.single(&settings::METRICS_LISTEN, parse::socket_address);
         let trusted_proxies = self.list(&settings::TRUSTED_PROXIES, parse::network);
-        let session_lifetime = self.one(&settings::SESSION_LIFETIME, |text| {
-            parse::between(
+        let session_lifetime = self.single(&settings::SESSION_LIFETIME, |text| {
+            parse::duration_between(
                 text,
                 Duration::from_secs(2),
                 Duration::from_secs(30 * 86_400),
@@ -35,7 +35,7 @@ impl Reader<'_> {
             && listen == metrics
             && listen.port() != 0
         {
-            self.problem(
+            self.report(
                 self.origin(&settings::METRICS_LISTEN),
                 "is the same address as --listen; name another port or leave it out",
             );
@@ -51,7 +51,7 @@ impl Reader<'_> {
                 &settings::LISTEN
             };
             let message = "passwords and session cookies cross the network unencrypted; put an https proxy in front and set --public-url https://…";
-            self.warnings.push(Problem {
+            self.warnings.push(ConfigProblem {
                 origin: self.origin(setting),
                 message: message.to_owned(),
             });
@@ -72,23 +72,23 @@ impl Reader<'_> {
         computed: Option<PathBuf>,
     ) -> Option<PathBuf> {
         if self.is_given(setting) {
-            return self.one(setting, parse::path);
+            return self.single(setting, parse::path);
         }
-        self.effective.push(Effective {
+        self.effective.push(EffectiveSetting {
             setting,
             value: computed.as_ref().map(|path| path.display().to_string()),
-            origin: Origin::Default,
+            origin: SettingOrigin::Default,
         });
         computed
     }
 
-    pub(super) fn etcd(&mut self) -> Option<Etcd> {
-        let endpoints = self.list(&settings::ETCD_ENDPOINTS, parse::text);
-        let user = self.one(&settings::ETCD_USER, parse::text);
-        let password = self.password(&settings::ETCD_PASSWORD_FILE);
-        let ca = self.readable(&settings::ETCD_CA);
-        let cert = self.readable(&settings::ETCD_CERT);
-        let key = self.readable(&settings::ETCD_KEY);
+    pub(super) fn etcd(&mut self) -> Option<EtcdConfig> {
+        let endpoints = self.list(&settings::ETCD_ENDPOINTS, parse::non_empty_text);
+        let user = self.single(&settings::ETCD_USER, parse::non_empty_text);
+        let password = self.password_file(&settings::ETCD_PASSWORD_FILE);
+        let ca = self.readable_file(&settings::ETCD_CA);
+        let cert = self.readable_file(&settings::ETCD_CERT);
+        let key = self.readable_file(&settings::ETCD_KEY);
         let data_dir = self.path_or(&settings::ETCD_DATA_DIR, self.inputs.state_dir.clone());
         self.requires(&settings::ETCD_USER, &settings::ETCD_PASSWORD_FILE);
         self.requires(&settings::ETCD_PASSWORD_FILE, &settings::ETCD_USER);
@@ -98,25 +98,25 @@ impl Reader<'_> {
         if !self.is_given(&settings::ETCD_ENDPOINTS) {
             for setting in [&settings::ETCD_USER, &settings::ETCD_CA] {
                 if self.is_given(setting) {
-                    self.problem(
+                    self.report(
                         self.origin(setting),
                         "has no meaning for the embedded etcd; give --etcd-endpoints or remove it",
                     );
                 }
             }
             if data_dir.is_none() {
-                self.problem(Origin::Default, "there is no home directory for the embedded etcd's data; give --etcd-data-dir DIR or --etcd-endpoints URL,…");
+                self.report(SettingOrigin::Default, "there is no home directory for the embedded etcd's data; give --etcd-data-dir DIR or --etcd-endpoints URL,…");
             }
-            return data_dir.map(Etcd::Embedded);
+            return data_dir.map(EtcdConfig::Embedded);
         }
-        let settings = registry::Settings {
+        let settings = registry::EtcdSettings {
             endpoints,
             user,
             password,
             ca,
             cert,
             key,
-            ..registry::Settings::default()
+            ..registry::EtcdSettings::default()
         };
         // An empty list was reported already, and a file that is unreadable hides whether https has its authority.
         let judged = !settings.endpoints.is_empty()
@@ -127,18 +127,18 @@ impl Reader<'_> {
             } else {
                 ""
             };
-            self.problem(
+            self.report(
                 self.origin(&settings::ETCD_ENDPOINTS),
                 format!("{error}{hint}"),
             );
         }
-        Some(Etcd::Cluster(Box::new(settings)))
+        Some(EtcdConfig::Cluster(Box::new(settings)))
     }
 
     pub(super) fn expiries(&mut self) -> Option<(Duration, Duration)> {
         let mut read = |setting| {
-            self.one(setting, |text| {
-                parse::between(text, Duration::from_secs(10), Duration::from_secs(86_400))
+            self.single(setting, |text| {
+                parse::duration_between(text, Duration::from_secs(10), Duration::from_secs(86_400))
             })
         };
         let (request, approval) = (
@@ -149,11 +149,11 @@ impl Reader<'_> {
     }
 
     pub(super) fn history(&mut self) -> Option<HistoryConfig> {
-        let retention = self.one(&settings::HISTORY_RETENTION, |text| {
+        let retention = self.single(&settings::HISTORY_RETENTION, |text| {
             let day = Duration::from_secs(86_400);
-            parse::between(text, day, 3_650 * day)
+            parse::duration_between(text, day, 3_650 * day)
         });
-        let changes_max = self.one(&settings::HISTORY_MAX_CHANGES, parse::changes);
+        let changes_max = self.single(&settings::HISTORY_MAX_CHANGES, parse::change_count);
         Some(HistoryConfig {
             retention: retention?,
             changes_max: changes_max?,
@@ -161,8 +161,8 @@ impl Reader<'_> {
     }
 
     pub(super) fn prefixes(&mut self) -> Option<(String, String)> {
-        let registry = self.one(&settings::REGISTRY_PREFIX, parse::prefix);
-        let state = self.one(&settings::STATE_PREFIX, parse::prefix);
+        let registry = self.single(&settings::REGISTRY_PREFIX, parse::prefix);
+        let state = self.single(&settings::STATE_PREFIX, parse::prefix);
         let (registry, state) = (registry?, state?);
         let within =
             |outer: &str, inner: &str| inner == outer || inner.starts_with(&format!("{outer}/"));
@@ -171,10 +171,10 @@ impl Reader<'_> {
                 "the registry {registry} and the console's state {state} overlap; use two prefixes side by side"
             );
             let origin = match self.origin(&settings::STATE_PREFIX) {
-                Origin::Default => self.origin(&settings::REGISTRY_PREFIX),
+                SettingOrigin::Default => self.origin(&settings::REGISTRY_PREFIX),
                 origin => origin,
             };
-            self.problem(origin, message);
+            self.report(origin, message);
         }
         Some((registry, state))
     }
@@ -183,14 +183,14 @@ impl Reader<'_> {
         &mut self,
         default_port: u16,
     ) -> Option<BTreeMap<ClusterName, BTreeSet<NodeId>>> {
-        let Some(given) = self.given(&settings::CLUSTER) else {
+        let Some(given) = self.look_up(&settings::CLUSTER) else {
             return Some(BTreeMap::new());
         };
         match parse::clusters(&given.values, default_port) {
             Ok(clusters) => Some(clusters),
             Err(messages) => {
                 for message in messages {
-                    self.problem(given.origin.clone(), message);
+                    self.report(given.origin.clone(), message);
                 }
                 None
             }
@@ -198,8 +198,8 @@ impl Reader<'_> {
     }
 
     pub(super) fn recovery(&mut self) -> Option<RecoveryConfig> {
-        let user = self.one(&settings::RECOVERY_USER, parse::text);
-        let password = self.password(&settings::RECOVERY_PASSWORD_FILE);
+        let user = self.single(&settings::RECOVERY_USER, parse::non_empty_text);
+        let password = self.password_file(&settings::RECOVERY_PASSWORD_FILE);
         self.requires(&settings::RECOVERY_USER, &settings::RECOVERY_PASSWORD_FILE);
         self.requires(&settings::RECOVERY_PASSWORD_FILE, &settings::RECOVERY_USER);
         Some(RecoveryConfig {
@@ -212,13 +212,13 @@ impl Reader<'_> {
         NotifyConfig {
             smtp: self.smtp(),
             allow: self.list(&settings::NOTIFY_ALLOW, parse::network),
-            ca: self.readable(&settings::NOTIFY_CA),
+            ca: self.readable_file(&settings::NOTIFY_CA),
         }
     }
 
     fn smtp(&mut self) -> Option<SmtpConfig> {
-        let host = self.one(&settings::SMTP_HOST, parse::text);
-        let tls = self.one(&settings::SMTP_TLS, |text| match text {
+        let host = self.single(&settings::SMTP_HOST, parse::non_empty_text);
+        let tls = self.single(&settings::SMTP_TLS, |text| match text {
             "starttls" => Ok(SmtpTls::StartTls),
             "implicit" => Ok(SmtpTls::Implicit),
             "none" => Ok(SmtpTls::None),
@@ -226,10 +226,10 @@ impl Reader<'_> {
                 "{text:?} is no encryption; write starttls, implicit or none"
             )),
         });
-        let port = self.one(&settings::SMTP_PORT, parse::port);
-        let user = self.one(&settings::SMTP_USER, parse::text);
-        let password = self.password(&settings::SMTP_PASSWORD_FILE);
-        let from = self.one(&settings::SMTP_FROM, |text| {
+        let port = self.single(&settings::SMTP_PORT, parse::port);
+        let user = self.single(&settings::SMTP_USER, parse::non_empty_text);
+        let password = self.password_file(&settings::SMTP_PASSWORD_FILE);
+        let from = self.single(&settings::SMTP_FROM, |text| {
             notify::mail_sender(text).map(|sender| sender.to_string())
         });
         self.requires(&settings::SMTP_HOST, &settings::SMTP_FROM);
@@ -240,7 +240,7 @@ impl Reader<'_> {
             &settings::SMTP_PASSWORD_FILE,
         ] {
             if self.is_given(setting) && !self.is_given(&settings::SMTP_HOST) {
-                self.problem(
+                self.report(
                     self.origin(setting),
                     "has no meaning without --smtp-host; give that too or remove it",
                 );
@@ -249,7 +249,7 @@ impl Reader<'_> {
         self.requires(&settings::SMTP_USER, &settings::SMTP_PASSWORD_FILE);
         self.requires(&settings::SMTP_PASSWORD_FILE, &settings::SMTP_USER);
         if tls == Some(SmtpTls::None) && user.is_some() {
-            self.warnings.push(Problem {
+            self.warnings.push(ConfigProblem {
                 origin: self.origin(&settings::SMTP_TLS),
                 message: "the password of --smtp-user crosses the network unencrypted; use starttls or implicit".to_owned(),
             });
@@ -267,32 +267,32 @@ impl Reader<'_> {
     pub(super) fn timing(&mut self) -> Option<(Duration, Duration)> {
         let shortest = Duration::from_millis(100);
         let minute = Duration::from_secs(60);
-        let poll = self.one(&settings::POLL_INTERVAL, |text| {
-            parse::between(text, shortest, minute)
+        let poll = self.single(&settings::POLL_INTERVAL, |text| {
+            parse::duration_between(text, shortest, minute)
         });
-        let timeout = self.one(&settings::PROBE_TIMEOUT, |text| {
-            parse::between(text, shortest, minute)
+        let timeout = self.single(&settings::PROBE_TIMEOUT, |text| {
+            parse::duration_between(text, shortest, minute)
         });
         let (poll, timeout) = (poll?, timeout?);
         // A node that hangs would be believed for that many polls.
         if timeout > poll * 60 {
             let message = format!(
                 "{} is more than 60 times the poll interval of {}; shorten it, or poll less often",
-                parse::show_duration(timeout),
-                parse::show_duration(poll)
+                parse::format_duration(timeout),
+                parse::format_duration(poll)
             );
-            self.problem(self.origin(&settings::PROBE_TIMEOUT), message);
+            self.report(self.origin(&settings::PROBE_TIMEOUT), message);
         }
         Some((poll, timeout))
     }
 
     pub(super) fn log(&mut self) -> Option<LogConfig> {
-        let format = self.one(&settings::LOG_FORMAT, |text| match text {
+        let format = self.single(&settings::LOG_FORMAT, |text| match text {
             "text" => Ok(LogFormat::Text),
             "json" => Ok(LogFormat::Json),
             _ => Err(format!("{text:?} is no log format; write text or json")),
         });
-        let level = self.one(&settings::LOG_LEVEL, |text| {
+        let level = self.single(&settings::LOG_LEVEL, |text| {
             telemetry::filter(text)
                 .map(|_| text.to_owned())
                 .map_err(|error| format!("{text:?} is no log filter ({error}); write e.g. info or info,galera_console=debug"))

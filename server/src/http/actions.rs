@@ -6,58 +6,58 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
-use console_core::audit::TrailError;
+use console_core::audit::AuditError;
 use galera::ClusterName;
 use galera::access::Operation;
 use galera::publish::api::ActionList;
-use galera::recover::action::{Refusal, State};
+use galera::recover::action::{ActionRefusal, ActionState};
 use galera::recover::attestation::Attestation;
-use galera::recover::plan::{CheckCode, Kind};
+use galera::recover::plan::{ActionKind, CheckCode};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde::Deserialize;
 
 use super::AppState;
-use super::extract::{ClusterPath, JsonBody, QueryOf, unknown_cluster};
-use super::identity::Session;
-use super::plans::{bounded, may_request};
+use super::extract::{ClusterPath, JsonBody, QueryParams, unknown_cluster};
+use super::identity::CurrentSession;
+use super::plans::{authorize_request, check_attestation_count};
 use super::problem::{ApiError, ApiResult};
-use crate::actions::{ActionError, Decision, Query, Shown, Wanted};
+use crate::actions::{ActionDecision, ActionError, ActionProposal, ActionQuery, PublishedAction};
 
 /// Actions of a page unless the request says otherwise, and at most.
-const LIMIT: usize = 50;
+const DEFAULT_LIMIT: usize = 50;
 const LIMIT_MAX: usize = 200;
-const NO_ETCD: &str = "etcd cannot be reached, and without it nothing is decided or recorded; look again in a moment.";
+const ETCD_UNAVAILABLE: &str = "etcd cannot be reached, and without it nothing is decided or recorded; look again in a moment.";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NewAction {
-    kind: Kind,
+pub(super) struct CreateActionRequest {
+    kind: ActionKind,
     plan_digest: String,
     confirm: String,
     reason: String,
     #[serde(default)]
     attestations: Vec<Attestation>,
     #[serde(default)]
-    break_glass: Option<BreakGlassBody>,
+    break_glass: Option<BreakGlassPayload>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct BreakGlassBody {
+struct BreakGlassPayload {
     overrides: Vec<CheckCode>,
 }
 
-/// `POST /api/v1/clusters/{cluster}/actions`.
+/// `POST /api/v1/clusters/{cluster_feed}/actions`.
 pub(super) async fn request(
     app: AppState,
-    session: Session,
+    session: CurrentSession,
     ClusterPath(cluster): ClusterPath,
-    JsonBody(body): JsonBody<NewAction>,
+    JsonBody(body): JsonBody<CreateActionRequest>,
 ) -> ApiResult<Response> {
-    let by = may_request(&session)?;
-    bounded(&body.attestations)?;
-    let wanted = Wanted {
+    let by = authorize_request(&session)?;
+    check_attestation_count(&body.attestations)?;
+    let wanted = ActionProposal {
         kind: body.kind,
         plan_digest: body.plan_digest,
         confirm: body.confirm,
@@ -65,15 +65,15 @@ pub(super) async fn request(
         attestations: body.attestations,
         overrides: body.break_glass.map(|glass| glass.overrides),
     };
-    if app.hub.cluster(&cluster).is_none() {
+    if app.monitor.cluster_feed(&cluster).is_none() {
         return Err(unknown_cluster(cluster.as_str()));
     }
     let shown = app.actions.request(&by, &cluster, &wanted).await?;
-    Ok((StatusCode::CREATED, json(&shown)).into_response())
+    Ok((StatusCode::CREATED, action_json(&shown)).into_response())
 }
 
 #[derive(Deserialize)]
-pub(super) struct ListQuery {
+pub(super) struct ActionListQuery {
     cluster: Option<ClusterName>,
     state: Option<String>,
     before: Option<String>,
@@ -83,21 +83,21 @@ pub(super) struct ListQuery {
 /// `GET /api/v1/actions`.
 pub(super) async fn list(
     app: AppState,
-    session: Session,
-    QueryOf(query): QueryOf<ListQuery>,
+    session: CurrentSession,
+    QueryParams(query): QueryParams<ActionListQuery>,
 ) -> ApiResult<Json<ActionList>> {
-    session.actor(Operation::See)?;
-    let query = Query {
+    session.authorize(Operation::View)?;
+    let query = ActionQuery {
         cluster: query.cluster,
-        states: states(query.state.as_deref().unwrap_or_default())?,
+        states: parse_states(query.state.as_deref().unwrap_or_default())?,
         before: query.before,
-        limit: query.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX),
+        limit: query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, LIMIT_MAX),
     };
     Ok(Json(app.actions.list(&query).await?))
 }
 
 /// States by their words, separated by commas; `open` is every state that is not final.
-fn states(text: &str) -> ApiResult<Vec<State>> {
+fn parse_states(text: &str) -> ApiResult<Vec<ActionState>> {
     let mut states = Vec::new();
     for word in text
         .split(',')
@@ -105,10 +105,16 @@ fn states(text: &str) -> ApiResult<Vec<State>> {
         .filter(|word| !word.is_empty())
     {
         if word == "open" {
-            states.extend(State::ALL.into_iter().filter(|state| !state.is_final()));
+            states.extend(
+                ActionState::ALL
+                    .into_iter()
+                    .filter(|state| !state.is_final()),
+            );
             continue;
         }
-        let state = State::ALL.into_iter().find(|state| state.word() == word);
+        let state = ActionState::ALL
+            .into_iter()
+            .find(|state| state.as_str() == word);
         states.push(state.ok_or_else(|| {
             let shown: String = word.chars().take(40).collect();
             ApiError::bad_request(
@@ -123,16 +129,16 @@ fn states(text: &str) -> ApiResult<Vec<State>> {
 /// `GET /api/v1/actions/{id}`.
 pub(super) async fn show(
     app: AppState,
-    session: Session,
+    session: CurrentSession,
     Path(id): Path<String>,
 ) -> ApiResult<Response> {
-    session.actor(Operation::See)?;
-    Ok(json(&app.actions.get(&id).await?).into_response())
+    session.authorize(Operation::View)?;
+    Ok(action_json(&app.actions.get(&id).await?).into_response())
 }
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Words {
+pub(super) struct ActionVerbRequest {
     #[serde(default)]
     comment: Option<String>,
     #[serde(default)]
@@ -140,15 +146,15 @@ pub(super) struct Words {
 }
 
 /// `POST /api/v1/actions/{id}/approve|reject|cancel|execute|comment|undo`.
-pub(super) async fn act(
+pub(super) async fn apply_verb(
     app: AppState,
-    session: Session,
+    session: CurrentSession,
     Path((id, verb)): Path<(String, String)>,
-    JsonBody(words): JsonBody<Words>,
+    JsonBody(words): JsonBody<ActionVerbRequest>,
 ) -> ApiResult<Response> {
-    let actor = |operation| session.actor(operation);
+    let actor = |operation| session.authorize(operation);
     let comment = words.comment.as_deref();
-    let decide = async |operation, decision: Decision| {
+    let decide = async |operation, decision: ActionDecision| {
         let by = actor(operation)?;
         let decided = app.actions.decide(&by, &id, &decision, comment).await;
         decided.map_err(ApiError::from)
@@ -156,11 +162,11 @@ pub(super) async fn act(
     let shown = match verb.as_str() {
         "approve" => {
             let digest = words.plan_digest.clone();
-            decide(Operation::ApproveAction, Decision::Approve { digest }).await?
+            decide(Operation::ApproveAction, ActionDecision::Approve { digest }).await?
         }
-        "reject" => decide(Operation::RejectAction, Decision::Reject).await?,
-        "cancel" => decide(Operation::CancelAction, Decision::Cancel).await?,
-        "comment" => decide(Operation::CommentAction, Decision::Comment).await?,
+        "reject" => decide(Operation::RejectAction, ActionDecision::Reject).await?,
+        "cancel" => decide(Operation::CancelAction, ActionDecision::Cancel).await?,
+        "comment" => decide(Operation::CommentAction, ActionDecision::Comment).await?,
         "execute" => {
             let by = actor(Operation::ExecuteAction)?;
             app.actions.execute(&by, &id).await?
@@ -175,26 +181,28 @@ pub(super) async fn act(
             return Err(ApiError::not_found("unknown_path", detail));
         }
     };
-    Ok(json(&shown).into_response())
+    Ok(action_json(&shown).into_response())
 }
 
-fn json(shown: &Shown) -> ([(http::HeaderName, &'static str); 1], Bytes) {
+fn action_json(shown: &PublishedAction) -> ([(http::HeaderName, &'static str); 1], Bytes) {
     ([(CONTENT_TYPE, "application/json")], shown.body())
 }
 
-impl From<Refusal> for ApiError {
-    fn from(refusal: Refusal) -> Self {
-        let (code, detail) = (refusal.code(), sentence(&refusal.to_string()));
+impl From<ActionRefusal> for ApiError {
+    fn from(refusal: ActionRefusal) -> Self {
+        let (code, detail) = (refusal.code(), to_sentence(&refusal.to_string()));
         match refusal {
-            Refusal::Denied(denied) => denied.into(),
-            Refusal::OwnRequest { .. } | Refusal::NotYours { .. } => Self::forbidden(code, detail),
-            Refusal::NotExecutable(_)
-            | Refusal::NotConfirmed { .. }
-            | Refusal::NoReason
-            | Refusal::TooLong { .. }
-            | Refusal::OverridesDiffer { .. }
-            | Refusal::NotOverridable(_)
-            | Refusal::NothingToOverride => Self::new(
+            ActionRefusal::Denied(denied) => denied.into(),
+            ActionRefusal::OwnRequest { .. } | ActionRefusal::NotRequester { .. } => {
+                Self::forbidden(code, detail)
+            }
+            ActionRefusal::NotExecutable(_)
+            | ActionRefusal::NotConfirmed { .. }
+            | ActionRefusal::NoReason
+            | ActionRefusal::TooLong { .. }
+            | ActionRefusal::OverridesDiffer { .. }
+            | ActionRefusal::NotOverridable(_)
+            | ActionRefusal::NothingToOverride => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 code,
                 "Not possible like this",
@@ -207,31 +215,33 @@ impl From<Refusal> for ApiError {
 
 impl From<ActionError> for ApiError {
     fn from(error: ActionError) -> Self {
-        let detail = sentence(&error.to_string());
+        let detail = to_sentence(&error.to_string());
         match error {
             ActionError::Refused(refusal) => refusal.into(),
-            ActionError::Unknown(_) => Self::not_found("unknown_action", detail),
+            ActionError::UnknownAction(_) => Self::not_found("unknown_action", detail),
             ActionError::UnknownCluster => Self::not_found("unknown_cluster", detail),
-            ActionError::Open(_) => conflict("action_open", detail),
+            ActionError::AlreadyOpen(_) => conflict("action_open", detail),
             ActionError::Busy(_) => conflict("busy", detail),
             ActionError::Contended => conflict("contended", detail),
             ActionError::NotUndoable(_) => conflict("not_undoable", detail),
-            ActionError::TooMany(wait) => throttled(wait),
-            ActionError::Trail(error) => error.into(),
-            ActionError::Unwatched => conflict("not_watched_enough", detail),
-            ActionError::Blind(_) => Self::unavailable("registry_unavailable", NO_ETCD),
+            ActionError::RateLimited(wait) => too_many_changes(wait),
+            ActionError::Audit(error) => error.into(),
+            ActionError::NotWatchedLongEnough => conflict("not_watched_enough", detail),
+            ActionError::RegistryUnreadable(_) => {
+                Self::unavailable("registry_unavailable", ETCD_UNAVAILABLE)
+            }
         }
     }
 }
 
-impl From<TrailError> for ApiError {
-    fn from(error: TrailError) -> Self {
+impl From<AuditError> for ApiError {
+    fn from(error: AuditError) -> Self {
         match error {
-            TrailError::Registry(error) => {
-                Self::unavailable("registry_unavailable", NO_ETCD).source(error)
+            AuditError::Registry(error) => {
+                Self::unavailable("registry_unavailable", ETCD_UNAVAILABLE).with_source(error)
             }
-            TrailError::Damaged { .. } => Self::internal(error.to_string()),
-            TrailError::Contended => conflict("contended", sentence(&error.to_string())),
+            AuditError::Damaged { .. } => Self::internal(error.to_string()),
+            AuditError::Contended => conflict("contended", to_sentence(&error.to_string())),
         }
     }
 }
@@ -240,7 +250,7 @@ pub(super) fn conflict(code: &'static str, detail: String) -> ApiError {
     ApiError::new(StatusCode::CONFLICT, code, "Not as it was", detail)
 }
 
-fn throttled(wait: Duration) -> ApiError {
+fn too_many_changes(wait: Duration) -> ApiError {
     ApiError::new(
         StatusCode::TOO_MANY_REQUESTS,
         "throttled",
@@ -250,11 +260,11 @@ fn throttled(wait: Duration) -> ApiError {
             wait.as_secs() + 1
         ),
     )
-    .retry_after(wait)
+    .with_retry_after(wait)
 }
 
 /// The domain's words as a sentence.
-pub(super) fn sentence(text: &str) -> String {
+pub(super) fn to_sentence(text: &str) -> String {
     let mut characters = text.chars();
     let first = characters.next().map(|c| c.to_uppercase().to_string());
     let rest = characters.as_str();

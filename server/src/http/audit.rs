@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use console_core::audit::{Filter, PAGE_MAX, csv};
+use console_core::audit::{AUDIT_PAGE_MAX, AuditTrailFilter, to_csv};
 use galera::ClusterName;
 use galera::access::Operation;
 use http::HeaderMap;
@@ -10,12 +10,12 @@ use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use serde::Deserialize;
 
 use super::AppState;
-use super::extract::{QueryOf, wants_csv};
-use super::identity::Session;
+use super::extract::{QueryParams, csv_requested};
+use super::identity::CurrentSession;
 use super::problem::ApiResult;
 
 /// Entries of a page unless the request says otherwise.
-const LIMIT: usize = 100;
+const DEFAULT_LIMIT: usize = 100;
 
 #[derive(Deserialize)]
 pub(super) struct AuditQuery {
@@ -29,17 +29,20 @@ pub(super) struct AuditQuery {
 /// `GET /api/v1/audit`.
 pub(super) async fn page(
     app: AppState,
-    session: Session,
-    QueryOf(query): QueryOf<AuditQuery>,
+    session: CurrentSession,
+    QueryParams(query): QueryParams<AuditQuery>,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
-    session.actor(Operation::ReadAudit)?;
-    let as_csv = wants_csv(query.format.as_deref(), &headers)?;
-    let filter = Filter {
+    session.authorize(Operation::ReadAudit)?;
+    let as_csv = csv_requested(query.format.as_deref(), &headers)?;
+    let filter = AuditTrailFilter {
         cluster: query.cluster,
         actor: query.actor.filter(|actor| !actor.is_empty()),
         before: query.before,
-        limit: query.limit.unwrap_or(LIMIT).clamp(1, PAGE_MAX),
+        limit: query
+            .limit
+            .unwrap_or(DEFAULT_LIMIT)
+            .clamp(1, AUDIT_PAGE_MAX),
     };
     let page = app.actions.trail().page(&filter).await?;
     if !as_csv {
@@ -49,5 +52,5 @@ pub(super) async fn page(
         (CONTENT_TYPE, "text/csv; charset=utf-8"),
         (CONTENT_DISPOSITION, "attachment; filename=\"audit.csv\""),
     ];
-    Ok((headers, csv(&page.entries)).into_response())
+    Ok((headers, to_csv(&page.entries)).into_response())
 }

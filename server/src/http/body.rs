@@ -9,28 +9,31 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http_body_util::BodyExt;
 
-use super::BODY_MAX;
+use super::BODY_BYTES_MAX;
 use super::problem::ApiError;
 
 /// How long a client may take to send a body of a few kilobytes.
-const TIME: Duration = Duration::from_secs(15);
+const READ_TIMEOUT: Duration = Duration::from_secs(15);
 /// How much of a body that is too large is read and thrown away: a client that is still sending would otherwise see a
 /// broken connection instead of the answer.
-const DISCARDED_MAX: usize = 8 * 1024 * 1024;
+const DRAIN_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-pub(super) async fn bound(request: Request, next: Next) -> Response {
+pub(super) async fn limit_body(request: Request, next: Next) -> Response {
     if http_body::Body::is_end_stream(request.body()) {
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
-    match tokio::time::timeout(TIME, collect(body)).await {
+    match tokio::time::timeout(READ_TIMEOUT, read_bounded(body)).await {
         Ok(Ok(bytes)) => {
             next.run(Request::from_parts(parts, Body::from(bytes)))
                 .await
         }
         Ok(Err(error)) => error.into_response(),
         Err(_) => {
-            let detail = format!("The body did not arrive within {} s.", TIME.as_secs());
+            let detail = format!(
+                "The body did not arrive within {} s.",
+                READ_TIMEOUT.as_secs()
+            );
             ApiError::new(
                 StatusCode::REQUEST_TIMEOUT,
                 "body_timeout",
@@ -42,26 +45,26 @@ pub(super) async fn bound(request: Request, next: Next) -> Response {
     }
 }
 
-async fn collect(mut body: Body) -> Result<Bytes, ApiError> {
+async fn read_bounded(mut body: Body) -> Result<Bytes, ApiError> {
     let mut bytes = Vec::new();
     let mut size = 0;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             ApiError::bad_request("unreadable_body", "The body could not be read to its end.")
-                .source(error)
+                .with_source(error)
         })?;
         let Some(data) = frame.data_ref() else {
             continue;
         };
         size += data.len();
-        if size <= BODY_MAX {
+        if size <= BODY_BYTES_MAX {
             bytes.extend_from_slice(data);
-        } else if size > DISCARDED_MAX {
+        } else if size > DRAIN_BYTES_MAX {
             break;
         }
     }
-    if size > BODY_MAX {
-        let detail = format!("The body has more than {BODY_MAX} bytes.");
+    if size > BODY_BYTES_MAX {
+        let detail = format!("The body has more than {BODY_BYTES_MAX} bytes.");
         return Err(ApiError::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "body_too_large",

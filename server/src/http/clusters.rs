@@ -11,8 +11,8 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::AppState;
-use super::extract::{ClusterPath, QueryOf, unknown_cluster};
-use super::identity::Viewer;
+use super::extract::{ClusterPath, QueryParams, unknown_cluster};
+use super::identity::ViewerSession;
 use super::problem::{ApiError, ApiResult};
 
 #[derive(Deserialize)]
@@ -23,13 +23,13 @@ pub(super) struct OverviewQuery {
 /// `GET /api/v1/clusters?verdict=`.
 pub(super) async fn overview(
     app: AppState,
-    Viewer(_): Viewer,
-    QueryOf(query): QueryOf<OverviewQuery>,
+    ViewerSession(_): ViewerSession,
+    QueryParams(query): QueryParams<OverviewQuery>,
     headers: HeaderMap,
 ) -> Response {
-    let published = app.hub.overview().borrow().clone();
+    let published = app.monitor.overview().borrow().clone();
     let Some(verdict) = query.verdict else {
-        return json(&headers, published.revision, || published.body());
+        return conditional_json(&headers, published.revision, || published.body());
     };
     let all = published.value.clusters.iter();
     let clusters = all.filter(|cluster| cluster.verdict.state == verdict);
@@ -40,28 +40,30 @@ pub(super) async fn overview(
     .into_response()
 }
 
-/// `GET /api/v1/clusters/{cluster}`.
+/// `GET /api/v1/clusters/{cluster_feed}`.
 pub(super) async fn view(
     app: AppState,
-    Viewer(_): Viewer,
+    ViewerSession(_): ViewerSession,
     ClusterPath(name): ClusterPath,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     let feed = app
-        .hub
-        .cluster(&name)
+        .monitor
+        .cluster_feed(&name)
         .ok_or_else(|| unknown_cluster(name.as_str()))?;
     let published = feed.borrow().clone();
-    Ok(json(&headers, published.revision, || published.body()))
+    Ok(conditional_json(&headers, published.revision, || {
+        published.body()
+    }))
 }
 
-/// `GET /api/v1/clusters/{cluster}/registry`.
+/// `GET /api/v1/clusters/{cluster_feed}/registry`.
 pub(super) async fn registry(
     app: AppState,
-    Viewer(_): Viewer,
+    ViewerSession(_): ViewerSession,
     ClusterPath(name): ClusterPath,
 ) -> ApiResult<Json<RegistryView>> {
-    match app.hub.registry_view(&name).await {
+    match app.monitor.registry_view(&name).await {
         Ok(Some(view)) => Ok(Json(view)),
         Ok(None) => Err(unknown_cluster(name.as_str())),
         Err(error) => Err(ApiError::unavailable(
@@ -72,7 +74,7 @@ pub(super) async fn registry(
 }
 
 /// A published body, or 304 when the client has it already.
-fn json(request: &HeaderMap, revision: u64, body: impl FnOnce() -> Bytes) -> Response {
+fn conditional_json(request: &HeaderMap, revision: u64, body: impl FnOnce() -> Bytes) -> Response {
     let tag = entity_tag(revision);
     let known = request
         .get(IF_NONE_MATCH)

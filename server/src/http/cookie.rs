@@ -28,15 +28,15 @@ pub(super) fn token(headers: &HeaderMap, https: bool) -> Option<&str> {
 
 /// The header that gives a browser its token for `lifetime`.
 pub(super) fn set(token: &str, lifetime: Duration, https: bool) -> Option<HeaderValue> {
-    value(token, lifetime.as_millis().div_ceil(1000), https)
+    header_value(token, lifetime.as_millis().div_ceil(1000), https)
 }
 
 /// The header that takes it away.
 pub(super) fn clear(https: bool) -> Option<HeaderValue> {
-    value("", 0, https)
+    header_value("", 0, https)
 }
 
-fn value(token: &str, seconds: u128, https: bool) -> Option<HeaderValue> {
+fn header_value(token: &str, seconds: u128, https: bool) -> Option<HeaderValue> {
     let secure = if https { "; Secure" } else { "" };
     let text = format!(
         "{}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}",
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_it_sets() {
+    fn a_cookie_round_trips() {
         for https in [false, true] {
             let header = set("a.b.c", Duration::from_secs(60), https).unwrap();
             let text = header.to_str().unwrap();

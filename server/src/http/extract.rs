@@ -25,13 +25,15 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
             .map_err(|rejection| match rejection {
                 JsonRejection::JsonSyntaxError(error) => ApiError::bad_request(
                     "malformed_json",
-                    format!("The body is not valid JSON: {}.", innermost(&error)),
+                    format!("The body is not valid JSON: {}.", root_cause(&error)),
                 ),
                 JsonRejection::JsonDataError(error) => ApiError::bad_request(
                     "invalid_body",
-                    format!("The body does not fit: {}.", innermost(&error)),
+                    format!("The body does not fit: {}.", root_cause(&error)),
                 ),
-                JsonRejection::MissingJsonContentType(_) => unsupported("application/json"),
+                JsonRejection::MissingJsonContentType(_) => {
+                    unsupported_media_type("application/json")
+                }
                 // Bodies were read ahead of this.
                 other => ApiError::internal(other.to_string()),
             })
@@ -50,17 +52,17 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for FormBody<T> {
             .map(|Form(value)| Self(value))
             .map_err(|rejection| match rejection {
                 FormRejection::InvalidFormContentType(_) => {
-                    unsupported("application/x-www-form-urlencoded")
+                    unsupported_media_type("application/x-www-form-urlencoded")
                 }
                 error => ApiError::bad_request(
                     "invalid_body",
-                    format!("The form does not fit: {}.", innermost(&error)),
+                    format!("The form does not fit: {}.", root_cause(&error)),
                 ),
             })
     }
 }
 
-fn unsupported(expected: &str) -> ApiError {
+fn unsupported_media_type(expected: &str) -> ApiError {
     let detail = format!("The body must be sent with Content-Type: {expected}.");
     ApiError::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -71,7 +73,7 @@ fn unsupported(expected: &str) -> ApiError {
 }
 
 /// The error at the end of the chain: serde's own words, without axum's around them.
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut last = error;
     while let Some(next) = last.source() {
         last = next;
@@ -94,15 +96,15 @@ impl<S: Send + Sync> FromRequestParts<S> for ClusterPath {
             .unwrap_or_default();
         name.parse().map(Self).map_err(|error| {
             let shown: String = name.chars().take(80).collect();
-            unknown_cluster(&format!("{shown:?}")).source(error)
+            unknown_cluster(&format!("{shown:?}")).with_source(error)
         })
     }
 }
 
 /// The parameters after the question mark.
-pub(super) struct QueryOf<T>(pub(super) T);
+pub(super) struct QueryParams<T>(pub(super) T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryOf<T> {
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryParams<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
@@ -112,14 +114,17 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryOf<T> {
             .map_err(|error| {
                 ApiError::bad_request(
                     "invalid_query",
-                    format!("The parameters do not fit: {}.", innermost(&error)),
+                    format!("The parameters do not fit: {}.", root_cause(&error)),
                 )
             })
     }
 }
 
 /// Whether a table is wanted: by `format=csv`, else by the `Accept` header.
-pub(super) fn wants_csv(format: Option<&str>, headers: &http::HeaderMap) -> Result<bool, ApiError> {
+pub(super) fn csv_requested(
+    format: Option<&str>,
+    headers: &http::HeaderMap,
+) -> Result<bool, ApiError> {
     match format {
         Some("csv") => Ok(true),
         Some("json") => Ok(false),

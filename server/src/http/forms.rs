@@ -3,82 +3,85 @@
 //! A browser's own submit is answered with a redirect, or with a page that says what was wrong; the interface's script
 //! gets the address to go to, or the problem document.
 
-use app::{Assets, InProcessApi};
+use app::{InProcessApi, SiteAssets};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, Path};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::post;
-use galera::publish::api::Problem;
+use galera::publish::api::ProblemDetails;
 use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, ORIGIN};
 use http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::{Map, Value};
 
 use super::extract::FormBody;
-use super::fragments::document;
-use super::headers::PLAIN_PAGE;
+use super::fragments::problem_response;
+use super::headers::PLAIN_PAGE_POLICY;
 use super::observe::RequestId;
 use super::problem::{ApiError, ApiResult};
 use super::sign_in::see_other;
-use super::{AppState, BODY_MAX};
+use super::{AppState, BODY_BYTES_MAX};
 
 /// Largest answer that is read back, in bytes: an action with its plan.
-const ANSWER_MAX: usize = 8 << 20;
+const RESPONSE_BYTES_MAX: usize = 8 << 20;
 
-pub(super) type Fields = Vec<(String, String)>;
+pub(super) type FormFields = Vec<(String, String)>;
 
 /// A form's way to the API.
 #[derive(Clone)]
-pub(super) struct Forms {
+pub(super) struct FormForwarder {
     api: InProcessApi,
-    assets: Assets,
+    assets: SiteAssets,
 }
 
 /// The forms of the recovery and action pages.
-pub(super) fn routes(forms: Forms) -> Router<AppState> {
+pub(super) fn routes(forms: FormForwarder) -> Router<AppState> {
     let (request, one, all, act) = (forms.clone(), forms.clone(), forms.clone(), forms);
     Router::new()
         .route(
             "/clusters/{name}/actions",
-            post(async move |Path(name): Path<String>, form: Submitted| {
-                let cluster = format!("/clusters/{}", escaped(&name));
+            post(async move |Path(name): Path<String>, form: SubmittedForm| {
+                let cluster = format!("/clusters/{}", encode_segment(&name));
                 let (path, back) = (format!("{cluster}/actions"), format!("{cluster}/recovery"));
-                request.send(Method::POST, &path, &back, form).await
+                request
+                    .forward_fields(Method::POST, &path, &back, form)
+                    .await
             }),
         )
         .route(
             "/clusters/{name}/recovery",
-            post(async move |Path(name): Path<String>, form: Submitted| {
-                let path = format!("/clusters/{}/recovery", escaped(&name));
-                one.send(Method::PUT, &path, &path, form).await
+            post(async move |Path(name): Path<String>, form: SubmittedForm| {
+                let path = format!("/clusters/{}/recovery", encode_segment(&name));
+                one.forward_fields(Method::PUT, &path, &path, form).await
             }),
         )
         .route(
             "/recovery",
-            post(async move |form: Submitted| {
-                all.send(Method::PUT, "/recovery", "/actions", form).await
+            post(async move |form: SubmittedForm| {
+                all.forward_fields(Method::PUT, "/recovery", "/actions", form)
+                    .await
             }),
         )
         .route(
             "/actions/{id}/{verb}",
             post(
-                async move |Path((id, verb)): Path<(String, String)>, form: Submitted| {
-                    let back = format!("/actions/{}", escaped(&id));
-                    let path = format!("{back}/{}", escaped(&verb));
-                    act.send(Method::POST, &path, &back, form).await
+                async move |Path((id, verb)): Path<(String, String)>, form: SubmittedForm| {
+                    let back = format!("/actions/{}", encode_segment(&id));
+                    let path = format!("{back}/{}", encode_segment(&verb));
+                    act.forward_fields(Method::POST, &path, &back, form).await
                 },
             ),
         )
 }
 
 /// A form with what else its request says.
-pub(super) struct Submitted {
+pub(super) struct SubmittedForm {
     headers: HeaderMap,
-    id: Option<RequestId>,
-    pub(super) fields: Fields,
+    request_id: Option<RequestId>,
+    pub(super) fields: FormFields,
 }
 
-impl<S: Send + Sync> FromRequest<S> for Submitted {
+impl<S: Send + Sync> FromRequest<S> for SubmittedForm {
     type Rejection = ApiError;
 
     async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, ApiError> {
@@ -87,13 +90,13 @@ impl<S: Send + Sync> FromRequest<S> for Submitted {
         let FormBody(fields) = FormBody::from_request(request, state).await?;
         Ok(Self {
             headers,
-            id,
+            request_id: id,
             fields,
         })
     }
 }
 
-impl Forms {
+impl FormForwarder {
     /// The way to `api`.
     pub(super) fn new(state: &AppState, api: InProcessApi) -> Self {
         Self {
@@ -102,29 +105,29 @@ impl Forms {
         }
     }
 
-    async fn send(
+    async fn forward_fields(
         &self,
         method: Method,
         path: &str,
         back: &str,
-        mut form: Submitted,
+        mut form: SubmittedForm,
     ) -> ApiResult<Response> {
-        let body = body(std::mem::take(&mut form.fields))?;
+        let body = fields_to_json(std::mem::take(&mut form.fields))?;
         let led = |answer: &Value| match answer.get("id").and_then(Value::as_str) {
-            Some(id) => format!("/actions/{}", escaped(id)),
+            Some(id) => format!("/actions/{}", encode_segment(id)),
             None => back.to_owned(),
         };
-        self.pass(method, path, &body, &form, back, led).await
+        self.forward(method, path, &body, &form, back, led).await
     }
 
-    /// Sends `body` in the name of whoever sent `form`. What is accepted leads to what `led` makes of the answer; what is
+    /// Sends `fields_to_json` in the name of whoever sent `form`. What is accepted leads to what `led` makes of the answer; what is
     /// refused is told on a page that leads `back`.
-    pub(super) async fn pass(
+    pub(super) async fn forward(
         &self,
         method: Method,
         path: &str,
         body: &Value,
-        form: &Submitted,
+        form: &SubmittedForm,
         back: &str,
         led: impl FnOnce(&Value) -> String,
     ) -> ApiResult<Response> {
@@ -143,24 +146,24 @@ impl Forms {
             .map_err(|error| ApiError::internal(error.to_string()))?;
         let answer = (self.api.0)(request).await;
         let (status, unread) = (answer.status(), answer.into_body());
-        let bytes = to_bytes(unread, ANSWER_MAX)
+        let bytes = to_bytes(unread, RESPONSE_BYTES_MAX)
             .await
             .map_err(|error| ApiError::internal(error.to_string()))?;
         if status.is_success() {
             let answer = serde_json::from_slice(&bytes).unwrap_or_default();
-            return led_to(&led(&answer), headers);
+            return success_response(&led(&answer), headers);
         }
-        let problem: Problem = serde_json::from_slice(&bytes).map_err(|error| {
+        let problem: ProblemDetails = serde_json::from_slice(&bytes).map_err(|error| {
             ApiError::internal(format!("{status} without a problem document: {error}"))
         })?;
         if is_navigation(headers) {
-            return Ok(self.page(&problem, back));
+            return Ok(self.error_page(&problem, back));
         }
-        Ok(document(problem, form.id.as_ref()))
+        Ok(problem_response(problem, form.request_id.as_ref()))
     }
 
     /// A page for browsers without script: what was wrong, and the way back to the form.
-    fn page(&self, problem: &Problem, back: &str) -> Response {
+    fn error_page(&self, problem: &ProblemDetails, back: &str) -> Response {
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::BAD_GATEWAY);
         let [css, title, detail, back] = [
             self.assets.css.as_str(),
@@ -168,7 +171,7 @@ impl Forms {
             &problem.detail,
             back,
         ]
-        .map(text);
+        .map(escape_html);
         let page = format!(
             "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
@@ -176,12 +179,17 @@ impl Forms {
              <link rel=\"stylesheet\" href=\"{css}\"></head><body><main><section class=\"problem\">\
              <h1>{title}</h1><p>{detail}</p><p><a href=\"{back}\">Back</a></p></section></main></body></html>"
         );
-        (status, [(CONTENT_SECURITY_POLICY, PLAIN_PAGE)], Html(page)).into_response()
+        (
+            status,
+            [(CONTENT_SECURITY_POLICY, PLAIN_PAGE_POLICY)],
+            Html(page),
+        )
+            .into_response()
     }
 }
 
 /// Where a form that was accepted leads.
-fn led_to(location: &str, headers: &HeaderMap) -> ApiResult<Response> {
+fn success_response(location: &str, headers: &HeaderMap) -> ApiResult<Response> {
     if is_navigation(headers) {
         return see_other(location);
     }
@@ -198,11 +206,11 @@ fn is_navigation(headers: &HeaderMap) -> bool {
 }
 
 /// The fields of a form as the API's JSON. Empty ones were not filled in.
-fn body(fields: Fields) -> ApiResult<Value> {
+fn fields_to_json(fields: FormFields) -> ApiResult<Value> {
     let mut body = Map::new();
     let mut break_glass = None;
     for (name, value) in fields {
-        if value.len() > BODY_MAX {
+        if value.len() > BODY_BYTES_MAX {
             return Err(ApiError::bad_request(
                 "invalid_body",
                 format!("{name} is too long."),
@@ -235,7 +243,7 @@ fn body(fields: Fields) -> ApiResult<Value> {
 }
 
 /// One segment of a path.
-pub(super) fn escaped(segment: &str) -> String {
+pub(super) fn encode_segment(segment: &str) -> String {
     segment
         .bytes()
         .map(|byte| match byte {
@@ -248,7 +256,7 @@ pub(super) fn escaped(segment: &str) -> String {
 }
 
 /// Text within HTML.
-fn text(plain: &str) -> String {
+fn escape_html(plain: &str) -> String {
     plain
         .replace('&', "&amp;")
         .replace('<', "&lt;")
@@ -261,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_become_the_apis_words() {
+    fn fields_become_api_json() {
         let fields = [
             ("kind", "bootstrap"),
             ("comment", " "),
@@ -276,12 +284,12 @@ mod tests {
             "attestations": [{"node": "n2", "statement": "stopped"}],
             "break_glass": {"overrides": ["settled", "last_primary"]},
         });
-        assert_eq!(body(fields.to_vec()).unwrap(), expected);
+        assert_eq!(fields_to_json(fields.to_vec()).unwrap(), expected);
     }
 
     #[test]
     fn a_broken_field_is_named() {
         let fields = vec![("attestations".to_owned(), "[".to_owned())];
-        assert!(body(fields).is_err());
+        assert!(fields_to_json(fields).is_err());
     }
 }

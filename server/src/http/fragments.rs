@@ -5,18 +5,20 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use galera::publish::api::Problem;
+use galera::publish::api::ProblemDetails;
 use http::header::CONTENT_TYPE;
 use http::{StatusCode, Uri};
 
 use super::AppState;
-use super::identity::Viewer;
+use super::identity::ViewerSession;
 use super::observe::RequestId;
 use super::problem::{ApiError, ApiResult, MEDIA_TYPE};
 
 /// `GET /fragments/PATH`: the served part of the page at `/PATH`. `api` answers what it is made of.
 pub(super) fn routes(api: InProcessApi) -> Router<AppState> {
-    let show = async move |Viewer(_): Viewer, request: Request| fragment(&api, request).await;
+    let show = async move |ViewerSession(_): ViewerSession, request: Request| {
+        fragment(&api, request).await
+    };
     Router::new().route("/fragments/{*path}", get(show))
 }
 
@@ -31,20 +33,20 @@ async fn fragment(api: &InProcessApi, request: Request) -> ApiResult<Response> {
         .map_err(|_| ApiError::not_found("unknown_path", "The address cannot be read."))?;
     let now = console_core::clock::now();
     Ok(
-        match app::served::fragment(api, request.headers(), &page, now).await {
+        match app::served::render_fragment(api, request.headers(), &page, now).await {
             // Plain text: it is no page of its own.
             Ok(fragment) => (
                 [(CONTENT_TYPE, "text/plain; charset=utf-8")],
                 fragment.to_string(),
             )
                 .into_response(),
-            Err(problem) => document(problem, request.extensions().get()),
+            Err(problem) => problem_response(problem, request.extensions().get()),
         },
     )
 }
 
 /// A problem that the API stated already, under the identity of the request that led to it.
-pub(super) fn document(mut problem: Problem, id: Option<&RequestId>) -> Response {
+pub(super) fn problem_response(mut problem: ProblemDetails, id: Option<&RequestId>) -> Response {
     if let Some(id) = id {
         id.as_str().clone_into(&mut problem.request_id);
     }

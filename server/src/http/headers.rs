@@ -12,15 +12,15 @@ use http::header::{
 use super::AppState;
 
 /// For answers that are no page: nothing may be loaded, nobody may frame them.
-const NO_PAGE: &str =
+const NON_PAGE_POLICY: &str =
     "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
 /// For a page without any script of its own: text and the style sheet.
-pub(super) const PLAIN_PAGE: HeaderValue = HeaderValue::from_static(
+pub(super) const PLAIN_PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
 );
 
-static HEADERS: [(HeaderName, HeaderValue); 7] = [
+static SECURITY_HEADERS: [(HeaderName, HeaderValue); 7] = [
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
     (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
@@ -36,7 +36,10 @@ static HEADERS: [(HeaderName, HeaderValue); 7] = [
         HeaderName::from_static("cross-origin-resource-policy"),
         HeaderValue::from_static("same-origin"),
     ),
-    (CONTENT_SECURITY_POLICY, HeaderValue::from_static(NO_PAGE)),
+    (
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(NON_PAGE_POLICY),
+    ),
 ];
 
 /// The content policy of a page: own files, and inline scripts that carry `nonce`.
@@ -48,10 +51,14 @@ pub(super) fn page_policy(nonce: &str) -> String {
     )
 }
 
-pub(super) async fn secure(State(app): State<AppState>, request: Request, next: Next) -> Response {
+pub(super) async fn add_security_headers(
+    State(app): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    for (name, value) in &HEADERS {
+    for (name, value) in &SECURITY_HEADERS {
         headers.entry(name).or_insert_with(|| value.clone());
     }
     headers

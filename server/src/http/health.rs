@@ -11,32 +11,32 @@ use crate::metrics;
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
-        .route("/healthz", get(alive))
-        .route("/readyz", get(ready))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
 }
 
 pub(super) fn metrics_routes() -> Router<AppState> {
-    Router::new().route("/metrics", get(measured))
+    Router::new().route("/metrics", get(render_metrics))
 }
 
 /// The process answers.
-async fn alive() -> &'static str {
+async fn healthz() -> &'static str {
     "ok\n"
 }
 
 /// People can sign in and see clusters. Losing etcd later does not make a replica useless, so it stays ready.
-async fn ready(app: AppState) -> ApiResult<&'static str> {
+async fn readyz(app: AppState) -> ApiResult<&'static str> {
     let mut missing = Vec::new();
-    let directory = app.authority.directory();
-    if let Some(reason) = directory.not_ready() {
+    let directory = app.authenticator.cache();
+    if let Some(reason) = directory.unready_reason() {
         missing.push(reason);
         // Which etcd that is stands in the log: anybody may ask here.
-        missing.extend(directory.unreachable().map(|_| "etcd cannot be reached"));
+        missing.extend(directory.etcd_error().map(|_| "etcd cannot be reached"));
     }
-    if !app.hub.ready() {
+    if !app.monitor.is_ready() {
         missing.push("the clusters were not read yet");
     }
-    if !app.chronicle.is_read() {
+    if !app.history.is_loaded() {
         missing.push("the events were not read yet");
     }
     if missing.is_empty() {
@@ -48,7 +48,7 @@ async fn ready(app: AppState) -> ApiResult<&'static str> {
     ))
 }
 
-async fn measured(app: AppState) -> Response {
+async fn render_metrics(app: AppState) -> Response {
     (
         [(CONTENT_TYPE, metrics::CONTENT_TYPE)],
         metrics::render(&app),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use accounts::NotSignedIn;
+use accounts::SessionError;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -17,17 +17,17 @@ use super::problem::ApiError;
 
 /// The name for the log's line about a request.
 #[derive(Clone, Debug)]
-pub(super) struct Recognised(pub(super) Arc<str>);
+pub(super) struct RequestUser(pub(super) Arc<str>);
 
 /// What [`identify`] found out.
 #[derive(Clone, Debug)]
-pub(super) enum Identity {
+pub(super) enum RequestIdentity {
     /// No cookie.
-    Nobody,
+    Anonymous,
     /// A cookie that counts for nothing.
-    Refused(NotSignedIn),
+    Invalid(SessionError),
     /// A live session.
-    Known(SessionGuard),
+    Authenticated(SessionGuard),
 }
 
 pub(super) async fn identify(
@@ -36,52 +36,52 @@ pub(super) async fn identify(
     next: Next,
 ) -> Response {
     let identity = match cookie::token(request.headers(), app.is_https()) {
-        None => Identity::Nobody,
-        Some(token) => match app.authority.recognise(token).await {
-            Ok(session) => Identity::Known(session),
-            Err(reason) => Identity::Refused(reason),
+        None => RequestIdentity::Anonymous,
+        Some(token) => match app.authenticator.resolve_session(token).await {
+            Ok(session) => RequestIdentity::Authenticated(session),
+            Err(reason) => RequestIdentity::Invalid(reason),
         },
     };
     let name = match &identity {
-        Identity::Known(session) => Some(session.principal.username.clone()),
+        RequestIdentity::Authenticated(session) => Some(session.principal.username.clone()),
         _ => None,
     };
     request.extensions_mut().insert(identity);
     let mut response = next.run(request).await;
     if let Some(name) = name {
-        response.extensions_mut().insert(Recognised(name));
+        response.extensions_mut().insert(RequestUser(name));
     }
     response
 }
 
-impl From<&NotSignedIn> for ApiError {
-    fn from(reason: &NotSignedIn) -> Self {
+impl From<&SessionError> for ApiError {
+    fn from(reason: &SessionError) -> Self {
         match reason {
-            NotSignedIn::Expired => Self::unauthorized("session_expired", "The session has expired; sign in again."),
-            NotSignedIn::Forged => {
+            SessionError::Expired => Self::unauthorized("session_expired", "The session has expired; sign in again."),
+            SessionError::Forged => {
                 Self::unauthorized("session_invalid", "The session token was not issued by this console; sign in again.")
             }
-            NotSignedIn::Ended => Self::unauthorized("session_ended", "The session was ended; sign in again."),
-            NotSignedIn::Unavailable(cause) => Self::unavailable(
+            SessionError::Ended => Self::unauthorized("session_ended", "The session was ended; sign in again."),
+            SessionError::Unavailable(cause) => Self::unavailable(
                 "registry_unavailable",
                 "Sessions cannot be checked, because etcd has not been reached; try again in a moment.",
             )
-            .source(cause),
+            .with_source(cause),
         }
     }
 }
 
 /// A live session, whatever its roles.
-pub(super) struct Session(pub(super) SessionGuard);
+pub(super) struct CurrentSession(pub(super) SessionGuard);
 
-impl<S: Sync> FromRequestParts<S> for Session {
+impl<S: Sync> FromRequestParts<S> for CurrentSession {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        match parts.extensions.get::<Identity>() {
-            Some(Identity::Known(session)) => Ok(Self(session.clone())),
-            Some(Identity::Refused(reason)) => Err(reason.into()),
-            Some(Identity::Nobody) => Err(ApiError::unauthorized(
+        match parts.extensions.get::<RequestIdentity>() {
+            Some(RequestIdentity::Authenticated(session)) => Ok(Self(session.clone())),
+            Some(RequestIdentity::Invalid(reason)) => Err(reason.into()),
+            Some(RequestIdentity::Anonymous) => Err(ApiError::unauthorized(
                 "not_signed_in",
                 "This needs a session; sign in first.",
             )),
@@ -92,9 +92,9 @@ impl<S: Sync> FromRequestParts<S> for Session {
     }
 }
 
-impl Session {
+impl CurrentSession {
     /// The person, when they may do `operation`.
-    pub(super) fn actor(&self, operation: Operation) -> Result<Actor, ApiError> {
+    pub(super) fn authorize(&self, operation: Operation) -> Result<Actor, ApiError> {
         let principal = &self.0.principal;
         principal.permit(operation)?;
         Ok(Actor {
@@ -105,14 +105,14 @@ impl Session {
 }
 
 /// A live session whose account may look at clusters.
-pub(super) struct Viewer(pub(super) SessionGuard);
+pub(super) struct ViewerSession(pub(super) SessionGuard);
 
-impl<S: Sync> FromRequestParts<S> for Viewer {
+impl<S: Sync> FromRequestParts<S> for ViewerSession {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let Session(session) = Session::from_request_parts(parts, state).await?;
-        session.principal.permit(Operation::See)?;
+        let CurrentSession(session) = CurrentSession::from_request_parts(parts, state).await?;
+        session.principal.permit(Operation::View)?;
         Ok(Self(session))
     }
 }

@@ -9,21 +9,21 @@ use http::header::UPGRADE;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 
 use super::AppState;
-use super::identity::Viewer;
+use super::identity::ViewerSession;
 use super::origin::check_handshake;
 use super::problem::{ApiError, ApiResult};
 use crate::live::{self, LiveSources};
 
 pub(super) async fn connect(
     app: AppState,
-    Viewer(session): Viewer,
+    ViewerSession(session): ViewerSession,
     uri: Uri,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> ApiResult<Response> {
     check_handshake(&headers, &uri, app.public_url.as_ref())?;
     let sources = LiveSources {
-        hub: app.hub.clone(),
+        hub: app.monitor.clone(),
         actions: Some(app.actions.clone()),
         metrics: Arc::clone(&app.metrics),
     };
@@ -41,7 +41,7 @@ pub(super) async fn connect(
                 "Not a WebSocket request",
                 "This address speaks WebSocket (version 13) only.",
             );
-            let mut response = error.source(rejection).into_response();
+            let mut response = error.with_source(rejection).into_response();
             response
                 .headers_mut()
                 .insert(UPGRADE, HeaderValue::from_static("websocket"));

@@ -7,67 +7,82 @@ use http::Method;
 use serde_json::{Map, Value};
 
 use super::AppState;
-use super::forms::{Fields, Forms, Submitted, escaped};
+use super::forms::{FormFields, FormForwarder, SubmittedForm, encode_segment};
 
-const PAGE: &str = "/notifications";
+const NOTIFICATIONS_PAGE: &str = "/notifications";
 
-pub(super) fn routes(forms: Forms) -> Router<AppState> {
+pub(super) fn routes(forms: FormForwarder) -> Router<AppState> {
     let (create, change, act, again) = (forms.clone(), forms.clone(), forms.clone(), forms);
     Router::new()
         .route(
             "/notifications/targets",
-            post(async move |form: Submitted| {
-                let back = match kind_of(&form.fields) {
-                    Some(kind) => format!("{PAGE}?add={}", escaped(kind)),
-                    None => PAGE.to_owned(),
+            post(async move |form: SubmittedForm| {
+                let back = match target_type(&form.fields) {
+                    Some(kind) => format!("{NOTIFICATIONS_PAGE}?add={}", encode_segment(kind)),
+                    None => NOTIFICATIONS_PAGE.to_owned(),
                 };
-                let draft = draft(&form.fields);
+                let draft = target_json(&form.fields);
                 create
-                    .pass(
+                    .forward(
                         Method::POST,
                         "/notifications/targets",
                         &draft,
                         &form,
                         &back,
-                        list,
+                        to_notifications_page,
                     )
                     .await
             }),
         )
         .route(
             "/notifications/targets/{id}",
-            post(async move |Path(id): Path<String>, form: Submitted| {
-                let id = escaped(&id);
+            post(async move |Path(id): Path<String>, form: SubmittedForm| {
+                let id = encode_segment(&id);
                 let path = format!("/notifications/targets/{id}");
-                let back = format!("{PAGE}?edit={id}");
-                let draft = draft(&form.fields);
+                let back = format!("{NOTIFICATIONS_PAGE}?edit={id}");
+                let draft = target_json(&form.fields);
                 change
-                    .pass(Method::PATCH, &path, &draft, &form, &back, list)
+                    .forward(
+                        Method::PATCH,
+                        &path,
+                        &draft,
+                        &form,
+                        &back,
+                        to_notifications_page,
+                    )
                     .await
             }),
         )
         .route(
             "/notifications/targets/{id}/{verb}",
             post(
-                async move |Path((id, verb)): Path<(String, String)>, form: Submitted| {
-                    let path = format!("/notifications/targets/{}", escaped(&id));
+                async move |Path((id, verb)): Path<(String, String)>, form: SubmittedForm| {
+                    let path = format!("/notifications/targets/{}", encode_segment(&id));
                     let (method, path) = match verb.as_str() {
                         "remove" => (Method::DELETE, path),
-                        verb => (Method::POST, format!("{path}/{}", escaped(verb))),
+                        verb => (Method::POST, format!("{path}/{}", encode_segment(verb))),
                     };
-                    act.pass(method, &path, &empty(), &form, PAGE, list).await
+                    act.forward(
+                        method,
+                        &path,
+                        &empty_body(),
+                        &form,
+                        NOTIFICATIONS_PAGE,
+                        to_notifications_page,
+                    )
+                    .await
                 },
             ),
         )
         .route(
             "/notifications/deliveries/{target}/{notice}/redeliver",
             post(
-                async move |Path((target, notice)): Path<(String, String)>, form: Submitted| {
-                    let (target, notice) = (escaped(&target), escaped(&notice));
+                async move |Path((target, notice)): Path<(String, String)>, form: SubmittedForm| {
+                    let (target, notice) = (encode_segment(&target), encode_segment(&notice));
                     let path = format!("/notifications/deliveries/{target}/{notice}/redeliver");
-                    let back = format!("{PAGE}?target={target}");
+                    let back = format!("{NOTIFICATIONS_PAGE}?target={target}");
                     again
-                        .pass(Method::POST, &path, &empty(), &form, &back, |_| {
+                        .forward(Method::POST, &path, &empty_body(), &form, &back, |_| {
                             back.clone()
                         })
                         .await
@@ -76,21 +91,21 @@ pub(super) fn routes(forms: Forms) -> Router<AppState> {
         )
 }
 
-fn list(_: &Value) -> String {
-    PAGE.to_owned()
+fn to_notifications_page(_: &Value) -> String {
+    NOTIFICATIONS_PAGE.to_owned()
 }
 
-fn empty() -> Value {
+fn empty_body() -> Value {
     Value::Object(Map::new())
 }
 
-fn kind_of(fields: &Fields) -> Option<&str> {
+fn target_type(fields: &FormFields) -> Option<&str> {
     let field = fields.iter().find(|(name, _)| name == "type");
     field.map(|(_, kind)| kind.as_str())
 }
 
 /// A target's form as the API's words. An address or secret that was left empty stays as it is; a list that was emptied is empty.
-fn draft(fields: &Fields) -> Value {
+fn target_json(fields: &FormFields) -> Value {
     let mut draft = Map::new();
     // Boxes that are not ticked are not sent.
     let kinds = fields.iter().filter(|(name, _)| name == "kinds");
@@ -128,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_become_the_apis_words() {
+    fn target_fields_become_api_json() {
         let fields = [
             ("type", "email"),
             ("name", "on call"),
@@ -142,7 +157,7 @@ mod tests {
             ("secret", ""),
             ("revision", "7"),
         ];
-        let fields: Fields = fields
+        let fields: FormFields = fields
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into();
         let expected = serde_json::json!({
@@ -156,6 +171,6 @@ mod tests {
             "people": true,
             "revision": 7,
         });
-        assert_eq!(draft(&fields), expected);
+        assert_eq!(target_json(&fields), expected);
     }
 }

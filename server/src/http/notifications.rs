@@ -8,113 +8,119 @@ use galera::publish::notification::delivery::{
     Delivery, DeliveryList, DeliveryState, TargetList, TargetView,
 };
 use http::StatusCode;
-use notify::{DeliveryQuery, Draft, NotifyError};
+use notify::{DeliveryQuery, NotifyError, TargetRequest};
 use serde::Deserialize;
 
 use super::AppState;
-use super::extract::{JsonBody, QueryOf};
-use super::identity::Session;
+use super::extract::{JsonBody, QueryParams};
+use super::identity::CurrentSession;
 use super::problem::{ApiError, ApiResult};
 
 /// Deliveries of a page unless the request says otherwise, and at most.
-const LIMIT: usize = 50;
+const DEFAULT_LIMIT: usize = 50;
 const LIMIT_MAX: usize = 500;
 
-/// `GET /api/v1/notifications/targets`.
-pub(super) async fn targets(app: AppState, session: Session) -> ApiResult<Json<TargetList>> {
-    session.actor(Operation::FollowNotifications)?;
-    Ok(Json(app.notify.targets().await?))
+/// `GET /api/v1/notifications/list_targets`.
+pub(super) async fn targets(app: AppState, session: CurrentSession) -> ApiResult<Json<TargetList>> {
+    session.authorize(Operation::ViewNotifications)?;
+    Ok(Json(app.notifications.list_targets().await?))
 }
 
-/// `POST /api/v1/notifications/targets`.
+/// `POST /api/v1/notifications/list_targets`.
 pub(super) async fn create(
     app: AppState,
-    session: Session,
-    JsonBody(draft): JsonBody<Draft>,
+    session: CurrentSession,
+    JsonBody(draft): JsonBody<TargetRequest>,
 ) -> ApiResult<Response> {
-    let by = session.actor(Operation::ManageNotifications)?;
-    let view = app.notify.create(&by.name, &draft).await?;
+    let by = session.authorize(Operation::ManageNotifications)?;
+    let view = app.notifications.create_target(&by.name, &draft).await?;
     Ok((StatusCode::CREATED, Json(view)).into_response())
 }
 
-/// `GET /api/v1/notifications/targets/{id}`.
+/// `GET /api/v1/notifications/list_targets/{id}`.
 pub(super) async fn target(
     app: AppState,
-    session: Session,
+    session: CurrentSession,
     Path(id): Path<String>,
 ) -> ApiResult<Json<TargetView>> {
-    session.actor(Operation::FollowNotifications)?;
-    Ok(Json(app.notify.target(&id).await?))
+    session.authorize(Operation::ViewNotifications)?;
+    Ok(Json(app.notifications.get_target(&id).await?))
 }
 
-/// `PATCH /api/v1/notifications/targets/{id}`.
-pub(super) async fn change(
+/// `PATCH /api/v1/notifications/list_targets/{id}`.
+pub(super) async fn update(
     app: AppState,
-    session: Session,
+    session: CurrentSession,
     Path(id): Path<String>,
-    JsonBody(draft): JsonBody<Draft>,
+    JsonBody(draft): JsonBody<TargetRequest>,
 ) -> ApiResult<Json<TargetView>> {
-    let by = session.actor(Operation::ManageNotifications)?;
-    Ok(Json(app.notify.change(&by.name, &id, &draft).await?))
+    let by = session.authorize(Operation::ManageNotifications)?;
+    Ok(Json(
+        app.notifications
+            .update_target(&by.name, &id, &draft)
+            .await?,
+    ))
 }
 
-/// `DELETE /api/v1/notifications/targets/{id}`.
+/// `DELETE /api/v1/notifications/list_targets/{id}`.
 pub(super) async fn remove(
     app: AppState,
-    session: Session,
+    session: CurrentSession,
     Path(id): Path<String>,
 ) -> ApiResult<StatusCode> {
-    let by = session.actor(Operation::ManageNotifications)?;
-    app.notify.remove(&by.name, &id).await?;
+    let by = session.authorize(Operation::ManageNotifications)?;
+    app.notifications.remove_target(&by.name, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /api/v1/notifications/targets/{id}/test`.
+/// `POST /api/v1/notifications/list_targets/{id}/send_test`.
 pub(super) async fn test(
     app: AppState,
-    session: Session,
+    session: CurrentSession,
     Path(id): Path<String>,
 ) -> ApiResult<Json<Delivery>> {
-    let by = session.actor(Operation::ManageNotifications)?;
-    Ok(Json(app.notify.test(&by.name, &id).await?))
+    let by = session.authorize(Operation::ManageNotifications)?;
+    Ok(Json(app.notifications.send_test(&by.name, &id).await?))
 }
 
 #[derive(Deserialize)]
-pub(super) struct ListQuery {
+pub(super) struct DeliveryListQuery {
     target: Option<String>,
     state: Option<DeliveryState>,
     limit: Option<usize>,
 }
 
-/// `GET /api/v1/notifications/deliveries`.
+/// `GET /api/v1/notifications/list_deliveries`.
 pub(super) async fn deliveries(
     app: AppState,
-    session: Session,
-    QueryOf(query): QueryOf<ListQuery>,
+    session: CurrentSession,
+    QueryParams(query): QueryParams<DeliveryListQuery>,
 ) -> ApiResult<Json<DeliveryList>> {
-    session.actor(Operation::FollowNotifications)?;
+    session.authorize(Operation::ViewNotifications)?;
     let target = query.target.filter(|target| !target.is_empty());
     if let Some(target) = &target {
         // A name that is none must not reach into other keys.
-        app.notify.target(target).await?;
+        app.notifications.get_target(target).await?;
     }
     let query = DeliveryQuery {
         target,
         state: query.state,
-        limit: query.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX),
+        limit: query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, LIMIT_MAX),
     };
-    Ok(Json(app.notify.deliveries(&query).await?))
+    Ok(Json(app.notifications.list_deliveries(&query).await?))
 }
 
-/// `POST /api/v1/notifications/deliveries/{target}/{notice}/redeliver`.
+/// `POST /api/v1/notifications/list_deliveries/{get_target}/{notice}/redeliver`.
 pub(super) async fn redeliver(
     app: AppState,
-    session: Session,
+    session: CurrentSession,
     Path((target, notice)): Path<(String, String)>,
 ) -> ApiResult<Json<Delivery>> {
-    let by = session.actor(Operation::FollowNotifications)?;
+    let by = session.authorize(Operation::ViewNotifications)?;
     Ok(Json(
-        app.notify.redeliver(&by.name, &target, &notice).await?,
+        app.notifications
+            .redeliver(&by.name, &target, &notice)
+            .await?,
     ))
 }
 
@@ -133,7 +139,7 @@ impl From<NotifyError> for ApiError {
                 "Not possible like this",
                 detail,
             ),
-            NotifyError::TooMany => conflict("too_many_targets"),
+            NotifyError::TooManyTargets => conflict("too_many_targets"),
             NotifyError::Contended => conflict("contended"),
             NotifyError::Trail(error) => error.into(),
         }

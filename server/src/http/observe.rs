@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use uuid::Uuid;
 
 use super::AppState;
-use super::identity::Recognised;
+use super::identity::RequestUser;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -26,7 +26,7 @@ impl RequestId {
         &self.0
     }
 
-    fn of(headers: &HeaderMap) -> Self {
+    fn from_headers(headers: &HeaderMap) -> Self {
         let given = headers
             .get(&REQUEST_ID)
             .and_then(|value| value.to_str().ok());
@@ -54,17 +54,17 @@ pub(super) struct ClientAddress(pub(super) IpAddr);
 
 impl ClientAddress {
     /// Unknown peers (calls within the process) count as this machine.
-    fn of(request: &Request, trusted: &[IpNet]) -> Self {
+    fn from_request(request: &Request, trusted: &[IpNet]) -> Self {
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
         let peer = peer
             .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |info| info.0.ip())
             .to_canonical();
-        Self(forwarded(peer, request.headers(), trusted))
+        Self(client_behind_proxies(peer, request.headers(), trusted))
     }
 }
 
 /// The last address of the chain that no trusted proxy vouches for.
-fn forwarded(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+fn client_behind_proxies(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
     let hops: Vec<&str> = headers
         .get_all(&FORWARDED_FOR)
@@ -87,15 +87,15 @@ fn forwarded(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
 }
 
 /// The outermost layer.
-pub(super) async fn observe(
+pub(super) async fn log_request(
     app: AppState,
     State(_): State<AppState>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let began = Instant::now();
-    let id = RequestId::of(request.headers());
-    let client = ClientAddress::of(&request, &app.trusted_proxies);
+    let id = RequestId::from_headers(request.headers());
+    let client = ClientAddress::from_request(&request, &app.trusted_proxies);
     request.extensions_mut().insert(id.clone());
     request.extensions_mut().insert(client);
     let method = request.method().clone();
@@ -112,7 +112,7 @@ pub(super) async fn observe(
         .http_request(method.as_str(), &route, status, seconds);
     let user = response
         .extensions()
-        .get::<Recognised>()
+        .get::<RequestUser>()
         .map(|who| who.0.clone());
     let user = user.as_deref().unwrap_or("-");
     let (request_id, duration_ms, client) =
@@ -134,11 +134,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_harmless_ids_are_taken_over() {
+    fn only_safe_request_ids_are_adopted() {
         let id = |value: &[u8]| {
             let mut headers = HeaderMap::new();
             headers.insert(&REQUEST_ID, HeaderValue::from_bytes(value).unwrap());
-            RequestId::of(&headers).as_str().to_owned()
+            RequestId::from_headers(&headers).as_str().to_owned()
         };
         assert_eq!(id(b"Abc-1.2_3"), "Abc-1.2_3");
         for bad in [&b""[..], b"a b", b"<script>", b"\xff", &[b'a'; 65]] {
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn forwarded_addresses_are_believed_from_trusted_proxies_only() {
+    fn forwarded_addresses_are_accepted_from_trusted_proxies_only() {
         let headers = |values: &[&str]| {
             let mut headers = HeaderMap::new();
             for value in values {
@@ -170,7 +170,7 @@ mod tests {
             ("10.0.0.1", &[], "10.0.0.1"),
         ] {
             assert_eq!(
-                forwarded(address(peer), &headers(given), &trusted),
+                client_behind_proxies(address(peer), &headers(given), &trusted),
                 address(expected),
                 "{peer} {given:?}"
             );

@@ -14,26 +14,30 @@ static FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// What a request says about where it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Provenance {
+enum RequestOrigin {
     /// Our own pages, or somebody who typed the address.
-    Own,
+    SameOrigin,
     /// Another site.
-    Foreign,
+    CrossOrigin,
     /// It does not say: no browser of today.
-    Untold,
+    Unknown,
 }
 
-pub(super) async fn check(State(app): State<AppState>, request: Request, next: Next) -> Response {
+pub(super) async fn require_same_origin(
+    State(app): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Response {
     if matches!(
         *request.method(),
         Method::GET | Method::HEAD | Method::OPTIONS
     ) {
         return next.run(request).await;
     }
-    match provenance(request.headers(), request.uri(), app.public_url.as_ref()) {
-        Provenance::Own => next.run(request).await,
-        Provenance::Foreign => cross_origin(request.headers()).into_response(),
-        Provenance::Untold => ApiError::forbidden(
+    match request_origin(request.headers(), request.uri(), app.public_url.as_ref()) {
+        RequestOrigin::SameOrigin => next.run(request).await,
+        RequestOrigin::CrossOrigin => cross_origin(request.headers()).into_response(),
+        RequestOrigin::Unknown => ApiError::forbidden(
             "origin_required",
             "The request does not say where it comes from; send an Origin header with the console's own address.",
         )
@@ -48,8 +52,11 @@ pub(super) fn check_handshake(
     uri: &Uri,
     public_url: Option<&PublicUrl>,
 ) -> Result<(), ApiError> {
-    let told = [by_fetch_site(headers), by_origin(headers, uri, public_url)];
-    if told.contains(&Provenance::Foreign) && !told.contains(&Provenance::Own) {
+    let told = [
+        origin_from_fetch_site(headers),
+        origin_from_header(headers, uri, public_url),
+    ];
+    if told.contains(&RequestOrigin::CrossOrigin) && !told.contains(&RequestOrigin::SameOrigin) {
         return Err(cross_origin(headers));
     }
     Ok(())
@@ -69,59 +76,65 @@ fn cross_origin(headers: &HeaderMap) -> ApiError {
     )
 }
 
-fn provenance(headers: &HeaderMap, uri: &Uri, public_url: Option<&PublicUrl>) -> Provenance {
+fn request_origin(headers: &HeaderMap, uri: &Uri, public_url: Option<&PublicUrl>) -> RequestOrigin {
     // Browsers compute this one themselves, whatever proxies do to Host on the way.
-    match by_fetch_site(headers) {
-        Provenance::Untold => by_origin(headers, uri, public_url),
+    match origin_from_fetch_site(headers) {
+        RequestOrigin::Unknown => origin_from_header(headers, uri, public_url),
         told => told,
     }
 }
 
-fn by_fetch_site(headers: &HeaderMap) -> Provenance {
+fn origin_from_fetch_site(headers: &HeaderMap) -> RequestOrigin {
     match headers.get(&FETCH_SITE).map(http::HeaderValue::as_bytes) {
-        None => Provenance::Untold,
-        Some(b"same-origin" | b"none") => Provenance::Own,
-        Some(_) => Provenance::Foreign,
+        None => RequestOrigin::Unknown,
+        Some(b"same-origin" | b"none") => RequestOrigin::SameOrigin,
+        Some(_) => RequestOrigin::CrossOrigin,
     }
 }
 
-fn by_origin(headers: &HeaderMap, uri: &Uri, public_url: Option<&PublicUrl>) -> Provenance {
+fn origin_from_header(
+    headers: &HeaderMap,
+    uri: &Uri,
+    public_url: Option<&PublicUrl>,
+) -> RequestOrigin {
     let Some(origin) = headers.get(ORIGIN) else {
-        return Provenance::Untold;
+        return RequestOrigin::Unknown;
     };
     let Some(origin) = origin
         .to_str()
         .ok()
         .and_then(|text| text.parse::<Uri>().ok())
     else {
-        return Provenance::Foreign;
+        return RequestOrigin::CrossOrigin;
     };
     let (Some(scheme), Some(authority)) = (origin.scheme_str(), origin.authority()) else {
-        return Provenance::Foreign;
+        return RequestOrigin::CrossOrigin;
     };
     let default_port = match scheme {
         "https" => 443,
         "http" => 80,
-        _ => return Provenance::Foreign,
+        _ => return RequestOrigin::CrossOrigin,
     };
-    let authority = normal(authority.as_str(), default_port);
+    let authority = strip_default_port(authority.as_str(), default_port);
     if let Some(url) = public_url
         && authority == url.authority
         && (scheme == "https") == url.https
     {
-        return Provenance::Own;
+        return RequestOrigin::SameOrigin;
     }
     let host = headers
         .get(HOST)
         .and_then(|value| value.to_str().ok())
         .or_else(|| uri.authority().map(http::uri::Authority::as_str));
     match host {
-        Some(host) if normal(host, default_port) == authority => Provenance::Own,
-        _ => Provenance::Foreign,
+        Some(host) if strip_default_port(host, default_port) == authority => {
+            RequestOrigin::SameOrigin
+        }
+        _ => RequestOrigin::CrossOrigin,
     }
 }
 
-fn normal(authority: &str, default_port: u16) -> String {
+fn strip_default_port(authority: &str, default_port: u16) -> String {
     let authority = authority.to_ascii_lowercase();
     match authority.strip_suffix(&format!(":{default_port}")) {
         Some(host) => host.to_owned(),
@@ -136,55 +149,60 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table() {
+    fn origins_are_classified() {
         let url = PublicUrl {
             https: true,
             authority: "console.example.org".to_owned(),
         };
-        use Provenance::{Foreign, Own, Untold};
+        use RequestOrigin::{CrossOrigin, SameOrigin, Unknown};
         for (site, origin, host, expected) in [
-            (None, None, "h:3000", Untold),
-            (Some("same-origin"), None, "h:3000", Own),
-            (Some("none"), None, "h:3000", Own),
-            (Some("same-site"), Some("http://h:3000"), "h:3000", Foreign),
+            (None, None, "h:3000", Unknown),
+            (Some("same-origin"), None, "h:3000", SameOrigin),
+            (Some("none"), None, "h:3000", SameOrigin),
+            (
+                Some("same-site"),
+                Some("http://h:3000"),
+                "h:3000",
+                CrossOrigin,
+            ),
             (
                 Some("cross-site"),
                 Some("http://evil.example"),
                 "h:3000",
-                Foreign,
+                CrossOrigin,
             ),
-            (Some("garbage"), None, "h:3000", Foreign),
-            (None, Some("http://h:3000"), "h:3000", Own),
-            (None, Some("HTTP://H:3000"), "h:3000", Own),
-            (None, Some("http://h"), "h:80", Own),
-            (None, Some("http://h:3001"), "h:3000", Foreign),
-            (None, Some("http://evil.example"), "h:3000", Foreign),
-            (None, Some("null"), "h:3000", Foreign),
-            (None, Some("file://"), "h:3000", Foreign),
-            (None, Some(""), "h:3000", Foreign),
+            (Some("garbage"), None, "h:3000", CrossOrigin),
+            (None, Some("http://h:3000"), "h:3000", SameOrigin),
+            (None, Some("HTTP://H:3000"), "h:3000", SameOrigin),
+            (None, Some("http://h"), "h:80", SameOrigin),
+            (None, Some("http://h:3001"), "h:3000", CrossOrigin),
+            (None, Some("http://evil.example"), "h:3000", CrossOrigin),
+            (None, Some("null"), "h:3000", CrossOrigin),
+            (None, Some("file://"), "h:3000", CrossOrigin),
+            (None, Some(""), "h:3000", CrossOrigin),
             (
                 None,
                 Some("https://console.example.org"),
                 "10.0.0.1:3000",
-                Own,
+                SameOrigin,
             ),
             (
                 None,
                 Some("https://console.example.org:443"),
                 "10.0.0.1:3000",
-                Own,
+                SameOrigin,
             ),
             (
                 None,
                 Some("http://console.example.org"),
                 "10.0.0.1:3000",
-                Foreign,
+                CrossOrigin,
             ),
             (
                 None,
                 Some("https://console.example.org.evil.example"),
                 "10.0.0.1:3000",
-                Foreign,
+                CrossOrigin,
             ),
         ] {
             let mut headers = HeaderMap::new();
@@ -195,13 +213,13 @@ mod tests {
             if let Some(origin) = origin {
                 headers.insert(ORIGIN, HeaderValue::from_static(origin));
             }
-            let found = provenance(&headers, &Uri::from_static("/"), Some(&url));
+            let found = request_origin(&headers, &Uri::from_static("/"), Some(&url));
             assert_eq!(found, expected, "{site:?} {origin:?} {host}");
         }
     }
 
     #[test]
-    fn a_websocket_needs_one_good_witness() {
+    fn a_websocket_needs_one_same_origin_header() {
         for (site, origin, accepted) in [
             (None, None, true),
             (None, Some("http://h:3000"), true),

@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use accounts::NotSignedIn;
+use accounts::SessionError;
 use app::InProcessApi;
 use axum::Router;
 use axum::body::Body;
@@ -22,24 +22,25 @@ use tower::{ServiceExt, service_fn};
 
 use super::AppState;
 use super::headers::page_policy;
-use super::identity::{Identity, identify};
+use super::identity::{RequestIdentity, identify};
 use super::problem::ApiError;
-use super::sign_in::{local_path, see_other, sign_in_for, to_sign_in};
+use super::sign_in::{local_path, redirect_to_sign_in, see_other, sign_in_location};
 use super::static_files;
 
 /// Longest time for rendering a page. Its data are in memory, so more than this is our own fault.
-const RENDERING: Duration = Duration::from_secs(10);
+const RENDER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The interface's routes. Made once, before any page is rendered: while Leptos makes the list, resources that are polled
 /// anywhere in the process never become ready (leptos-rs/leptos#4773).
-static KNOWN: LazyLock<Vec<AxumRouteListing>> = LazyLock::new(|| generate_route_list(app::App));
+static PAGE_ROUTES: LazyLock<Vec<AxumRouteListing>> =
+    LazyLock::new(|| generate_route_list(app::App));
 
 /// Every page of the interface, and beneath them the site's plain files and the page for an unknown path.
 pub(super) fn routes(state: &AppState, api: InProcessApi) -> Router<AppState> {
-    let context = context(state, api);
+    let context = page_context(state, api);
     let pages = Router::new()
-        .leptos_routes_with_context(state, KNOWN.clone(), context.clone(), app::shell)
-        .layer(from_fn(bounded))
+        .leptos_routes_with_context(state, PAGE_ROUTES.clone(), context.clone(), app::shell)
+        .layer(from_fn(limit_render_time))
         .layer(from_fn_with_state(state.clone(), require_session))
         .layer(from_fn_with_state(state.clone(), identify));
     let unknown = render_app_async_with_context(context, app::shell);
@@ -47,18 +48,18 @@ pub(super) fn routes(state: &AppState, api: InProcessApi) -> Router<AppState> {
         let page = (*request.method() == Method::GET).then(|| unknown(request));
         async move {
             Ok(match page {
-                Some(page) => within_time(page).await,
+                Some(page) => with_render_timeout(page).await,
                 None => {
                     ApiError::not_found("unknown_path", "There is nothing here.").into_response()
                 }
             })
         }
     });
-    let others = static_files::plain(&state.site.root)
+    let others = static_files::unhashed_files(&state.site.root)
         .call_fallback_on_method_not_allowed(true)
         .fallback(unknown)
         .map_response(|response| {
-            static_files::cached(response.map(Body::new), "public, max-age=3600")
+            static_files::with_cache_control(response.map(Body::new), "public, max-age=3600")
         });
     pages.fallback_service(others)
 }
@@ -76,7 +77,7 @@ pub(super) fn in_process(api: Router) -> InProcessApi {
 }
 
 /// What a page can reach while it is rendered.
-fn context(state: &AppState, api: InProcessApi) -> impl Fn() + Clone + Send + Sync + 'static {
+fn page_context(state: &AppState, api: InProcessApi) -> impl Fn() + Clone + Send + Sync + 'static {
     let assets = state.site.assets.clone();
     move || {
         provide_context(assets.clone());
@@ -91,16 +92,19 @@ fn context(state: &AppState, api: InProcessApi) -> impl Fn() + Clone + Send + Sy
 }
 
 /// Gives up on a page that is not rendered in time.
-async fn bounded(request: Request, next: Next) -> Response {
-    within_time(next.run(request)).await
+async fn limit_render_time(request: Request, next: Next) -> Response {
+    with_render_timeout(next.run(request)).await
 }
 
-async fn within_time(page: impl Future<Output = Response>) -> Response {
+async fn with_render_timeout(page: impl Future<Output = Response>) -> Response {
     let gave_up = |_| {
-        let error = format!("the page was not rendered within {} s", RENDERING.as_secs());
+        let error = format!(
+            "the page was not rendered within {} s",
+            RENDER_TIMEOUT.as_secs()
+        );
         ApiError::internal(error).into_response()
     };
-    tokio::time::timeout(RENDERING, page)
+    tokio::time::timeout(RENDER_TIMEOUT, page)
         .await
         .unwrap_or_else(gave_up)
 }
@@ -108,27 +112,29 @@ async fn within_time(page: impl Future<Output = Response>) -> Response {
 /// Sends whoever is not signed in to the sign-in page, and whoever is away from it.
 async fn require_session(State(_): State<AppState>, request: Request, next: Next) -> Response {
     let is_sign_in = request.uri().path() == "/sign-in";
-    match request.extensions().get::<Identity>() {
-        Some(Identity::Known(_)) if is_sign_in => {
-            let wanted = next_of(&request);
+    match request.extensions().get::<RequestIdentity>() {
+        Some(RequestIdentity::Authenticated(_)) if is_sign_in => {
+            let wanted = next_path(&request);
             see_other(local_path(&wanted)).unwrap_or_else(IntoResponse::into_response)
         }
-        Some(Identity::Known(_)) => next.run(request).await,
+        Some(RequestIdentity::Authenticated(_)) => next.run(request).await,
         _ if is_sign_in => next.run(request).await,
-        Some(Identity::Refused(NotSignedIn::Unavailable(_))) => {
-            to_sign_in(&request, Some("registry_unavailable"))
+        Some(RequestIdentity::Invalid(SessionError::Unavailable(_))) => {
+            redirect_to_sign_in(&request, Some("registry_unavailable"))
         }
-        Some(Identity::Refused(reason)) => {
+        Some(RequestIdentity::Invalid(reason)) => {
             let code = ApiError::from(reason).code();
-            to_sign_in(&request, Some(code))
+            redirect_to_sign_in(&request, Some(code))
         }
-        Some(Identity::Nobody) | None if came_from_elsewhere(&request) => by_way_of_here(&request),
-        Some(Identity::Nobody) | None => to_sign_in(&request, None),
+        Some(RequestIdentity::Anonymous) | None if is_cross_site_navigation(&request) => {
+            refresh_to_sign_in(&request)
+        }
+        Some(RequestIdentity::Anonymous) | None => redirect_to_sign_in(&request, None),
     }
 }
 
 /// Whether another site's link led here: then the browser kept the session's cookie to itself.
-fn came_from_elsewhere(request: &Request) -> bool {
+fn is_cross_site_navigation(request: &Request) -> bool {
     let header = |name: &str| request.headers().get(name).map(http::HeaderValue::as_bytes);
     header("sec-fetch-mode") == Some(b"navigate")
         && matches!(header("sec-fetch-site"), Some(b"cross-site" | b"same-site"))
@@ -136,8 +142,8 @@ fn came_from_elsewhere(request: &Request) -> bool {
 
 /// A page that leads to the sign-in page by itself. That step comes from this site, so the cookie goes along with it, and
 /// whoever is signed in lands where the link led.
-fn by_way_of_here(request: &Request) -> Response {
-    let target = sign_in_for(request, None).replace('&', "&amp;");
+fn refresh_to_sign_in(request: &Request) -> Response {
+    let target = sign_in_location(request, None).replace('&', "&amp;");
     let page = format!(
         "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Galera Console</title>\
          <meta http-equiv=\"refresh\" content=\"0;url={target}\"></head>\
@@ -147,13 +153,13 @@ fn by_way_of_here(request: &Request) -> Response {
 }
 
 /// The `next` of the request's query, decoded.
-fn next_of(request: &Request) -> String {
+fn next_path(request: &Request) -> String {
     #[derive(Default, serde::Deserialize)]
-    struct Next {
+    struct NextQuery {
         #[serde(default)]
         next: String,
     }
-    axum::extract::Query::<Next>::try_from_uri(request.uri())
+    axum::extract::Query::<NextQuery>::try_from_uri(request.uri())
         .map(|query| query.0.next)
         .unwrap_or_default()
 }

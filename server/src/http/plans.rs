@@ -4,12 +4,12 @@ use axum::Json;
 use axum::extract::Path;
 use galera::access::Operation;
 use galera::recover::attestation::Attestation;
-use galera::recover::plan::{Kind, Plan};
+use galera::recover::plan::{ActionKind, Plan};
 use serde::Deserialize;
 
 use super::AppState;
 use super::extract::{ClusterPath, JsonBody};
-use super::identity::Session;
+use super::identity::CurrentSession;
 use super::problem::{ApiError, ApiResult};
 
 /// Members of the largest cluster that anybody attests.
@@ -18,46 +18,48 @@ const ATTESTATIONS_MAX: usize = 256;
 /// What a preview is asked with.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Preview {
+pub(super) struct PlanPreviewRequest {
     #[serde(default)]
     attestations: Vec<Attestation>,
 }
 
 /// `GET /api/v1/clusters/{cluster}/plans/{kind}`.
-pub(super) async fn now(
+pub(super) async fn current(
     app: AppState,
-    session: Session,
+    session: CurrentSession,
     ClusterPath(cluster): ClusterPath,
     Path((_, kind)): Path<(String, String)>,
 ) -> ApiResult<Json<Plan>> {
-    session.actor(Operation::See)?;
-    let plan = app.actions.plan(known(&kind)?, &cluster, &[]).await?;
+    session.authorize(Operation::View)?;
+    let plan = app.actions.plan(parse_kind(&kind)?, &cluster, &[]).await?;
     Ok(Json(plan))
 }
 
 /// `POST /api/v1/clusters/{cluster}/plans/{kind}`: the plan with what somebody would vouch for. Changes nothing.
 pub(super) async fn preview(
     app: AppState,
-    session: Session,
+    session: CurrentSession,
     ClusterPath(cluster): ClusterPath,
     Path((_, kind)): Path<(String, String)>,
-    JsonBody(body): JsonBody<Preview>,
+    JsonBody(body): JsonBody<PlanPreviewRequest>,
 ) -> ApiResult<Json<Plan>> {
-    may_request(&session)?;
-    bounded(&body.attestations)?;
-    let kind = known(&kind)?;
+    authorize_request(&session)?;
+    check_attestation_count(&body.attestations)?;
+    let kind = parse_kind(&kind)?;
     let plan = app.actions.plan(kind, &cluster, &body.attestations).await?;
     Ok(Json(plan))
 }
 
 /// Operators request; an administrator may as well, with break-glass.
-pub(super) fn may_request(session: &Session) -> ApiResult<galera::recover::action::Actor> {
+pub(super) fn authorize_request(
+    session: &CurrentSession,
+) -> ApiResult<galera::recover::action::Actor> {
     session
-        .actor(Operation::RequestAction)
-        .or_else(|error| session.actor(Operation::BreakGlass).map_err(|_| error))
+        .authorize(Operation::RequestAction)
+        .or_else(|error| session.authorize(Operation::BreakGlass).map_err(|_| error))
 }
 
-pub(super) fn bounded(attestations: &[Attestation]) -> ApiResult<()> {
+pub(super) fn check_attestation_count(attestations: &[Attestation]) -> ApiResult<()> {
     if attestations.len() <= ATTESTATIONS_MAX {
         return Ok(());
     }
@@ -67,8 +69,10 @@ pub(super) fn bounded(attestations: &[Attestation]) -> ApiResult<()> {
     ))
 }
 
-fn known(word: &str) -> ApiResult<Kind> {
-    let kind = Kind::ALL.into_iter().find(|kind| kind.word() == word);
+fn parse_kind(word: &str) -> ApiResult<ActionKind> {
+    let kind = ActionKind::ALL
+        .into_iter()
+        .find(|kind| kind.as_str() == word);
     kind.ok_or_else(|| {
         let shown: String = word.chars().take(40).collect();
         ApiError::not_found(

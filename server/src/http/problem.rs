@@ -8,8 +8,8 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
-use galera::access::Denied;
-use galera::publish::api::Problem;
+use galera::access::PermissionDenied;
+use galera::publish::api::ProblemDetails;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
@@ -28,8 +28,8 @@ pub struct ApiError {
     code: &'static str,
     title: &'static str,
     detail: String,
-    source: Option<String>,
-    retry_after: Option<Duration>,
+    with_source: Option<String>,
+    with_retry_after: Option<Duration>,
 }
 
 impl ApiError {
@@ -45,8 +45,8 @@ impl ApiError {
             code,
             title,
             detail: detail.into(),
-            source: None,
-            retry_after: None,
+            with_source: None,
+            with_retry_after: None,
         }
     }
 
@@ -78,13 +78,13 @@ impl ApiError {
             "Not available now",
             detail,
         )
-        .retry_after(Duration::from_secs(2))
+        .with_retry_after(Duration::from_secs(2))
     }
 
-    /// 500; `source` goes to the log only.
+    /// 500; `with_source` goes to the log only.
     pub fn internal(source: impl Into<String>) -> Self {
         Self {
-            source: Some(source.into()),
+            with_source: Some(source.into()),
             ..Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "internal",
@@ -96,15 +96,15 @@ impl ApiError {
 
     /// Adds what only the log shall tell.
     #[must_use]
-    pub fn source(mut self, source: impl std::fmt::Display) -> Self {
-        self.source = Some(source.to_string());
+    pub fn with_source(mut self, source: impl std::fmt::Display) -> Self {
+        self.with_source = Some(source.to_string());
         self
     }
 
     /// Tells the client when to come back.
     #[must_use]
-    pub fn retry_after(mut self, wait: Duration) -> Self {
-        self.retry_after = Some(wait);
+    pub fn with_retry_after(mut self, wait: Duration) -> Self {
+        self.with_retry_after = Some(wait);
         self
     }
 
@@ -114,8 +114,8 @@ impl ApiError {
         self.code
     }
 
-    fn document(self, request_id: &str) -> Response {
-        let problem = Problem {
+    fn into_document(self, request_id: &str) -> Response {
+        let problem = ProblemDetails {
             status: self.status.as_u16(),
             code: self.code.to_owned(),
             title: self.title.to_owned(),
@@ -124,7 +124,7 @@ impl ApiError {
         };
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         let mut response = (self.status, [(CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
-        if let Some(wait) = self.retry_after {
+        if let Some(wait) = self.with_retry_after {
             // Rounded up: a client that comes back early is refused again.
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             response
@@ -135,9 +135,9 @@ impl ApiError {
     }
 }
 
-impl From<Denied> for ApiError {
-    fn from(denied: Denied) -> Self {
-        let missing = denied.missing;
+impl From<PermissionDenied> for ApiError {
+    fn from(denied: PermissionDenied) -> Self {
+        let missing = denied.missing_role;
         let detail = format!(
             "This needs the role {missing}, which your account does not have; ask an administrator."
         );
@@ -176,14 +176,14 @@ pub(super) async fn render(request: Request, next: Next) -> Response {
     let Some(error) = response
         .extensions_mut()
         .remove::<ApiError>()
-        .or_else(|| foreign(&response, &method, &path))
+        .or_else(|| from_library_response(&response, &method, &path))
     else {
         return response;
     };
-    log(&error, &id, &method, &path);
+    log_error(&error, &id, &method, &path);
     let (parts, _) = response.into_parts();
-    let mut document = error.document(id.as_str());
-    keep(&parts.headers, &mut document);
+    let mut document = error.into_document(id.as_str());
+    copy_headers(&parts.headers, &mut document);
     document.extensions_mut().extend(parts.extensions);
     if method == Method::HEAD {
         *document.body_mut() = Body::empty();
@@ -192,7 +192,7 @@ pub(super) async fn render(request: Request, next: Next) -> Response {
 }
 
 /// Headers of the original answer that mean something besides its body.
-fn keep(original: &HeaderMap, document: &mut Response) {
+fn copy_headers(original: &HeaderMap, document: &mut Response) {
     for (name, value) in original {
         if *name != CONTENT_TYPE
             && *name != CONTENT_LENGTH
@@ -203,12 +203,12 @@ fn keep(original: &HeaderMap, document: &mut Response) {
     }
 }
 
-fn log(error: &ApiError, id: &RequestId, method: &Method, path: &str) {
+fn log_error(error: &ApiError, id: &RequestId, method: &Method, path: &str) {
     let (code, request_id) = (error.code, id.as_str());
-    let source = error.source.as_deref().unwrap_or(&error.detail);
+    let source = error.with_source.as_deref().unwrap_or(&error.detail);
     if error.status == StatusCode::INTERNAL_SERVER_ERROR {
         tracing::error!(request_id, code, %method, path, "Request failed: {source}");
-    } else if error.status.is_server_error() || error.source.is_some() {
+    } else if error.status.is_server_error() || error.with_source.is_some() {
         tracing::warn!(request_id, code, %method, path, "Request refused: {source}");
     }
 }
@@ -220,7 +220,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 }
 
 /// An error that a library answered with: pages keep their own, everything else becomes a problem.
-fn foreign(response: &Response, method: &Method, path: &str) -> Option<ApiError> {
+fn from_library_response(response: &Response, method: &Method, path: &str) -> Option<ApiError> {
     let status = response.status();
     if !(status.is_client_error() || status.is_server_error()) {
         return None;
@@ -267,7 +267,7 @@ mod tests {
 
     use super::*;
 
-    async fn answer(path: &str) -> (StatusCode, Problem) {
+    async fn answer(path: &str) -> (StatusCode, ProblemDetails) {
         async fn panics() {
             panic!("a secret of the inside");
         }
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn our_own_faults_are_told_without_their_inside() {
+    async fn internal_errors_reveal_no_details() {
         for path in ["/panics", "/fails", "/library"] {
             let (status, problem) = answer(path).await;
             assert_eq!(

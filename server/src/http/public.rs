@@ -19,24 +19,24 @@ use http::{HeaderMap, Uri};
 use serde::Deserialize;
 
 use super::AppState;
-use super::sign_in::{see_other, to_sign_in};
-use crate::status::BadgeOf;
-use answer::{Kind, bad_badge, nowhere, send};
-use door::{Door, Shut};
+use super::sign_in::{redirect_to_sign_in, see_other};
+use crate::status::BadgeSubject;
+use answer::{ContentKind, invalid_badge, not_found, respond};
+use door::{PageAccess, PageAccessError};
 
 /// The routes. They come with their own headers and must not pass the layers of the console.
 pub(super) fn routes(state: &AppState) -> Router<AppState> {
     Router::new()
         .route("/status/{slug}", get(page))
         .route("/status/{slug}/{part}", get(part))
-        .route("/s/{secret}", get(to_folder))
+        .route("/s/{secret}", get(secret_without_slash))
         .route("/s/{secret}/", get(secret_page))
         .route("/s/{secret}/{part}", get(secret_part))
-        .layer(from_fn_with_state(state.clone(), count))
+        .layer(from_fn_with_state(state.clone(), record_metrics))
 }
 
 /// Counts the request; a line in the log for each would drown the rest.
-async fn count(State(app): State<AppState>, request: Request, next: Next) -> Response {
+async fn record_metrics(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let began = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -49,52 +49,60 @@ async fn count(State(app): State<AppState>, request: Request, next: Next) -> Res
 }
 
 #[derive(Default, Deserialize)]
-struct Key {
+struct SecretQuery {
     #[serde(default)]
     key: String,
 }
 
-/// `GET /status/{slug}`, also with `?key=` of a secret link.
+/// `GET /status_pages/{slug}`, also with `?key=` of a secret link.
 async fn page(app: AppState, Path(slug): Path<String>, request: Request) -> Response {
-    let key = Query::<Key>::try_from_uri(request.uri()).map(|Query(key)| key.key);
+    let key = Query::<SecretQuery>::try_from_uri(request.uri()).map(|Query(key)| key.key);
     let key = key.unwrap_or_default();
     // Looked up whether the page exists or not, so that both take the same time.
-    let behind = app.status.prints().behind(&key, now()).cloned();
+    let behind = app
+        .status_pages
+        .rendered_pages()
+        .page_for_secret(&key, now())
+        .cloned();
     if behind.is_some_and(|print| print.page.value.slug.as_str() == slug) {
-        return folder(&key);
+        return redirect_to_secret_page(&key);
     }
-    match Door::at(&app, slug, request.headers()).await {
-        Ok(door) => whole(&app, &door, request.headers()),
+    match PageAccess::resolve(&app, slug, request.headers()).await {
+        Ok(door) => send_page(&app, &door, request.headers()),
         // From there whoever is signed in comes back at once.
-        Err(Shut::ToStrangers) => to_sign_in(&request, None),
-        Err(Shut::ToAll) => nowhere(),
+        Err(PageAccessError::SignInRequired) => redirect_to_sign_in(&request, None),
+        Err(PageAccessError::NotFound) => not_found(),
     }
 }
 
-/// `GET /status/{slug}/{part}`.
+/// `GET /status_pages/{slug}/{part}`.
 async fn part(
     app: AppState,
     Path((slug, part)): Path<(String, String)>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    match Door::at(&app, slug, &headers).await {
-        Ok(door) => piece(&app, door, &part, &uri, &headers),
-        Err(_) => nowhere(),
+    match PageAccess::resolve(&app, slug, &headers).await {
+        Ok(door) => send_part(&app, door, &part, &uri, &headers),
+        Err(_) => not_found(),
     }
 }
 
 /// `GET /s/{secret}`: relative addresses need the slash.
-async fn to_folder(app: AppState, Path(secret): Path<String>) -> Response {
-    match app.status.prints().behind(&secret, now()) {
-        Some(_) => folder(&secret),
-        None => nowhere(),
+async fn secret_without_slash(app: AppState, Path(secret): Path<String>) -> Response {
+    match app
+        .status_pages
+        .rendered_pages()
+        .page_for_secret(&secret, now())
+    {
+        Some(_) => redirect_to_secret_page(&secret),
+        None => not_found(),
     }
 }
 
 /// `GET /s/{secret}/`.
 async fn secret_page(app: AppState, Path(secret): Path<String>, headers: HeaderMap) -> Response {
-    whole(&app, &Door::Secret(secret), &headers)
+    send_page(&app, &PageAccess::SecretLink(secret), &headers)
 }
 
 /// `GET /s/{secret}/{part}`.
@@ -104,42 +112,54 @@ async fn secret_part(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    piece(&app, Door::Secret(secret), &part, &uri, &headers)
+    send_part(&app, PageAccess::SecretLink(secret), &part, &uri, &headers)
 }
 
 /// Leads to the folder of a secret that fits: hence nothing but letters and digits.
-fn folder(secret: &str) -> Response {
-    see_other(&format!("/s/{secret}/")).unwrap_or_else(|_| nowhere())
+fn redirect_to_secret_page(secret: &str) -> Response {
+    see_other(&format!("/s/{secret}/")).unwrap_or_else(|_| not_found())
 }
 
 /// The page itself.
-fn whole(app: &AppState, door: &Door, headers: &HeaderMap) -> Response {
-    match door.print(&app.status.prints()) {
-        Some(print) => send(app, &print, print.html(door.place()), Kind::Page, headers),
-        None => nowhere(),
+fn send_page(app: &AppState, door: &PageAccess, headers: &HeaderMap) -> Response {
+    match door.rendered_page(&app.status_pages.rendered_pages()) {
+        Some(print) => respond(
+            app,
+            &print,
+            print.html(door.place()),
+            ContentKind::Page,
+            headers,
+        ),
+        None => not_found(),
     }
 }
 
 /// What belongs to a page.
-fn piece(app: &AppState, door: Door, part: &str, uri: &Uri, headers: &HeaderMap) -> Response {
-    let Some(print) = door.print(&app.status.prints()) else {
-        return nowhere();
+fn send_part(
+    app: &AppState,
+    door: PageAccess,
+    part: &str,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Response {
+    let Some(print) = door.rendered_page(&app.status_pages.rendered_pages()) else {
+        return not_found();
     };
     match part {
-        "summary.json" => send(app, &print, print.summary(), Kind::Data, headers),
+        "summary.json" => respond(app, &print, print.summary(), ContentKind::Data, headers),
         "feed.atom" => {
             let feed = print.feed(door.place());
-            send(app, &print, feed, Kind::Picture, headers)
+            respond(app, &print, feed, ContentKind::Embed, headers)
         }
-        "badge.svg" => match badge_of(uri) {
-            None => bad_badge(),
+        "badge.svg" => match parse_badge_query(uri) {
+            None => invalid_badge(),
             Some(of) => match print.badge(of) {
-                Some(badge) => send(app, &print, &badge, Kind::Picture, headers),
-                None => nowhere(),
+                Some(badge) => respond(app, &print, &badge, ContentKind::Embed, headers),
+                None => not_found(),
             },
         },
         "events" => events::stream(app, door),
-        _ => nowhere(),
+        _ => not_found(),
     }
 }
 
@@ -151,7 +171,7 @@ struct BadgeQuery {
 }
 
 /// The badge that is asked for; `None` when there is none like it.
-fn badge_of(uri: &Uri) -> Option<BadgeOf> {
+fn parse_badge_query(uri: &Uri) -> Option<BadgeSubject> {
     let Query(query) = Query::<BadgeQuery>::try_from_uri(uri).ok()?;
     let days = match (query.metric.as_deref().unwrap_or("state"), query.days) {
         ("state", None) => None,
@@ -159,7 +179,7 @@ fn badge_of(uri: &Uri) -> Option<BadgeOf> {
         _ => return None,
     };
     let asks_for_days = query.metric.as_deref() == Some("uptime");
-    (asks_for_days == days.is_some()).then_some(BadgeOf {
+    (asks_for_days == days.is_some()).then_some(BadgeSubject {
         cluster: query.cluster.filter(|cluster| !cluster.is_empty()),
         days,
     })

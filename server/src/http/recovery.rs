@@ -8,72 +8,72 @@ use serde::Deserialize;
 
 use super::AppState;
 use super::extract::{ClusterPath, JsonBody, unknown_cluster};
-use super::identity::Session;
+use super::identity::CurrentSession;
 use super::problem::ApiResult;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Switch {
+pub(super) struct SwitchRecoveryRequest {
     enabled: bool,
     #[serde(default)]
     reason: String,
 }
 
-impl Switch {
-    fn actor(&self, session: &Session) -> ApiResult<Actor> {
-        session.actor(if self.enabled {
-            Operation::SwitchRecoveryOn
+impl SwitchRecoveryRequest {
+    fn authorize(&self, session: &CurrentSession) -> ApiResult<Actor> {
+        session.authorize(if self.enabled {
+            Operation::ResumeRecovery
         } else {
-            Operation::SwitchRecoveryOff
+            Operation::PauseRecovery
         })
     }
 }
 
-/// `GET /api/v1/recovery`.
-pub(super) async fn show(app: AppState, session: Session) -> ApiResult<Json<RecoveryState>> {
-    session.actor(Operation::See)?;
-    Ok(Json(app.actions.recovery().await?))
+/// `GET /api/v1/recovery_state`.
+pub(super) async fn show(app: AppState, session: CurrentSession) -> ApiResult<Json<RecoveryState>> {
+    session.authorize(Operation::View)?;
+    Ok(Json(app.actions.recovery_state().await?))
 }
 
-/// `PUT /api/v1/recovery`.
+/// `PUT /api/v1/recovery_state`.
 pub(super) async fn switch(
     app: AppState,
-    session: Session,
-    JsonBody(body): JsonBody<Switch>,
+    session: CurrentSession,
+    JsonBody(body): JsonBody<SwitchRecoveryRequest>,
 ) -> ApiResult<Json<RecoveryState>> {
-    let by = body.actor(&session)?;
+    let by = body.authorize(&session)?;
     app.actions
-        .switch(&by, None, body.enabled, &body.reason)
+        .switch_recovery(&by, None, body.enabled, &body.reason)
         .await?;
-    Ok(Json(app.actions.recovery().await?))
+    Ok(Json(app.actions.recovery_state().await?))
 }
 
-/// `GET /api/v1/clusters/{cluster}/recovery`.
+/// `GET /api/v1/clusters/{cluster_feed}/recovery_state`.
 pub(super) async fn show_cluster(
     app: AppState,
-    session: Session,
+    session: CurrentSession,
     ClusterPath(cluster): ClusterPath,
 ) -> ApiResult<Json<ClusterRecovery>> {
-    session.actor(Operation::See)?;
-    if app.hub.cluster(&cluster).is_none() {
+    session.authorize(Operation::View)?;
+    if app.monitor.cluster_feed(&cluster).is_none() {
         return Err(unknown_cluster(cluster.as_str()));
     }
     Ok(Json(app.actions.cluster_recovery(&cluster).await?))
 }
 
-/// `PUT /api/v1/clusters/{cluster}/recovery`.
+/// `PUT /api/v1/clusters/{cluster_feed}/recovery_state`.
 pub(super) async fn switch_cluster(
     app: AppState,
-    session: Session,
+    session: CurrentSession,
     ClusterPath(cluster): ClusterPath,
-    JsonBody(body): JsonBody<Switch>,
+    JsonBody(body): JsonBody<SwitchRecoveryRequest>,
 ) -> ApiResult<Json<ClusterRecovery>> {
-    let by = body.actor(&session)?;
-    if app.hub.cluster(&cluster).is_none() {
+    let by = body.authorize(&session)?;
+    if app.monitor.cluster_feed(&cluster).is_none() {
         return Err(unknown_cluster(cluster.as_str()));
     }
     app.actions
-        .switch(&by, Some(&cluster), body.enabled, &body.reason)
+        .switch_recovery(&by, Some(&cluster), body.enabled, &body.reason)
         .await?;
     Ok(Json(app.actions.cluster_recovery(&cluster).await?))
 }

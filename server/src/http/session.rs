@@ -1,6 +1,6 @@
 //! Signing in and out through the API.
 
-use accounts::{SignInError, SignedIn};
+use accounts::{IssuedSession, SignInError};
 use axum::Extension;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
@@ -12,7 +12,7 @@ use http::header::SET_COOKIE;
 use super::AppState;
 use super::cookie;
 use super::extract::JsonBody;
-use super::identity::{Recognised, Session};
+use super::identity::{CurrentSession, RequestUser};
 use super::observe::ClientAddress;
 use super::problem::{ApiError, ApiResult};
 
@@ -23,42 +23,48 @@ pub(super) async fn sign_in(
     JsonBody(credentials): JsonBody<Credentials>,
 ) -> ApiResult<Response> {
     let signed_in = app
-        .authority
+        .authenticator
         .sign_in(&credentials.username, &credentials.password, client.0)
         .await?;
-    Ok(with_cookie(
+    Ok(set_session_cookie(
         &app,
         &signed_in,
-        Json(view(&signed_in.session)).into_response(),
+        Json(session_view(&signed_in.session)).into_response(),
     ))
 }
 
 /// `GET /api/v1/session`.
-pub(super) async fn show(Session(session): Session) -> Json<SessionView> {
-    Json(view(&session))
+pub(super) async fn show(CurrentSession(session): CurrentSession) -> Json<SessionView> {
+    Json(session_view(&session))
 }
 
 /// `DELETE /api/v1/session`.
-pub(super) async fn sign_out(app: AppState, Session(session): Session) -> ApiResult<Response> {
-    end(&app, &session).await?;
-    Ok(without_cookie(&app, StatusCode::NO_CONTENT.into_response()))
+pub(super) async fn sign_out(
+    app: AppState,
+    CurrentSession(session): CurrentSession,
+) -> ApiResult<Response> {
+    end_session(&app, &session).await?;
+    Ok(clear_session_cookie(
+        &app,
+        StatusCode::NO_CONTENT.into_response(),
+    ))
 }
 
 /// Ends a session everywhere.
-pub(super) async fn end(app: &AppState, session: &SessionGuard) -> ApiResult<()> {
-    app.authority.sign_out(session).await.map_err(|error| {
+pub(super) async fn end_session(app: &AppState, session: &SessionGuard) -> ApiResult<()> {
+    app.authenticator.sign_out(session).await.map_err(|error| {
         ApiError::unavailable(
             "registry_unavailable",
             "The session could not be ended, because etcd cannot be reached; try again.",
         )
-        .source(error)
+        .with_source(error)
     })
 }
 
 /// Adds the session's cookie, and its name for the log.
-pub(super) fn with_cookie(
+pub(super) fn set_session_cookie(
     app: &AppState,
-    signed_in: &SignedIn,
+    signed_in: &IssuedSession,
     mut response: Response,
 ) -> Response {
     let session = &signed_in.session;
@@ -68,19 +74,19 @@ pub(super) fn with_cookie(
     }
     response
         .extensions_mut()
-        .insert(Recognised(session.principal.username.clone()));
+        .insert(RequestUser(session.principal.username.clone()));
     response
 }
 
 /// Takes the session's cookie away.
-pub(super) fn without_cookie(app: &AppState, mut response: Response) -> Response {
+pub(super) fn clear_session_cookie(app: &AppState, mut response: Response) -> Response {
     if let Some(value) = cookie::clear(app.is_https()) {
         response.headers_mut().insert(SET_COOKIE, value);
     }
     response
 }
 
-fn view(session: &SessionGuard) -> SessionView {
+fn session_view(session: &SessionGuard) -> SessionView {
     SessionView {
         username: session.principal.username.to_string(),
         roles: session.principal.roles.clone(),
@@ -91,7 +97,7 @@ fn view(session: &SessionGuard) -> SessionView {
 impl From<SignInError> for ApiError {
     fn from(error: SignInError) -> Self {
         match error {
-            SignInError::Wrong => Self::unauthorized("invalid_credentials", "The name or the password is wrong."),
+            SignInError::InvalidCredentials => Self::unauthorized("invalid_credentials", "The name or the password is wrong."),
             SignInError::Disabled => {
                 Self::forbidden("account_disabled", "This account is disabled; ask an administrator to enable it.")
             }
@@ -101,7 +107,7 @@ impl From<SignInError> for ApiError {
                 "Too many attempts",
                 format!("Too many attempts to sign in failed; try again in {} s.", wait.as_secs() + 1),
             )
-            .retry_after(wait),
+            .with_retry_after(wait),
             SignInError::Busy => {
                 Self::unavailable("sign_in_busy", "Too many people sign in at the same moment; try again in a moment.")
             }
@@ -109,7 +115,7 @@ impl From<SignInError> for ApiError {
                 "registry_unavailable",
                 "Nobody can sign in while etcd cannot be reached; whoever is signed in stays signed in. Try again in a moment.",
             )
-            .source(cause),
+            .with_source(cause),
             SignInError::Internal(cause) => Self::internal(cause),
         }
     }

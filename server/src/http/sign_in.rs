@@ -10,10 +10,10 @@ use serde::Deserialize;
 
 use super::AppState;
 use super::extract::FormBody;
-use super::identity::Session;
+use super::identity::CurrentSession;
 use super::observe::ClientAddress;
 use super::problem::{ApiError, ApiResult};
-use super::session::{end, with_cookie, without_cookie};
+use super::session::{clear_session_cookie, end_session, set_session_cookie};
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
@@ -36,11 +36,11 @@ async fn sign_in(
 ) -> ApiResult<Response> {
     let next = local_path(&form.next);
     match app
-        .authority
+        .authenticator
         .sign_in(&form.username, &form.password, client.0)
         .await
     {
-        Ok(signed_in) => Ok(with_cookie(&app, &signed_in, see_other(next)?)),
+        Ok(signed_in) => Ok(set_session_cookie(&app, &signed_in, see_other(next)?)),
         Err(error) => {
             let error = ApiError::from(error);
             if error.code() == "internal" {
@@ -49,27 +49,27 @@ async fn sign_in(
             see_other(&format!(
                 "/sign-in?error={}&next={}",
                 error.code(),
-                escape(next)
+                encode_query(next)
             ))
         }
     }
 }
 
-async fn sign_out(app: AppState, session: Result<Session, ApiError>) -> ApiResult<Response> {
+async fn sign_out(app: AppState, session: Result<CurrentSession, ApiError>) -> ApiResult<Response> {
     // Somebody whose session is over wanted to leave anyway.
-    if let Ok(Session(session)) = session {
-        end(&app, &session).await?;
+    if let Ok(CurrentSession(session)) = session {
+        end_session(&app, &session).await?;
     }
-    Ok(without_cookie(&app, see_other("/sign-in")?))
+    Ok(clear_session_cookie(&app, see_other("/sign-in")?))
 }
 
 /// Sends a browser to the sign-in page and, afterwards, back to the page that it asked for.
-pub(super) fn to_sign_in(request: &Request, error: Option<&str>) -> Response {
-    see_other(&sign_in_for(request, error)).unwrap_or_else(IntoResponse::into_response)
+pub(super) fn redirect_to_sign_in(request: &Request, error: Option<&str>) -> Response {
+    see_other(&sign_in_location(request, error)).unwrap_or_else(IntoResponse::into_response)
 }
 
 /// The address of the sign-in page that leads back to the page that was asked for.
-pub(super) fn sign_in_for(request: &Request, error: Option<&str>) -> String {
+pub(super) fn sign_in_location(request: &Request, error: Option<&str>) -> String {
     let asked = request
         .uri()
         .path_and_query()
@@ -77,7 +77,7 @@ pub(super) fn sign_in_for(request: &Request, error: Option<&str>) -> String {
     let error = error
         .map(|code| format!("error={code}&"))
         .unwrap_or_default();
-    format!("/sign-in?{error}next={}", escape(local_path(asked)))
+    format!("/sign-in?{error}next={}", encode_query(local_path(asked)))
 }
 
 /// Sends a browser elsewhere with a GET.
@@ -102,7 +102,7 @@ pub(super) fn local_path(text: &str) -> &str {
 }
 
 /// Percent-encodes everything that means something in a query.
-fn escape(text: &str) -> String {
+fn encode_query(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => {
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_local_paths_are_gone_back_to() {
+    fn only_local_paths_are_redirected_to() {
         for (given, expected) in [
             ("/clusters/lab", "/clusters/lab"),
             ("/clusters/lab?tab=a&b=%2F", "/clusters/lab?tab=a&b=%2F"),
@@ -137,9 +137,9 @@ mod tests {
     }
 
     #[test]
-    fn a_path_survives_the_query() {
+    fn a_path_is_encoded_for_the_query() {
         assert_eq!(
-            escape("/clusters/lab?a=1&b=2"),
+            encode_query("/clusters/lab?a=1&b=2"),
             "/clusters/lab%3Fa%3D1%26b%3D2"
         );
     }

@@ -11,25 +11,25 @@ use http::header::{CACHE_CONTROL, LAST_MODIFIED};
 use tower_http::services::ServeDir;
 
 /// The files under /pkg: every name holds a hash, so that a name never changes its content.
-pub(super) fn hashed(root: &Path) -> Router {
+pub(super) fn hashed_assets(root: &Path) -> Router {
     let files = ServeDir::new(root.join("pkg"))
         .append_index_html_on_directories(false)
         .precompressed_br()
         .precompressed_gzip();
     Router::new()
         .fallback_service(files)
-        .layer(from_fn(cache_for_ever))
+        .layer(from_fn(cache_immutable))
 }
 
-async fn cache_for_ever(request: Request, next: Next) -> Response {
-    cached(
+async fn cache_immutable(request: Request, next: Next) -> Response {
+    with_cache_control(
         next.run(request).await,
         "public, max-age=31536000, immutable",
     )
 }
 
 /// Lets clients keep a file; anything else, errors above all, stays as it is.
-pub(super) fn cached(mut response: Response, policy: &'static str) -> Response {
+pub(super) fn with_cache_control(mut response: Response, policy: &'static str) -> Response {
     let is_file = response.headers().contains_key(LAST_MODIFIED)
         || response.status() == http::StatusCode::NOT_MODIFIED;
     if is_file {
@@ -41,7 +41,7 @@ pub(super) fn cached(mut response: Response, policy: &'static str) -> Response {
 }
 
 /// The files beside it (icons, robots.txt): few, small, and named for ever.
-pub(super) fn plain(root: &Path) -> ServeDir {
+pub(super) fn unhashed_files(root: &Path) -> ServeDir {
     ServeDir::new(root)
         .append_index_html_on_directories(false)
         .precompressed_br()

@@ -7,14 +7,14 @@ mod telling;
 use axum::Router;
 use axum::routing::{delete, get, post};
 use galera::ClusterName;
-use galera::publish::status_pages::Refusal;
+use galera::publish::status_pages::StatusPageRefusal;
 use http::StatusCode;
 
 use super::AppState;
-use super::actions::{conflict, sentence};
-use super::forms::Forms;
+use super::actions::{conflict, to_sentence};
+use super::forms::FormForwarder;
 use super::problem::ApiError;
-use crate::status::StatusError;
+use crate::status::StatusPageError;
 
 /// The routes under `/api/v1/status`.
 pub(super) fn routes() -> Router<AppState> {
@@ -22,7 +22,7 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/api/v1/status/pages", get(pages::list).post(pages::create))
         .route(
             "/api/v1/status/pages/{slug}",
-            get(pages::show).put(pages::change).delete(pages::remove),
+            get(pages::show).put(pages::update).delete(pages::remove),
         )
         .route(
             "/api/v1/status/pages/{slug}/links",
@@ -44,9 +44,12 @@ pub(super) fn routes() -> Router<AppState> {
         )
         .route(
             "/api/v1/status/maintenance",
-            get(telling::maintenance).post(telling::plan),
+            get(telling::maintenance).post(telling::plan_maintenance),
         )
-        .route("/api/v1/status/maintenance/{id}/end", post(telling::end))
+        .route(
+            "/api/v1/status/maintenance/{id}/end",
+            post(telling::end_maintenance),
+        )
         .route(
             "/api/v1/status/announcements",
             get(telling::announcements).post(telling::announce),
@@ -58,33 +61,33 @@ pub(super) fn routes() -> Router<AppState> {
 }
 
 /// The forms of the pages about status pages and incidents.
-pub(super) fn forms(forms: Forms) -> Router<AppState> {
+pub(super) fn forms(forms: FormForwarder) -> Router<AppState> {
     forms::routes(forms)
 }
 
 /// Every one of `named` must be a cluster that the console knows.
-fn known<'a>(
+fn require_known_clusters<'a>(
     app: &AppState,
     named: impl IntoIterator<Item = &'a ClusterName>,
 ) -> Result<(), ApiError> {
     let unknown = named
         .into_iter()
-        .find(|name| app.hub.cluster(name).is_none());
+        .find(|name| app.monitor.cluster_feed(name).is_none());
     match unknown {
-        Some(name) => Err(Refusal::UnknownCluster(name.clone()).into()),
+        Some(name) => Err(StatusPageRefusal::UnknownCluster(name.clone()).into()),
         None => Ok(()),
     }
 }
 
-impl From<Refusal> for ApiError {
-    fn from(refusal: Refusal) -> Self {
-        let (code, detail) = (refusal.code(), sentence(&refusal.to_string()));
+impl From<StatusPageRefusal> for ApiError {
+    fn from(refusal: StatusPageRefusal) -> Self {
+        let (code, detail) = (refusal.code(), to_sentence(&refusal.to_string()));
         match refusal {
-            Refusal::Resolved
-            | Refusal::Over
-            | Refusal::Withdrawn
-            | Refusal::Revoked
-            | Refusal::TooMany { .. } => conflict(code, detail),
+            StatusPageRefusal::IncidentResolved
+            | StatusPageRefusal::MaintenanceOver
+            | StatusPageRefusal::AnnouncementWithdrawn
+            | StatusPageRefusal::LinkRevoked
+            | StatusPageRefusal::TooMany { .. } => conflict(code, detail),
             _ => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 code,
@@ -95,16 +98,16 @@ impl From<Refusal> for ApiError {
     }
 }
 
-impl From<StatusError> for ApiError {
-    fn from(error: StatusError) -> Self {
-        let detail = sentence(&error.to_string());
+impl From<StatusPageError> for ApiError {
+    fn from(error: StatusPageError) -> Self {
+        let detail = to_sentence(&error.to_string());
         match error {
-            StatusError::Refused(refusal) => refusal.into(),
-            StatusError::Unknown { .. } => Self::not_found("unknown_item", detail),
-            StatusError::Exists(_) => conflict("page_exists", detail),
-            StatusError::Changed => conflict("changed", detail),
-            StatusError::Contended => conflict("contended", detail),
-            StatusError::Trail(error) => error.into(),
+            StatusPageError::Refused(refusal) => refusal.into(),
+            StatusPageError::NotFound { .. } => Self::not_found("unknown_item", detail),
+            StatusPageError::SlugTaken(_) => conflict("page_exists", detail),
+            StatusPageError::Changed => conflict("changed", detail),
+            StatusPageError::Contended => conflict("contended", detail),
+            StatusPageError::Trail(error) => error.into(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use axum::extract::ws::Utf8Bytes;
 use console_core::clock::now;
 use galera::ClusterName;
-use galera::publish::api::{LIVE_VERSION, LiveMessage, Subscribe};
+use galera::publish::api::{LIVE_VERSION, LiveMessage, SubscribeRequest};
 
 /// Topics that one viewer may have.
 pub(super) const TOPICS_MAX: usize = 32;
@@ -21,7 +21,7 @@ pub(super) enum TopicName {
 
 /// A mistake of the viewer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Complaint {
+pub(super) struct SubscribeError {
     pub(super) code: &'static str,
     pub(super) detail: String,
 }
@@ -29,9 +29,11 @@ pub(super) struct Complaint {
 /// Reads a subscription: the topics that can be served, and a complaint for each that cannot.
 ///
 /// # Errors
-/// A [`Complaint`] when the text is no subscription at all.
-pub(super) fn parse(text: &str) -> Result<(Vec<TopicName>, Vec<Complaint>), Complaint> {
-    let request: Subscribe = serde_json::from_str(text).map_err(|error| Complaint {
+/// A [`SubscribeError`] when the text is no subscription at all.
+pub(super) fn parse_subscription(
+    text: &str,
+) -> Result<(Vec<TopicName>, Vec<SubscribeError>), SubscribeError> {
+    let request: SubscribeRequest = serde_json::from_str(text).map_err(|error| SubscribeError {
         code: "malformed_message",
         detail: format!(
             "send {{\"subscribe\":[\"overview\",\"cluster/NAME\"]}}; {}",
@@ -39,7 +41,7 @@ pub(super) fn parse(text: &str) -> Result<(Vec<TopicName>, Vec<Complaint>), Comp
         ),
     })?;
     if request.subscribe.len() > TOPICS_MAX {
-        return Err(Complaint {
+        return Err(SubscribeError {
             code: "too_many_topics",
             detail: format!("a connection has at most {TOPICS_MAX} topics; open another page"),
         });
@@ -47,7 +49,7 @@ pub(super) fn parse(text: &str) -> Result<(Vec<TopicName>, Vec<Complaint>), Comp
     let mut topics = Vec::new();
     let mut complaints = Vec::new();
     for text in &request.subscribe {
-        match topic(text) {
+        match parse_topic(text) {
             Ok(topic) if topics.contains(&topic) => {}
             Ok(topic) => topics.push(topic),
             Err(complaint) => complaints.push(complaint),
@@ -56,8 +58,8 @@ pub(super) fn parse(text: &str) -> Result<(Vec<TopicName>, Vec<Complaint>), Comp
     Ok((topics, complaints))
 }
 
-fn topic(text: &str) -> Result<TopicName, Complaint> {
-    let unknown = |why: String| Complaint {
+fn parse_topic(text: &str) -> Result<TopicName, SubscribeError> {
+    let unknown = |why: String| SubscribeError {
         code: "unknown_topic",
         detail: format!("{:?} is no topic: {why}", shorten(text)),
     };
@@ -75,8 +77,8 @@ fn topic(text: &str) -> Result<TopicName, Complaint> {
 }
 
 /// A cluster that nobody configured or registered, or that is gone.
-pub(super) fn unknown_cluster(name: &ClusterName) -> Complaint {
-    Complaint {
+pub(super) fn unknown_cluster(name: &ClusterName) -> SubscribeError {
+    SubscribeError {
         code: "unknown_cluster",
         detail: format!(
             "no cluster {name} is configured or registered; it is shown here as soon as there is one"
@@ -92,7 +94,7 @@ pub(super) fn hello() -> Utf8Bytes {
     })
 }
 
-impl Complaint {
+impl SubscribeError {
     pub(super) fn frame(&self) -> Utf8Bytes {
         encode(&LiveMessage::Error {
             code: self.code.to_owned(),
@@ -117,7 +119,8 @@ mod tests {
     #[test]
     fn reads_topics_once_each() {
         let (topics, complaints) =
-            parse(r#"{"subscribe":["overview","cluster/lab","overview","actions"]}"#).unwrap();
+            parse_subscription(r#"{"subscribe":["overview","cluster/lab","overview","actions"]}"#)
+                .unwrap();
         let lab = TopicName::Cluster("lab".parse().unwrap());
         assert_eq!(topics, [TopicName::Overview, lab, TopicName::Actions]);
         assert!(complaints.is_empty());
@@ -125,9 +128,10 @@ mod tests {
 
     #[test]
     fn a_bad_topic_does_not_spoil_the_others() {
-        let (topics, complaints) =
-            parse(r#"{"subscribe":["cluster/<script>","overview","nodes","cluster/a/b"]}"#)
-                .unwrap();
+        let (topics, complaints) = parse_subscription(
+            r#"{"subscribe":["cluster/<script>","overview","nodes","cluster/a/b"]}"#,
+        )
+        .unwrap();
         assert_eq!(topics, [TopicName::Overview]);
         let codes: Vec<_> = complaints.iter().map(|c| c.code).collect();
         assert_eq!(codes, ["unknown_topic"; 3]);
@@ -145,14 +149,14 @@ mod tests {
             "{\"subscribe\":[1]}",
         ] {
             assert_eq!(
-                parse(text).unwrap_err().code,
+                parse_subscription(text).unwrap_err().code,
                 "malformed_message",
                 "{text:?}"
             );
         }
         let many = serde_json::json!({ "subscribe": vec!["overview"; TOPICS_MAX + 1] });
         assert_eq!(
-            parse(&many.to_string()).unwrap_err().code,
+            parse_subscription(&many.to_string()).unwrap_err().code,
             "too_many_topics"
         );
     }

@@ -11,72 +11,72 @@ use futures::future::{BoxFuture, select_all};
 use galera::ClusterName;
 use galera::publish::api::Overview;
 use galera::view::ClusterView;
-use monitor::{Directory, Hub};
+use monitor::{ClusterDirectory, Monitor};
 use tokio::sync::watch;
 
 use super::message::{TopicName, unknown_cluster};
-use crate::actions::{Actions, Shelf, Shown};
+use crate::actions::{ActionService, ActionsSnapshot, PublishedAction};
 
 /// Actions that one viewer's task remembers having sent.
 const SENT_MAX: usize = 500;
 
-type Feed<T> = watch::Receiver<Arc<Published<T>>>;
+type TopicFeed<T> = watch::Receiver<Arc<Published<T>>>;
 
-enum Topic {
-    Overview(Feed<Overview>),
+enum TopicState {
+    Overview(TopicFeed<Overview>),
     Actions {
-        shelf: watch::Receiver<Arc<Shelf>>,
+        snapshots: watch::Receiver<Arc<ActionsSnapshot>>,
         /// What the viewer was sent of each action.
-        sent: HashMap<String, Shown>,
+        sent: HashMap<String, PublishedAction>,
     },
     Cluster {
         name: ClusterName,
         /// `None` while the cluster is not known.
-        feed: Option<Feed<ClusterView>>,
+        feed: Option<TopicFeed<ClusterView>>,
         /// Whether the viewer was told that the cluster is not known.
-        told: bool,
+        reported_unknown: bool,
     },
 }
 
 /// What a viewer wants to see; empty at first.
-pub(super) struct Subscription {
-    hub: Hub,
-    actions: Option<Actions>,
-    directory: watch::Receiver<Arc<Directory>>,
-    topics: Vec<Topic>,
+pub(super) struct TopicSubscription {
+    monitor: Monitor,
+    actions: Option<ActionService>,
+    directory: watch::Receiver<Arc<ClusterDirectory>>,
+    topics: Vec<TopicState>,
     /// The topic that is looked at first, so that a busy one never starves the others.
-    turn: usize,
+    next_index: usize,
 }
 
-impl Subscription {
-    pub(super) fn new(hub: Hub, actions: Option<Actions>) -> Self {
+impl TopicSubscription {
+    pub(super) fn new(monitor: Monitor, actions: Option<ActionService>) -> Self {
         Self {
             actions,
-            directory: hub.directory(),
-            hub,
+            directory: monitor.directory(),
+            monitor,
             topics: Vec::new(),
-            turn: 0,
+            next_index: 0,
         }
     }
 
     /// Replaces the topics; each one is due at once.
     pub(super) fn replace(&mut self, names: Vec<TopicName>) {
-        self.turn = 0;
+        self.next_index = 0;
         self.topics = names
             .into_iter()
             .filter_map(|name| match name {
                 TopicName::Overview => {
-                    let mut feed = self.hub.overview();
+                    let mut feed = self.monitor.overview();
                     feed.mark_changed();
-                    Some(Topic::Overview(feed))
+                    Some(TopicState::Overview(feed))
                 }
-                TopicName::Cluster(name) => Some(Topic::Cluster {
+                TopicName::Cluster(name) => Some(TopicState::Cluster {
                     name,
                     feed: None,
-                    told: false,
+                    reported_unknown: false,
                 }),
-                TopicName::Actions => self.actions.as_ref().map(|actions| Topic::Actions {
-                    shelf: actions.subscribe(),
+                TopicName::Actions => self.actions.as_ref().map(|actions| TopicState::Actions {
+                    snapshots: actions.subscribe(),
                     sent: HashMap::new(),
                 }),
             })
@@ -89,9 +89,9 @@ impl Subscription {
             self.directory.mark_unchanged();
             let count = self.topics.len();
             for step in 0..count {
-                let index = (self.turn + step) % count;
-                if let Some(frame) = self.topics[index].due(&self.hub) {
-                    self.turn = index + 1;
+                let index = (self.next_index + step) % count;
+                if let Some(frame) = self.topics[index].take_due(&self.monitor) {
+                    self.next_index = index + 1;
                     return frame;
                 }
             }
@@ -108,16 +108,18 @@ impl Subscription {
         let mut unknown = false;
         for (index, topic) in self.topics.iter_mut().enumerate() {
             match topic {
-                Topic::Overview(feed) => {
+                TopicState::Overview(feed) => {
                     changes.push(feed.changed().map(move |_| Some(index)).boxed());
                 }
-                Topic::Actions { shelf, .. } => {
+                TopicState::Actions {
+                    snapshots: shelf, ..
+                } => {
                     changes.push(shelf.changed().map(move |_| Some(index)).boxed());
                 }
-                Topic::Cluster {
+                TopicState::Cluster {
                     feed: Some(feed), ..
                 } => changes.push(feed.changed().map(move |_| Some(index)).boxed()),
-                Topic::Cluster { feed: None, .. } => unknown = true,
+                TopicState::Cluster { feed: None, .. } => unknown = true,
             }
         }
         if unknown {
@@ -133,8 +135,8 @@ impl Subscription {
         let (changed, ..) = select_all(changes).await;
         // Waiting has taken note of the change; it is still due.
         match changed.map(|index| &mut self.topics[index]) {
-            Some(Topic::Overview(feed)) => feed.mark_changed(),
-            Some(Topic::Cluster {
+            Some(TopicState::Overview(feed)) => feed.mark_changed(),
+            Some(TopicState::Cluster {
                 feed: Some(feed), ..
             }) => feed.mark_changed(),
             _ => {}
@@ -142,25 +144,32 @@ impl Subscription {
     }
 }
 
-impl Topic {
+impl TopicState {
     /// The newest value when the viewer has not got it yet.
-    fn due(&mut self, hub: &Hub) -> Option<Utf8Bytes> {
+    fn take_due(&mut self, hub: &Monitor) -> Option<Utf8Bytes> {
         match self {
-            Self::Overview(feed) => newest(feed).ok().flatten(),
-            Self::Actions { shelf, sent } => next_action(shelf, sent),
-            Self::Cluster { name, feed, told } => {
+            Self::Overview(feed) => take_newest(feed).ok().flatten(),
+            Self::Actions {
+                snapshots: shelf,
+                sent,
+            } => next_action(shelf, sent),
+            Self::Cluster {
+                name,
+                feed,
+                reported_unknown: told,
+            } => {
                 if let Some(open) = feed {
-                    match newest(open) {
+                    match take_newest(open) {
                         Ok(frame) => return frame,
                         // Nobody publishes it any more: it is unknown until it comes back.
                         Err(_) => *feed = None,
                     }
                 }
-                match hub.cluster(name) {
+                match hub.cluster_feed(name) {
                     Some(mut fresh) => {
                         fresh.mark_changed();
                         *told = false;
-                        let frame = newest(&mut fresh).ok().flatten();
+                        let frame = take_newest(&mut fresh).ok().flatten();
                         *feed = Some(fresh);
                         frame
                     }
@@ -177,14 +186,14 @@ impl Topic {
 
 /// The first action that the viewer has not got as it is now. One that is no longer told of is forgotten.
 fn next_action(
-    shelf: &mut watch::Receiver<Arc<Shelf>>,
-    sent: &mut HashMap<String, Shown>,
+    shelf: &mut watch::Receiver<Arc<ActionsSnapshot>>,
+    sent: &mut HashMap<String, PublishedAction>,
 ) -> Option<Utf8Bytes> {
     let present = Arc::clone(&shelf.borrow_and_update());
     if sent.len() > SENT_MAX {
         sent.retain(|id, _| present.get(id).is_some());
     }
-    let due = present.live().find(|shown| {
+    let due = present.for_live_viewers().find(|shown| {
         sent.get(&shown.value.action.id)
             .is_none_or(|known| !Arc::ptr_eq(known, shown))
     })?;
@@ -192,8 +201,8 @@ fn next_action(
     Some(due.frame())
 }
 
-fn newest<T: console_core::published::Topic>(
-    feed: &mut Feed<T>,
+fn take_newest<T: console_core::published::LiveTopic>(
+    feed: &mut TopicFeed<T>,
 ) -> Result<Option<Utf8Bytes>, watch::error::RecvError> {
     if !feed.has_changed()? {
         return Ok(None);

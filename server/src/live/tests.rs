@@ -9,11 +9,11 @@ use console_core::clock::now;
 use console_core::session::Principal;
 use futures::{SinkExt, StreamExt};
 use galera::Timestamp;
-use galera::judge::cluster::{Settings, fold};
+use galera::judge::cluster::{FoldSettings, fold};
 use galera::observe::observation::Evidence;
 use galera::publish::api::LiveMessage;
 use galera::view::{ClusterView, RegistryHealth};
-use monitor::{Board, Publisher};
+use monitor::{ClusterPublisher, ViewPublisher};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -26,25 +26,29 @@ use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type WebSocketClient = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-struct Console {
-    board: Arc<Board>,
+struct LiveFixture {
+    publisher: Arc<ViewPublisher>,
     address: SocketAddr,
     session: watch::Sender<bool>,
     shutdown: CancellationToken,
     tracker: TaskTracker,
 }
 
-impl Console {
+impl LiveFixture {
     async fn start() -> Self {
-        Self::with(Pace::default(), now().plus(Duration::from_secs(3600))).await
+        Self::start_with(
+            ConnectionTiming::default(),
+            now().plus(Duration::from_secs(3600)),
+        )
+        .await
     }
 
-    async fn with(pace: Pace, expires_at: Timestamp) -> Self {
-        let board = Arc::new(Board::new());
+    async fn start_with(pace: ConnectionTiming, expires_at: Timestamp) -> Self {
+        let board = Arc::new(ViewPublisher::new());
         let tracker = TaskTracker::new();
-        let hub = Hub::reading(Arc::clone(&board), tracker.clone());
+        let hub = Monitor::for_publisher(Arc::clone(&board), tracker.clone());
         let sources = LiveSources {
             hub,
             actions: None,
@@ -63,14 +67,14 @@ impl Console {
         };
         let stop = shutdown.clone();
         let route = any(move |ws: WebSocketUpgrade| async move {
-            upgrade_at(pace, ws, sources, guard, stop)
+            upgrade_with_timing(pace, ws, sources, guard, stop)
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = axum::serve(listener, Router::new().route("/live", route));
         TaskTracker::new().spawn(async move { server.await });
         Self {
-            board,
+            publisher: board,
             address,
             session,
             shutdown,
@@ -79,11 +83,11 @@ impl Console {
     }
 
     /// A viewer that has got its hello.
-    async fn viewer(&self) -> Client {
+    async fn connect(&self) -> WebSocketClient {
         let (mut client, _) = connect_async(format!("ws://{}/live", self.address))
             .await
             .unwrap();
-        let hello = message(&mut client).await;
+        let hello = next_message(&mut client).await;
         assert!(
             matches!(hello, LiveMessage::Hello { version: 1, .. }),
             "{hello:?}"
@@ -91,8 +95,8 @@ impl Console {
         client
     }
 
-    fn publisher(&self, name: &str) -> Publisher {
-        let mut publisher = self.board.publisher(name.parse().unwrap());
+    fn publisher(&self, name: &str) -> ClusterPublisher {
+        let mut publisher = self.publisher.cluster_publisher(name.parse().unwrap());
         publisher.publish(view(name));
         publisher
     }
@@ -107,17 +111,17 @@ fn view(name: &str) -> ClusterView {
     fold(
         &Evidence::new(name.parse().unwrap(), health),
         now(),
-        &Settings::default(),
+        &FoldSettings::default(),
         None,
     )
 }
 
-async fn subscribe(client: &mut Client, topics: &[&str]) {
+async fn subscribe(client: &mut WebSocketClient, topics: &[&str]) {
     let text = serde_json::json!({ "subscribe": topics }).to_string();
     client.send(Message::text(text)).await.unwrap();
 }
 
-async fn frame(client: &mut Client) -> Message {
+async fn next_frame(client: &mut WebSocketClient) -> Message {
     timeout(PATIENCE, client.next())
         .await
         .expect("a message in time")
@@ -125,24 +129,24 @@ async fn frame(client: &mut Client) -> Message {
         .unwrap()
 }
 
-async fn message(client: &mut Client) -> LiveMessage {
+async fn next_message(client: &mut WebSocketClient) -> LiveMessage {
     loop {
-        if let Message::Text(text) = frame(client).await {
+        if let Message::Text(text) = next_frame(client).await {
             return serde_json::from_str(&text).unwrap();
         }
     }
 }
 
-async fn close_code(client: &mut Client) -> u16 {
+async fn close_code(client: &mut WebSocketClient) -> u16 {
     loop {
-        if let Message::Close(reason) = frame(client).await {
+        if let Message::Close(reason) = next_frame(client).await {
             return reason.map_or(0, |reason| u16::from(reason.code));
         }
     }
 }
 
-async fn error_code(client: &mut Client) -> String {
-    match message(client).await {
+async fn error_code(client: &mut WebSocketClient) -> String {
+    match next_message(client).await {
         LiveMessage::Error { code, .. } => code,
         other => panic!("{other:?}"),
     }
@@ -150,12 +154,12 @@ async fn error_code(client: &mut Client) -> String {
 
 #[tokio::test]
 async fn a_viewer_gets_the_present_value_and_then_every_newer_one() {
-    let console = Console::start().await;
+    let console = LiveFixture::start().await;
     let mut lab = console.publisher("lab");
-    let mut client = console.viewer().await;
+    let mut client = console.connect().await;
     subscribe(&mut client, &["cluster/lab"]).await;
     for expected in 1..4 {
-        let LiveMessage::Cluster { revision, cluster } = message(&mut client).await else {
+        let LiveMessage::Cluster { revision, cluster } = next_message(&mut client).await else {
             panic!()
         };
         assert_eq!((revision, cluster.revision), (expected, expected));
@@ -165,50 +169,50 @@ async fn a_viewer_gets_the_present_value_and_then_every_newer_one() {
 
 #[tokio::test]
 async fn a_new_subscription_replaces_the_former_one() {
-    let console = Console::start().await;
+    let console = LiveFixture::start().await;
     let mut lab = console.publisher("lab");
-    let mut client = console.viewer().await;
+    let mut client = console.connect().await;
     subscribe(&mut client, &["cluster/lab"]).await;
     assert!(matches!(
-        message(&mut client).await,
+        next_message(&mut client).await,
         LiveMessage::Cluster { .. }
     ));
     subscribe(&mut client, &["overview"]).await;
     assert!(matches!(
-        message(&mut client).await,
+        next_message(&mut client).await,
         LiveMessage::Overview { .. }
     ));
     lab.publish(view("lab"));
-    console.board.publish_overview();
-    let next = message(&mut client).await;
+    console.publisher.publish_overview();
+    let next = next_message(&mut client).await;
     assert!(matches!(next, LiveMessage::Overview { .. }), "{next:?}");
 }
 
 #[tokio::test]
 async fn an_unknown_cluster_is_said_to_be_unknown_and_served_once_it_appears() {
-    let console = Console::start().await;
-    let mut client = console.viewer().await;
+    let console = LiveFixture::start().await;
+    let mut client = console.connect().await;
     subscribe(&mut client, &["cluster/later"]).await;
     assert_eq!(error_code(&mut client).await, "unknown_cluster");
     let later = console.publisher("later");
     assert!(matches!(
-        message(&mut client).await,
+        next_message(&mut client).await,
         LiveMessage::Cluster { revision: 1, .. }
     ));
     drop(later);
     assert_eq!(error_code(&mut client).await, "unknown_cluster");
     let _again = console.publisher("later");
     assert!(matches!(
-        message(&mut client).await,
+        next_message(&mut client).await,
         LiveMessage::Cluster { revision: 1, .. }
     ));
 }
 
 #[tokio::test]
 async fn mistakes_are_answered_and_harm_nothing_else() {
-    let console = Console::start().await;
+    let console = LiveFixture::start().await;
     let _lab = console.publisher("lab");
-    let mut client = console.viewer().await;
+    let mut client = console.connect().await;
     for (text, code) in [
         ("{", "malformed_message"),
         (r#"{"subscribe":["cluster/<script>"]}"#, "unknown_topic"),
@@ -221,23 +225,23 @@ async fn mistakes_are_answered_and_harm_nothing_else() {
     subscribe(&mut client, &["nonsense", "cluster/lab"]).await;
     assert_eq!(error_code(&mut client).await, "unknown_topic");
     assert!(matches!(
-        message(&mut client).await,
+        next_message(&mut client).await,
         LiveMessage::Cluster { .. }
     ));
 }
 
 #[tokio::test]
 async fn what_cannot_be_understood_closes_with_its_reason() {
-    let console = Console::start().await;
+    let console = LiveFixture::start().await;
     for (sent, code) in [
         (Message::binary(vec![1, 2, 3]), CloseCode::Unsupported),
         (Message::text("x".repeat(MESSAGE_MAX + 1)), CloseCode::Size),
     ] {
-        let mut client = console.viewer().await;
+        let mut client = console.connect().await;
         client.send(sent).await.unwrap();
         assert_eq!(close_code(&mut client).await, u16::from(code));
     }
-    let mut chatty = console.viewer().await;
+    let mut chatty = console.connect().await;
     for _ in 0..=MESSAGES_MAX {
         chatty
             .send(Message::text(r#"{"subscribe":[]}"#))
@@ -249,23 +253,27 @@ async fn what_cannot_be_understood_closes_with_its_reason() {
 
 #[tokio::test]
 async fn the_end_of_the_session_closes_with_4401() {
-    let console = Console::start().await;
-    let mut client = console.viewer().await;
+    let console = LiveFixture::start().await;
+    let mut client = console.connect().await;
     console.session.send_replace(true);
     assert_eq!(close_code(&mut client).await, 4401);
 }
 
 #[tokio::test]
 async fn an_expired_session_closes_with_4401() {
-    let console = Console::with(Pace::default(), now().plus(Duration::from_millis(300))).await;
-    let mut client = console.viewer().await;
+    let console = LiveFixture::start_with(
+        ConnectionTiming::default(),
+        now().plus(Duration::from_millis(300)),
+    )
+    .await;
+    let mut client = console.connect().await;
     assert_eq!(close_code(&mut client).await, 4401);
 }
 
 #[tokio::test]
 async fn stopping_says_goodbye_and_waits_for_the_viewers() {
-    let console = Console::start().await;
-    let mut client = console.viewer().await;
+    let console = LiveFixture::start().await;
+    let mut client = console.connect().await;
     console.shutdown.cancel();
     assert_eq!(close_code(&mut client).await, u16::from(CloseCode::Away));
     drop(client);
@@ -278,29 +286,29 @@ async fn stopping_says_goodbye_and_waits_for_the_viewers() {
 #[tokio::test]
 async fn a_slow_reader_gets_the_newest_value_and_no_queue() {
     const PUBLISHED: u64 = 400;
-    let console = Console::start().await;
-    let mut client = console.viewer().await;
+    let console = LiveFixture::start().await;
+    let mut client = console.connect().await;
     subscribe(&mut client, &["overview"]).await;
     assert!(matches!(
-        message(&mut client).await,
+        next_message(&mut client).await,
         LiveMessage::Overview { .. }
     ));
     // Nobody reads while frames of 100 kB are published: the sockets hold the first ones, nobody holds the rest.
     let large = "x".repeat(100_000);
     for number in 0..PUBLISHED {
         console
-            .board
+            .publisher
             .set_notices("test", vec![format!("{number} {large}")]);
-        console.board.publish_overview();
+        console.publisher.publish_overview();
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }
     }
-    let last = console.board.overview().borrow().revision;
+    let last = console.publisher.overview().borrow().revision;
     let mut received = 0;
     loop {
         received += 1;
-        if let LiveMessage::Overview { revision, .. } = message(&mut client).await
+        if let LiveMessage::Overview { revision, .. } = next_message(&mut client).await
             && revision == last
         {
             break;
@@ -314,18 +322,18 @@ async fn a_slow_reader_gets_the_newest_value_and_no_queue() {
 
 #[tokio::test]
 async fn a_viewer_without_a_sign_of_life_is_dropped() {
-    let pace = Pace {
-        ping: Duration::from_millis(50),
-        farewell: Duration::from_millis(50),
+    let pace = ConnectionTiming {
+        ping_interval: Duration::from_millis(50),
+        close_timeout: Duration::from_millis(50),
     };
-    let console = Console::with(pace, now().plus(Duration::from_secs(3600))).await;
+    let console = LiveFixture::start_with(pace, now().plus(Duration::from_secs(3600))).await;
     // Never polled again, so its library answers no ping.
-    let silent = console.viewer().await;
-    let mut lively = console.viewer().await;
+    let silent = console.connect().await;
+    let mut lively = console.connect().await;
     console.tracker.close();
     let served = async {
         while console.tracker.len() > 1 {
-            frame(&mut lively).await;
+            next_frame(&mut lively).await;
         }
     };
     timeout(PATIENCE, served)

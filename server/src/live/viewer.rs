@@ -9,58 +9,58 @@ use galera::publish::api::CLOSE_SESSION_ENDED;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::message::{self, Complaint};
-use super::subscription::Subscription;
-use super::{LiveSources, MESSAGES_MAX, Pace};
+use super::message::{self, SubscribeError};
+use super::subscription::TopicSubscription;
+use super::{ConnectionTiming, LiveSources, MESSAGES_MAX};
 use crate::metrics::WebMetrics;
 
 /// Why a connection ends.
-enum End {
+enum ConnectionEnd {
     /// With a close message.
     Close(u16, &'static str),
     /// The peer sent one first.
-    Answer,
+    PeerClosed,
     /// Without: nobody listens.
-    Drop,
+    Dropped,
 }
 
-pub(super) struct Viewer {
-    pace: Pace,
+pub(super) struct ViewerConnection {
+    timing: ConnectionTiming,
     socket: WebSocket,
     metrics: Arc<WebMetrics>,
     guard: SessionGuard,
     shutdown: CancellationToken,
-    subscription: Subscription,
+    subscription: TopicSubscription,
     /// Our pings since the last sign of life.
-    silent: u32,
+    unanswered_pings: u32,
     /// Messages received since our last ping.
-    received: u32,
+    received_since_ping: u32,
 }
 
-enum Event {
+enum ConnectionEvent {
     Received(Option<Result<Message, axum::Error>>),
     Ping,
     Due(Utf8Bytes),
-    End(End),
+    End(ConnectionEnd),
 }
 
-impl Viewer {
+impl ViewerConnection {
     pub(super) fn new(
-        pace: Pace,
+        timing: ConnectionTiming,
         socket: WebSocket,
         sources: LiveSources,
         guard: SessionGuard,
         shutdown: CancellationToken,
     ) -> Self {
         Self {
-            pace,
+            timing,
             socket,
-            subscription: Subscription::new(sources.hub, sources.actions),
+            subscription: TopicSubscription::new(sources.hub, sources.actions),
             metrics: sources.metrics,
             guard,
             shutdown,
-            silent: 0,
-            received: 0,
+            unanswered_pings: 0,
+            received_since_ping: 0,
         }
     }
 
@@ -69,61 +69,67 @@ impl Viewer {
             Ok(never) => match never {},
             Err(end) => end,
         };
-        self.farewell(end).await;
+        self.close(end).await;
     }
 
-    async fn serve(&mut self) -> Result<std::convert::Infallible, End> {
+    async fn serve(&mut self) -> Result<std::convert::Infallible, ConnectionEnd> {
         self.send(Message::Text(message::hello())).await?;
-        let mut pings = interval(self.pace.ping);
+        let mut pings = interval(self.timing.ping_interval);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         pings.reset();
         loop {
-            match self.event(&mut pings).await {
-                Event::Received(message) => self.receive(message).await?,
-                Event::Ping => self.ping().await?,
-                Event::Due(frame) => self.send(Message::Text(frame)).await?,
-                Event::End(end) => return Err(end),
+            match self.next_event(&mut pings).await {
+                ConnectionEvent::Received(message) => self.on_message(message).await?,
+                ConnectionEvent::Ping => self.ping().await?,
+                ConnectionEvent::Due(frame) => self.send(Message::Text(frame)).await?,
+                ConnectionEvent::End(end) => return Err(end),
             }
         }
     }
 
-    async fn event(&mut self, pings: &mut Interval) -> Event {
+    async fn next_event(&mut self, pings: &mut Interval) -> ConnectionEvent {
         tokio::select! {
             biased;
-            end = ended(&mut self.guard, &self.shutdown) => Event::End(end),
-            _ = pings.tick() => Event::Ping,
-            message = self.socket.recv() => Event::Received(message),
-            frame = self.subscription.next() => Event::Due(frame),
+            end = wait_ended(&mut self.guard, &self.shutdown) => ConnectionEvent::End(end),
+            _ = pings.tick() => ConnectionEvent::Ping,
+            message = self.socket.recv() => ConnectionEvent::Received(message),
+            frame = self.subscription.next() => ConnectionEvent::Due(frame),
         }
     }
 
-    async fn receive(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), End> {
+    async fn on_message(
+        &mut self,
+        message: Option<Result<Message, axum::Error>>,
+    ) -> Result<(), ConnectionEnd> {
         let message = match message {
             Some(Ok(message)) => message,
-            Some(Err(error)) => return Err(broken(&error)),
-            None => return Err(End::Drop),
+            Some(Err(error)) => return Err(end_for_error(&error)),
+            None => return Err(ConnectionEnd::Dropped),
         };
-        self.silent = 0;
+        self.unanswered_pings = 0;
         if !matches!(message, Message::Pong(_)) {
-            self.received += 1;
-            if self.received > MESSAGES_MAX {
-                return Err(End::Close(close_code::POLICY, "too many messages"));
+            self.received_since_ping += 1;
+            if self.received_since_ping > MESSAGES_MAX {
+                return Err(ConnectionEnd::Close(
+                    close_code::POLICY,
+                    "too many messages",
+                ));
             }
         }
         match message {
             Message::Text(text) => self.subscribe(&text).await,
-            Message::Binary(_) => Err(End::Close(
+            Message::Binary(_) => Err(ConnectionEnd::Close(
                 close_code::UNSUPPORTED,
                 "only text messages are understood",
             )),
-            Message::Close(_) => Err(End::Answer),
+            Message::Close(_) => Err(ConnectionEnd::PeerClosed),
             Message::Ping(_) | Message::Pong(_) => Ok(()),
         }
     }
 
-    async fn subscribe(&mut self, text: &str) -> Result<(), End> {
+    async fn subscribe(&mut self, text: &str) -> Result<(), ConnectionEnd> {
         self.metrics.live_received();
-        let complaints = match message::parse(text) {
+        let complaints = match message::parse_subscription(text) {
             Ok((topics, complaints)) => {
                 self.subscription.replace(topics);
                 complaints
@@ -131,45 +137,45 @@ impl Viewer {
             Err(complaint) => vec![complaint],
         };
         for complaint in complaints {
-            self.complain(&complaint).await?;
+            self.send_error(&complaint).await?;
         }
         Ok(())
     }
 
-    async fn complain(&mut self, complaint: &Complaint) -> Result<(), End> {
+    async fn send_error(&mut self, complaint: &SubscribeError) -> Result<(), ConnectionEnd> {
         self.send(Message::Text(complaint.frame())).await
     }
 
-    async fn ping(&mut self) -> Result<(), End> {
-        if self.silent >= 2 {
-            return Err(End::Drop);
+    async fn ping(&mut self) -> Result<(), ConnectionEnd> {
+        if self.unanswered_pings >= 2 {
+            return Err(ConnectionEnd::Dropped);
         }
-        self.silent += 1;
-        self.received = 0;
+        self.unanswered_pings += 1;
+        self.received_since_ping = 0;
         self.send(Message::Ping(bytes::Bytes::new())).await
     }
 
     /// Sends one message. A viewer that does not read holds only this task, and not for ever.
-    async fn send(&mut self, message: Message) -> Result<(), End> {
+    async fn send(&mut self, message: Message) -> Result<(), ConnectionEnd> {
         if matches!(message, Message::Text(_)) {
             self.metrics.live_sent();
         }
         tokio::select! {
             biased;
-            end = ended(&mut self.guard, &self.shutdown) => Err(end),
-            sent = timeout(self.pace.ping * 2, self.socket.send(message)) => match sent {
+            end = wait_ended(&mut self.guard, &self.shutdown) => Err(end),
+            sent = timeout(self.timing.ping_interval * 2, self.socket.send(message)) => match sent {
                 Ok(Ok(())) => Ok(()),
-                _ => Err(End::Drop),
+                _ => Err(ConnectionEnd::Dropped),
             },
         }
     }
 
     /// Says why, and waits a moment for the peer to take it: closing at once could discard the message on its way.
-    async fn farewell(mut self, end: End) {
+    async fn close(mut self, end: ConnectionEnd) {
         let close = match end {
-            End::Drop => return,
-            End::Answer => None,
-            End::Close(code, reason) => Some(Message::Close(Some(CloseFrame {
+            ConnectionEnd::Dropped => return,
+            ConnectionEnd::PeerClosed => None,
+            ConnectionEnd::Close(code, reason) => Some(Message::Close(Some(CloseFrame {
                 code,
                 reason: Utf8Bytes::from_static(reason),
             }))),
@@ -181,30 +187,32 @@ impl Viewer {
             while self.socket.recv().await?.is_ok() {}
             Some(())
         };
-        let _ = timeout(self.pace.farewell, goodbye).await;
+        let _ = timeout(self.timing.close_timeout, goodbye).await;
     }
 }
 
 /// Waits until the viewer may no longer watch.
-async fn ended(guard: &mut SessionGuard, shutdown: &CancellationToken) -> End {
+async fn wait_ended(guard: &mut SessionGuard, shutdown: &CancellationToken) -> ConnectionEnd {
     let expiry = now().age(guard.expires_at);
     tokio::select! {
         biased;
-        () = shutdown.cancelled() => End::Close(close_code::AWAY, "the console stops"),
-        () = guard.wait_ended() => End::Close(CLOSE_SESSION_ENDED, "the session ended"),
-        () = sleep(expiry) => End::Close(CLOSE_SESSION_ENDED, "the session expired"),
+        () = shutdown.cancelled() => ConnectionEnd::Close(close_code::AWAY, "the console stops"),
+        () = guard.wait_ended() => ConnectionEnd::Close(CLOSE_SESSION_ENDED, "the session ended"),
+        () = sleep(expiry) => ConnectionEnd::Close(CLOSE_SESSION_ENDED, "the session expired"),
     }
 }
 
-fn broken(error: &axum::Error) -> End {
+fn end_for_error(error: &axum::Error) -> ConnectionEnd {
     use tokio_tungstenite::tungstenite::Error;
     let cause = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Error>());
     match cause {
         Some(Error::Capacity(_)) => {
-            End::Close(close_code::SIZE, "a message has at most 4096 bytes")
+            ConnectionEnd::Close(close_code::SIZE, "a message has at most 4096 bytes")
         }
-        Some(Error::Utf8(_)) => End::Close(close_code::INVALID, "text must be UTF-8"),
-        Some(Error::Protocol(_)) => End::Close(close_code::PROTOCOL, "not the WebSocket protocol"),
-        _ => End::Drop,
+        Some(Error::Utf8(_)) => ConnectionEnd::Close(close_code::INVALID, "text must be UTF-8"),
+        Some(Error::Protocol(_)) => {
+            ConnectionEnd::Close(close_code::PROTOCOL, "not the WebSocket protocol")
+        }
+        _ => ConnectionEnd::Dropped,
     }
 }

@@ -18,11 +18,11 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 /// Open connections; more wait in the system's queue.
-const CONNECTIONS: usize = 10_000;
+const CONNECTIONS_MAX: usize = 10_000;
 /// How long a client may take to send the head of a request.
-const HEAD_LIMIT: Duration = Duration::from_secs(15);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a connection without a request to answer may stay once the console stops.
-const FAREWELL: Duration = Duration::from_secs(1);
+const IDLE_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Accepts until `shutdown`.
 pub(super) async fn accept(
@@ -31,7 +31,7 @@ pub(super) async fn accept(
     tracker: TaskTracker,
     shutdown: CancellationToken,
 ) {
-    let free = Arc::new(Semaphore::new(CONNECTIONS));
+    let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -39,7 +39,7 @@ pub(super) async fn accept(
         };
         match accepted {
             (Ok(slot), Ok((stream, peer))) => {
-                let connection = serve(stream, peer, router.clone(), shutdown.clone());
+                let connection = serve_connection(stream, peer, router.clone(), shutdown.clone());
                 tracker.spawn(async move {
                     connection.await;
                     drop(slot);
@@ -55,7 +55,12 @@ pub(super) async fn accept(
     }
 }
 
-async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, shutdown: CancellationToken) {
+async fn serve_connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    shutdown: CancellationToken,
+) {
     // Small messages must not wait for the acknowledgement of earlier ones.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY is not set");
@@ -75,7 +80,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, shutdown: Ca
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_LIMIT)
+        .header_read_timeout(HEADER_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
@@ -86,7 +91,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, shutdown: Ca
     if ended.is_none() {
         connection.as_mut().graceful_shutdown();
         while ended.is_none() {
-            ended = timeout(FAREWELL, connection.as_mut()).await.ok();
+            ended = timeout(IDLE_CLOSE_TIMEOUT, connection.as_mut()).await.ok();
             // The service holds the other reference: nobody waits for an answer, only half a request has come.
             if Arc::strong_count(&answering) == 2 {
                 break;

@@ -1,12 +1,12 @@
-//! `badge.svg`: a state or an uptime as a small picture for a README or a wiki.
+//! `render_badge.svg`: a state or an uptime as a small picture for a README or a wiki.
 
-use galera::publish::status_pages::{Told, ToldState};
+use galera::publish::status_pages::{PublicPage, PublicState};
 
-use super::feed::text;
+use super::feed::escape_xml;
 
 /// What a badge shows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct BadgeOf {
+pub struct BadgeSubject {
     /// One cluster, by its identity on the page; the whole page when none is named.
     pub cluster: Option<String>,
     /// The uptime over so many days, or the state.
@@ -14,7 +14,7 @@ pub struct BadgeOf {
 }
 
 /// The picture; `None` when the page shows no such cluster.
-pub(super) fn badge(told: &Told, of: &BadgeOf) -> Option<String> {
+pub(super) fn render_badge(told: &PublicPage, of: &BadgeSubject) -> Option<String> {
     let (name, state) = match &of.cluster {
         None => (told.title.clone(), told.overall),
         Some(id) => {
@@ -26,7 +26,11 @@ pub(super) fn badge(told: &Told, of: &BadgeOf) -> Option<String> {
         }
     };
     let Some(days) = of.days else {
-        return Some(picture(&name, &state.word().to_lowercase(), tone(state)));
+        return Some(render_svg(
+            &name,
+            &state.label().to_lowercase(),
+            color(state),
+        ));
     };
     let shown = told.clusters.iter().filter(|c| match &of.cluster {
         None => true,
@@ -40,35 +44,38 @@ pub(super) fn badge(told: &Told, of: &BadgeOf) -> Option<String> {
     // Of several clusters the worst: an average would hide it.
     let worst = figures.flatten().min();
     let (value, colour) = match worst {
-        None => ("not known".to_owned(), tone(ToldState::Unknown)),
+        None => ("not known".to_owned(), color(PublicState::Unknown)),
         Some(value) => {
             let state = match value {
-                9_990.. => ToldState::Operational,
-                9_900.. => ToldState::Degraded,
-                _ => ToldState::Outage,
+                9_990.. => PublicState::Operational,
+                9_900.. => PublicState::Degraded,
+                _ => PublicState::Outage,
             };
-            (format!("{}.{:02} %", value / 100, value % 100), tone(state))
+            (
+                format!("{}.{:02} %", value / 100, value % 100),
+                color(state),
+            )
         }
     };
-    Some(picture(&format!("{name} {days} days"), &value, colour))
+    Some(render_svg(&format!("{name} {days} days"), &value, colour))
 }
 
 /// White on these is at least 4.5 to 1.
-const fn tone(state: ToldState) -> &'static str {
+const fn color(state: PublicState) -> &'static str {
     match state {
-        ToldState::Operational => "#1a6b45",
-        ToldState::Maintenance => "#1f5d99",
-        ToldState::Unknown => "#5d656c",
-        ToldState::Degraded => "#8a5300",
-        ToldState::Outage => "#ab1f1a",
+        PublicState::Operational => "#1a6b45",
+        PublicState::Maintenance => "#1f5d99",
+        PublicState::Unknown => "#5d656c",
+        PublicState::Degraded => "#8a5300",
+        PublicState::Outage => "#ab1f1a",
     }
 }
 
-fn picture(name: &str, value: &str, colour: &str) -> String {
+fn render_svg(name: &str, value: &str, colour: &str) -> String {
     let name: String = name.chars().take(60).collect();
-    let (left, right) = (width(&name), width(value));
+    let (left, right) = (text_width(&name), text_width(value));
     let (whole, middle) = (left + right, left + right / 2);
-    let (name, value) = (text(&name), text(value));
+    let (name, value) = (escape_xml(&name), escape_xml(value));
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{whole}\" height=\"20\" role=\"img\" aria-label=\"{name}: {value}\">\
          <title>{name}: {value}</title>\
@@ -82,7 +89,7 @@ fn picture(name: &str, value: &str, colour: &str) -> String {
 }
 
 /// About as wide as the text is; `textLength` makes it exactly so wherever the font differs.
-fn width(text: &str) -> usize {
+fn text_width(text: &str) -> usize {
     let tenths: usize = text
         .chars()
         .map(|c| match c {

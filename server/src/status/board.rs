@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use galera::publish::status_pages::{Announcement, Incident, Maintenance, Page};
+use galera::publish::status_pages::{Announcement, Incident, Maintenance, StatusPageRecord};
 use galera::{ClusterName, Timestamp};
-use registry::{Change, Entry, Registry, WatchEvent};
+use registry::{KeyChange, Registry, RegistryEntry, WatchEvent};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::keys::{Kept, Keys};
+use super::keys::{StatusItem, StatusPageKeys};
 
 /// A thing as of a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored<T> {
+pub struct Versioned<T> {
     /// The thing.
     pub value: T,
     /// The revision of its last change.
@@ -21,26 +21,26 @@ pub struct Stored<T> {
 }
 
 /// Things of one kind by their names.
-type Folder<T> = BTreeMap<String, Arc<Stored<T>>>;
+type ItemMap<T> = BTreeMap<String, Arc<Versioned<T>>>;
 
 /// What is known; identities sort by time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Shelf {
+pub struct StatusPageSnapshot {
     /// Pages by their slugs.
-    pub pages: Folder<Page>,
+    pub pages: ItemMap<StatusPageRecord>,
     /// Incidents, oldest first.
-    pub incidents: Folder<Incident>,
+    pub incidents: ItemMap<Incident>,
     /// Maintenance, in the order in which it was planned.
-    pub maintenance: Folder<Maintenance>,
+    pub maintenance: ItemMap<Maintenance>,
     /// Announcements, oldest first.
-    pub announcements: Folder<Announcement>,
+    pub announcements: ItemMap<Announcement>,
     /// Since when etcd does not answer.
-    pub unread_since: Option<Timestamp>,
+    pub etcd_unreachable_since: Option<Timestamp>,
     /// Whether etcd was read at all.
-    pub known: bool,
+    pub loaded: bool,
 }
 
-impl Shelf {
+impl StatusPageSnapshot {
     /// The maintenance that `cluster` is in at `now`.
     #[must_use]
     pub fn in_maintenance(&self, cluster: &ClusterName, now: Timestamp) -> Option<&Maintenance> {
@@ -49,19 +49,21 @@ impl Shelf {
     }
 
     /// Takes in what etcd holds at a key of ours. What cannot be read is told and left out.
-    fn put(&mut self, keys: &Keys, entry: &Entry) {
-        match keys.parts(&entry.key) {
-            Some((Page::FOLDER, name)) => keep(&mut self.pages, name, entry),
-            Some((Incident::FOLDER, name)) => keep(&mut self.incidents, name, entry),
-            Some((Maintenance::FOLDER, name)) => keep(&mut self.maintenance, name, entry),
-            Some((Announcement::FOLDER, name)) => keep(&mut self.announcements, name, entry),
+    fn apply_put(&mut self, keys: &StatusPageKeys, entry: &RegistryEntry) {
+        match keys.parse(&entry.key) {
+            Some((StatusPageRecord::FOLDER, name)) => insert_entry(&mut self.pages, name, entry),
+            Some((Incident::FOLDER, name)) => insert_entry(&mut self.incidents, name, entry),
+            Some((Maintenance::FOLDER, name)) => insert_entry(&mut self.maintenance, name, entry),
+            Some((Announcement::FOLDER, name)) => {
+                insert_entry(&mut self.announcements, name, entry)
+            }
             _ => {}
         }
     }
 
-    fn remove(&mut self, keys: &Keys, key: &[u8]) {
-        match keys.parts(key) {
-            Some((Page::FOLDER, name)) => drop(self.pages.remove(name)),
+    fn apply_delete(&mut self, keys: &StatusPageKeys, key: &[u8]) {
+        match keys.parse(key) {
+            Some((StatusPageRecord::FOLDER, name)) => drop(self.pages.remove(name)),
             Some((Incident::FOLDER, name)) => drop(self.incidents.remove(name)),
             Some((Maintenance::FOLDER, name)) => drop(self.maintenance.remove(name)),
             Some((Announcement::FOLDER, name)) => drop(self.announcements.remove(name)),
@@ -70,52 +72,52 @@ impl Shelf {
     }
 }
 
-fn keep<T: Kept>(folder: &mut Folder<T>, name: &str, entry: &Entry) {
+fn insert_entry<T: StatusItem>(folder: &mut ItemMap<T>, name: &str, entry: &RegistryEntry) {
     match serde_json::from_slice(&entry.value) {
-        Ok(value) => note(folder, name, value, entry.mod_revision),
+        Ok(value) => insert_if_newer(folder, name, value, entry.mod_revision),
         Err(error) => {
-            tracing::warn!(%error, "The {} {name} in etcd cannot be read and is not shown: {error}", T::WHAT);
+            tracing::warn!(%error, "The {} {name} in etcd cannot be read and is not shown: {error}", T::NOUN);
             folder.remove(name);
         }
     }
 }
 
-fn note<T>(folder: &mut Folder<T>, name: &str, value: T, revision: i64) {
+fn insert_if_newer<T>(folder: &mut ItemMap<T>, name: &str, value: T, revision: i64) {
     let newer = folder
         .get(name)
         .is_some_and(|known| known.revision > revision);
     if !newer {
-        folder.insert(name.to_owned(), Arc::new(Stored { value, revision }));
+        folder.insert(name.to_owned(), Arc::new(Versioned { value, revision }));
     }
 }
 
 /// Where the shelf is kept.
 #[derive(Debug)]
-pub(super) struct Board {
-    shelf: watch::Sender<Arc<Shelf>>,
-    keys: Keys,
+pub(super) struct StatusPageCache {
+    snapshot: watch::Sender<Arc<StatusPageSnapshot>>,
+    keys: StatusPageKeys,
 }
 
-impl Board {
-    pub(super) fn new(keys: Keys) -> Self {
+impl StatusPageCache {
+    pub(super) fn new(keys: StatusPageKeys) -> Self {
         Self {
-            shelf: watch::Sender::default(),
+            snapshot: watch::Sender::default(),
             keys,
         }
     }
 
-    pub(super) fn shelf(&self) -> Arc<Shelf> {
-        Arc::clone(&self.shelf.borrow())
+    pub(super) fn snapshot(&self) -> Arc<StatusPageSnapshot> {
+        Arc::clone(&self.snapshot.borrow())
     }
 
-    pub(super) fn subscribe(&self) -> watch::Receiver<Arc<Shelf>> {
-        self.shelf.subscribe()
+    pub(super) fn subscribe(&self) -> watch::Receiver<Arc<StatusPageSnapshot>> {
+        self.snapshot.subscribe()
     }
 
     /// Changes the shelf; the same shelf again is no news.
-    pub(super) fn amend(&self, amend: impl FnOnce(&mut Shelf)) {
-        self.shelf.send_if_modified(|shelf| {
-            let mut next = Shelf::clone(shelf);
+    pub(super) fn update(&self, amend: impl FnOnce(&mut StatusPageSnapshot)) {
+        self.snapshot.send_if_modified(|shelf| {
+            let mut next = StatusPageSnapshot::clone(shelf);
             amend(&mut next);
             let changed = next != **shelf;
             if changed {
@@ -126,55 +128,55 @@ impl Board {
     }
 
     /// Takes note of what this replica wrote itself, ahead of its watch.
-    pub(super) fn wrote<T: Kept>(
+    pub(super) fn apply_own_write<T: StatusItem>(
         &self,
-        folder: impl FnOnce(&mut Shelf) -> &mut Folder<T>,
-        stored: &Stored<T>,
+        folder: impl FnOnce(&mut StatusPageSnapshot) -> &mut ItemMap<T>,
+        stored: &Versioned<T>,
     ) {
-        self.amend(|shelf| {
+        self.update(|shelf| {
             let name = stored.value.name();
-            note(folder(shelf), name, stored.value.clone(), stored.revision);
+            insert_if_newer(folder(shelf), name, stored.value.clone(), stored.revision);
         });
     }
 
     /// Keeps the shelf true until `shutdown`.
     pub(super) async fn follow(&self, registry: Registry, shutdown: CancellationToken) {
-        let mut events = registry.watch(self.keys.all());
+        let mut events = registry.watch(self.keys.prefix());
         loop {
             let event = tokio::select! {
                 () = shutdown.cancelled() => return,
                 event = events.next() => event,
             };
             match event {
-                Some(event) => self.take(event),
+                Some(event) => self.apply(event),
                 None => return,
             }
         }
     }
 
-    fn take(&self, event: WatchEvent) {
+    fn apply(&self, event: WatchEvent) {
         match event {
-            WatchEvent::Reset { entries, .. } => self.amend(|shelf| {
-                *shelf = Shelf {
-                    known: true,
-                    ..Shelf::default()
+            WatchEvent::Reset { entries, .. } => self.update(|shelf| {
+                *shelf = StatusPageSnapshot {
+                    loaded: true,
+                    ..StatusPageSnapshot::default()
                 };
                 for entry in &entries {
-                    shelf.put(&self.keys, entry);
+                    shelf.apply_put(&self.keys, entry);
                 }
             }),
-            WatchEvent::Changes { changes, .. } => self.amend(|shelf| {
+            WatchEvent::Changes { changes, .. } => self.update(|shelf| {
                 for change in &changes {
                     match change {
-                        Change::Put(entry) => shelf.put(&self.keys, entry),
-                        Change::Delete { key, .. } => shelf.remove(&self.keys, key),
+                        KeyChange::Put(entry) => shelf.apply_put(&self.keys, entry),
+                        KeyChange::Delete { key, .. } => shelf.apply_delete(&self.keys, key),
                     }
                 }
             }),
             WatchEvent::Unreachable { since, .. } => {
-                self.amend(|shelf| shelf.unread_since = Some(since));
+                self.update(|shelf| shelf.etcd_unreachable_since = Some(since));
             }
-            WatchEvent::Reachable => self.amend(|shelf| shelf.unread_since = None),
+            WatchEvent::Reachable => self.update(|shelf| shelf.etcd_unreachable_since = None),
         }
     }
 }
@@ -183,8 +185,8 @@ impl Board {
 mod tests {
     use super::*;
 
-    fn entry(key: &str, value: &str, revision: i64) -> Entry {
-        Entry {
+    fn entry(key: &str, value: &str, revision: i64) -> RegistryEntry {
+        RegistryEntry {
             key: key.as_bytes().to_vec(),
             value: value.as_bytes().to_vec(),
             create_revision: 1,
@@ -199,48 +201,48 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_left_out_and_the_rest_is_kept() {
-        let board = Board::new(Keys::new("/s"));
-        board.take(WatchEvent::Reset {
+        let board = StatusPageCache::new(StatusPageKeys::new("/s"));
+        board.apply(WatchEvent::Reset {
             revision: 9,
             entries: vec![
                 entry("/s/status/pages/shop", PAGE, 7),
                 entry("/s/status/incidents/1", "<script>", 8),
             ],
         });
-        let shelf = board.shelf();
+        let shelf = board.snapshot();
         assert_eq!(shelf.pages["shop"].revision, 7);
-        assert!(shelf.known && shelf.incidents.is_empty());
+        assert!(shelf.loaded && shelf.incidents.is_empty());
     }
 
     #[test]
     fn etcd_away_takes_nothing_from_the_shelf() {
-        let board = Board::new(Keys::new("/s"));
-        board.take(WatchEvent::Changes {
+        let board = StatusPageCache::new(StatusPageKeys::new("/s"));
+        board.apply(WatchEvent::Changes {
             revision: 7,
-            changes: vec![Change::Put(entry("/s/status/pages/shop", PAGE, 7))],
+            changes: vec![KeyChange::Put(entry("/s/status/pages/shop", PAGE, 7))],
         });
         let since = Timestamp::from_unix_millis(1);
         let error = registry::Error::Invalid("away".to_owned());
-        board.take(WatchEvent::Unreachable { since, error });
-        assert_eq!(board.shelf().unread_since, Some(since));
-        assert_eq!(board.shelf().pages.len(), 1);
-        board.take(WatchEvent::Reachable);
-        assert_eq!(board.shelf().unread_since, None);
+        board.apply(WatchEvent::Unreachable { since, error });
+        assert_eq!(board.snapshot().etcd_unreachable_since, Some(since));
+        assert_eq!(board.snapshot().pages.len(), 1);
+        board.apply(WatchEvent::Reachable);
+        assert_eq!(board.snapshot().etcd_unreachable_since, None);
     }
 
     #[test]
     fn an_older_revision_replaces_nothing() {
-        let board = Board::new(Keys::new("/s"));
+        let board = StatusPageCache::new(StatusPageKeys::new("/s"));
         let change = |title: &str, revision| WatchEvent::Changes {
             revision,
-            changes: vec![Change::Put(entry(
+            changes: vec![KeyChange::Put(entry(
                 "/s/status/pages/shop",
                 &PAGE.replace("\"Shop\",\"clusters", &format!("\"{title}\",\"clusters")),
                 revision,
             ))],
         };
-        board.take(change("New", 8));
-        board.take(change("Old", 7));
-        assert_eq!(board.shelf().pages["shop"].value.settings.title, "New");
+        board.apply(change("New", 8));
+        board.apply(change("Old", 7));
+        assert_eq!(board.snapshot().pages["shop"].value.settings.title, "New");
     }
 }

@@ -2,32 +2,32 @@
 
 use std::sync::Arc;
 
-use console_core::audit::Trail;
+use console_core::audit::AuditTrail;
 use console_core::clock::now;
 use console_core::leader::Leadership;
 use galera::publish::status_pages::{
     Announcement, Incident, IncidentState, Link, Maintenance, NewAnnouncement, NewIncident,
-    NewMaintenance, Page, PageSettings, Refusal, Slug,
+    NewMaintenance, PageSettings, Slug, StatusPageRecord, StatusPageRefusal,
 };
 use galera::recover::action::Actor;
 use galera::{ClusterName, Timestamp};
-use monitor::Hub;
+use monitor::Monitor;
 use registry::Registry;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::StatusError;
-use super::board::{Board, Shelf, Stored};
-use super::keys::Keys;
-use super::past::Past;
-use super::press::{Gallery, Press};
-use super::print::{Look, Prints};
+use super::StatusPageError;
+use super::board::{StatusPageCache, StatusPageSnapshot, Versioned};
+use super::keys::StatusPageKeys;
+use super::past::VerdictHistory;
+use super::press::{PageRenderer, RenderedPagesSender};
+use super::print::{PageAssets, RenderedPages};
 use super::records;
 use super::secret::LinkSecret;
-use super::store::{Store, unknown};
-use super::warden::Warden;
-use crate::actions::{fresh_id, is_id};
+use super::store::{StatusPageStore, not_found};
+use super::warden::AutoIncidentWorker;
+use crate::actions::{is_valid_id, new_id};
 
 /// Most status pages.
 const PAGES_MAX: usize = 200;
@@ -36,170 +36,179 @@ const CURRENT_MAX: usize = 200;
 
 /// What a desk is told.
 #[derive(Clone, Debug)]
-pub struct StatusSettings {
+pub struct StatusPageConfig {
     /// Where the console keeps its state.
     pub state_prefix: String,
     /// This process, for people.
     pub replica: String,
     /// What every page needs of the console.
-    pub look: Look,
+    pub assets: PageAssets,
 }
 
 /// What a desk works with.
-pub struct Around {
+pub struct StatusPageDeps {
     /// etcd.
     pub registry: Registry,
     /// The audit trail.
-    pub trail: Trail,
+    pub trail: AuditTrail,
     /// The clusters.
-    pub hub: Hub,
+    pub hub: Monitor,
     /// Who remembers how they were.
-    pub past: Arc<dyn Past>,
+    pub verdict_history: Arc<dyn VerdictHistory>,
     /// Whether this replica leads.
     pub leadership: Leadership,
 }
 
 /// The desk; clones share it.
 #[derive(Clone, Debug)]
-pub struct StatusDesk {
-    pub(super) inner: Arc<Inner>,
+pub struct StatusPageService {
+    pub(super) inner: Arc<StatusPageInner>,
 }
 
 #[derive(Debug)]
-pub(super) struct Inner {
-    pub(super) store: Store,
-    pub(super) board: Board,
-    gallery: Gallery,
+pub(super) struct StatusPageInner {
+    pub(super) store: StatusPageStore,
+    pub(super) cache: StatusPageCache,
+    rendered: RenderedPagesSender,
 }
 
-impl StatusDesk {
+impl StatusPageService {
     /// A desk whose tasks keep what is known true, keep the pages ready to be sent and, while this replica leads, open and
     /// resolve incidents by themselves: on `tracker` and until `shutdown`.
     #[must_use]
-    pub fn open(
-        settings: StatusSettings,
-        around: Around,
+    pub fn start(
+        settings: StatusPageConfig,
+        around: StatusPageDeps,
         tracker: &TaskTracker,
         shutdown: &CancellationToken,
     ) -> Self {
-        let Around {
+        let StatusPageDeps {
             registry,
             trail,
             hub,
-            past,
+            verdict_history: past,
             leadership,
         } = around;
-        let keys = Keys::new(&settings.state_prefix);
-        let inner = Arc::new(Inner {
-            store: Store::new(registry.clone(), keys.clone(), trail),
-            board: Board::new(keys),
-            gallery: Gallery::default(),
+        let keys = StatusPageKeys::new(&settings.state_prefix);
+        let inner = Arc::new(StatusPageInner {
+            store: StatusPageStore::new(registry.clone(), keys.clone(), trail),
+            cache: StatusPageCache::new(keys),
+            rendered: RenderedPagesSender::default(),
         });
         let (following, stop) = (Arc::clone(&inner), shutdown.clone());
-        tracker.spawn(async move { following.board.follow(registry, stop).await });
+        tracker.spawn(async move { following.cache.follow(registry, stop).await });
         let desk = Self { inner };
-        let press = Press::new(desk.clone(), hub.clone(), Arc::clone(&past), settings.look);
+        let press = PageRenderer::new(
+            desk.clone(),
+            hub.clone(),
+            Arc::clone(&past),
+            settings.assets,
+        );
         tracker.spawn(press.run(shutdown.clone()));
-        let warden = Warden::new(desk.clone(), hub, past, settings.replica);
+        let warden = AutoIncidentWorker::new(desk.clone(), hub, past, settings.replica);
         tracker.spawn(warden.run(leadership, shutdown.clone()));
         desk
     }
 
     /// Every page, ready to be sent.
     #[must_use]
-    pub fn prints(&self) -> Arc<Prints> {
-        Arc::clone(&self.inner.gallery.borrow())
+    pub fn rendered_pages(&self) -> Arc<RenderedPages> {
+        Arc::clone(&self.inner.rendered.borrow())
     }
 
     /// Every page, ready to be sent, and the news of newer ones.
     #[must_use]
-    pub fn follow_prints(&self) -> watch::Receiver<Arc<Prints>> {
-        self.inner.gallery.subscribe()
+    pub fn subscribe_rendered(&self) -> watch::Receiver<Arc<RenderedPages>> {
+        self.inner.rendered.subscribe()
     }
 
-    pub(super) fn publish(&self, prints: Prints) {
-        self.inner.gallery.send_replace(Arc::new(prints));
+    pub(super) fn publish_rendered(&self, prints: RenderedPages) {
+        self.inner.rendered.send_replace(Arc::new(prints));
     }
 
     /// Everything that is known.
     #[must_use]
-    pub fn shelf(&self) -> Arc<Shelf> {
-        self.inner.board.shelf()
+    pub fn snapshot(&self) -> Arc<StatusPageSnapshot> {
+        self.inner.cache.snapshot()
     }
 
     /// Everything that is known, and the news of changes.
     #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<Arc<Shelf>> {
-        self.inner.board.subscribe()
+    pub fn subscribe(&self) -> watch::Receiver<Arc<StatusPageSnapshot>> {
+        self.inner.cache.subscribe()
     }
 
     /// The maintenance that `cluster` is in at `now`: a reason to keep alarms quiet. From memory.
     #[must_use]
     pub fn in_maintenance(&self, cluster: &ClusterName, now: Timestamp) -> Option<Maintenance> {
-        self.shelf().in_maintenance(cluster, now).cloned()
+        self.snapshot().in_maintenance(cluster, now).cloned()
     }
 
     /// Makes a page.
     ///
     /// # Errors
-    /// [`StatusError`]; nothing is made then.
+    /// [`StatusPageError`]; nothing is made then.
     pub async fn create_page(
         &self,
         by: &Actor,
         slug: Slug,
         settings: PageSettings,
-    ) -> Result<Stored<Page>, StatusError> {
-        bounded(self.shelf().pages.len(), PAGES_MAX, "status pages")?;
+    ) -> Result<Versioned<StatusPageRecord>, StatusPageError> {
+        check_limit(self.snapshot().pages.len(), PAGES_MAX, "status pages")?;
         let at = now();
-        let page = Page::new(slug, settings, &by.name, at)?;
+        let page = StatusPageRecord::new(slug, settings, &by.name, at)?;
         let record = records::page("page_created", &page, &by.name, at);
         let stored = self
             .inner
             .store
             .create(&page, Vec::new(), &[record])
             .await?;
-        let stored = stored.ok_or_else(|| StatusError::Exists(page.slug.to_string()))?;
+        let stored = stored.ok_or_else(|| StatusPageError::SlugTaken(page.slug.to_string()))?;
         tracing::info!(page = %page.slug, user = by.name, "{} made the status page {}", by.name, page.slug);
-        Ok(self.wrote_page(stored))
+        Ok(self.cache_own_write(stored))
     }
 
     /// Changes a page; `seen` is the revision that the change rests on, when the caller knows it.
     ///
     /// # Errors
-    /// [`StatusError`]; the page stays as it is.
-    pub async fn change_page(
+    /// [`StatusPageError`]; the page stays as it is.
+    pub async fn update_page(
         &self,
         by: &Actor,
         slug: &Slug,
         settings: PageSettings,
         seen: Option<i64>,
-    ) -> Result<Stored<Page>, StatusError> {
+    ) -> Result<Versioned<StatusPageRecord>, StatusPageError> {
         let at = now();
-        let step = |page: &Stored<Page>| {
+        let step = |page: &Versioned<StatusPageRecord>| {
             if seen.is_some_and(|seen| seen != page.revision) {
-                return Err(StatusError::Changed);
+                return Err(StatusPageError::Changed);
             }
-            let next = page.value.changed(settings.clone(), at)?;
+            let next = page.value.with_settings(settings.clone(), at)?;
             let record = records::page("page_changed", &next, &by.name, at);
             Ok((next, vec![record]))
         };
-        let stored = self.inner.store.change(slug.as_str(), step).await?;
-        Ok(self.wrote_page(stored))
+        let stored = self.inner.store.update(slug.as_str(), step).await?;
+        Ok(self.cache_own_write(stored))
     }
 
     /// Deletes a page with all of its links; `confirm` must be its slug.
     ///
     /// # Errors
-    /// [`StatusError`]; the page stays.
+    /// [`StatusPageError`]; the page stays.
     pub async fn delete_page(
         &self,
         by: &Actor,
         slug: &Slug,
         confirm: &str,
-    ) -> Result<(), StatusError> {
-        let seen = self.inner.store.get::<Page>(slug.as_str()).await?;
+    ) -> Result<(), StatusPageError> {
+        let seen = self
+            .inner
+            .store
+            .get::<StatusPageRecord>(slug.as_str())
+            .await?;
         if confirm != slug.as_str() {
-            return Err(Refusal::NotConfirmed(slug.to_string()).into());
+            return Err(StatusPageRefusal::NotConfirmed(slug.to_string()).into());
         }
         let record = records::page("page_deleted", &seen.value, &by.name, now());
         if !self
@@ -208,30 +217,30 @@ impl StatusDesk {
             .remove(&seen, Vec::new(), &[record])
             .await?
         {
-            return Err(StatusError::Changed);
+            return Err(StatusPageError::Changed);
         }
         tracing::info!(page = %slug, user = by.name, "{} deleted the status page {slug}", by.name);
         let name = slug.as_str();
         self.inner
-            .board
-            .amend(|shelf| drop(shelf.pages.remove(name)));
+            .cache
+            .update(|shelf| drop(shelf.pages.remove(name)));
         Ok(())
     }
 
     /// Makes a secret link to a page. The secret is given once, here.
     ///
     /// # Errors
-    /// [`StatusError`]; no link is made then.
+    /// [`StatusPageError`]; no link is made then.
     pub async fn create_link(
         &self,
         by: &Actor,
         slug: &Slug,
         label: &str,
         expires_at: Option<Timestamp>,
-    ) -> Result<(Link, LinkSecret), StatusError> {
-        let (at, secret) = (now(), LinkSecret::fresh());
+    ) -> Result<(Link, LinkSecret), StatusPageError> {
+        let (at, secret) = (now(), LinkSecret::generate());
         let link = Link {
-            id: fresh_id(at),
+            id: new_id(at),
             label: label.to_owned(),
             hash: secret.hash(),
             created_by: by.name.clone(),
@@ -239,30 +248,30 @@ impl StatusDesk {
             expires_at,
             revoked_at: None,
         };
-        let step = |page: &Stored<Page>| {
+        let step = |page: &Versioned<StatusPageRecord>| {
             let next = page.value.with_link(link.clone())?;
             let record = records::link("link_created", &next, &link, &by.name, at);
             Ok((next, vec![record]))
         };
-        let stored = self.inner.store.change(slug.as_str(), step).await?;
-        self.wrote_page(stored);
+        let stored = self.inner.store.update(slug.as_str(), step).await?;
+        self.cache_own_write(stored);
         Ok((link, secret))
     }
 
     /// Ends a secret link.
     ///
     /// # Errors
-    /// [`StatusError`]; the link stays as it is.
+    /// [`StatusPageError`]; the link stays as it is.
     pub async fn revoke_link(
         &self,
         by: &Actor,
         slug: &Slug,
         id: &str,
-    ) -> Result<Stored<Page>, StatusError> {
+    ) -> Result<Versioned<StatusPageRecord>, StatusPageError> {
         let at = now();
-        let step = |page: &Stored<Page>| {
-            let next = page.value.without_link(id, at);
-            let next = next.ok_or_else(|| StatusError::Unknown {
+        let step = |page: &Versioned<StatusPageRecord>| {
+            let next = page.value.with_link_revoked(id, at);
+            let next = next.ok_or_else(|| StatusPageError::NotFound {
                 what: "link",
                 id: format!("{:?}", id.chars().take(80).collect::<String>()),
             })??;
@@ -271,190 +280,194 @@ impl StatusDesk {
             let records = record.into_iter().collect();
             Ok((next, records))
         };
-        let stored = self.inner.store.change(slug.as_str(), step).await?;
-        Ok(self.wrote_page(stored))
+        let stored = self.inner.store.update(slug.as_str(), step).await?;
+        Ok(self.cache_own_write(stored))
     }
 
     /// Opens an incident.
     ///
     /// # Errors
-    /// [`StatusError`]; nothing is opened then.
+    /// [`StatusPageError`]; nothing is opened then.
     pub async fn open_incident(
         &self,
         by: &Actor,
         new: &NewIncident,
-    ) -> Result<Stored<Incident>, StatusError> {
-        let shelf = self.shelf();
+    ) -> Result<Versioned<Incident>, StatusPageError> {
+        let shelf = self.snapshot();
         let open = shelf
             .incidents
             .values()
             .filter(|stored| stored.value.is_open());
-        bounded(open.count(), CURRENT_MAX, "open incidents")?;
+        check_limit(open.count(), CURRENT_MAX, "open incidents")?;
         let at = now();
-        let incident = Incident::open(new, &fresh_id(at), &by.name, at)?;
-        let stored = self.create(&incident, records::incident(&incident)).await?;
+        let incident = Incident::open(new, &new_id(at), &by.name, at)?;
+        let stored = self
+            .create_item(&incident, records::incident(&incident))
+            .await?;
         self.inner
-            .board
-            .wrote(|shelf| &mut shelf.incidents, &stored);
+            .cache
+            .apply_own_write(|shelf| &mut shelf.incidents, &stored);
         Ok(stored)
     }
 
     /// Adds an update to an incident, which may resolve it.
     ///
     /// # Errors
-    /// [`StatusError`]; the incident stays as it is.
+    /// [`StatusPageError`]; the incident stays as it is.
     pub async fn update_incident(
         &self,
         by: &Actor,
         id: &str,
         state: IncidentState,
         text: &str,
-    ) -> Result<Stored<Incident>, StatusError> {
-        let id = known_id::<Incident>(id)?;
+    ) -> Result<Versioned<Incident>, StatusPageError> {
+        let id = validate_id::<Incident>(id)?;
         let at = now();
-        let step = |incident: &Stored<Incident>| {
-            let next = incident.value.updated(state, text, &by.name, at)?;
+        let step = |incident: &Versioned<Incident>| {
+            let next = incident.value.with_update(state, text, &by.name, at)?;
             let records = records::incident(&next).into_iter().collect();
             Ok((next, records))
         };
-        let stored = self.inner.store.change(id, step).await?;
+        let stored = self.inner.store.update(id, step).await?;
         self.inner
-            .board
-            .wrote(|shelf| &mut shelf.incidents, &stored);
+            .cache
+            .apply_own_write(|shelf| &mut shelf.incidents, &stored);
         Ok(stored)
     }
 
     /// Plans a maintenance.
     ///
     /// # Errors
-    /// [`StatusError`]; nothing is planned then.
+    /// [`StatusPageError`]; nothing is planned then.
     pub async fn plan_maintenance(
         &self,
         by: &Actor,
         new: &NewMaintenance,
-    ) -> Result<Stored<Maintenance>, StatusError> {
-        let (at, shelf) = (now(), self.shelf());
+    ) -> Result<Versioned<Maintenance>, StatusPageError> {
+        let (at, shelf) = (now(), self.snapshot());
         let current = shelf
             .maintenance
             .values()
-            .filter(|m| m.value.over_at() > at);
-        bounded(current.count(), CURRENT_MAX, "maintenance windows ahead")?;
-        let planned = Maintenance::plan(new, &fresh_id(at), &by.name, at)?;
+            .filter(|m| m.value.ends_at() > at);
+        check_limit(current.count(), CURRENT_MAX, "maintenance windows ahead")?;
+        let planned = Maintenance::plan(new, &new_id(at), &by.name, at)?;
         let record = records::maintenance("maintenance_planned", &planned, &by.name, at);
-        let stored = self.create(&planned, Some(record)).await?;
+        let stored = self.create_item(&planned, Some(record)).await?;
         self.inner
-            .board
-            .wrote(|shelf| &mut shelf.maintenance, &stored);
+            .cache
+            .apply_own_write(|shelf| &mut shelf.maintenance, &stored);
         Ok(stored)
     }
 
     /// Ends a maintenance early, or calls it off.
     ///
     /// # Errors
-    /// [`StatusError`]; the maintenance stays as it is.
+    /// [`StatusPageError`]; the maintenance stays as it is.
     pub async fn end_maintenance(
         &self,
         by: &Actor,
         id: &str,
-    ) -> Result<Stored<Maintenance>, StatusError> {
-        let id = known_id::<Maintenance>(id)?;
+    ) -> Result<Versioned<Maintenance>, StatusPageError> {
+        let id = validate_id::<Maintenance>(id)?;
         let at = now();
-        let step = |maintenance: &Stored<Maintenance>| {
+        let step = |maintenance: &Versioned<Maintenance>| {
             let next = maintenance.value.ended(&by.name, at)?;
             let record = records::maintenance("maintenance_ended", &next, &by.name, at);
             Ok((next, vec![record]))
         };
-        let stored = self.inner.store.change(id, step).await?;
+        let stored = self.inner.store.update(id, step).await?;
         self.inner
-            .board
-            .wrote(|shelf| &mut shelf.maintenance, &stored);
+            .cache
+            .apply_own_write(|shelf| &mut shelf.maintenance, &stored);
         Ok(stored)
     }
 
     /// Announces something.
     ///
     /// # Errors
-    /// [`StatusError`]; nothing is announced then.
+    /// [`StatusPageError`]; nothing is announced then.
     pub async fn announce(
         &self,
         by: &Actor,
         new: &NewAnnouncement,
-    ) -> Result<Stored<Announcement>, StatusError> {
-        let (at, shelf) = (now(), self.shelf());
+    ) -> Result<Versioned<Announcement>, StatusPageError> {
+        let (at, shelf) = (now(), self.snapshot());
         let current = shelf
             .announcements
             .values()
             .filter(|a| a.value.is_current(at));
-        bounded(current.count(), CURRENT_MAX, "announcements")?;
+        check_limit(current.count(), CURRENT_MAX, "announcements")?;
         let missing = new
             .pages
             .iter()
             .find(|slug| !shelf.pages.contains_key(slug.as_str()));
         if let Some(slug) = missing {
-            return Err(Refusal::UnknownPage(slug.to_string()).into());
+            return Err(StatusPageRefusal::UnknownPage(slug.to_string()).into());
         }
-        let made = Announcement::make(new, &fresh_id(at), &by.name, at)?;
+        let made = Announcement::publish(new, &new_id(at), &by.name, at)?;
         let record = records::announcement("announcement_made", &made, &by.name, at);
-        let stored = self.create(&made, Some(record)).await?;
+        let stored = self.create_item(&made, Some(record)).await?;
         self.inner
-            .board
-            .wrote(|shelf| &mut shelf.announcements, &stored);
+            .cache
+            .apply_own_write(|shelf| &mut shelf.announcements, &stored);
         Ok(stored)
     }
 
     /// Takes an announcement back.
     ///
     /// # Errors
-    /// [`StatusError`]; the announcement stays.
-    pub async fn withdraw(
+    /// [`StatusPageError`]; the announcement stays.
+    pub async fn withdraw_announcement(
         &self,
         by: &Actor,
         id: &str,
-    ) -> Result<Stored<Announcement>, StatusError> {
-        let id = known_id::<Announcement>(id)?;
+    ) -> Result<Versioned<Announcement>, StatusPageError> {
+        let id = validate_id::<Announcement>(id)?;
         let at = now();
-        let step = |announcement: &Stored<Announcement>| {
+        let step = |announcement: &Versioned<Announcement>| {
             let next = announcement.value.withdrawn(at)?;
             let record = records::announcement("announcement_withdrawn", &next, &by.name, at);
             Ok((next, vec![record]))
         };
-        let stored = self.inner.store.change(id, step).await?;
+        let stored = self.inner.store.update(id, step).await?;
         self.inner
-            .board
-            .wrote(|shelf| &mut shelf.announcements, &stored);
+            .cache
+            .apply_own_write(|shelf| &mut shelf.announcements, &stored);
         Ok(stored)
     }
 
     /// Writes something under a fresh identity.
-    async fn create<T: super::keys::Kept>(
+    async fn create_item<T: super::keys::StatusItem>(
         &self,
         value: &T,
-        record: Option<galera::record::audit::Record>,
-    ) -> Result<Stored<T>, StatusError> {
+        record: Option<galera::record::audit::AuditRecord>,
+    ) -> Result<Versioned<T>, StatusPageError> {
         let records: Vec<_> = record.into_iter().collect();
         let stored = self.inner.store.create(value, Vec::new(), &records).await?;
         // Somebody else drew the same identity in the same millisecond.
-        stored.ok_or(StatusError::Contended)
+        stored.ok_or(StatusPageError::Contended)
     }
 
-    fn wrote_page(&self, stored: Stored<Page>) -> Stored<Page> {
-        self.inner.board.wrote(|shelf| &mut shelf.pages, &stored);
+    fn cache_own_write(&self, stored: Versioned<StatusPageRecord>) -> Versioned<StatusPageRecord> {
+        self.inner
+            .cache
+            .apply_own_write(|shelf| &mut shelf.pages, &stored);
         stored
     }
 }
 
-fn bounded(count: usize, limit: usize, what: &'static str) -> Result<(), Refusal> {
+fn check_limit(count: usize, limit: usize, what: &'static str) -> Result<(), StatusPageRefusal> {
     if count < limit {
         return Ok(());
     }
-    Err(Refusal::TooMany { what, limit })
+    Err(StatusPageRefusal::TooMany { what, limit })
 }
 
 /// `id` when it may be an identity: what a person sends becomes part of a key.
-fn known_id<T: super::keys::Kept>(id: &str) -> Result<&str, StatusError> {
-    if is_id(id) {
+fn validate_id<T: super::keys::StatusItem>(id: &str) -> Result<&str, StatusPageError> {
+    if is_valid_id(id) {
         Ok(id)
     } else {
-        Err(unknown::<T>(id))
+        Err(not_found::<T>(id))
     }
 }

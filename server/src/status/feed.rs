@@ -1,15 +1,17 @@
-//! `feed.atom`: incidents, maintenance and announcements for feed readers (RFC 4287).
+//! `render_feed.atom`: incidents, maintenance and announcements for feed readers (RFC 4287).
 
 use std::fmt::Write;
 
 use galera::Timestamp;
-use galera::publish::status_pages::{Told, ToldAnnouncement, ToldIncident, ToldMaintenance};
+use galera::publish::status_pages::{
+    PublicAnnouncement, PublicIncident, PublicMaintenance, PublicPage,
+};
 
 /// The feed; `page` leads from the feed's address to the page's.
-pub(super) fn feed(told: &Told, page: &str, created_at: Timestamp) -> String {
-    let mut entries: Vec<Entry> = told.incidents.iter().map(incident).collect();
-    entries.extend(told.maintenance.iter().map(work));
-    entries.extend(told.announcements.iter().map(announcement));
+pub(super) fn render_feed(told: &PublicPage, page: &str, created_at: Timestamp) -> String {
+    let mut entries: Vec<FeedEntry> = told.incidents.iter().map(incident_entry).collect();
+    entries.extend(told.maintenance.iter().map(maintenance_entry));
+    entries.extend(told.announcements.iter().map(announcement_entry));
     entries.sort_by(|a, b| b.updated.cmp(&a.updated).then_with(|| a.id.cmp(&b.id)));
     // Of the entries alone: a feed has nothing new while there is no new entry.
     let updated = entries.iter().map(|entry| entry.updated).max();
@@ -19,8 +21,8 @@ pub(super) fn feed(told: &Told, page: &str, created_at: Timestamp) -> String {
          <author><name>{title}</name></author>\n\
          <link rel=\"alternate\" type=\"text/html\" href=\"{page}\"/>\n\
          <link rel=\"self\" type=\"application/atom+xml\" href=\"feed.atom\"/>\n",
-        id = identity(told, ""),
-        title = text(&told.title),
+        id = tag_uri(told, ""),
+        title = escape_xml(&told.title),
         updated = updated.unwrap_or(created_at),
     );
     for entry in &entries {
@@ -29,19 +31,19 @@ pub(super) fn feed(told: &Told, page: &str, created_at: Timestamp) -> String {
             xml,
             "<entry>\n<id>{}</id>\n<title>{}</title>\n<published>{}</published>\n<updated>{}</updated>\n\
              <link rel=\"alternate\" type=\"text/html\" href=\"{page}{}\"/>\n<content type=\"text\">{}</content>\n</entry>\n",
-            identity(told, &entry.id),
-            text(&entry.title),
+            tag_uri(told, &entry.id),
+            escape_xml(&entry.title),
             entry.published,
             entry.updated,
             entry.anchor,
-            text(&entry.content),
+            escape_xml(&entry.content),
         );
     }
     xml.push_str("</feed>\n");
     xml
 }
 
-struct Entry {
+struct FeedEntry {
     id: String,
     title: String,
     published: Timestamp,
@@ -51,24 +53,24 @@ struct Entry {
 }
 
 /// A name that stays the same wherever the console moves (RFC 4151).
-fn identity(told: &Told, rest: &str) -> String {
+fn tag_uri(told: &PublicPage, rest: &str) -> String {
     format!("tag:galera-console,2026:{}{rest}", told.slug)
 }
 
-fn incident(incident: &ToldIncident) -> Entry {
+fn incident_entry(incident: &PublicIncident) -> FeedEntry {
     let updates: Vec<String> = incident
         .updates
         .iter()
-        .map(|update| format!("{} {}: {}", update.at, update.state.word(), update.text))
+        .map(|update| format!("{} {}: {}", update.at, update.state.as_str(), update.text))
         .collect();
     let newest = incident
         .updates
         .first()
         .map_or(incident.opened_at, |u| u.at);
     let concerned = incident.clusters.join(", ");
-    Entry {
+    FeedEntry {
         id: format!("/incident/{}", incident.id),
-        title: format!("{} ({})", incident.title, incident.state.word()),
+        title: format!("{} ({})", incident.title, incident.state.as_str()),
         published: incident.opened_at,
         updated: newest,
         anchor: format!("#incident-{}", incident.id),
@@ -76,10 +78,10 @@ fn incident(incident: &ToldIncident) -> Entry {
     }
 }
 
-fn work(maintenance: &ToldMaintenance) -> Entry {
+fn maintenance_entry(maintenance: &PublicMaintenance) -> FeedEntry {
     let concerned = maintenance.clusters.join(", ");
     let (from, until, words) = (maintenance.from, maintenance.until, &maintenance.text);
-    Entry {
+    FeedEntry {
         id: format!("/maintenance/{}", maintenance.id),
         title: format!("Maintenance: {}", maintenance.title),
         published: maintenance.planned_at,
@@ -89,8 +91,8 @@ fn work(maintenance: &ToldMaintenance) -> Entry {
     }
 }
 
-fn announcement(announcement: &ToldAnnouncement) -> Entry {
-    Entry {
+fn announcement_entry(announcement: &PublicAnnouncement) -> FeedEntry {
+    FeedEntry {
         id: format!("/announcement/{}", announcement.id),
         title: announcement.title.clone(),
         published: announcement.at,
@@ -101,7 +103,7 @@ fn announcement(announcement: &ToldAnnouncement) -> Entry {
 }
 
 /// Text within XML. What XML cannot hold is left out.
-pub(super) fn text(plain: &str) -> String {
+pub(super) fn escape_xml(plain: &str) -> String {
     let mut xml = String::with_capacity(plain.len());
     for c in plain.chars() {
         match c {

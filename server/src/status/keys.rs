@@ -1,13 +1,13 @@
 //! Where status pages and what they tell lie in etcd.
 
-use galera::publish::status_pages::{Announcement, Incident, Maintenance, Page};
+use galera::publish::status_pages::{Announcement, Incident, Maintenance, StatusPageRecord};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Something that is kept under a name of its own.
-pub(super) trait Kept: Serialize + DeserializeOwned + Clone + Send + Sync {
+pub(super) trait StatusItem: Serialize + DeserializeOwned + Clone + Send + Sync {
     /// What it is called in sentences.
-    const WHAT: &'static str;
+    const NOUN: &'static str;
     /// Where its kind lies.
     const FOLDER: &'static str;
 
@@ -15,10 +15,10 @@ pub(super) trait Kept: Serialize + DeserializeOwned + Clone + Send + Sync {
     fn name(&self) -> &str;
 }
 
-macro_rules! kept {
+macro_rules! impl_status_item {
     ($type:ty, $what:literal, $folder:literal, $self:ident => $name:expr) => {
-        impl Kept for $type {
-            const WHAT: &'static str = $what;
+        impl StatusItem for $type {
+            const NOUN: &'static str = $what;
             const FOLDER: &'static str = $folder;
 
             fn name(&$self) -> &str {
@@ -28,18 +28,18 @@ macro_rules! kept {
     };
 }
 
-kept!(Page, "status page", "pages", self => self.slug.as_str());
-kept!(Incident, "incident", "incidents", self => &self.id);
-kept!(Maintenance, "maintenance", "maintenance", self => &self.id);
-kept!(Announcement, "announcement", "announcements", self => &self.id);
+impl_status_item!(StatusPageRecord, "status page", "pages", self => self.slug.as_str());
+impl_status_item!(Incident, "incident", "incidents", self => &self.id);
+impl_status_item!(Maintenance, "maintenance", "maintenance", self => &self.id);
+impl_status_item!(Announcement, "announcement", "announcements", self => &self.id);
 
 /// The keys under a state prefix.
 #[derive(Clone, Debug)]
-pub(super) struct Keys {
+pub(super) struct StatusPageKeys {
     prefix: String,
 }
 
-impl Keys {
+impl StatusPageKeys {
     pub(super) fn new(state_prefix: &str) -> Self {
         Self {
             prefix: format!("{}/status/", state_prefix.trim_end_matches('/')),
@@ -47,17 +47,17 @@ impl Keys {
     }
 
     /// The prefix of everything.
-    pub(super) fn all(&self) -> &str {
+    pub(super) fn prefix(&self) -> &str {
         &self.prefix
     }
 
     /// The key of the thing `name`.
-    pub(super) fn of<T: Kept>(&self, name: &str) -> String {
+    pub(super) fn item<T: StatusItem>(&self, name: &str) -> String {
         format!("{}{}/{name}", self.prefix, T::FOLDER)
     }
 
     /// The folder and the name that `key` consists of.
-    pub(super) fn parts<'a>(&self, key: &'a [u8]) -> Option<(&'a str, &'a str)> {
+    pub(super) fn parse<'a>(&self, key: &'a [u8]) -> Option<(&'a str, &'a str)> {
         let rest = std::str::from_utf8(key).ok()?.strip_prefix(&self.prefix)?;
         let (folder, name) = rest.split_once('/')?;
         (!name.is_empty() && !name.contains('/')).then_some((folder, name))
@@ -70,16 +70,16 @@ mod tests {
 
     #[test]
     fn keys_name_their_kind_and_thing() {
-        let keys = Keys::new("/state/");
-        let key = keys.of::<Page>("shop");
+        let keys = StatusPageKeys::new("/state/");
+        let key = keys.item::<StatusPageRecord>("shop");
         assert_eq!(key, "/state/status/pages/shop");
-        assert_eq!(keys.parts(key.as_bytes()), Some(("pages", "shop")));
+        assert_eq!(keys.parse(key.as_bytes()), Some(("pages", "shop")));
         for other in [
             "/state/status/pages/",
             "/state/status/pages/a/b",
             "/state/audit/head",
         ] {
-            assert_eq!(keys.parts(other.as_bytes()), None, "{other}");
+            assert_eq!(keys.parse(other.as_bytes()), None, "{other}");
         }
     }
 }

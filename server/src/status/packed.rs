@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 /// How a body is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
+pub enum ContentEncoding {
     /// As it is.
     Plain,
     /// Brotli.
@@ -22,10 +22,10 @@ pub enum Encoding {
     Gzip,
 }
 
-impl Encoding {
+impl ContentEncoding {
     /// The smallest encoding that a client takes.
     #[must_use]
-    pub fn accepted(headers: &HeaderMap) -> Self {
+    pub fn negotiate(headers: &HeaderMap) -> Self {
         let mut best = Self::Plain;
         let values = headers.get_all(ACCEPT_ENCODING).iter();
         for item in values
@@ -33,7 +33,7 @@ impl Encoding {
             .flat_map(|value| value.split(','))
         {
             let (name, quality) = item.split_once(';').unwrap_or((item, ""));
-            if is_refused(quality) {
+            if is_zero_quality(quality) {
                 continue;
             }
             match name.trim() {
@@ -45,9 +45,9 @@ impl Encoding {
         best
     }
 
-    /// The word of `Content-Encoding`.
+    /// The word of `Content-ContentEncoding`.
     #[must_use]
-    pub const fn word(self) -> Option<&'static str> {
+    pub const fn as_str(self) -> Option<&'static str> {
         match self {
             Self::Plain => None,
             Self::Brotli => Some("br"),
@@ -57,14 +57,14 @@ impl Encoding {
 }
 
 /// Whether a quality like `q=0` says that an encoding is not wanted.
-fn is_refused(quality: &str) -> bool {
+fn is_zero_quality(quality: &str) -> bool {
     let value = quality.trim().strip_prefix("q=");
     value.is_some_and(|value| value.trim().parse::<f32>() == Ok(0.0))
 }
 
 /// A body with its encodings.
 #[derive(Debug)]
-pub struct Packed {
+pub struct CompressedBody {
     /// Its media type.
     pub media_type: &'static str,
     /// Names its content; the same for every encoding, hence weak.
@@ -74,7 +74,7 @@ pub struct Packed {
     gzip: OnceLock<Bytes>,
 }
 
-impl Packed {
+impl CompressedBody {
     /// Packs `text`.
     #[must_use]
     pub fn new(media_type: &'static str, text: String) -> Self {
@@ -96,17 +96,17 @@ impl Packed {
 
     /// The body in `encoding`; cheap to call again.
     #[must_use]
-    pub fn body(&self, encoding: Encoding) -> Bytes {
+    pub fn body(&self, encoding: ContentEncoding) -> Bytes {
         match encoding {
-            Encoding::Plain => self.plain.clone(),
-            Encoding::Brotli => self.brotli.get_or_init(|| brotli(&self.plain)).clone(),
-            Encoding::Gzip => self.gzip.get_or_init(|| gzip(&self.plain)).clone(),
+            ContentEncoding::Plain => self.plain.clone(),
+            ContentEncoding::Brotli => self.brotli.get_or_init(|| brotli(&self.plain)).clone(),
+            ContentEncoding::Gzip => self.gzip.get_or_init(|| gzip(&self.plain)).clone(),
         }
     }
 
     /// Whether a client that sends `If-None-Match` has this already.
     #[must_use]
-    pub fn is_known(&self, headers: &HeaderMap) -> bool {
+    pub fn is_not_modified(&self, headers: &HeaderMap) -> bool {
         let weak = self.etag.to_str().unwrap_or_default();
         let strong = weak.trim_start_matches("W/");
         let values = headers.get_all(http::header::IF_NONE_MATCH).iter();
@@ -163,13 +163,13 @@ mod tests {
     #[test]
     fn every_encoding_holds_the_same() {
         let text = "a status page ".repeat(100);
-        let packed = Packed::new("text/html", text.clone());
+        let packed = CompressedBody::new("text/html", text.clone());
         let mut brotli = String::new();
-        brotli::Decompressor::new(&packed.body(Encoding::Brotli)[..], 4096)
+        brotli::Decompressor::new(&packed.body(ContentEncoding::Brotli)[..], 4096)
             .read_to_string(&mut brotli)
             .unwrap();
         let mut gzip = String::new();
-        flate2::read::GzDecoder::new(&packed.body(Encoding::Gzip)[..])
+        flate2::read::GzDecoder::new(&packed.body(ContentEncoding::Gzip)[..])
             .read_to_string(&mut gzip)
             .unwrap();
         assert_eq!(
@@ -177,37 +177,40 @@ mod tests {
             (text.as_str(), text.as_str())
         );
         assert_eq!(
-            packed.body(Encoding::Brotli).as_ptr(),
-            packed.body(Encoding::Brotli).as_ptr()
+            packed.body(ContentEncoding::Brotli).as_ptr(),
+            packed.body(ContentEncoding::Brotli).as_ptr()
         );
     }
 
     #[test]
     fn the_smallest_accepted_encoding_is_taken() {
         for (given, expected) in [
-            ("gzip, deflate, br, zstd", Encoding::Brotli),
-            ("gzip;q=1.0, identity", Encoding::Gzip),
-            ("br;q=0, gzip", Encoding::Gzip),
-            ("identity", Encoding::Plain),
-            ("broken", Encoding::Plain),
-            ("", Encoding::Plain),
+            ("gzip, deflate, br, zstd", ContentEncoding::Brotli),
+            ("gzip;q=1.0, identity", ContentEncoding::Gzip),
+            ("br;q=0, gzip", ContentEncoding::Gzip),
+            ("identity", ContentEncoding::Plain),
+            ("broken", ContentEncoding::Plain),
+            ("", ContentEncoding::Plain),
         ] {
             let headers = headers(ACCEPT_ENCODING, given);
-            assert_eq!(Encoding::accepted(&headers), expected, "{given}");
+            assert_eq!(ContentEncoding::negotiate(&headers), expected, "{given}");
         }
     }
 
     #[test]
     fn what_a_client_has_is_recognised_by_its_tag() {
-        let packed = Packed::new("text/html", "a".to_owned());
+        let packed = CompressedBody::new("text/html", "a".to_owned());
         let tag = packed.etag.to_str().unwrap().to_owned();
         let mut known = HeaderMap::new();
         let list = format!("\"other\", {tag}");
         known.insert(http::header::IF_NONE_MATCH, list.parse().unwrap());
-        assert!(packed.is_known(&known));
-        assert!(packed.is_known(&headers(http::header::IF_NONE_MATCH, "*")));
-        assert!(!packed.is_known(&headers(http::header::IF_NONE_MATCH, "\"other\"")));
-        assert!(!packed.is_known(&HeaderMap::new()));
-        assert_ne!(packed.etag, Packed::new("text/html", "b".to_owned()).etag);
+        assert!(packed.is_not_modified(&known));
+        assert!(packed.is_not_modified(&headers(http::header::IF_NONE_MATCH, "*")));
+        assert!(!packed.is_not_modified(&headers(http::header::IF_NONE_MATCH, "\"other\"")));
+        assert!(!packed.is_not_modified(&HeaderMap::new()));
+        assert_ne!(
+            packed.etag,
+            CompressedBody::new("text/html", "b".to_owned()).etag
+        );
     }
 }

@@ -6,32 +6,32 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use app::status::StatusPage;
 use galera::Timestamp;
-use galera::publish::status_pages::{Page, Told, Visibility};
+use galera::publish::status_pages::{PageVisibility, PublicPage, StatusPageRecord};
 
-use super::badge::{BadgeOf, badge};
-use super::board::Stored;
-use super::feed::feed;
-use super::packed::Packed;
+use super::badge::{BadgeSubject, render_badge};
+use super::board::Versioned;
+use super::feed::render_feed;
+use super::packed::CompressedBody;
 use super::secret;
-use super::summary::summary;
+use super::summary::render_summary;
 
 /// Badges of one page that are kept.
 const BADGES_MAX: usize = 500;
 
 /// What every page needs of the console.
 #[derive(Clone, Debug, Default)]
-pub struct Look {
+pub struct PageAssets {
     /// The URL of the pages' style sheet.
     pub css: String,
     /// The URL of their script.
     pub js: String,
     /// The console's own address, where it is known.
-    pub url: Option<String>,
+    pub console_url: Option<String>,
 }
 
 /// Where something of a page is asked for: relative addresses depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum PageLocation {
     /// `/status/slug` and `/status/slug/…`.
     Slug,
     /// `/s/secret/` and `/s/secret/…`.
@@ -40,118 +40,121 @@ pub enum Place {
 
 /// A page as of a moment.
 #[derive(Debug)]
-pub struct Print {
+pub struct RenderedPage {
     /// The page.
-    pub page: Arc<Stored<Page>>,
+    pub page: Arc<Versioned<StatusPageRecord>>,
     /// What it says.
-    pub told: Told,
+    pub content: PublicPage,
     /// Names what it says: another version says something else.
     pub version: String,
     /// When that was found to be so.
     pub as_of: Timestamp,
-    look: Arc<Look>,
-    html: [OnceLock<Packed>; 2],
-    made: Arc<Made>,
+    assets: Arc<PageAssets>,
+    html: [OnceLock<CompressedBody>; 2],
+    parts: Arc<RenderedParts>,
 }
 
 /// What does not depend on when the page was last looked after.
 #[derive(Debug, Default)]
-struct Made {
-    summary: OnceLock<Packed>,
-    feed: [OnceLock<Packed>; 2],
-    badges: Mutex<BTreeMap<BadgeOf, Arc<Packed>>>,
+struct RenderedParts {
+    summary: OnceLock<CompressedBody>,
+    feed: [OnceLock<CompressedBody>; 2],
+    badges: Mutex<BTreeMap<BadgeSubject, Arc<CompressedBody>>>,
 }
 
-impl Print {
+impl RenderedPage {
     pub(super) fn new(
-        page: Arc<Stored<Page>>,
-        told: Told,
+        page: Arc<Versioned<StatusPageRecord>>,
+        content: PublicPage,
         as_of: Timestamp,
-        look: Arc<Look>,
+        assets: Arc<PageAssets>,
     ) -> Self {
         let mut hasher = DefaultHasher::new();
-        (&told, &look.css, &look.js).hash(&mut hasher);
+        (&content, &assets.css, &assets.js).hash(&mut hasher);
         Self {
             version: format!("{:016x}", hasher.finish()),
             page,
-            told,
+            content,
             as_of,
-            look,
+            assets,
             html: Default::default(),
-            made: Arc::default(),
+            parts: Arc::default(),
         }
     }
 
     /// The same page, found to be so later.
-    pub(super) fn again(&self, as_of: Timestamp) -> Self {
+    pub(super) fn refreshed(&self, as_of: Timestamp) -> Self {
         Self {
             page: Arc::clone(&self.page),
-            told: self.told.clone(),
+            content: self.content.clone(),
             version: self.version.clone(),
             as_of,
-            look: Arc::clone(&self.look),
+            assets: Arc::clone(&self.assets),
             html: Default::default(),
-            made: Arc::clone(&self.made),
+            parts: Arc::clone(&self.parts),
         }
     }
 
     /// The page itself.
     #[must_use]
-    pub fn html(&self, place: Place) -> &Packed {
+    pub fn html(&self, place: PageLocation) -> &CompressedBody {
         self.html[place as usize].get_or_init(|| {
             let below = format!("{}/", self.page.value.slug);
             let page = StatusPage {
-                told: &self.told,
+                status: &self.content,
                 version: &self.version,
                 as_of: self.as_of,
-                base: match place {
-                    Place::Slug => &below,
-                    Place::Secret => "",
+                base_path: match place {
+                    PageLocation::Slug => &below,
+                    PageLocation::Secret => "",
                 },
-                css: &self.look.css,
-                js: &self.look.js,
-                listed: self.page.value.settings.visibility == Visibility::Public,
+                css: &self.assets.css,
+                js: &self.assets.js,
+                listed: self.page.value.settings.visibility == PageVisibility::Public,
             };
-            Packed::new("text/html; charset=utf-8", page.html())
+            CompressedBody::new("text/html; charset=utf-8", page.html())
         })
     }
 
     /// What Statuspage's readers read.
     #[must_use]
-    pub fn summary(&self) -> &Packed {
-        self.made.summary.get_or_init(|| {
-            let base = self.look.url.as_deref().unwrap_or_default();
+    pub fn summary(&self) -> &CompressedBody {
+        self.parts.summary.get_or_init(|| {
+            let base = self.assets.console_url.as_deref().unwrap_or_default();
             let url = format!("{base}/status/{}", self.page.value.slug);
-            let text = summary(&self.told, &url, self.page.value.created_at);
-            Packed::new("application/json", text)
+            let text = render_summary(&self.content, &url, self.page.value.created_at);
+            CompressedBody::new("application/json", text)
         })
     }
 
     /// The Atom feed.
     #[must_use]
-    pub fn feed(&self, place: Place) -> &Packed {
-        self.made.feed[place as usize].get_or_init(|| {
+    pub fn feed(&self, place: PageLocation) -> &CompressedBody {
+        self.parts.feed[place as usize].get_or_init(|| {
             let page = match place {
-                Place::Slug => format!("../{}", self.page.value.slug),
-                Place::Secret => "./".to_owned(),
+                PageLocation::Slug => format!("../{}", self.page.value.slug),
+                PageLocation::Secret => "./".to_owned(),
             };
-            let text = feed(&self.told, &page, self.page.value.created_at);
-            Packed::new("application/atom+xml; charset=utf-8", text)
+            let text = render_feed(&self.content, &page, self.page.value.created_at);
+            CompressedBody::new("application/atom+xml; charset=utf-8", text)
         })
     }
 
     /// A badge; `None` when the page shows no such cluster.
     #[must_use]
-    pub fn badge(&self, of: BadgeOf) -> Option<Arc<Packed>> {
+    pub fn badge(&self, of: BadgeSubject) -> Option<Arc<CompressedBody>> {
         let mut badges = self
-            .made
+            .parts
             .badges
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = badges.get(&of) {
             return Some(Arc::clone(known));
         }
-        let made = Arc::new(Packed::new("image/svg+xml", badge(&self.told, &of)?));
+        let made = Arc::new(CompressedBody::new(
+            "image/svg+xml",
+            render_badge(&self.content, &of)?,
+        ));
         if badges.len() < BADGES_MAX {
             badges.insert(of, Arc::clone(&made));
         }
@@ -161,18 +164,18 @@ impl Print {
 
 /// Every page, ready to be sent.
 #[derive(Debug, Default)]
-pub struct Prints {
-    pub(super) pages: BTreeMap<String, Arc<Print>>,
+pub struct RenderedPages {
+    pub(super) pages: BTreeMap<String, Arc<RenderedPage>>,
     /// Slugs by the hashes of the secrets that lead to them, with when those end.
     pub(super) links: HashMap<String, (String, Option<Timestamp>)>,
 }
 
-impl Prints {
-    pub(super) fn new(pages: BTreeMap<String, Arc<Print>>) -> Self {
+impl RenderedPages {
+    pub(super) fn new(pages: BTreeMap<String, Arc<RenderedPage>>) -> Self {
         let mut links = HashMap::new();
         for (slug, print) in &pages {
             let page = &print.page.value;
-            if page.settings.visibility != Visibility::Link {
+            if page.settings.visibility != PageVisibility::AccessLink {
                 continue;
             }
             for link in page.links.iter().filter(|link| link.revoked_at.is_none()) {
@@ -184,13 +187,13 @@ impl Prints {
 
     /// The page that is called `slug`.
     #[must_use]
-    pub fn page(&self, slug: &str) -> Option<&Arc<Print>> {
+    pub fn page(&self, slug: &str) -> Option<&Arc<RenderedPage>> {
         self.pages.get(slug)
     }
 
     /// The page that `secret` leads to at `now`.
     #[must_use]
-    pub fn behind(&self, secret: &str, now: Timestamp) -> Option<&Arc<Print>> {
+    pub fn page_for_secret(&self, secret: &str, now: Timestamp) -> Option<&Arc<RenderedPage>> {
         let (slug, expires) = self.links.get(&secret::hash(secret))?;
         let valid = expires.is_none_or(|at| now < at);
         self.pages.get(slug).filter(|_| valid)

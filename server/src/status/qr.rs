@@ -3,18 +3,18 @@
 use qrcodegen::{QrCode, QrCodeEcc};
 
 /// White modules around a code, so that cameras find it.
-const MARGIN: i32 = 4;
+const QUIET_ZONE: i32 = 4;
 
 /// A picture of `text`; `None` when it is too long for a code.
 #[must_use]
 pub fn qr_code(text: &str) -> Option<String> {
     let code = QrCode::encode_text(text, QrCodeEcc::Medium).ok()?;
-    let whole = code.size() + 2 * MARGIN;
+    let whole = code.size() + 2 * QUIET_ZONE;
     let mut path = String::new();
     for y in 0..code.size() {
         for x in 0..code.size() {
             if code.get_module(x, y) {
-                path.push_str(&format!("M{},{}h1v1h-1z", x + MARGIN, y + MARGIN));
+                path.push_str(&format!("M{},{}h1v1h-1z", x + QUIET_ZONE, y + QUIET_ZONE));
             }
         }
     }

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use notify::Quiet;
+use notify::MaintenanceCheck;
 
-use super::StatusDesk;
+use super::StatusPageService;
 
 /// Quiet while a cluster is in maintenance, and before it is known whether it is.
 #[must_use]
-pub fn maintenance(status: &StatusDesk) -> Quiet {
+pub fn maintenance(status: &StatusPageService) -> MaintenanceCheck {
     let status = status.clone();
     Arc::new(move |cluster, at| {
-        let shelf = status.shelf();
-        !shelf.known || shelf.in_maintenance(cluster, at).is_some()
+        let shelf = status.snapshot();
+        !shelf.loaded || shelf.in_maintenance(cluster, at).is_some()
     })
 }

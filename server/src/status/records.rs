@@ -3,26 +3,26 @@
 use std::collections::BTreeMap;
 
 use galera::publish::status_pages::{
-    Announcement, Incident, IncidentState, Link, Maintenance, Page,
+    Announcement, Incident, IncidentState, Link, Maintenance, StatusPageRecord,
 };
-use galera::record::audit::Record;
+use galera::record::audit::AuditRecord;
 use galera::{ClusterName, Timestamp};
 
 /// An entry about `subject`.
-fn record<const N: usize>(
+fn new_record<const N: usize>(
     event: &str,
     subject: &str,
     clusters: &[ClusterName],
     by: &str,
     at: Timestamp,
     detail: [(&str, String); N],
-) -> Record {
+) -> AuditRecord {
     let names: Vec<&str> = clusters.iter().map(ClusterName::as_str).collect();
     let mut detail = BTreeMap::from(detail.map(|(name, value)| (name.to_owned(), value)));
     if !names.is_empty() {
         detail.insert("clusters".to_owned(), names.join(","));
     }
-    Record {
+    AuditRecord {
         at,
         actor: by.to_owned(),
         event: event.to_owned(),
@@ -37,7 +37,7 @@ fn record<const N: usize>(
 }
 
 /// `page_created`, `page_changed` or `page_deleted`.
-pub(super) fn page(event: &str, page: &Page, by: &str, at: Timestamp) -> Record {
+pub(super) fn page(event: &str, page: &StatusPageRecord, by: &str, at: Timestamp) -> AuditRecord {
     let settings = &page.settings;
     let clusters: Vec<ClusterName> = settings
         .clusters
@@ -61,7 +61,7 @@ pub(super) fn page(event: &str, page: &Page, by: &str, at: Timestamp) -> Record 
             format!("{what} for {} s", rule.after_secs)
         },
     );
-    record(
+    new_record(
         event,
         page.slug.as_str(),
         &clusters,
@@ -69,7 +69,7 @@ pub(super) fn page(event: &str, page: &Page, by: &str, at: Timestamp) -> Record 
         at,
         [
             ("title", settings.title.clone()),
-            ("visibility", settings.visibility.word().to_owned()),
+            ("visibility", settings.visibility.as_str().to_owned()),
             ("show", shown),
             ("embed", embed.join(" ")),
             ("automatic", automatic),
@@ -78,7 +78,13 @@ pub(super) fn page(event: &str, page: &Page, by: &str, at: Timestamp) -> Record 
 }
 
 /// `link_created` or `link_revoked`. The secret is in neither.
-pub(super) fn link(event: &str, page: &Page, link: &Link, by: &str, at: Timestamp) -> Record {
+pub(super) fn link(
+    event: &str,
+    page: &StatusPageRecord,
+    link: &Link,
+    by: &str,
+    at: Timestamp,
+) -> AuditRecord {
     let expires = link
         .expires_at
         .map_or_else(|| "never".to_owned(), |at| at.to_string());
@@ -87,11 +93,11 @@ pub(super) fn link(event: &str, page: &Page, link: &Link, by: &str, at: Timestam
         ("label", link.label.clone()),
         ("expires", expires),
     ];
-    record(event, page.slug.as_str(), &[], by, at, detail)
+    new_record(event, page.slug.as_str(), &[], by, at, detail)
 }
 
 /// `incident_opened`, `incident_updated` or `incident_resolved`: what its newest update did.
-pub(super) fn incident(incident: &Incident) -> Option<Record> {
+pub(super) fn incident(incident: &Incident) -> Option<AuditRecord> {
     let update = incident.updates.last()?;
     let event = match (incident.updates.len(), update.state) {
         (1, _) => "incident_opened",
@@ -103,7 +109,7 @@ pub(super) fn incident(incident: &Incident) -> Option<Record> {
     } else {
         "false"
     };
-    Some(record(
+    Some(new_record(
         event,
         &incident.id,
         &incident.clusters,
@@ -111,7 +117,7 @@ pub(super) fn incident(incident: &Incident) -> Option<Record> {
         update.at,
         [
             ("title", incident.title.clone()),
-            ("state", update.state.word().to_owned()),
+            ("state", update.state.as_str().to_owned()),
             ("text", update.text.clone()),
             ("automatic", automatic.to_owned()),
         ],
@@ -124,8 +130,8 @@ pub(super) fn maintenance(
     maintenance: &Maintenance,
     by: &str,
     at: Timestamp,
-) -> Record {
-    record(
+) -> AuditRecord {
+    new_record(
         event,
         &maintenance.id,
         &maintenance.clusters,
@@ -135,7 +141,7 @@ pub(super) fn maintenance(
             ("title", maintenance.title.clone()),
             ("text", maintenance.text.clone()),
             ("from", maintenance.from.to_string()),
-            ("until", maintenance.over_at().to_string()),
+            ("until", maintenance.ends_at().to_string()),
         ],
     )
 }
@@ -146,7 +152,7 @@ pub(super) fn announcement(
     announcement: &Announcement,
     by: &str,
     at: Timestamp,
-) -> Record {
+) -> AuditRecord {
     let pages: Vec<&str> = announcement
         .pages
         .iter()
@@ -155,7 +161,7 @@ pub(super) fn announcement(
     let until = announcement
         .until
         .map_or_else(|| "withdrawn".to_owned(), |at| at.to_string());
-    record(
+    new_record(
         event,
         &announcement.id,
         &[],

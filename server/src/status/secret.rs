@@ -5,7 +5,7 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 
 /// Random bytes of a secret: 192 bits.
-const BYTES: usize = 24;
+const SECRET_BYTES: usize = 24;
 
 /// A link's secret, shown once.
 #[derive(Clone)]
@@ -14,8 +14,8 @@ pub struct LinkSecret(String);
 impl LinkSecret {
     /// A fresh one.
     #[must_use]
-    pub fn fresh() -> Self {
-        Self(hex(&rand::random::<[u8; BYTES]>()))
+    pub fn generate() -> Self {
+        Self(hex(&rand::random::<[u8; SECRET_BYTES]>()))
     }
 
     /// The secret as it stands in the link.
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn secrets_are_long_different_and_not_printed() {
-        let (one, other) = (LinkSecret::fresh(), LinkSecret::fresh());
+        let (one, other) = (LinkSecret::generate(), LinkSecret::generate());
         assert_eq!(one.expose().len(), 48);
         assert_ne!(one.expose(), other.expose());
         assert!(!format!("{one:?}").contains(one.expose()));

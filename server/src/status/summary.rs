@@ -1,13 +1,15 @@
-//! `summary.json`, in the shape of Statuspage's `/api/v2/summary.json`, so that what reads that reads this.
+//! `render_summary.json`, in the shape of Statuspage's `/api/v2/render_summary.json`, so that what reads that reads this.
 //!
 //! One word is ours: a component, and the page, can be `unknown`. Any of Statuspage's words would claim something.
 
 use galera::Timestamp;
-use galera::publish::status_pages::{Told, ToldCluster, ToldIncident, ToldMaintenance, ToldState};
+use galera::publish::status_pages::{
+    PublicCluster, PublicIncident, PublicMaintenance, PublicPage, PublicState,
+};
 use serde_json::{Value, json};
 
 /// The document; `url` is the page's address.
-pub(super) fn summary(told: &Told, url: &str, created_at: Timestamp) -> String {
+pub(super) fn render_summary(told: &PublicPage, url: &str, created_at: Timestamp) -> String {
     let page_id = told.slug.as_str();
     let components: Vec<Value> = told
         .clusters
@@ -15,11 +17,14 @@ pub(super) fn summary(told: &Told, url: &str, created_at: Timestamp) -> String {
         .enumerate()
         .map(|(place, cluster)| component(cluster, place, page_id, created_at))
         .collect();
-    let incidents: Vec<Value> = told.open().map(|i| incident(told, i, url)).collect();
+    let incidents: Vec<Value> = told
+        .open_incidents()
+        .map(|i| incident(told, i, url))
+        .collect();
     let maintenance: Vec<Value> = told
         .maintenance
         .iter()
-        .map(|m| work(told, m, url))
+        .map(|m| maintenance(told, m, url))
         .collect();
     let document = json!({
         "page": {
@@ -32,41 +37,41 @@ pub(super) fn summary(told: &Told, url: &str, created_at: Timestamp) -> String {
         "components": components,
         "incidents": incidents,
         "scheduled_maintenances": maintenance,
-        "status": { "indicator": indicator(told), "description": told.sentence() },
+        "status": { "indicator": indicator(told), "description": told.summary() },
     });
     document.to_string()
 }
 
 /// How bad it is for the page as a whole.
-fn indicator(told: &Told) -> &'static str {
+fn indicator(told: &PublicPage) -> &'static str {
     match told.overall {
-        ToldState::Operational => "none",
-        ToldState::Maintenance => "maintenance",
-        ToldState::Unknown => "unknown",
-        ToldState::Degraded => "minor",
-        ToldState::Outage => {
-            let all = told.clusters.iter().all(|c| c.state == ToldState::Outage);
+        PublicState::Operational => "none",
+        PublicState::Maintenance => "maintenance",
+        PublicState::Unknown => "unknown",
+        PublicState::Degraded => "minor",
+        PublicState::Outage => {
+            let all = told.clusters.iter().all(|c| c.state == PublicState::Outage);
             if all { "critical" } else { "major" }
         }
     }
 }
 
-fn status(state: ToldState) -> &'static str {
+fn component_status(state: PublicState) -> &'static str {
     match state {
-        ToldState::Operational => "operational",
-        ToldState::Maintenance => "under_maintenance",
-        ToldState::Unknown => "unknown",
-        ToldState::Degraded => "degraded_performance",
-        ToldState::Outage => "major_outage",
+        PublicState::Operational => "operational",
+        PublicState::Maintenance => "under_maintenance",
+        PublicState::Unknown => "unknown",
+        PublicState::Degraded => "degraded_performance",
+        PublicState::Outage => "major_outage",
     }
 }
 
-fn component(cluster: &ToldCluster, place: usize, page: &str, created_at: Timestamp) -> Value {
+fn component(cluster: &PublicCluster, place: usize, page: &str, created_at: Timestamp) -> Value {
     let percent = |hundredths: Option<u32>| hundredths.map(|value| f64::from(value) / 100.0);
     json!({
         "id": cluster.id,
         "name": cluster.name,
-        "status": status(cluster.state),
+        "status": component_status(cluster.state),
         "created_at": created_at,
         "updated_at": cluster.since.unwrap_or(created_at),
         "position": place + 1,
@@ -87,24 +92,27 @@ fn component(cluster: &ToldCluster, place: usize, page: &str, created_at: Timest
 }
 
 /// The components that are meant by their public names.
-fn affected(told: &Told, names: &[String]) -> Vec<Value> {
+fn affected(told: &PublicPage, names: &[String]) -> Vec<Value> {
     let concerned = told.clusters.iter().filter(|c| names.contains(&c.name));
     concerned
-        .map(|c| json!({ "id": c.id, "name": c.name, "status": status(c.state) }))
+        .map(|c| json!({ "id": c.id, "name": c.name, "status": component_status(c.state) }))
         .collect()
 }
 
 /// What an incident does to the worst of its components.
-fn impact(told: &Told, names: &[String]) -> &'static str {
+fn impact(told: &PublicPage, names: &[String]) -> &'static str {
     let concerned = told.clusters.iter().filter(|c| names.contains(&c.name));
-    match concerned.map(|cluster| cluster.actual).max() {
-        Some(ToldState::Outage) => "major",
-        Some(ToldState::Degraded) => "minor",
+    match concerned
+        .map(|cluster| cluster.state_without_maintenance)
+        .max()
+    {
+        Some(PublicState::Outage) => "major",
+        Some(PublicState::Degraded) => "minor",
         _ => "none",
     }
 }
 
-fn incident(told: &Told, incident: &ToldIncident, url: &str) -> Value {
+fn incident(told: &PublicPage, incident: &PublicIncident, url: &str) -> Value {
     let newest = incident
         .updates
         .first()
@@ -118,7 +126,7 @@ fn incident(told: &Told, incident: &ToldIncident, url: &str) -> Value {
             json!({
                 "id": format!("{}-{}", incident.id, count - place),
                 "incident_id": incident.id,
-                "status": update.state.word(),
+                "status": update.state.as_str(),
                 "body": update.text,
                 "created_at": update.at,
                 "updated_at": update.at,
@@ -129,7 +137,7 @@ fn incident(told: &Told, incident: &ToldIncident, url: &str) -> Value {
     json!({
         "id": incident.id,
         "name": incident.title,
-        "status": incident.state.word(),
+        "status": incident.state.as_str(),
         "impact": impact(told, &incident.clusters),
         "created_at": incident.opened_at,
         "started_at": incident.opened_at,
@@ -143,7 +151,7 @@ fn incident(told: &Told, incident: &ToldIncident, url: &str) -> Value {
     })
 }
 
-fn work(told: &Told, maintenance: &ToldMaintenance, url: &str) -> Value {
+fn maintenance(told: &PublicPage, maintenance: &PublicMaintenance, url: &str) -> Value {
     let word = if maintenance.current {
         "in_progress"
     } else {

@@ -9,42 +9,49 @@ use std::time::Duration;
 
 use console_core::clock::now;
 use console_core::leader::Leadership;
-use galera::publish::status_pages::{Automatic, Episode, Incident, Step, next_step};
+use galera::publish::status_pages::{
+    AutoIncidentRule, AutoIncidentStep, HealthEpisode, Incident, next_incident_step,
+};
 use galera::view::Verdict;
 use galera::{ClusterName, Timestamp};
-use monitor::Hub;
-use registry::Guard;
+use monitor::Monitor;
+use registry::Precondition;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::board::{Shelf, Stored};
-use super::desk::StatusDesk;
-use super::keys::Kept;
-use super::past::Past;
-use super::press::since;
-use super::{StatusError, records};
+use super::board::{StatusPageSnapshot, Versioned};
+use super::desk::StatusPageService;
+use super::keys::StatusItem;
+use super::past::VerdictHistory;
+use super::press::verdict_since;
+use super::{StatusPageError, records};
 
 /// Between two looks while nothing changes: a state gets old by the clock alone.
-const PAUSE: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two looks at most, so that a burst of changes costs one.
-const GAP: Duration = Duration::from_millis(200);
+const DEBOUNCE: Duration = Duration::from_millis(200);
 /// How long what is over is kept: pages show ninety days of it, people may want to look further back.
-const KEPT: Duration = Duration::from_secs(400 * 86_400);
+const RETENTION: Duration = Duration::from_secs(400 * 86_400);
 
-pub(super) struct Warden {
-    desk: StatusDesk,
-    hub: Hub,
-    past: Arc<dyn Past>,
+pub(super) struct AutoIncidentWorker {
+    service: StatusPageService,
+    hub: Monitor,
+    verdict_history: Arc<dyn VerdictHistory>,
     replica: String,
-    episodes: BTreeMap<ClusterName, Episode>,
+    episodes: BTreeMap<ClusterName, HealthEpisode>,
 }
 
-impl Warden {
-    pub(super) fn new(desk: StatusDesk, hub: Hub, past: Arc<dyn Past>, replica: String) -> Self {
+impl AutoIncidentWorker {
+    pub(super) fn new(
+        service: StatusPageService,
+        hub: Monitor,
+        verdict_history: Arc<dyn VerdictHistory>,
+        replica: String,
+    ) -> Self {
         Self {
-            desk,
+            service,
             hub,
-            past,
+            verdict_history,
             replica,
             episodes: BTreeMap::new(),
         }
@@ -55,41 +62,46 @@ impl Warden {
         let mut overview = self.hub.overview();
         loop {
             overview.mark_unchanged();
-            self.observe();
+            self.update_episodes();
             let term = leadership.borrow().clone();
-            let shelf = self.desk.shelf();
+            let shelf = self.service.snapshot();
             // What is not known cannot be judged: everything would seem to be missing.
-            if let Some(term) = term.filter(|_| shelf.known && shelf.unread_since.is_none()) {
-                self.act(&shelf, &term.guard()).await;
+            if let Some(term) =
+                term.filter(|_| shelf.loaded && shelf.etcd_unreachable_since.is_none())
+            {
+                self.apply_rules(&shelf, &term.fence()).await;
             }
             let go_on = tokio::select! {
                 () = shutdown.cancelled() => false,
                 news = overview.changed() => news.is_ok(),
-                () = sleep(PAUSE) => true,
+                () = sleep(CHECK_INTERVAL) => true,
             };
             if !go_on {
                 return;
             }
-            sleep(GAP).await;
+            sleep(DEBOUNCE).await;
         }
     }
 
-    fn observe(&mut self) {
+    fn update_episodes(&mut self) {
         let views = self.hub.views();
         let mut seen = BTreeMap::new();
         for view in &views {
             let (name, verdict): (_, &Verdict) = (&view.value.name, &view.value.verdict);
             let mut episode = self.episodes.get(name).copied().unwrap_or_default();
-            episode.observe(verdict.state, since(&*self.past, verdict, name));
+            episode.observe(
+                verdict.state,
+                verdict_since(&*self.verdict_history, verdict, name),
+            );
             seen.insert(name.clone(), episode);
         }
         self.episodes = seen;
     }
 
-    async fn act(&self, shelf: &Shelf, term: &Guard) {
+    async fn apply_rules(&self, shelf: &StatusPageSnapshot, term: &Precondition) {
         let at = now();
         for (cluster, episode) in &self.episodes {
-            let rule = rule(shelf, cluster);
+            let rule = combined_rule(shelf, cluster);
             let incidents: Vec<&Incident> = shelf
                 .incidents
                 .values()
@@ -97,23 +109,29 @@ impl Warden {
                 .filter(|incident| incident.clusters.contains(cluster))
                 .collect();
             let quiet = shelf.in_maintenance(cluster, at).is_some();
-            let step = next_step(cluster, episode, rule, &incidents, quiet, &self.replica, at);
+            let step =
+                next_incident_step(cluster, episode, rule, &incidents, quiet, &self.replica, at);
             if let Some(step) = step
-                && let Err(error) = self.take(shelf, step, term).await
+                && let Err(error) = self.execute_step(shelf, step, term).await
             {
                 // It is decided anew in a moment, on what is known then.
                 tracing::warn!(cluster.id = %cluster, %error, "An incident could not be written: {error}");
             }
         }
-        if let Err(error) = self.forget(shelf, at, term).await {
+        if let Err(error) = self.remove_expired(shelf, at, term).await {
             tracing::warn!(%error, "What is long over could not be taken away: {error}");
         }
     }
 
-    async fn take(&self, shelf: &Shelf, step: Step, term: &Guard) -> Result<(), StatusError> {
-        let store = &self.desk.inner.store;
+    async fn execute_step(
+        &self,
+        shelf: &StatusPageSnapshot,
+        step: AutoIncidentStep,
+        term: &Precondition,
+    ) -> Result<(), StatusPageError> {
+        let store = &self.service.inner.store;
         let stored = match step {
-            Step::Open(incident) => {
+            AutoIncidentStep::Open(incident) => {
                 let records: Vec<_> = records::incident(&incident).into_iter().collect();
                 let title = incident.title.clone();
                 let stored = store
@@ -124,7 +142,7 @@ impl Warden {
                 }
                 stored
             }
-            Step::Change(incident) => {
+            AutoIncidentStep::Update(incident) => {
                 let Some(seen) = shelf.incidents.get(&incident.id) else {
                     return Ok(());
                 };
@@ -136,36 +154,41 @@ impl Warden {
         };
         // Somebody else was first, or leads now.
         if let Some(stored) = stored {
-            self.desk
+            self.service
                 .inner
-                .board
-                .wrote(|shelf| &mut shelf.incidents, &stored);
+                .cache
+                .apply_own_write(|shelf| &mut shelf.incidents, &stored);
         }
         Ok(())
     }
 
     /// Removes one thing that is long over; the next look removes the next.
-    async fn forget(&self, shelf: &Shelf, at: Timestamp, term: &Guard) -> Result<(), StatusError> {
-        let old = |over: Option<Timestamp>| over.is_some_and(|over| over.plus(KEPT) < at);
+    async fn remove_expired(
+        &self,
+        shelf: &StatusPageSnapshot,
+        at: Timestamp,
+        term: &Precondition,
+    ) -> Result<(), StatusPageError> {
+        let old = |over: Option<Timestamp>| over.is_some_and(|over| over.plus(RETENTION) < at);
         let incident = shelf.incidents.values().find(|i| old(i.value.resolved_at));
-        self.remove(incident, term).await?;
+        self.remove_item(incident, term).await?;
         let maintenance = shelf
             .maintenance
             .values()
-            .find(|m| old(Some(m.value.over_at())));
-        self.remove(maintenance, term).await?;
+            .find(|m| old(Some(m.value.ends_at())));
+        self.remove_item(maintenance, term).await?;
         let mut announcements = shelf.announcements.values();
         let gone = announcements.find(|a| old(a.value.withdrawn_at.or(a.value.until)));
-        self.remove(gone, term).await
+        self.remove_item(gone, term).await
     }
 
-    async fn remove<T: Kept>(
+    async fn remove_item<T: StatusItem>(
         &self,
-        old: Option<&Arc<Stored<T>>>,
-        term: &Guard,
-    ) -> Result<(), StatusError> {
+        old: Option<&Arc<Versioned<T>>>,
+        term: &Precondition,
+    ) -> Result<(), StatusPageError> {
         if let Some(old) = old {
-            let store = &self.desk.inner.store;
+            let store = &self.service.inner.store;
             store.remove(old, vec![term.clone()], &[]).await?;
         }
         Ok(())
@@ -173,13 +196,13 @@ impl Warden {
 }
 
 /// The most eager rule of all pages that show `cluster`.
-fn rule(shelf: &Shelf, cluster: &ClusterName) -> Option<Automatic> {
+fn combined_rule(shelf: &StatusPageSnapshot, cluster: &ClusterName) -> Option<AutoIncidentRule> {
     let pages = shelf
         .pages
         .values()
-        .filter(|page| page.value.lists(cluster));
+        .filter(|page| page.value.shows_cluster(cluster));
     let rules = pages.filter_map(|page| page.value.settings.automatic);
-    rules.reduce(|a, b| Automatic {
+    rules.reduce(|a, b| AutoIncidentRule {
         after_secs: a.after_secs.min(b.after_secs),
         degraded: a.degraded || b.degraded,
     })

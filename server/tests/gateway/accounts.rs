@@ -1,20 +1,20 @@
 //! Accounts in etcd: compare, and never lose the last administrator.
 
 use accounts::UserName;
-use accounts::store::{Store, StoreError};
+use accounts::store::{AccountStore, AccountStoreError};
 use galera::access::Role;
 
-use crate::client::{NOW, PASSWORD, STATE};
-use crate::etcd::Etcd;
+use crate::client::{NOW, PASSWORD, STATE_PREFIX};
+use crate::etcd::TestEtcd;
 
 fn name(text: &str) -> UserName {
     text.parse().unwrap()
 }
 
 #[tokio::test]
-async fn accounts_are_made_changed_and_removed() {
-    let etcd = Etcd::start().await;
-    let store = Store::new(etcd.registry(), STATE);
+async fn accounts_are_created_changed_and_removed() {
+    let etcd = TestEtcd::start().await;
+    let store = AccountStore::new(etcd.registry(), STATE_PREFIX);
     let dora = name("dora");
     store
         .add(
@@ -27,17 +27,17 @@ async fn accounts_are_made_changed_and_removed() {
         .unwrap();
     assert!(matches!(
         store.add(&dora, PASSWORD, vec![Role::Viewer], NOW).await,
-        Err(StoreError::Exists(_))
+        Err(AccountStoreError::Exists(_))
     ));
     assert!(matches!(
         store.add(&name("x"), PASSWORD, vec![], NOW).await,
-        Err(StoreError::NoRole)
+        Err(AccountStoreError::NoRole)
     ));
     assert!(matches!(
         store
             .add(&name("x"), "short", vec![Role::Viewer], NOW)
             .await,
-        Err(StoreError::Password(_))
+        Err(AccountStoreError::Password(_))
     ));
     let listed = store.list().await.unwrap();
     let record = listed[0].1.clone().unwrap();
@@ -61,14 +61,17 @@ async fn accounts_are_made_changed_and_removed() {
         store.set_disabled(&name("x"), true, true, NOW).await,
         store.remove(&name("x"), true).await,
     ] {
-        assert!(matches!(error, Err(StoreError::Unknown(_))), "{error:?}");
+        assert!(
+            matches!(error, Err(AccountStoreError::Unknown(_))),
+            "{error:?}"
+        );
     }
 }
 
 #[tokio::test]
-async fn the_last_administrator_stays() {
-    let etcd = Etcd::start().await;
-    let store = Store::new(etcd.registry(), STATE);
+async fn the_last_administrator_cannot_be_removed() {
+    let etcd = TestEtcd::start().await;
+    let store = AccountStore::new(etcd.registry(), STATE_PREFIX);
     for (who, role) in [
         ("ada", Role::Admin),
         ("bea", Role::Admin),
@@ -85,12 +88,13 @@ async fn the_last_administrator_stays() {
         .unwrap();
     let refused = store.remove(&name("ada"), false).await.unwrap_err();
     assert!(
-        matches!(refused, StoreError::LastAdmin(_)) && refused.to_string().contains("--force"),
+        matches!(refused, AccountStoreError::LastAdmin(_))
+            && refused.to_string().contains("--force"),
         "{refused}"
     );
     assert!(matches!(
         store.set_disabled(&name("ada"), true, false, NOW).await,
-        Err(StoreError::LastAdmin(_))
+        Err(AccountStoreError::LastAdmin(_))
     ));
     store.remove(&name("vic"), false).await.unwrap();
     store
@@ -104,8 +108,8 @@ async fn the_last_administrator_stays() {
 
 #[tokio::test]
 async fn two_administrators_cannot_remove_each_other_at_once() {
-    let etcd = Etcd::start().await;
-    let store = Store::new(etcd.registry(), STATE);
+    let etcd = TestEtcd::start().await;
+    let store = AccountStore::new(etcd.registry(), STATE_PREFIX);
     for round in 0..10 {
         let (ada, bea) = (name(&format!("ada{round}")), name(&format!("bea{round}")));
         for who in [&ada, &bea] {
@@ -124,17 +128,17 @@ async fn two_administrators_cannot_remove_each_other_at_once() {
 
 #[tokio::test]
 async fn a_damaged_record_is_named_and_can_be_removed() {
-    let etcd = Etcd::start().await;
+    let etcd = TestEtcd::start().await;
     let registry = etcd.registry();
-    let store = Store::new(registry.clone(), STATE);
+    let store = AccountStore::new(registry.clone(), STATE_PREFIX);
     registry
-        .put(format!("{STATE}/users/dora"), "{}", None)
+        .put(format!("{STATE_PREFIX}/users/dora"), "{}", None)
         .await
         .unwrap();
     assert!(store.list().await.unwrap()[0].1.is_err());
     assert!(matches!(
         store.set_password(&name("dora"), PASSWORD, NOW).await,
-        Err(StoreError::Damaged(..))
+        Err(AccountStoreError::Damaged(..))
     ));
     store.remove(&name("dora"), false).await.unwrap();
     assert!(store.list().await.unwrap().is_empty());

@@ -1,37 +1,41 @@
 //! The audit trail: everything is in it, in order, in both forms, and an alteration is found.
 
 use galera::publish::api::AuditPage;
-use galera::record::audit::{Broken, Entry, verify};
-use galera::recover::action::State;
+use galera::record::audit::{AuditChainError, AuditEntry, verify};
+use galera::recover::action::ActionState;
 use http::header::CONTENT_TYPE;
 
-use crate::client::{Client, PASSWORD};
-use crate::etcd::Etcd;
-use crate::recovery::{Desk, act, refused};
-use crate::world::Nodes3;
+use crate::client::{PASSWORD, TestClient};
+use crate::etcd::TestEtcd;
+use crate::recovery::{ActionFixture, apply_verb, assert_refused};
+use crate::world::FakeCluster;
 
-async fn trail(client: &Client) -> Vec<Entry> {
+async fn audit_entries(client: &TestClient) -> Vec<AuditEntry> {
     let page: AuditPage = client.get("/api/v1/audit?limit=1000").await.json();
     assert_eq!(page.next_before, None);
     page.entries.into_iter().rev().collect()
 }
 
 #[tokio::test]
-async fn everything_is_recorded_and_the_chain_holds() {
-    let etcd = Etcd::start().await;
-    let nodes = Nodes3::two_lost(etcd.registry());
-    let desk = Desk::open(&etcd, &nodes).await;
+async fn every_event_is_recorded_and_the_chain_verifies() {
+    let etcd = TestEtcd::start().await;
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    let desk = ActionFixture::start(&etcd, &nodes).await;
     assert_eq!(
-        desk.console.nobody().sign_in("olga", "wrong").await.status,
+        desk.console
+            .anonymous()
+            .sign_in("olga", "wrong")
+            .await
+            .status,
         401
     );
     let leaving = desk.console.sign_in("vera").await;
     assert_eq!(leaving.delete("/api/v1/session").await.status, 204);
     let id = desk.request(&desk.operator).await.action.id;
-    assert_eq!(act(&desk.approver, &id, "approve").await.status, 200);
-    desk.becomes(&id, State::Succeeded).await;
+    assert_eq!(apply_verb(&desk.approver, &id, "approve").await.status, 200);
+    desk.wait_for_state(&id, ActionState::Succeeded).await;
 
-    let entries = trail(&desk.viewer).await;
+    let entries = audit_entries(&desk.viewer).await;
     verify(&entries).unwrap();
     let words: Vec<(&str, &str)> = entries
         .iter()
@@ -68,7 +72,7 @@ async fn everything_is_recorded_and_the_chain_holds() {
 
     let mut altered = entries.clone();
     altered[3].record.actor = "somebody".to_owned();
-    assert!(matches!(verify(&altered), Err(Broken::Altered(_))));
+    assert!(matches!(verify(&altered), Err(AuditChainError::Altered(_))));
     let of_adam: AuditPage = desk.viewer.get("/api/v1/audit?actor=adam").await.json();
     assert_eq!(of_adam.entries.len(), 2);
     let of_lab: AuditPage = desk.viewer.get("/api/v1/audit?cluster=lab").await.json();
@@ -78,11 +82,11 @@ async fn everything_is_recorded_and_the_chain_holds() {
 }
 
 #[tokio::test]
-async fn pages_follow_each_other_over_blocks_and_csv_is_the_same() {
-    let etcd = Etcd::start().await;
-    let nodes = Nodes3::healthy(etcd.registry());
-    let desk = Desk::open(&etcd, &nodes).await;
-    let record = |number: usize| galera::record::audit::Record {
+async fn pages_span_blocks_and_csv_matches_json() {
+    let etcd = TestEtcd::start().await;
+    let nodes = FakeCluster::healthy(etcd.registry());
+    let desk = ActionFixture::start(&etcd, &nodes).await;
+    let record = |number: usize| galera::record::audit::AuditRecord {
         at: crate::client::NOW,
         actor: format!("actor{number}"),
         event: "signed_in".to_owned(),
@@ -121,12 +125,12 @@ async fn pages_follow_each_other_over_blocks_and_csv_is_the_same() {
         "{}",
         &text[..400]
     );
-    refused(
+    assert_refused(
         &desk.viewer.get("/api/v1/audit?format=pdf").await,
         400,
         "invalid_query",
     );
-    refused(
+    assert_refused(
         &desk.viewer.get("/api/v1/audit?before=x").await,
         400,
         "invalid_query",
@@ -134,15 +138,15 @@ async fn pages_follow_each_other_over_blocks_and_csv_is_the_same() {
 }
 
 #[tokio::test]
-async fn many_writers_at_once_make_one_chain() {
-    let etcd = Etcd::start().await;
-    let nodes = Nodes3::healthy(etcd.registry());
-    let one = Desk::open(&etcd, &nodes).await;
-    let other = Desk::replica(&etcd, &nodes).await;
+async fn concurrent_writers_produce_one_chain() {
+    let etcd = TestEtcd::start().await;
+    let nodes = FakeCluster::healthy(etcd.registry());
+    let one = ActionFixture::start(&etcd, &nodes).await;
+    let other = ActionFixture::replica(&etcd, &nodes).await;
     let clients = [&one, &other]
         .into_iter()
         .flat_map(|desk| ["olga", "adam", "ada", "bea"].map(|name| desk.console.sign_in(name)));
     futures::future::join_all(clients).await;
-    let entries = trail(&one.viewer).await;
+    let entries = audit_entries(&one.viewer).await;
     assert_eq!(verify(&entries).unwrap().entries, 20);
 }

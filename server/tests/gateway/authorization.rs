@@ -4,11 +4,11 @@ use accounts::UserRecord;
 use galera::access::Role;
 use http::Method;
 
-use crate::client::{Client, Console, NOW};
-use crate::etcd::{Etcd, eventually};
+use crate::client::{NOW, TestClient, TestConsole};
+use crate::etcd::{TestEtcd, eventually};
 
 /// An address with its answers to nobody, to an account without any role, and to an account with some role.
-const TABLE: &[(Method, &str, u16, u16, u16)] = &[
+const READ_ROUTES: &[(Method, &str, u16, u16, u16)] = &[
     (Method::GET, "/healthz", 200, 200, 200),
     (Method::GET, "/readyz", 200, 200, 200),
     (Method::GET, "/metrics", 200, 200, 200),
@@ -101,7 +101,7 @@ const TABLE: &[(Method, &str, u16, u16, u16)] = &[
 
 /// An address that changes something, with a body and its answers to a viewer, an operator, an approver and an
 /// administrator. Nobody gets 401, an account without roles 403.
-const CHANGES: &[(Method, &str, &str, [u16; 4])] = &[
+const WRITE_ROUTES: &[(Method, &str, &str, [u16; 4])] = &[
     (
         POST,
         "/api/v1/clusters/lab/plans/bootstrap",
@@ -111,19 +111,19 @@ const CHANGES: &[(Method, &str, &str, [u16; 4])] = &[
     (
         POST,
         "/api/v1/clusters/lab/actions",
-        REQUEST,
+        ACTION_REQUEST,
         [403, 409, 403, 403],
     ),
     (
         POST,
         "/api/v1/clusters/lab/actions",
-        OVERRIDE,
+        OVERRIDE_REQUEST,
         [403, 409, 403, 409],
     ),
     (
         POST,
         "/api/v1/clusters/nowhere/actions",
-        REQUEST,
+        ACTION_REQUEST,
         [403, 404, 403, 404],
     ),
     (
@@ -205,25 +205,30 @@ const CHANGES: &[(Method, &str, &str, [u16; 4])] = &[
         "{}",
         [403, 403, 403, 404],
     ),
-    (PUT, "/api/v1/recovery", OFF, [403, 200, 200, 200]),
-    (PUT, "/api/v1/recovery", ON, [403, 403, 403, 200]),
+    (PUT, "/api/v1/recovery", RECOVERY_OFF, [403, 200, 200, 200]),
+    (PUT, "/api/v1/recovery", RECOVERY_ON, [403, 403, 403, 200]),
     (
         PUT,
         "/api/v1/clusters/lab/recovery",
-        OFF,
+        RECOVERY_OFF,
         [403, 200, 200, 200],
     ),
     (
         PUT,
         "/api/v1/clusters/lab/recovery",
-        ON,
+        RECOVERY_ON,
         [403, 403, 403, 200],
     ),
-    (POST, "/api/v1/status/pages", NO_PAGE, [403, 403, 403, 422]),
+    (
+        POST,
+        "/api/v1/status/pages",
+        INVALID_PAGE,
+        [403, 403, 403, 422],
+    ),
     (
         PUT,
         "/api/v1/status/pages/nowhere",
-        NO_PAGE,
+        INVALID_PAGE,
         [403, 403, 403, 404],
     ),
     (
@@ -282,37 +287,38 @@ const CHANGES: &[(Method, &str, &str, [u16; 4])] = &[
     ),
 ];
 
-const NO_PAGE: &str = r#"{"title":"","clusters":[]}"#;
+const INVALID_PAGE: &str = r#"{"title":"","clusters":[]}"#;
 const POST: Method = Method::POST;
 const PUT: Method = Method::PUT;
 const GET: Method = Method::GET;
 const PATCH: Method = Method::PATCH;
 const DELETE: Method = Method::DELETE;
-const REQUEST: &str = r#"{"kind":"bootstrap","plan_digest":"0","confirm":"lab","reason":"r"}"#;
-const OVERRIDE: &str = r#"{"kind":"bootstrap","plan_digest":"0","confirm":"lab","reason":"r","break_glass":{"overrides":[]}}"#;
-const OFF: &str = r#"{"enabled":false,"reason":"maintenance"}"#;
-const ON: &str = r#"{"enabled":true}"#;
+const ACTION_REQUEST: &str =
+    r#"{"kind":"bootstrap","plan_digest":"0","confirm":"lab","reason":"r"}"#;
+const OVERRIDE_REQUEST: &str = r#"{"kind":"bootstrap","plan_digest":"0","confirm":"lab","reason":"r","break_glass":{"overrides":[]}}"#;
+const RECOVERY_OFF: &str = r#"{"enabled":false,"reason":"maintenance"}"#;
+const RECOVERY_ON: &str = r#"{"enabled":true}"#;
 
 #[tokio::test]
-async fn the_table_of_changes() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
-    without_roles(&console, "bare").await;
-    change(&console.nobody(), "nobody", |_| 401).await;
-    change(&console.sign_in("bare").await, "bare", |_| 403).await;
+async fn every_write_route_enforces_roles() {
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
+    add_user_without_roles(&console, "bare").await;
+    assert_write_routes(&console.anonymous(), "nobody", |_| 401).await;
+    assert_write_routes(&console.sign_in("bare").await, "bare", |_| 403).await;
     for (place, role) in Role::ALL.into_iter().enumerate() {
-        console.add_user(role.word(), &[role]).await;
-        let client = console.sign_in(role.word()).await;
-        change(&client, role.word(), |row| row.3[place]).await;
+        console.add_user(role.as_str(), &[role]).await;
+        let client = console.sign_in(role.as_str()).await;
+        assert_write_routes(&client, role.as_str(), |row| row.3[place]).await;
     }
 }
 
-async fn change(
-    client: &Client,
+async fn assert_write_routes(
+    client: &TestClient,
     who: &str,
     expected: impl Fn(&(Method, &str, &str, [u16; 4])) -> u16,
 ) {
-    for row in CHANGES {
+    for row in WRITE_ROUTES {
         let request = client
             .request(row.0.clone(), row.1)
             .header("content-type", "application/json")
@@ -335,28 +341,30 @@ async fn change(
 }
 
 #[tokio::test]
-async fn the_table() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
-    check(&console.nobody(), "nobody", |row| row.2).await;
+async fn every_read_route_enforces_roles() {
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
+    assert_read_routes(&console.anonymous(), "nobody", |row| row.2).await;
     for role in Role::ALL {
-        console.add_user(role.word(), &[role]).await;
-        check(&console.sign_in(role.word()).await, role.word(), |row| {
-            row.4
-        })
+        console.add_user(role.as_str(), &[role]).await;
+        assert_read_routes(
+            &console.sign_in(role.as_str()).await,
+            role.as_str(),
+            |row| row.4,
+        )
         .await;
     }
-    without_roles(&console, "bare").await;
-    check(&console.sign_in("bare").await, "bare", |row| row.3).await;
+    add_user_without_roles(&console, "bare").await;
+    assert_read_routes(&console.sign_in("bare").await, "bare", |row| row.3).await;
 }
 
 /// Every address is in the table, with all that lead to the same place.
-async fn check(
-    client: &Client,
+async fn assert_read_routes(
+    client: &TestClient,
     who: &str,
     expected: impl Fn(&(Method, &str, u16, u16, u16)) -> u16,
 ) {
-    for row in TABLE {
+    for row in READ_ROUTES {
         let request = client
             .request(row.0.clone(), row.1)
             .body(axum::body::Body::empty())
@@ -387,9 +395,9 @@ async fn check(
 }
 
 /// The command line refuses to make such an account, so it is written by hand.
-async fn without_roles(console: &Console, name: &str) {
+async fn add_user_without_roles(console: &TestConsole, name: &str) {
     console.add_user(name, &[Role::Viewer]).await;
-    let key = format!("{}/users/{name}", crate::client::STATE);
+    let key = format!("{}/users/{name}", crate::client::STATE_PREFIX);
     let entry = console.registry.get(key.clone()).await.unwrap().unwrap();
     let mut record: UserRecord = serde_json::from_slice(&entry.value).unwrap();
     record.roles.clear();

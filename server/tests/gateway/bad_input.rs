@@ -7,18 +7,18 @@ use http::header::{
 };
 use http::{Method, Request};
 
-use crate::client::{Console, PASSWORD};
-use crate::etcd::Etcd;
+use crate::client::{PASSWORD, TestConsole};
+use crate::etcd::TestEtcd;
 
 const JSON: &str = "application/json";
 
 #[tokio::test]
 async fn bodies() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     let post = async |media_type: &str, body: Body| {
         console
-            .nobody()
+            .anonymous()
             .post("/api/v1/session", media_type, body)
             .await
     };
@@ -68,7 +68,7 @@ async fn bodies() {
         );
     }
     let form = console
-        .nobody()
+        .anonymous()
         .post("/sign-in", "application/x-www-form-urlencoded", "user=x")
         .await
         .problem();
@@ -77,8 +77,8 @@ async fn bodies() {
 
 #[tokio::test]
 async fn paths_methods_and_names() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
     for name in [
@@ -128,8 +128,8 @@ async fn paths_methods_and_names() {
 
 #[tokio::test]
 async fn where_a_request_comes_from() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
     let cookie = client.cookie.clone().unwrap();
@@ -143,7 +143,7 @@ async fn where_a_request_comes_from() {
             request = request.header(*name, *value);
         }
         console
-            .nobody()
+            .anonymous()
             .send(request.body(Body::empty()).unwrap())
             .await
     };
@@ -207,8 +207,8 @@ async fn where_a_request_comes_from() {
 
 #[tokio::test]
 async fn every_answer_has_its_headers() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
     for path in [
@@ -268,8 +268,8 @@ async fn every_answer_has_its_headers() {
 
 #[tokio::test]
 async fn answers_are_compressed_and_known_ones_are_not_sent_again() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
     for (accepted, expected) in [("br, gzip", "br"), ("gzip", "gzip"), ("identity", "")] {
@@ -311,18 +311,21 @@ async fn answers_are_compressed_and_known_ones_are_not_sent_again() {
 
 #[tokio::test]
 async fn a_password_never_comes_back() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     let body = format!(r#"{{"username":"dora","password":{{"x":"{PASSWORD}"}}}}"#);
-    let answer = console.nobody().post("/api/v1/session", JSON, body).await;
+    let answer = console
+        .anonymous()
+        .post("/api/v1/session", JSON, body)
+        .await;
     assert!(!answer.text().contains(PASSWORD), "{}", answer.text());
     let request = console
-        .nobody()
+        .anonymous()
         .request(Method::POST, "/api/v1/session")
         .header(CONTENT_TYPE, JSON);
     let request = request
         .header(ORIGIN, "http://console.test")
         .body(Body::from("{\"password\":\"x\"}"))
         .unwrap();
-    assert_eq!(console.nobody().send(request).await.status, 400);
+    assert_eq!(console.anonymous().send(request).await.status, 400);
 }

@@ -8,14 +8,14 @@ use console_core::clock::now;
 use console_core::leader;
 use galera::ClusterName;
 use galera::access::Role;
-use galera::judge::cluster::{Settings, fold};
+use galera::judge::cluster::{FoldSettings, fold};
 use galera::observe::observation::Evidence;
-use galera::publish::api::EventPage;
-use galera::record::history::{Change, Event, Kind};
+use galera::publish::api::HistoryPage;
+use galera::record::history::{ChangeKind, HistoryEvent, StateChange};
 use galera::record::uptime;
 use galera::view::{ClusterView, NodeState, NodeView, RegistryHealth, VerdictState};
-use history::{Chronicle, ChronicleError, ChronicleSettings, Keys, Query};
-use monitor::{Board, Hub, Publisher};
+use history::{EventHistory, HistoryError, HistoryKeys, HistoryQuery, HistorySettings};
+use monitor::{ClusterPublisher, Monitor, ViewPublisher};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
@@ -23,41 +23,50 @@ use registry::Registry;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::client::{Console, STATE};
-use crate::etcd::{Etcd, PATIENCE, eventually};
+use crate::client::{STATE_PREFIX, TestConsole};
+use crate::etcd::{TIMEOUT, TestEtcd, eventually};
 
 /// The states of one cluster at one moment: its verdict and its node's.
-type Scene = (VerdictState, NodeState);
+type ClusterState = (VerdictState, NodeState);
 
 /// A replica whose hub sees what the test says.
-pub(crate) struct Replica {
-    board: Arc<Board>,
-    publishers: BTreeMap<ClusterName, Publisher>,
-    pub(crate) chronicle: Chronicle,
-    stop: Option<DropGuard>,
+pub(crate) struct HistoryReplica {
+    board: Arc<ViewPublisher>,
+    publishers: BTreeMap<ClusterName, ClusterPublisher>,
+    pub(crate) history: EventHistory,
+    shutdown: Option<DropGuard>,
     /// Kept while it is killed without any last word.
     tracker: TaskTracker,
     tasks: Vec<tokio::task::AbortHandle>,
 }
 
-impl Replica {
+impl HistoryReplica {
     pub(crate) fn start(registry: &Registry, name: &str) -> Self {
-        Self::keeping(registry, name, Duration::from_secs(90 * 86_400), 200_000)
+        Self::with_retention(registry, name, Duration::from_secs(90 * 86_400), 200_000)
     }
 
-    fn keeping(registry: &Registry, name: &str, retention: Duration, changes_max: u64) -> Self {
+    fn with_retention(
+        registry: &Registry,
+        name: &str,
+        retention: Duration,
+        changes_max: u64,
+    ) -> Self {
         let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
-        let board = Arc::new(Board::new());
-        let hub = Hub::reading(Arc::clone(&board), tracker.clone());
-        let (leadership, election) =
-            leader::campaign(registry.clone(), STATE, name.to_owned(), shutdown.clone());
-        let settings = ChronicleSettings {
-            state_prefix: STATE.to_owned(),
+        let board = Arc::new(ViewPublisher::new());
+        let hub = Monitor::for_publisher(Arc::clone(&board), tracker.clone());
+        let (leadership, election) = leader::campaign(
+            registry.clone(),
+            STATE_PREFIX,
+            name.to_owned(),
+            shutdown.clone(),
+        );
+        let settings = HistorySettings {
+            state_prefix: STATE_PREFIX.to_owned(),
             replica: name.to_owned(),
             retention,
             changes_max,
         };
-        let (chronicle, recording) = Chronicle::open(
+        let (history, recording) = EventHistory::start(
             settings,
             registry.clone(),
             hub,
@@ -71,25 +80,25 @@ impl Replica {
         Self {
             board,
             publishers: BTreeMap::new(),
-            chronicle,
-            stop: Some(shutdown.drop_guard()),
+            history,
+            shutdown: Some(shutdown.drop_guard()),
             tracker,
             tasks,
         }
     }
 
     /// Its hub sees this now.
-    pub(crate) fn sees(&mut self, cluster: &ClusterName, scene: Scene) {
+    pub(crate) fn set_state(&mut self, cluster: &ClusterName, scene: ClusterState) {
         let publisher = self
             .publishers
             .entry(cluster.clone())
-            .or_insert_with(|| self.board.publisher(cluster.clone()));
+            .or_insert_with(|| self.board.cluster_publisher(cluster.clone()));
         publisher.publish(view(cluster, scene));
     }
 
     /// Ends it in order.
     async fn stop(mut self) {
-        drop(self.stop.take());
+        drop(self.shutdown.take());
         self.tracker.close();
         self.tracker.wait().await;
     }
@@ -99,20 +108,20 @@ impl Replica {
         for task in self.tasks.drain(..) {
             task.abort();
         }
-        if let Some(stop) = self.stop.take() {
+        if let Some(stop) = self.shutdown.take() {
             stop.disarm();
         }
     }
 }
 
-fn view(cluster: &ClusterName, (verdict, node): Scene) -> ClusterView {
+fn view(cluster: &ClusterName, (verdict, node): ClusterState) -> ClusterView {
     let health = RegistryHealth {
         reachable: true,
         since: now(),
         error: None,
     };
     let evidence = Evidence::new(cluster.clone(), health);
-    let mut view = fold(&evidence, now(), &Settings::default(), None);
+    let mut view = fold(&evidence, now(), &FoldSettings::default(), None);
     view.verdict.state = verdict;
     let db1 = serde_json::json!({
         "id": "db1", "name": "n1", "state": node, "state_comment": null, "cluster_status": null, "position": null,
@@ -128,22 +137,32 @@ fn lab() -> ClusterName {
     "lab".parse().unwrap()
 }
 
-async fn all(chronicle: &Chronicle, cluster: &ClusterName) -> Vec<Event> {
-    chronicle.after(cluster, 0, usize::MAX).await.unwrap()
+async fn all_events(chronicle: &EventHistory, cluster: &ClusterName) -> Vec<HistoryEvent> {
+    chronicle
+        .events_after(cluster, 0, usize::MAX)
+        .await
+        .unwrap()
 }
 
-fn words(events: &[Event]) -> Vec<&'static str> {
-    events.iter().map(|event| event.change.to_word()).collect()
+fn state_names(events: &[HistoryEvent]) -> Vec<&'static str> {
+    events
+        .iter()
+        .map(|event| event.change.new_state_str())
+        .collect()
 }
 
-async fn recorded(replica: &Replica, cluster: &ClusterName, count: usize) -> Vec<Event> {
+async fn wait_for_events(
+    replica: &HistoryReplica,
+    cluster: &ClusterName,
+    count: usize,
+) -> Vec<HistoryEvent> {
     let what = format!("{count} events of {cluster}");
     eventually(&what, async || {
-        all(&replica.chronicle, cluster).await.len() >= count
+        all_events(&replica.history, cluster).await.len() >= count
     })
     .await;
-    let events = all(&replica.chronicle, cluster).await;
-    assert_eq!(events.len(), count, "{:?}", words(&events));
+    let events = all_events(&replica.history, cluster).await;
+    assert_eq!(events.len(), count, "{:?}", state_names(&events));
     assert!(
         events
             .iter()
@@ -156,16 +175,16 @@ async fn recorded(replica: &Replica, cluster: &ClusterName, count: usize) -> Vec
 
 #[tokio::test]
 async fn a_restart_records_nothing_twice_and_a_gap_is_unknown() {
-    let etcd = Etcd::start().await;
+    let etcd = TestEtcd::start().await;
     let registry = etcd.registry();
-    let mut first = Replica::start(&registry, "r1");
+    let mut first = HistoryReplica::start(&registry, "r1");
     let before = now();
-    first.sees(&lab(), (VerdictState::Healthy, NodeState::Synced));
-    recorded(&first, &lab(), 2).await;
-    first.sees(&lab(), (VerdictState::Degraded, NodeState::Unreachable));
-    let events = recorded(&first, &lab(), 4).await;
+    first.set_state(&lab(), (VerdictState::Healthy, NodeState::Synced));
+    wait_for_events(&first, &lab(), 2).await;
+    first.set_state(&lab(), (VerdictState::Degraded, NodeState::Unreachable));
+    let events = wait_for_events(&first, &lab(), 4).await;
     assert_eq!(
-        words(&events),
+        state_names(&events),
         ["synced", "healthy", "unreachable", "degraded"]
     );
     assert!(
@@ -173,52 +192,52 @@ async fn a_restart_records_nothing_twice_and_a_gap_is_unknown() {
             .iter()
             .all(|event| event.at >= before && event.at <= now())
     );
-    let since = first.chronicle.verdict_since(&lab()).unwrap();
+    let since = first.history.verdict_since(&lab()).unwrap();
     assert_eq!(since, (VerdictState::Degraded, events[3].at));
     first.stop().await;
     // A new one, at once, sees the same.
-    let mut second = Replica::start(&registry, "r2");
-    second.sees(&lab(), (VerdictState::Degraded, NodeState::Unreachable));
-    second.sees(&lab(), (VerdictState::Healthy, NodeState::Synced));
-    recorded(&second, &lab(), 6).await;
+    let mut second = HistoryReplica::start(&registry, "r2");
+    second.set_state(&lab(), (VerdictState::Degraded, NodeState::Unreachable));
+    second.set_state(&lab(), (VerdictState::Healthy, NodeState::Synced));
+    wait_for_events(&second, &lab(), 6).await;
     second.stop().await;
     // As if nobody had been there for an hour.
-    let keys = Keys::new(STATE);
+    let keys = HistoryKeys::new(STATE_PREFIX);
     let hour = serde_json::json!({"until": now().minus(Duration::from_secs(3_600)), "by": "r2"});
     registry
-        .put(keys.observed(), hour.to_string(), None)
+        .put(keys.observed_until(), hour.to_string(), None)
         .await
         .unwrap();
-    let mut third = Replica::start(&registry, "r3");
-    third.sees(&lab(), (VerdictState::Healthy, NodeState::Synced));
-    let events = recorded(&third, &lab(), 8).await;
-    assert_eq!(words(&events[6..]), ["unknown", "healthy"]);
-    let Change::Verdict { reasons, .. } = &events[6].change else {
+    let mut third = HistoryReplica::start(&registry, "r3");
+    third.set_state(&lab(), (VerdictState::Healthy, NodeState::Synced));
+    let events = wait_for_events(&third, &lab(), 8).await;
+    assert_eq!(state_names(&events[6..]), ["unknown", "healthy"]);
+    let StateChange::Verdict { reasons, .. } = &events[6].change else {
         panic!("{:?}", events[6]);
     };
     assert_eq!(reasons[0].code, galera::view::ReasonCode::ConsoleBlind);
-    let spent = uptime::total(&third.chronicle.days(&lab(), now(), 2));
+    let spent = uptime::total(&third.history.days(&lab(), now(), 2));
     assert!(spent.unknown > 0 && spent.down == 0, "{spent:?}");
     third.stop().await;
 }
 
 #[tokio::test]
 async fn older_events_lie_in_blocks_until_they_are_let_go() {
-    let etcd = Etcd::start().await;
+    let etcd = TestEtcd::start().await;
     let registry = etcd.registry();
-    let mut replica = Replica::start(&registry, "r1");
-    replica.sees(&lab(), (VerdictState::Healthy, NodeState::Synced));
-    let middle = recorded(&replica, &lab(), 2).await[1].at;
+    let mut replica = HistoryReplica::start(&registry, "r1");
+    replica.set_state(&lab(), (VerdictState::Healthy, NodeState::Synced));
+    let middle = wait_for_events(&replica, &lab(), 2).await[1].at;
     eventually("a moment passes", async || now() > middle).await;
     for round in 0..600 {
         let scene = match round % 2 {
             0 => (VerdictState::Degraded, NodeState::Unreachable),
             _ => (VerdictState::Healthy, NodeState::Synced),
         };
-        replica.sees(&lab(), scene);
+        replica.set_state(&lab(), scene);
     }
-    recorded(&replica, &lab(), 1_202).await;
-    let keys = Keys::new(STATE);
+    wait_for_events(&replica, &lab(), 1_202).await;
+    let keys = HistoryKeys::new(STATE_PREFIX);
     let tail = async || {
         registry
             .list(keys.tail(&lab()))
@@ -232,13 +251,13 @@ async fn older_events_lie_in_blocks_until_they_are_let_go() {
     assert!(block.value.len() < 4_000, "{} bytes", block.value.len());
 
     // Pages backwards and forwards, over the boundaries of blocks, with and without filters.
-    let chronicle = &replica.chronicle;
-    let query = |before, after, state: Option<&str>| Query {
+    let chronicle = &replica.history;
+    let query = |before, after, state: Option<&str>| HistoryQuery {
         before,
         after,
         limit: 90,
         state: state.map(str::to_owned),
-        ..Query::default()
+        ..HistoryQuery::default()
     };
     let mut backwards = Vec::new();
     let mut before = None;
@@ -272,9 +291,9 @@ async fn older_events_lie_in_blocks_until_they_are_let_go() {
     assert!(
         page.events
             .iter()
-            .all(|event| event.change.to_word() == "degraded")
+            .all(|event| event.change.new_state_str() == "degraded")
     );
-    let at = Query {
+    let at = HistoryQuery {
         at: Some(middle),
         ..query(None, None, None)
     };
@@ -289,9 +308,9 @@ async fn older_events_lie_in_blocks_until_they_are_let_go() {
     replica.stop().await;
 
     // A smaller bound lets the oldest block go; no retention at all leaves only what is now.
-    let replica = Replica::keeping(&registry, "r2", Duration::from_secs(86_400), 800);
-    let first = async |replica: &Replica| {
-        let events = all(&replica.chronicle, &lab()).await;
+    let replica = HistoryReplica::with_retention(&registry, "r2", Duration::from_secs(86_400), 800);
+    let first = async |replica: &HistoryReplica| {
+        let events = all_events(&replica.history, &lab()).await;
         events.first().map(|event| event.sequence)
     };
     eventually("the oldest block goes", async || {
@@ -300,13 +319,13 @@ async fn older_events_lie_in_blocks_until_they_are_let_go() {
     .await;
     assert!(registry.get(keys.block(&lab(), 0)).await.unwrap().is_none());
     replica.stop().await;
-    let replica = Replica::keeping(&registry, "r3", Duration::ZERO, 800);
+    let replica = HistoryReplica::with_retention(&registry, "r3", Duration::ZERO, 800);
     eventually("everything old goes", async || {
         first(&replica).await == Some(1_202)
     })
     .await;
     let verdict = replica
-        .chronicle
+        .history
         .verdict_since(&lab())
         .map(|(verdict, _)| verdict);
     assert_eq!(verdict, Some(VerdictState::Healthy));
@@ -315,31 +334,31 @@ async fn older_events_lie_in_blocks_until_they_are_let_go() {
 
 #[tokio::test]
 async fn events_over_http() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
     let events = "/api/v1/clusters/lab/events";
     // The lab's only node refuses connections.
     eventually("the first events", async || {
-        let page: EventPage = client.get(events).await.json();
-        words(&page.events) == ["down", "unreachable"]
+        let page: HistoryPage = client.get(events).await.json();
+        state_names(&page.events) == ["down", "unreachable"]
     })
     .await;
-    let page: EventPage = client
+    let page: HistoryPage = client
         .get(&format!("{events}?kind=node&limit=1"))
         .await
         .json();
-    assert_eq!(words(&page.events), ["unreachable"]);
+    assert_eq!(state_names(&page.events), ["unreachable"]);
     assert_eq!(page.next_before, None);
-    let page: EventPage = client.get(&format!("{events}?limit=1")).await.json();
+    let page: HistoryPage = client.get(&format!("{events}?limit=1")).await.json();
     assert_eq!(
-        (words(&page.events), page.next_before),
+        (state_names(&page.events), page.next_before),
         (vec!["down"], Some(2))
     );
-    let page: EventPage = client.get(&format!("{events}?before=2")).await.json();
-    assert_eq!(words(&page.events), ["unreachable"]);
-    let page: EventPage = client.get(&format!("{events}?node=127.0.0.9")).await.json();
+    let page: HistoryPage = client.get(&format!("{events}?before=2")).await.json();
+    assert_eq!(state_names(&page.events), ["unreachable"]);
+    let page: HistoryPage = client.get(&format!("{events}?node=127.0.0.9")).await.json();
     assert!(page.events.is_empty());
     let table = client.get(&format!("{events}?format=csv")).await;
     assert_eq!(table.header("content-type"), "text/csv; charset=utf-8");
@@ -383,91 +402,94 @@ async fn events_over_http() {
 }
 
 /// Three clusters, what truly happened to them, and the replicas that look at them.
-struct Drama {
+struct RandomRun {
     rng: StdRng,
-    scenes: BTreeMap<ClusterName, Scene>,
-    truth: BTreeMap<ClusterName, Vec<Scene>>,
-    replicas: Vec<Replica>,
+    current: BTreeMap<ClusterName, ClusterState>,
+    expected: BTreeMap<ClusterName, Vec<ClusterState>>,
+    replicas: Vec<HistoryReplica>,
     started: usize,
 }
 
-impl Drama {
+impl RandomRun {
     fn new(seed: u64) -> Self {
         let clusters = ["lab", "shop", "mail"].map(|name| name.parse::<ClusterName>().unwrap());
         let scene = (VerdictState::Healthy, NodeState::Synced);
         Self {
             rng: StdRng::seed_from_u64(seed),
-            truth: clusters.clone().map(|name| (name, vec![scene])).into(),
-            scenes: clusters.map(|name| (name, scene)).into(),
+            expected: clusters.clone().map(|name| (name, vec![scene])).into(),
+            current: clusters.map(|name| (name, scene)).into(),
             replicas: Vec::new(),
             started: 0,
         }
     }
 
     /// One more replica, which sees what is at the moment.
-    fn enter(&mut self, registry: &Registry) {
+    fn add_replica(&mut self, registry: &Registry) {
         self.started += 1;
-        let mut replica = Replica::start(registry, &format!("r{}", self.started));
-        for (cluster, scene) in &self.scenes {
-            replica.sees(cluster, *scene);
+        let mut replica = HistoryReplica::start(registry, &format!("r{}", self.started));
+        for (cluster, scene) in &self.current {
+            replica.set_state(cluster, *scene);
         }
         self.replicas.push(replica);
     }
 
     /// Something happens to a cluster; each replica sees it a little later than the one before.
-    async fn happen(&mut self) {
-        let index = self.rng.random_range(0..self.scenes.len());
-        let (cluster, scene) = self.scenes.iter_mut().nth(index).unwrap();
+    async fn change_random_cluster(&mut self) {
+        let index = self.rng.random_range(0..self.current.len());
+        let (cluster, scene) = self.current.iter_mut().nth(index).unwrap();
         let verdicts = VerdictState::ALL;
         let nodes = [NodeState::Synced, NodeState::Donor, NodeState::Unreachable];
         *scene = (
             verdicts[self.rng.random_range(0..verdicts.len())],
             nodes[self.rng.random_range(0..nodes.len())],
         );
-        self.truth.get_mut(cluster).unwrap().push(*scene);
+        self.expected.get_mut(cluster).unwrap().push(*scene);
         let mut order: Vec<usize> = (0..self.replicas.len()).collect();
         order.shuffle(&mut self.rng);
         for index in order {
-            self.replicas[index].sees(cluster, *scene);
-            pass(self.rng.random_range(0..20)).await;
+            self.replicas[index].set_state(cluster, *scene);
+            sleep_millis(self.rng.random_range(0..20)).await;
         }
-        pass(self.rng.random_range(0..80)).await;
+        sleep_millis(self.rng.random_range(0..80)).await;
     }
 
-    async fn happen_for(&mut self, seconds: u64) {
+    async fn change_randomly_for(&mut self, seconds: u64) {
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(seconds) {
-            self.happen().await;
+            self.change_random_cluster().await;
         }
     }
 
     /// What the chronicle must say of a cluster: each state after another one, once.
-    fn expected(&self, cluster: &ClusterName) -> (Vec<&'static str>, Vec<&'static str>) {
-        let scenes = &self.truth[cluster];
-        let mut verdicts: Vec<_> = scenes.iter().map(|scene| scene.0.word()).collect();
-        let mut nodes: Vec<_> = scenes.iter().map(|scene| scene.1.word()).collect();
+    fn expected_changes(&self, cluster: &ClusterName) -> (Vec<&'static str>, Vec<&'static str>) {
+        let scenes = &self.expected[cluster];
+        let mut verdicts: Vec<_> = scenes.iter().map(|scene| scene.0.as_str()).collect();
+        let mut nodes: Vec<_> = scenes.iter().map(|scene| scene.1.as_str()).collect();
         verdicts.dedup();
         nodes.dedup();
         (verdicts, nodes)
     }
 
     /// Waits until everything is recorded, and compares it with what happened.
-    async fn compare(&self, seed: u64) {
-        let replica = &self.replicas[0].chronicle;
-        for cluster in self.scenes.keys() {
-            let (verdicts, nodes) = self.expected(cluster);
+    async fn assert_history(&self, seed: u64) {
+        let replica = &self.replicas[0].history;
+        for cluster in self.current.keys() {
+            let (verdicts, nodes) = self.expected_changes(cluster);
             let complete =
-                async || all(replica, cluster).await.len() >= verdicts.len() + nodes.len();
+                async || all_events(replica, cluster).await.len() >= verdicts.len() + nodes.len();
             let began = Instant::now();
-            while !complete().await && began.elapsed() < PATIENCE {
-                pass(50).await;
+            while !complete().await && began.elapsed() < TIMEOUT {
+                sleep_millis(50).await;
             }
-            let events = all(replica, cluster).await;
+            let events = all_events(replica, cluster).await;
             let of = |kind| -> Vec<&'static str> {
                 let events = events.iter().filter(|event| event.change.kind() == kind);
-                events.map(|event| event.change.to_word()).collect()
+                events.map(|event| event.change.new_state_str()).collect()
             };
-            for (told, happened) in [(of(Kind::Verdict), verdicts), (of(Kind::Node), nodes)] {
+            for (told, happened) in [
+                (of(ChangeKind::Verdict), verdicts),
+                (of(ChangeKind::Node), nodes),
+            ] {
                 let differs = told
                     .iter()
                     .zip(&happened)
@@ -498,46 +520,46 @@ impl Drama {
 }
 
 /// Time passes, as it does in what is told here.
-async fn pass(millis: u64) {
+async fn sleep_millis(millis: u64) {
     tokio::time::sleep(Duration::from_millis(millis)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_die_while_states_change_and_every_change_is_recorded_once() {
     let seed = rand::random();
-    let mut etcd = Etcd::start().await;
+    let mut etcd = TestEtcd::start().await;
     let registry = etcd.registry();
-    let mut drama = Drama::new(seed);
+    let mut drama = RandomRun::new(seed);
     for _ in 0..3 {
-        drama.enter(&registry);
+        drama.add_replica(&registry);
     }
     // A console that has only just started takes the first views as they are; from then on it misses nothing.
-    drama.compare(seed).await;
-    drama.happen_for(7).await;
-    drama.compare(seed).await;
+    drama.assert_history(seed).await;
+    drama.change_randomly_for(7).await;
+    drama.assert_history(seed).await;
     // One crashes, perhaps the leader, and is back at once without any memory. The others have seen everything.
     let victim = drama.rng.random_range(0..3);
     drama.replicas.remove(victim).kill();
-    drama.enter(&registry);
-    drama.happen_for(14).await;
-    drama.compare(seed).await;
+    drama.add_replica(&registry);
+    drama.change_randomly_for(14).await;
+    drama.assert_history(seed).await;
     // etcd is away, one more crashes meanwhile, and another one stops in order afterwards.
     etcd.kill();
-    drama.happen_for(2).await;
+    drama.change_randomly_for(2).await;
     let victim = drama.rng.random_range(1..3);
     drama.replicas.remove(victim).kill();
-    drama.enter(&registry);
-    drama.happen_for(2).await;
-    etcd.resume().await;
-    drama.happen_for(1).await;
+    drama.add_replica(&registry);
+    drama.change_randomly_for(2).await;
+    etcd.restart().await;
+    drama.change_randomly_for(1).await;
     let victim = drama.rng.random_range(1..3);
     drama.replicas.remove(victim).stop().await;
-    drama.happen_for(2).await;
-    drama.compare(seed).await;
+    drama.change_randomly_for(2).await;
+    drama.assert_history(seed).await;
     for replica in &drama.replicas {
-        for cluster in drama.scenes.keys() {
-            let (one, other) = (&drama.replicas[0].chronicle, &replica.chronicle);
-            let same = async || all(one, cluster).await == all(other, cluster).await;
+        for cluster in drama.current.keys() {
+            let (one, other) = (&drama.replicas[0].history, &replica.history);
+            let same = async || all_events(one, cluster).await == all_events(other, cluster).await;
             eventually("every replica tells the same", same).await;
             let at = now();
             assert_eq!(one.days(cluster, at, 2), other.days(cluster, at, 2));
@@ -547,28 +569,35 @@ async fn replicas_die_while_states_change_and_every_change_is_recorded_once() {
 
 #[tokio::test]
 async fn what_was_not_read_is_not_called_empty() {
-    let etcd = Etcd::start().await;
+    let etcd = TestEtcd::start().await;
     let registry = etcd.registry();
     let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
-    let (leadership, _election) =
-        leader::campaign(registry.clone(), STATE, "idle".to_owned(), shutdown.clone());
-    let (chronicle, recording) = Chronicle::open(
-        ChronicleSettings {
-            state_prefix: STATE.to_owned(),
+    let (leadership, _election) = leader::campaign(
+        registry.clone(),
+        STATE_PREFIX,
+        "idle".to_owned(),
+        shutdown.clone(),
+    );
+    let (chronicle, recording) = EventHistory::start(
+        HistorySettings {
+            state_prefix: STATE_PREFIX.to_owned(),
             replica: "idle".to_owned(),
             retention: Duration::from_secs(86_400),
             changes_max: 1_000,
         },
         registry,
-        Hub::reading(Arc::new(Board::new()), tracker.clone()),
+        Monitor::for_publisher(Arc::new(ViewPublisher::new()), tracker.clone()),
         leadership,
         shutdown.clone(),
     );
-    let early = chronicle.page(&lab(), &Query::default()).await;
-    assert!(matches!(early, Err(ChronicleError::Unread)), "{early:?}");
+    let early = chronicle.page(&lab(), &HistoryQuery::default()).await;
+    assert!(matches!(early, Err(HistoryError::NotLoaded)), "{early:?}");
     tracker.spawn(recording);
-    eventually("it is read", async || chronicle.is_read()).await;
-    let page = chronicle.page(&lab(), &Query::default()).await.unwrap();
+    eventually("it is read", async || chronicle.is_loaded()).await;
+    let page = chronicle
+        .page(&lab(), &HistoryQuery::default())
+        .await
+        .unwrap();
     assert!(page.events.is_empty());
     shutdown.cancel();
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use accounts::store::Store;
-use accounts::{Authority, Directory};
+use accounts::store::AccountStore;
+use accounts::{AccountCache, Authenticator};
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
@@ -13,41 +13,43 @@ use console_core::leader;
 use console_core::net::PublicUrl;
 use galera::Timestamp;
 use galera::access::Role;
-use galera::publish::api::Problem;
-use galera::recover::action::Limits;
-use galera::recover::plan::Kind;
-use galera_console::actions::{ActionSettings, Actions, HubWorld, World};
+use galera::publish::api::ProblemDetails;
+use galera::recover::action::ActionLimits;
+use galera::recover::plan::ActionKind;
+use galera_console::actions::{ActionService, ActionSettings, ClusterAccess, MonitorClusterAccess};
 use galera_console::assets::Site;
-use galera_console::http::{App, AppState, router};
-use galera_console::status::{Around, Look, StatusDesk, StatusSettings, maintenance};
-use history::{Chronicle, ChronicleSettings};
+use galera_console::http::{AppContext, AppState, router};
+use galera_console::status::{
+    PageAssets, StatusPageConfig, StatusPageDeps, StatusPageService, maintenance,
+};
+use history::{EventHistory, HistorySettings};
 use http::header::{CONTENT_TYPE, COOKIE, HOST, ORIGIN, SET_COOKIE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use monitor::mysql::MysqlSettings;
-use monitor::{Hub, HubSettings};
-use notify::{Notify, NotifySettings, Sources};
+use monitor::{Monitor, MonitorSettings};
+use notify::{NotificationService, NotifySettings, NotifySources};
 use registry::{Registry, Secret};
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use crate::etcd::{Etcd, PATIENCE, eventually, registry_at};
+use crate::etcd::{TIMEOUT, TestEtcd, eventually, registry_at};
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
-pub(crate) const STATE: &str = "/state";
+pub(crate) const STATE_PREFIX: &str = "/state";
 pub(crate) const NOW: Timestamp = Timestamp::from_unix_millis(1_795_420_800_000);
 
 /// What a console of a test is like.
-pub(crate) struct Options {
-    pub(crate) lifetime: Duration,
+pub(crate) struct ConsoleOptions {
+    pub(crate) session_lifetime: Duration,
     pub(crate) https: bool,
     /// What actions act on; the real nodes, of which there are none, by default.
-    pub(crate) world: Option<Arc<dyn World>>,
+    pub(crate) cluster_access: Option<Arc<dyn ClusterAccess>>,
     pub(crate) replica: String,
-    pub(crate) approvals: BTreeMap<Kind, u32>,
-    pub(crate) limits: Limits,
+    pub(crate) approvals: BTreeMap<ActionKind, u32>,
+    pub(crate) limits: ActionLimits,
     pub(crate) lock_ttl: Duration,
     /// How notices leave; receivers of tests are on the loopback.
     pub(crate) notify: NotifySettings,
@@ -57,19 +59,19 @@ pub(crate) struct Options {
     pub(crate) members: Vec<String>,
 }
 
-impl Default for Options {
+impl Default for ConsoleOptions {
     fn default() -> Self {
         Self {
-            lifetime: Duration::from_secs(3600),
+            session_lifetime: Duration::from_secs(3600),
             https: false,
-            world: None,
+            cluster_access: None,
             replica: "r1".to_owned(),
             approvals: BTreeMap::new(),
-            limits: Limits::default(),
+            limits: ActionLimits::default(),
             lock_ttl: Duration::from_secs(10),
             notify: NotifySettings {
-                state_prefix: STATE.to_owned(),
-                allow: vec!["127.0.0.1".parse().unwrap()],
+                state_prefix: STATE_PREFIX.to_owned(),
+                allowed_networks: vec!["127.0.0.1".parse().unwrap()],
                 ..NotifySettings::default()
             },
             endpoint: None,
@@ -79,42 +81,42 @@ impl Default for Options {
 }
 
 /// A console.
-pub(crate) struct Console {
+pub(crate) struct TestConsole {
     pub(crate) router: Router,
     pub(crate) state: AppState,
     pub(crate) registry: Registry,
-    pub(crate) store: Store,
+    pub(crate) store: AccountStore,
     _site: TempDir,
     _stop: DropGuard,
 }
 
-impl Console {
+impl TestConsole {
     /// A console on `etcd` that is ready.
-    pub(crate) async fn start(etcd: &Etcd) -> Self {
-        Self::with(etcd, Options::default()).await
+    pub(crate) async fn start(etcd: &TestEtcd) -> Self {
+        Self::start_with(etcd, ConsoleOptions::default()).await
     }
 
-    pub(crate) async fn with(etcd: &Etcd, options: Options) -> Self {
-        let console = Self::cold(etcd, &options);
+    pub(crate) async fn start_with(etcd: &TestEtcd, options: ConsoleOptions) -> Self {
+        let console = Self::start_unready(etcd, &options);
         eventually("the console is ready", async || {
-            console.nobody().get("/readyz").await.status == 200
+            console.anonymous().get("/readyz").await.status == 200
         })
         .await;
         console
     }
 
     /// A console that has not read anything yet.
-    pub(crate) fn cold(etcd: &Etcd, options: &Options) -> Self {
+    pub(crate) fn start_unready(etcd: &TestEtcd, options: &ConsoleOptions) -> Self {
         let registry = registry_at(options.endpoint.clone().unwrap_or_else(|| etcd.url()));
         let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
-        let directory = Directory::new(STATE);
-        tracker.spawn(directory.clone().follow(registry.clone(), shutdown.clone()));
+        let directory = AccountCache::new(STATE_PREFIX);
+        tracker.spawn(directory.clone().run(registry.clone(), shutdown.clone()));
         let members = options.members.iter().map(|member| member.parse().unwrap());
         let lab = members.collect::<BTreeSet<_>>();
-        let hub = HubSettings {
+        let hub = MonitorSettings {
             clusters: BTreeMap::from([("lab".parse().unwrap(), lab)]),
             registry_prefix: "/galera".to_owned(),
-            state_prefix: STATE.to_owned(),
+            state_prefix: STATE_PREFIX.to_owned(),
             mysql: MysqlSettings {
                 user: "console".to_owned(),
                 password: Secret::new(""),
@@ -125,9 +127,9 @@ impl Console {
             probe_timeout: Duration::from_secs(3),
         };
         let (mysql, fold) = (hub.mysql.clone(), hub.fold_settings());
-        let hub = Hub::start(hub, registry.clone(), tracker.clone(), shutdown.clone());
-        let world: Arc<dyn World> = options.world.clone().unwrap_or_else(|| {
-            Arc::new(HubWorld::new(
+        let hub = Monitor::start(hub, registry.clone(), tracker.clone(), shutdown.clone());
+        let world: Arc<dyn ClusterAccess> = options.cluster_access.clone().unwrap_or_else(|| {
+            Arc::new(MonitorClusterAccess::new(
                 hub.clone(),
                 &mysql,
                 None,
@@ -137,17 +139,17 @@ impl Console {
         let actions = ActionSettings {
             replica: options.replica.clone(),
             registry_prefix: "/galera".to_owned(),
-            state_prefix: STATE.to_owned(),
-            plan: galera::recover::bootstrap::Settings {
+            state_prefix: STATE_PREFIX.to_owned(),
+            plan: galera::recover::bootstrap::RecoverySettings {
                 fold,
-                ..galera::recover::bootstrap::Settings::default()
+                ..galera::recover::bootstrap::RecoverySettings::default()
             },
             approvals: options.approvals.clone(),
             limits: options.limits,
             lock_ttl: options.lock_ttl,
             sql_account: true,
         };
-        let actions = Actions::start(
+        let actions = ActionService::start(
             actions,
             registry.clone(),
             world,
@@ -156,17 +158,17 @@ impl Console {
         );
         let (leadership, election) = leader::campaign(
             registry.clone(),
-            STATE,
+            STATE_PREFIX,
             options.replica.clone(),
             shutdown.clone(),
         );
-        let chronicle = ChronicleSettings {
-            state_prefix: STATE.to_owned(),
+        let chronicle = HistorySettings {
+            state_prefix: STATE_PREFIX.to_owned(),
             replica: options.replica.clone(),
             retention: Duration::from_secs(90 * 86_400),
             changes_max: 200_000,
         };
-        let (chronicle, recording) = Chronicle::open(
+        let (chronicle, recording) = EventHistory::start(
             chronicle,
             registry.clone(),
             hub.clone(),
@@ -176,30 +178,30 @@ impl Console {
         tracker.spawn(election);
         tracker.spawn(recording);
         let site = site();
-        let desk = StatusSettings {
-            state_prefix: STATE.to_owned(),
+        let desk = StatusPageConfig {
+            state_prefix: STATE_PREFIX.to_owned(),
             replica: options.replica.clone(),
-            look: Look {
+            assets: PageAssets {
                 css: "/pkg/s.1.css".to_owned(),
                 js: "/pkg/s.1.js".to_owned(),
-                url: None,
+                console_url: None,
             },
         };
-        let around = Around {
+        let around = StatusPageDeps {
             registry: registry.clone(),
             trail: actions.trail().clone(),
             hub: hub.clone(),
-            past: Arc::new(chronicle.clone()),
+            verdict_history: Arc::new(chronicle.clone()),
             leadership: leadership.clone(),
         };
-        let status = StatusDesk::open(desk, around, &tracker, &shutdown);
-        let sources = Sources {
-            chronicle: chronicle.clone(),
+        let status = StatusPageService::start(desk, around, &tracker, &shutdown);
+        let sources = NotifySources {
+            history: chronicle.clone(),
             trail: actions.trail().clone(),
             directory: directory.clone(),
-            quiet: maintenance(&status),
+            in_maintenance: maintenance(&status),
         };
-        let notify = Notify::start(
+        let notify = NotificationService::start(
             &options.notify,
             registry.clone(),
             sources,
@@ -211,17 +213,22 @@ impl Console {
             https: true,
             authority: "console.test".to_owned(),
         };
-        let state = AppState(Arc::new(App {
+        let state = AppState(Arc::new(AppContext {
             public_url: options.https.then_some(public_url),
             trusted_proxies: Vec::new(),
             serves_metrics: true,
-            authority: Authority::new(registry.clone(), STATE, directory, options.lifetime),
-            hub,
+            authenticator: Authenticator::new(
+                registry.clone(),
+                STATE_PREFIX,
+                directory,
+                options.session_lifetime,
+            ),
+            monitor: hub,
             actions,
-            chronicle,
+            history: chronicle,
             leadership,
-            status,
-            notify: notify.unwrap(),
+            status_pages: status,
+            notifications: notify.unwrap(),
             metrics: Arc::default(),
             site: Site::load(site.path()).unwrap(),
             shutdown: shutdown.clone(),
@@ -229,7 +236,7 @@ impl Console {
         Self {
             router: router(state.clone()),
             state,
-            store: Store::new(registry.clone(), STATE),
+            store: AccountStore::new(registry.clone(), STATE_PREFIX),
             registry,
             _site: site,
             _stop: shutdown.drop_guard(),
@@ -243,23 +250,23 @@ impl Console {
             .unwrap();
     }
 
-    pub(crate) fn nobody(&self) -> Client {
-        Client {
+    pub(crate) fn anonymous(&self) -> TestClient {
+        TestClient {
             router: self.router.clone(),
             cookie: None,
         }
     }
 
-    pub(crate) fn with_token(&self, token: &str) -> Client {
-        Client {
+    pub(crate) fn with_token(&self, token: &str) -> TestClient {
+        TestClient {
             router: self.router.clone(),
             cookie: Some(format!("galera_console_session={token}")),
         }
     }
 
     /// Signs in and keeps the cookie.
-    pub(crate) async fn sign_in(&self, name: &str) -> Client {
-        let answer = self.nobody().sign_in(name, PASSWORD).await;
+    pub(crate) async fn sign_in(&self, name: &str) -> TestClient {
+        let answer = self.anonymous().sign_in(name, PASSWORD).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         self.with_token(answer.token())
     }
@@ -290,18 +297,18 @@ fn site() -> TempDir {
 
 /// Somebody with or without a cookie.
 #[derive(Clone)]
-pub(crate) struct Client {
+pub(crate) struct TestClient {
     pub(crate) router: Router,
     pub(crate) cookie: Option<String>,
 }
 
-impl Client {
-    pub(crate) async fn get(&self, path: &str) -> Answer {
+impl TestClient {
+    pub(crate) async fn get(&self, path: &str) -> TestResponse {
         self.send(self.request(Method::GET, path).body(Body::empty()).unwrap())
             .await
     }
 
-    pub(crate) async fn delete(&self, path: &str) -> Answer {
+    pub(crate) async fn delete(&self, path: &str) -> TestResponse {
         self.send(
             self.request(Method::DELETE, path)
                 .body(Body::empty())
@@ -310,12 +317,17 @@ impl Client {
         .await
     }
 
-    pub(crate) async fn sign_in(&self, username: &str, password: &str) -> Answer {
+    pub(crate) async fn sign_in(&self, username: &str, password: &str) -> TestResponse {
         let body = serde_json::json!({"username": username, "password": password}).to_string();
         self.post("/api/v1/session", "application/json", body).await
     }
 
-    pub(crate) async fn post(&self, path: &str, media_type: &str, body: impl Into<Body>) -> Answer {
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        media_type: &str,
+        body: impl Into<Body>,
+    ) -> TestResponse {
         let request = self
             .request(Method::POST, path)
             .header(CONTENT_TYPE, media_type);
@@ -336,26 +348,27 @@ impl Client {
     }
 
     /// The whole answer; one that does not come fails the test.
-    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn send(&self, request: Request<Body>) -> TestResponse {
         let what = format!("{} {}", request.method(), request.uri());
         let router = self.router.clone();
-        let answer = async move { Answer::of(router.oneshot(request).await.unwrap()).await };
-        tokio::time::timeout(PATIENCE, answer)
+        let answer =
+            async move { TestResponse::collect(router.oneshot(request).await.unwrap()).await };
+        tokio::time::timeout(TIMEOUT, answer)
             .await
-            .unwrap_or_else(|_| panic!("no answer within {PATIENCE:?}: {what}"))
+            .unwrap_or_else(|_| panic!("no answer within {TIMEOUT:?}: {what}"))
     }
 }
 
 /// A whole answer.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct TestResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
-impl Answer {
-    async fn of(response: Response<Body>) -> Self {
+impl TestResponse {
+    async fn collect(response: Response<Body>) -> Self {
         let (parts, body) = response.into_parts();
         Self {
             status: parts.status,
@@ -380,7 +393,7 @@ impl Answer {
     }
 
     /// The problem document, checked against the answer's head.
-    pub(crate) fn problem(&self) -> Problem {
+    pub(crate) fn problem(&self) -> ProblemDetails {
         assert_eq!(
             self.header(CONTENT_TYPE),
             "application/problem+json",
@@ -388,7 +401,7 @@ impl Answer {
             self.status,
             self.text()
         );
-        let problem: Problem = self.json();
+        let problem: ProblemDetails = self.json();
         assert_eq!(problem.status, self.status.as_u16());
         assert_eq!(problem.request_id, self.header("x-request-id"));
         assert!(!problem.title.is_empty() && !problem.detail.is_empty());

@@ -1,46 +1,49 @@
 //! The executing replica is killed at every step; another one finishes by observing, and nothing is done twice (I17).
 
-use galera::recover::action::{State, StepState};
+use galera::recover::action::{ActionState, StepState};
 
-use crate::etcd::Etcd;
-use crate::recovery::{Desk, act};
-use crate::world::{Nodes3, Stop};
+use crate::etcd::TestEtcd;
+use crate::recovery::{ActionFixture, apply_verb};
+use crate::world::{CrashPoint, FakeCluster};
 
 /// Kills the executor at `stop`, lets another replica finish, and tells how the action ended and how often a node was
 /// sent the statement.
-async fn killed_at(stop: Stop) -> (galera::recover::action::Action, u32) {
-    let etcd = Etcd::start().await;
-    let nodes = Nodes3::two_lost(etcd.registry());
-    let doomed = Desk::open(&etcd, &nodes).await;
+async fn run_killed_at(stop: CrashPoint) -> (galera::recover::action::Action, u32) {
+    let etcd = TestEtcd::start().await;
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    let doomed = ActionFixture::start(&etcd, &nodes).await;
     let id = doomed.request(&doomed.operator).await.action.id;
     nodes.kill_at(stop);
-    assert_eq!(act(&doomed.approver, &id, "approve").await.status, 200);
-    nodes.killed().await;
+    assert_eq!(
+        apply_verb(&doomed.approver, &id, "approve").await.status,
+        200
+    );
+    nodes.wait_until_killed().await;
     drop(doomed);
-    let successor = Desk::replica(&etcd, &nodes).await;
-    let expected = if stop == Stop::BeforeSending {
-        State::Unverified
+    let successor = ActionFixture::replica(&etcd, &nodes).await;
+    let expected = if stop == CrashPoint::BeforeSending {
+        ActionState::Unverified
     } else {
-        State::Succeeded
+        ActionState::Succeeded
     };
-    let ended = successor.becomes(&id, expected).await.action;
+    let ended = successor.wait_for_state(&id, expected).await.action;
     (ended, nodes.sent())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn i17_another_replica_finishes_from_every_step_and_nothing_is_done_twice() {
+async fn i17_another_replica_finishes_after_a_crash_at_every_step_and_nothing_runs_twice() {
     let (planning, opening, before, after, observing) = tokio::join!(
-        killed_at(Stop::Planning),
-        killed_at(Stop::Opening),
-        killed_at(Stop::BeforeSending),
-        killed_at(Stop::AfterSending),
-        killed_at(Stop::Observing),
+        run_killed_at(CrashPoint::BeforePlanning),
+        run_killed_at(CrashPoint::BeforeOpening),
+        run_killed_at(CrashPoint::BeforeSending),
+        run_killed_at(CrashPoint::AfterSending),
+        run_killed_at(CrashPoint::BeforeObserving),
     );
     // Nothing was intended yet: the successor does it.
     for (action, sent) in [planning, opening] {
         assert_eq!(
             (action.state, sent),
-            (State::Succeeded, 1),
+            (ActionState::Succeeded, 1),
             "{:?}",
             action.journal
         );
@@ -50,7 +53,7 @@ async fn i17_another_replica_finishes_from_every_step_and_nothing_is_done_twice(
     let (action, sent) = before;
     assert_eq!(
         (action.state, sent),
-        (State::Unverified, 0),
+        (ActionState::Unverified, 0),
         "{:?}",
         action.journal
     );
@@ -59,7 +62,7 @@ async fn i17_another_replica_finishes_from_every_step_and_nothing_is_done_twice(
     for (action, sent) in [after, observing] {
         assert_eq!(
             (action.state, sent),
-            (State::Succeeded, 1),
+            (ActionState::Succeeded, 1),
             "{:?}",
             action.journal
         );
@@ -71,14 +74,14 @@ async fn i17_another_replica_finishes_from_every_step_and_nothing_is_done_twice(
 
 /// A replica that is only slow, not dead, finds its fence stale and writes nothing more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn i17_a_replica_that_lost_its_lock_writes_nothing_more() {
-    let etcd = Etcd::start().await;
-    let nodes = Nodes3::two_lost(etcd.registry());
-    let one = Desk::open(&etcd, &nodes).await;
+async fn i17_a_replica_that_lost_its_lock_stops_writing() {
+    let etcd = TestEtcd::start().await;
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    let one = ActionFixture::start(&etcd, &nodes).await;
     let id = one.request(&one.operator).await.action.id;
-    nodes.kill_at(Stop::AfterSending);
-    assert_eq!(act(&one.approver, &id, "approve").await.status, 200);
-    nodes.killed().await;
+    nodes.kill_at(CrashPoint::AfterSending);
+    assert_eq!(apply_verb(&one.approver, &id, "approve").await.status, 200);
+    nodes.wait_until_killed().await;
     // It hangs and still holds the lock; somebody takes that away.
     let locks = one.console.registry.list("/state/locks/").await.unwrap();
     assert_eq!(locks.entries.len(), 1);
@@ -87,8 +90,11 @@ async fn i17_a_replica_that_lost_its_lock_writes_nothing_more() {
         .revoke(locks.entries[0].lease)
         .await
         .unwrap();
-    let other = Desk::replica(&etcd, &nodes).await;
-    let ended = other.becomes(&id, State::Succeeded).await.action;
+    let other = ActionFixture::replica(&etcd, &nodes).await;
+    let ended = other
+        .wait_for_state(&id, ActionState::Succeeded)
+        .await
+        .action;
     assert_eq!(ended.execution.unwrap().replica, "r2");
     assert_eq!(nodes.sent(), 1);
 }

@@ -11,42 +11,42 @@ use tokio_util::task::TaskTracker;
 
 /// Which side of the write the way goes dead on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
+pub(crate) enum CutSide {
     /// The write never arrives.
     Before,
     /// The write arrives, and its confirmation is lost.
     After,
 }
 
-struct Trap {
+struct CutTrigger {
     /// The bytes of a request.
     pattern: Vec<u8>,
-    side: Side,
+    side: CutSide,
     dead: watch::Sender<bool>,
-    sprung: Notify,
+    triggered: Notify,
 }
 
 /// A TCP proxy in front of etcd.
-pub(crate) struct Cut {
+pub(crate) struct CutProxy {
     pub(crate) endpoint: String,
-    trap: Arc<Trap>,
+    trigger: Arc<CutTrigger>,
     task: JoinHandle<()>,
 }
 
-impl Cut {
+impl CutProxy {
     /// Goes dead when somebody deletes `key`: its name is field 1 of that message.
-    pub(crate) async fn at(key: &str, side: Side, etcd: &str) -> Self {
+    pub(crate) async fn on_delete(key: &str, side: CutSide, etcd: &str) -> Self {
         let length = u8::try_from(key.len()).unwrap();
-        Self::saying([&[0x0a, length][..], key.as_bytes()].concat(), side, etcd).await
+        Self::on_bytes([&[0x0a, length][..], key.as_bytes()].concat(), side, etcd).await
     }
 
     /// Goes dead when somebody writes these bytes.
-    pub(crate) async fn saying(pattern: Vec<u8>, side: Side, etcd: &str) -> Self {
-        let trap = Arc::new(Trap {
+    pub(crate) async fn on_bytes(pattern: Vec<u8>, side: CutSide, etcd: &str) -> Self {
+        let trap = Arc::new(CutTrigger {
             pattern,
             side,
             dead: watch::Sender::new(false),
-            sprung: Notify::new(),
+            triggered: Notify::new(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -59,41 +59,45 @@ impl Cut {
                 };
                 let (from_near, to_near) = near.into_split();
                 let (from_far, to_far) = far.into_split();
-                TaskTracker::new().spawn(outward(from_near, to_far, Arc::clone(&shared)));
-                TaskTracker::new().spawn(homeward(from_far, to_near, Arc::clone(&shared)));
+                TaskTracker::new().spawn(forward_requests(from_near, to_far, Arc::clone(&shared)));
+                TaskTracker::new().spawn(forward_responses(from_far, to_near, Arc::clone(&shared)));
             }
         });
         Self {
             endpoint,
-            trap,
+            trigger: trap,
             task,
         }
     }
 
     /// Waits until the way is dead.
-    pub(crate) async fn sprung(&self) {
-        tokio::time::timeout(crate::etcd::PATIENCE, self.trap.sprung.notified())
+    pub(crate) async fn wait_until_cut(&self) {
+        tokio::time::timeout(crate::etcd::TIMEOUT, self.trigger.triggered.notified())
             .await
             .expect("somebody writes it");
     }
 }
 
-impl Drop for Cut {
+impl Drop for CutProxy {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl Trap {
-    fn spring(&self) {
+impl CutTrigger {
+    fn cut(&self) {
         if !self.dead.send_replace(true) {
-            self.sprung.notify_one();
+            self.triggered.notify_one();
         }
     }
 }
 
 /// Requests. A dead way swallows everything and closes nothing, as a machine that lost its power does.
-async fn outward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, trap: Arc<Trap>) -> Option<()> {
+async fn forward_requests(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    trap: Arc<CutTrigger>,
+) -> Option<()> {
     let mut buffer = vec![0; 64 * 1024];
     let mut seen: Vec<u8> = Vec::new();
     loop {
@@ -112,15 +116,15 @@ async fn outward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, trap: Arc<Trap
             .any(|bytes| bytes == trap.pattern);
         // The beginning of a pattern may be at the end of a chunk.
         seen.drain(..seen.len().saturating_sub(trap.pattern.len() - 1));
-        if found && trap.side == Side::Before {
-            trap.spring();
+        if found && trap.side == CutSide::Before {
+            trap.cut();
             continue;
         }
         if found {
             // No answer to it comes home any more.
             trap.dead.send_replace(true);
             to.write_all(chunk).await.ok()?;
-            trap.sprung.notify_one();
+            trap.triggered.notify_one();
             continue;
         }
         to.write_all(chunk).await.ok()?;
@@ -128,7 +132,11 @@ async fn outward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, trap: Arc<Trap
 }
 
 /// Answers.
-async fn homeward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, trap: Arc<Trap>) -> Option<()> {
+async fn forward_responses(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    trap: Arc<CutTrigger>,
+) -> Option<()> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let count = from

@@ -4,12 +4,12 @@ use galera::access::Role;
 use http::Method;
 use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
 
-use crate::client::{Answer, Client, Console};
-use crate::etcd::Etcd;
+use crate::client::{TestClient, TestConsole, TestResponse};
+use crate::etcd::TestEtcd;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-async fn submit(client: &Client, path: &str, body: &'static str, accept: &str) -> Answer {
+async fn submit(client: &TestClient, path: &str, body: &'static str, accept: &str) -> TestResponse {
     let request = client
         .request(Method::POST, path)
         .header(CONTENT_TYPE, FORM)
@@ -18,13 +18,13 @@ async fn submit(client: &Client, path: &str, body: &'static str, accept: &str) -
 }
 
 #[tokio::test]
-async fn a_part_is_a_title_and_the_content() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+async fn a_fragment_is_a_title_and_the_content() {
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     assert_eq!(
         console
-            .nobody()
+            .anonymous()
             .get("/fragments/actions")
             .await
             .problem()
@@ -64,9 +64,9 @@ async fn a_part_is_a_title_and_the_content() {
 }
 
 #[tokio::test]
-async fn a_browser_is_led_on_and_a_script_is_told_where() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+async fn a_browser_is_redirected_and_a_script_gets_the_location() {
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     console.add_user("ada", &[Role::Admin]).await;
     let client = console.sign_in("ada").await;
     let off = submit(
@@ -95,9 +95,9 @@ async fn a_browser_is_led_on_and_a_script_is_told_where() {
 }
 
 #[tokio::test]
-async fn what_the_api_refuses_the_form_refuses_with_its_words() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+async fn a_form_returns_the_error_of_the_api() {
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     console.add_user("olga", &[Role::Operator]).await;
     let (viewer, operator) = (console.sign_in("dora").await, console.sign_in("olga").await);

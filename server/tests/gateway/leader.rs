@@ -3,21 +3,21 @@
 use std::sync::Arc;
 
 use console_core::leader::{Leadership, Term, campaign};
-use registry::{Outcome, Registry, Transaction, Write};
+use registry::{Registry, Transaction, TransactionOutcome, WriteOp};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::etcd::{Etcd, eventually};
+use crate::etcd::{TestEtcd, eventually};
 
 const PREFIX: &str = "/galera-console";
 
 /// A replica that takes part until it is dropped.
-struct Replica {
+struct ElectionReplica {
     leadership: Leadership,
     stop: DropGuard,
 }
 
-impl Replica {
+impl ElectionReplica {
     fn start(registry: &Registry, name: &str) -> Self {
         let stop = CancellationToken::new();
         let (leadership, task) = campaign(registry.clone(), PREFIX, name.to_owned(), stop.clone());
@@ -33,29 +33,32 @@ impl Replica {
     }
 }
 
-fn leaders(replicas: &[Replica]) -> Vec<Arc<Term>> {
-    replicas.iter().filter_map(Replica::term).collect()
+fn current_terms(replicas: &[ElectionReplica]) -> Vec<Arc<Term>> {
+    replicas.iter().filter_map(ElectionReplica::term).collect()
 }
 
 async fn write(registry: &Registry, term: &Term) -> bool {
-    let transaction = Transaction::new().when(term.guard()).then([Write::put(
+    let transaction = Transaction::new().when(term.fence()).then([WriteOp::put(
         "/written",
         term.revision().to_string(),
         None,
     )]);
     let outcome = registry.transact(&transaction).await.unwrap();
-    matches!(outcome, Outcome::Committed { .. })
+    matches!(outcome, TransactionOutcome::Committed { .. })
 }
 
 #[tokio::test]
 async fn one_leads_and_the_next_follows_when_it_stops() {
-    let etcd = Etcd::start().await;
+    let etcd = TestEtcd::start().await;
     let registry = etcd.registry();
-    let mut replicas: Vec<Replica> = ["a", "b", "c"]
-        .map(|name| Replica::start(&registry, name))
+    let mut replicas: Vec<ElectionReplica> = ["a", "b", "c"]
+        .map(|name| ElectionReplica::start(&registry, name))
         .into();
-    eventually("somebody leads", async || leaders(&replicas).len() == 1).await;
-    let first = leaders(&replicas).remove(0);
+    eventually("somebody leads", async || {
+        current_terms(&replicas).len() == 1
+    })
+    .await;
+    let first = current_terms(&replicas).remove(0);
     assert!(write(&registry, &first).await);
 
     let leader = replicas
@@ -63,8 +66,11 @@ async fn one_leads_and_the_next_follows_when_it_stops() {
         .position(|replica| replica.term().is_some())
         .unwrap();
     drop(replicas.remove(leader).stop);
-    eventually("another leads", async || leaders(&replicas).len() == 1).await;
-    let second = leaders(&replicas).remove(0);
+    eventually("another leads", async || {
+        current_terms(&replicas).len() == 1
+    })
+    .await;
+    let second = current_terms(&replicas).remove(0);
     assert!(second.revision() > first.revision());
     assert!(write(&registry, &second).await);
     assert!(
@@ -75,17 +81,20 @@ async fn one_leads_and_the_next_follows_when_it_stops() {
 
 #[tokio::test]
 async fn a_leader_whose_key_is_removed_by_hand_steps_down_and_the_election_goes_on() {
-    let etcd = Etcd::start().await;
+    let etcd = TestEtcd::start().await;
     let registry = etcd.registry();
-    let replicas: Vec<Replica> = ["a", "b"]
-        .map(|name| Replica::start(&registry, name))
+    let replicas: Vec<ElectionReplica> = ["a", "b"]
+        .map(|name| ElectionReplica::start(&registry, name))
         .into();
-    eventually("somebody leads", async || leaders(&replicas).len() == 1).await;
-    let first = leaders(&replicas).remove(0);
-    let removal = Transaction::new().then([Write::delete(format!("{PREFIX}/leader"))]);
+    eventually("somebody leads", async || {
+        current_terms(&replicas).len() == 1
+    })
+    .await;
+    let first = current_terms(&replicas).remove(0);
+    let removal = Transaction::new().then([WriteOp::delete(format!("{PREFIX}/leader"))]);
     registry.transact(&removal).await.unwrap();
     eventually("a new term begins", async || {
-        let leaders = leaders(&replicas);
+        let leaders = current_terms(&replicas);
         leaders.len() == 1 && leaders[0].revision() > first.revision()
     })
     .await;

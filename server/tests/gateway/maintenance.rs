@@ -7,42 +7,42 @@ use galera::access::Role;
 use galera::view::{ClusterView, VerdictState};
 use serde_json::{Value, json};
 
-use crate::client::{Client, Console, Options};
-use crate::database::Database;
-use crate::etcd::{Etcd, eventually};
-use crate::notifications::{add, webhook};
-use crate::probing::{VARIABLES, borrowed, primary};
-use crate::receiver::{Got, Receiver};
+use crate::client::{ConsoleOptions, TestClient, TestConsole};
+use crate::database::FakeDatabase;
+use crate::etcd::{TestEtcd, eventually};
+use crate::notifications::{add_target, webhook};
+use crate::probing::{VARIABLES, as_str_rows, primary_status};
+use crate::receiver::{ReceivedRequest, WebhookReceiver};
 
 const ONE: &str = "00000001-0001-11ef-a1b2-c3d4e5f60718";
 const OTHER: &str = "00000002-0001-11ef-a1b2-c3d4e5f60718";
 
 /// A console of two nodes that answer what they are told to, with a public page, and who is told.
-struct Scene {
-    _etcd: Etcd,
-    nodes: [Database; 2],
-    console: Console,
-    admin: Client,
-    receiver: Receiver,
+struct MaintenanceFixture {
+    _etcd: TestEtcd,
+    nodes: [FakeDatabase; 2],
+    console: TestConsole,
+    admin: TestClient,
+    receiver: WebhookReceiver,
 }
 
-impl Scene {
+impl MaintenanceFixture {
     /// One node is Primary, the other has no cluster.
     async fn start() -> Self {
-        let etcd = Etcd::start().await;
-        let one = Database::listen("127.0.0.1", &VARIABLES, &[]).await;
-        let other = Database::listen("127.0.0.2", &VARIABLES, &[]).await;
-        one.says(&borrowed(&primary(ONE, &one.id())));
-        let options = Options {
+        let etcd = TestEtcd::start().await;
+        let one = FakeDatabase::listen("127.0.0.1", &VARIABLES, &[]).await;
+        let other = FakeDatabase::listen("127.0.0.2", &VARIABLES, &[]).await;
+        one.set_status(&as_str_rows(&primary_status(ONE, &one.id())));
+        let options = ConsoleOptions {
             members: vec![one.id(), other.id()],
-            ..Options::default()
+            ..ConsoleOptions::default()
         };
-        let console = Console::with(&etcd, options).await;
+        let console = TestConsole::start_with(&etcd, options).await;
         console
             .add_user("root", &[Role::Admin, Role::Operator])
             .await;
         let admin = console.sign_in("root").await;
-        let receiver = Receiver::start([]).await;
+        let receiver = WebhookReceiver::start([]).await;
         let scene = Self {
             _etcd: etcd,
             nodes: [one, other],
@@ -50,12 +50,12 @@ impl Scene {
             admin,
             receiver,
         };
-        scene.becomes(VerdictState::Degraded).await;
+        scene.wait_for_verdict(VerdictState::Degraded).await;
         let page = json!({"slug": "shop", "title": "Shop", "visibility": "public",
             "clusters": [{"cluster": "lab", "name": "Orders"}]});
         scene.post("/api/v1/status/pages", &page).await;
-        add(&scene.admin, &webhook(&scene.receiver.url())).await;
-        scene.told(&["lab is degraded"]).await;
+        add_target(&scene.admin, &webhook(&scene.receiver.url())).await;
+        scene.wait_for_notifications(&["lab is degraded"]).await;
         scene
     }
 
@@ -69,14 +69,14 @@ impl Scene {
     }
 
     /// Waits until the verdict is this one and on record, from where notices are made.
-    async fn becomes(&self, state: VerdictState) {
-        eventually(state.word(), async || {
+    async fn wait_for_verdict(&self, state: VerdictState) {
+        eventually(state.as_str(), async || {
             let path = "/api/v1/clusters/lab";
             let view: ClusterView = self.admin.get(path).await.json();
             view.verdict.state == state
         })
         .await;
-        eventually(&format!("{} on record", state.word()), async || {
+        eventually(&format!("{} on record", state.as_str()), async || {
             let path = "/api/v1/clusters/lab/events?limit=50";
             let events: Value = self.admin.get(path).await.json();
             let mut events = events["events"].as_array().unwrap().iter();
@@ -89,7 +89,7 @@ impl Scene {
     /// Both nodes answer, without quorum.
     fn lose_quorum(&self) {
         for (node, gcomm) in self.nodes.iter().zip([ONE, OTHER]) {
-            let mut lost = primary(gcomm, &node.id());
+            let mut lost = primary_status(gcomm, &node.id());
             for (name, value) in &mut lost {
                 match *name {
                     "wsrep_cluster_status" => "non-Primary".clone_into(value),
@@ -99,20 +99,26 @@ impl Scene {
                     _ => {}
                 }
             }
-            node.says(&borrowed(&lost));
+            node.set_status(&as_str_rows(&lost));
         }
     }
 
     /// Both nodes are Primary, each alone.
     fn split(&self) {
         for (node, gcomm) in self.nodes.iter().zip([ONE, OTHER]) {
-            node.says(&borrowed(&primary(gcomm, &node.id())));
+            node.set_status(&as_str_rows(&primary_status(gcomm, &node.id())));
         }
     }
 
     /// Waits until exactly this was told.
-    async fn told(&self, titles: &[&str]) {
-        let told = || -> Vec<String> { self.receiver.got().iter().map(Got::title).collect() };
+    async fn wait_for_notifications(&self, titles: &[&str]) {
+        let told = || -> Vec<String> {
+            self.receiver
+                .requests()
+                .iter()
+                .map(ReceivedRequest::title)
+                .collect()
+        };
         eventually(&format!("{titles:?} is told"), async || {
             told().len() >= titles.len()
         })
@@ -121,8 +127,8 @@ impl Scene {
     }
 
     /// Waits until the public page holds `text`.
-    async fn page_says(&self, text: &str) {
-        let nobody = self.console.nobody();
+    async fn wait_for_page_text(&self, text: &str) {
+        let nobody = self.console.anonymous();
         eventually(&format!("the page says {text}"), async || {
             nobody.get("/status/shop").await.text().contains(text)
         })
@@ -132,43 +138,49 @@ impl Scene {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn maintenance_keeps_alarms_quiet_is_visible_and_covers_up_no_split_brain() {
-    let scene = Scene::start().await;
+    let scene = MaintenanceFixture::start().await;
     let until = now().plus(Duration::from_secs(3_600)).to_string();
     let work = json!({"clusters": ["lab"], "title": "Upgrade", "text": "One after the other.", "until": until});
     let work = scene.post("/api/v1/status/maintenance", &work).await;
-    scene.page_says("The database is under maintenance").await;
+    scene
+        .wait_for_page_text("The database is under maintenance")
+        .await;
 
     scene.lose_quorum();
-    scene.becomes(VerdictState::NoPrimary).await;
+    scene.wait_for_verdict(VerdictState::NoPrimary).await;
     scene
-        .page_says("Planned work; it is not available meanwhile.")
+        .wait_for_page_text("Planned work; it is not available meanwhile.")
         .await;
     // What people tell goes out, after everything that was due before it: the verdict was not.
     let incident = json!({"clusters": ["lab"], "title": "A sign", "text": "Time has passed."});
     scene.post("/api/v1/status/incidents", &incident).await;
     let mut told = vec!["lab is degraded", "Incident opened: A sign"];
-    scene.told(&told).await;
+    scene.wait_for_notifications(&told).await;
 
     // Nobody plans a split brain: it is told at once, and the page does not call it maintenance.
     scene.split();
     told.push("lab has a split brain: two components are Primary");
-    scene.told(&told).await;
-    scene.becomes(VerdictState::SplitBrain).await;
+    scene.wait_for_notifications(&told).await;
+    scene.wait_for_verdict(VerdictState::SplitBrain).await;
     scene
-        .page_says("Parts of it take writes apart from each other.")
+        .wait_for_page_text("Parts of it take writes apart from each other.")
         .await;
 
     // Back in the maintenance it is quiet again; what is still bad when that ends is told then.
     scene.lose_quorum();
-    scene.becomes(VerdictState::NoPrimary).await;
-    scene.page_says("The database is under maintenance").await;
+    scene.wait_for_verdict(VerdictState::NoPrimary).await;
+    scene
+        .wait_for_page_text("The database is under maintenance")
+        .await;
     let end = format!(
         "/api/v1/status/maintenance/{}/end",
         work["id"].as_str().unwrap()
     );
-    assert_eq!(scene.receiver.got().len(), told.len());
+    assert_eq!(scene.receiver.requests().len(), told.len());
     scene.post(&end, &json!({})).await;
     told.push("lab has no Primary component");
-    scene.told(&told).await;
-    scene.page_says("The database is not available").await;
+    scene.wait_for_notifications(&told).await;
+    scene
+        .wait_for_page_text("The database is not available")
+        .await;
 }

@@ -3,17 +3,17 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use galera::recover::action::State;
+use galera::recover::action::ActionState;
 
-use crate::database::Database;
-use crate::etcd::{Etcd, eventually};
-use crate::probing::{VARIABLES, borrowed, primary};
-use crate::recovery::{Desk, act};
-use crate::world::Nodes3;
+use crate::database::FakeDatabase;
+use crate::etcd::{TestEtcd, eventually};
+use crate::probing::{VARIABLES, as_str_rows, primary_status};
+use crate::recovery::{ActionFixture, apply_verb};
+use crate::world::FakeCluster;
 
 const PREFIX: &str = "galera_console_";
 
-fn shipped(file: &str) -> String {
+fn read_deploy_file(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../deploy")
         .join(file);
@@ -21,7 +21,7 @@ fn shipped(file: &str) -> String {
 }
 
 /// Every name in `text` that begins as our metrics do.
-fn named(text: &str) -> BTreeSet<String> {
+fn metric_names(text: &str) -> BTreeSet<String> {
     let rest = text.split(PREFIX).skip(1);
     let end = |rest: &str| {
         let name = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -31,7 +31,7 @@ fn named(text: &str) -> BTreeSet<String> {
 }
 
 /// The names of the samples of a scrape.
-fn samples(scrape: &str) -> BTreeSet<String> {
+fn sample_names(scrape: &str) -> BTreeSet<String> {
     let lines = scrape.lines().filter(|line| !line.starts_with('#'));
     lines
         .map(|line| line.split(['{', ' ']).next().unwrap().to_owned())
@@ -40,36 +40,36 @@ fn samples(scrape: &str) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_metric_of_alerts_and_dashboard_is_served() {
-    let etcd = Etcd::start().await;
-    let nodes = Nodes3::two_lost(etcd.registry());
-    let member = Database::listen("127.0.0.1", &VARIABLES, &[]).await;
+    let etcd = TestEtcd::start().await;
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    let member = FakeDatabase::listen("127.0.0.1", &VARIABLES, &[]).await;
     let at = |second: u64| {
-        let mut rows = primary("00000001-0001-11ef-a1b2-c3d4e5f60718", &member.id());
+        let mut rows = primary_status("00000001-0001-11ef-a1b2-c3d4e5f60718", &member.id());
         rows.push(("wsrep_local_send_queue", "0".to_owned()));
         rows.push(("wsrep_flow_control_paused_ns", (second * 1_000).to_string()));
         rows
     };
-    member.says(&borrowed(&at(1)));
+    member.set_status(&as_str_rows(&at(1)));
     let gone = "127.0.0.1:1".to_owned();
     let members = vec![member.id(), gone];
-    let desk = Desk::with(&etcd, &nodes, |options| options.members = members).await;
+    let desk = ActionFixture::start_with(&etcd, &nodes, |options| options.members = members).await;
     let scrape = async || desk.viewer.get("/metrics").await.text();
     let id = desk.request(&desk.operator).await.action.id;
-    let mut served = samples(&scrape().await);
-    assert_eq!(act(&desk.approver, &id, "approve").await.status, 200);
-    desk.becomes(&id, State::Succeeded).await;
+    let mut served = sample_names(&scrape().await);
+    assert_eq!(apply_verb(&desk.approver, &id, "approve").await.status, 200);
+    desk.wait_for_state(&id, ActionState::Succeeded).await;
     let wanted: BTreeSet<String> = [
         "prometheus/alerts.yml",
         "prometheus/alerts.test.yml",
         "grafana/dashboard.json",
     ]
     .iter()
-    .flat_map(|file| named(&shipped(file)))
+    .flat_map(|file| metric_names(&read_deploy_file(file)))
     .collect();
     assert!(wanted.len() > 15, "{wanted:?}");
     // Rates need two readings.
     eventually("every metric to be served", async || {
-        served.extend(samples(&scrape().await));
+        served.extend(sample_names(&scrape().await));
         wanted.is_subset(&served)
     })
     .await;
@@ -94,10 +94,10 @@ async fn every_metric_of_alerts_and_dashboard_is_served() {
 #[test]
 fn every_alert_is_tested_and_leads_to_a_section_that_exists() {
     let (rules, tests) = (
-        shipped("prometheus/alerts.yml"),
-        shipped("prometheus/alerts.test.yml"),
+        read_deploy_file("prometheus/alerts.yml"),
+        read_deploy_file("prometheus/alerts.test.yml"),
     );
-    let document = shipped("../docs/recovery.md");
+    let document = read_deploy_file("../docs/recovery.md");
     let anchors: BTreeSet<String> = document.lines().filter_map(anchor).collect();
     let value =
         |line: &str, name: &str| line.trim().strip_prefix(name).map(|v| v.trim().to_owned());

@@ -6,33 +6,33 @@ use http::Method;
 use http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use serde_json::{Value, json};
 
-use crate::client::{Answer, Client, Console};
-use crate::etcd::Etcd;
-use crate::receiver::Receiver;
-use crate::recovery::refused;
+use crate::client::{TestClient, TestConsole, TestResponse};
+use crate::etcd::TestEtcd;
+use crate::receiver::WebhookReceiver;
+use crate::recovery::assert_refused;
 
-pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
-const TARGETS: &str = "/api/v1/notifications/targets";
+pub(crate) const WEBHOOK_SECRET: &str = "0123456789abcdef0123456789abcdef";
+const TARGETS_PATH: &str = "/api/v1/notifications/targets";
 
 /// A webhook that is told everything at once.
 pub(crate) fn webhook(url: &str) -> Value {
     json!({
-        "name": "hook", "type": "webhook", "url": url, "secret": SECRET,
+        "name": "hook", "type": "webhook", "url": url, "secret": WEBHOOK_SECRET,
         "minimum_seconds": 0, "window_seconds": 0,
     })
 }
 
-pub(crate) async fn add(admin: &Client, wanted: &Value) -> TargetView {
+pub(crate) async fn add_target(admin: &TestClient, wanted: &Value) -> TargetView {
     let answer = admin
-        .post(TARGETS, "application/json", wanted.to_string())
+        .post(TARGETS_PATH, "application/json", wanted.to_string())
         .await;
     assert_eq!(answer.status, 201, "{}", answer.text());
     answer.json()
 }
 
-async fn change(client: &Client, id: &str, wanted: &Value) -> Answer {
+async fn update_target(client: &TestClient, id: &str, wanted: &Value) -> TestResponse {
     let request = client
-        .request(Method::PATCH, &format!("{TARGETS}/{id}"))
+        .request(Method::PATCH, &format!("{TARGETS_PATH}/{id}"))
         .header(CONTENT_TYPE, "application/json");
     client
         .send(request.body(wanted.to_string().into()).unwrap())
@@ -41,21 +41,21 @@ async fn change(client: &Client, id: &str, wanted: &Value) -> Answer {
 
 #[tokio::test]
 async fn targets_are_kept_and_their_secrets_are_not_shown() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     console.add_user("root", &[Role::Admin]).await;
     console.add_user("olga", &[Role::Operator]).await;
     let (admin, operator) = (console.sign_in("root").await, console.sign_in("olga").await);
     let mut wanted = webhook("https://hooks.example.org/galera");
     wanted["enabled"] = false.into();
-    let target = add(&admin, &wanted).await;
-    let list: TargetList = operator.get(TARGETS).await.json();
+    let target = add_target(&admin, &wanted).await;
+    let list: TargetList = operator.get(TARGETS_PATH).await.json();
     assert_eq!(list.targets.len(), 1);
     assert!(!list.smtp);
     let everything = [
-        operator.get(TARGETS).await.text(),
+        operator.get(TARGETS_PATH).await.text(),
         operator
-            .get(&format!("{TARGETS}/{}", target.id))
+            .get(&format!("{TARGETS_PATH}/{}", target.id))
             .await
             .text(),
         admin.get("/api/v1/audit").await.text(),
@@ -67,37 +67,41 @@ async fn targets_are_kept_and_their_secrets_are_not_shown() {
     ];
     for text in everything {
         assert!(
-            text.contains("hooks.example.org") && !text.contains(SECRET),
+            text.contains("hooks.example.org") && !text.contains(WEBHOOK_SECRET),
             "{text}"
         );
     }
     // Two who change the same do not overwrite each other.
     let stale = json!({"name": "mine", "revision": target.revision});
-    assert_eq!(change(&admin, &target.id, &stale).await.status, 200);
-    refused(&change(&admin, &target.id, &stale).await, 409, "contended");
-    let fault = refused(
-        &change(&admin, &target.id, &json!({"url": "ftp://x"})).await,
+    assert_eq!(update_target(&admin, &target.id, &stale).await.status, 200);
+    assert_refused(
+        &update_target(&admin, &target.id, &stale).await,
+        409,
+        "contended",
+    );
+    let fault = assert_refused(
+        &update_target(&admin, &target.id, &json!({"url": "ftp://x"})).await,
         422,
         "invalid_target",
     );
     assert!(fault.detail.starts_with("Url: "), "{}", fault.detail);
-    refused(
-        &change(&admin, &target.id, &json!({"colour": "red"})).await,
+    assert_refused(
+        &update_target(&admin, &target.id, &json!({"colour": "red"})).await,
         400,
         "invalid_body",
     );
-    refused(
-        &change(&admin, "../users/root", &json!({})).await,
+    assert_refused(
+        &update_target(&admin, "../users/root", &json!({})).await,
         404,
         "unknown_path",
     );
-    refused(
-        &change(&admin, "nowhere", &json!({})).await,
+    assert_refused(
+        &update_target(&admin, "nowhere", &json!({})).await,
         404,
         "unknown_target",
     );
     let nothing = "/api/v1/notifications/deliveries?target=..";
-    refused(&operator.get(nothing).await, 404, "unknown_target");
+    assert_refused(&operator.get(nothing).await, 404, "unknown_target");
     for event in ["notify_target_added", "notify_target_changed"] {
         assert!(
             admin.get("/api/v1/audit").await.text().contains(event),
@@ -108,13 +112,13 @@ async fn targets_are_kept_and_their_secrets_are_not_shown() {
 
 #[tokio::test]
 async fn the_page_works_with_forms_alone() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     console.add_user("root", &[Role::Admin]).await;
     console.add_user("olga", &[Role::Operator]).await;
     console.add_user("vera", &[Role::Viewer]).await;
     let admin = console.sign_in("root").await;
-    let receiver = Receiver::start([]).await;
+    let receiver = WebhookReceiver::start([]).await;
     let submit = async |path: &str, body: String| {
         let request = admin
             .request(Method::POST, path)
@@ -136,7 +140,7 @@ async fn the_page_works_with_forms_alone() {
     }
     let url = format!("http%3A%2F%2F{}%2F", receiver.address);
     let fields = format!(
-        "type=webhook&name=pager&url={url}&secret={SECRET}&kinds=verdict&clusters=other&minimum_seconds=0&window_seconds=0&enabled=true"
+        "type=webhook&name=pager&url={url}&secret={WEBHOOK_SECRET}&kinds=verdict&clusters=other&minimum_seconds=0&window_seconds=0&enabled=true"
     );
     let bad = submit(
         "/notifications/targets",
@@ -156,18 +160,18 @@ async fn the_page_works_with_forms_alone() {
         "{}",
         made.text()
     );
-    let list: TargetList = admin.get(TARGETS).await.json();
+    let list: TargetList = admin.get(TARGETS_PATH).await.json();
     let id = &list.targets[0].id;
     assert_eq!(list.targets[0].rules.clusters.len(), 1);
     let tried = submit(&format!("/notifications/targets/{id}/test"), String::new()).await;
     assert_eq!(tried.header(LOCATION), "/notifications", "{}", tried.text());
-    assert_eq!(receiver.got().len(), 1);
+    assert_eq!(receiver.requests().len(), 1);
     let page = admin.get("/notifications").await.text();
     assert!(
         page.contains("pager") && page.contains("delivered"),
         "{page}"
     );
-    let notice = receiver.got()[0].id();
+    let notice = receiver.requests()[0].id();
     let again = submit(
         &format!("/notifications/deliveries/{id}/{notice}/redeliver"),
         String::new(),
@@ -195,7 +199,7 @@ async fn the_page_works_with_forms_alone() {
         .await
         .get("/fragments/notifications")
         .await;
-    refused(&viewer, 403, "missing_role");
+    assert_refused(&viewer, 403, "missing_role");
     let removed = submit(
         &format!("/notifications/targets/{id}/remove"),
         String::new(),
@@ -207,6 +211,6 @@ async fn the_page_works_with_forms_alone() {
         "{}",
         removed.text()
     );
-    let list: TargetList = admin.get(TARGETS).await.json();
+    let list: TargetList = admin.get(TARGETS_PATH).await.json();
     assert!(list.targets.is_empty());
 }

@@ -2,43 +2,47 @@
 
 use aws_lc_rs::hmac;
 use galera::publish::notification::delivery::{DeliveryList, DeliveryState, TargetView};
-use galera::recover::action::State;
+use galera::recover::action::ActionState;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::client::{Client, Console, Options};
-use crate::etcd::{Etcd, eventually, free_ports};
-use crate::notifications::{SECRET, add, webhook};
-use crate::receiver::{Got, Receiver, Says};
-use crate::recovery::{Desk, act};
-use crate::world::Nodes3;
+use crate::client::{ConsoleOptions, TestClient, TestConsole};
+use crate::etcd::{TestEtcd, eventually, free_ports};
+use crate::notifications::{WEBHOOK_SECRET, add_target, webhook};
+use crate::receiver::{ReceivedRequest, ReceiverReply, WebhookReceiver};
+use crate::recovery::{ActionFixture, apply_verb};
+use crate::world::FakeCluster;
 
 /// The cluster of these consoles is down from the beginning, which each new target is told first.
-async fn hears_of_the_cluster(receiver: &Receiver) -> Got {
+async fn first_notification(receiver: &WebhookReceiver) -> ReceivedRequest {
     eventually("the receiver hears of the cluster", async || {
-        !receiver.got().is_empty()
+        !receiver.requests().is_empty()
     })
     .await;
-    receiver.got()[0].clone()
+    receiver.requests()[0].clone()
 }
 
-fn titles(receiver: &Receiver) -> Vec<String> {
-    receiver.got().iter().map(Got::title).collect()
+fn titles(receiver: &WebhookReceiver) -> Vec<String> {
+    receiver
+        .requests()
+        .iter()
+        .map(ReceivedRequest::title)
+        .collect()
 }
 
-async fn deliveries(client: &Client, target: &TargetView) -> DeliveryList {
+async fn deliveries(client: &TestClient, target: &TargetView) -> DeliveryList {
     let path = format!("/api/v1/notifications/deliveries?target={}", target.id);
     client.get(&path).await.json()
 }
 
 #[tokio::test]
 async fn a_webhook_is_signed_and_told_once() {
-    let etcd = Etcd::start().await;
-    let nodes = Nodes3::two_lost(etcd.registry());
-    let desk = Desk::open(&etcd, &nodes).await;
-    let receiver = Receiver::start([]).await;
-    let target = add(&desk.admin, &webhook(&receiver.url())).await;
-    let got = hears_of_the_cluster(&receiver).await;
+    let etcd = TestEtcd::start().await;
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    let desk = ActionFixture::start(&etcd, &nodes).await;
+    let receiver = WebhookReceiver::start([]).await;
+    let target = add_target(&desk.admin, &webhook(&receiver.url())).await;
+    let got = first_notification(&receiver).await;
     let message = got.json();
     assert_eq!(got.path, "/hook?of=us");
     assert_eq!(message["kind"], "verdict", "{message}");
@@ -50,11 +54,11 @@ async fn a_webhook_is_signed_and_told_once() {
         got.headers["galera-console-id"],
         message["id"].as_str().unwrap()
     );
-    verify(&got);
+    verify_signature(&got);
     let id = desk.request(&desk.operator).await.action.id;
-    assert_eq!(act(&desk.approver, &id, "approve").await.status, 200);
-    desk.becomes(&id, State::Succeeded).await;
-    eventually("the end is told", async || receiver.got().len() >= 4).await;
+    assert_eq!(apply_verb(&desk.approver, &id, "approve").await.status, 200);
+    desk.wait_for_state(&id, ActionState::Succeeded).await;
+    eventually("the end is told", async || receiver.requests().len() >= 4).await;
     let expected = [
         "lab is down",
         "lab: bootstrap requested by olga; it waits for approval",
@@ -75,7 +79,7 @@ async fn a_webhook_is_signed_and_told_once() {
 }
 
 /// As docs/notifications.md tells receivers to do it.
-fn verify(got: &Got) {
+fn verify_signature(got: &ReceivedRequest) {
     let header = got.headers["galera-console-signature"].to_str().unwrap();
     let (time, signature) = header.split_once(',').unwrap();
     let (time, signature) = (
@@ -83,7 +87,7 @@ fn verify(got: &Got) {
         signature.strip_prefix("v1=").unwrap(),
     );
     let signed = [time.as_bytes(), b".", &got.body].concat();
-    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
+    let key = hmac::Key::new(hmac::HMAC_SHA256, WEBHOOK_SECRET.as_bytes());
     let tag: Vec<u8> = (0..signature.len() / 2)
         .map(|place| u8::from_str_radix(&signature[2 * place..2 * place + 2], 16).unwrap())
         .collect();
@@ -92,38 +96,47 @@ fn verify(got: &Got) {
 
 #[tokio::test]
 async fn a_failing_receiver_gets_everything_in_order_and_slows_nobody() {
-    let etcd = Etcd::start().await;
-    let nodes = Nodes3::two_lost(etcd.registry());
-    let desk = Desk::open(&etcd, &nodes).await;
-    let bad = Receiver::start([Says::Status(500), Says::Hangs]).await;
-    let good = Receiver::start([]).await;
-    add(&desk.admin, &webhook(&bad.url())).await;
-    add(&desk.admin, &webhook(&good.url())).await;
-    hears_of_the_cluster(&good).await;
+    let etcd = TestEtcd::start().await;
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    let desk = ActionFixture::start(&etcd, &nodes).await;
+    let bad = WebhookReceiver::start([ReceiverReply::Status(500), ReceiverReply::Hang]).await;
+    let good = WebhookReceiver::start([]).await;
+    add_target(&desk.admin, &webhook(&bad.url())).await;
+    add_target(&desk.admin, &webhook(&good.url())).await;
+    first_notification(&good).await;
     let id = desk.request(&desk.operator).await.action.id;
-    assert_eq!(act(&desk.operator, &id, "cancel").await.status, 200);
-    eventually("the good one hears all", async || good.got().len() == 3).await;
+    assert_eq!(apply_verb(&desk.operator, &id, "cancel").await.status, 200);
+    eventually("the good one hears all", async || {
+        good.requests().len() == 3
+    })
+    .await;
     // The bad one was not even told of the cluster by then, and is told everything after it all the same.
-    assert!(bad.got().len() <= 2, "{:?}", titles(&bad));
-    eventually("the bad one hears all", async || bad.got().len() == 5).await;
-    let ids: Vec<String> = bad.got().iter().map(Got::id).collect();
+    assert!(bad.requests().len() <= 2, "{:?}", titles(&bad));
+    eventually("the bad one hears all", async || bad.requests().len() == 5).await;
+    let ids: Vec<String> = bad.requests().iter().map(ReceivedRequest::id).collect();
     assert_eq!(
         (&ids[0], &ids[0]),
         (&ids[1], &ids[2]),
         "repeated with the same identity"
     );
     let once: Vec<String> = ids[2..].to_vec();
-    assert_eq!(once, good.got().iter().map(Got::id).collect::<Vec<_>>());
+    assert_eq!(
+        once,
+        good.requests()
+            .iter()
+            .map(ReceivedRequest::id)
+            .collect::<Vec<_>>()
+    );
 }
 
 #[tokio::test]
 async fn what_was_written_and_not_sent_is_sent_by_the_next_leader() {
-    let etcd = Etcd::start().await;
-    let first = Console::start(&etcd).await;
+    let etcd = TestEtcd::start().await;
+    let first = TestConsole::start(&etcd).await;
     first.add_user("root", &[galera::access::Role::Admin]).await;
     let [port] = free_ports();
     let admin = first.sign_in("root").await;
-    let target = add(&admin, &webhook(&format!("http://127.0.0.1:{port}/"))).await;
+    let target = add_target(&admin, &webhook(&format!("http://127.0.0.1:{port}/"))).await;
     // Nobody listens: the notice lies in the outbox when its leader dies.
     eventually("the first attempt fails", async || {
         deliveries(&admin, &target)
@@ -134,70 +147,78 @@ async fn what_was_written_and_not_sent_is_sent_by_the_next_leader() {
     })
     .await;
     drop(first);
-    let receiver = Receiver::at(([127, 0, 0, 1], port).into(), []).await;
-    let second = Console::with(
+    let receiver = WebhookReceiver::at(([127, 0, 0, 1], port).into(), []).await;
+    let second = TestConsole::start_with(
         &etcd,
-        Options {
+        ConsoleOptions {
             replica: "r2".to_owned(),
-            ..Options::default()
+            ..ConsoleOptions::default()
         },
     )
     .await;
     let admin = second.sign_in("root").await;
-    hears_of_the_cluster(&receiver).await;
+    first_notification(&receiver).await;
     eventually("it is recorded", async || {
         let list = deliveries(&admin, &target).await.deliveries;
         list.iter().any(|one| {
-            one.notice.id == receiver.got()[0].id() && one.state == DeliveryState::Delivered
+            one.notice.id == receiver.requests()[0].id() && one.state == DeliveryState::Delivered
         })
     })
     .await;
     // Whatever the takeover itself is worth telling: nothing is told twice.
-    let ids: Vec<String> = receiver.got().iter().map(Got::id).collect();
+    let ids: Vec<String> = receiver
+        .requests()
+        .iter()
+        .map(ReceivedRequest::id)
+        .collect();
     let distinct: std::collections::BTreeSet<&String> = ids.iter().collect();
     assert_eq!(distinct.len(), ids.len(), "{ids:?}");
 }
 
 #[tokio::test]
 async fn a_leader_that_dies_while_it_sends_is_followed_by_one_that_repeats_the_identity() {
-    let etcd = Etcd::start().await;
-    let first = Console::start(&etcd).await;
+    let etcd = TestEtcd::start().await;
+    let first = TestConsole::start(&etcd).await;
     first.add_user("root", &[galera::access::Role::Admin]).await;
-    let receiver = Receiver::start([Says::Hangs]).await;
+    let receiver = WebhookReceiver::start([ReceiverReply::Hang]).await;
     let admin = first.sign_in("root").await;
-    add(&admin, &webhook(&receiver.url())).await;
-    let got = hears_of_the_cluster(&receiver).await;
+    add_target(&admin, &webhook(&receiver.url())).await;
+    let got = first_notification(&receiver).await;
     drop(first);
-    let second = Console::with(
+    let second = TestConsole::start_with(
         &etcd,
-        Options {
+        ConsoleOptions {
             replica: "r2".to_owned(),
-            ..Options::default()
+            ..ConsoleOptions::default()
         },
     )
     .await;
-    eventually("it is sent again", async || receiver.got().len() >= 2).await;
-    assert_eq!(receiver.got()[1].id(), got.id());
+    eventually("it is sent again", async || receiver.requests().len() >= 2).await;
+    assert_eq!(receiver.requests()[1].id(), got.id());
     drop(second);
 }
 
 #[tokio::test]
 async fn nothing_is_sent_where_only_this_host_is() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     console
         .add_user("root", &[galera::access::Role::Admin])
         .await;
     let admin = console.sign_in("root").await;
-    let inner = Receiver::at("127.0.0.2:0".parse().unwrap(), []).await;
+    let inner = WebhookReceiver::at("127.0.0.2:0".parse().unwrap(), []).await;
     let (secret, port) = (format!("http://{}/", inner.address), inner.address.port());
-    let outer = Receiver::start([Says::Redirect(secret.clone()), Says::Much(50_000_000)]).await;
+    let outer = WebhookReceiver::start([
+        ReceiverReply::Redirect(secret.clone()),
+        ReceiverReply::LargeBody(50_000_000),
+    ])
+    .await;
     let result = async |url: &str| {
         let mut wanted = webhook(url);
         // It is tried by its button alone.
         wanted["enabled"] = false.into();
-        let target = add(&admin, &wanted).await;
-        try_out(&admin, &target).await
+        let target = add_target(&admin, &wanted).await;
+        send_test(&admin, &target).await
     };
     for (url, words) in [
         (secret.clone(), "127.0.0.2 (loopback)"),
@@ -235,24 +256,24 @@ async fn nothing_is_sent_where_only_this_host_is() {
             .count()
             <= 300
     );
-    assert_eq!(outer.got().len(), 2);
-    assert!(inner.got().is_empty());
+    assert_eq!(outer.requests().len(), 2);
+    assert!(inner.requests().is_empty());
 }
 
 #[tokio::test]
 async fn a_name_of_this_host_is_this_host() {
-    let etcd = Etcd::start().await;
-    let mut options = Options::default();
-    options.notify.allow.clear();
-    let console = Console::with(&etcd, options).await;
+    let etcd = TestEtcd::start().await;
+    let mut options = ConsoleOptions::default();
+    options.notify.allowed_networks.clear();
+    let console = TestConsole::start_with(&etcd, options).await;
     console
         .add_user("root", &[galera::access::Role::Admin])
         .await;
     let admin = console.sign_in("root").await;
-    let receiver = Receiver::start([]).await;
+    let receiver = WebhookReceiver::start([]).await;
     let url = format!("http://localhost:{}/", receiver.address.port());
-    let target = add(&admin, &webhook(&url)).await;
-    let tried = try_out(&admin, &target).await;
+    let target = add_target(&admin, &webhook(&url)).await;
+    let tried = send_test(&admin, &target).await;
     assert!(
         tried["tries"][0]["error"]
             .as_str()
@@ -268,26 +289,26 @@ async fn a_name_of_this_host_is_this_host() {
             .any(|one| one.state == DeliveryState::Waiting && one.attempts > 0)
     })
     .await;
-    assert!(receiver.got().is_empty());
+    assert!(receiver.requests().is_empty());
 }
 
 #[tokio::test]
 async fn a_hanging_receiver_is_given_up_on_time() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     console
         .add_user("root", &[galera::access::Role::Admin])
         .await;
     let admin = console.sign_in("root").await;
-    let receiver = Receiver::start([Says::Hangs]).await;
+    let receiver = WebhookReceiver::start([ReceiverReply::Hang]).await;
     let mut wanted = webhook(&receiver.url());
     wanted["enabled"] = false.into();
-    let target = add(&admin, &wanted).await;
-    let tried = try_out(&admin, &target).await;
+    let target = add_target(&admin, &wanted).await;
+    let tried = send_test(&admin, &target).await;
     assert_eq!(tried["tries"][0]["error"], "no answer within 10 s");
 }
 
-pub(crate) async fn try_out(admin: &Client, target: &TargetView) -> Value {
+pub(crate) async fn send_test(admin: &TestClient, target: &TargetView) -> Value {
     let path = format!("/api/v1/notifications/targets/{}/test", target.id);
     let answer = admin.post(&path, "application/json", "{}").await;
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -296,17 +317,17 @@ pub(crate) async fn try_out(admin: &Client, target: &TargetView) -> Value {
 
 #[tokio::test]
 async fn what_was_delivered_can_be_sent_again_by_hand() {
-    let etcd = Etcd::start().await;
-    let nodes = Nodes3::two_lost(etcd.registry());
-    let desk = Desk::open(&etcd, &nodes).await;
-    let receiver = Receiver::start([
-        Says::Status(400),
-        Says::Status(400),
-        Says::Status(400),
-        Says::Status(400),
+    let etcd = TestEtcd::start().await;
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    let desk = ActionFixture::start(&etcd, &nodes).await;
+    let receiver = WebhookReceiver::start([
+        ReceiverReply::Status(400),
+        ReceiverReply::Status(400),
+        ReceiverReply::Status(400),
+        ReceiverReply::Status(400),
     ])
     .await;
-    let target = add(&desk.admin, &webhook(&receiver.url())).await;
+    let target = add_target(&desk.admin, &webhook(&receiver.url())).await;
     // What the receiver does not want is given up soon, and the next one goes out.
     eventually("it is given up", async || {
         deliveries(&desk.operator, &target)
@@ -316,8 +337,8 @@ async fn what_was_delivered_can_be_sent_again_by_hand() {
             .any(|one| one.state == DeliveryState::Failed)
     })
     .await;
-    assert_eq!(receiver.got().len(), 4);
-    let notice = receiver.got()[0].id();
+    assert_eq!(receiver.requests().len(), 4);
+    let notice = receiver.requests()[0].id();
     let path = format!(
         "/api/v1/notifications/deliveries/{}/{notice}/redeliver",
         target.id
@@ -332,10 +353,10 @@ async fn what_was_delivered_can_be_sent_again_by_hand() {
             .any(|one| one.state == DeliveryState::Delivered)
     })
     .await;
-    assert_eq!(receiver.got().len(), 5);
-    assert_eq!(receiver.got()[4].id(), notice);
+    assert_eq!(receiver.requests().len(), 5);
+    assert_eq!(receiver.requests()[4].id(), notice);
     // And once more, although it arrived.
-    receiver.will([]);
+    receiver.script_replies([]);
     assert_eq!(
         desk.operator
             .post(&path, "application/json", "{}")
@@ -343,20 +364,20 @@ async fn what_was_delivered_can_be_sent_again_by_hand() {
             .status,
         200
     );
-    eventually("it is sent again", async || receiver.got().len() == 6).await;
+    eventually("it is sent again", async || receiver.requests().len() == 6).await;
     let audit = desk.viewer.get("/api/v1/audit?actor=olga").await.text();
     assert!(audit.contains("notice_redelivered"), "{audit}");
 }
 
 #[tokio::test]
 async fn slack_and_alertmanager_get_their_own_words() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     console
         .add_user("root", &[galera::access::Role::Admin])
         .await;
     let admin = console.sign_in("root").await;
-    let receiver = Receiver::start([]).await;
+    let receiver = WebhookReceiver::start([]).await;
     let base = json!({"name": "x", "minimum_seconds": 0, "window_seconds": 0});
     let with = |fields: Value| {
         let mut body = base.clone();
@@ -365,19 +386,19 @@ async fn slack_and_alertmanager_get_their_own_words() {
         }
         body
     };
-    add(
+    add_target(
         &admin,
         &with(json!({"type": "slack", "url": receiver.url()})),
     )
     .await;
-    let got = hears_of_the_cluster(&receiver).await.json();
+    let got = first_notification(&receiver).await.json();
     assert_eq!(got["text"], "Critical: lab is down", "{got}");
     assert_eq!(got["blocks"][0]["text"]["type"], "mrkdwn");
-    let alerts = Receiver::start([]).await;
+    let alerts = WebhookReceiver::start([]).await;
     let url = format!("http://{}/am/", alerts.address);
     let alertmanager = json!({"type": "alertmanager", "url": url, "authorization": "Bearer 123"});
-    add(&admin, &with(alertmanager)).await;
-    let got = hears_of_the_cluster(&alerts).await;
+    add_target(&admin, &with(alertmanager)).await;
+    let got = first_notification(&alerts).await;
     assert_eq!(got.path, "/am/api/v2/alerts");
     assert_eq!(got.headers["authorization"], "Bearer 123");
     let alert = &got.json()[0];
@@ -389,15 +410,15 @@ async fn slack_and_alertmanager_get_their_own_words() {
 
 #[tokio::test]
 async fn a_target_that_is_removed_leaves_nothing() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     console
         .add_user("root", &[galera::access::Role::Admin])
         .await;
     let admin = console.sign_in("root").await;
     let [port] = free_ports();
-    let target = add(&admin, &webhook(&format!("http://127.0.0.1:{port}/"))).await;
-    try_out(&admin, &target).await;
+    let target = add_target(&admin, &webhook(&format!("http://127.0.0.1:{port}/"))).await;
+    send_test(&admin, &target).await;
     eventually("something waits and something was logged", async || {
         let list = deliveries(&admin, &target).await.deliveries;
         list.iter().any(|one| one.state == DeliveryState::Waiting) && list.len() > 1

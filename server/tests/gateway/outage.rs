@@ -2,18 +2,18 @@
 
 use galera::access::Role;
 
-use crate::client::{Console, Options, PASSWORD};
-use crate::etcd::{Etcd, eventually};
+use crate::client::{ConsoleOptions, PASSWORD, TestConsole};
+use crate::etcd::{TestEtcd, eventually};
 
 #[tokio::test]
 async fn etcd_goes_and_comes_back() {
-    let mut etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+    let mut etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
     etcd.kill();
     eventually("the console notices", async || {
-        console.state.authority.directory().unreachable().is_some()
+        console.state.authenticator.cache().etcd_error().is_some()
     })
     .await;
     for path in [
@@ -30,7 +30,7 @@ async fn etcd_goes_and_comes_back() {
     for (what, answer) in [
         (
             "signing in",
-            console.nobody().sign_in("dora", PASSWORD).await,
+            console.anonymous().sign_in("dora", PASSWORD).await,
         ),
         ("signing out", client.delete("/api/v1/session").await),
         (
@@ -42,9 +42,9 @@ async fn etcd_goes_and_comes_back() {
         assert_eq!(answer.problem().code, "registry_unavailable", "{what}");
         assert!(!answer.header("retry-after").is_empty(), "{what}");
     }
-    etcd.resume().await;
+    etcd.restart().await;
     eventually("one can sign in again", async || {
-        console.nobody().sign_in("dora", PASSWORD).await.status == 200
+        console.anonymous().sign_in("dora", PASSWORD).await.status == 200
     })
     .await;
     assert_eq!(
@@ -57,9 +57,9 @@ async fn etcd_goes_and_comes_back() {
 
 #[tokio::test]
 async fn a_console_that_starts_without_etcd_says_so() {
-    let mut etcd = Etcd::start().await;
+    let mut etcd = TestEtcd::start().await;
     etcd.kill();
-    let console = Console::cold(&etcd, &Options::default());
+    let console = TestConsole::start_unready(&etcd, &ConsoleOptions::default());
     let client = console.with_token("any");
     assert_eq!(client.get("/healthz").await.status, 200);
     assert_eq!(client.get("/readyz").await.problem().code, "not_ready");
@@ -69,7 +69,7 @@ async fn a_console_that_starts_without_etcd_says_so() {
     );
     assert_eq!(
         console
-            .nobody()
+            .anonymous()
             .get("/api/v1/clusters")
             .await
             .problem()
@@ -81,8 +81,11 @@ async fn a_console_that_starts_without_etcd_says_so() {
         page.header("location"),
         "/sign-in?error=registry_unavailable&next=/clusters/lab"
     );
-    assert_eq!(console.nobody().sign_in("dora", PASSWORD).await.status, 503);
-    etcd.resume().await;
+    assert_eq!(
+        console.anonymous().sign_in("dora", PASSWORD).await.status,
+        503
+    );
+    etcd.restart().await;
     eventually("it becomes ready", async || {
         client.get("/readyz").await.status == 200
     })

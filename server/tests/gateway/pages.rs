@@ -7,10 +7,10 @@ use http::Method;
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{Answer, Client, Console};
-use crate::etcd::Etcd;
+use crate::client::{TestClient, TestConsole, TestResponse};
+use crate::etcd::TestEtcd;
 
-async fn navigate(client: &Client, path: &str, site: &str) -> Answer {
+async fn navigate(client: &TestClient, path: &str, site: &str) -> TestResponse {
     let request = client
         .request(Method::GET, path)
         .header("sec-fetch-mode", "navigate")
@@ -19,11 +19,11 @@ async fn navigate(client: &Client, path: &str, site: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn a_page_needs_a_session_and_comes_back_after_signing_in() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+async fn a_page_needs_a_session_and_is_returned_to_after_sign_in() {
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
-    let nobody = console.nobody();
+    let nobody = console.anonymous();
     for (path, location) in [
         ("/", "/sign-in?next=/"),
         ("/clusters/lab", "/sign-in?next=/clusters/lab"),
@@ -78,11 +78,16 @@ async fn a_page_needs_a_session_and_comes_back_after_signing_in() {
 
 #[tokio::test]
 async fn a_link_on_another_site_does_not_end_at_the_sign_in_page() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     // The browser keeps the strict cookie back.
-    let answer = navigate(&console.nobody(), "/clusters/lab?a=1&b=%22", "cross-site").await;
+    let answer = navigate(
+        &console.anonymous(),
+        "/clusters/lab?a=1&b=%22",
+        "cross-site",
+    )
+    .await;
     assert_eq!(answer.status, 200);
     let target = "/sign-in?next=/clusters/lab%3Fa%3D1%26b%3D%2522";
     assert!(
@@ -99,7 +104,7 @@ async fn a_link_on_another_site_does_not_end_at_the_sign_in_page() {
         (answer.status.as_u16(), answer.header(LOCATION)),
         (303, "/clusters/lab?a=1&b=%22")
     );
-    let without = navigate(&console.nobody(), "/sign-in?next=/", "cross-site").await;
+    let without = navigate(&console.anonymous(), "/sign-in?next=/", "cross-site").await;
     assert!(
         without.text().contains("action=\"/sign-in\""),
         "whoever is not signed in gets the form, not a loop"
@@ -107,9 +112,9 @@ async fn a_link_on_another_site_does_not_end_at_the_sign_in_page() {
 }
 
 #[tokio::test]
-async fn only_scripts_with_the_pages_nonce_run() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+async fn every_script_carries_the_page_nonce() {
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
     let mut nonces = Vec::new();
@@ -121,7 +126,7 @@ async fn only_scripts_with_the_pages_nonce_run() {
         "/no-such-page",
     ] {
         let client = if path.starts_with("/sign-in") {
-            console.nobody()
+            console.anonymous()
         } else {
             client.clone()
         };
@@ -157,9 +162,9 @@ async fn only_scripts_with_the_pages_nonce_run() {
 }
 
 #[tokio::test]
-async fn what_does_not_exist_is_a_page_too() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+async fn an_unknown_path_is_answered_with_a_page() {
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
     for path in [
@@ -182,8 +187,8 @@ async fn what_does_not_exist_is_a_page_too() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_are_rendered_while_other_consoles_start_in_the_process() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
     let state = console.state.clone();

@@ -1,24 +1,26 @@
 //! What passes by itself does not end an approved action: a node in the midst of something, and a replica that has not
 //! watched for long enough.
 
-use galera::recover::action::State;
+use galera::recover::action::ActionState;
 use galera::recover::plan::CheckCode;
 use serde_json::json;
 
-use crate::etcd::{Etcd, eventually};
-use crate::recovery::{Desk, act, ask, post, refused, wanted};
-use crate::world::{Nodes3, Stop};
+use crate::etcd::{TestEtcd, eventually};
+use crate::recovery::{
+    ActionFixture, action_request, apply_verb, assert_refused, post, request_action,
+};
+use crate::world::{CrashPoint, FakeCluster};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn i15_a_node_that_looks_for_others_for_a_moment_is_waited_for() {
-    let etcd = Etcd::start().await;
-    let nodes = Nodes3::two_lost(etcd.registry());
-    let desk = Desk::open(&etcd, &nodes).await;
+async fn i15_execution_waits_for_a_node_that_is_briefly_in_gather() {
+    let etcd = TestEtcd::start().await;
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    let desk = ActionFixture::start(&etcd, &nodes).await;
     // A plan that is asked for says that the moment passes.
     let plan = desk.plan().await;
-    nodes.gathers(u32::MAX);
-    let problem = refused(
-        &ask(&desk.operator, &wanted(&desk.plan().await)).await,
+    nodes.set_gathering(u32::MAX);
+    let problem = assert_refused(
+        &request_action(&desk.operator, &action_request(&desk.plan().await)).await,
         422,
         "plan_not_executable",
     );
@@ -27,47 +29,53 @@ async fn i15_a_node_that_looks_for_others_for_a_moment_is_waited_for() {
         "{}",
         problem.detail
     );
-    nodes.gathers(0);
+    nodes.set_gathering(0);
     assert_eq!(desk.plan().await.digest, plan.digest);
     // At execution, before it begins …
     let id = desk.request(&desk.operator).await.action.id;
-    nodes.gathers(3);
-    assert_eq!(act(&desk.approver, &id, "approve").await.status, 200);
-    let done = desk.becomes(&id, State::Succeeded).await.action;
+    nodes.set_gathering(3);
+    assert_eq!(apply_verb(&desk.approver, &id, "approve").await.status, 200);
+    let done = desk
+        .wait_for_state(&id, ActionState::Succeeded)
+        .await
+        .action;
     assert_eq!(nodes.sent(), 1, "{:?}", done.journal);
 }
 
 /// … and before the statement, where a successor plans again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn i15_the_moment_is_waited_for_before_the_statement_too() {
-    let etcd = Etcd::start().await;
-    let nodes = Nodes3::two_lost(etcd.registry());
-    let doomed = Desk::open(&etcd, &nodes).await;
+async fn i15_a_successor_also_waits_before_the_statement() {
+    let etcd = TestEtcd::start().await;
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    let doomed = ActionFixture::start(&etcd, &nodes).await;
     let id = doomed.request(&doomed.operator).await.action.id;
-    nodes.kill_at(Stop::Opening);
-    assert_eq!(act(&doomed.approver, &id, "approve").await.status, 200);
-    nodes.killed().await;
-    nodes.gathers(3);
+    nodes.kill_at(CrashPoint::BeforeOpening);
+    assert_eq!(
+        apply_verb(&doomed.approver, &id, "approve").await.status,
+        200
+    );
+    nodes.wait_until_killed().await;
+    nodes.set_gathering(3);
     drop(doomed);
-    let successor = Desk::replica(&etcd, &nodes).await;
-    successor.becomes(&id, State::Succeeded).await;
+    let successor = ActionFixture::replica(&etcd, &nodes).await;
+    successor.wait_for_state(&id, ActionState::Succeeded).await;
     assert_eq!(nodes.sent(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn i15_i16_a_moment_that_lasts_supersedes_and_so_does_any_change_beside_it() {
-    let etcd = Etcd::start().await;
-    let nodes = Nodes3::two_lost(etcd.registry());
-    let desk = Desk::open(&etcd, &nodes).await;
+async fn i15_i16_a_lasting_transient_state_or_any_other_change_supersedes() {
+    let etcd = TestEtcd::start().await;
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    let desk = ActionFixture::start(&etcd, &nodes).await;
     for moves in [false, true] {
         let id = desk.request(&desk.operator).await.action.id;
-        nodes.gathers(u32::MAX);
+        nodes.set_gathering(u32::MAX);
         if moves {
-            nodes.moves_on();
+            nodes.advance_position();
         }
-        assert_eq!(act(&desk.approver, &id, "approve").await.status, 200);
-        desk.becomes(&id, State::Superseded).await;
-        nodes.gathers(0);
+        assert_eq!(apply_verb(&desk.approver, &id, "approve").await.status, 200);
+        desk.wait_for_state(&id, ActionState::Superseded).await;
+        nodes.set_gathering(0);
     }
     assert_eq!(nodes.sent(), 0);
 }
@@ -75,19 +83,19 @@ async fn i15_i16_a_moment_that_lasts_supersedes_and_so_does_any_change_beside_it
 /// A replica that has only begun to watch cannot tell for how long views have lasted. It plans the same as soon as it can,
 /// and until then it neither begins an approved action nor ends it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn i12_i16_a_fresh_replica_executes_what_was_approved_when_it_has_watched_long_enough() {
-    let etcd = Etcd::start().await;
-    let nodes = Nodes3::two_lost(etcd.registry());
-    let doomed = Desk::open(&etcd, &nodes).await;
+async fn i12_i16_a_new_replica_executes_an_approved_action_once_it_has_watched_long_enough() {
+    let etcd = TestEtcd::start().await;
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    let doomed = ActionFixture::start(&etcd, &nodes).await;
     let approved = doomed.request(&doomed.operator).await.action;
-    nodes.kill_at(Stop::Planning);
-    let answer = act(&doomed.approver, &approved.id, "approve").await;
+    nodes.kill_at(CrashPoint::BeforePlanning);
+    let answer = apply_verb(&doomed.approver, &approved.id, "approve").await;
     assert_eq!(answer.status, 200);
-    nodes.killed().await;
+    nodes.wait_until_killed().await;
     drop(doomed);
-    let fresh = Desk::fresh(&etcd, &nodes).await;
+    let fresh = ActionFixture::new_replica(&etcd, &nodes).await;
     let path = "/api/v1/clusters/lab/plans/bootstrap";
-    let attested = json!({ "attestations": wanted(&approved.plan)["attestations"] });
+    let attested = json!({ "attestations": action_request(&approved.plan)["attestations"] });
     let early: galera::recover::plan::Plan = post(&fresh.operator, path, &attested).await.json();
     let settled = early.check(&CheckCode::SETTLED).unwrap();
     assert!(
@@ -100,12 +108,15 @@ async fn i12_i16_a_fresh_replica_executes_what_was_approved_when_it_has_watched_
         if registry.get("/state/locks/lab").await.unwrap().is_some() {
             return false;
         }
-        let answer = act(&fresh.operator, &approved.id, "execute").await;
+        let answer = apply_verb(&fresh.operator, &approved.id, "execute").await;
         assert_eq!(answer.status, 409, "{}", answer.text());
         answer.problem().code == "not_watched_enough"
     })
     .await;
-    let done = fresh.becomes(&approved.id, State::Succeeded).await.action;
+    let done = fresh
+        .wait_for_state(&approved.id, ActionState::Succeeded)
+        .await
+        .action;
     assert_eq!((done.plan.digest, nodes.sent()), (approved.plan.digest, 1));
     assert_eq!(done.execution.unwrap().replica, "r2");
 }

@@ -10,9 +10,9 @@ use galera::view::{ClusterView, VerdictState};
 
 use tokio::net::TcpListener;
 
-use crate::client::{Client, Console, Options};
-use crate::database::Database;
-use crate::etcd::{Etcd, eventually, free_ports};
+use crate::client::{ConsoleOptions, TestClient, TestConsole};
+use crate::database::FakeDatabase;
+use crate::etcd::{TestEtcd, eventually, free_ports};
 
 const HISTORY: &str = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
 pub(crate) const VARIABLES: [(&str, &str); 3] = [
@@ -22,7 +22,7 @@ pub(crate) const VARIABLES: [(&str, &str); 3] = [
 ];
 
 /// A Synced member of a Primary component of itself alone.
-pub(crate) fn primary(gcomm: &str, address: &str) -> Vec<(&'static str, String)> {
+pub(crate) fn primary_status(gcomm: &str, address: &str) -> Vec<(&'static str, String)> {
     [
         ("wsrep_local_state_uuid", HISTORY),
         ("wsrep_cluster_state_uuid", HISTORY),
@@ -44,32 +44,32 @@ pub(crate) fn primary(gcomm: &str, address: &str) -> Vec<(&'static str, String)>
     .to_vec()
 }
 
-pub(crate) fn borrowed<'a>(rows: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
+pub(crate) fn as_str_rows<'a>(rows: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
     rows.iter()
         .map(|(name, value)| (*name, value.as_str()))
         .collect()
 }
 
-async fn console(etcd: &Etcd, databases: &[&Database]) -> (Console, Client) {
+async fn start_console(etcd: &TestEtcd, databases: &[&FakeDatabase]) -> (TestConsole, TestClient) {
     let members = databases.iter().map(|database| database.id()).collect();
-    let options = Options {
+    let options = ConsoleOptions {
         members,
-        ..Options::default()
+        ..ConsoleOptions::default()
     };
-    let console = Console::with(etcd, options).await;
+    let console = TestConsole::start_with(etcd, options).await;
     console.add_user("vera", &[Role::Viewer]).await;
     let viewer = console.sign_in("vera").await;
     (console, viewer)
 }
 
-async fn becomes(viewer: &Client, state: VerdictState) -> ClusterView {
+async fn wait_for_verdict(viewer: &TestClient, state: VerdictState) -> ClusterView {
     let read = async || {
         viewer
             .get("/api/v1/clusters/lab")
             .await
             .json::<ClusterView>()
     };
-    eventually(state.word(), async || read().await.verdict.state == state).await;
+    eventually(state.as_str(), async || read().await.verdict.state == state).await;
     read().await
 }
 
@@ -77,15 +77,15 @@ async fn becomes(viewer: &Client, state: VerdictState) -> ClusterView {
 /// without any script.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i22_i23_a_split_brain_is_an_alarm_on_every_page() {
-    let etcd = Etcd::start().await;
-    let one = Database::listen("127.0.0.1", &VARIABLES, &[]).await;
-    let other = Database::listen("127.0.0.2", &VARIABLES, &[]).await;
-    one.says(&borrowed(&primary(
+    let etcd = TestEtcd::start().await;
+    let one = FakeDatabase::listen("127.0.0.1", &VARIABLES, &[]).await;
+    let other = FakeDatabase::listen("127.0.0.2", &VARIABLES, &[]).await;
+    one.set_status(&as_str_rows(&primary_status(
         "00000001-0001-11ef-a1b2-c3d4e5f60718",
         &one.id(),
     )));
-    let (_console, viewer) = console(&etcd, &[&one, &other]).await;
-    becomes(&viewer, VerdictState::Degraded).await;
+    let (_console, viewer) = start_console(&etcd, &[&one, &other]).await;
+    wait_for_verdict(&viewer, VerdictState::Degraded).await;
     let pages = [
         "/",
         "/clusters/lab",
@@ -100,11 +100,11 @@ async fn i22_i23_a_split_brain_is_an_alarm_on_every_page() {
     for page in pages {
         assert!(!viewer.get(page).await.text().contains(alarm), "{page}");
     }
-    other.says(&borrowed(&primary(
+    other.set_status(&as_str_rows(&primary_status(
         "00000002-0001-11ef-a1b2-c3d4e5f60718",
         &other.id(),
     )));
-    becomes(&viewer, VerdictState::SplitBrain).await;
+    wait_for_verdict(&viewer, VerdictState::SplitBrain).await;
     eventually("the overview to say so", async || {
         let torn = viewer.get("/api/v1/clusters?verdict=split_brain").await;
         torn.json::<galera::publish::api::Overview>().clusters.len() == 1
@@ -130,21 +130,21 @@ async fn i22_i23_a_split_brain_is_an_alarm_on_every_page() {
 /// SHOW, and one SET of the session: no write, no FLUSH, no provider option, ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i32_probes_show_and_do_nothing_else() {
-    let etcd = Etcd::start().await;
-    let node = Database::listen("127.0.0.1", &VARIABLES, &[]).await;
-    let (_console, viewer) = console(&etcd, &[&node]).await;
-    node.says(&borrowed(&primary(
+    let etcd = TestEtcd::start().await;
+    let node = FakeDatabase::listen("127.0.0.1", &VARIABLES, &[]).await;
+    let (_console, viewer) = start_console(&etcd, &[&node]).await;
+    node.set_status(&as_str_rows(&primary_status(
         "00000001-0001-11ef-a1b2-c3d4e5f60718",
         &node.id(),
     )));
-    becomes(&viewer, VerdictState::Healthy).await;
+    wait_for_verdict(&viewer, VerdictState::Healthy).await;
     // A plan asks everybody anew.
     let _: Plan = viewer
         .get("/api/v1/clusters/lab/plans/bootstrap")
         .await
         .json();
-    eventually("several readings", async || node.asked().len() >= 6).await;
-    let asked = node.asked();
+    eventually("several readings", async || node.statements().len() >= 6).await;
+    let asked = node.statements();
     assert_eq!(asked[0], "SET SESSION wsrep_sync_wait=0");
     for statement in &asked {
         let allowed = statement == "SET SESSION wsrep_sync_wait=0"
@@ -157,7 +157,7 @@ async fn i32_probes_show_and_do_nothing_else() {
 /// Whether a server takes provider options as variables is read by the probe, and decides the statement.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i20_the_probe_reads_what_the_dialect_depends_on() {
-    let etcd = Etcd::start().await;
+    let etcd = TestEtcd::start().await;
     let plugin = [&VARIABLES[..], &[("wsrep_provider_pc_bootstrap", "OFF")]].concat();
     for (variables, statement) in [
         (
@@ -166,8 +166,8 @@ async fn i20_the_probe_reads_what_the_dialect_depends_on() {
         ),
         (&plugin[..], "SET GLOBAL wsrep_provider_pc_bootstrap=ON"),
     ] {
-        let node = Database::listen("127.0.0.1", variables, &[]).await;
-        let mut lost = primary("00000001-0001-11ef-a1b2-c3d4e5f60718", &node.id());
+        let node = FakeDatabase::listen("127.0.0.1", variables, &[]).await;
+        let mut lost = primary_status("00000001-0001-11ef-a1b2-c3d4e5f60718", &node.id());
         for (name, value) in &mut lost {
             match *name {
                 "wsrep_cluster_status" => "non-Primary".clone_into(value),
@@ -177,17 +177,17 @@ async fn i20_the_probe_reads_what_the_dialect_depends_on() {
                 _ => {}
             }
         }
-        node.says(&borrowed(&lost));
+        node.set_status(&as_str_rows(&lost));
         let members = vec![node.id()];
-        let options = Options {
+        let options = ConsoleOptions {
             members,
-            ..Options::default()
+            ..ConsoleOptions::default()
         };
-        let console = Console::with(&etcd, options).await;
+        let console = TestConsole::start_with(&etcd, options).await;
         let name = format!("vera{}", variables.len());
         console.add_user(&name, &[Role::Viewer]).await;
         let viewer = console.sign_in(&name).await;
-        becomes(&viewer, VerdictState::NoPrimary).await;
+        wait_for_verdict(&viewer, VerdictState::NoPrimary).await;
         let plan: Plan = viewer
             .get("/api/v1/clusters/lab/plans/bootstrap")
             .await
@@ -200,16 +200,16 @@ async fn i20_the_probe_reads_what_the_dialect_depends_on() {
 /// A look for an execution waits for the slowest node; what agents registered meanwhile counts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i16_a_silent_node_makes_nothing_old_that_is_registered_of_the_others() {
-    let etcd = Etcd::start().await;
+    let etcd = TestEtcd::start().await;
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let [refused] = free_ports();
     let waits = format!("127.0.0.1:{refused}");
-    let options = Options {
+    let options = ConsoleOptions {
         members: vec![waits.clone(), silent.local_addr().unwrap().to_string()],
-        ..Options::default()
+        ..ConsoleOptions::default()
     };
-    let console = Console::with(&etcd, options).await;
-    let (registry, hub) = (etcd.registry(), &console.state.hub);
+    let console = TestConsole::start_with(&etcd, options).await;
+    let (registry, hub) = (etcd.registry(), &console.state.monitor);
     let (lab, node) = ("lab".parse().unwrap(), waits.parse::<NodeId>().unwrap());
     let lease = registry.grant(Duration::from_secs(10)).await.unwrap();
     let reporting = async {
@@ -223,17 +223,17 @@ async fn i16_a_silent_node_makes_nothing_old_that_is_registered_of_the_others() 
     };
     let looking = async {
         eventually("the agent to be known", async || {
-            let known = hub.known(&lab);
-            known.is_some_and(|known| known.evidence.registry.contains_key(&node))
+            let known = hub.snapshot(&lab);
+            known.is_some_and(|known| known.evidence.registrations.contains_key(&node))
         })
         .await;
         let began = now();
-        let (known, _) = hub.look(&lab, true).await.unwrap();
+        let (known, _) = hub.read_snapshot(&lab, true).await.unwrap();
         assert!(
             began.age(now()) >= Duration::from_secs(2),
             "nobody was silent"
         );
-        known.evidence.registry[&node].last_put_at.unwrap()
+        known.evidence.registrations[&node].last_put_at.unwrap()
     };
     tokio::select! {
         put = looking => assert!(put.age(now()) < Duration::from_millis(1_500)),

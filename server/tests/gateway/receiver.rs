@@ -17,26 +17,26 @@ use tokio_util::task::TaskTracker;
 
 /// How a receiver answers one request.
 #[derive(Clone, Debug)]
-pub(crate) enum Says {
+pub(crate) enum ReceiverReply {
     /// This status.
     Status(u16),
     /// A redirect to there.
     Redirect(String),
     /// Success, with so many bytes.
-    Much(usize),
+    LargeBody(usize),
     /// Nothing, ever.
-    Hangs,
+    Hang,
 }
 
 /// One request as it came.
 #[derive(Clone, Debug)]
-pub(crate) struct Got {
+pub(crate) struct ReceivedRequest {
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
-impl Got {
+impl ReceivedRequest {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
@@ -51,33 +51,36 @@ impl Got {
 }
 
 #[derive(Default)]
-struct Memory {
-    got: Vec<Got>,
+struct ReceiverState {
+    requests: Vec<ReceivedRequest>,
     /// How the next requests are answered; then with 200.
-    script: VecDeque<Says>,
+    script: VecDeque<ReceiverReply>,
 }
 
 /// The receiver; it ends with this value.
-pub(crate) struct Receiver {
+pub(crate) struct WebhookReceiver {
     pub(crate) address: SocketAddr,
-    memory: Arc<Mutex<Memory>>,
+    state: Arc<Mutex<ReceiverState>>,
     _stop: DropGuard,
 }
 
-impl Receiver {
-    pub(crate) async fn start(script: impl IntoIterator<Item = Says>) -> Self {
+impl WebhookReceiver {
+    pub(crate) async fn start(script: impl IntoIterator<Item = ReceiverReply>) -> Self {
         Self::at("127.0.0.1:0".parse().unwrap(), script).await
     }
 
-    pub(crate) async fn at(address: SocketAddr, script: impl IntoIterator<Item = Says>) -> Self {
+    pub(crate) async fn at(
+        address: SocketAddr,
+        script: impl IntoIterator<Item = ReceiverReply>,
+    ) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
-        let memory = Arc::new(Mutex::new(Memory {
-            got: Vec::new(),
+        let memory = Arc::new(Mutex::new(ReceiverState {
+            requests: Vec::new(),
             script: script.into_iter().collect(),
         }));
         let address = listener.local_addr().unwrap();
         let remembered = Arc::clone(&memory);
-        let answer = move |request: Request| answer(Arc::clone(&remembered), request);
+        let answer = move |request: Request| handle_request(Arc::clone(&remembered), request);
         let router = axum::Router::new().fallback(answer);
         let stop = CancellationToken::new();
         let stopped = stop.clone();
@@ -89,7 +92,7 @@ impl Receiver {
         });
         Self {
             address,
-            memory,
+            state: memory,
             _stop: stop.drop_guard(),
         }
     }
@@ -98,40 +101,43 @@ impl Receiver {
         format!("http://{}/hook?of=us", self.address)
     }
 
-    pub(crate) fn got(&self) -> Vec<Got> {
-        self.memory.lock().unwrap().got.clone()
+    pub(crate) fn requests(&self) -> Vec<ReceivedRequest> {
+        self.state.lock().unwrap().requests.clone()
     }
 
     /// From now on it answers like this first.
-    pub(crate) fn will(&self, script: impl IntoIterator<Item = Says>) {
-        self.memory.lock().unwrap().script.extend(script);
+    pub(crate) fn script_replies(&self, script: impl IntoIterator<Item = ReceiverReply>) {
+        self.state.lock().unwrap().script.extend(script);
     }
 }
 
-async fn answer(memory: Arc<Mutex<Memory>>, request: Request) -> Response {
+async fn handle_request(memory: Arc<Mutex<ReceiverState>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let got = Got {
+    let got = ReceivedRequest {
         path: parts.uri.to_string(),
         headers: parts.headers,
         body: body.collect().await.unwrap().to_bytes(),
     };
     let says = {
         let mut memory = memory.lock().unwrap();
-        memory.got.push(got);
-        memory.script.pop_front().unwrap_or(Says::Status(200))
+        memory.requests.push(got);
+        memory
+            .script
+            .pop_front()
+            .unwrap_or(ReceiverReply::Status(200))
     };
     let response = Response::builder();
     match says {
-        Says::Status(status) => response
+        ReceiverReply::Status(status) => response
             .status(status)
             .body(Body::from(format!("said {status}")))
             .unwrap(),
-        Says::Redirect(to) => response
+        ReceiverReply::Redirect(to) => response
             .status(307)
             .header("location", to)
             .body(Body::empty())
             .unwrap(),
-        Says::Much(bytes) => response.body(Body::from(vec![b'x'; bytes])).unwrap(),
-        Says::Hangs => std::future::pending().await,
+        ReceiverReply::LargeBody(bytes) => response.body(Body::from(vec![b'x'; bytes])).unwrap(),
+        ReceiverReply::Hang => std::future::pending().await,
     }
 }

@@ -1,24 +1,24 @@
 //! After a bootstrap, whoever was left out and comes back is watched (I22).
 
 use galera::publish::api::ActionView;
-use galera::recover::action::State;
+use galera::recover::action::ActionState;
 
-use crate::etcd::{Etcd, eventually};
-use crate::recovery::{Desk, act};
-use crate::world::Nodes3;
+use crate::etcd::{TestEtcd, eventually};
+use crate::recovery::{ActionFixture, apply_verb};
+use crate::world::FakeCluster;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn i22_who_comes_back_ahead_is_told_to_keep_its_data_on_every_replica() {
-    let etcd = Etcd::start().await;
-    let nodes = Nodes3::two_lost(etcd.registry());
-    let desk = Desk::open(&etcd, &nodes).await;
+async fn i22_every_replica_warns_of_a_returning_node_that_is_ahead() {
+    let etcd = TestEtcd::start().await;
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    let desk = ActionFixture::start(&etcd, &nodes).await;
     let id = desk.request(&desk.operator).await.action.id;
-    assert_eq!(act(&desk.approver, &id, "approve").await.status, 200);
-    desk.becomes(&id, State::Succeeded).await;
+    assert_eq!(apply_verb(&desk.approver, &id, "approve").await.status, 200);
+    desk.wait_for_state(&id, ActionState::Succeeded).await;
     // One comes back behind, which is what a state transfer is for, and one ahead.
-    nodes.returns("n2", 99);
-    nodes.returns("n3", 130);
-    let other = Desk::replica(&etcd, &nodes).await;
+    nodes.return_isolated("n2", 99);
+    nodes.return_isolated("n3", 130);
+    let other = ActionFixture::replica(&etcd, &nodes).await;
     for desk in [&desk, &other] {
         eventually("the warning", async || {
             !desk.get(&id).await.warnings.is_empty()
@@ -38,7 +38,7 @@ async fn i22_who_comes_back_ahead_is_told_to_keep_its_data_on_every_replica() {
                 .contains("Copy its data directory before it joins")
         );
         assert_eq!(
-            nodes.told(),
+            nodes.notices(),
             std::slice::from_ref(&warning.message),
             "for the overview"
         );
@@ -51,9 +51,9 @@ async fn i22_who_comes_back_ahead_is_told_to_keep_its_data_on_every_replica() {
         }
     }
     // The record itself is as it ended: a final state never changes.
-    assert_eq!(desk.get(&id).await.action.state, State::Succeeded);
+    assert_eq!(desk.get(&id).await.action.state, ActionState::Succeeded);
     assert_eq!(nodes.sent(), 1, "nothing is resolved by itself");
-    nodes.returns("n3", 90);
+    nodes.return_isolated("n3", 90);
     eventually("the warning to go", async || {
         desk.get(&id).await.warnings.is_empty()
     })

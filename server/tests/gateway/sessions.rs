@@ -3,26 +3,29 @@
 use std::time::Duration;
 
 use accounts::UserName;
-use accounts::token::{Claims, Signer};
+use accounts::token::{SessionClaims, TokenSigner};
 use galera::Timestamp;
 use galera::access::Role;
 use uuid::Uuid;
 
-use crate::client::{Console, NOW, Options, STATE};
-use crate::etcd::{Etcd, eventually};
+use crate::client::{ConsoleOptions, NOW, STATE_PREFIX, TestConsole};
+use crate::etcd::{TestEtcd, eventually};
 
 fn dora() -> UserName {
     "dora".parse().unwrap()
 }
 
 #[tokio::test]
-async fn replicas_share_sessions_at_once() {
-    let etcd = Etcd::start().await;
-    let (one, other) = (Console::start(&etcd).await, Console::start(&etcd).await);
+async fn replicas_share_sessions_immediately() {
+    let etcd = TestEtcd::start().await;
+    let (one, other) = (
+        TestConsole::start(&etcd).await,
+        TestConsole::start(&etcd).await,
+    );
     one.add_user("dora", &[Role::Viewer]).await;
     for _ in 0..5 {
         let at_one = one.sign_in("dora").await;
-        let mut at_other = other.nobody();
+        let mut at_other = other.anonymous();
         at_other.cookie.clone_from(&at_one.cookie);
         assert_eq!(
             at_other.get("/api/v1/session").await.status,
@@ -38,15 +41,20 @@ async fn replicas_share_sessions_at_once() {
 }
 
 #[tokio::test]
-async fn whatever_happens_to_the_account_ends_its_sessions() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+async fn every_account_change_ends_its_sessions() {
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     console.add_user("admin", &[Role::Admin]).await;
     console.add_user("dora", &[Role::Viewer]).await;
     for change in ["disable", "passwd", "remove"] {
         let client = console.sign_in("dora").await;
         let token = client.cookie.as_deref().unwrap().split_once('=').unwrap().1;
-        let mut guard = console.state.authority.recognise(token).await.unwrap();
+        let mut guard = console
+            .state
+            .authenticator
+            .resolve_session(token)
+            .await
+            .unwrap();
         assert!(!guard.has_ended());
         match change {
             "disable" => console
@@ -61,7 +69,7 @@ async fn whatever_happens_to_the_account_ends_its_sessions() {
                 .unwrap(),
             _ => console.store.remove(&dora(), false).await.unwrap(),
         }
-        tokio::time::timeout(crate::etcd::PATIENCE, guard.wait_ended())
+        tokio::time::timeout(crate::etcd::TIMEOUT, guard.wait_ended())
             .await
             .expect(change);
         assert_eq!(
@@ -99,13 +107,13 @@ async fn whatever_happens_to_the_account_ends_its_sessions() {
 }
 
 #[tokio::test]
-async fn a_session_expires_by_itself() {
-    let etcd = Etcd::start().await;
-    let console = Console::with(
+async fn a_session_expires() {
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start_with(
         &etcd,
-        Options {
-            lifetime: Duration::from_secs(2),
-            ..Options::default()
+        ConsoleOptions {
+            session_lifetime: Duration::from_secs(2),
+            ..ConsoleOptions::default()
         },
     )
     .await;
@@ -117,7 +125,7 @@ async fn a_session_expires_by_itself() {
         answer.status == 401 && answer.problem().code == "session_expired"
     })
     .await;
-    let sessions = format!("{STATE}/sessions/");
+    let sessions = format!("{STATE_PREFIX}/sessions/");
     eventually("etcd forgets it too", async || {
         console
             .registry
@@ -129,9 +137,9 @@ async fn a_session_expires_by_itself() {
 }
 
 #[tokio::test]
-async fn forged_tokens_count_for_nothing() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+async fn forged_tokens_are_rejected() {
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
     let token = client
@@ -144,13 +152,13 @@ async fn forged_tokens_count_for_nothing() {
         .to_owned();
     let body = token.split('.').nth(1).unwrap();
     let now = console_core::clock::now();
-    let claims = Claims::new(
+    let claims = SessionClaims::new(
         dora(),
         Uuid::new_v4(),
         now,
         now.plus(Duration::from_secs(60)),
     );
-    let other_key = Signer::new(b"guessed").sign(&claims).unwrap();
+    let other_key = TokenSigner::new(b"guessed").sign(&claims).unwrap();
     // {"alg":"none","typ":"JWT"}
     let unsigned = format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{body}.");
     let cut = &token[..token.len() - 2];
@@ -171,13 +179,13 @@ async fn forged_tokens_count_for_nothing() {
 }
 
 #[tokio::test]
-async fn a_genuine_token_without_a_session_counts_for_nothing() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+async fn a_genuine_token_without_a_session_is_rejected() {
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let entry = console
         .registry
-        .get(format!("{STATE}/keys/session"))
+        .get(format!("{STATE_PREFIX}/keys/session"))
         .await
         .unwrap()
         .unwrap();
@@ -188,8 +196,8 @@ async fn a_genuine_token_without_a_session_counts_for_nothing() {
         .collect();
     let now = console_core::clock::now();
     let token = |issued: Timestamp, expires: Timestamp| {
-        let claims = Claims::new(dora(), Uuid::new_v4(), issued, expires);
-        Signer::new(&key).sign(&claims).unwrap()
+        let claims = SessionClaims::new(dora(), Uuid::new_v4(), issued, expires);
+        TokenSigner::new(&key).sign(&claims).unwrap()
     };
     let minute = Duration::from_secs(60);
     for (token, code) in [
@@ -216,12 +224,15 @@ async fn a_genuine_token_without_a_session_counts_for_nothing() {
 }
 
 #[tokio::test]
-async fn removing_the_key_signs_everybody_out_and_a_new_one_is_made() {
-    let etcd = Etcd::start().await;
-    let (one, other) = (Console::start(&etcd).await, Console::start(&etcd).await);
+async fn removing_the_signing_key_ends_all_sessions_and_creates_a_new_key() {
+    let etcd = TestEtcd::start().await;
+    let (one, other) = (
+        TestConsole::start(&etcd).await,
+        TestConsole::start(&etcd).await,
+    );
     one.add_user("dora", &[Role::Viewer]).await;
     let client = one.sign_in("dora").await;
-    let key = format!("{STATE}/keys/session");
+    let key = format!("{STATE_PREFIX}/keys/session");
     let entry = one.registry.get(key.clone()).await.unwrap().unwrap();
     one.registry
         .delete_if(key, entry.mod_revision)
@@ -232,12 +243,12 @@ async fn removing_the_key_signs_everybody_out_and_a_new_one_is_made() {
     })
     .await;
     eventually("both are ready again", async || {
-        one.nobody().get("/readyz").await.status == 200
-            && other.nobody().get("/readyz").await.status == 200
+        one.anonymous().get("/readyz").await.status == 200
+            && other.anonymous().get("/readyz").await.status == 200
     })
     .await;
     let client = one.sign_in("dora").await;
-    let mut at_other = other.nobody();
+    let mut at_other = other.anonymous();
     at_other.cookie.clone_from(&client.cookie);
     assert_eq!(
         at_other.get("/api/v1/session").await.status,
@@ -248,8 +259,8 @@ async fn removing_the_key_signs_everybody_out_and_a_new_one_is_made() {
 
 #[tokio::test]
 async fn an_account_has_a_bounded_number_of_sessions() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let first = console.sign_in("dora").await;
     for _ in 0..50 {
@@ -262,7 +273,7 @@ async fn an_account_has_a_bounded_number_of_sessions() {
     );
     let sessions = console
         .registry
-        .list(format!("{STATE}/sessions/"))
+        .list(format!("{STATE_PREFIX}/sessions/"))
         .await
         .unwrap();
     assert_eq!(sessions.entries.len(), 50);

@@ -4,19 +4,19 @@ use galera::access::Role;
 use galera::publish::api::SessionView;
 use http::header::{LOCATION, RETRY_AFTER, SET_COOKIE};
 
-use crate::client::{Console, NOW, Options, PASSWORD};
-use crate::etcd::Etcd;
+use crate::client::{ConsoleOptions, NOW, PASSWORD, TestConsole};
+use crate::etcd::TestEtcd;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
 #[tokio::test]
-async fn in_and_out() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+async fn signing_in_and_out() {
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     console
         .add_user("dora", &[Role::Viewer, Role::Approver])
         .await;
-    let answer = console.nobody().sign_in(" DORA ", PASSWORD).await;
+    let answer = console.anonymous().sign_in(" DORA ", PASSWORD).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let view: SessionView = answer.json();
     assert_eq!(
@@ -46,17 +46,17 @@ async fn in_and_out() {
 
 #[tokio::test]
 async fn over_https_the_cookie_is_bound_to_the_host() {
-    let etcd = Etcd::start().await;
-    let console = Console::with(
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start_with(
         &etcd,
-        Options {
+        ConsoleOptions {
             https: true,
-            ..Options::default()
+            ..ConsoleOptions::default()
         },
     )
     .await;
     console.add_user("dora", &[Role::Viewer]).await;
-    let answer = console.nobody().sign_in("dora", PASSWORD).await;
+    let answer = console.anonymous().sign_in("dora", PASSWORD).await;
     let cookie = answer.header(SET_COOKIE);
     assert!(
         cookie.starts_with("__Host-galera_console_session=") && cookie.ends_with("; Secure"),
@@ -67,7 +67,7 @@ async fn over_https_the_cookie_is_bound_to_the_host() {
             .header("strict-transport-security")
             .starts_with("max-age=")
     );
-    let mut client = console.nobody();
+    let mut client = console.anonymous();
     client.cookie = Some(format!("galera_console_session={}", answer.token()));
     assert_eq!(
         client.get("/api/v1/session").await.status,
@@ -77,9 +77,9 @@ async fn over_https_the_cookie_is_bound_to_the_host() {
 }
 
 #[tokio::test]
-async fn who_is_unknown_is_not_told() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+async fn an_unknown_user_is_indistinguishable_from_a_wrong_password() {
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let mut answers = Vec::new();
     for (name, password) in [
@@ -88,7 +88,7 @@ async fn who_is_unknown_is_not_told() {
         ("<script>", "wrong"),
         ("dora", &"x".repeat(2000)),
     ] {
-        let answer = console.nobody().sign_in(name, password).await;
+        let answer = console.anonymous().sign_in(name, password).await;
         assert_eq!(answer.status, 401, "{name}");
         let problem = answer.problem();
         answers.push((problem.code, problem.title, problem.detail));
@@ -99,9 +99,9 @@ async fn who_is_unknown_is_not_told() {
 }
 
 #[tokio::test]
-async fn a_disabled_account_is_told_so_once_the_password_is_right() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+async fn a_disabled_account_is_reported_only_with_the_right_password() {
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     console
         .store
@@ -110,14 +110,14 @@ async fn a_disabled_account_is_told_so_once_the_password_is_right() {
         .unwrap();
     assert_eq!(
         console
-            .nobody()
+            .anonymous()
             .sign_in("dora", "wrong")
             .await
             .problem()
             .code,
         "invalid_credentials"
     );
-    let answer = console.nobody().sign_in("dora", PASSWORD).await;
+    let answer = console.anonymous().sign_in("dora", PASSWORD).await;
     assert_eq!(
         (answer.status.as_u16(), answer.problem().code.as_str()),
         (403, "account_disabled")
@@ -125,38 +125,38 @@ async fn a_disabled_account_is_told_so_once_the_password_is_right() {
 }
 
 #[tokio::test]
-async fn guessing_is_slowed_down() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+async fn repeated_failures_are_throttled() {
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     console.add_user("emil", &[Role::Viewer]).await;
     for _ in 0..11 {
-        console.nobody().sign_in("dora", "wrong").await;
+        console.anonymous().sign_in("dora", "wrong").await;
     }
-    let answer = console.nobody().sign_in("dora", PASSWORD).await;
+    let answer = console.anonymous().sign_in("dora", PASSWORD).await;
     assert_eq!(
         (answer.status.as_u16(), answer.problem().code.as_str()),
         (429, "throttled")
     );
     assert_eq!(answer.header(RETRY_AFTER), "1");
     assert_eq!(
-        console.nobody().sign_in("emil", PASSWORD).await.status,
+        console.anonymous().sign_in("emil", PASSWORD).await.status,
         200,
         "another account is not concerned"
     );
 }
 
 #[tokio::test]
-async fn forms_lead_back_to_where_one_came_from() {
-    let etcd = Etcd::start().await;
-    let console = Console::start(&etcd).await;
+async fn sign_in_forms_redirect_back_to_local_paths_only() {
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let form = async |password: &str, next: &str| {
         let password = password.replace(' ', "+");
         let body = format!("username=dora&password={password}&next={next}");
-        console.nobody().post("/sign-in", FORM, body).await
+        console.anonymous().post("/sign-in", FORM, body).await
     };
-    let to = |answer: &crate::client::Answer| {
+    let to = |answer: &crate::client::TestResponse| {
         (answer.status.as_u16(), answer.header(LOCATION).to_owned())
     };
     let good = form(PASSWORD, "%2Fclusters%2Flab%3Fa%3D1").await;

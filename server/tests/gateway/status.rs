@@ -9,21 +9,21 @@ use galera::access::Role;
 use http::Method;
 use serde_json::Value;
 
-use crate::client::{Answer, Client, Console};
-use crate::etcd::{Etcd, eventually};
+use crate::client::{TestClient, TestConsole, TestResponse};
+use crate::etcd::{TestEtcd, eventually};
 
 /// A console with an administrator and an operator.
-struct Scene {
-    etcd: Etcd,
-    console: Console,
-    admin: Client,
-    operator: Client,
+struct StatusPageFixture {
+    etcd: TestEtcd,
+    console: TestConsole,
+    admin: TestClient,
+    operator: TestClient,
 }
 
-impl Scene {
+impl StatusPageFixture {
     async fn start() -> Self {
-        let etcd = Etcd::start().await;
-        let console = Console::start(&etcd).await;
+        let etcd = TestEtcd::start().await;
+        let console = TestConsole::start(&etcd).await;
         console.add_user("ada", &[Role::Admin]).await;
         console.add_user("olga", &[Role::Operator]).await;
         Self {
@@ -35,7 +35,7 @@ impl Scene {
     }
 
     /// Makes a page of the cluster `lab` under the name `Orders`, and waits until it is told.
-    async fn page(&self, slug: &str, visibility: &str, more: &str) -> Value {
+    async fn create_page(&self, slug: &str, visibility: &str, more: &str) -> Value {
         let body = format!(
             r#"{{"slug":"{slug}","title":"Shop","clusters":[{{"cluster":"lab","name":"Orders"}}],
                 "visibility":"{visibility}"{more}}}"#
@@ -51,8 +51,8 @@ impl Scene {
     }
 
     /// Waits until the page at `path` holds `text` for everybody.
-    async fn until_told(&self, path: &str, text: &str) {
-        let nobody = self.console.nobody();
+    async fn wait_for_text(&self, path: &str, text: &str) {
+        let nobody = self.console.anonymous();
         eventually(&format!("{path} says {text}"), async || {
             nobody.get(path).await.text().contains(text)
         })
@@ -60,7 +60,7 @@ impl Scene {
     }
 
     /// The words of the audit trail's events, oldest first.
-    async fn events(&self) -> Vec<String> {
+    async fn audit_events(&self) -> Vec<String> {
         let page: Value = self.admin.get("/api/v1/audit?limit=200").await.json();
         let entries = page["entries"].as_array().unwrap().iter().rev();
         entries
@@ -69,7 +69,7 @@ impl Scene {
     }
 }
 
-async fn send(client: &Client, method: Method, path: &str, body: &str) -> Answer {
+async fn send(client: &TestClient, method: Method, path: &str, body: &str) -> TestResponse {
     let request = client
         .request(method, path)
         .header("content-type", "application/json")
@@ -78,12 +78,12 @@ async fn send(client: &Client, method: Method, path: &str, body: &str) -> Answer
     client.send(request).await
 }
 
-async fn post(client: &Client, path: &str, body: &str) -> Answer {
+async fn post(client: &TestClient, path: &str, body: &str) -> TestResponse {
     send(client, Method::POST, path, body).await
 }
 
 /// The same answer: status, headers and body.
-fn assert_same(one: &Answer, other: &Answer, what: &str) {
+fn assert_same(one: &TestResponse, other: &TestResponse, what: &str) {
     assert_eq!(one.status, other.status, "{what}");
     assert_eq!(one.headers, other.headers, "{what}");
     assert_eq!(one.body, other.body, "{what}");

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use console_core::clock::now;
 use futures::future::{BoxFuture, pending};
-use galera::judge::known_positions::History;
-use galera::observe::observation::{Evidence, ProbeError, ProbeFailure, SqlObservation};
+use galera::judge::known_positions::KnownPositions;
+use galera::observe::observation::{Evidence, ProbeError, ProbeErrorKind, SqlObservation};
 use galera::observe::wsrep::WsrepStatus;
 use galera::recover::action::StepResult;
 use galera::view::RegistryHealth;
 use galera::{ClusterName, NodeId, Timestamp};
-use galera_console::actions::{Channel, Look, World};
-use monitor::reading;
+use galera_console::actions::{ClusterAccess, ClusterEvidence, StatementChannel};
+use monitor::registry_reading;
 use registry::Registry;
 use uuid::Uuid;
 
@@ -23,113 +23,113 @@ const UNDEFINED: &str = "18446744073709551615";
 
 /// A place at which an executor never comes back, because it was killed there, or waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stop {
+pub(crate) enum CrashPoint {
     /// Holding the lock, before anything is written.
-    Planning,
+    BeforePlanning,
     /// Begun, before the intention.
-    Opening,
+    BeforeOpening,
     /// The intention is written, nothing was sent.
     BeforeSending,
     /// The statement took effect, its answer was not written down.
     AfterSending,
     /// The answer is written, the outcome was not looked at.
-    Observing,
+    BeforeObserving,
 }
 
 /// What a node says to the statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Says {
+pub(crate) enum StatementReply {
     /// OK, and it becomes Primary.
-    Yes,
+    Success,
     /// OK, and nothing happens.
     Ignored,
     /// The privilege is missing.
-    Super,
+    MissingPrivilege,
     /// It carries it out and hangs.
-    Hangs,
+    Timeout,
 }
 
-struct Nodes {
+struct FakeClusterState {
     /// Members of the component that answers.
     alive: BTreeSet<&'static str>,
     primary: bool,
     seqno: u64,
-    stop: Option<Stop>,
+    crash_point: Option<CrashPoint>,
     /// Whether an executor that stops is let go on later.
-    held: bool,
+    hold: bool,
     /// The looks during which the survivor looks for others.
-    gathering: u32,
-    says: Says,
+    gathering_looks: u32,
+    reply: StatementReply,
     /// Nodes that came back on their own, non-Primary, at this position.
-    apart: BTreeMap<&'static str, u64>,
+    isolated: BTreeMap<&'static str, u64>,
     /// What everybody is told.
-    told: Vec<String>,
+    notices: Vec<String>,
 }
 
 /// The nodes `n1`, `n2` and `n3` of the cluster `lab`.
-pub(crate) struct Nodes3 {
-    nodes: Mutex<Nodes>,
+pub(crate) struct FakeCluster {
+    state: Mutex<FakeClusterState>,
     registry: Registry,
     /// Statements that reached a node.
     pub(crate) sent: AtomicU32,
     /// Connections that were opened and closed without a statement.
-    unused: AtomicU32,
+    unused_connections: AtomicU32,
     /// Looks without etcd.
-    blind: AtomicU32,
-    reached: tokio::sync::Notify,
+    reads_without_etcd: AtomicU32,
+    crash_point_reached: tokio::sync::Notify,
     released: tokio::sync::Notify,
 }
 
-impl Nodes3 {
+impl FakeCluster {
     /// `n1` survives without quorum; the others refuse connections.
     pub(crate) fn two_lost(registry: Registry) -> Arc<Self> {
-        Self::of(registry, &["n1"], false)
+        Self::new(registry, &["n1"], false)
     }
 
     /// All three are Synced.
     pub(crate) fn healthy(registry: Registry) -> Arc<Self> {
-        Self::of(registry, &["n1", "n2", "n3"], true)
+        Self::new(registry, &["n1", "n2", "n3"], true)
     }
 
-    fn of(registry: Registry, alive: &[&'static str], primary: bool) -> Arc<Self> {
-        let nodes = Nodes {
+    fn new(registry: Registry, alive: &[&'static str], primary: bool) -> Arc<Self> {
+        let nodes = FakeClusterState {
             alive: alive.iter().copied().collect(),
             primary,
             seqno: 100,
-            stop: None,
-            held: false,
-            gathering: 0,
-            says: Says::Yes,
-            apart: BTreeMap::new(),
-            told: Vec::new(),
+            crash_point: None,
+            hold: false,
+            gathering_looks: 0,
+            reply: StatementReply::Success,
+            isolated: BTreeMap::new(),
+            notices: Vec::new(),
         };
         Arc::new(Self {
-            nodes: Mutex::new(nodes),
+            state: Mutex::new(nodes),
             registry,
             sent: AtomicU32::new(0),
-            unused: AtomicU32::new(0),
-            blind: AtomicU32::new(0),
-            reached: tokio::sync::Notify::new(),
+            unused_connections: AtomicU32::new(0),
+            reads_without_etcd: AtomicU32::new(0),
+            crash_point_reached: tokio::sync::Notify::new(),
             released: tokio::sync::Notify::new(),
         })
     }
 
-    /// Kills the next executor that comes to `stop`.
-    pub(crate) fn kill_at(&self, stop: Stop) {
-        self.nodes.lock().unwrap().stop = Some(stop);
+    /// Kills the next executor that comes to `crash_point`.
+    pub(crate) fn kill_at(&self, stop: CrashPoint) {
+        self.state.lock().unwrap().crash_point = Some(stop);
     }
 
     /// Waits until an executor was killed.
-    pub(crate) async fn killed(&self) {
-        tokio::time::timeout(crate::etcd::PATIENCE, self.reached.notified())
+    pub(crate) async fn wait_until_killed(&self) {
+        tokio::time::timeout(crate::etcd::TIMEOUT, self.crash_point_reached.notified())
             .await
             .expect("an executor comes to where it is killed");
     }
 
-    /// Holds the next executor that comes to `stop`, until it is released.
-    pub(crate) fn hold_at(&self, stop: Stop) {
-        let mut nodes = self.nodes.lock().unwrap();
-        (nodes.stop, nodes.held) = (Some(stop), true);
+    /// Holds the next executor that comes to `crash_point`, until it is released.
+    pub(crate) fn hold_at(&self, stop: CrashPoint) {
+        let mut nodes = self.state.lock().unwrap();
+        (nodes.crash_point, nodes.hold) = (Some(stop), true);
     }
 
     /// Lets the held executor go on.
@@ -138,55 +138,55 @@ impl Nodes3 {
     }
 
     /// The survivor looks for others, as the next `looks` at it find.
-    pub(crate) fn gathers(&self, looks: u32) {
-        self.nodes.lock().unwrap().gathering = looks;
+    pub(crate) fn set_gathering(&self, looks: u32) {
+        self.state.lock().unwrap().gathering_looks = looks;
     }
 
     /// Connections that were opened and closed without a statement.
-    pub(crate) fn unused(&self) -> u32 {
-        self.unused.load(Ordering::SeqCst)
+    pub(crate) fn unused_connections(&self) -> u32 {
+        self.unused_connections.load(Ordering::SeqCst)
     }
 
     /// Looks without etcd.
-    pub(crate) fn blind(&self) -> u32 {
-        self.blind.load(Ordering::SeqCst)
+    pub(crate) fn reads_without_etcd(&self) -> u32 {
+        self.reads_without_etcd.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn says(&self, says: Says) {
-        self.nodes.lock().unwrap().says = says;
+    pub(crate) fn set_reply(&self, says: StatementReply) {
+        self.state.lock().unwrap().reply = says;
     }
 
     /// A node that was lost answers again: in no quorum, at `seqno`.
-    pub(crate) fn returns(&self, name: &'static str, seqno: u64) {
-        self.nodes.lock().unwrap().apart.insert(name, seqno);
+    pub(crate) fn return_isolated(&self, name: &'static str, seqno: u64) {
+        self.state.lock().unwrap().isolated.insert(name, seqno);
     }
 
     /// What everybody is told at the moment.
-    pub(crate) fn told(&self) -> Vec<String> {
-        self.nodes.lock().unwrap().told.clone()
+    pub(crate) fn notices(&self) -> Vec<String> {
+        self.state.lock().unwrap().notices.clone()
     }
 
     /// Makes the survivor's position another one.
-    pub(crate) fn moves_on(&self) {
-        self.nodes.lock().unwrap().seqno += 1;
+    pub(crate) fn advance_position(&self) {
+        self.state.lock().unwrap().seqno += 1;
     }
 
     pub(crate) fn sent(&self) -> u32 {
         self.sent.load(Ordering::SeqCst)
     }
 
-    /// Never comes back from `stop` when an executor is to be killed there, or only when it is released.
-    async fn pass(&self, stop: Stop) {
+    /// Never comes back from `crash_point` when an executor is to be killed there, or only when it is released.
+    async fn pass_crash_point(&self, stop: CrashPoint) {
         let (here, held) = {
-            let mut nodes = self.nodes.lock().unwrap();
-            let here = nodes.stop == Some(stop);
+            let mut nodes = self.state.lock().unwrap();
+            let here = nodes.crash_point == Some(stop);
             if here {
-                nodes.stop = None;
+                nodes.crash_point = None;
             }
-            (here, nodes.held)
+            (here, nodes.hold)
         };
         if here {
-            self.reached.notify_one();
+            self.crash_point_reached.notify_one();
             if held {
                 self.released.notified().await;
             } else {
@@ -195,71 +195,76 @@ impl Nodes3 {
         }
     }
 
-    fn takes_effect(&self) {
+    fn apply_statement(&self) {
         self.sent.fetch_add(1, Ordering::SeqCst);
-        let mut nodes = self.nodes.lock().unwrap();
-        if !matches!(nodes.says, Says::Ignored | Says::Super) {
+        let mut nodes = self.state.lock().unwrap();
+        if !matches!(
+            nodes.reply,
+            StatementReply::Ignored | StatementReply::MissingPrivilege
+        ) {
             nodes.primary = true;
         }
     }
 
     /// What somebody knows who has been watching since `began`.
     fn evidence(&self, at: Timestamp, began: Timestamp) -> Evidence {
-        let nodes = self.nodes.lock().unwrap();
+        let nodes = self.state.lock().unwrap();
         let health = RegistryHealth {
             reachable: true,
-            since: before(at, 300),
+            since: seconds_before(at, 300),
             error: None,
         };
         let mut evidence = Evidence::new("lab".parse().unwrap(), health);
         for name in ["n1", "n2", "n3"] {
             let id: NodeId = name.parse().unwrap();
-            evidence.configured.insert(id.clone());
+            evidence.configured_members.insert(id.clone());
             let observation = if nodes.alive.contains(name) {
-                answering(status(&nodes, name), at, began)
-            } else if let Some(seqno) = nodes.apart.get(name) {
-                answering(alone(name, *seqno), at, began)
+                answering_observation(status(&nodes, name), at, began)
+            } else if let Some(seqno) = nodes.isolated.get(name) {
+                answering_observation(isolated_status(name, *seqno), at, began)
             } else {
-                silent(at)
+                unreachable_observation(at)
             };
-            evidence.sql.insert(id, observation);
+            evidence.probes.insert(id, observation);
         }
         for name in ["n4", "n5"] {
-            evidence.sql.insert(name.parse().unwrap(), silent(at));
+            evidence
+                .probes
+                .insert(name.parse().unwrap(), unreachable_observation(at));
         }
         evidence
     }
 }
 
-fn before(at: Timestamp, seconds: i64) -> Timestamp {
+fn seconds_before(at: Timestamp, seconds: i64) -> Timestamp {
     Timestamp::from_unix_millis(at.unix_millis() - seconds * 1_000)
 }
 
 /// The same answer for five minutes, as far as somebody saw it who has been watching since `began`.
-fn answering(status: WsrepStatus, at: Timestamp, began: Timestamp) -> SqlObservation {
+fn answering_observation(status: WsrepStatus, at: Timestamp, began: Timestamp) -> SqlObservation {
     let mut observation = SqlObservation::default();
-    let times = [301, 300, 1].map(|seconds| before(at, seconds));
+    let times = [301, 300, 1].map(|seconds| seconds_before(at, seconds));
     let seen = times.into_iter().filter(|time| *time > began);
     for time in std::iter::once(began.max(times[0])).chain(seen) {
-        observation.answered(time, status.clone());
+        observation.record_success(time, status.clone());
     }
-    observation.answered(at, status);
+    observation.record_success(at, status);
     observation
 }
 
-fn silent(at: Timestamp) -> SqlObservation {
+fn unreachable_observation(at: Timestamp) -> SqlObservation {
     let mut observation = SqlObservation::default();
     for seconds in [300, 1] {
         let error = ProbeError {
-            kind: ProbeFailure::Refused,
+            kind: ProbeErrorKind::Refused,
             message: "connection refused".to_owned(),
         };
-        observation.failed(before(at, seconds), error);
+        observation.record_failure(seconds_before(at, seconds), error);
     }
     observation
 }
 
-fn status(nodes: &Nodes, name: &str) -> WsrepStatus {
+fn status(nodes: &FakeClusterState, name: &str) -> WsrepStatus {
     let index = nodes.alive.iter().position(|alive| *alive == name).unwrap();
     let members: Vec<&str> = nodes.alive.iter().copied().collect();
     let (members, size, index) = (
@@ -281,7 +286,7 @@ fn status(nodes: &Nodes, name: &str) -> WsrepStatus {
         ("wsrep_local_index", &index),
         (
             "wsrep_evs_state",
-            if nodes.gathering > 0 {
+            if nodes.gathering_looks > 0 {
                 "GATHER"
             } else {
                 "OPERATIONAL"
@@ -296,17 +301,17 @@ fn status(nodes: &Nodes, name: &str) -> WsrepStatus {
 }
 
 /// A node in a component of its own.
-fn alone(name: &'static str, seqno: u64) -> WsrepStatus {
-    let nodes = Nodes {
+fn isolated_status(name: &'static str, seqno: u64) -> WsrepStatus {
+    let nodes = FakeClusterState {
         alive: BTreeSet::from([name]),
         primary: false,
         seqno,
-        stop: None,
-        held: false,
-        gathering: 0,
-        says: Says::Yes,
-        apart: BTreeMap::new(),
-        told: Vec::new(),
+        crash_point: None,
+        hold: false,
+        gathering_looks: 0,
+        reply: StatementReply::Success,
+        isolated: BTreeMap::new(),
+        notices: Vec::new(),
     };
     WsrepStatus {
         gcomm_uuid: Some(Uuid::from_u128(2)),
@@ -314,99 +319,111 @@ fn alone(name: &'static str, seqno: u64) -> WsrepStatus {
     }
 }
 
-struct Sender(Arc<Nodes3>, bool);
+struct FakeChannel(Arc<FakeCluster>, bool);
 
-impl Drop for Sender {
+impl Drop for FakeChannel {
     fn drop(&mut self) {
         self.0
-            .unused
+            .unused_connections
             .fetch_add(u32::from(!self.1), Ordering::SeqCst);
     }
 }
 
-impl Channel for Sender {
+impl StatementChannel for FakeChannel {
     fn send(mut self: Box<Self>, _: String) -> BoxFuture<'static, StepResult> {
         self.1 = true;
         Box::pin(async move {
-            self.0.pass(Stop::BeforeSending).await;
-            self.0.takes_effect();
-            self.0.pass(Stop::AfterSending).await;
-            let says = self.0.nodes.lock().unwrap().says;
+            self.0.pass_crash_point(CrashPoint::BeforeSending).await;
+            self.0.apply_statement();
+            self.0.pass_crash_point(CrashPoint::AfterSending).await;
+            let says = self.0.state.lock().unwrap().reply;
             match says {
-                Says::Yes | Says::Ignored => StepResult::Done("OK".to_owned()),
-                Says::Super => StepResult::Refused("error 1227: SUPER is missing".to_owned()),
-                Says::Hangs => StepResult::Unknown("no answer within 3 s".to_owned()),
+                StatementReply::Success | StatementReply::Ignored => {
+                    StepResult::Done("OK".to_owned())
+                }
+                StatementReply::MissingPrivilege => {
+                    StepResult::Refused("error 1227: SUPER is missing".to_owned())
+                }
+                StatementReply::Timeout => StepResult::Unknown("no answer within 3 s".to_owned()),
             }
         })
     }
 }
 
 /// The nodes as one replica knows them, which has been watching them since a moment.
-pub(crate) struct Watched(pub(crate) Arc<Nodes3>, pub(crate) Timestamp);
+pub(crate) struct FakeClusterAccess(pub(crate) Arc<FakeCluster>, pub(crate) Timestamp);
 
-impl World for Watched {
-    fn look<'a>(&'a self, cluster: &'a ClusterName, fresh: bool) -> BoxFuture<'a, Option<Look>> {
+impl ClusterAccess for FakeClusterAccess {
+    fn read_cluster<'a>(
+        &'a self,
+        cluster: &'a ClusterName,
+        fresh: bool,
+    ) -> BoxFuture<'a, Option<ClusterEvidence>> {
         Box::pin(async move {
             if fresh {
                 let stop = if self.0.sent() > 0 {
-                    Stop::Observing
+                    CrashPoint::BeforeObserving
                 } else {
-                    Stop::Planning
+                    CrashPoint::BeforePlanning
                 };
-                self.0.pass(stop).await;
+                self.0.pass_crash_point(stop).await;
             }
             let prefix = format!("/galera/{cluster}/");
             let listing = self.0.registry.list(prefix).await;
             let at = now();
             let mut evidence = self.0.evidence(at, self.1);
             if fresh {
-                let mut nodes = self.0.nodes.lock().unwrap();
-                nodes.gathering = nodes.gathering.saturating_sub(1);
+                let mut nodes = self.0.state.lock().unwrap();
+                nodes.gathering_looks = nodes.gathering_looks.saturating_sub(1);
             }
             let readings = match listing {
-                Ok(listing) => vec![reading(before(at, 200), &listing), reading(at, &listing)],
+                Ok(listing) => vec![
+                    registry_reading(seconds_before(at, 200), &listing),
+                    registry_reading(at, &listing),
+                ],
                 Err(error) => {
                     evidence.registry_health = RegistryHealth {
                         reachable: false,
                         since: at,
                         error: Some(error.to_string()),
                     };
-                    self.0.blind.fetch_add(1, Ordering::SeqCst);
+                    self.0.reads_without_etcd.fetch_add(1, Ordering::SeqCst);
                     Vec::new()
                 }
             };
-            Some(Look {
+            Some(ClusterEvidence {
                 evidence,
-                history: History::default(),
+                history: KnownPositions::default(),
                 readings,
             })
         })
     }
 
-    fn known(&self, _: &ClusterName) -> Option<Look> {
-        Some(Look {
+    fn last_known(&self, _: &ClusterName) -> Option<ClusterEvidence> {
+        Some(ClusterEvidence {
             evidence: self.0.evidence(now(), self.1),
-            history: History::default(),
+            history: KnownPositions::default(),
             readings: Vec::new(),
         })
     }
 
-    fn tell(&self, _: &ClusterName, sentences: Vec<String>) {
-        self.0.nodes.lock().unwrap().told = sentences;
+    fn set_warnings(&self, _: &ClusterName, sentences: Vec<String>) {
+        self.0.state.lock().unwrap().notices = sentences;
     }
 
-    fn open<'a>(
+    fn open_channel<'a>(
         &'a self,
         _: &'a ClusterName,
         _: &'a NodeId,
-    ) -> BoxFuture<'a, Result<Box<dyn Channel>, String>> {
+    ) -> BoxFuture<'a, Result<Box<dyn StatementChannel>, String>> {
         Box::pin(async move {
-            self.0.pass(Stop::Opening).await;
-            let channel: Box<dyn Channel> = Box::new(Sender(Arc::clone(&self.0), false));
+            self.0.pass_crash_point(CrashPoint::BeforeOpening).await;
+            let channel: Box<dyn StatementChannel> =
+                Box::new(FakeChannel(Arc::clone(&self.0), false));
             Ok(channel)
         })
     }
 }
 
 /// How long an action may take to its end in these tests.
-pub(crate) const VERIFY: Duration = Duration::from_secs(4);
+pub(crate) const VERIFY_TIMEOUT: Duration = Duration::from_secs(4);

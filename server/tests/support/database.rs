@@ -15,23 +15,23 @@ const CAPABILITIES: u32 = 0x0000_0001 | 0x0000_0200 | 0x0000_2000 | 0x0000_8000 
 const OK: [u8; 7] = [0, 0, 0, 2, 0, 0, 0];
 const END: [u8; 5] = [0xfe, 0, 0, 2, 0];
 
-type Rows = BTreeMap<String, String>;
+type StatusRows = BTreeMap<String, String>;
 
 #[derive(Default)]
-struct Said {
-    status: Rows,
-    variables: Rows,
-    asked: Vec<String>,
+struct DatabaseScript {
+    status: StatusRows,
+    variables: StatusRows,
+    statements: Vec<String>,
 }
 
 /// A listening peer.
-pub(crate) struct Database {
+pub(crate) struct FakeDatabase {
     address: SocketAddr,
-    said: Arc<Mutex<Said>>,
+    script: Arc<Mutex<DatabaseScript>>,
     task: JoinHandle<()>,
 }
 
-impl Database {
+impl FakeDatabase {
     /// Listens on a free port of `host` and answers these rows.
     pub(crate) async fn listen(
         host: &str,
@@ -40,9 +40,9 @@ impl Database {
     ) -> Self {
         let listener = TcpListener::bind((host, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let said = Arc::new(Mutex::new(Said {
+        let said = Arc::new(Mutex::new(DatabaseScript {
             variables: rows(variables),
-            ..Said::default()
+            ..DatabaseScript::default()
         }));
         let shared = Arc::clone(&said);
         let task = TaskTracker::new().spawn(async move {
@@ -52,10 +52,10 @@ impl Database {
         });
         let database = Self {
             address,
-            said,
+            script: said,
             task,
         };
-        database.says(status);
+        database.set_status(status);
         database
     }
 
@@ -65,29 +65,29 @@ impl Database {
     }
 
     /// Replaces the rows of the status.
-    pub(crate) fn says(&self, status: &[(&str, &str)]) {
-        self.said.lock().unwrap().status = rows(status);
+    pub(crate) fn set_status(&self, status: &[(&str, &str)]) {
+        self.script.lock().unwrap().status = rows(status);
     }
 
     /// Every statement so far.
-    pub(crate) fn asked(&self) -> Vec<String> {
-        self.said.lock().unwrap().asked.clone()
+    pub(crate) fn statements(&self) -> Vec<String> {
+        self.script.lock().unwrap().statements.clone()
     }
 }
 
-impl Drop for Database {
+impl Drop for FakeDatabase {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-fn rows(pairs: &[(&str, &str)]) -> Rows {
+fn rows(pairs: &[(&str, &str)]) -> StatusRows {
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     pairs.iter().map(owned).collect()
 }
 
 /// Greets, lets anybody in, answers until the other side leaves.
-async fn serve(mut stream: TcpStream, said: Arc<Mutex<Said>>) -> Option<()> {
+async fn serve(mut stream: TcpStream, said: Arc<Mutex<DatabaseScript>>) -> Option<()> {
     send(&mut stream, &mut 0, &[greeting()]).await?;
     let (_, sequence) = receive(&mut stream).await?;
     send(&mut stream, &mut (sequence + 1), &[OK.to_vec()]).await?;
@@ -116,8 +116,8 @@ fn greeting() -> Vec<u8> {
     packet
 }
 
-fn answer(statement: &str, said: &mut Said) -> Vec<Vec<u8>> {
-    said.asked.push(statement.to_owned());
+fn answer(statement: &str, said: &mut DatabaseScript) -> Vec<Vec<u8>> {
+    said.statements.push(statement.to_owned());
     let rows: Vec<(&String, &String)> = if statement.starts_with("SHOW GLOBAL STATUS") {
         said.status.iter().collect()
     } else if statement.starts_with("SHOW GLOBAL VARIABLES") {

@@ -4,21 +4,21 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use registry::{Registry, Settings};
+use registry::{EtcdSettings, Registry};
 use tempfile::TempDir;
 
 /// Longest wait for anything in these tests.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running etcd.
-pub(crate) struct Etcd {
+pub(crate) struct TestEtcd {
     directory: TempDir,
     client: u16,
     peer: u16,
     child: Option<Child>,
 }
 
-impl Etcd {
+impl TestEtcd {
     /// Starts one and waits until it answers.
     pub(crate) async fn start() -> Self {
         let [client, peer] = free_ports();
@@ -29,12 +29,12 @@ impl Etcd {
             peer,
             child: None,
         };
-        etcd.resume().await;
+        etcd.restart().await;
         etcd
     }
 
     /// Starts it again with its data.
-    pub(crate) async fn resume(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         let (client, peer) = (self.url(), format!("http://127.0.0.1:{}", self.peer));
         let child = Command::new("etcd")
             .arg(format!("--data-dir={}", self.directory.path().display()))
@@ -77,15 +77,15 @@ impl Etcd {
 
 /// A connection to the etcd at `url`.
 pub(crate) fn registry_at(url: String) -> Registry {
-    let settings = Settings {
+    let settings = EtcdSettings {
         deadline: Duration::from_secs(2),
         grace: Duration::from_millis(500),
-        ..Settings::new([url])
+        ..EtcdSettings::new([url])
     };
     Registry::connect(settings).unwrap()
 }
 
-impl Drop for Etcd {
+impl Drop for TestEtcd {
     fn drop(&mut self) {
         self.kill();
     }
@@ -102,10 +102,7 @@ pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
 pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
     while !holds().await {
-        assert!(
-            began.elapsed() < PATIENCE,
-            "not within {PATIENCE:?}: {what}"
-        );
+        assert!(began.elapsed() < TIMEOUT, "not within {TIMEOUT:?}: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -8,23 +8,23 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustix::process::Signal;
 
-use super::node::Node;
-use super::process::{Process, Program};
+use super::node::GaleraNode;
+use super::process::{LabProcess, Program};
 use super::{Lab, program};
 
 /// The side-car of one node.
-pub struct Agent {
+pub struct AgentSidecar {
     program: Program,
     log: PathBuf,
-    process: Mutex<Option<Process>>,
+    process: Mutex<Option<LabProcess>>,
 }
 
-impl Agent {
+impl AgentSidecar {
     /// Starts it for `node`, with the settings that a person would give.
     ///
     /// # Errors
     /// When it is not built.
-    pub fn start(lab: &Lab, node: &Node) -> Result<Self> {
+    pub fn start(lab: &Lab, node: &GaleraNode) -> Result<Self> {
         let log = lab.directory().join(format!("agent-{}.log", node.name()));
         // One file each: another agent may be reading while this one is written.
         let password = lab
@@ -73,8 +73,8 @@ impl Agent {
     pub fn pid(&self) -> Option<u32> {
         self.process()
             .as_ref()
-            .filter(|process| process.alive())
-            .map(Process::pid)
+            .filter(|process| process.is_alive())
+            .map(LabProcess::pid)
     }
 
     /// Starts it when it does not run; wakes it when it is stopped.
@@ -83,7 +83,7 @@ impl Agent {
     /// When it cannot be started.
     pub fn ensure_running(&self) -> Result<()> {
         let mut process = self.process();
-        match process.as_ref().filter(|process| process.alive()) {
+        match process.as_ref().filter(|process| process.is_alive()) {
             Some(process) => process.signal(Signal::CONT),
             None => {
                 *process = Some(self.program.start()?);
@@ -106,7 +106,7 @@ impl Agent {
         process.stop(Duration::from_secs(10)).await.map(drop)
     }
 
-    fn process(&self) -> MutexGuard<'_, Option<Process>> {
+    fn process(&self) -> MutexGuard<'_, Option<LabProcess>> {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -13,7 +13,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// An authority whose certificate lies in a file.
-pub struct Authority {
+pub struct CertificateAuthority {
     issuer: Issuer<'static, KeyPair>,
     directory: PathBuf,
     certificate: PathBuf,
@@ -21,7 +21,7 @@ pub struct Authority {
 
 /// A certificate and its key, in files.
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub struct CertificateFiles {
     /// Its certificate in PEM.
     pub certificate: PathBuf,
     /// Its key in PEM.
@@ -30,14 +30,14 @@ pub struct Identity {
 
 /// Since when and until when a certificate is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Valid {
+pub enum Validity {
     /// At any time.
     Now,
     /// Only in years that have passed.
     Expired,
 }
 
-impl Authority {
+impl CertificateAuthority {
     /// A new one with its files below `directory`.
     ///
     /// # Errors
@@ -67,22 +67,22 @@ impl Authority {
     ///
     /// # Errors
     /// When it cannot be made or written.
-    pub fn issue(&self, name: &str, valid: Valid) -> Result<Identity> {
+    pub fn issue(&self, name: &str, valid: Validity) -> Result<CertificateFiles> {
         let mut parameters = CertificateParams::new(vec![name.to_owned()])?;
         parameters.distinguished_name.push(DnType::CommonName, name);
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        if valid == Valid::Expired {
+        if valid == Validity::Expired {
             parameters.not_before = rcgen::date_time_ymd(2020, 1, 1);
             parameters.not_after = rcgen::date_time_ymd(2021, 1, 1);
         }
         let key = KeyPair::generate()?;
         let certificate = parameters.signed_by(&key, &self.issuer)?.pem();
         let stem = format!("{name}-{valid:?}");
-        Identity::write(&self.directory, &stem, &certificate, &key)
+        CertificateFiles::write(&self.directory, &stem, &certificate, &key)
     }
 }
 
-impl Identity {
+impl CertificateFiles {
     /// A certificate for `name` that is its own authority, as `openssl req -x509` makes it.
     ///
     /// # Errors
@@ -109,7 +109,7 @@ impl Identity {
     ///
     /// # Errors
     /// When the files cannot be read.
-    pub fn server(&self) -> Result<Arc<rustls::ServerConfig>> {
+    pub fn server_config(&self) -> Result<Arc<rustls::ServerConfig>> {
         let chain = CertificateDer::pem_file_iter(&self.certificate)?.collect::<Result<_, _>>()?;
         let key = PrivateKeyDer::from_pem_file(&self.key)?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

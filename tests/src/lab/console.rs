@@ -11,18 +11,18 @@ use rustix::process::Signal;
 use tokio::io::AsyncWriteExt;
 
 use super::agent::write_secret;
-use super::ports::Port;
-use super::process::{Process, Program};
+use super::ports::ReservedPort;
+use super::process::{LabProcess, Program};
 use super::{Lab, program};
-use crate::api::Api;
+use crate::api::ConsoleClient;
 use crate::eventually;
 
 /// Longest wait for the console to be ready.
-const READY: Duration = Duration::from_secs(30);
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An account of the console.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct User {
+pub struct ConsoleUser {
     /// Its name.
     pub name: String,
     /// Its roles, separated by commas.
@@ -31,7 +31,7 @@ pub struct User {
     pub password: String,
 }
 
-impl User {
+impl ConsoleUser {
     /// An account with a name, roles and a password that is made from the name.
     #[must_use]
     pub fn new(name: &str, roles: &str) -> Self {
@@ -61,9 +61,9 @@ pub struct ConsoleSettings {
     /// `--state-prefix`.
     pub state_prefix: String,
     /// More arguments, as they are.
-    pub more: Vec<String>,
+    pub extra_arguments: Vec<String>,
     /// The accounts that are created before it starts.
-    pub users: Vec<User>,
+    pub users: Vec<ConsoleUser>,
     /// Where its files go.
     pub directory: PathBuf,
 }
@@ -71,7 +71,7 @@ pub struct ConsoleSettings {
 impl ConsoleSettings {
     /// A console for all of a lab, with one account a role and a state prefix of its own.
     #[must_use]
-    pub fn of(lab: &Lab) -> Self {
+    pub fn for_lab(lab: &Lab) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let members: Vec<_> = lab.ids().iter().map(ToString::to_string).collect();
@@ -92,9 +92,9 @@ impl ConsoleSettings {
                 .accounts()
                 .map(|a| ("recovery".to_owned(), a.recovery.clone())),
             state_prefix: format!("/console-{number}"),
-            more: Vec::new(),
+            extra_arguments: Vec::new(),
             users: ["viewer", "operator", "approver", "admin"]
-                .map(|role| User::new(role, role))
+                .map(|role| ConsoleUser::new(role, role))
                 .to_vec(),
             directory: lab.directory().join(format!("console-{number}")),
         }
@@ -110,16 +110,16 @@ impl ConsoleSettings {
 }
 
 /// A running console.
-pub struct Console {
+pub struct LabConsole {
     settings: ConsoleSettings,
     program: Program,
     log: PathBuf,
     listen: String,
-    _port: Option<Port>,
-    process: Mutex<Option<Process>>,
+    _port: Option<ReservedPort>,
+    process: Mutex<Option<LabProcess>>,
 }
 
-impl Console {
+impl LabConsole {
     /// Creates the accounts through the command line, starts the console and waits until it is ready.
     ///
     /// # Errors
@@ -130,7 +130,7 @@ impl Console {
             console.add_user(user).await?;
         }
         console.launch()?;
-        console.ready().await?;
+        console.wait_until_ready().await?;
         Ok(console)
     }
 
@@ -141,10 +141,15 @@ impl Console {
     pub fn prepare(settings: ConsoleSettings) -> Result<Self> {
         std::fs::create_dir_all(&settings.directory)?;
         let port = match settings.listen {
-            None => Some(Port::reserve(Ipv4Addr::LOCALHOST)?),
+            None => Some(ReservedPort::reserve(Ipv4Addr::LOCALHOST)?),
             Some(_) => None,
         };
-        let free = || format!("127.0.0.1:{}", port.as_ref().map_or(0, Port::number));
+        let free = || {
+            format!(
+                "127.0.0.1:{}",
+                port.as_ref().map_or(0, ReservedPort::number)
+            )
+        };
         let listen = settings.listen.clone().unwrap_or_else(free);
         let log = settings.directory.join("console.log");
         let mut program = Program::new("galera-console", program("galera-console")?, &log)
@@ -167,7 +172,7 @@ impl Console {
         for cluster in &settings.clusters {
             program = program.args(["--cluster", cluster]);
         }
-        let program = program.args(settings.more.clone());
+        let program = program.args(settings.extra_arguments.clone());
         Ok(Self {
             settings,
             program,
@@ -201,15 +206,15 @@ impl Console {
     pub fn pid(&self) -> Option<u32> {
         self.process()
             .as_ref()
-            .filter(|process| process.alive())
-            .map(Process::pid)
+            .filter(|process| process.is_alive())
+            .map(LabProcess::pid)
     }
 
     /// The first account with this role.
     ///
     /// # Errors
     /// When there is none.
-    pub fn user(&self, role: &str) -> Result<&User> {
+    pub fn user(&self, role: &str) -> Result<&ConsoleUser> {
         let mut users = self.settings.users.iter();
         users
             .find(|user| user.roles.split(',').any(|own| own == role))
@@ -220,7 +225,7 @@ impl Console {
     ///
     /// # Errors
     /// When the command fails; quotes what it said.
-    pub async fn add_user(&self, user: &User) -> Result<()> {
+    pub async fn add_user(&self, user: &ConsoleUser) -> Result<()> {
         let arguments = ["add", &user.name, "--role", &user.roles, "--password-stdin"];
         self.user_command(&arguments, Some(&user.password))
             .await
@@ -262,7 +267,7 @@ impl Console {
             pipe.write_all(format!("{input}\n").as_bytes()).await?;
         }
         drop(pipe);
-        let output = tokio::time::timeout(READY, child.wait_with_output()).await??;
+        let output = tokio::time::timeout(READY_TIMEOUT, child.wait_with_output()).await??;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(
             output.status.success(),
@@ -276,9 +281,9 @@ impl Console {
     ///
     /// # Errors
     /// When that is refused.
-    pub async fn sign_in(&self, role: &str) -> Result<Api> {
+    pub async fn sign_in(&self, role: &str) -> Result<ConsoleClient> {
         let user = self.user(role)?;
-        let api = Api::new(&self.url())?;
+        let api = ConsoleClient::new(&self.url())?;
         api.sign_in(&user.name, &user.password).await
     }
 
@@ -330,13 +335,13 @@ impl Console {
     ///
     /// # Errors
     /// When it ends early or is not ready in time.
-    pub async fn ready(&self) -> Result<()> {
+    pub async fn wait_until_ready(&self) -> Result<()> {
         let client = reqwest::Client::builder()
             .timeout(Duration::from_secs(2))
             .build()?;
-        eventually("the console to be ready", READY, async || {
+        eventually("the console to be ready", READY_TIMEOUT, async || {
             if let Some(process) = self.process().as_ref() {
-                process.check()?;
+                process.ensure_running()?;
             }
             let answer = client.get(format!("{}/readyz", self.url())).send().await?;
             ensure!(
@@ -356,7 +361,7 @@ impl Console {
         })
     }
 
-    fn process(&self) -> MutexGuard<'_, Option<Process>> {
+    fn process(&self) -> MutexGuard<'_, Option<LabProcess>> {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

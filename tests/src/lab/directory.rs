@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context, Result, ensure};
 
 /// A directory that lives as long as this value.
-pub struct Directory {
+pub struct LabDirectory {
     path: PathBuf,
     // Held locked while in use: the lock goes with the process, however that ends.
     _lock: File,
 }
 
-impl Directory {
+impl LabDirectory {
     /// A new directory below [`base`].
     ///
     /// # Errors
@@ -22,7 +22,7 @@ impl Directory {
     pub fn create() -> Result<Self> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let base = base()?;
-        sweep(&base);
+        remove_stale(&base);
         let name = format!(
             "{}-{}",
             std::process::id(),
@@ -43,7 +43,7 @@ impl Directory {
     }
 }
 
-impl Drop for Directory {
+impl Drop for LabDirectory {
     fn drop(&mut self) {
         fs::remove_dir_all(&self.path).ok();
         fs::remove_file(self.path.with_extension("lock")).ok();
@@ -72,7 +72,7 @@ pub fn base() -> Result<PathBuf> {
 }
 
 /// Removes the directories whose owner has died.
-fn sweep(base: &Path) {
+fn remove_stale(base: &Path) {
     for entry in fs::read_dir(base).into_iter().flatten().flatten() {
         let lock = entry.path();
         if lock.extension().is_none_or(|extension| extension != "lock") {

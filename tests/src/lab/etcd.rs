@@ -7,53 +7,53 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::directory::Directory;
-use super::ports::Port;
-use super::process::{Process, Program};
+use super::directory::LabDirectory;
+use super::ports::ReservedPort;
+use super::process::{LabProcess, Program};
 use crate::eventually;
 
 /// Longest wait for a member to serve.
-const START: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The members.
-pub struct Etcd {
-    members: Vec<Member>,
+pub struct LabEtcd {
+    members: Vec<EtcdMember>,
 }
 
 /// One member.
-pub struct Member {
+pub struct EtcdMember {
     name: String,
     address: Ipv4Addr,
     directory: PathBuf,
-    client: Port,
-    peer: Port,
+    client: ReservedPort,
+    peer: ReservedPort,
     initial_cluster: String,
     token: String,
-    process: Mutex<Option<Process>>,
+    process: Mutex<Option<LabProcess>>,
 }
 
-impl Etcd {
+impl LabEtcd {
     /// Starts `count` members on loopback and waits until each of them serves.
     ///
     /// # Errors
     /// When `etcd` is not installed or does not come up.
-    pub async fn start(directory: &Directory, count: usize) -> Result<Self> {
+    pub async fn start(directory: &LabDirectory, count: usize) -> Result<Self> {
         Self::start_on(directory.path(), Ipv4Addr::LOCALHOST, count).await
     }
 
     /// Starts `count` members on `address`, which is this machine's, and waits until each of them serves.
     ///
     /// # Errors
-    /// As [`Etcd::start`].
+    /// As [`LabEtcd::start`].
     pub async fn start_on(directory: &Path, address: Ipv4Addr, count: usize) -> Result<Self> {
         let mut members = Vec::new();
         for number in 1..=count {
-            members.push(Member {
+            members.push(EtcdMember {
                 name: format!("e{number}"),
                 address,
                 directory: directory.to_path_buf(),
-                client: Port::reserve(address)?,
-                peer: Port::reserve(address)?,
+                client: ReservedPort::reserve(address)?,
+                peer: ReservedPort::reserve(address)?,
                 initial_cluster: String::new(),
                 token: directory.display().to_string(),
                 process: Mutex::default(),
@@ -74,7 +74,7 @@ impl Etcd {
     /// Every member's client URL.
     #[must_use]
     pub fn endpoints(&self) -> Vec<String> {
-        self.members.iter().map(Member::endpoint).collect()
+        self.members.iter().map(EtcdMember::endpoint).collect()
     }
 
     /// Member `number`, counted from 1.
@@ -82,13 +82,13 @@ impl Etcd {
     /// # Panics
     /// When there is none.
     #[must_use]
-    pub fn member(&self, number: usize) -> &Member {
+    pub fn member(&self, number: usize) -> &EtcdMember {
         &self.members[number - 1]
     }
 
     /// Every member.
     #[must_use]
-    pub fn members(&self) -> &[Member] {
+    pub fn members(&self) -> &[EtcdMember] {
         &self.members
     }
 
@@ -108,7 +108,7 @@ impl Etcd {
             member.launch()?;
         }
         for member in &self.members {
-            member.serves().await?;
+            member.wait_until_serving().await?;
         }
         Ok(())
     }
@@ -125,7 +125,7 @@ impl Etcd {
     }
 }
 
-impl Member {
+impl EtcdMember {
     /// Its client URL.
     #[must_use]
     pub fn endpoint(&self) -> String {
@@ -135,7 +135,7 @@ impl Member {
     /// Its process id while it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        self.process().as_ref().map(Process::pid)
+        self.process().as_ref().map(LabProcess::pid)
     }
 
     /// SIGKILL.
@@ -166,7 +166,7 @@ impl Member {
     pub async fn restart(&self) -> Result<()> {
         self.kill();
         self.launch()?;
-        self.serves().await
+        self.wait_until_serving().await
     }
 
     fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
@@ -176,7 +176,7 @@ impl Member {
             .signal(signal)
     }
 
-    fn process(&self) -> MutexGuard<'_, Option<Process>> {
+    fn process(&self) -> MutexGuard<'_, Option<LabProcess>> {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -186,7 +186,7 @@ impl Member {
     /// When etcd is not installed.
     pub fn launch(&self) -> Result<()> {
         let mut process = self.process();
-        if process.as_ref().is_some_and(Process::alive) {
+        if process.as_ref().is_some_and(LabProcess::is_alive) {
             return Ok(());
         }
         let peer = format!("http://{}:{}", self.address, self.peer.number());
@@ -228,19 +228,23 @@ impl Member {
         Ok(())
     }
 
-    async fn serves(&self) -> Result<()> {
+    async fn wait_until_serving(&self) -> Result<()> {
         let client = reqwest::Client::builder()
             .timeout(Duration::from_secs(1))
             .build()?;
         let url = format!("{}/health", self.endpoint());
-        eventually(&format!("etcd {} to serve", self.name), START, async || {
-            if let Some(process) = self.process().as_ref() {
-                process.check()?;
-            }
-            let health = client.get(&url).send().await?.text().await?;
-            ensure!(health.contains("true"), "it says {health}");
-            Ok(())
-        })
+        eventually(
+            &format!("etcd {} to serve", self.name),
+            START_TIMEOUT,
+            async || {
+                if let Some(process) = self.process().as_ref() {
+                    process.ensure_running()?;
+                }
+                let health = client.get(&url).send().await?.text().await?;
+                ensure!(health.contains("true"), "it says {health}");
+                Ok(())
+            },
+        )
         .await
     }
 }

@@ -8,27 +8,27 @@ use ::galera::id::NodeId;
 use anyhow::{Context, Result, ensure};
 use rand::Rng;
 
-use super::directory::Directory;
-use super::lend_agent;
-use super::node::{Common, Node, SYNC, Start};
-use super::ports::Port;
-use super::template::{Accounts, Template};
-use crate::chaos::Proxy;
+use super::copy_agent;
+use super::directory::LabDirectory;
+use super::node::{ClusterSettings, GaleraNode, NodeStart, SYNC_TIMEOUT};
+use super::ports::ReservedPort;
+use super::template::{DataTemplate, LabAccounts};
+use crate::chaos::ChaosProxy;
 use crate::eventually;
 
 /// The nodes.
-pub struct Galera {
-    nodes: Vec<Node>,
-    common: Option<Arc<Common>>,
+pub struct GaleraCluster {
+    nodes: Vec<GaleraNode>,
+    common: Option<Arc<ClusterSettings>>,
 }
 
-impl Galera {
+impl GaleraCluster {
     /// Reserves ports and makes data directories for `count` nodes; nothing runs yet.
     ///
     /// # Errors
     /// When MariaDB is not installed.
     pub async fn prepare(
-        directory: &Directory,
+        directory: &LabDirectory,
         cluster: &str,
         count: usize,
         transfer_speed: Option<u64>,
@@ -41,24 +41,24 @@ impl Galera {
         let addresses = (1..=count).map(address).collect::<Result<Vec<_>>>()?;
         let gcomm = addresses
             .iter()
-            .map(|a| Port::reserve(*a))
+            .map(|a| ReservedPort::reserve(*a))
             .collect::<Result<Vec<_>>>()?;
         let peers: Vec<_> = addresses
             .iter()
             .zip(&gcomm)
             .map(|(a, p)| format!("{a}:{}", p.number()))
             .collect();
-        let common = Arc::new(Common {
+        let common = Arc::new(ClusterSettings {
             cluster: cluster.to_owned(),
-            template: Template::ready().await?,
-            mysql: Port::reserve_on(&addresses)?,
+            template: DataTemplate::load_or_create().await?,
+            mysql: ReservedPort::reserve_on(&addresses)?,
             peers: format!("gcomm://{}", peers.join(",")),
-            agent: lend_agent(directory.path())?,
+            agent: copy_agent(directory.path())?,
         });
         let mut nodes = Vec::new();
         for (index, (address, gcomm)) in addresses.into_iter().zip(gcomm).enumerate() {
             nodes.push(
-                make(
+                make_node(
                     directory,
                     index + 1,
                     address,
@@ -82,18 +82,18 @@ impl Galera {
     pub async fn start(&self) -> Result<()> {
         for node in &self.nodes {
             node.start(if node.number == 1 {
-                Start::Found
+                NodeStart::Found
             } else {
-                Start::Join
+                NodeStart::Join
             })
             .await?;
         }
-        self.whole().await
+        self.wait_until_synced().await
     }
 
     /// The nodes, in order.
     #[must_use]
-    pub fn nodes(&self) -> &[Node] {
+    pub fn nodes(&self) -> &[GaleraNode] {
         &self.nodes
     }
 
@@ -107,7 +107,7 @@ impl Galera {
 
     /// The database accounts.
     #[must_use]
-    pub fn accounts(&self) -> Option<&Accounts> {
+    pub fn accounts(&self) -> Option<&LabAccounts> {
         self.common.as_ref().map(|common| &common.template.accounts)
     }
 
@@ -115,13 +115,13 @@ impl Galera {
     ///
     /// # Errors
     /// When that takes too long.
-    pub async fn whole(&self) -> Result<()> {
+    pub async fn wait_until_synced(&self) -> Result<()> {
         let size = self.nodes.len().to_string();
         for node in &self.nodes {
-            node.synced().await?;
+            node.wait_until_synced().await?;
             eventually(
                 &format!("{} to see {size} members", node.name()),
-                SYNC,
+                SYNC_TIMEOUT,
                 async || {
                     let seen = node.wsrep().await?.remove("wsrep_cluster_size");
                     ensure!(seen.as_deref() == Some(&size), "it sees {seen:?}");
@@ -143,14 +143,14 @@ fn address(number: usize) -> Result<Ipv4Addr> {
     ))
 }
 
-async fn make(
-    directory: &Directory,
+async fn make_node(
+    directory: &LabDirectory,
     number: usize,
     address: Ipv4Addr,
-    gcomm: Port,
+    gcomm: ReservedPort,
     (transfer_speed, doors): (Option<u64>, bool),
-    common: &Arc<Common>,
-) -> Result<Node> {
+    common: &Arc<ClusterSettings>,
+) -> Result<GaleraNode> {
     let own = directory.path().join(format!("n{number}"));
     fs::create_dir(&own)?;
     fs::create_dir(own.join("tmp"))?;
@@ -162,12 +162,12 @@ async fn make(
         fs::create_dir(&data)?;
     }
     for path in [&own, &own.join("tmp"), &data] {
-        common.template.give(path)?;
+        common.template.chown_to_server(path)?;
     }
-    let ist = Port::reserve(address)?;
+    let ist = ReservedPort::reserve(address)?;
     let transfer = match transfer_speed {
         Some(speed) => {
-            let proxy = Proxy::start(address, (address, ist.number()).into())?;
+            let proxy = ChaosProxy::start(address, (address, ist.number()).into())?;
             proxy.throttle(speed);
             Some(proxy)
         }
@@ -175,22 +175,22 @@ async fn make(
     };
     let door = if doors {
         let target = (address, common.mysql.number()).into();
-        Some(Proxy::start(address, target)?)
+        Some(ChaosProxy::start(address, target)?)
     } else {
         None
     };
     let port = door.as_ref().map(|door| door.address().port());
-    Ok(Node {
+    Ok(GaleraNode {
         number,
         id: NodeId::new(&address.to_string(), port)?,
         address,
         directory: own,
         gcomm,
-        apart: Port::reserve(address)?,
+        separate_gcomm: ReservedPort::reserve(address)?,
         ist,
-        sst: Port::reserve(address)?,
-        transfer,
-        door,
+        sst: ReservedPort::reserve(address)?,
+        ist_proxy: transfer,
+        sql_proxy: door,
         notify: format!(
             "galera-lab-n{number}-{:016x}/{:032x}",
             rand::rng().random::<u64>(),

@@ -9,22 +9,22 @@ use anyhow::{Result, ensure};
 use registry::Registry;
 
 use super::agent::write_secret;
-use super::console::{ConsoleSettings, User};
-use super::directory::Directory;
-use super::etcd::Etcd;
-use super::lend_agent;
-use super::network::{Network, Place};
-use super::ports::Port;
+use super::console::{ConsoleSettings, ConsoleUser};
+use super::copy_agent;
+use super::directory::LabDirectory;
+use super::etcd::LabEtcd;
+use super::network::{HostPlacement, LabNetwork};
+use super::ports::ReservedPort;
 use super::process::tail;
 use super::template::server_user;
 use crate::eventually;
-use crate::observer::Watched;
+use crate::observer::ObservedNode;
 
 mod node;
 mod recorder;
 
-pub use node::SameNode;
-pub use recorder::Recorder;
+pub use node::HomogeneousNode;
+pub use recorder::KeyRecorder;
 
 /// The name of the cluster that they form.
 pub const CLUSTER: &str = "same";
@@ -36,23 +36,23 @@ const APPLIED: Duration = Duration::from_secs(20);
 const PASSWORD: &str = "one'for\\all\"";
 
 /// Nodes of which any may run.
-pub struct Homogeneous {
+pub struct HomogeneousLab {
     // Dropped in this order.
-    nodes: Vec<SameNode>,
-    etcd: Etcd,
-    network: Option<Network>,
-    directory: Directory,
+    nodes: Vec<HomogeneousNode>,
+    etcd: LabEtcd,
+    network: Option<LabNetwork>,
+    directory: LabDirectory,
 }
 
-struct Ports {
-    mysql: Port,
-    gcomm: Port,
-    ist: Port,
-    sst: Port,
-    health: Port,
+struct HomogeneousPorts {
+    mysql: ReservedPort,
+    gcomm: ReservedPort,
+    ist: ReservedPort,
+    sst: ReservedPort,
+    health: ReservedPort,
 }
 
-impl Homogeneous {
+impl HomogeneousLab {
     /// Prepares `count` nodes with empty directories; nothing runs yet but etcd.
     ///
     /// # Errors
@@ -60,54 +60,56 @@ impl Homogeneous {
     pub async fn prepare(count: usize) -> Result<Self> {
         let places = (1..=count).map(|number| {
             let address = Ipv4Addr::new(127, 0, 1, u8::try_from(number)?);
-            Ok(Place::of(address))
+            Ok(HostPlacement::local(address))
         });
-        let directory = Directory::create()?;
+        let directory = LabDirectory::create()?;
         Self::make(directory, places.collect::<Result<_>>()?, None).await
     }
 
-    /// The same, each node in a network namespace of its own, which [`Homogeneous::network`] can cut.
+    /// The same, each node in a network namespace of its own, which [`HomogeneousLab::network`] can cut.
     ///
     /// # Errors
-    /// As [`Homogeneous::prepare`] and [`Network::create`].
-    pub async fn prepare_apart(count: usize, subnet: u8) -> Result<Self> {
-        let directory = Directory::create()?;
-        let network = Network::create(directory.path(), subnet, count).await?;
-        let places = network.places().to_vec();
+    /// As [`HomogeneousLab::prepare`] and [`LabNetwork::create`].
+    pub async fn prepare_with_network(count: usize, subnet: u8) -> Result<Self> {
+        let directory = LabDirectory::create()?;
+        let network = LabNetwork::create(directory.path(), subnet, count).await?;
+        let places = network.hosts().to_vec();
         Self::make(directory, places, Some(network)).await
     }
 
     async fn make(
-        directory: Directory,
-        places: Vec<Place>,
-        network: Option<Network>,
+        directory: LabDirectory,
+        places: Vec<HostPlacement>,
+        network: Option<LabNetwork>,
     ) -> Result<Self> {
         let middle = network
             .as_ref()
-            .map_or(Ipv4Addr::LOCALHOST, Network::middle);
-        let etcd = Etcd::start_on(directory.path(), middle, 3).await?;
+            .map_or(Ipv4Addr::LOCALHOST, LabNetwork::router);
+        let etcd = LabEtcd::start_on(directory.path(), middle, 3).await?;
         // As in containers, the ports are the same everywhere. In namespaces of their own nobody else can take them.
         let addresses: Vec<Ipv4Addr> = match &network {
             Some(_) => vec![middle],
             None => places.iter().map(|place| place.address).collect(),
         };
-        let ports = Arc::new(Ports {
-            mysql: Port::reserve_on(&addresses)?,
-            gcomm: Port::reserve_on(&addresses)?,
-            ist: Port::reserve_on(&addresses)?,
-            sst: Port::reserve_on(&addresses)?,
-            health: Port::reserve_on(&addresses)?,
+        let ports = Arc::new(HomogeneousPorts {
+            mysql: ReservedPort::reserve_on(&addresses)?,
+            gcomm: ReservedPort::reserve_on(&addresses)?,
+            ist: ReservedPort::reserve_on(&addresses)?,
+            sst: ReservedPort::reserve_on(&addresses)?,
+            health: ReservedPort::reserve_on(&addresses)?,
         });
         let secret = directory.path().join("password");
         write_secret(&secret, PASSWORD)?;
         if let Some(user) = server_user() {
-            give(&secret, user)?;
+            chown(&secret, user)?;
         }
-        lend_agent(directory.path())?;
+        copy_agent(directory.path())?;
         let nodes = places
             .iter()
             .enumerate()
-            .map(|(index, place)| node::make(directory.path(), &etcd, &ports, index + 1, place))
+            .map(|(index, place)| {
+                node::make_node(directory.path(), &etcd, &ports, index + 1, place)
+            })
             .collect::<Result<_>>()?;
         Ok(Self {
             nodes,
@@ -122,7 +124,7 @@ impl Homogeneous {
     pub fn without_auto_bootstrap(mut self) -> Self {
         let nodes = self.nodes.into_iter();
         self.nodes = nodes
-            .map(|node| node.with("AUTO_BOOTSTRAP", "never"))
+            .map(|node| node.with_variable("AUTO_BOOTSTRAP", "never"))
             .collect();
         self
     }
@@ -130,7 +132,7 @@ impl Homogeneous {
     /// Settings of a console for these nodes, with one account a role.
     #[must_use]
     pub fn console_settings(&self) -> ConsoleSettings {
-        let port = self.nodes.first().map_or(3306, SameNode::mysql_port);
+        let port = self.nodes.first().map_or(3306, HomogeneousNode::mysql_port);
         ConsoleSettings {
             listen: None,
             etcd_endpoints: self.etcd.endpoints(),
@@ -139,9 +141,9 @@ impl Homogeneous {
             mysql_password: PASSWORD.to_owned(),
             recovery: Some(("recovery".to_owned(), PASSWORD.to_owned())),
             state_prefix: "/console-same".to_owned(),
-            more: Vec::new(),
+            extra_arguments: Vec::new(),
             users: ["viewer", "operator", "approver", "admin"]
-                .map(|role| User::new(role, role))
+                .map(|role| ConsoleUser::new(role, role))
                 .to_vec(),
             directory: self.directory.path().join("console"),
         }
@@ -152,19 +154,19 @@ impl Homogeneous {
     /// # Panics
     /// When there is none.
     #[must_use]
-    pub fn node(&self, number: usize) -> &SameNode {
+    pub fn node(&self, number: usize) -> &HomogeneousNode {
         &self.nodes[number - 1]
     }
 
     /// Every node.
     #[must_use]
-    pub fn nodes(&self) -> &[SameNode] {
+    pub fn nodes(&self) -> &[HomogeneousNode] {
         &self.nodes
     }
 
     /// The etcd cluster.
     #[must_use]
-    pub const fn etcd(&self) -> &Etcd {
+    pub const fn etcd(&self) -> &LabEtcd {
         &self.etcd
     }
 
@@ -173,7 +175,7 @@ impl Homogeneous {
     /// # Errors
     /// When its endpoints are none.
     pub fn registry(&self) -> Result<Registry> {
-        Ok(Registry::connect(registry::Settings::new(
+        Ok(Registry::connect(registry::EtcdSettings::new(
             self.etcd.endpoints(),
         ))?)
     }
@@ -198,12 +200,12 @@ impl Homogeneous {
     ///
     /// # Errors
     /// When that takes longer than `patience`; says what each of them does.
-    pub async fn whole(&self, numbers: &[usize], patience: Duration) -> Result<()> {
+    pub async fn wait_until_synced(&self, numbers: &[usize], patience: Duration) -> Result<()> {
         let size = numbers.len().to_string();
         let waiting = eventually("one cluster", patience, async || {
             for number in numbers {
                 let node = self.node(*number);
-                node.check()?;
+                node.ensure_running()?;
                 let status = node.wsrep().await?;
                 let read = |name: &str| status.get(name).map(String::as_str);
                 ensure!(
@@ -232,7 +234,7 @@ impl Homogeneous {
     ///
     /// # Errors
     /// When that takes too long; says who is behind.
-    pub async fn applied(&self, numbers: &[usize]) -> Result<()> {
+    pub async fn wait_until_applied(&self, numbers: &[usize]) -> Result<()> {
         let mut ahead = 0;
         for number in numbers {
             ahead = ahead.max(self.node(*number).position().await?.seqno);
@@ -240,7 +242,7 @@ impl Homogeneous {
         eventually("all to have applied everything", APPLIED, async || {
             for number in numbers {
                 let node = self.node(*number);
-                let (position, saved) = (node.position().await?.seqno, node.saved()?);
+                let (position, saved) = (node.position().await?.seqno, node.saved_state()?);
                 ensure!(
                     position >= ahead && saved.uuid.is_some(),
                     "node {number} is at {position} of {ahead} and saved {saved:?}"
@@ -255,22 +257,22 @@ impl Homogeneous {
     ///
     /// # Errors
     /// When there is no thread for it.
-    pub fn recorder(&self) -> Result<Recorder> {
-        Recorder::of(self.registry()?)
+    pub fn recorder(&self) -> Result<KeyRecorder> {
+        KeyRecorder::start(self.registry()?)
     }
 
     /// The network between the nodes, when they have one that can be cut.
     #[must_use]
-    pub const fn network(&self) -> Option<&Network> {
+    pub const fn network(&self) -> Option<&LabNetwork> {
         self.network.as_ref()
     }
 
     /// Every node, for an observer that asks as `user`.
     #[must_use]
-    pub fn watched(&self, user: &str) -> Vec<Watched> {
+    pub fn observed_nodes(&self, user: &str) -> Vec<ObservedNode> {
         self.nodes
             .iter()
-            .map(|node| Watched {
+            .map(|node| ObservedNode {
                 key: node.number.to_string(),
                 name: format!("n{}", node.number),
                 address: node.address().to_string(),
@@ -286,7 +288,7 @@ impl Homogeneous {
     }
 }
 
-fn give(path: &std::path::Path, user: &str) -> Result<()> {
+fn chown(path: &std::path::Path, user: &str) -> Result<()> {
     let given = std::process::Command::new("chown")
         .arg(format!("{user}:"))
         .arg(path)

@@ -1,7 +1,7 @@
 //! A network that can be cut: every node in a network namespace of its own, with one cable to a router in the middle,
 //! which drops what a partition drops. Nobody is told: packets vanish, as they do on a broken network.
 //!
-//! The router is the namespace of this very process, which must therefore be one of its own ([`own`]): everything that
+//! The router is the namespace of this very process, which must therefore be one of its own ([`in_own_namespace`]): everything that
 //! is made here goes with it, however it ends.
 
 use std::ffi::OsString;
@@ -15,27 +15,27 @@ use anyhow::{Context, Result, ensure};
 
 use tokio::sync::OnceCell;
 
-use super::process::{Process, Program, tail};
+use super::process::{LabProcess, Program, tail};
 use crate::eventually;
 
 /// Longest wait for a namespace.
-const MADE: Duration = Duration::from_secs(5);
+const NAMESPACE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The address that the router has on every cable.
-const MIDDLE: u8 = 1;
+const ROUTER_HOST: u8 = 1;
 
 /// Where a node lives.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct HostPlacement {
     /// Its address.
     pub address: Ipv4Addr,
     /// Its network namespace; `None` for this process's own.
     pub namespace: Option<PathBuf>,
 }
 
-impl Place {
+impl HostPlacement {
     /// An address in this process's own namespace.
     #[must_use]
-    pub const fn of(address: Ipv4Addr) -> Self {
+    pub const fn local(address: Ipv4Addr) -> Self {
         Self {
             address,
             namespace: None,
@@ -44,28 +44,28 @@ impl Place {
 }
 
 /// The network. It ends with this value.
-pub struct Network {
-    middle: Ipv4Addr,
-    places: Vec<Place>,
+pub struct LabNetwork {
+    router: Ipv4Addr,
+    hosts: Vec<HostPlacement>,
     /// From whom to whom nothing comes through; `None`: to anybody.
-    cuts: Mutex<Vec<Cut>>,
+    blocked: Mutex<Vec<BlockedPath>>,
     // They keep the namespaces.
-    _holders: Vec<Process>,
+    _namespaces: Vec<LabProcess>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Cut {
+struct BlockedPath {
     from: Ipv4Addr,
     to: Option<Ipv4Addr>,
 }
 
 /// Names the namespace that a program began anew has left.
-const LEFT: &str = "LAB_LEFT_NAMESPACE";
+const PARENT_NAMESPACE_VARIABLE: &str = "LAB_LEFT_NAMESPACE";
 
-/// Whether this process was begun anew by [`begin_apart`], so that it may make and cut networks.
+/// Whether this process was begun anew by [`reexec_in_namespace`], so that it may make and cut networks.
 #[must_use]
-pub fn own() -> bool {
-    let left = std::env::var_os(LEFT);
+pub fn in_own_namespace() -> bool {
+    let left = std::env::var_os(PARENT_NAMESPACE_VARIABLE);
     left.is_some() && namespace().is_some() && namespace() != left
 }
 
@@ -77,13 +77,15 @@ fn namespace() -> Option<OsString> {
 /// Begins this program anew in a network namespace of its own, with the same arguments; comes back only when that is not
 /// possible, with the reason.
 #[must_use]
-pub fn begin_apart() -> anyhow::Error {
+pub fn reexec_in_namespace() -> anyhow::Error {
     let begin = || {
         let program = std::env::current_exe()?;
         let here = namespace().context("this kernel has no network namespaces")?;
         let mut command = std::process::Command::new("unshare");
         command.args(["--net", "--"]).arg(program);
-        command.args(std::env::args_os().skip(1)).env(LEFT, here);
+        command
+            .args(std::env::args_os().skip(1))
+            .env(PARENT_NAMESPACE_VARIABLE, here);
         Err(command.exec().into())
     };
     let outcome: Result<()> = begin();
@@ -92,23 +94,23 @@ pub fn begin_apart() -> anyhow::Error {
         .unwrap_or_else(|| anyhow::anyhow!("unshare came back"))
 }
 
-impl Network {
+impl LabNetwork {
     /// A network 10.77.`subnet`.0/24 with `count` hosts. Its files go into `directory`.
     ///
     /// # Errors
     /// When this process is in the machine's own namespace, or iproute2 refuses something.
     pub async fn create(directory: &Path, subnet: u8, count: usize) -> Result<Self> {
         ensure!(
-            own(),
+            in_own_namespace(),
             "a network is made only by root, and only in a network namespace of its own"
         );
-        let middle = Ipv4Addr::new(10, 77, subnet, MIDDLE);
+        let middle = Ipv4Addr::new(10, 77, subnet, ROUTER_HOST);
         static ROUTER: OnceCell<()> = OnceCell::const_new();
         ROUTER.get_or_try_init(become_router).await?;
         let (mut places, mut holders) = (Vec::new(), Vec::new());
         for number in 1..=count {
             let address = Ipv4Addr::new(10, 77, subnet, 10 + u8::try_from(number)?);
-            let (holder, namespace) = hold(directory, number).await?;
+            let (holder, namespace) = hold_namespace(directory, number).await?;
             let cable = format!("cable{subnet}-{number}");
             let pid = holder.pid();
             ip(&format!(
@@ -127,30 +129,30 @@ impl Network {
             ] {
                 ip_within(&namespace, &inner).await?;
             }
-            places.push(Place {
+            places.push(HostPlacement {
                 address,
                 namespace: Some(namespace),
             });
             holders.push(holder);
         }
         Ok(Self {
-            middle,
-            places,
-            cuts: Mutex::default(),
-            _holders: holders,
+            router: middle,
+            hosts: places,
+            blocked: Mutex::default(),
+            _namespaces: holders,
         })
     }
 
     /// The router's address: what listens there can be reached by every host.
     #[must_use]
-    pub const fn middle(&self) -> Ipv4Addr {
-        self.middle
+    pub const fn router(&self) -> Ipv4Addr {
+        self.router
     }
 
     /// The hosts.
     #[must_use]
-    pub fn places(&self) -> &[Place] {
-        &self.places
+    pub fn hosts(&self) -> &[HostPlacement] {
+        &self.hosts
     }
 
     /// Nothing comes through between these two any more, each way.
@@ -170,7 +172,7 @@ impl Network {
         // What the middle itself sends arrives; no answer comes back. A rule against it would be an error to whoever
         // sends, which is not how a cable breaks.
         self.drop_packets(host, None).await?;
-        for other in self.places.iter().filter(|place| place.address != host) {
+        for other in self.hosts.iter().filter(|place| place.address != host) {
             self.drop_packets(other.address, Some(host)).await?;
         }
         Ok(())
@@ -180,8 +182,8 @@ impl Network {
     ///
     /// # Errors
     /// When iproute2 refuses.
-    pub async fn silence(&self, host: Ipv4Addr) -> Result<()> {
-        self.drop_packets(host, Some(self.middle)).await
+    pub async fn hide_from_router(&self, host: Ipv4Addr) -> Result<()> {
+        self.drop_packets(host, Some(self.router)).await
     }
 
     /// Everything comes through again.
@@ -189,7 +191,8 @@ impl Network {
     /// # Errors
     /// When iproute2 refuses.
     pub async fn heal(&self) -> Result<()> {
-        let cuts = std::mem::take(&mut *self.cuts.lock().unwrap_or_else(PoisonError::into_inner));
+        let cuts =
+            std::mem::take(&mut *self.blocked.lock().unwrap_or_else(PoisonError::into_inner));
         for cut in cuts {
             ip(&cut.rule("del")).await?;
         }
@@ -197,9 +200,9 @@ impl Network {
     }
 
     async fn drop_packets(&self, from: Ipv4Addr, to: Option<Ipv4Addr>) -> Result<()> {
-        let cut = Cut { from, to };
+        let cut = BlockedPath { from, to };
         let new = {
-            let mut cuts = self.cuts.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut cuts = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
             let new = !cuts.contains(&cut);
             if new {
                 cuts.push(cut);
@@ -213,10 +216,11 @@ impl Network {
     }
 }
 
-impl Drop for Network {
+impl Drop for LabNetwork {
     fn drop(&mut self) {
         // The next network may have the same addresses.
-        let cuts = std::mem::take(&mut *self.cuts.lock().unwrap_or_else(PoisonError::into_inner));
+        let cuts =
+            std::mem::take(&mut *self.blocked.lock().unwrap_or_else(PoisonError::into_inner));
         for cut in cuts {
             let mut command = std::process::Command::new("ip");
             command.args(cut.rule("del").split(' ')).status().ok();
@@ -224,7 +228,7 @@ impl Drop for Network {
     }
 }
 
-impl Cut {
+impl BlockedPath {
     fn rule(self, verb: &str) -> String {
         // Of different preference, because the kernel takes a rule without a destination for one with any.
         let (to, preference) = match self.to {
@@ -248,13 +252,13 @@ async fn become_router() -> Result<()> {
 }
 
 /// A process that keeps a new namespace, and the file that stands for that.
-async fn hold(directory: &Path, number: usize) -> Result<(Process, PathBuf)> {
+async fn hold_namespace(directory: &Path, number: usize) -> Result<(LabProcess, PathBuf)> {
     let log = directory.join(format!("namespace-{number}.log"));
     let program = Program::new(&format!("namespace {number}"), "unshare", &log);
     let holder = program.args(["--net", "--", "sleep", "infinity"]).start()?;
     let namespace = PathBuf::from(format!("/proc/{}/ns/net", holder.pid()));
     let ours = std::fs::read_link("/proc/self/ns/net")?;
-    eventually("a network namespace", MADE, async || {
+    eventually("a network namespace", NAMESPACE_TIMEOUT, async || {
         let theirs = std::fs::read_link(&namespace)?;
         ensure!(theirs != ours, "not yet: {}", tail(&log, 3));
         Ok(())

@@ -13,24 +13,24 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder};
 use rustix::process::Signal;
 
-use super::ports::Port;
-use super::process::{Process, Program};
-use super::template::{Template, server_user};
+use super::ports::ReservedPort;
+use super::process::{LabProcess, Program};
+use super::template::{DataTemplate, server_user};
 use super::traffic;
-use crate::chaos::Proxy;
+use crate::chaos::ChaosProxy;
 use crate::eventually;
 
 /// Longest wait for a node to be Synced after its start; a state transfer included.
-pub const SYNC: Duration = Duration::from_secs(60);
+pub const SYNC_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest wait for one statement.
-const STATEMENT: Duration = Duration::from_secs(10);
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What all nodes of a cluster have in common.
-pub(super) struct Common {
+pub(super) struct ClusterSettings {
     pub(super) cluster: String,
-    pub(super) template: Template,
+    pub(super) template: DataTemplate,
     /// The port for SQL, the same on every node's own address.
-    pub(super) mysql: Port,
+    pub(super) mysql: ReservedPort,
     /// `gcomm://…` with every node.
     pub(super) peers: String,
     /// The agent's program, where the server's user can reach it.
@@ -39,34 +39,34 @@ pub(super) struct Common {
 
 /// How a node comes up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
+pub enum NodeStart {
     /// As the founder of a new cluster (`--wsrep-new-cluster`).
     Found,
     /// As the founder of a cluster of the same name that the other nodes cannot meet: a split.
-    FoundApart,
+    FoundSeparately,
     /// As a member of whatever cluster the other addresses form.
     Join,
 }
 
 /// A node; it may run or not.
-pub struct Node {
+pub struct GaleraNode {
     pub(super) number: usize,
     pub(super) id: NodeId,
     pub(super) address: Ipv4Addr,
     pub(super) directory: PathBuf,
-    pub(super) gcomm: Port,
-    pub(super) apart: Port,
-    pub(super) ist: Port,
-    pub(super) sst: Port,
-    pub(super) transfer: Option<Proxy>,
-    pub(super) door: Option<Proxy>,
+    pub(super) gcomm: ReservedPort,
+    pub(super) separate_gcomm: ReservedPort,
+    pub(super) ist: ReservedPort,
+    pub(super) sst: ReservedPort,
+    pub(super) ist_proxy: Option<ChaosProxy>,
+    pub(super) sql_proxy: Option<ChaosProxy>,
     /// Where the agent beside it hears what it tells (`GALERA_AGENT_NOTIFY`).
     pub(super) notify: String,
-    pub(super) common: Arc<Common>,
-    pub(super) process: Mutex<Option<Process>>,
+    pub(super) common: Arc<ClusterSettings>,
+    pub(super) process: Mutex<Option<LabProcess>>,
 }
 
-impl Node {
+impl GaleraNode {
     /// Its identity in the registry and in the console.
     #[must_use]
     pub const fn id(&self) -> &NodeId {
@@ -94,8 +94,8 @@ impl Node {
     /// The proxy before its SQL port, which is its identity then; `None` when the lab was built without doors. Its agent
     /// and its clients here do not pass through it.
     #[must_use]
-    pub const fn door(&self) -> Option<&Proxy> {
-        self.door.as_ref()
+    pub const fn sql_proxy(&self) -> Option<&ChaosProxy> {
+        self.sql_proxy.as_ref()
     }
 
     /// Its error log.
@@ -128,8 +128,8 @@ impl Node {
     pub fn pid(&self) -> Option<u32> {
         self.process()
             .as_ref()
-            .filter(|process| process.alive())
-            .map(Process::pid)
+            .filter(|process| process.is_alive())
+            .map(LabProcess::pid)
     }
 
     /// SIGKILL, as a crash.
@@ -177,9 +177,9 @@ impl Node {
     ///
     /// # Errors
     /// When it ends early or is not Synced in time; quotes its error log.
-    pub async fn start(&self, start: Start) -> Result<()> {
+    pub async fn start(&self, start: NodeStart) -> Result<()> {
         self.launch(start).await?;
-        self.synced().await
+        self.wait_until_synced().await
     }
 
     /// Starts it without waiting for the cluster. After a crash its position is recovered first, as the start-up
@@ -187,10 +187,10 @@ impl Node {
     ///
     /// # Errors
     /// When it runs already or the program is missing.
-    pub async fn launch(&self, start: Start) -> Result<()> {
+    pub async fn launch(&self, start: NodeStart) -> Result<()> {
         ensure!(self.pid().is_none(), "{} runs already", self.name());
         let mut program = self.program(start);
-        if start == Start::Join && self.crashed() {
+        if start == NodeStart::Join && self.crashed() {
             let position = self.recover().await?;
             program = program.arg(format!("--wsrep-start-position={position}"));
         }
@@ -213,9 +213,9 @@ impl Node {
         let log = self.directory.join("recovery.log");
         fs::remove_file(&log).ok();
         let program = self
-            .program_with_log(Start::Join, &log)
+            .program_with_log(NodeStart::Join, &log)
             .arg("--wsrep-recover");
-        program.start()?.ended(SYNC).await?;
+        program.start()?.wait(SYNC_TIMEOUT).await?;
         let text = fs::read(&log)?;
         let text = String::from_utf8_lossy(&text);
         let mut found = text
@@ -237,18 +237,22 @@ impl Node {
     ///
     /// # Errors
     /// When it ends early or is not in time.
-    pub async fn synced(&self) -> Result<()> {
-        eventually(&format!("{} to be Synced", self.name()), SYNC, async || {
-            self.check()?;
-            let status = self.wsrep().await?;
-            let read = |name: &str| status.get(name).map(String::as_str);
-            let state = read("wsrep_local_state_comment");
-            ensure!(
-                state == Some("Synced") && read("wsrep_cluster_status") == Some("Primary"),
-                "it says {state:?}"
-            );
-            Ok(())
-        })
+    pub async fn wait_until_synced(&self) -> Result<()> {
+        eventually(
+            &format!("{} to be Synced", self.name()),
+            SYNC_TIMEOUT,
+            async || {
+                self.ensure_running()?;
+                let status = self.wsrep().await?;
+                let read = |name: &str| status.get(name).map(String::as_str);
+                let state = read("wsrep_local_state_comment");
+                ensure!(
+                    state == Some("Synced") && read("wsrep_cluster_status") == Some("Primary"),
+                    "it says {state:?}"
+                );
+                Ok(())
+            },
+        )
         .await
     }
 
@@ -256,9 +260,9 @@ impl Node {
     ///
     /// # Errors
     /// As said.
-    pub fn check(&self) -> Result<()> {
+    pub fn ensure_running(&self) -> Result<()> {
         match self.process().as_ref() {
-            Some(process) => process.check(),
+            Some(process) => process.ensure_running(),
             None => bail!("{} does not run", self.name()),
         }
     }
@@ -271,7 +275,7 @@ impl Node {
         ensure!(self.pid().is_none(), "{} runs", self.name());
         fs::remove_dir_all(self.data()).ok();
         fs::create_dir(self.data())?;
-        self.common.template.give(&self.data())
+        self.common.template.chown_to_server(&self.data())
     }
 
     /// Gives it a new data directory with which it can found a cluster. It must not run.
@@ -326,7 +330,7 @@ impl Node {
             connection.disconnect().await?;
             anyhow::Ok(())
         };
-        tokio::time::timeout(STATEMENT, work)
+        tokio::time::timeout(STATEMENT_TIMEOUT, work)
             .await
             .context("the node does not answer")?
     }
@@ -344,7 +348,7 @@ impl Node {
             connection.disconnect().await?;
             anyhow::Ok(rows.into_iter().collect())
         };
-        tokio::time::timeout(STATEMENT, work)
+        tokio::time::timeout(STATEMENT_TIMEOUT, work)
             .await
             .context("the node does not answer")?
     }
@@ -380,9 +384,9 @@ impl Node {
     ///
     /// # Errors
     /// When the lab was not built with slow transfers.
-    pub fn transfer_speed(&self, bytes_per_second: Option<u64>) -> Result<()> {
+    pub fn limit_ist(&self, bytes_per_second: Option<u64>) -> Result<()> {
         let proxy = self
-            .transfer
+            .ist_proxy
             .as_ref()
             .context("the lab was built without slow_transfers")?;
         match bytes_per_second {
@@ -396,27 +400,27 @@ impl Node {
         self.directory.join("data")
     }
 
-    fn process(&self) -> MutexGuard<'_, Option<Process>> {
+    fn process(&self) -> MutexGuard<'_, Option<LabProcess>> {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn program(&self, start: Start) -> Program {
+    fn program(&self, start: NodeStart) -> Program {
         self.program_with_log(start, &self.log())
     }
 
-    fn program_with_log(&self, start: Start, log: &Path) -> Program {
+    fn program_with_log(&self, start: NodeStart, log: &Path) -> Program {
         let Self {
             address, common, ..
         } = self;
         let path = |file: &str| Path::display(&self.directory.join(file)).to_string();
         let ist = self
-            .transfer
+            .ist_proxy
             .as_ref()
             .map_or(self.ist.number(), |proxy| proxy.address().port());
         let gcomm = match start {
             // The others go on trying the port that they know.
-            Start::FoundApart => self.apart.number(),
-            Start::Found | Start::Join => self.gcomm.number(),
+            NodeStart::FoundSeparately => self.separate_gcomm.number(),
+            NodeStart::Found | NodeStart::Join => self.gcomm.number(),
         };
         let provider_options = format!(
             "gmcast.listen_addr=tcp://{address}:{gcomm};ist.recv_addr={address}:{ist};ist.recv_bind={address}:{bind};\
@@ -471,8 +475,8 @@ impl Node {
             ))
             .arg(format!("--wsrep-provider-options={provider_options}"));
         match start {
-            Start::Found | Start::FoundApart => program.arg("--wsrep-new-cluster"),
-            Start::Join => program,
+            NodeStart::Found | NodeStart::FoundSeparately => program.arg("--wsrep-new-cluster"),
+            NodeStart::Join => program,
         }
     }
 }

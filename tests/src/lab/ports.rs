@@ -13,12 +13,12 @@ use super::directory;
 const LOWEST: u16 = 14_000;
 
 /// A port that is reserved for this value's owner.
-pub struct Port {
+pub struct ReservedPort {
     number: u16,
     _lock: File,
 }
 
-impl Port {
+impl ReservedPort {
     /// The number.
     #[must_use]
     pub const fn number(&self) -> u16 {
@@ -45,7 +45,8 @@ impl Port {
             let number = rand::rng().random_range(LOWEST..highest);
             let lock =
                 File::create(directory.join(number.to_string())).context("reserving a port")?;
-            if lock.try_lock().is_ok() && addresses.iter().all(|address| free(*address, number)) {
+            if lock.try_lock().is_ok() && addresses.iter().all(|address| is_free(*address, number))
+            {
                 return Ok(Self {
                     number,
                     _lock: lock,
@@ -56,7 +57,7 @@ impl Port {
     }
 }
 
-fn free(address: Ipv4Addr, port: u16) -> bool {
+fn is_free(address: Ipv4Addr, port: u16) -> bool {
     // A listener on all addresses would get connections that are meant for us, or keep us from listening.
     TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)).is_ok()
         && TcpListener::bind((address, port)).is_ok()

@@ -64,7 +64,7 @@ impl Program {
 
     /// Runs it within the network namespace that this file stands for; only root can.
     #[must_use]
-    pub fn within(mut self, namespace: Option<&Path>) -> Self {
+    pub fn in_namespace(mut self, namespace: Option<&Path>) -> Self {
         self.namespace = namespace.map(Path::to_path_buf);
         self
     }
@@ -107,10 +107,10 @@ impl Program {
     ///
     /// # Errors
     /// When the log cannot be written or `setpriv` (util-linux) cannot be run.
-    pub fn start(&self) -> Result<Process> {
+    pub fn start(&self) -> Result<LabProcess> {
         let child = spawn(self.command()?).with_context(|| format!("starting {}", self.name))?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        Ok(Process {
+        Ok(LabProcess {
             name: self.name.clone(),
             log: self.log.clone(),
             pid: pid.context("a process id out of range")?,
@@ -124,14 +124,14 @@ fn append(path: &Path) -> Result<File> {
     file.with_context(|| format!("opening {}", path.display()))
 }
 
-type Order = (Command, Sender<io::Result<Child>>);
+type SpawnRequest = (Command, Sender<io::Result<Child>>);
 
 /// Starts a child from a thread that lives as long as this process: the parent-death signal is sent when the *thread*
 /// that forked ends, and test threads end early.
 fn spawn(command: Command) -> Result<Child> {
-    static SPAWNER: OnceLock<Sender<Order>> = OnceLock::new();
+    static SPAWNER: OnceLock<Sender<SpawnRequest>> = OnceLock::new();
     let spawner = SPAWNER.get_or_init(|| {
-        let (sender, orders) = channel::<Order>();
+        let (sender, orders) = channel::<SpawnRequest>();
         std::thread::spawn(move || {
             for (mut command, answer) in orders {
                 // Nobody waits any more: the child ends as if it had been dropped at once.
@@ -154,14 +154,14 @@ fn spawn(command: Command) -> Result<Child> {
 }
 
 /// A running (or ended, but not yet forgotten) child process and its group.
-pub struct Process {
+pub struct LabProcess {
     name: String,
     log: PathBuf,
     pid: Pid,
     child: Mutex<Child>,
 }
 
-impl Process {
+impl LabProcess {
     /// The process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
@@ -170,7 +170,7 @@ impl Process {
 
     /// Whether it has not ended.
     #[must_use]
-    pub fn alive(&self) -> bool {
+    pub fn is_alive(&self) -> bool {
         // NOWAIT leaves the zombie, so that the group's id stays ours until we have signalled the group.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         matches!(waitid(WaitId::Pid(self.pid), options), Ok(None))
@@ -187,7 +187,7 @@ impl Process {
     /// SIGKILL for the whole group, and waits for the process.
     pub fn kill(&self) {
         // Before the wait: afterwards the id could be somebody else's.
-        if self.owned() {
+        if self.exists() {
             kill_process_group(self.pid, Signal::KILL).ok();
         }
         self.child
@@ -198,7 +198,7 @@ impl Process {
     }
 
     /// Whether the process exists, if only as a zombie.
-    fn owned(&self) -> bool {
+    fn exists(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         waitid(WaitId::Pid(self.pid), options).is_ok()
     }
@@ -209,7 +209,7 @@ impl Process {
     /// When it had to be killed.
     pub async fn stop(&self, patience: Duration) -> Result<ExitStatus> {
         self.signal(Signal::TERM).ok();
-        let ended = self.ended(patience).await;
+        let ended = self.wait(patience).await;
         self.kill();
         let status = self
             .child
@@ -223,9 +223,9 @@ impl Process {
     ///
     /// # Errors
     /// When it has not within `patience`.
-    pub async fn ended(&self, patience: Duration) -> Result<()> {
+    pub async fn wait(&self, patience: Duration) -> Result<()> {
         crate::eventually(&format!("{} to end", self.name), patience, async || {
-            if self.alive() {
+            if self.is_alive() {
                 bail!("it runs still");
             }
             Ok(())
@@ -244,18 +244,18 @@ impl Process {
             .flatten()
     }
 
-    /// Fails with [`Ended`] when it has ended, quoting the end of its log.
+    /// Fails with [`EndedEarlyError`] when it has ended, quoting the end of its log.
     ///
     /// # Errors
     /// As said.
-    pub fn check(&self) -> Result<()> {
-        if self.alive() {
+    pub fn ensure_running(&self) -> Result<()> {
+        if self.is_alive() {
             return Ok(());
         }
-        Err(Ended {
+        Err(EndedEarlyError {
             name: self.name.clone(),
             log: self.log.clone(),
-            end: tail(&self.log, 25),
+            log_tail: tail(&self.log, 25),
         }
         .into())
     }
@@ -263,14 +263,14 @@ impl Process {
 
 /// A process that was to serve has ended; waiting on is pointless.
 #[derive(Debug, thiserror::Error)]
-#[error("{name} ended early; the end of {}:\n{end}", log.display())]
-pub struct Ended {
+#[error("{name} ended early; the end of {}:\n{log_tail}", log.display())]
+pub struct EndedEarlyError {
     name: String,
     log: PathBuf,
-    end: String,
+    log_tail: String,
 }
 
-impl Drop for Process {
+impl Drop for LabProcess {
     fn drop(&mut self) {
         self.kill();
     }

@@ -10,13 +10,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tokio::net::TcpStream;
 
-use super::ports::Port;
-use super::process::Process;
+use super::ports::ReservedPort;
+use super::process::LabProcess;
 use crate::eventually;
 
 pub use alertmanager::Alertmanager;
-pub use http::{Http, Message};
-pub use smtp::{Mail, Security, Smtp};
+pub use http::{HttpReceiver, ReceivedMessage};
+pub use smtp::{ReceivedMail, SmtpReceiver, SmtpSecurity};
 
 const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
 /// Longest wait for a receiver to take connections.
@@ -26,7 +26,7 @@ const START: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// When something came twice, or is no notice.
-pub fn titles(messages: &[Message]) -> Result<Vec<String>> {
+pub fn titles(messages: &[ReceivedMessage]) -> Result<Vec<String>> {
     let mut ids = std::collections::BTreeSet::new();
     let mut titles = Vec::new();
     for message in messages {
@@ -43,9 +43,9 @@ pub fn titles(messages: &[Message]) -> Result<Vec<String>> {
     Ok(titles)
 }
 
-async fn listens(name: &str, port: &Port, process: &Process) -> Result<()> {
+async fn wait_until_listening(name: &str, port: &ReservedPort, process: &LabProcess) -> Result<()> {
     eventually(&format!("{name} to listen"), START, async || {
-        process.check()?;
+        process.ensure_running()?;
         let stream = TcpStream::connect((LOOPBACK, port.number())).await;
         stream
             .map(drop)

@@ -6,17 +6,17 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::time::Instant;
 
-use super::galera::Galera;
-use super::node::{Node, Start};
+use super::galera::GaleraCluster;
+use super::node::{GaleraNode, NodeStart};
 
 /// How long views may take to agree after the last fault.
-const AGREE: Duration = Duration::from_secs(20);
+const AGREEMENT_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long all must have been without a Primary component before it is given up: components merge by themselves.
-const HOPELESS: Duration = Duration::from_secs(8);
+const NO_PRIMARY_TIMEOUT: Duration = Duration::from_secs(8);
 /// Between two looks.
-const LOOK: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-impl Galera {
+impl GaleraCluster {
     /// Resumes, heals, starts, and wipes whoever does not fit.
     ///
     /// # Errors
@@ -24,37 +24,37 @@ impl Galera {
     pub async fn repair(&self) -> Result<()> {
         for node in self.nodes() {
             node.resume().ok();
-            if let Some(proxy) = &node.transfer {
+            if let Some(proxy) = &node.ist_proxy {
                 proxy.pass();
             }
         }
-        let Some(kept) = self.agreed().await else {
-            return self.start_over().await;
+        let Some(kept) = self.agreed_component().await else {
+            return self.refound().await;
         };
         for node in self.nodes() {
-            if kept.has(node) && node.pid().is_some() {
+            if kept.contains(node) && node.pid().is_some() {
                 continue;
             }
             node.kill();
             node.wipe()?;
-            node.start(Start::Join).await?;
+            node.start(NodeStart::Join).await?;
         }
-        self.whole().await
+        self.wait_until_synced().await
     }
 
     /// The largest Primary component once all of its members run and agree; `None` when there is none to wait for.
-    async fn agreed(&self) -> Option<View> {
-        let end = Instant::now() + AGREE;
+    async fn agreed_component(&self) -> Option<MemberView> {
+        let end = Instant::now() + AGREEMENT_TIMEOUT;
         let mut hopeless_since = None;
         while Instant::now() < end {
             let mut views = Vec::new();
             for node in self.nodes().iter().filter(|node| node.pid().is_some()) {
-                views.extend(View::of(node).await);
+                views.extend(MemberView::read(node).await);
             }
             match views.iter().max_by_key(|view| view.members.len()) {
                 None => {
                     let since = *hopeless_since.get_or_insert_with(Instant::now);
-                    if views.is_empty() && since.elapsed() > HOPELESS {
+                    if views.is_empty() && since.elapsed() > NO_PRIMARY_TIMEOUT {
                         return None;
                     }
                 }
@@ -69,17 +69,17 @@ impl Galera {
             if self.nodes().iter().all(|node| node.pid().is_none()) {
                 return None;
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         None
     }
 
     /// Nobody is Primary: one that has data founds the cluster anew, the others take its state.
-    async fn start_over(&self) -> Result<()> {
+    async fn refound(&self) -> Result<()> {
         for node in self.nodes() {
             node.kill();
         }
-        let has_data = |node: &&Node| {
+        let has_data = |node: &&GaleraNode| {
             // A node whose first transfer was interrupted has no file or the nil UUID.
             let saved = fs::read_to_string(node.data().join("grastate.dat")).unwrap_or_default();
             saved.contains("uuid:") && !saved.contains("00000000-0000-0000-0000-000000000000")
@@ -93,28 +93,28 @@ impl Galera {
         } else {
             first.initialise().await?;
         }
-        first.start(Start::Found).await?;
+        first.start(NodeStart::Found).await?;
         for node in self
             .nodes()
             .iter()
             .filter(|node| node.number != first.number)
         {
             node.wipe()?;
-            node.start(Start::Join).await?;
+            node.start(NodeStart::Join).await?;
         }
-        self.whole().await
+        self.wait_until_synced().await
     }
 }
 
 /// A Primary component as one of its members sees it.
 #[derive(Clone, PartialEq)]
-struct View {
+struct MemberView {
     uuid: String,
     members: Vec<String>,
 }
 
-impl View {
-    async fn of(node: &Node) -> Option<Self> {
+impl MemberView {
+    async fn read(node: &GaleraNode) -> Option<Self> {
         let mut status = node.wsrep().await.ok()?;
         let mut take = |name: &str| status.remove(name).unwrap_or_default();
         if take("wsrep_cluster_status") != "Primary" {
@@ -127,7 +127,7 @@ impl View {
         Some(Self { uuid, members })
     }
 
-    fn has(&self, node: &Node) -> bool {
+    fn contains(&self, node: &GaleraNode) -> bool {
         let port = node.id().port().unwrap_or(node.port());
         let address = format!("{}:{port}", node.address());
         self.members.contains(&address)

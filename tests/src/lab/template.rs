@@ -17,7 +17,7 @@ const REVISION: u32 = 2;
 
 /// Passwords of the database accounts that every lab has.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct Accounts {
+pub struct LabAccounts {
     /// `console`: USAGE and nothing else, reads the status.
     pub console: String,
     /// `agent`: USAGE and nothing else.
@@ -29,25 +29,25 @@ pub struct Accounts {
 }
 
 /// The initialised directory.
-pub struct Template {
+pub struct DataTemplate {
     directory: PathBuf,
     /// The accounts in it.
-    pub accounts: Accounts,
+    pub accounts: LabAccounts,
 }
 
-impl Template {
+impl DataTemplate {
     /// The template of the installed server, made when there is none.
     ///
     /// # Errors
     /// When MariaDB is not installed or cannot be initialised.
-    pub async fn ready() -> Result<Self> {
+    pub async fn load_or_create() -> Result<Self> {
         let base = directory::base()?;
         let lock = File::create(base.join("template.guard"))?;
         // Held by another process for a few seconds at most.
         tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await??;
         let directory = base.join(format!("template-{}-r{REVISION}", server_version().await?));
         if !directory.join("accounts.json").is_file() {
-            make(&base, &directory).await?;
+            create(&base, &directory).await?;
         }
         let accounts = serde_json::from_slice(&fs::read(directory.join("accounts.json"))?)?;
         Ok(Self {
@@ -79,7 +79,7 @@ impl Template {
     ///
     /// # Errors
     /// When that is not permitted.
-    pub fn give(&self, path: &Path) -> Result<()> {
+    pub fn chown_to_server(&self, path: &Path) -> Result<()> {
         let owner = fs::metadata(self.directory.join("data"))?;
         std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid()))?;
         Ok(())
@@ -113,11 +113,11 @@ fn password() -> String {
     format!("{:032x}", rand::rng().random::<u128>())
 }
 
-async fn make(base: &Path, directory: &Path) -> Result<()> {
+async fn create(base: &Path, directory: &Path) -> Result<()> {
     let work = base.join(format!("template.{}", std::process::id()));
     fs::remove_dir_all(&work).ok();
     fs::create_dir(&work)?;
-    let accounts = Accounts {
+    let accounts = LabAccounts {
         console: password(),
         agent: password(),
         app: password(),
@@ -137,8 +137,8 @@ async fn make(base: &Path, directory: &Path) -> Result<()> {
     fs::rename(&work, directory).context("putting the template in its place")
 }
 
-fn account_statements(accounts: &Accounts) -> String {
-    let Accounts {
+fn account_statements(accounts: &LabAccounts) -> String {
+    let LabAccounts {
         console,
         agent,
         app,
@@ -179,7 +179,7 @@ async fn install(work: &Path, statements: &Path) -> Result<()> {
         program = program.arg(format!("--user={user}"));
     }
     let process = program.start()?;
-    process.ended(Duration::from_secs(120)).await?;
+    process.wait(Duration::from_secs(120)).await?;
     let status = process.status();
     ensure!(
         status.is_some_and(|status| status.success()) && data.join("ibdata1").is_file(),

@@ -19,36 +19,40 @@ use crate::background::runtime;
 /// Longest wait for a connection or a transaction; a node that takes longer is passed over.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a node that failed is passed over.
-const REST: Duration = Duration::from_secs(3);
+const SKIP_DURATION: Duration = Duration::from_secs(3);
 
-const TABLE: &str = "CREATE TABLE IF NOT EXISTS orders (\
+const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS orders (\
     id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY, taken_by VARCHAR(40) NOT NULL, \
     amount INT NOT NULL, note VARBINARY(65000) NOT NULL, at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)";
-const ORDER: &str = "INSERT INTO orders (taken_by, amount, note) VALUES (:node, :amount, :note)";
+const INSERT_ORDER: &str =
+    "INSERT INTO orders (taken_by, amount, note) VALUES (:node, :amount, :note)";
 
 /// How much is written.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Flow {
+pub struct TrafficRate {
     /// Transactions a second on average; it swells and ebbs by half. Zero stops the traffic.
-    pub rate: f64,
+    pub per_second: f64,
     /// Bytes of each transaction.
     pub size: usize,
 }
 
-impl Flow {
+impl TrafficRate {
     /// A few small transactions a second.
     pub const TRICKLE: Self = Self {
-        rate: 5.0,
+        per_second: 5.0,
         size: 200,
     };
     /// Nothing.
-    pub const NONE: Self = Self { rate: 0.0, size: 0 };
+    pub const NONE: Self = Self {
+        per_second: 0.0,
+        size: 0,
+    };
 }
 
 /// Running traffic; it ends when dropped.
 pub struct Traffic {
-    flow: watch::Sender<Flow>,
-    written: Arc<AtomicU64>,
+    rate: watch::Sender<TrafficRate>,
+    committed: Arc<AtomicU64>,
     _stop: DropGuard,
 }
 
@@ -57,13 +61,13 @@ impl Traffic {
     ///
     /// # Errors
     /// When the table cannot be created.
-    pub async fn start(lab: &Lab, flow: Flow) -> Result<Self> {
-        lab.node(1).app().await?.query_drop(TABLE).await?;
-        let targets = lab.nodes().iter().map(|node| Target {
+    pub async fn start(lab: &Lab, flow: TrafficRate) -> Result<Self> {
+        lab.node(1).app().await?.query_drop(CREATE_TABLE).await?;
+        let targets = lab.nodes().iter().map(|node| TrafficTarget {
             address: node.address(),
             options: node.app_options(),
             connection: None,
-            resting_until: Instant::now(),
+            skipped_until: Instant::now(),
         });
         let (sender, flow) = watch::channel(flow);
         let written = Arc::new(AtomicU64::new(0));
@@ -71,33 +75,33 @@ impl Traffic {
         let work = write(targets.collect(), flow, Arc::clone(&written));
         runtime()?.spawn(stop.clone().run_until_cancelled_owned(work));
         Ok(Self {
-            flow: sender,
-            written,
+            rate: sender,
+            committed: written,
             _stop: stop.drop_guard(),
         })
     }
 
     /// Changes how much is written.
-    pub fn set(&self, flow: Flow) {
-        self.flow.send_replace(flow);
+    pub fn set_rate(&self, flow: TrafficRate) {
+        self.rate.send_replace(flow);
     }
 
     /// How many transactions have been committed so far.
     #[must_use]
-    pub fn written(&self) -> u64 {
-        self.written.load(Ordering::Relaxed)
+    pub fn committed(&self) -> u64 {
+        self.committed.load(Ordering::Relaxed)
     }
 }
 
-struct Target {
+struct TrafficTarget {
     address: Ipv4Addr,
     options: Opts,
     connection: Option<Conn>,
-    resting_until: Instant,
+    skipped_until: Instant,
 }
 
-impl Target {
-    async fn order(&mut self, size: usize) -> Result<()> {
+impl TrafficTarget {
+    async fn insert_order(&mut self, size: usize) -> Result<()> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => timeout(PATIENCE, Conn::new(self.options.clone())).await??,
@@ -106,17 +110,24 @@ impl Target {
         let values =
             params! { "node" => self.address.to_string(), amount, "note" => vec![b'x'; size] };
         // Only a connection whose answer was read is used again.
-        timeout(PATIENCE, connection.exec_drop(ORDER, values)).await??;
+        timeout(PATIENCE, connection.exec_drop(INSERT_ORDER, values)).await??;
         self.connection = Some(connection);
         Ok(())
     }
 }
 
-async fn write(mut targets: Vec<Target>, mut flow: watch::Receiver<Flow>, written: Arc<AtomicU64>) {
+async fn write(
+    mut targets: Vec<TrafficTarget>,
+    mut flow: watch::Receiver<TrafficRate>,
+    written: Arc<AtomicU64>,
+) {
     let began = Instant::now();
     loop {
         for target in &mut targets {
-            let Flow { rate, size } = *flow.borrow_and_update();
+            let TrafficRate {
+                per_second: rate,
+                size,
+            } = *flow.borrow_and_update();
             if rate <= 0.0 {
                 if flow.changed().await.is_err() {
                     return;
@@ -127,14 +138,14 @@ async fn write(mut targets: Vec<Target>, mut flow: watch::Receiver<Flow>, writte
             let swell = (began.elapsed().as_secs_f64() / 30.0 * std::f64::consts::TAU).sin() / 2.0;
             let noise = rand::rng().random_range(0.7..1.3);
             tokio::time::sleep(Duration::from_secs_f64(noise / rate / (1.0 + swell))).await;
-            if target.resting_until > Instant::now() {
+            if target.skipped_until > Instant::now() {
                 continue;
             }
-            match target.order(size).await {
+            match target.insert_order(size).await {
                 Ok(()) => {
                     written.fetch_add(1, Ordering::Relaxed);
                 }
-                Err(_) => target.resting_until = Instant::now() + REST,
+                Err(_) => target.skipped_until = Instant::now() + SKIP_DURATION,
             }
         }
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 /// A Primary component as one of its members sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct View {
+pub struct PrimaryView {
     /// `wsrep_cluster_state_uuid`.
     pub state_uuid: String,
     /// `wsrep_cluster_conf_id`.
@@ -19,11 +19,11 @@ pub struct View {
 /// The time for which a node is known to have kept one view: from its first answer with it to the last question that
 /// was answered with it. It was Primary before and after, too; but only this is proven.
 #[derive(Clone, Debug)]
-pub struct Stay {
+pub struct PrimaryInterval {
     /// The node: its task and address.
     pub node: String,
     /// What it saw.
-    pub view: View,
+    pub view: PrimaryView,
     /// When it had first said so.
     pub since: Instant,
     /// When it was last asked and said so.
@@ -32,12 +32,12 @@ pub struct Stay {
 
 /// Two nodes that were Primary at the same time in components without a common member.
 #[derive(Debug)]
-pub struct Rivals {
-    one: Stay,
-    other: Stay,
+pub struct RivalPair {
+    one: PrimaryInterval,
+    other: PrimaryInterval,
 }
 
-impl fmt::Display for Rivals {
+impl fmt::Display for RivalPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { one, other } = self;
         let together = one.until.min(other.until) - one.since.max(other.since);
@@ -51,13 +51,13 @@ impl fmt::Display for Rivals {
 
 /// Every pair of rivals among `stays`.
 #[must_use]
-pub fn rivals(stays: &[Stay]) -> Vec<Rivals> {
+pub fn rival_pairs(stays: &[PrimaryInterval]) -> Vec<RivalPair> {
     let mut found = Vec::new();
     for (index, one) in stays.iter().enumerate() {
         for other in &stays[index + 1..] {
             let together = one.since.max(other.since) <= one.until.min(other.until);
             if together && one.view.members.is_disjoint(&other.view.members) {
-                found.push(Rivals {
+                found.push(RivalPair {
                     one: one.clone(),
                     other: other.clone(),
                 });
@@ -88,11 +88,11 @@ mod tests {
 
     use super::*;
 
-    fn stay(start: Instant, members: &str, since: u64, until: u64) -> Stay {
+    fn interval(start: Instant, members: &str, since: u64, until: u64) -> PrimaryInterval {
         let own = members.split(',').next().unwrap();
-        Stay {
+        PrimaryInterval {
             node: own.to_owned(),
-            view: View {
+            view: PrimaryView {
                 state_uuid: "u".to_owned(),
                 conf_id: "1".to_owned(),
                 members: self::members(members, own),
@@ -105,20 +105,20 @@ mod tests {
     #[test]
     fn disjoint_components_at_one_time_are_rivals() {
         let start = Instant::now();
-        let one = stay(start, "10.0.0.1:3306,10.0.0.2:3306", 0, 500);
-        let other = stay(start, "10.0.0.3:3306", 400, 900);
-        assert_eq!(rivals(&[one, other]).len(), 1);
+        let one = interval(start, "10.0.0.1:3306,10.0.0.2:3306", 0, 500);
+        let other = interval(start, "10.0.0.3:3306", 400, 900);
+        assert_eq!(rival_pairs(&[one, other]).len(), 1);
     }
 
     #[test]
     fn one_after_the_other_or_with_a_common_member_they_are_not() {
         let start = Instant::now();
-        let before = stay(start, "10.0.0.1:3306", 0, 300);
-        let after = stay(start, "10.0.0.2:3306", 301, 600);
-        assert!(rivals(&[before, after]).is_empty());
-        let old = stay(start, "10.0.0.1:3306,10.0.0.2:3306", 0, 500);
-        let new = stay(start, "10.0.0.2:3306,10.0.0.3:3306", 100, 600);
-        assert!(rivals(&[old, new]).is_empty());
+        let before = interval(start, "10.0.0.1:3306", 0, 300);
+        let after = interval(start, "10.0.0.2:3306", 301, 600);
+        assert!(rival_pairs(&[before, after]).is_empty());
+        let old = interval(start, "10.0.0.1:3306,10.0.0.2:3306", 0, 500);
+        let new = interval(start, "10.0.0.2:3306,10.0.0.3:3306", 100, 600);
+        assert!(rival_pairs(&[old, new]).is_empty());
     }
 
     #[test]

@@ -3,36 +3,35 @@
 
 use std::time::Duration;
 
-use acceptance::lab::console::{Console, ConsoleSettings};
-use acceptance::lab::node::Node;
-use acceptance::people::People;
+use acceptance::lab::console::{ConsoleSettings, LabConsole};
+use acceptance::lab::node::GaleraNode;
+use acceptance::people::RecoveryTeam;
 use acceptance::{Lab, eventually};
 use anyhow::{Context, Result, ensure};
-use galera::recover::action::{Action, State};
+use galera::recover::action::{Action, ActionState};
 use galera::recover::plan::Plan;
 use mysql_async::prelude::Queryable;
 
-use crate::views::LONG;
+use crate::views::PATIENCE;
 
 /// How long the group may take to give up those who are silent, on a busy machine.
-const SPLIT: Duration = Duration::from_secs(30);
+const SPLIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Rows that n1 misses.
 const MISSED: u64 = 20;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_isolated_nodes_go_on_from_the_most_advanced_and_only_when_they_do_not_heal()
--> Result<()> {
+async fn three_isolated_nodes_recover_from_the_most_advanced_unless_they_heal() -> Result<()> {
     let lab = Lab::builder().start().await?;
     let console = lab.console().await?;
-    let twin = Console::start(ConsoleSettings {
+    let twin = LabConsole::start(ConsoleSettings {
         listen: None,
         users: Vec::new(),
         directory: console.settings().directory.with_extension("twin"),
         ..console.settings().clone()
     })
     .await?;
-    let people = People::of(&console).await?;
-    let others = people.at(&twin)?;
+    let people = RecoveryTeam::sign_in(&console).await?;
+    let others = people.at_replica(&twin)?;
     let mut app = lab.node(1).app().await?;
     app.query_drop("CREATE TABLE kept (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY)")
         .await?;
@@ -40,18 +39,21 @@ async fn three_isolated_nodes_go_on_from_the_most_advanced_and_only_when_they_do
 
     let ahead = isolate(&lab).await?;
     let action = people
-        .request_unhealed("bootstrap", |plan| right(&lab, plan, ahead))
+        .request_unhealed("bootstrap", |plan| ensure_expected_plan(&lab, plan, ahead))
         .await?;
     heal(&lab).await?;
-    lab.galera().whole().await?;
+    lab.galera().wait_until_synced().await?;
     people.act(&people.approver, &action, "approve").await?;
-    people.superseded(&action).await?;
+    people.wait_for_superseded(&action).await?;
 
     let ahead = isolate(&lab).await?;
-    at_once(&people, &others, |plan| right(&lab, plan, ahead)).await?;
-    lab.node(2).synced().await?;
+    request_concurrently(&people, &others, |plan| {
+        ensure_expected_plan(&lab, plan, ahead)
+    })
+    .await?;
+    lab.node(2).wait_until_synced().await?;
     heal(&lab).await?;
-    lab.galera().whole().await?;
+    lab.galera().wait_until_synced().await?;
     for node in lab.nodes() {
         ensure!(
             rows(node).await? == MISSED * 2,
@@ -66,8 +68,8 @@ async fn three_isolated_nodes_go_on_from_the_most_advanced_and_only_when_they_do
 /// the most advanced.
 async fn isolate(lab: &Lab) -> Result<u64> {
     lab.node(1).isolate(true).await?;
-    says(lab.node(1), "non-Primary").await?;
-    eventually("the others to go on", SPLIT, async || {
+    wait_for_cluster_status(lab.node(1), "non-Primary").await?;
+    eventually("the others to go on", SPLIT_TIMEOUT, async || {
         let size = lab.node(2).wsrep().await?.remove("wsrep_cluster_size");
         ensure!(size.as_deref() == Some("2"), "they see {size:?}");
         Ok(())
@@ -81,7 +83,7 @@ async fn isolate(lab: &Lab) -> Result<u64> {
     let (two, three) = tokio::join!(lab.node(2).isolate(true), lab.node(3).isolate(true));
     two.and(three)?;
     for number in [2, 3] {
-        says(lab.node(number), "non-Primary").await?;
+        wait_for_cluster_status(lab.node(number), "non-Primary").await?;
     }
     let positions = futures::future::try_join_all(lab.nodes().iter().map(position)).await?;
     ensure!(
@@ -97,7 +99,7 @@ async fn heal(lab: &Lab) -> Result<()> {
 }
 
 /// The plan goes on from n2, which is as far as n3 and before it by name, and leaves n1 behind.
-fn right(lab: &Lab, plan: &Plan, ahead: u64) -> Result<()> {
+fn ensure_expected_plan(lab: &Lab, plan: &Plan, ahead: u64) -> Result<()> {
     let target = plan.target.as_ref().context("no target")?;
     let position = target.position.as_ref().map(|position| position.seqno);
     ensure!(
@@ -111,16 +113,16 @@ fn right(lab: &Lab, plan: &Plan, ahead: u64) -> Result<()> {
 }
 
 /// Two operators request at two replicas in the same moment, and two approvers approve: one action, one statement.
-async fn at_once(
-    people: &People,
-    others: &People,
+async fn request_concurrently(
+    people: &RecoveryTeam,
+    others: &RecoveryTeam,
     right: impl Fn(&Plan) -> Result<()>,
 ) -> Result<()> {
     // As in People::request_unhealed: both may be refused while the target tries to find the others.
-    let (action, refused) = eventually("one of two requests to be taken", LONG, async || {
-        let plan = people.executable_unhealed("bootstrap").await?;
+    let (action, refused) = eventually("one of two requests to be taken", PATIENCE, async || {
+        let plan = people.executable_plan_unhealed("bootstrap").await?;
         right(&plan)?;
-        let same = others.executable_unhealed("bootstrap").await?;
+        let same = others.executable_plan_unhealed("bootstrap").await?;
         ensure!(plan.digest == same.digest, "replicas plan differently");
         let requests = tokio::join!(
             people.request("bootstrap", &plan, &[]),
@@ -139,9 +141,9 @@ async fn at_once(
         others.act(&others.approver, &action, "approve"),
     );
     ensure!(one.is_ok() || other.is_ok(), "{one:?} {other:?}");
-    let ended: Action = others.ended(&action).await?.action;
-    ensure!(ended.state == State::Succeeded, "{ended:#?}");
-    let recorded = people.recorded(&action).await?;
+    let ended: Action = others.wait_for_end(&action).await?.action;
+    ensure!(ended.state == ActionState::Succeeded, "{ended:#?}");
+    let recorded = people.audit_events(&action).await?;
     for event in [
         "action_approved",
         "action_began",
@@ -154,10 +156,10 @@ async fn at_once(
     Ok(())
 }
 
-async fn says(node: &Node, status: &str) -> Result<()> {
+async fn wait_for_cluster_status(node: &GaleraNode, status: &str) -> Result<()> {
     eventually(
         &format!("{} to be {status}", node.name()),
-        SPLIT,
+        SPLIT_TIMEOUT,
         async || {
             let said = node.wsrep().await?.remove("wsrep_cluster_status");
             ensure!(said.as_deref() == Some(status), "it says {said:?}");
@@ -167,13 +169,13 @@ async fn says(node: &Node, status: &str) -> Result<()> {
     .await
 }
 
-async fn position(node: &Node) -> Result<u64> {
+async fn position(node: &GaleraNode) -> Result<u64> {
     let said = node.wsrep().await?.remove("wsrep_last_committed");
     Ok(said.context("no position")?.parse()?)
 }
 
-async fn rows(node: &Node) -> Result<u64> {
-    eventually("the rows", LONG, async || {
+async fn rows(node: &GaleraNode) -> Result<u64> {
+    eventually("the rows", PATIENCE, async || {
         let mut app = node.app().await?;
         app.query_drop("SET SESSION wsrep_sync_wait = 1").await?;
         let count: Option<u64> = app.query_first("SELECT COUNT(*) FROM kept").await?;

@@ -3,46 +3,48 @@
 use std::time::Duration;
 
 use acceptance::eventually;
-use acceptance::lab::console::Console;
-use acceptance::lab::homogeneous::{CLUSTER, Homogeneous};
-use acceptance::observer::Observer;
-use acceptance::people::People;
+use acceptance::lab::console::LabConsole;
+use acceptance::lab::homogeneous::{CLUSTER, HomogeneousLab};
+use acceptance::observer::ClusterObserver;
+use acceptance::people::RecoveryTeam;
 use anyhow::{Context, Result, ensure};
-use galera::recover::action::State;
+use galera::recover::action::ActionState;
 use galera::recover::plan::{CheckCode, CheckStatus};
 
 /// Longest wait for nodes to form a cluster.
-const FORMED: Duration = Duration::from_secs(90);
+const FORMATION_TIMEOUT: Duration = Duration::from_secs(90);
 /// A registration must be without any sign of life for 90 s.
-const STALE: Duration = Duration::from_secs(150);
+const STALE_TIMEOUT: Duration = Duration::from_secs(150);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i27_nothing_is_cleaned_while_a_container_starts_and_it_joins() -> Result<()> {
-    let lab = Homogeneous::prepare(4).await?;
-    let observer = Observer::start(lab.watched("console"))?;
+    let lab = HomogeneousLab::prepare(4).await?;
+    let observer = ClusterObserver::start(lab.observed_nodes("console"))?;
     for number in [1, 2, 3] {
         lab.node(number).start()?;
     }
-    lab.whole(&[1, 2, 3], FORMED).await?;
-    let console = Console::start(lab.console_settings()).await?;
-    let people = People::with(&console, CLUSTER).await?;
+    lab.wait_until_synced(&[1, 2, 3], FORMATION_TIMEOUT).await?;
+    let console = LabConsole::start(lab.console_settings()).await?;
+    let people = RecoveryTeam::sign_in_for(&console, CLUSTER).await?;
     let gone = lab.node(3).id()?.to_string();
     let founder = lab.keys().await?.remove("founder");
     lab.node(3).kill().await?;
 
-    let plan = people.executable_within(STALE, "cleanup", &[]).await?;
+    let plan = people
+        .executable_plan_within(STALE_TIMEOUT, "cleanup", &[])
+        .await?;
     let target = plan.target.as_ref().context("no target")?;
     ensure!(target.removes.len() == 1, "{target:?}");
     let waiting = people.request("cleanup", &plan, &[]).await?;
     lab.node(4).start()?;
     let phase = format!("{}/phase", lab.node(4).id()?);
-    eventually("the container to be known", FORMED, async || {
+    eventually("the container to be known", FORMATION_TIMEOUT, async || {
         lab.keys().await?.remove(&phase).context("it is not")
     })
     .await?;
     people.act(&people.approver, &waiting, "approve").await?;
-    let ended = people.ended(&waiting).await?.action;
-    ensure!(ended.state == State::Superseded, "{ended:#?}");
+    let ended = people.wait_for_end(&waiting).await?.action;
+    ensure!(ended.state == ActionState::Superseded, "{ended:#?}");
     ensure!(!ended.may_have_acted(), "{:?}", ended.steps);
     let meanwhile = people.plan("cleanup", &[]).await?;
     let starting = meanwhile.check(&CheckCode::NOBODY_STARTING);
@@ -51,17 +53,22 @@ async fn i27_nothing_is_cleaned_while_a_container_starts_and_it_joins() -> Resul
         joined || starting.is_some_and(|check| check.status == CheckStatus::Fail),
         "{starting:?}"
     );
-    lab.whole(&[1, 2, 4], FORMED).await?;
-    ensure!(lab.node(4).said("as the first member") == 0, "it founded");
+    lab.wait_until_synced(&[1, 2, 4], FORMATION_TIMEOUT).await?;
+    ensure!(
+        lab.node(4).count_log_lines("as the first member") == 0,
+        "it founded"
+    );
     let registered = lab.keys().await?;
     ensure!(registered.contains_key(&format!("{gone}/registered")));
 
     // Everybody is there: now it is removed, and nothing else.
-    let plan = people.executable_within(STALE, "cleanup", &[]).await?;
+    let plan = people
+        .executable_plan_within(STALE_TIMEOUT, "cleanup", &[])
+        .await?;
     let action = people.request("cleanup", &plan, &[]).await?;
     people.act(&people.approver, &action, "approve").await?;
-    let ended = people.ended(&action).await?.action;
-    ensure!(ended.state == State::Succeeded, "{ended:#?}");
+    let ended = people.wait_for_end(&action).await?.action;
+    ensure!(ended.state == ActionState::Succeeded, "{ended:#?}");
     let keys = lab.keys().await?;
     let left: Vec<_> = keys.keys().filter(|key| key.starts_with(&gone)).collect();
     ensure!(left.is_empty(), "{left:?}");
@@ -72,10 +79,11 @@ async fn i27_nothing_is_cleaned_while_a_container_starts_and_it_joins() -> Resul
 
     // The one that was cleaned away comes back to what it left, as a member.
     lab.node(3).start()?;
-    lab.whole(&[1, 2, 3, 4], FORMED).await?;
+    lab.wait_until_synced(&[1, 2, 3, 4], FORMATION_TIMEOUT)
+        .await?;
     ensure!(
         lab.keys().await?.remove("founder") == founder,
         "another founder"
     );
-    observer.judge().map(drop)
+    observer.verify().map(drop)
 }

@@ -16,7 +16,7 @@ fn grastate(uuid: &str, seqno: &str) -> String {
     )
 }
 
-fn examined(files: &[(&str, &str)]) -> Result<Found, Failure> {
+fn examine(files: &[(&str, &str)]) -> Result<DataDirContents, RunError> {
     let dir = directory(files);
     DataDir::open(dir.path(), false)?.examine("lab")
 }
@@ -26,16 +26,16 @@ fn identity(prepared: bool) -> String {
 }
 
 #[test]
-fn what_a_directory_holds() {
+fn examines_the_contents() {
     let nil = "00000000-0000-0000-0000-000000000000";
     let (known, prepared) = (identity(false), identity(true));
-    let incomplete = |data: &Data| matches!(data, Data::Incomplete { .. });
-    type Check = fn(&Data) -> bool;
+    let incomplete = |data: &DataState| matches!(data, DataState::Incomplete { .. });
+    type Check = fn(&DataState) -> bool;
     let nowhere = grastate(nil, "-1");
     let cases: [(&[(&str, &str)], Check); 11] = [
         (
             &[(".galera-agent.json", &prepared), ("grastate.dat", "")],
-            |data| *data == Data::Empty,
+            |data| *data == DataState::Empty,
         ),
         // A founder whose first start failed.
         (
@@ -43,23 +43,23 @@ fn what_a_directory_holds() {
                 (".galera-agent.json", &prepared),
                 ("grastate.dat", &nowhere),
             ],
-            |data| *data == Data::Empty,
+            |data| *data == DataState::Empty,
         ),
-        (&[], |data| *data == Data::Empty),
-        (&[("lost+found", "")], |data| *data == Data::Empty),
-        (&[(INITIALIZING, ""), ("ibdata1", "x")], |data| {
-            *data == Data::Empty
+        (&[], |data| *data == DataState::Empty),
+        (&[("lost+found", "")], |data| *data == DataState::Empty),
+        (&[(INITIALIZING_FILE, ""), ("ibdata1", "x")], |data| {
+            *data == DataState::Empty
         }),
         (&[("grastate.dat", &grastate(UUID, "17"))], |data| {
             data.position().is_some_and(|position| position.seqno == 17)
         }),
         // i08: a crashed node's -1 is unknown, not lowest.
         (&[("grastate.dat", &grastate(UUID, "-1"))], |data| {
-            matches!(data, Data::Unrecovered { uuid: Some(_) })
+            matches!(data, DataState::Unrecovered { uuid: Some(_) })
         }),
         (&[("grastate.dat", &grastate(nil, "-1"))], incomplete),
         (&[("grastate.dat", "\u{0}\u{0}garbage")], |data| {
-            matches!(data, Data::Unrecovered { uuid: None })
+            matches!(data, DataState::Unrecovered { uuid: None })
         }),
         (
             &[(".galera-agent.json", &known), ("ibdata1", "")],
@@ -67,15 +67,15 @@ fn what_a_directory_holds() {
         ),
         (
             &[(".galera-agent.json", &prepared), ("ibdata1", "")],
-            |data| *data == Data::Empty,
+            |data| *data == DataState::Empty,
         ),
     ];
     for (files, check) in cases {
-        let found = examined(files).unwrap();
+        let found = examine(files).unwrap();
         assert!(check(&found.data), "{files:?}: {found:?}");
         assert_eq!(
-            found.remains,
-            files.iter().any(|(name, _)| *name == INITIALIZING)
+            found.interrupted_init,
+            files.iter().any(|(name, _)| *name == INITIALIZING_FILE)
         );
     }
 }
@@ -87,7 +87,7 @@ fn foreign_directories_are_refused_and_left_as_they_are() {
         let failure = DataDir::open(dir.path(), false)
             .and_then(|data| data.examine("lab"))
             .unwrap_err();
-        assert_eq!(failure.code(), 64, "{failure}");
+        assert_eq!(failure.exit_code(), 64, "{failure}");
         assert!(failure.to_string().contains(dir.path().to_str().unwrap()));
         assert_eq!(
             fs::read_to_string(dir.path().join(files[0].0)).unwrap(),
@@ -95,18 +95,18 @@ fn foreign_directories_are_refused_and_left_as_they_are() {
         );
     }
     let other = r#"{"id":"a","cluster":"other","prepared":false,"obeyed":[]}"#;
-    let failure = examined(&[(".galera-agent.json", other)]).unwrap_err();
+    let failure = examine(&[(".galera-agent.json", other)]).unwrap_err();
     assert!(failure.to_string().contains("\"other\""), "{failure}");
     let failure = DataDir::open(Path::new("/nonexistent/data"), false).unwrap_err();
-    assert_eq!(failure.code(), 64, "{failure}");
+    assert_eq!(failure.exit_code(), 64, "{failure}");
 }
 
 #[test]
-fn one_agent_holds_a_directory() {
+fn only_one_agent_opens_a_directory() {
     let dir = directory(&[]);
     let held = DataDir::open(dir.path(), false).unwrap();
     let failure = DataDir::open(dir.path(), false).unwrap_err();
-    assert_eq!(failure.code(), 69, "{failure}");
+    assert_eq!(failure.exit_code(), 69, "{failure}");
     drop(held);
     DataDir::open(dir.path(), false).unwrap();
 }
@@ -115,21 +115,21 @@ fn one_agent_holds_a_directory() {
 fn an_interrupted_initialization_is_removed_whole() {
     let dir = directory(&[]);
     let data = DataDir::open(dir.path(), false).unwrap();
-    data.begin().unwrap();
+    data.begin_initialization().unwrap();
     fs::create_dir(dir.path().join("mysql")).unwrap();
     fs::write(dir.path().join("mysql/db.frm"), "x").unwrap();
-    assert!(data.examine("lab").unwrap().remains);
-    data.discard().unwrap();
+    assert!(data.examine("lab").unwrap().interrupted_init);
+    data.discard_initialization().unwrap();
     assert_eq!(
         data.examine("lab").unwrap(),
-        Found {
-            data: Data::Empty,
+        DataDirContents {
+            data: DataState::Empty,
             identity: None,
-            remains: false
+            interrupted_init: false
         }
     );
     fs::write(dir.path().join("ibdata1"), "x").unwrap();
-    assert!(data.begin().is_err(), "never over data");
+    assert!(data.begin_initialization().is_err(), "never over data");
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn bootstrapping_keeps_the_position() {
     let state = data.saved_state().unwrap();
     assert_eq!(state.safe_to_bootstrap, Some(true));
     assert_eq!(state.position().unwrap().seqno, 17);
-    let aside = data.put_broken_view_aside().unwrap().unwrap();
+    let aside = data.set_aside_broken_view().unwrap().unwrap();
     assert!(aside.exists() && !dir.path().join("gvwstate.dat").exists());
-    assert_eq!(data.put_broken_view_aside().unwrap(), None);
+    assert_eq!(data.set_aside_broken_view().unwrap(), None);
 }

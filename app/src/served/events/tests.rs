@@ -3,18 +3,18 @@ use galera::view::ReasonCode;
 use super::*;
 use crate::fixtures;
 
-fn ago(seconds: i64) -> Timestamp {
-    Timestamp::from_unix_millis(fixtures::at().unix_millis() - seconds * 1_000)
+fn seconds_ago(seconds: i64) -> Timestamp {
+    Timestamp::from_unix_millis(fixtures::fixed_now().unix_millis() - seconds * 1_000)
 }
 
-fn events() -> Vec<Event> {
-    let node = |from, to| Change::Node {
+fn events() -> Vec<HistoryEvent> {
+    let node = |from, to| StateChange::Node {
         node: fixtures::id("127.0.0.1"),
         name: Some("n1".to_owned()),
         from,
         to,
     };
-    let verdict = |from, to, message: &str| Change::Verdict {
+    let verdict = |from, to, message: &str| StateChange::Verdict {
         from,
         to,
         reasons: vec![fixtures::reason(
@@ -33,26 +33,31 @@ fn events() -> Vec<Event> {
     ];
     let numbered = changes.into_iter().zip([104, 103, 102, 101]);
     numbered
-        .map(|((seconds, change), sequence)| Event {
+        .map(|((seconds, change), sequence)| HistoryEvent {
             sequence,
-            at: ago(seconds),
+            at: seconds_ago(seconds),
             change,
         })
         .collect()
 }
 
-fn html(events: &[Event], newer: &[Event], asked: &Asked, next_before: Option<u64>) -> String {
-    let page = EventPage {
+fn html(
+    events: &[HistoryEvent],
+    newer: &[HistoryEvent],
+    asked: &EventsFilter,
+    next_before: Option<u64>,
+) -> String {
+    let page = HistoryPage {
         events: events.to_vec(),
         next_before,
     };
     let view = fixtures::healthy("lab", 2_881);
-    Page {
+    EventsPage {
         view: &view,
         page: &page,
         newer,
-        asked,
-        now: fixtures::at(),
+        filter: asked,
+        now: fixtures::fixed_now(),
     }
     .markup()
     .html()
@@ -60,7 +65,7 @@ fn html(events: &[Event], newer: &[Event], asked: &Asked, next_before: Option<u6
 
 #[test]
 fn events_say_what_became_of_whom_for_how_long_and_why() {
-    let html = html(&events(), &[], &Asked::default(), Some(101));
+    let html = html(&events(), &[], &EventsFilter::default(), Some(101));
     for expected in [
         "id=\"e104\"",
         "href=\"/clusters/lab/events?before=105#e104\"",
@@ -83,9 +88,9 @@ fn events_say_what_became_of_whom_for_how_long_and_why() {
 fn what_ended_a_state_may_lie_on_a_newer_page() {
     let events = events();
     let (newer, older) = events.split_at(2);
-    let asked = Asked {
+    let asked = EventsFilter {
         before: "103".to_owned(),
-        ..Asked::default()
+        ..EventsFilter::default()
     };
     let html = html(older, newer, &asked, None);
     assert_eq!(html.matches("3 min 12 s</span>").count(), 2, "{html}");
@@ -101,11 +106,11 @@ fn what_ended_a_state_may_lie_on_a_newer_page() {
 
 #[test]
 fn filters_go_along_and_stay_chosen() {
-    let asked = Asked {
+    let asked = EventsFilter {
         kind: "node".to_owned(),
         node: "gone.example".to_owned(),
         state: "unreachable".to_owned(),
-        ..Asked::default()
+        ..EventsFilter::default()
     };
     let html = html(&[], &[], &asked, Some(40));
     for expected in [
@@ -121,10 +126,10 @@ fn filters_go_along_and_stay_chosen() {
 
 #[test]
 fn emptiness_is_said_in_words() {
-    assert!(html(&[], &[], &Asked::default(), None).contains("Nothing is recorded yet"));
-    let asked = Asked {
+    assert!(html(&[], &[], &EventsFilter::default(), None).contains("Nothing is recorded yet"));
+    let asked = EventsFilter {
         state: "down".to_owned(),
-        ..Asked::default()
+        ..EventsFilter::default()
     };
     assert!(html(&[], &[], &asked, None).contains("No event matches."));
 }
@@ -139,6 +144,6 @@ fn times_may_be_given_in_parts() {
         ("2026-11-24T08:00:07Z", "2026-11-24T08:00:07Z"),
         ("yesterday", "yesterday"),
     ] {
-        assert_eq!(whole_time(given), whole);
+        assert_eq!(complete_timestamp(given), whole);
     }
 }

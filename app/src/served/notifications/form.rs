@@ -1,60 +1,64 @@
 //! The form of one target.
 
-use galera::publish::notification::Kind;
+use galera::publish::notification::NotificationKind;
 use galera::publish::notification::delivery::{ChannelKind, TargetView};
 
-use super::super::parts::{button, form as sheet, hidden_field, main_button};
-use super::{channel_word, kind_word};
+use super::super::parts::{button, hidden_field, post_form as sheet, primary_button};
+use super::{channel_label, notification_kind_label};
 use crate::format::{link, sub};
-use crate::markup::{Child, El, el};
+use crate::markup::{Content, El, el};
 
 /// Of a new target.
-pub(super) fn add(kind: ChannelKind, smtp: bool, refusal: Option<&str>) -> El {
+pub(super) fn new_target(kind: ChannelKind, smtp: bool, refusal: Option<&str>) -> El {
     let no_mail = (kind == ChannelKind::Email && !smtp).then(|| {
         el("p")
             .class("notice")
-            .with("The console has no SMTP server yet: start it with --smtp-host and --smtp-from.")
+            .child("The console has no SMTP server yet: start it with --smtp-host and --smtp-from.")
     });
     let form = sheet("/notifications/targets".to_owned())
-        .with(hidden_field("type", kind.word().to_owned()))
-        .with(fields(kind, None))
-        .with(main_button("Add".to_owned(), refusal));
+        .child(hidden_field("type", kind.as_str().to_owned()))
+        .child(target_fields(kind, None))
+        .child(primary_button("Add".to_owned(), refusal));
     el("section")
-        .at("id", "form")
-        .with(el("h2").with(format!("New target: {}", channel_word(kind))))
-        .with(no_mail)
-        .with(form)
+        .attr("id", "form")
+        .child(el("h2").child(format!("New target: {}", channel_label(kind))))
+        .child(no_mail)
+        .child(form)
 }
 
 /// Of one that there is, with its removal.
-pub(super) fn edit(target: &TargetView, refusal: Option<&str>) -> El {
+pub(super) fn edit_target(target: &TargetView, refusal: Option<&str>) -> El {
     let path = format!("/notifications/targets/{}", target.id);
     let form = sheet(path.clone())
-        .with(hidden_field("revision", target.revision.to_string()))
-        .with(fields(target.channel, Some(target)))
-        .with(main_button("Save".to_owned(), refusal));
+        .child(hidden_field("revision", target.revision.to_string()))
+        .child(target_fields(target.channel, Some(target)))
+        .child(primary_button("Save".to_owned(), refusal));
     let remove = sheet(format!("{path}/remove"))
-        .with(el("p").with("Removing it removes what waits for it and its log as well."))
-        .with(button("Remove this target".to_owned(), refusal));
+        .child(el("p").child("Removing it removes what waits for it and its log as well."))
+        .child(button("Remove this target".to_owned(), refusal));
     el("section")
-        .at("id", "form")
-        .with(el("h2").with(format!("{}: {}", channel_word(target.channel), target.name)))
-        .with(el("p").with(link("/notifications".to_owned(), "Close")))
-        .with(form)
-        .with(remove)
+        .attr("id", "form")
+        .child(el("h2").child(format!(
+            "{}: {}",
+            channel_label(target.channel),
+            target.name
+        )))
+        .child(el("p").child(link("/notifications".to_owned(), "Close")))
+        .child(form)
+        .child(remove)
 }
 
-fn fields(kind: ChannelKind, target: Option<&TargetView>) -> Vec<El> {
+fn target_fields(kind: ChannelKind, target: Option<&TargetView>) -> Vec<El> {
     let name = target.map_or("", |target| &target.name);
-    let mut fields = vec![input("name", "Name", name, Some("80"), None)];
-    fields.extend(channel(kind, target));
-    fields.push(kinds(target));
+    let mut fields = vec![text_input("name", "Name", name, Some("80"), None)];
+    fields.extend(channel_fields(kind, target));
+    fields.push(kind_checkboxes(target));
     let clusters: Vec<&str> = target
         .iter()
         .flat_map(|target| &target.rules.clusters)
         .map(galera::ClusterName::as_str)
         .collect();
-    fields.push(lines(
+    fields.push(list_textarea(
         "clusters",
         "Clusters",
         &clusters,
@@ -62,7 +66,7 @@ fn fields(kind: ChannelKind, target: Option<&TargetView>) -> Vec<El> {
     ));
     let seconds = |name, label, value: Option<u32>, usual: u32, hint| {
         let value = value.unwrap_or(usual).to_string();
-        short(name, label, &value, hint)
+        short_input(name, label, &value, hint)
     };
     let rules = target.map(|target| &target.rules);
     fields.push(seconds(
@@ -80,11 +84,13 @@ fn fields(kind: ChannelKind, target: Option<&TargetView>) -> Vec<El> {
         "Changes within it become one message.",
     ));
     let enabled = target.is_none_or(|target| target.enabled);
-    fields.push(choice("enabled", "State", enabled, "enabled", "disabled"));
+    fields.push(boolean_select(
+        "enabled", "State", enabled, "enabled", "disabled",
+    ));
     fields
 }
 
-fn channel(kind: ChannelKind, target: Option<&TargetView>) -> Vec<El> {
+fn channel_fields(kind: ChannelKind, target: Option<&TargetView>) -> Vec<El> {
     let url = target
         .and_then(|target| target.url.as_deref())
         .unwrap_or_default();
@@ -98,13 +104,13 @@ fn channel(kind: ChannelKind, target: Option<&TargetView>) -> Vec<El> {
                 "At least 16 characters, e.g. what openssl rand -hex 32 prints."
             };
             vec![
-                input("url", "Address", url, Some("2000"), None),
-                input("secret", "Secret that signs", "", Some("256"), Some(hint)),
+                text_input("url", "Address", url, Some("2000"), None),
+                text_input("secret", "Secret that signs", "", Some("256"), Some(hint)),
             ]
         }
         // The address is the secret, so it is asked for again to be changed, and left out otherwise.
         ChannelKind::Slack if known => {
-            vec![input(
+            vec![text_input(
                 "url",
                 "New address of the incoming webhook",
                 "",
@@ -112,7 +118,7 @@ fn channel(kind: ChannelKind, target: Option<&TargetView>) -> Vec<El> {
                 Some(kept),
             )]
         }
-        ChannelKind::Slack => vec![input(
+        ChannelKind::Slack => vec![text_input(
             "url",
             "Address of the incoming webhook",
             "",
@@ -126,14 +132,14 @@ fn channel(kind: ChannelKind, target: Option<&TargetView>) -> Vec<El> {
                 "E.g. Bearer …; empty for none."
             };
             vec![
-                input(
+                text_input(
                     "url",
                     "Address, without /api/v2/alerts",
                     url,
                     Some("2000"),
                     None,
                 ),
-                input(
+                text_input(
                     "authorization",
                     "Authorization header",
                     "",
@@ -150,13 +156,13 @@ fn channel(kind: ChannelKind, target: Option<&TargetView>) -> Vec<El> {
                 .collect();
             let people = target.is_some_and(|target| target.people);
             vec![
-                lines(
+                list_textarea(
                     "to",
                     "Recipients",
                     &to,
                     "Separated by spaces or commas. They get everything.",
                 ),
-                choice(
+                boolean_select(
                     "people",
                     "Accounts",
                     people,
@@ -168,28 +174,28 @@ fn channel(kind: ChannelKind, target: Option<&TargetView>) -> Vec<El> {
     }
 }
 
-fn kinds(target: Option<&TargetView>) -> El {
-    let boxes: Vec<El> = Kind::CHOICES
+fn kind_checkboxes(target: Option<&TargetView>) -> El {
+    let boxes: Vec<El> = NotificationKind::SELECTABLE
         .into_iter()
         .map(|kind| {
             let chosen = target.is_none_or(|target| target.rules.kinds.contains(&kind));
             let input = el("input")
-                .at("type", "checkbox")
-                .at("name", "kinds")
-                .at("value", kind.word())
-                .maybe("checked", chosen.then_some(""));
+                .attr("type", "checkbox")
+                .attr("name", "kinds")
+                .attr("value", kind.as_str())
+                .optional_attr("checked", chosen.then_some(""));
             el("label")
                 .class("tick")
-                .with(input)
-                .with(format!(" {}", kind_word(kind)))
+                .child(input)
+                .child(format!(" {}", notification_kind_label(kind)))
         })
         .collect();
     el("fieldset")
-        .with(el("legend").with("Told about"))
-        .with(boxes)
+        .child(el("legend").child("Told about"))
+        .child(boxes)
 }
 
-fn input(
+fn text_input(
     name: &'static str,
     label: &'static str,
     value: &str,
@@ -198,34 +204,39 @@ fn input(
 ) -> El {
     let id = format!("target-{name}");
     let input = el("input")
-        .at("id", id.clone())
-        .at("name", name)
-        .at("autocomplete", "off")
-        .at("spellcheck", "false")
-        .maybe("maxlength", longest)
-        .at("value", value.to_owned());
-    field(id, label, input, hint)
+        .attr("id", id.clone())
+        .attr("name", name)
+        .attr("autocomplete", "off")
+        .attr("spellcheck", "false")
+        .optional_attr("maxlength", longest)
+        .attr("value", value.to_owned());
+    labelled_field(id, label, input, hint)
 }
 
 /// A short one.
-fn short(name: &'static str, label: &'static str, value: &str, hint: &'static str) -> El {
+fn short_input(name: &'static str, label: &'static str, value: &str, hint: &'static str) -> El {
     el("div")
         .class("short")
-        .with(input(name, label, value, Some("5"), Some(hint)))
+        .child(text_input(name, label, value, Some("5"), Some(hint)))
 }
 
-fn lines(name: &'static str, label: &'static str, values: &[&str], hint: &'static str) -> El {
+fn list_textarea(
+    name: &'static str,
+    label: &'static str,
+    values: &[&str],
+    hint: &'static str,
+) -> El {
     let id = format!("target-{name}");
     let area = el("textarea")
-        .at("id", id.clone())
-        .at("name", name)
-        .at("rows", "2")
-        .at("spellcheck", "false")
-        .with(values.join("\n"));
-    field(id, label, area, Some(hint))
+        .attr("id", id.clone())
+        .attr("name", name)
+        .attr("rows", "2")
+        .attr("spellcheck", "false")
+        .child(values.join("\n"));
+    labelled_field(id, label, area, Some(hint))
 }
 
-fn choice(
+fn boolean_select(
     name: &'static str,
     label: &'static str,
     yes: bool,
@@ -235,22 +246,27 @@ fn choice(
     let id = format!("target-{name}");
     let option = |value: &'static str, chosen: bool, text: &'static str| {
         el("option")
-            .at("value", value)
-            .maybe("selected", chosen.then_some(""))
-            .with(text)
+            .attr("value", value)
+            .optional_attr("selected", chosen.then_some(""))
+            .child(text)
     };
     let select = el("select")
-        .at("id", id.clone())
-        .at("name", name)
-        .with(option("true", yes, if_yes))
-        .with(option("false", !yes, if_no));
-    field(id, label, select, None)
+        .attr("id", id.clone())
+        .attr("name", name)
+        .child(option("true", yes, if_yes))
+        .child(option("false", !yes, if_no));
+    labelled_field(id, label, select, None)
 }
 
-fn field(id: String, label: impl Into<Child>, control: El, hint: Option<&'static str>) -> El {
+fn labelled_field(
+    id: String,
+    label: impl Into<Content>,
+    control: El,
+    hint: Option<&'static str>,
+) -> El {
     el("div")
         .class("field")
-        .with(el("label").at("for", id).with(label))
-        .with(control)
-        .with(hint.map(sub))
+        .child(el("label").attr("for", id).child(label))
+        .child(control)
+        .child(hint.map(sub))
 }

@@ -10,9 +10,9 @@ fn plan_of(executable: bool) -> Plan {
     let status = if executable { "pass" } else { "fail" };
     serde_json::from_value(json!({
         "kind": "bootstrap", "cluster": "lab", "digest": "d1ce", "executable": executable,
-        "computed_at": fixtures::at().to_string(), "summary": "n1's component is the one to bootstrap.",
+        "computed_at": fixtures::fixed_now().to_string(), "summary": "n1's component is the one to bootstrap.",
         "checks": [{"code": "nobody_primary", "status": status, "message": "n2 says <b>Primary</b>.",
-            "evidence": [{"node": "127.0.0.2", "source": "sql", "observed_at": fixtures::at().to_string(), "value": "Primary"}]}],
+            "evidence": [{"node": "127.0.0.2", "source": "sql", "observed_at": fixtures::fixed_now().to_string(), "value": "Primary"}]}],
         "target": {"mechanism": "statement", "node": "127.0.0.1", "members": ["127.0.0.1"], "position": null,
             "revives": ["127.0.0.1"], "leaves_out": ["127.0.0.3"], "removes": []},
         "steps": [{"node": "127.0.0.1", "statement": "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'"}],
@@ -25,29 +25,30 @@ fn session(roles: &[Role]) -> SessionView {
     SessionView {
         username: "dora".to_owned(),
         roles: roles.to_vec(),
-        expires_at: fixtures::at(),
+        expires_at: fixtures::fixed_now(),
     }
 }
 
 fn page(plan: Plan, roles: &[Role], enabled: bool) -> String {
     let view = fixtures::healthy("lab", 2_881);
-    let off = (!enabled)
-        .then(|| json!({"by": "ada", "at": fixtures::at().to_string(), "reason": "moving house"}));
+    let off = (!enabled).then(
+        || json!({"by": "ada", "at": fixtures::fixed_now().to_string(), "reason": "moving house"}),
+    );
     let switch = json!({"cluster": "lab", "enabled": enabled, "off": off, "scope": (!enabled).then_some("cluster")});
     let global = json!({"enabled": true, "off": null, "clusters": {}, "approvals": {"bootstrap": 1}, "sql_account": true});
     let none = || {
         serde_json::from_value::<ActionList>(json!({"actions": [], "next_before": null})).unwrap()
     };
-    let page = Page {
+    let page = RecoveryPage {
         view: &view,
         switch: &serde_json::from_value(switch).unwrap(),
         global: &serde_json::from_value(global).unwrap(),
         open: &none(),
-        last: &none(),
+        recent: &none(),
         plans: &[Ok(plan)],
         attestations: &[],
         session: &session(roles),
-        now: fixtures::at(),
+        now: fixtures::fixed_now(),
     };
     page.markup().html()
 }
@@ -154,7 +155,7 @@ fn an_off_switch_names_who_and_why() {
 fn the_address_declares_members_that_exist() {
     let view = fixtures::healthy("lab", 2_881);
     let uri = "/clusters/lab/recovery?attest.127.0.0.2=stopped&state.127.0.0.2=a%3A7&attest.127.0.0.9=stopped&attest.127.0.0.1=elsewhere";
-    let given = attestations(&view, &Query::of(&uri.parse().unwrap()));
+    let given = attestations_from_query(&view, &PageQuery::from_uri(&uri.parse().unwrap()));
     assert_eq!(given.len(), 1, "{given:?}");
     let one = &given[0];
     assert_eq!(
@@ -163,6 +164,6 @@ fn the_address_declares_members_that_exist() {
             one.statement,
             one.saved_state.as_deref()
         ),
-        ("127.0.0.2", Statement::Stopped, Some("a:7"))
+        ("127.0.0.2", AttestedState::Stopped, Some("a:7"))
     );
 }

@@ -3,60 +3,63 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::facts::{Answer, Facts};
-use super::gather::Gathered;
-use super::rivals::{Rivalry, rivalry};
+use super::facts::{NodeFacts, ProbeAnswer};
+use super::gather::GatheredEvidence;
+use super::rivals::{ConflictStatus, conflict_status};
 use crate::observe::wsrep::{MemberAddress, WsrepStatus};
 use crate::view::{ClusterStatus, Component, NodeState};
 
 /// Nodes that report one and the same view.
-pub(crate) struct Group<'a> {
+pub(crate) struct ViewGroup<'a> {
     pub(crate) status: &'a WsrepStatus,
-    /// Which nodes report it: places in [`Gathered::nodes`], ascending.
+    /// Which nodes report it: places in [`GatheredEvidence::nodes`], ascending.
     pub(crate) reporters: Vec<usize>,
     /// Reporters and the other nodes that its list names.
     pub(crate) members: BTreeSet<usize>,
     /// Members that the list does not name.
-    pub(crate) open: usize,
+    pub(crate) unnamed: usize,
     /// Whether its list is that of its view; if not, only places and counts tell who may be in it.
-    pub(crate) lists: bool,
+    pub(crate) list_matches_view: bool,
     /// Groups of one bucket say the same words, yet cannot be one component.
     pub(crate) bucket: usize,
 }
 
 /// Nodes that see each other: one view, or a view and those who have not caught up with it.
-pub(crate) struct Seen {
+pub(crate) struct ObservedComponent {
     pub(crate) members: BTreeSet<usize>,
     pub(crate) view: Component,
 }
 
 /// All components, Primary first, with the groups that claim to be Primary.
-pub(crate) struct Components<'a> {
-    pub(crate) seen: Vec<Seen>,
-    pub(crate) primary_groups: Vec<Group<'a>>,
+pub(crate) struct ObservedComponents<'a> {
+    pub(crate) observed: Vec<ObservedComponent>,
+    pub(crate) primary_groups: Vec<ViewGroup<'a>>,
 }
 
-impl Components<'_> {
+impl ObservedComponents<'_> {
     /// The Primary component; the one with the newest view when several say so.
-    pub(crate) fn primary(&self) -> Option<&Seen> {
-        self.seen
+    pub(crate) fn primary(&self) -> Option<&ObservedComponent> {
+        self.observed
             .first()
             .filter(|seen| seen.view.status == ClusterStatus::Primary)
     }
 }
 
 /// Groups the fresh answers.
-pub(crate) fn components<'a>(gathered: &Gathered<'a>, settle: Duration) -> Components<'a> {
+pub(crate) fn find_components<'a>(
+    gathered: &GatheredEvidence<'a>,
+    settle: Duration,
+) -> ObservedComponents<'a> {
     let nodes = &gathered.nodes;
-    let mut primary_groups = groups(gathered, ClusterStatus::Primary, &BTreeSet::new());
+    let mut primary_groups = group_answers(gathered, ClusterStatus::Primary, &BTreeSet::new());
     primary_groups.sort_by_key(|group| {
         (
             std::cmp::Reverse(group.status.conf_id),
             group.reporters.first().copied(),
         )
     });
-    let mut seen = merge(&primary_groups, nodes, |newer, older| {
-        rivalry(newer, older, nodes, settle) == Rivalry::None
+    let mut seen = merge_groups(&primary_groups, nodes, |newer, older| {
+        conflict_status(newer, older, nodes, settle) == ConflictStatus::None
     });
     // A joiner may call its component non-Primary for a moment; its peers know better.
     let joiners: BTreeSet<usize> = seen
@@ -64,24 +67,24 @@ pub(crate) fn components<'a>(gathered: &Gathered<'a>, settle: Duration) -> Compo
         .flat_map(|seen| seen.members.iter().copied())
         .filter(|&node| nodes[node].state() == NodeState::Joining)
         .collect();
-    let mut others = groups(gathered, ClusterStatus::NonPrimary, &joiners);
+    let mut others = group_answers(gathered, ClusterStatus::NonPrimary, &joiners);
     others.sort_by_key(|group| {
         (
-            std::cmp::Reverse(newest(group, nodes)),
+            std::cmp::Reverse(newest_view_since(group, nodes)),
             group.reporters.first().copied(),
         )
     });
-    let lists_all = |group: &Group<'_>, other: &Group<'_>| {
+    let lists_all = |group: &ViewGroup<'_>, other: &ViewGroup<'_>| {
         other
             .reporters
             .iter()
             .all(|node| group.members.contains(node))
     };
-    seen.extend(merge(&others, nodes, |newer, older| {
+    seen.extend(merge_groups(&others, nodes, |newer, older| {
         lists_all(newer, older) && lists_all(older, newer)
     }));
     seen.sort_by(|one, other| {
-        let rank = |seen: &Seen| {
+        let rank = |seen: &ObservedComponent| {
             (
                 seen.view.status,
                 std::cmp::Reverse((seen.view.conf_id, seen.members.len())),
@@ -91,28 +94,28 @@ pub(crate) fn components<'a>(gathered: &Gathered<'a>, settle: Duration) -> Compo
             .cmp(&rank(other))
             .then_with(|| one.members.cmp(&other.members))
     });
-    Components {
-        seen,
+    ObservedComponents {
+        observed: seen,
         primary_groups,
     }
 }
 
-fn newest(group: &Group<'_>, nodes: &[Facts<'_>]) -> Option<crate::Timestamp> {
+fn newest_view_since(group: &ViewGroup<'_>, nodes: &[NodeFacts<'_>]) -> Option<crate::Timestamp> {
     group
         .reporters
         .iter()
-        .filter_map(|&node| nodes[node].answer())
-        .map(|answer| answer.since)
+        .filter_map(|&node| nodes[node].fresh_answer())
+        .map(|answer| answer.view_since)
         .max()
 }
 
 /// Merges groups, newest first, into components: `one` says whether two groups are one component.
-fn merge(
-    groups: &[Group<'_>],
-    nodes: &[Facts<'_>],
-    one: impl Fn(&Group<'_>, &Group<'_>) -> bool,
-) -> Vec<Seen> {
-    let mut merged: Vec<Vec<&Group<'_>>> = Vec::new();
+fn merge_groups(
+    groups: &[ViewGroup<'_>],
+    nodes: &[NodeFacts<'_>],
+    one: impl Fn(&ViewGroup<'_>, &ViewGroup<'_>) -> bool,
+) -> Vec<ObservedComponent> {
+    let mut merged: Vec<Vec<&ViewGroup<'_>>> = Vec::new();
     for group in groups {
         let home = merged.iter_mut().find(|component| {
             component
@@ -126,14 +129,14 @@ fn merge(
     }
     merged
         .iter()
-        .map(|component| seen(component, nodes))
+        .map(|component| observed_component(component, nodes))
         .collect()
 }
 
-fn seen(component: &[&Group<'_>], nodes: &[Facts<'_>]) -> Seen {
+fn observed_component(component: &[&ViewGroup<'_>], nodes: &[NodeFacts<'_>]) -> ObservedComponent {
     let newest = component[0];
     let mut members = newest.members.clone();
-    let mut open = newest.open;
+    let mut open = newest.unnamed;
     for &node in component.iter().skip(1).flat_map(|older| &older.reporters) {
         if !members.contains(&node) && open > 0 {
             open -= 1;
@@ -142,13 +145,13 @@ fn seen(component: &[&Group<'_>], nodes: &[Facts<'_>]) -> Seen {
     }
     // A node's own word about where it is outweighs a list that names it, except a joiner's.
     let elsewhere = |node: &usize| {
-        nodes[*node].answer().is_some()
+        nodes[*node].fresh_answer().is_some()
             && nodes[*node].state() != NodeState::Joining
             && !component.iter().any(|group| group.reporters.contains(node))
     };
     members.retain(|node| !elsewhere(node));
     let status = newest.status;
-    Seen {
+    ObservedComponent {
         view: Component {
             status: status.cluster_status.unwrap_or(ClusterStatus::Disconnected),
             members: members.iter().map(|&node| nodes[node].id.clone()).collect(),
@@ -161,45 +164,45 @@ fn seen(component: &[&Group<'_>], nodes: &[Facts<'_>]) -> Seen {
 }
 
 /// The groups of all nodes that report `status`, less those of `skipped`.
-fn groups<'a>(
-    gathered: &Gathered<'a>,
+fn group_answers<'a>(
+    gathered: &GatheredEvidence<'a>,
     status: ClusterStatus,
     skipped: &BTreeSet<usize>,
-) -> Vec<Group<'a>> {
-    let mut buckets: BTreeMap<Key<'a>, Vec<(usize, Answer<'a>)>> = BTreeMap::new();
+) -> Vec<ViewGroup<'a>> {
+    let mut buckets: BTreeMap<ViewKey<'a>, Vec<(usize, ProbeAnswer<'a>)>> = BTreeMap::new();
     for (node, facts) in gathered.nodes.iter().enumerate() {
-        let Some(answer) = facts.answer() else {
+        let Some(answer) = facts.fresh_answer() else {
             continue;
         };
         if answer.status.cluster_status == Some(status) && !skipped.contains(&node) {
             buckets
-                .entry(key(answer.status))
+                .entry(view_key(answer.status))
                 .or_default()
                 .push((node, answer));
         }
     }
     let mut groups = Vec::new();
     for (bucket, reports) in buckets.into_values().enumerate() {
-        if contested(&reports) {
+        if is_contested(&reports) {
             // Which of them belong together cannot be told, so none is claimed to.
-            for process in processes(&reports) {
-                groups.push(group(process, bucket, gathered));
+            for process in group_by_process(&reports) {
+                groups.push(build_group(process, bucket, gathered));
             }
         } else {
-            groups.push(group(reports, bucket, gathered));
+            groups.push(build_group(reports, bucket, gathered));
         }
     }
     groups
 }
 
-type Key<'a> = (
+type ViewKey<'a> = (
     Option<uuid::Uuid>,
     Option<u64>,
     Option<u64>,
     &'a [MemberAddress],
 );
 
-fn key(status: &WsrepStatus) -> Key<'_> {
+fn view_key(status: &WsrepStatus) -> ViewKey<'_> {
     (
         status.cluster_state_uuid,
         status.conf_id,
@@ -209,10 +212,12 @@ fn key(status: &WsrepStatus) -> Key<'_> {
 }
 
 /// The reports by process: one process may be known under two names.
-fn processes<'a>(reports: &[(usize, Answer<'a>)]) -> Vec<Vec<(usize, Answer<'a>)>> {
-    let mut processes: Vec<Vec<(usize, Answer<'a>)>> = Vec::new();
+fn group_by_process<'a>(
+    reports: &[(usize, ProbeAnswer<'a>)],
+) -> Vec<Vec<(usize, ProbeAnswer<'a>)>> {
+    let mut processes: Vec<Vec<(usize, ProbeAnswer<'a>)>> = Vec::new();
     for report in reports {
-        let same = |other: &(usize, Answer<'a>)| {
+        let same = |other: &(usize, ProbeAnswer<'a>)| {
             report.1.status.gcomm_uuid.is_some()
                 && other.1.status.gcomm_uuid == report.1.status.gcomm_uuid
         };
@@ -228,8 +233,8 @@ fn processes<'a>(reports: &[(usize, Answer<'a>)]) -> Vec<Vec<(usize, Answer<'a>)
 }
 
 /// Whether reports of the same words come from several components: rivals may agree on everything but who is where.
-fn contested(reports: &[(usize, Answer<'_>)]) -> bool {
-    let processes = processes(reports);
+fn is_contested(reports: &[(usize, ProbeAnswer<'_>)]) -> bool {
+    let processes = group_by_process(reports);
     let size = reports
         .first()
         .and_then(|(_, answer)| answer.status.cluster_size);
@@ -243,14 +248,14 @@ fn contested(reports: &[(usize, Answer<'_>)]) -> bool {
         .any(|index| !taken.insert(index))
 }
 
-fn group<'a>(
-    reports: Vec<(usize, Answer<'a>)>,
+fn build_group<'a>(
+    reports: Vec<(usize, ProbeAnswer<'a>)>,
     bucket: usize,
-    gathered: &Gathered<'a>,
-) -> Group<'a> {
+    gathered: &GatheredEvidence<'a>,
+) -> ViewGroup<'a> {
     let status = reports[0].1.status;
     let mut members: BTreeSet<usize> = reports.iter().map(|(node, _)| *node).collect();
-    let place = |answer: &Answer<'_>| {
+    let place = |answer: &ProbeAnswer<'_>| {
         answer
             .status
             .local_index
@@ -274,9 +279,9 @@ fn group<'a>(
                 continue;
             }
             let named = match address {
-                MemberAddress::Blank => continue,
-                MemberAddress::Known(id) => gathered.resolve(id),
-                MemberAddress::Auto | MemberAddress::Unreadable(_) => None,
+                MemberAddress::Arbitrator => continue,
+                MemberAddress::Known(id) => gathered.resolve_address(id),
+                MemberAddress::Unnamed | MemberAddress::Unreadable(_) => None,
             };
             match named {
                 Some(node) => _ = members.insert(node),
@@ -292,12 +297,12 @@ fn group<'a>(
     } else {
         open = size.unwrap_or(0).saturating_sub(members.len());
     }
-    Group {
+    ViewGroup {
         status,
         reporters: reports.into_iter().map(|(node, _)| node).collect(),
         members,
-        open,
-        lists: is_own,
+        unnamed: open,
+        list_matches_view: is_own,
         bucket,
     }
 }

@@ -1,6 +1,6 @@
 //! One node with everything known about it, each source judged fresh or not.
 
-use super::Settings;
+use super::FoldSettings;
 use crate::id::NodeId;
 use crate::observe::observation::{ProbeError, RegistryObservation, SqlObservation};
 use crate::observe::registration;
@@ -9,20 +9,20 @@ use crate::timestamp::Timestamp;
 use crate::view::{NodeState, RegistryHealth};
 
 /// A probe that fails is tried again at once, but one that hangs in a resolver may take longer.
-const FAILURE_LASTS: u32 = 4;
+const FAILURE_VALIDITY_FACTOR: u32 = 4;
 
 /// What the console's own probe says about a node now.
 #[derive(Clone, Copy)]
-pub(crate) enum Sql<'a> {
+pub(crate) enum ProbeState<'a> {
     /// Nobody probes it.
     Unprobed,
     /// The first probe is under way.
     Pending,
     /// It answered just now.
-    Fresh(Answer<'a>),
+    Fresh(ProbeAnswer<'a>),
     /// It answered once, but neither answered nor failed lately.
     Stale,
-    /// Every attempt since `since` failed.
+    /// Every attempt since `view_since` failed.
     Failing {
         error: &'a ProbeError,
         since: Timestamp,
@@ -31,20 +31,20 @@ pub(crate) enum Sql<'a> {
 
 /// A fresh answer.
 #[derive(Clone, Copy)]
-pub(crate) struct Answer<'a> {
+pub(crate) struct ProbeAnswer<'a> {
     pub(crate) at: Timestamp,
     /// Since when the node has been reporting the same view.
-    pub(crate) since: Timestamp,
+    pub(crate) view_since: Timestamp,
     /// Whether the beginning of that view was witnessed.
-    pub(crate) witnessed: bool,
+    pub(crate) view_start_observed: bool,
     /// Since when the node has been reporting the same history.
     pub(crate) history_since: Timestamp,
     pub(crate) status: &'a WsrepStatus,
 }
 
 /// What the registry says about a node.
-pub(crate) struct Registered<'a> {
-    pub(crate) seen: &'a RegistryObservation,
+pub(crate) struct NodeRegistration<'a> {
+    pub(crate) observation: &'a RegistryObservation,
     pub(crate) status: WsrepStatus,
     /// Whether it may be believed now.
     pub(crate) fresh: bool,
@@ -53,44 +53,44 @@ pub(crate) struct Registered<'a> {
 }
 
 /// One node with everything known about it.
-pub(crate) struct Facts<'a> {
+pub(crate) struct NodeFacts<'a> {
     pub(crate) id: NodeId,
     pub(crate) expected: bool,
     pub(crate) probe: Option<&'a SqlObservation>,
-    pub(crate) sql: Sql<'a>,
-    pub(crate) registered: Option<Registered<'a>>,
+    pub(crate) probe_state: ProbeState<'a>,
+    pub(crate) registration: Option<NodeRegistration<'a>>,
     /// Whether it entered a Primary component after its probe began to fail: a server that receives its state
     /// accepts no connection until it is done, but its peers list it.
-    pub(crate) returning: bool,
+    pub(crate) rejoining: bool,
 }
 
-impl<'a> Facts<'a> {
+impl<'a> NodeFacts<'a> {
     /// The fresh SQL answer, if there is one.
-    pub(crate) fn answer(&self) -> Option<Answer<'a>> {
-        match self.sql {
-            Sql::Fresh(answer) => Some(answer),
+    pub(crate) fn fresh_answer(&self) -> Option<ProbeAnswer<'a>> {
+        match self.probe_state {
+            ProbeState::Fresh(answer) => Some(answer),
             _ => None,
         }
     }
 
     /// The registration when it may be believed now.
-    pub(crate) fn fresh_registration(&self) -> Option<&Registered<'a>> {
-        self.registered
+    pub(crate) fn fresh_registration(&self) -> Option<&NodeRegistration<'a>> {
+        self.registration
             .as_ref()
             .filter(|registered| registered.fresh)
     }
 
     /// The registration when it was put after the probe began to fail, so that it speaks of a living node.
-    pub(crate) fn outlives_probe(&self) -> Option<&Registered<'a>> {
-        let registered = self.registered.as_ref().filter(|r| r.credible)?;
-        match self.sql {
-            Sql::Fresh(_) => None,
+    pub(crate) fn registration_after_probe_failure(&self) -> Option<&NodeRegistration<'a>> {
+        let registered = self.registration.as_ref().filter(|r| r.credible)?;
+        match self.probe_state {
+            ProbeState::Fresh(_) => None,
             // A report may be under way while its server dies.
-            Sql::Failing { since, .. } => {
-                let put = registered.seen.last_put_at?;
-                (put > since.plus(super::RACE)).then_some(registered)
+            ProbeState::Failing { since, .. } => {
+                let put = registered.observation.last_put_at?;
+                (put > since.plus(super::RACE_MARGIN)).then_some(registered)
             }
-            Sql::Unprobed | Sql::Pending | Sql::Stale => Some(registered),
+            ProbeState::Unprobed | ProbeState::Pending | ProbeState::Stale => Some(registered),
         }
     }
 
@@ -98,62 +98,66 @@ impl<'a> Facts<'a> {
     pub(crate) fn name(&self) -> Option<&str> {
         let sql = self.probe.and_then(|probe| probe.status.as_ref());
         sql.and_then(|(_, status)| status.node_name.as_deref())
-            .or_else(|| self.registered.as_ref()?.status.node_name.as_deref())
+            .or_else(|| self.registration.as_ref()?.status.node_name.as_deref())
     }
 
     /// The state in one word: fresh SQL decides, then a fresh registration.
     pub(crate) fn state(&self) -> NodeState {
-        match self.sql {
-            Sql::Fresh(answer) => answer.status.node_state().unwrap_or(NodeState::Unknown),
+        match self.probe_state {
+            ProbeState::Fresh(answer) => answer.status.node_state().unwrap_or(NodeState::Unknown),
             // A server that answers anything is not stopped, whatever its agent says.
-            Sql::Failing { error, .. } if error.kind.server_answers() => {
+            ProbeState::Failing { error, .. } if error.kind.proves_running() => {
                 match self.registered_state() {
                     NodeState::Stopped => NodeState::Unknown,
                     state => state,
                 }
             }
-            Sql::Failing { .. } if self.returning => NodeState::Joining,
-            Sql::Failing { error, .. } => {
-                let stopped = error.kind.positively_down()
+            ProbeState::Failing { .. } if self.rejoining => NodeState::Joining,
+            ProbeState::Failing { error, .. } => {
+                let stopped = error.kind.proves_stopped()
                     && self
                         .fresh_registration()
-                        .is_some_and(|r| registration::says_stopped(&r.seen.fields));
+                        .is_some_and(|r| registration::reports_stopped(&r.observation.fields));
                 if stopped {
                     NodeState::Stopped
                 } else {
                     NodeState::Unreachable
                 }
             }
-            Sql::Unprobed if self.registered.is_none() && self.expected => NodeState::Absent,
-            Sql::Unprobed | Sql::Stale => self.registered_state(),
-            Sql::Pending => NodeState::Unknown,
+            ProbeState::Unprobed if self.registration.is_none() && self.expected => {
+                NodeState::Absent
+            }
+            ProbeState::Unprobed | ProbeState::Stale => self.registered_state(),
+            ProbeState::Pending => NodeState::Unknown,
         }
     }
 
     /// What the server has told of its state, through its agent, since SQL was last heard. For showing alone: states of a
     /// transfer may be over before the next answer. Nothing is decided by it (I3).
-    pub(crate) fn told_since(&self) -> Option<&Registered<'a>> {
+    pub(crate) fn registration_since_answer(&self) -> Option<&NodeRegistration<'a>> {
         let registered = self.fresh_registration()?;
-        let told = registered.seen.state_at?;
-        let newer = match self.sql {
-            Sql::Fresh(answer) => told > answer.at,
+        let told = registered.observation.state_changed_at?;
+        let newer = match self.probe_state {
+            ProbeState::Fresh(answer) => told > answer.at,
             // While it accepts no connection, it can tell nothing but this; its agent may find it again first.
-            Sql::Failing { error, since } => {
-                let joins = registration::Phase::of(&registered.seen.fields)
-                    == Some(registration::Phase::Joining);
-                error.kind.shut() && (joins || self.returning) && told > since.plus(super::RACE)
+            ProbeState::Failing { error, since } => {
+                let joins = registration::AgentPhase::from_fields(&registered.observation.fields)
+                    == Some(registration::AgentPhase::Joining);
+                error.kind.rejects_connections()
+                    && (joins || self.rejoining)
+                    && told > since.plus(super::RACE_MARGIN)
             }
-            Sql::Unprobed | Sql::Pending | Sql::Stale => false,
+            ProbeState::Unprobed | ProbeState::Pending | ProbeState::Stale => false,
         };
         let between = [self.state(), registered.status.node_state()?]
             .iter()
-            .all(|state| state.transfers() || *state == NodeState::Unreachable);
+            .all(|state| state.can_occur_in_transfer() || *state == NodeState::Unreachable);
         (newer && between).then_some(registered)
     }
 
     /// The state to show.
-    pub(crate) fn shown(&self) -> NodeState {
-        let told = self.told_since();
+    pub(crate) fn displayed_state(&self) -> NodeState {
+        let told = self.registration_since_answer();
         told.and_then(|registered| registered.status.node_state())
             .unwrap_or_else(|| self.state())
     }
@@ -162,56 +166,59 @@ impl<'a> Facts<'a> {
         let Some(registered) = self.fresh_registration() else {
             return NodeState::Unknown;
         };
-        let fields = &registered.seen.fields;
-        if registration::says_stopped(fields) {
+        let fields = &registered.observation.fields;
+        if registration::reports_stopped(fields) {
             return NodeState::Stopped;
         }
-        registered
-            .status
-            .node_state()
-            .unwrap_or_else(|| match registration::Phase::of(fields) {
-                Some(registration::Phase::Joining) => NodeState::Joining,
+        registered.status.node_state().unwrap_or_else(
+            || match registration::AgentPhase::from_fields(fields) {
+                Some(registration::AgentPhase::Joining) => NodeState::Joining,
                 _ => NodeState::Unknown,
-            })
+            },
+        )
     }
 }
 
 /// What `probe` says as of `now`.
-pub(crate) fn sql<'a>(
+pub(crate) fn probe_state<'a>(
     probe: Option<&'a SqlObservation>,
     now: Timestamp,
-    settings: &Settings,
-) -> Sql<'a> {
+    settings: &FoldSettings,
+) -> ProbeState<'a> {
     let Some(probe) = probe else {
-        return Sql::Unprobed;
+        return ProbeState::Unprobed;
     };
     match (&probe.error, &probe.status) {
-        (Some((at, _)), _) if at.age(now) > settings.stale_after.saturating_mul(FAILURE_LASTS) => {
-            Sql::Stale
+        (Some((at, _)), _)
+            if at.age(now) > settings.stale_after.saturating_mul(FAILURE_VALIDITY_FACTOR) =>
+        {
+            ProbeState::Stale
         }
-        (Some((at, error)), _) => Sql::Failing {
+        (Some((at, error)), _) => ProbeState::Failing {
             error,
             since: probe.failing_since.unwrap_or(*at),
         },
-        (None, Some((at, status))) if at.age(now) <= settings.stale_after => Sql::Fresh(Answer {
-            at: *at,
-            since: probe.view_since.unwrap_or(*at),
-            witnessed: probe.view_witnessed,
-            history_since: probe.history_since.unwrap_or(*at),
-            status,
-        }),
-        (None, Some(_)) => Sql::Stale,
-        (None, None) => Sql::Pending,
+        (None, Some((at, status))) if at.age(now) <= settings.stale_after => {
+            ProbeState::Fresh(ProbeAnswer {
+                at: *at,
+                view_since: probe.view_since.unwrap_or(*at),
+                view_start_observed: probe.view_start_observed,
+                history_since: probe.history_since.unwrap_or(*at),
+                status,
+            })
+        }
+        (None, Some(_)) => ProbeState::Stale,
+        (None, None) => ProbeState::Pending,
     }
 }
 
 /// What a registration is worth as of `now`.
-pub(crate) fn judged<'a>(
+pub(crate) fn assess_registration<'a>(
     seen: &'a RegistryObservation,
     health: &RegistryHealth,
     now: Timestamp,
-    settings: &Settings,
-) -> Registered<'a> {
+    settings: &FoldSettings,
+) -> NodeRegistration<'a> {
     let ttl = seen
         .ttl
         .map_or(settings.registry_ttl, std::time::Duration::from_secs);
@@ -221,10 +228,10 @@ pub(crate) fn judged<'a>(
     } else {
         now.min(health.since)
     };
-    Registered {
-        status: registration::reading(&seen.fields),
+    NodeRegistration {
+        status: registration::status_from_fields(&seen.fields),
         fresh: within(now) && (health.reachable || health.since.age(now) <= ttl),
         credible: within(last_read),
-        seen,
+        observation: seen,
     }
 }

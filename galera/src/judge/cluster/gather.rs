@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Settings;
-use super::facts::{Answer, Facts, Sql, judged, sql};
+use super::FoldSettings;
+use super::facts::{NodeFacts, ProbeAnswer, ProbeState, assess_registration, probe_state};
 use crate::id::NodeId;
 use crate::observe::observation::{Evidence, RegistryObservation, SqlObservation};
 use crate::observe::wsrep::{MemberAddress, WsrepStatus};
@@ -11,35 +11,38 @@ use crate::timestamp::Timestamp;
 use crate::view::ClusterStatus;
 
 /// The whole evidence in order.
-pub(crate) struct Gathered<'a> {
+pub(crate) struct GatheredEvidence<'a> {
     /// Sorted by identity.
-    pub(crate) nodes: Vec<Facts<'a>>,
-    pub(crate) expected: Vec<NodeId>,
+    pub(crate) nodes: Vec<NodeFacts<'a>>,
+    pub(crate) expected_members: Vec<NodeId>,
     aliases: BTreeMap<NodeId, NodeId>,
     default_port: u16,
 }
 
-impl<'a> Gathered<'a> {
+impl<'a> GatheredEvidence<'a> {
     /// Marks who came into a Primary view that began after its own probe had begun to fail.
-    fn mark_returning(&mut self, answers: &[(&NodeId, Answer<'a>)]) {
+    fn mark_rejoining(&mut self, answers: &[(&NodeId, ProbeAnswer<'a>)]) {
         for (_, answer) in answers {
-            if !answer.witnessed || answer.status.cluster_status != Some(ClusterStatus::Primary) {
+            if !answer.view_start_observed
+                || answer.status.cluster_status != Some(ClusterStatus::Primary)
+            {
                 continue;
             }
-            for address in known(&answer.status.incoming_addresses) {
-                let Some(node) = self.resolve(address) else {
+            for address in known_addresses(&answer.status.incoming_addresses) {
+                let Some(node) = self.resolve_address(address) else {
                     continue;
                 };
                 let facts = &mut self.nodes[node];
-                if let Sql::Failing { error, since } = facts.sql {
-                    facts.returning |= error.kind.shut() && answer.since > since.plus(super::RACE);
+                if let ProbeState::Failing { error, since } = facts.probe_state {
+                    facts.rejoining |= error.kind.rejects_connections()
+                        && answer.view_since > since.plus(super::RACE_MARGIN);
                 }
             }
         }
     }
 
     /// The node that a known address names.
-    pub(crate) fn resolve(&self, address: &NodeId) -> Option<usize> {
+    pub(crate) fn resolve_address(&self, address: &NodeId) -> Option<usize> {
         let address = address.clone().normalized(self.default_port);
         let id = self.aliases.get(&address).unwrap_or(&address);
         self.nodes.binary_search_by(|facts| facts.id.cmp(id)).ok()
@@ -50,19 +53,19 @@ impl<'a> Gathered<'a> {
 pub(crate) fn gather<'a>(
     evidence: &'a Evidence,
     now: Timestamp,
-    settings: &Settings,
-) -> Gathered<'a> {
+    settings: &FoldSettings,
+) -> GatheredEvidence<'a> {
     let port = settings.default_port;
     let expected = expected_members(evidence, port);
     let mut probes: BTreeMap<NodeId, &SqlObservation> = BTreeMap::new();
-    for (id, probe) in &evidence.sql {
+    for (id, probe) in &evidence.probes {
         let kept = probes.entry(id.clone().normalized(port)).or_insert(probe);
         if last_attempt(probe) > last_attempt(kept) {
             *kept = probe;
         }
     }
     let mut registered: BTreeMap<NodeId, &RegistryObservation> = BTreeMap::new();
-    for (id, seen) in &evidence.registry {
+    for (id, seen) in &evidence.registrations {
         let kept = registered
             .entry(id.clone().normalized(port))
             .or_insert(seen);
@@ -76,50 +79,55 @@ pub(crate) fn gather<'a>(
         .chain(registered.keys())
         .cloned()
         .collect();
-    let answers: Vec<(&NodeId, Answer<'_>)> = probes
+    let answers: Vec<(&NodeId, ProbeAnswer<'_>)> = probes
         .iter()
-        .filter_map(|(id, probe)| match sql(Some(probe), now, settings) {
-            Sql::Fresh(answer) => Some((id, answer)),
-            _ => None,
-        })
+        .filter_map(
+            |(id, probe)| match probe_state(Some(probe), now, settings) {
+                ProbeState::Fresh(answer) => Some((id, answer)),
+                _ => None,
+            },
+        )
         .collect();
-    let aliases = aliases(&probes, &answers, &ids, port);
+    let aliases = find_aliases(&probes, &answers, &ids, port);
     for (_, answer) in &answers {
-        for address in known(&answer.status.incoming_addresses) {
+        for address in known_addresses(&answer.status.incoming_addresses) {
             let address = address.clone().normalized(port);
             ids.insert(aliases.get(&address).cloned().unwrap_or(address));
         }
     }
     let nodes = ids
         .into_iter()
-        .map(|id| Facts {
+        .map(|id| NodeFacts {
             expected: expected.contains(&id),
             probe: probes.get(&id).copied(),
-            sql: sql(probes.get(&id).copied(), now, settings),
-            registered: registered
+            probe_state: probe_state(probes.get(&id).copied(), now, settings),
+            registration: registered
                 .get(&id)
-                .map(|seen| judged(seen, &evidence.registry_health, now, settings)),
-            returning: false,
+                .map(|seen| assess_registration(seen, &evidence.registry_health, now, settings)),
+            rejoining: false,
             id,
         })
         .collect();
-    let mut gathered = Gathered {
+    let mut gathered = GatheredEvidence {
         nodes,
-        expected: expected.into_iter().collect(),
+        expected_members: expected.into_iter().collect(),
         aliases,
         default_port: port,
     };
-    gathered.mark_returning(&answers);
+    gathered.mark_rejoining(&answers);
     gathered
 }
 
 /// The denominator (I4): configuration, durable registrations and the last Primary view.
 fn expected_members(evidence: &Evidence, port: u16) -> BTreeSet<NodeId> {
-    let durable = evidence.registry.iter().filter(|(_, seen)| seen.durable);
-    evidence
-        .configured
+    let durable = evidence
+        .registrations
         .iter()
-        .chain(&evidence.last_primary)
+        .filter(|(_, seen)| seen.durable);
+    evidence
+        .configured_members
+        .iter()
+        .chain(&evidence.last_primary_members)
         .chain(durable.map(|(id, _)| id))
         .map(|id| id.clone().normalized(port))
         .collect()
@@ -130,7 +138,7 @@ fn last_attempt(probe: &SqlObservation) -> Option<Timestamp> {
     answered.max(probe.error.as_ref().map(|(at, _)| *at))
 }
 
-fn known(addresses: &[MemberAddress]) -> impl Iterator<Item = &NodeId> {
+fn known_addresses(addresses: &[MemberAddress]) -> impl Iterator<Item = &NodeId> {
     addresses.iter().filter_map(|address| match address {
         MemberAddress::Known(id) => Some(id),
         _ => None,
@@ -139,20 +147,20 @@ fn known(addresses: &[MemberAddress]) -> impl Iterator<Item = &NodeId> {
 
 /// Addresses that nodes give themselves in their own lists, where the console knows them by another name. What a node
 /// said before it fell silent counts until another one claims the same.
-fn aliases(
+fn find_aliases(
     probes: &BTreeMap<NodeId, &SqlObservation>,
-    answers: &[(&NodeId, Answer<'_>)],
+    answers: &[(&NodeId, ProbeAnswer<'_>)],
     ids: &BTreeSet<NodeId>,
     port: u16,
 ) -> BTreeMap<NodeId, NodeId> {
     let mut claims = BTreeMap::new();
     for (id, answer) in answers {
-        claim(&mut claims, id, answer.status, ids, port);
+        record_claim(&mut claims, id, answer.status, ids, port);
     }
     let mut former = BTreeMap::new();
     for (id, probe) in probes {
         if let Some((_, status)) = &probe.status {
-            claim(&mut former, id, status, ids, port);
+            record_claim(&mut former, id, status, ids, port);
         }
     }
     for (address, claimant) in former {
@@ -164,7 +172,7 @@ fn aliases(
         .collect()
 }
 
-fn claim(
+fn record_claim(
     claims: &mut BTreeMap<NodeId, Option<NodeId>>,
     id: &NodeId,
     status: &WsrepStatus,

@@ -1,14 +1,14 @@
 //! Sentences for people on call: each names the node, what is the matter, and the evidence.
 
-use super::facts::{Facts, Sql};
-use super::verdict::Case;
-use crate::observe::observation::ProbeFailure;
+use super::facts::{NodeFacts, ProbeState};
+use super::verdict::VerdictContext;
+use crate::observe::observation::ProbeErrorKind;
 use crate::observe::registration;
 use crate::timestamp::Timestamp;
-use crate::view::{NodeState, Reason, ReasonCode};
+use crate::view::{NodeState, ReasonCode, VerdictReason};
 
 /// A node as people call it: its name and its address.
-pub(crate) fn label(facts: &Facts<'_>) -> String {
+pub(crate) fn node_label(facts: &NodeFacts<'_>) -> String {
     let id = facts.id.to_string();
     match facts.name() {
         Some(name) if name != id => format!("{name} ({id})"),
@@ -17,24 +17,24 @@ pub(crate) fn label(facts: &Facts<'_>) -> String {
 }
 
 /// The reasons of one verdict in the making.
-pub(crate) struct Reasons<'a> {
-    nodes: &'a [Facts<'a>],
+pub(crate) struct ReasonCollector<'a> {
+    nodes: &'a [NodeFacts<'a>],
     now: Timestamp,
-    found: Vec<Reason>,
+    reasons: Vec<VerdictReason>,
 }
 
-impl<'a> Reasons<'a> {
-    pub(super) fn new(case: &Case<'a>) -> Self {
+impl<'a> ReasonCollector<'a> {
+    pub(super) fn new(case: &VerdictContext<'a>) -> Self {
         Self {
             nodes: &case.gathered.nodes,
             now: case.now,
-            found: Vec::new(),
+            reasons: Vec::new(),
         }
     }
 
     /// A reason about the whole cluster.
-    pub(crate) fn cluster(&mut self, code: ReasonCode, message: &str) {
-        self.found.push(Reason {
+    pub(crate) fn add_for_cluster(&mut self, code: ReasonCode, message: &str) {
+        self.reasons.push(VerdictReason {
             code,
             node: None,
             message: message.to_owned(),
@@ -42,8 +42,8 @@ impl<'a> Reasons<'a> {
     }
 
     /// A reason about a node.
-    pub(crate) fn node(&mut self, code: ReasonCode, node: usize, message: String) {
-        self.found.push(Reason {
+    pub(crate) fn add_for_node(&mut self, code: ReasonCode, node: usize, message: String) {
+        self.reasons.push(VerdictReason {
             code,
             node: Some(self.nodes[node].id.clone()),
             message,
@@ -51,49 +51,56 @@ impl<'a> Reasons<'a> {
     }
 
     /// The registration of a node speaks of life where SQL is blind.
-    pub(crate) fn blind(&mut self, node: usize, what: &str) {
+    pub(crate) fn add_sql_blind(&mut self, node: usize, what: &str) {
         let facts = &self.nodes[node];
-        let why = match facts.sql {
-            Sql::Failing { error, since } => {
-                format!("{} since {}", error.message, since.since_text(self.now))
+        let why = match facts.probe_state {
+            ProbeState::Failing { error, since } => {
+                format!(
+                    "{} since {}",
+                    error.message,
+                    since.to_short_string(self.now)
+                )
             }
-            Sql::Pending => "it has not been asked yet".to_owned(),
-            Sql::Unprobed => "it is not asked".to_owned(),
-            Sql::Stale | Sql::Fresh(_) => "its last answer is too old".to_owned(),
+            ProbeState::Pending => "it has not been asked yet".to_owned(),
+            ProbeState::Unprobed => "it is not asked".to_owned(),
+            ProbeState::Stale | ProbeState::Fresh(_) => "its last answer is too old".to_owned(),
         };
         let message = format!(
             "The console gets no answer from {} ({why}), but its registration {what}.",
-            label(facts)
+            node_label(facts)
         );
-        self.node(ReasonCode::SqlBlind, node, message);
+        self.add_for_node(ReasonCode::SqlBlind, node, message);
     }
 
     /// Why a member is not Synced in the Primary component; `listed` when its peers list it there all the same.
-    pub(crate) fn member(&mut self, node: usize, listed: bool) {
+    pub(crate) fn add_for_member(&mut self, node: usize, listed: bool) {
         let facts = &self.nodes[node];
-        let who = label(facts);
+        let who = node_label(facts);
         let comment = facts
-            .answer()
+            .fresh_answer()
             .and_then(|answer| answer.status.local_state_comment.as_deref());
         let said = comment
             .map(|comment| format!(" ({comment})"))
             .unwrap_or_default();
         let (code, message) = match facts.state() {
-            NodeState::Unreachable => (ReasonCode::MemberUnreachable, self.silent(facts, listed)),
-            NodeState::Stopped => (ReasonCode::MemberStopped, stopped(facts)),
+            NodeState::Unreachable => (
+                ReasonCode::MemberUnreachable,
+                self.unreachable_message(facts, listed),
+            ),
+            NodeState::Stopped => (ReasonCode::MemberStopped, stopped_message(facts)),
             NodeState::Absent => (
                 ReasonCode::MemberAbsent,
                 format!(
                     "{who} is expected, but nobody knows it: it is neither registered nor asked."
                 ),
             ),
-            NodeState::Joining if facts.returning => (
+            NodeState::Joining if facts.rejoining => (
                 ReasonCode::MemberNotSynced,
                 format!(
                     "{who} is back among its peers and receives its state; it accepts no connection yet."
                 ),
             ),
-            _ if facts.answer().is_none() => self.untold(facts, listed),
+            _ if facts.fresh_answer().is_none() => self.no_answer_reason(facts, listed),
             NodeState::Inconsistent => (
                 ReasonCode::MemberInconsistent,
                 format!(
@@ -112,9 +119,10 @@ impl<'a> Reasons<'a> {
                 ReasonCode::MemberNotSynced,
                 format!("{who} has received its state and catches up{said}."),
             ),
-            NodeState::Synced | NodeState::Donor | NodeState::Joined => {
-                (ReasonCode::MemberNotPrimary, outside(facts, &who))
-            }
+            NodeState::Synced | NodeState::Donor | NodeState::Joined => (
+                ReasonCode::MemberNotPrimary,
+                not_primary_message(facts, &who),
+            ),
             NodeState::Initialized => (
                 ReasonCode::MemberNotPrimary,
                 format!("{who} runs, but is not in the Primary component{said}."),
@@ -124,16 +132,16 @@ impl<'a> Reasons<'a> {
                 format!("{who} answers, but does not say in which state it is."),
             ),
         };
-        self.node(code, node, message);
+        self.add_for_node(code, node, message);
     }
 
-    fn silent(&self, facts: &Facts<'_>, listed: bool) -> String {
-        let mut message = format!("{} does not answer", label(facts));
-        if let Sql::Failing { error, since } = facts.sql {
+    fn unreachable_message(&self, facts: &NodeFacts<'_>, listed: bool) -> String {
+        let mut message = format!("{} does not answer", node_label(facts));
+        if let ProbeState::Failing { error, since } = facts.probe_state {
             message.push_str(&format!(
                 ": {} since {}",
                 error.message,
-                since.since_text(self.now)
+                since.to_short_string(self.now)
             ));
         }
         message.push_str(if listed {
@@ -145,17 +153,17 @@ impl<'a> Reasons<'a> {
     }
 
     /// A member whose server is there, or may be there, but tells nothing.
-    fn untold(&self, facts: &Facts<'_>, listed: bool) -> (ReasonCode, String) {
-        let who = label(facts);
+    fn no_answer_reason(&self, facts: &NodeFacts<'_>, listed: bool) -> (ReasonCode, String) {
+        let who = node_label(facts);
         let tail = match (facts.state(), listed) {
             (NodeState::Unknown, true) => "; its peers list it as a member".to_owned(),
             (NodeState::Unknown, false) => String::new(),
-            (state, _) => format!("; its registration says {}", state.word()),
+            (state, _) => format!("; its registration says {}", state.as_str()),
         };
-        match facts.sql {
-            Sql::Failing { error, since } => {
-                let since = since.since_text(self.now);
-                if error.kind == ProbeFailure::AccessDenied {
+        match facts.probe_state {
+            ProbeState::Failing { error, since } => {
+                let since = since.to_short_string(self.now);
+                if error.kind == ProbeErrorKind::AccessDenied {
                     let message = format!(
                         "{who} refuses the console's account: {} since {since}{tail}.",
                         error.message
@@ -169,15 +177,15 @@ impl<'a> Reasons<'a> {
                     (ReasonCode::NoEvidence, message)
                 }
             }
-            Sql::Pending => (
+            ProbeState::Pending => (
                 ReasonCode::NoEvidence,
                 format!("{who} has not been asked yet{tail}."),
             ),
-            Sql::Unprobed => (
+            ProbeState::Unprobed => (
                 ReasonCode::NoEvidence,
                 format!("{who} is not asked by SQL{tail}."),
             ),
-            Sql::Stale | Sql::Fresh(_) => (
+            ProbeState::Stale | ProbeState::Fresh(_) => (
                 ReasonCode::NoEvidence,
                 format!("The last answer of {who} is too old to count{tail}."),
             ),
@@ -185,34 +193,36 @@ impl<'a> Reasons<'a> {
     }
 
     /// The reasons in a fixed order, without repetitions.
-    pub(crate) fn sorted(mut self) -> Vec<Reason> {
-        self.found.sort_by(|one, other| {
-            rank(one.code)
-                .cmp(&rank(other.code))
+    pub(crate) fn into_sorted(mut self) -> Vec<VerdictReason> {
+        self.reasons.sort_by(|one, other| {
+            priority(one.code)
+                .cmp(&priority(other.code))
                 .then_with(|| one.node.cmp(&other.node))
                 .then_with(|| one.message.cmp(&other.message))
         });
-        self.found.dedup();
-        self.found
+        self.reasons.dedup();
+        self.reasons
     }
 }
 
-fn stopped(facts: &Facts<'_>) -> String {
+fn stopped_message(facts: &NodeFacts<'_>) -> String {
     let recovered = facts
-        .registered
+        .registration
         .as_ref()
-        .and_then(|registered| registration::recovered_position(&registered.seen.fields));
+        .and_then(|registered| registration::recovered_position(&registered.observation.fields));
     match recovered {
         Some(position) => format!(
             "{} reports that it is stopped, at position {position}.",
-            label(facts)
+            node_label(facts)
         ),
-        None => format!("{} reports that it is stopped.", label(facts)),
+        None => format!("{} reports that it is stopped.", node_label(facts)),
     }
 }
 
-fn outside(facts: &Facts<'_>, who: &str) -> String {
-    let view = facts.answer().and_then(|answer| answer.status.conf_id);
+fn not_primary_message(facts: &NodeFacts<'_>, who: &str) -> String {
+    let view = facts
+        .fresh_answer()
+        .and_then(|answer| answer.status.conf_id);
     match view {
         Some(conf_id) => format!(
             "{who} reports another view (conf_id {conf_id}) than the Primary component, which does not list it."
@@ -222,7 +232,7 @@ fn outside(facts: &Facts<'_>, who: &str) -> String {
 }
 
 /// What to read first.
-const fn rank(code: ReasonCode) -> u8 {
+const fn priority(code: ReasonCode) -> u8 {
     match code {
         ReasonCode::RivalPrimaries => 0,
         ReasonCode::StateUuidsDiffer => 1,

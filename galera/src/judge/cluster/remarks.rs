@@ -1,38 +1,42 @@
 //! Reasons that accompany a verdict without changing it: what else somebody should look at.
 
-use super::facts::Facts;
-use super::reasons::{Reasons, label};
-use super::verdict::Case;
+use super::facts::NodeFacts;
+use super::reasons::{ReasonCollector, node_label};
+use super::verdict::VerdictContext;
 use crate::observe::observation::Evidence;
 use crate::view::{ClusterStatus, NodeState, ReasonCode, VerdictState};
 
 /// Adds what the evidence shows besides the verdict.
-pub(super) fn add(case: &Case<'_>, state: VerdictState, reasons: &mut Reasons<'_>) {
-    registry(case, reasons);
-    registrations(case, reasons);
-    disagreements(case, reasons);
+pub(super) fn add_secondary_reasons(
+    case: &VerdictContext<'_>,
+    state: VerdictState,
+    reasons: &mut ReasonCollector<'_>,
+) {
+    add_registry_reasons(case, reasons);
+    add_registration_reasons(case, reasons);
+    add_disagreements(case, reasons);
     if state <= VerdictState::Degraded {
-        unknown_members(case, reasons);
+        add_unknown_members(case, reasons);
     }
 }
 
-fn registry(case: &Case<'_>, reasons: &mut Reasons<'_>) {
+fn add_registry_reasons(case: &VerdictContext<'_>, reasons: &mut ReasonCollector<'_>) {
     let health = &case.evidence.registry_health;
     if !health.reachable {
-        let since = health.since.since_text(case.now);
+        let since = health.since.to_short_string(case.now);
         let why = health.error.as_deref().unwrap_or("no answer");
-        reasons.cluster(
+        reasons.add_for_cluster(
             ReasonCode::RegistryUnreachable,
             &format!("The registry cannot be read since {since}: {why}. What SQL says goes on."),
         );
     }
-    match case.evidence.garbage {
+    match case.evidence.unrecognized_keys {
         0 => {}
-        1 => reasons.cluster(
+        1 => reasons.add_for_cluster(
             ReasonCode::RegistryGarbage,
             "One registry key of this cluster fits no known dialect.",
         ),
-        count => reasons.cluster(
+        count => reasons.add_for_cluster(
             ReasonCode::RegistryGarbage,
             &format!("{count} registry keys of this cluster fit no known dialect."),
         ),
@@ -40,25 +44,27 @@ fn registry(case: &Case<'_>, reasons: &mut Reasons<'_>) {
 }
 
 /// Tells nodes known to the registry alone from nodes known to SQL alone.
-fn registrations(case: &Case<'_>, reasons: &mut Reasons<'_>) {
+fn add_registration_reasons(case: &VerdictContext<'_>, reasons: &mut ReasonCollector<'_>) {
     let nodes = &case.gathered.nodes;
     let Evidence {
-        registry,
+        registrations: registry,
         registry_health,
         ..
     } = case.evidence;
-    let lists_known = !case.components.seen.is_empty();
+    let lists_known = !case.components.observed.is_empty();
     for (node, facts) in nodes.iter().enumerate() {
         let listed = case
             .components
-            .seen
+            .observed
             .iter()
             .any(|seen| seen.members.contains(&node));
         let unreachable = facts.state() == NodeState::Unreachable;
-        if facts.registered.is_some() && unreachable && lists_known && !listed {
-            let claims = facts.outlives_probe().is_some_and(|registered| {
-                registered.status.cluster_status == Some(ClusterStatus::Primary)
-            });
+        if facts.registration.is_some() && unreachable && lists_known && !listed {
+            let claims = facts
+                .registration_after_probe_failure()
+                .is_some_and(|registered| {
+                    registered.status.cluster_status == Some(ClusterStatus::Primary)
+                });
             let rest = if claims {
                 "; it says Primary, so it may be in a component that the console cannot see."
             } else {
@@ -66,53 +72,62 @@ fn registrations(case: &Case<'_>, reasons: &mut Reasons<'_>) {
             };
             let message = format!(
                 "{} is registered, but it does not answer and no member lists it{rest}",
-                label(facts)
+                node_label(facts)
             );
-            reasons.node(ReasonCode::RegistrationWithoutNode, node, message);
+            reasons.add_for_node(ReasonCode::RegistrationWithoutNode, node, message);
         }
-        let unregistered = facts.registered.is_none() && !under_another_name(nodes, node);
-        if facts.answer().is_some()
+        let unregistered = facts.registration.is_none() && !is_registered_under_alias(nodes, node);
+        if facts.fresh_answer().is_some()
             && unregistered
             && registry_health.reachable
             && !registry.is_empty()
         {
             let message = format!(
                 "{} answers, but is not registered although other nodes are.",
-                label(facts)
+                node_label(facts)
             );
-            reasons.node(ReasonCode::NodeWithoutRegistration, node, message);
+            reasons.add_for_node(ReasonCode::NodeWithoutRegistration, node, message);
         }
     }
 }
 
-/// Whether the process that answers as `node` is registered by another of its addresses.
-fn under_another_name(nodes: &[Facts<'_>], node: usize) -> bool {
-    let process = |facts: &Facts<'_>| facts.answer().and_then(|answer| answer.status.gcomm_uuid);
+/// Whether the process that answers as `add_for_node` is registered by another of its addresses.
+fn is_registered_under_alias(nodes: &[NodeFacts<'_>], node: usize) -> bool {
+    let process = |facts: &NodeFacts<'_>| {
+        facts
+            .fresh_answer()
+            .and_then(|answer| answer.status.gcomm_uuid)
+    };
     let Some(own) = process(&nodes[node]) else {
         return false;
     };
     nodes
         .iter()
-        .any(|facts| facts.registered.is_some() && process(facts) == Some(own))
+        .any(|facts| facts.registration.is_some() && process(facts) == Some(own))
 }
 
 /// A registration that was put well after the node's view settled and still tells another story.
-fn disagreements(case: &Case<'_>, reasons: &mut Reasons<'_>) {
+fn add_disagreements(case: &VerdictContext<'_>, reasons: &mut ReasonCollector<'_>) {
     for (node, facts) in case.gathered.nodes.iter().enumerate() {
-        let (Some(answer), Some(registered)) = (facts.answer(), facts.fresh_registration()) else {
+        let (Some(answer), Some(registered)) = (facts.fresh_answer(), facts.fresh_registration())
+        else {
             continue;
         };
-        let settled = answer.since.plus(case.settings.settle);
-        if registered.seen.last_put_at.is_none_or(|put| put <= settled) {
+        let settled = answer.view_since.plus(case.settings.settle_time);
+        if registered
+            .observation
+            .last_put_at
+            .is_none_or(|put| put <= settled)
+        {
             continue;
         }
-        let differs = |one: bool, what: &str, reasons: &mut Reasons<'_>| {
+        let differs = |one: bool, what: &str, reasons: &mut ReasonCollector<'_>| {
             if one {
                 let message = format!(
                     "{} and its registration tell different {what}.",
-                    label(facts)
+                    node_label(facts)
                 );
-                reasons.node(ReasonCode::SourcesDisagree, node, message);
+                reasons.add_for_node(ReasonCode::SourcesDisagree, node, message);
             }
         };
         let (sql, told) = (answer.status, &registered.status);
@@ -124,7 +139,7 @@ fn disagreements(case: &Case<'_>, reasons: &mut Reasons<'_>) {
     }
 }
 
-fn unknown_members(case: &Case<'_>, reasons: &mut Reasons<'_>) {
+fn add_unknown_members(case: &VerdictContext<'_>, reasons: &mut ReasonCollector<'_>) {
     let Some(primary) = case.components.primary() else {
         return;
     };
@@ -138,11 +153,11 @@ fn unknown_members(case: &Case<'_>, reasons: &mut Reasons<'_>) {
     let silent = nodes
         .iter()
         .enumerate()
-        .filter(|(node, facts)| facts.answer().is_none() && !primary.members.contains(node))
+        .filter(|(node, facts)| facts.fresh_answer().is_none() && !primary.members.contains(node))
         .count();
     let known = primary.members.len();
     if counted > known + silent {
-        reasons.cluster(
+        reasons.add_for_cluster(
             ReasonCode::UnknownMembers,
             &format!(
                 "The Primary component counts {counted} members, of which {known} are known: an arbitrator, or a node that is neither configured nor registered."

@@ -6,26 +6,26 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::components::Group;
-use super::facts::{Answer, Facts};
+use super::components::ViewGroup;
+use super::facts::{NodeFacts, ProbeAnswer};
 
 /// How much longer than `settle` an ambiguous contradiction must last: longer than Galera's own timeouts.
-const PATIENCE: u32 = 15;
+const AMBIGUOUS_SETTLE_FACTOR: u32 = 15;
 
 /// How two groups that report different views stand to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Relation {
+pub(super) enum GroupRelation {
     /// Nothing contradicts their being one: each lists everybody who reports the other.
     Same,
     /// One may be a former or later view of the other.
-    Unproven,
+    Ambiguous,
     /// Neither can be part of the other.
     Disjoint,
 }
 
 /// How far the proof of two groups being rivals has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Rivalry {
+pub(super) enum ConflictStatus {
     /// Nothing, or what a change of views explains.
     None,
     /// They contradict each other, but not for long enough.
@@ -35,10 +35,14 @@ pub(super) enum Rivalry {
 }
 
 /// How `older` stands to `newer`, both groups of Primary reporters.
-pub(super) fn relation(newer: &Group<'_>, older: &Group<'_>, nodes: &[Facts<'_>]) -> Relation {
+pub(super) fn relation(
+    newer: &ViewGroup<'_>,
+    older: &ViewGroup<'_>,
+    nodes: &[NodeFacts<'_>],
+) -> GroupRelation {
     let process = |node: usize| {
         nodes[node]
-            .answer()
+            .fresh_answer()
             .and_then(|answer| answer.status.gcomm_uuid)
     };
     let same_process = |node: usize| {
@@ -50,55 +54,59 @@ pub(super) fn relation(newer: &Group<'_>, older: &Group<'_>, nodes: &[Facts<'_>]
         })
     };
     if newer.reporters.iter().any(|&node| same_process(node)) {
-        return Relation::Same;
+        return GroupRelation::Same;
     }
     if let (Some(one), Some(other)) = (
         newer.status.cluster_state_uuid,
         older.status.cluster_state_uuid,
     ) && one != other
     {
-        return Relation::Disjoint;
+        return GroupRelation::Disjoint;
     }
     if newer.bucket == older.bucket {
         // The same words from the same place cannot come from one component; from another place they can.
         return if newer.status.local_index == older.status.local_index {
-            Relation::Disjoint
+            GroupRelation::Disjoint
         } else {
-            Relation::Same
+            GroupRelation::Same
         };
     }
-    let (left_out, unseen) = (missing(newer, older), missing(older, newer));
-    if fit(newer, older, nodes) {
-        return Relation::Same;
+    let (left_out, unseen) = (
+        unlisted_reporters(newer, older),
+        unlisted_reporters(older, newer),
+    );
+    if fit_in_one_view(newer, older, nodes) {
+        return GroupRelation::Same;
     }
     if left_out == 0 && unseen == 0 {
-        return Relation::Same;
+        return GroupRelation::Same;
     }
     let shared = !newer.members.is_disjoint(&older.members);
-    if shared || newer.open >= left_out || older.open >= unseen {
-        Relation::Unproven
+    if shared || newer.unnamed >= left_out || older.unnamed >= unseen {
+        GroupRelation::Ambiguous
     } else {
-        Relation::Disjoint
+        GroupRelation::Disjoint
     }
 }
 
 /// Whether two groups, not both with a list of their own, say that they are of one view and fit into it: the same number
 /// and size, a place for each, and room in the list that there is.
-fn fit(one: &Group<'_>, other: &Group<'_>, nodes: &[Facts<'_>]) -> bool {
-    let view = |group: &Group<'_>| group.status.conf_id.zip(group.status.cluster_size);
+fn fit_in_one_view(one: &ViewGroup<'_>, other: &ViewGroup<'_>, nodes: &[NodeFacts<'_>]) -> bool {
+    let view = |group: &ViewGroup<'_>| group.status.conf_id.zip(group.status.cluster_size);
     let Some((conf_id, size)) = view(one) else {
         return false;
     };
-    if (one.lists && other.lists) || view(other) != Some((conf_id, size)) {
+    if (one.list_matches_view && other.list_matches_view) || view(other) != Some((conf_id, size)) {
         return false;
     }
     let places: Option<Vec<u64>> = [one, other]
         .iter()
         .flat_map(|group| &group.reporters)
-        .map(|&node| nodes[node].answer()?.status.local_index)
+        .map(|&node| nodes[node].fresh_answer()?.status.local_index)
         .collect();
-    let has_room =
-        |group: &Group<'_>, other: &Group<'_>| !group.lists || missing(group, other) <= group.open;
+    let has_room = |group: &ViewGroup<'_>, other: &ViewGroup<'_>| {
+        !group.list_matches_view || unlisted_reporters(group, other) <= group.unnamed
+    };
     places.is_some_and(|places| {
         let taken: BTreeSet<u64> = places.iter().copied().collect();
         taken.len() == places.len() && taken.last().is_some_and(|&last| last < size)
@@ -108,73 +116,75 @@ fn fit(one: &Group<'_>, other: &Group<'_>, nodes: &[Facts<'_>]) -> bool {
 
 /// The longest time that a reporter of one group and one of the other were both seen in their views without
 /// interruption; `None` when never at the same time. Only reporters that `counts` accepts are compared.
-pub(super) fn overlap(
-    one: &Group<'_>,
-    other: &Group<'_>,
-    nodes: &[Facts<'_>],
-    counts: impl Fn(&Answer<'_>) -> bool,
+pub(super) fn longest_overlap(
+    one: &ViewGroup<'_>,
+    other: &ViewGroup<'_>,
+    nodes: &[NodeFacts<'_>],
+    counts: impl Fn(&ProbeAnswer<'_>) -> bool,
 ) -> Option<Duration> {
-    let answers = |group: &Group<'_>| -> Vec<(i64, i64)> {
+    let answers = |group: &ViewGroup<'_>| -> Vec<(i64, i64)> {
         let answers = group
             .reporters
             .iter()
-            .filter_map(|&node| nodes[node].answer());
+            .filter_map(|&node| nodes[node].fresh_answer());
         answers
             .filter(|answer| counts(answer))
-            .map(|answer| (answer.since.unix_millis(), answer.at.unix_millis()))
+            .map(|answer| (answer.view_since.unix_millis(), answer.at.unix_millis()))
             .collect()
     };
     let others = answers(other);
     answers(one)
         .into_iter()
-        .flat_map(|mine| others.iter().map(move |&its| together(mine, its)))
+        .flat_map(|mine| others.iter().map(move |&its| period_overlap(mine, its)))
         .max()
         .flatten()
 }
 
 /// How long two periods overlap; `None` when they do not.
-pub(super) fn together(one: (i64, i64), other: (i64, i64)) -> Option<Duration> {
+pub(super) fn period_overlap(one: (i64, i64), other: (i64, i64)) -> Option<Duration> {
     let shared = one.1.min(other.1).saturating_sub(one.0.max(other.0));
     u64::try_from(shared).ok().map(Duration::from_millis)
 }
 
 /// Whether two Primary groups are rivals, as far as is proven.
-pub(super) fn rivalry(
-    newer: &Group<'_>,
-    older: &Group<'_>,
-    nodes: &[Facts<'_>],
+pub(super) fn conflict_status(
+    newer: &ViewGroup<'_>,
+    older: &ViewGroup<'_>,
+    nodes: &[NodeFacts<'_>],
     settle: Duration,
-) -> Rivalry {
+) -> ConflictStatus {
     match relation(newer, older, nodes) {
-        Relation::Same => Rivalry::None,
-        Relation::Disjoint if overlap(newer, older, nodes, |_| true) >= Some(settle) => {
-            Rivalry::Proven
+        GroupRelation::Same => ConflictStatus::None,
+        GroupRelation::Disjoint
+            if longest_overlap(newer, older, nodes, |_| true) >= Some(settle) =>
+        {
+            ConflictStatus::Proven
         }
-        Relation::Disjoint => Rivalry::Suspected,
-        Relation::Unproven => {
+        GroupRelation::Disjoint => ConflictStatus::Suspected,
+        GroupRelation::Ambiguous => {
             // A node with a backlog reports its former view until it has applied its way to the present one.
-            let current = overlap(newer, older, nodes, |answer| {
+            let current = longest_overlap(newer, older, nodes, |answer| {
                 answer.status.recv_queue == Some(0)
             });
-            let listed = missing(newer, older) == 0;
+            let listed = unlisted_reporters(newer, older) == 0;
             let any = if listed {
                 current
             } else {
-                overlap(newer, older, nodes, |_| true)
+                longest_overlap(newer, older, nodes, |_| true)
             };
-            if current >= Some(settle.saturating_mul(PATIENCE)) {
-                Rivalry::Proven
+            if current >= Some(settle.saturating_mul(AMBIGUOUS_SETTLE_FACTOR)) {
+                ConflictStatus::Proven
             } else if any >= Some(settle) {
-                Rivalry::Suspected
+                ConflictStatus::Suspected
             } else {
-                Rivalry::None
+                ConflictStatus::None
             }
         }
     }
 }
 
 /// How many reporters of `other` are not among the known members of `group`.
-fn missing(group: &Group<'_>, other: &Group<'_>) -> usize {
+fn unlisted_reporters(group: &ViewGroup<'_>, other: &ViewGroup<'_>) -> usize {
     let reporters = other.reporters.iter();
     reporters
         .filter(|node| !group.members.contains(node))

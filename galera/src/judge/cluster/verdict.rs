@@ -3,83 +3,91 @@
 //! Order matters: what must never be overlooked comes first. Missing evidence never makes a verdict worse than
 //! `unknown` (I2, I18).
 
-use super::Settings;
-use super::components::{Components, Group};
-use super::facts::{Facts, Sql};
-use super::gather::Gathered;
-use super::reasons::Reasons;
-use super::rivals::{Rivalry, rivalry, together};
+use super::FoldSettings;
+use super::components::{ObservedComponents, ViewGroup};
+use super::facts::{NodeFacts, ProbeState};
+use super::gather::GatheredEvidence;
+use super::reasons::ReasonCollector;
+use super::rivals::{ConflictStatus, conflict_status, period_overlap};
 use crate::observe::observation::Evidence;
-use crate::view::{ClusterStatus, NodeState, Reason, ReasonCode, VerdictState};
+use crate::view::{ClusterStatus, NodeState, ReasonCode, VerdictReason, VerdictState};
 
 /// Everything the judgement rests on.
-pub(super) struct Case<'a> {
+pub(super) struct VerdictContext<'a> {
     pub(super) evidence: &'a Evidence,
-    pub(super) gathered: &'a Gathered<'a>,
-    pub(super) components: &'a Components<'a>,
-    pub(super) settings: &'a Settings,
+    pub(super) gathered: &'a GatheredEvidence<'a>,
+    pub(super) components: &'a ObservedComponents<'a>,
+    pub(super) settings: &'a FoldSettings,
     pub(super) now: crate::Timestamp,
 }
 
 /// The verdict and its reasons, most important first.
-pub(super) fn judge(case: &Case<'_>) -> (VerdictState, Vec<Reason>) {
-    let mut reasons = Reasons::new(case);
-    let state = decide(case, &mut reasons);
-    super::remarks::add(case, state, &mut reasons);
-    (state, reasons.sorted())
+pub(super) fn judge(case: &VerdictContext<'_>) -> (VerdictState, Vec<VerdictReason>) {
+    let mut reasons = ReasonCollector::new(case);
+    let state = decide_state(case, &mut reasons);
+    super::remarks::add_secondary_reasons(case, state, &mut reasons);
+    (state, reasons.into_sorted())
 }
 
-fn decide(case: &Case<'_>, reasons: &mut Reasons<'_>) -> VerdictState {
+fn decide_state(case: &VerdictContext<'_>, reasons: &mut ReasonCollector<'_>) -> VerdictState {
     let nodes = &case.gathered.nodes;
     if nodes.is_empty() {
-        reasons.cluster(
+        reasons.add_for_cluster(
             ReasonCode::NoEvidence,
             "No member is configured, registered or known from an earlier view.",
         );
         return VerdictState::Unknown;
     }
-    let rivals = rivals(case, reasons);
-    let histories = histories(case, reasons, rivals != Rivalry::None);
-    if rivals == Rivalry::Proven {
+    let rivals = compare_primary_groups(case, reasons);
+    let histories = compare_histories(case, reasons, rivals != ConflictStatus::None);
+    if rivals == ConflictStatus::Proven {
         return VerdictState::SplitBrain;
     }
-    if histories == Rivalry::Proven {
+    if histories == ConflictStatus::Proven {
         return VerdictState::Diverged;
     }
     if case.components.primary().is_some() {
-        return with_primary(case, reasons, rivals.max(histories));
+        return verdict_with_primary(case, reasons, rivals.max(histories));
     }
-    if nodes.iter().any(|facts| facts.answer().is_some()) {
-        return without_primary(case, reasons);
+    if nodes.iter().any(|facts| facts.fresh_answer().is_some()) {
+        return verdict_without_primary(case, reasons);
     }
-    without_answers(case, reasons)
+    verdict_without_answers(case, reasons)
 }
 
 /// Compares every two groups that say Primary.
-fn rivals(case: &Case<'_>, reasons: &mut Reasons<'_>) -> Rivalry {
+fn compare_primary_groups(
+    case: &VerdictContext<'_>,
+    reasons: &mut ReasonCollector<'_>,
+) -> ConflictStatus {
     let groups = &case.components.primary_groups;
-    let mut worst = Rivalry::None;
+    let mut worst = ConflictStatus::None;
     for (place, newer) in groups.iter().enumerate() {
         for older in &groups[place + 1..] {
-            let rivalry = rivalry(newer, older, &case.gathered.nodes, case.settings.settle);
+            let rivalry = conflict_status(
+                newer,
+                older,
+                &case.gathered.nodes,
+                case.settings.settle_time,
+            );
             worst = worst.max(rivalry);
-            explain_rivals(case, reasons, rivalry, newer, older);
+            add_rivalry_reason(case, reasons, rivalry, newer, older);
         }
     }
     worst
 }
 
-fn explain_rivals(
-    case: &Case<'_>,
-    reasons: &mut Reasons<'_>,
-    rivalry: Rivalry,
-    one: &Group<'_>,
-    other: &Group<'_>,
+fn add_rivalry_reason(
+    case: &VerdictContext<'_>,
+    reasons: &mut ReasonCollector<'_>,
+    rivalry: ConflictStatus,
+    one: &ViewGroup<'_>,
+    other: &ViewGroup<'_>,
 ) {
-    let names = |group: &Group<'_>| reasons_list(case, &group.reporters);
+    let names = |group: &ViewGroup<'_>| node_labels(case, &group.reporters);
     match rivalry {
-        Rivalry::None => {}
-        Rivalry::Suspected => reasons.cluster(
+        ConflictStatus::None => {}
+        ConflictStatus::Suspected => reasons.add_for_cluster(
             ReasonCode::SourcesDisagree,
             &format!(
                 "{} and {} both say Primary but report different views; whether they are separate components is not proven yet.",
@@ -87,7 +95,7 @@ fn explain_rivals(
                 names(other)
             ),
         ),
-        Rivalry::Proven => reasons.cluster(
+        ConflictStatus::Proven => reasons.add_for_cluster(
             ReasonCode::RivalPrimaries,
             &format!(
                 "Two separate components say Primary: {} and {}. Both accept writes; stop the applications before anything else.",
@@ -98,40 +106,44 @@ fn explain_rivals(
     }
 }
 
-fn reasons_list(case: &Case<'_>, members: &[usize]) -> String {
+fn node_labels(case: &VerdictContext<'_>, members: &[usize]) -> String {
     let names: Vec<String> = members
         .iter()
-        .map(|&node| super::reasons::label(&case.gathered.nodes[node]))
+        .map(|&node| super::reasons::node_label(&case.gathered.nodes[node]))
         .collect();
     names.join(", ")
 }
 
 /// Compares the histories of nodes that answer.
-fn histories(case: &Case<'_>, reasons: &mut Reasons<'_>, rivals: bool) -> Rivalry {
-    let settled: Vec<(&Facts<'_>, uuid::Uuid, (i64, i64))> = case
+fn compare_histories(
+    case: &VerdictContext<'_>,
+    reasons: &mut ReasonCollector<'_>,
+    rivals: bool,
+) -> ConflictStatus {
+    let settled: Vec<(&NodeFacts<'_>, uuid::Uuid, (i64, i64))> = case
         .gathered
         .nodes
         .iter()
         // A joiner's history is about to be replaced.
         .filter(|facts| facts.state() != NodeState::Joining)
         .filter_map(|facts| {
-            let answer = facts.answer()?;
+            let answer = facts.fresh_answer()?;
             // A change of views makes no new history: what is proven stays so when a component loses a member.
             let period = (answer.history_since.unix_millis(), answer.at.unix_millis());
             Some((facts, answer.status.cluster_state_uuid?, period))
         })
         .collect();
-    let mut worst = Rivalry::None;
+    let mut worst = ConflictStatus::None;
     for (place, (one, uuid, period)) in settled.iter().enumerate() {
         for (other, other_uuid, other_period) in &settled[place + 1..] {
             if uuid == other_uuid {
                 continue;
             }
-            let proven = together(*period, *other_period) >= Some(case.settings.settle);
+            let proven = period_overlap(*period, *other_period) >= Some(case.settings.settle_time);
             worst = worst.max(if proven {
-                Rivalry::Proven
+                ConflictStatus::Proven
             } else {
-                Rivalry::Suspected
+                ConflictStatus::Suspected
             });
             if proven || !rivals {
                 let (code, rest) = if proven {
@@ -145,8 +157,11 @@ fn histories(case: &Case<'_>, reasons: &mut Reasons<'_>, rivals: bool) -> Rivalr
                         "whether that lasts is not proven yet",
                     )
                 };
-                let (one, other) = (super::reasons::label(one), super::reasons::label(other));
-                reasons.cluster(
+                let (one, other) = (
+                    super::reasons::node_label(one),
+                    super::reasons::node_label(other),
+                );
+                reasons.add_for_cluster(
                     code,
                     &format!("{one} has the history {uuid} and {other} has {other_uuid}; {rest}."),
                 );
@@ -156,7 +171,11 @@ fn histories(case: &Case<'_>, reasons: &mut Reasons<'_>, rivals: bool) -> Rivalr
     worst
 }
 
-fn with_primary(case: &Case<'_>, reasons: &mut Reasons<'_>, doubt: Rivalry) -> VerdictState {
+fn verdict_with_primary(
+    case: &VerdictContext<'_>,
+    reasons: &mut ReasonCollector<'_>,
+    doubt: ConflictStatus,
+) -> VerdictState {
     let nodes = &case.gathered.nodes;
     let Some(primary) = case.components.primary() else {
         return VerdictState::Unknown;
@@ -165,7 +184,7 @@ fn with_primary(case: &Case<'_>, reasons: &mut Reasons<'_>, doubt: Rivalry) -> V
         primary.members.contains(&node)
             && nodes[node].state() == NodeState::Synced
             && nodes[node]
-                .answer()
+                .fresh_answer()
                 .is_some_and(|answer| answer.status.cluster_status == Some(ClusterStatus::Primary))
     };
     // Without any expectation, those whom the component shows are all there is to ask about.
@@ -185,31 +204,31 @@ fn with_primary(case: &Case<'_>, reasons: &mut Reasons<'_>, doubt: Rivalry) -> V
         .filter(|&node| !in_step(node))
         .collect();
     for &node in &missing {
-        reasons.member(node, primary.members.contains(&node));
+        reasons.add_for_member(node, primary.members.contains(&node));
     }
-    if doubt != Rivalry::None {
+    if doubt != ConflictStatus::None {
         return VerdictState::Degraded;
     }
-    let pending = |node: &usize| matches!(nodes[*node].sql, Sql::Pending);
+    let pending = |node: &usize| matches!(nodes[*node].probe_state, ProbeState::Pending);
     let apart = case
         .components
         .primary_groups
         .iter()
-        .find(|group| leaves_out(group, &required) && !catches_up(group, nodes));
+        .find(|group| has_no_room_for(group, &required) && !is_catching_up(group, nodes));
     match (missing.len(), apart) {
         // A former view of who comes back, or the first word of a rival: time tells which, and neither is health.
         (0, Some(group)) => {
-            reasons.cluster(
+            reasons.add_for_cluster(
                 ReasonCode::SourcesDisagree,
                 &format!(
                     "All expected members say that they are Synced in a Primary component, but the view told by {} has no room for all of them; the views are changing, or there are two components.",
-                    reasons_list(case, &group.reporters)
+                    node_labels(case, &group.reporters)
                 ),
             );
             VerdictState::Degraded
         }
         (0, None) => {
-            reasons.cluster(
+            reasons.add_for_cluster(
                 ReasonCode::AllSynced,
                 &match required.len() {
                     1 => "The one expected member is Synced in the Primary component.".to_owned(),
@@ -227,33 +246,38 @@ fn with_primary(case: &Case<'_>, reasons: &mut Reasons<'_>, doubt: Rivalry) -> V
 }
 
 /// Whether a view has no room for all of `required`.
-fn leaves_out(group: &Group<'_>, required: &[usize]) -> bool {
+fn has_no_room_for(group: &ViewGroup<'_>, required: &[usize]) -> bool {
     let outside = required.iter().filter(|node| !group.members.contains(node));
-    outside.count() > group.open
+    outside.count() > group.unnamed
 }
 
 /// Whether all who report a view are still on their way to the present one, so that it is a former view.
-fn catches_up(group: &Group<'_>, nodes: &[Facts<'_>]) -> bool {
+fn is_catching_up(group: &ViewGroup<'_>, nodes: &[NodeFacts<'_>]) -> bool {
     group.reporters.iter().all(|&node| {
         nodes[node]
-            .answer()
+            .fresh_answer()
             .and_then(|answer| answer.status.recv_queue)
             .is_some_and(|queue| queue > 0)
     })
 }
 
-fn without_primary(case: &Case<'_>, reasons: &mut Reasons<'_>) -> VerdictState {
+fn verdict_without_primary(
+    case: &VerdictContext<'_>,
+    reasons: &mut ReasonCollector<'_>,
+) -> VerdictState {
     let nodes = &case.gathered.nodes;
     let mut blind = false;
     for (node, facts) in nodes.iter().enumerate() {
-        let primary = facts.outlives_probe().is_some_and(|registered| {
-            registered.status.cluster_status == Some(ClusterStatus::Primary)
-        });
+        let primary = facts
+            .registration_after_probe_failure()
+            .is_some_and(|registered| {
+                registered.status.cluster_status == Some(ClusterStatus::Primary)
+            });
         if primary {
-            reasons.blind(node, "says Primary");
+            reasons.add_sql_blind(node, "says Primary");
             blind = true;
-        } else if facts.answer().is_none() && facts.expected {
-            reasons.member(node, false);
+        } else if facts.fresh_answer().is_none() && facts.expected {
+            reasons.add_for_member(node, false);
         }
     }
     if blind {
@@ -261,63 +285,68 @@ fn without_primary(case: &Case<'_>, reasons: &mut Reasons<'_>) -> VerdictState {
     }
     if nodes
         .iter()
-        .any(|facts| facts.expected && matches!(facts.sql, Sql::Pending))
+        .any(|facts| facts.expected && matches!(facts.probe_state, ProbeState::Pending))
     {
-        reasons.cluster(
+        reasons.add_for_cluster(
             ReasonCode::NoEvidence,
             "Not every member has been asked yet.",
         );
         return VerdictState::Unknown;
     }
     let answering: Vec<usize> = (0..nodes.len())
-        .filter(|&node| nodes[node].answer().is_some())
+        .filter(|&node| nodes[node].fresh_answer().is_some())
         .collect();
-    let names = reasons_list(case, &answering);
+    let names = node_labels(case, &answering);
     let verb = if answering.len() == 1 {
         "answers but is"
     } else {
         "answer but are"
     };
-    reasons.cluster(
+    reasons.add_for_cluster(
         ReasonCode::NobodyPrimary,
         &format!("{names} {verb} not in a Primary component: the cluster accepts no writes."),
     );
     for node in answering {
         if nodes[node].state() == NodeState::Inconsistent {
-            reasons.member(node, false);
+            reasons.add_for_member(node, false);
         }
     }
     VerdictState::NoPrimary
 }
 
-fn without_answers(case: &Case<'_>, reasons: &mut Reasons<'_>) -> VerdictState {
+fn verdict_without_answers(
+    case: &VerdictContext<'_>,
+    reasons: &mut ReasonCollector<'_>,
+) -> VerdictState {
     let nodes = &case.gathered.nodes;
-    let stands = |facts: &Facts<'_>| match facts.sql {
-        Sql::Failing { error, .. } if error.kind.positively_down() => true,
+    let stands = |facts: &NodeFacts<'_>| match facts.probe_state {
+        ProbeState::Failing { error, .. } if error.kind.proves_stopped() => true,
         _ => facts.state() == NodeState::Stopped,
     };
     let mut alive = false;
     for (node, facts) in nodes.iter().enumerate() {
-        let runs = facts.outlives_probe().is_some_and(|registered| {
-            crate::observe::registration::says_running(&registered.seen.fields)
-        });
+        let runs = facts
+            .registration_after_probe_failure()
+            .is_some_and(|registered| {
+                crate::observe::registration::reports_running(&registered.observation.fields)
+            });
         if runs {
-            reasons.blind(node, "says that it runs");
+            reasons.add_sql_blind(node, "says that it runs");
             alive = true;
-        } else if facts.expected || !matches!(facts.sql, Sql::Unprobed) {
-            reasons.member(node, false);
+        } else if facts.expected || !matches!(facts.probe_state, ProbeState::Unprobed) {
+            reasons.add_for_member(node, false);
         }
     }
     let expects = nodes.iter().any(|facts| facts.expected);
     if expects && !alive && nodes.iter().filter(|facts| facts.expected).all(stands) {
-        reasons.cluster(
+        reasons.add_for_cluster(
             ReasonCode::EverybodyDown,
             "No expected member runs: every one refuses connections or reports itself stopped.",
         );
         return VerdictState::Down;
     }
     if !alive {
-        reasons.cluster(
+        reasons.add_for_cluster(
             ReasonCode::NoEvidence,
             "No member gives a fresh answer, and not every one is known to be down.",
         );

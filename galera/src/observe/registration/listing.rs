@@ -1,13 +1,13 @@
 //! The registry's keys as they are, for people: each with its value, its lease, and whether it outlived its node.
 
-use super::{Field, RegistryKeyKind, parse_key};
+use super::{NodeField, ParsedKey, parse_key};
 use crate::id::{ClusterName, NodeId};
 use crate::timestamp::Timestamp;
-use crate::view::{ClusterView, NodeState, NodeView, RegistryKey, RegistryView, SourceKind};
+use crate::view::{ClusterView, NodeState, NodeView, RegistryKeyView, RegistryView, SourceKind};
 
 /// One key as etcd holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RawKey {
+pub struct RawKeyValue {
     /// The whole key.
     pub key: Vec<u8>,
     /// The whole value.
@@ -23,41 +23,46 @@ pub struct RawKey {
 /// Lists `raw` as the registry's view of `cluster`; `view` tells which nodes are alive, `default_port` which spelling
 /// of a node's port the view uses.
 #[must_use]
-pub fn registry_view(
+pub fn build_registry_view(
     prefix: &str,
     cluster: &ClusterName,
     revision: i64,
     at: Timestamp,
-    raw: &[RawKey],
+    raw: &[RawKeyValue],
     view: &ClusterView,
     default_port: u16,
 ) -> RegistryView {
-    let mut keys: Vec<RegistryKey> = raw
+    let mut keys: Vec<RegistryKeyView> = raw
         .iter()
-        .map(|raw| listed(prefix, raw, view, default_port))
+        .map(|raw| key_view(prefix, raw, view, default_port))
         .collect();
     keys.sort_by(|one, other| one.key.cmp(&other.key));
     RegistryView {
         cluster: cluster.clone(),
-        prefix: super::Keys::new(prefix).cluster_prefix(cluster),
+        prefix: super::RegistryKeys::new(prefix).cluster_prefix(cluster),
         revision,
         observed_at: at,
         keys,
     }
 }
 
-fn listed(prefix: &str, raw: &RawKey, view: &ClusterView, default_port: u16) -> RegistryKey {
+fn key_view(
+    prefix: &str,
+    raw: &RawKeyValue,
+    view: &ClusterView,
+    default_port: u16,
+) -> RegistryKeyView {
     let (node, known, stale, reason) = match parse_key(prefix, &raw.key) {
-        RegistryKeyKind::Node { node, field, .. } => {
+        ParsedKey::Node { node, field, .. } => {
             let node = node.normalized(default_port);
-            let reason = outlived(&node, &field, raw, view);
+            let reason = stale_reason(&node, &field, raw, view);
             (Some(node), true, reason.is_some(), reason)
         }
-        RegistryKeyKind::Cluster { .. } => (None, true, false, None),
-        RegistryKeyKind::Unknown { reason, .. } => (None, false, false, Some(reason)),
+        ParsedKey::Cluster { .. } => (None, true, false, None),
+        ParsedKey::Unknown { reason, .. } => (None, false, false, Some(reason)),
     };
-    let (value, truncated) = shown(&raw.value);
-    RegistryKey {
+    let (value, truncated) = truncated_value(&raw.value);
+    RegistryKeyView {
         key: String::from_utf8_lossy(&raw.key).into_owned(),
         value,
         value_bytes: raw.value.len(),
@@ -73,26 +78,32 @@ fn listed(prefix: &str, raw: &RawKey, view: &ClusterView, default_port: u16) -> 
 }
 
 /// The readable beginning of a value, and whether that is less than the whole.
-fn shown(value: &[u8]) -> (String, bool) {
+fn truncated_value(value: &[u8]) -> (String, bool) {
     // Four bytes a character at most: never decode megabytes to show a few lines.
-    let head = &value[..value.len().min(RegistryKey::VALUE_SHOWN_MAX * 4)];
+    let head = &value[..value.len().min(RegistryKeyView::VALUE_SHOWN_MAX * 4)];
     let text = String::from_utf8_lossy(head);
-    match text.char_indices().nth(RegistryKey::VALUE_SHOWN_MAX) {
+    match text.char_indices().nth(RegistryKeyView::VALUE_SHOWN_MAX) {
         Some((end, _)) => (text[..end].to_owned(), true),
         None => (text.into_owned(), head.len() < value.len()),
     }
 }
 
 /// Why a node's key outlived what it speaks of; `None` when it did not or cannot be known.
-fn outlived(id: &NodeId, field: &Field, raw: &RawKey, view: &ClusterView) -> Option<String> {
+fn stale_reason(
+    id: &NodeId,
+    field: &NodeField,
+    raw: &RawKeyValue,
+    view: &ClusterView,
+) -> Option<String> {
     let node = view.nodes.iter().find(|node| node.id == *id)?;
-    let sql = source(node, SourceKind::Sql);
+    let sql = find_source(node, SourceKind::Sql);
     let answers = sql.is_some_and(|sql| !sql.stale && sql.error.is_none());
     let listed = view
         .components
         .iter()
         .any(|component| component.members.contains(id));
-    let registry_stale = source(node, SourceKind::Registry).is_none_or(|registry| registry.stale);
+    let registry_stale =
+        find_source(node, SourceKind::Registry).is_none_or(|registry| registry.stale);
     if answers || listed {
         return (!field.is_durable() && view.registry.reachable && registry_stale)
             .then(|| format!("{id} runs, but its registration is no longer renewed"));
@@ -113,6 +124,6 @@ fn outlived(id: &NodeId, field: &Field, raw: &RawKey, view: &ClusterView) -> Opt
     })
 }
 
-fn source(node: &NodeView, kind: SourceKind) -> Option<&crate::view::SourceView> {
+fn find_source(node: &NodeView, kind: SourceKind) -> Option<&crate::view::SourceView> {
     node.sources.iter().find(|source| source.kind == kind)
 }

@@ -6,7 +6,7 @@ use crate::id::NodeId;
 
 /// Who shall bootstrap, from where, and on whose behalf.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Order {
+pub struct BootstrapOrder {
     /// Who shall bootstrap.
     pub node: NodeId,
     /// The position that it must have.
@@ -15,7 +15,7 @@ pub struct Order {
     pub action_id: Option<String>,
 }
 
-impl Order {
+impl BootstrapOrder {
     /// The key's value.
     #[must_use]
     pub fn to_value(&self) -> String {

@@ -6,7 +6,7 @@ use crate::position::Position;
 
 /// What a node's agent says it is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Phase {
+pub enum AgentPhase {
     /// The agent starts.
     Starting,
     /// The agent waits before it starts the server.
@@ -19,7 +19,7 @@ pub enum Phase {
     Stopping,
 }
 
-impl Phase {
+impl AgentPhase {
     /// Every phase.
     pub const ALL: [Self; 5] = [
         Self::Starting,
@@ -31,7 +31,7 @@ impl Phase {
 
     /// The phase's word in the registry.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Starting => "starting",
             Self::Waiting => "waiting",
@@ -46,12 +46,12 @@ impl Phase {
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
-            .find(|phase| text.trim().eq_ignore_ascii_case(phase.word()))
+            .find(|phase| text.trim().eq_ignore_ascii_case(phase.as_str()))
     }
 
     /// The registered phase of a node.
     #[must_use]
-    pub fn of(fields: &BTreeMap<String, String>) -> Option<Self> {
+    pub fn from_fields(fields: &BTreeMap<String, String>) -> Option<Self> {
         fields.get("phase").and_then(|text| Self::parse(text))
     }
 }
@@ -66,7 +66,7 @@ pub fn recovered_position(fields: &BTreeMap<String, String>) -> Option<Position>
 pub const NO_POSITION: &str = "00000000-0000-0000-0000-000000000000:-1";
 
 /// Whether the agent has said what its data hold, be it nothing.
-fn reports_data(fields: &BTreeMap<String, String>) -> bool {
+fn has_reported_data(fields: &BTreeMap<String, String>) -> bool {
     recovered_position(fields).is_some()
         || fields
             .get("recovered_position")
@@ -75,22 +75,22 @@ fn reports_data(fields: &BTreeMap<String, String>) -> bool {
 
 /// Whether the node's agent says that its server is stopped.
 #[must_use]
-pub fn says_stopped(fields: &BTreeMap<String, String>) -> bool {
-    match Phase::of(fields) {
-        Some(Phase::Stopping) => true,
-        Some(Phase::Running | Phase::Joining) => false,
-        Some(Phase::Starting | Phase::Waiting) | None => {
-            reports_data(fields) && !fields.contains_key("wsrep_local_state_comment")
+pub fn reports_stopped(fields: &BTreeMap<String, String>) -> bool {
+    match AgentPhase::from_fields(fields) {
+        Some(AgentPhase::Stopping) => true,
+        Some(AgentPhase::Running | AgentPhase::Joining) => false,
+        Some(AgentPhase::Starting | AgentPhase::Waiting) | None => {
+            has_reported_data(fields) && !fields.contains_key("wsrep_local_state_comment")
         }
     }
 }
 
 /// Whether the registration says that the server runs.
 #[must_use]
-pub fn says_running(fields: &BTreeMap<String, String>) -> bool {
-    match Phase::of(fields) {
-        Some(Phase::Running | Phase::Joining) => true,
-        Some(Phase::Stopping | Phase::Starting | Phase::Waiting) => false,
+pub fn reports_running(fields: &BTreeMap<String, String>) -> bool {
+    match AgentPhase::from_fields(fields) {
+        Some(AgentPhase::Running | AgentPhase::Joining) => true,
+        Some(AgentPhase::Stopping | AgentPhase::Starting | AgentPhase::Waiting) => false,
         None => fields.contains_key("wsrep_local_state_comment"),
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Notice, Rules};
+use super::{Notification, TargetRules};
 use crate::timestamp::Timestamp;
 
 /// How a target is reached.
@@ -25,7 +25,7 @@ impl ChannelKind {
 
     /// The word in JSON.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Webhook => "webhook",
             Self::Slack => "slack",
@@ -37,7 +37,7 @@ impl ChannelKind {
 
 /// One attempt to deliver a notice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attempt {
+pub struct DeliveryAttempt {
     /// When it began.
     pub at: Timestamp,
     /// How long it took, in milliseconds.
@@ -69,7 +69,7 @@ impl DeliveryState {
 
     /// The word in JSON and addresses.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
             Self::Delivered => "delivered",
@@ -84,7 +84,7 @@ pub struct Delivery {
     /// The target's identity.
     pub target: String,
     /// What is told.
-    pub notice: Notice,
+    pub notice: Notification,
     /// What became of it.
     pub state: DeliveryState,
     /// When it was handed over to be sent, the last time.
@@ -97,7 +97,7 @@ pub struct Delivery {
     pub attempts: u32,
     /// The last attempts, oldest first.
     #[serde(default)]
-    pub tries: Vec<Attempt>,
+    pub tries: Vec<DeliveryAttempt>,
 }
 
 /// A target.
@@ -124,7 +124,7 @@ pub struct TargetView {
     pub people: bool,
     /// What it is told.
     #[serde(flatten)]
-    pub rules: Rules,
+    pub rules: TargetRules,
     /// When it was last changed.
     pub changed_at: Timestamp,
     /// Who changed it.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::words::{TEXT_MAX, TITLE_MAX, bounded};
-use super::{ActionNote, Audience, Kind, Notice, Severity};
-use crate::record::audit::{Entry, Record};
+use super::words::{TEXT_MAX, TITLE_MAX, truncate};
+use super::{ActionReference, Audience, Notification, NotificationKind, Severity};
+use crate::record::audit::{AuditEntry, AuditRecord};
 
 /// Requests remembered for the sake of their requesters. At most one of a cluster is open at a time, so this is never
 /// reached unless entries of ends are missing.
@@ -14,25 +14,25 @@ const REQUESTS_MAX: usize = 1_000;
 
 /// How far the trail was read, and who requested what is still open.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reading {
+pub struct AuditCursor {
     /// The last entry that was taken in.
     pub sequence: u64,
     /// By action.
     #[serde(default)]
-    requests: BTreeMap<String, Request>,
+    requests: BTreeMap<String, OpenRequest>,
 }
 
 /// What later entries about an action do not repeat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Request {
+struct OpenRequest {
     by: String,
     kind: Option<String>,
 }
 
-impl Reading {
+impl AuditCursor {
     /// Everything until `sequence` is known already.
     #[must_use]
-    pub fn from(sequence: u64) -> Self {
+    pub fn starting_after(sequence: u64) -> Self {
         Self {
             sequence,
             requests: BTreeMap::new(),
@@ -40,7 +40,7 @@ impl Reading {
     }
 
     /// Takes the next entry in; what it is worth telling. One that was taken in before is worth nothing.
-    pub fn take(&mut self, entry: &Entry) -> Option<Notice> {
+    pub fn apply(&mut self, entry: &AuditEntry) -> Option<Notification> {
         if entry.sequence <= self.sequence {
             return None;
         }
@@ -48,22 +48,34 @@ impl Reading {
         let record = &entry.record;
         let id = format!("audit.{}", entry.sequence);
         match record.event.as_str() {
-            "action_requested" => self.requested(id, record),
-            "action_approved" => self.decided(id, record, "approved"),
-            "action_rejected" => self.decided(id, record, "rejected"),
-            "action_cancelled" => self.decided(id, record, "cancelled"),
-            "action_ended" => self.ended(id, record),
-            "incident_opened" => Some(incident(id, record, "opened", Severity::Warning)),
-            "incident_updated" => Some(incident(id, record, "updated", Severity::Info)),
-            "incident_resolved" => Some(incident(id, record, "resolved", Severity::Info)),
+            "action_requested" => self.on_requested(id, record),
+            "action_approved" => self.on_decided(id, record, "approved"),
+            "action_rejected" => self.on_decided(id, record, "rejected"),
+            "action_cancelled" => self.on_decided(id, record, "cancelled"),
+            "action_ended" => self.on_ended(id, record),
+            "incident_opened" => Some(incident_notification(
+                id,
+                record,
+                "opened",
+                Severity::Warning,
+            )),
+            "incident_updated" => {
+                Some(incident_notification(id, record, "updated", Severity::Info))
+            }
+            "incident_resolved" => Some(incident_notification(
+                id,
+                record,
+                "resolved",
+                Severity::Info,
+            )),
             _ => None,
         }
     }
 
-    fn requested(&mut self, id: String, record: &Record) -> Option<Notice> {
+    fn on_requested(&mut self, id: String, record: &AuditRecord) -> Option<Notification> {
         let action = record.subject.clone()?;
         let kind = detail(record, "kind");
-        let request = Request {
+        let request = OpenRequest {
             by: record.actor.clone(),
             kind: kind.map(str::to_owned),
         };
@@ -74,7 +86,11 @@ impl Reading {
         }
         let alone = detail(record, "approvals_needed") == Some("0");
         let wait = if alone { "" } else { "; it waits for approval" };
-        let title = format!("{} requested by {}{wait}", what(record, kind), record.actor);
+        let title = format!(
+            "{} requested by {}{wait}",
+            action_label(record, kind),
+            record.actor
+        );
         let mut lines = Vec::new();
         lines.extend(detail(record, "summary").map(str::to_owned));
         lines.extend(detail(record, "reason").map(|reason| format!("Reason: {reason}")));
@@ -82,9 +98,9 @@ impl Reading {
             detail(record, "break_glass")
                 .map(|codes| format!("Break-glass: it overrides the failed checks {codes}.")),
         );
-        let mut notice = about(
+        let mut notice = action_notification(
             id,
-            Kind::ActionRequested,
+            NotificationKind::ActionRequested,
             record,
             "requested",
             &title,
@@ -101,14 +117,21 @@ impl Reading {
         Some(notice)
     }
 
-    fn decided(&mut self, id: String, record: &Record, word: &str) -> Option<Notice> {
+    fn on_decided(&mut self, id: String, record: &AuditRecord, word: &str) -> Option<Notification> {
         let action = record.subject.as_deref()?;
         let request = self.requests.get(action).cloned();
         let kind = request.as_ref().and_then(|request| request.kind.as_deref());
-        let title = format!("{} {word} by {}", what(record, kind), record.actor);
+        let title = format!("{} {word} by {}", action_label(record, kind), record.actor);
         let comment = detail(record, "comment").map(|comment| format!("Comment: {comment}"));
         let lines: Vec<String> = comment.into_iter().collect();
-        let mut notice = about(id, Kind::ActionDecided, record, word, &title, &lines)?;
+        let mut notice = action_notification(
+            id,
+            NotificationKind::ActionDecided,
+            record,
+            word,
+            &title,
+            &lines,
+        )?;
         notice.audience = match request.map(|request| request.by) {
             // Whoever withdraws a request knows; those who might approve it do not.
             Some(requester) if requester == record.actor => {
@@ -120,7 +143,7 @@ impl Reading {
         Some(notice)
     }
 
-    fn ended(&mut self, id: String, record: &Record) -> Option<Notice> {
+    fn on_ended(&mut self, id: String, record: &AuditRecord) -> Option<Notification> {
         let request = self.requests.remove(record.subject.as_deref()?);
         let kind = request.as_ref().and_then(|request| request.kind.as_deref());
         let state = detail(record, "state")?;
@@ -128,10 +151,17 @@ impl Reading {
         if matches!(state, "rejected" | "cancelled") {
             return None;
         }
-        let title = format!("{} {}", what(record, kind), ending(state));
+        let title = format!("{} {}", action_label(record, kind), outcome_phrase(state));
         let outcome = detail(record, "outcome").filter(|outcome| !outcome.is_empty());
         let lines: Vec<String> = outcome.map(str::to_owned).into_iter().collect();
-        let mut notice = about(id, Kind::ActionEnded, record, state, &title, &lines)?;
+        let mut notice = action_notification(
+            id,
+            NotificationKind::ActionEnded,
+            record,
+            state,
+            &title,
+            &lines,
+        )?;
         notice.severity = match state {
             "succeeded" => Severity::Info,
             "failed" | "unverified" => Severity::Critical,
@@ -144,12 +174,12 @@ impl Reading {
     }
 }
 
-fn detail<'a>(record: &'a Record, name: &str) -> Option<&'a str> {
+fn detail<'a>(record: &'a AuditRecord, name: &str) -> Option<&'a str> {
     record.detail.get(name).map(String::as_str)
 }
 
 /// The action in words: of which kind where that is known, and of which cluster.
-fn what(record: &Record, kind: Option<&str>) -> String {
+fn action_label(record: &AuditRecord, kind: Option<&str>) -> String {
     let kind = match kind {
         Some("bootstrap") => "bootstrap",
         Some("cleanup") => "clean-up",
@@ -162,7 +192,7 @@ fn what(record: &Record, kind: Option<&str>) -> String {
     }
 }
 
-fn ending(state: &str) -> String {
+fn outcome_phrase(state: &str) -> String {
     match state {
         "succeeded" => "succeeded".to_owned(),
         "failed" => "failed".to_owned(),
@@ -173,26 +203,26 @@ fn ending(state: &str) -> String {
     }
 }
 
-fn about(
+fn action_notification(
     id: String,
-    kind: Kind,
-    record: &Record,
+    kind: NotificationKind,
+    record: &AuditRecord,
     event: &str,
     title: &str,
     lines: &[String],
-) -> Option<Notice> {
+) -> Option<Notification> {
     let action = record.subject.clone()?;
-    Some(Notice {
+    Some(Notification {
         id,
         kind,
         at: record.at,
         cluster: record.cluster.clone(),
         severity: Severity::Info,
-        title: bounded(title, TITLE_MAX),
-        text: bounded(&lines.join("\n"), TEXT_MAX),
+        title: truncate(title, TITLE_MAX),
+        text: truncate(&lines.join("\n"), TEXT_MAX),
         path: format!("/actions/{action}"),
         problem: None,
-        action: Some(ActionNote {
+        action: Some(ActionReference {
             id: action,
             event: event.to_owned(),
             by: record.actor.clone(),
@@ -201,7 +231,12 @@ fn about(
     })
 }
 
-fn incident(id: String, record: &Record, word: &str, severity: Severity) -> Notice {
+fn incident_notification(
+    id: String,
+    record: &AuditRecord,
+    word: &str,
+    severity: Severity,
+) -> Notification {
     let name = detail(record, "title").or(record.subject.as_deref());
     let title = format!("Incident {word}: {}", name.unwrap_or("without a title"));
     let text = detail(record, "text").unwrap_or_default();
@@ -209,14 +244,14 @@ fn incident(id: String, record: &Record, word: &str, severity: Severity) -> Noti
         Some(cluster) => format!("/clusters/{cluster}"),
         None => "/".to_owned(),
     };
-    Notice {
+    Notification {
         id,
-        kind: Kind::Incident,
+        kind: NotificationKind::Incident,
         at: record.at,
         cluster: record.cluster.clone(),
         severity,
-        title: bounded(&title, TITLE_MAX),
-        text: bounded(text, TEXT_MAX),
+        title: truncate(&title, TITLE_MAX),
+        text: truncate(text, TEXT_MAX),
         path,
         problem: None,
         action: None,

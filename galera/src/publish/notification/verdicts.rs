@@ -10,13 +10,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Audience, Kind, Notice, Phase, Problem, Rules, Severity, words};
+use super::{
+    Audience, ClusterProblem, Notification, NotificationKind, ProblemPhase, Severity, TargetRules,
+    words,
+};
 use crate::id::ClusterName;
 use crate::timestamp::Timestamp;
 use crate::view::VerdictState;
 
 /// The console's own blindness is told only when it lasts: every restart begins with it.
-pub const UNKNOWN_AT_LEAST: Duration = Duration::from_secs(30);
+pub const UNKNOWN_MIN_DURATION: Duration = Duration::from_secs(30);
 /// Most changes that are remembered for the sake of a message that names them.
 const RECENT_MAX: usize = 16;
 /// Most reasons of a verdict that are remembered.
@@ -24,7 +27,7 @@ const REASONS_MAX: usize = 8;
 
 /// One change of the verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change {
+pub struct VerdictChange {
     /// Its place in the cluster's chronicle.
     pub sequence: u64,
     /// When it happened.
@@ -38,7 +41,7 @@ pub struct Change {
 
 /// What a target was told last about a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
+pub struct LastNotification {
     /// The verdict.
     pub verdict: VerdictState,
     /// The change that led to it.
@@ -51,34 +54,34 @@ pub struct Told {
 
 /// The verdict of one cluster as the notices know it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Course {
+pub struct VerdictTracker {
     /// How far the cluster's chronicle was read.
     pub sequence: u64,
     /// The last changes, oldest first; the last one is the present verdict.
-    recent: Vec<Change>,
+    recent: Vec<VerdictChange>,
     /// Since when the cluster is not healthy.
     trouble: Option<Timestamp>,
     /// By target.
-    told: BTreeMap<String, Told>,
+    last_notification: BTreeMap<String, LastNotification>,
 }
 
 /// What decides about telling beside the changes themselves.
-pub struct Circumstances<'a> {
+pub struct NotificationContext<'a> {
     /// The cluster.
     pub cluster: &'a ClusterName,
     /// Every target that is to be told anything, by its identity.
-    pub targets: &'a BTreeMap<String, Rules>,
+    pub targets: &'a BTreeMap<String, TargetRules>,
     /// Whether the cluster was in maintenance at a moment.
-    pub quiet: &'a (dyn Fn(Timestamp) -> bool + Sync),
+    pub in_maintenance: &'a (dyn Fn(Timestamp) -> bool + Sync),
 }
 
 /// A notice for one target.
-pub type Addressed = (String, Notice);
+pub type AddressedNotification = (String, Notification);
 
-impl Course {
+impl VerdictTracker {
     /// Nothing is known of what happened until `sequence`.
     #[must_use]
-    pub fn from(sequence: u64) -> Self {
+    pub fn starting_after(sequence: u64) -> Self {
         Self {
             sequence,
             ..Self::default()
@@ -87,19 +90,19 @@ impl Course {
 
     /// The verdict now.
     #[must_use]
-    pub fn current(&self) -> Option<&Change> {
+    pub fn current(&self) -> Option<&VerdictChange> {
         self.recent.last()
     }
 
     /// What `target` was told last.
     #[must_use]
-    pub fn told(&self, target: &str) -> Option<&Told> {
-        self.told.get(target)
+    pub fn last_notification(&self, target: &str) -> Option<&LastNotification> {
+        self.last_notification.get(target)
     }
 
     /// Every target that was last told of a verdict other than `healthy`.
-    pub fn open(&self) -> impl Iterator<Item = (&str, &Told)> {
-        self.told
+    pub fn open_problems(&self) -> impl Iterator<Item = (&str, &LastNotification)> {
+        self.last_notification
             .iter()
             .filter(|(_, told)| told.verdict != VerdictState::Healthy)
             .map(|(target, told)| (target.as_str(), told))
@@ -107,22 +110,22 @@ impl Course {
 
     /// What each target was told last and still holds, as a notice: for receivers that forget what is not repeated.
     #[must_use]
-    pub fn standing(&self, cluster: &ClusterName) -> Vec<Addressed> {
-        self.open()
+    pub fn open_notifications(&self, cluster: &ClusterName) -> Vec<AddressedNotification> {
+        self.open_problems()
             .map(|(target, told)| {
                 let change = self
                     .recent
                     .iter()
                     .find(|change| change.sequence == told.sequence);
-                let problem = Problem {
-                    phase: Phase::Opened,
+                let problem = ClusterProblem {
+                    phase: ProblemPhase::Opened,
                     since: told.since,
                     verdict: told.verdict,
                     before: VerdictState::Healthy,
                 };
-                let notice = Notice {
+                let notice = Notification {
                     id: format!("{cluster}.{}", told.sequence),
-                    kind: Kind::Verdict,
+                    kind: NotificationKind::Verdict,
                     at: change.map_or(told.at, |change| change.at),
                     cluster: Some(cluster.clone()),
                     severity: Severity::of(told.verdict),
@@ -139,14 +142,14 @@ impl Course {
     }
 
     /// Takes a change in without telling anybody: how a cluster came to where it is.
-    pub fn recall(&mut self, change: Change) {
+    pub fn replay(&mut self, change: VerdictChange) {
         self.sequence = self.sequence.max(change.sequence);
         if change.to == VerdictState::Healthy {
             self.trouble = None;
         } else if self.trouble.is_none() {
             self.trouble = Some(change.at);
         }
-        self.recent.push(Change {
+        self.recent.push(VerdictChange {
             reasons: change.reasons.into_iter().take(REASONS_MAX).collect(),
             ..change
         });
@@ -156,7 +159,11 @@ impl Course {
 
     /// Takes a change in. What was due before it happened is told, however late it is taken in; except that the console
     /// was blind, which nobody has to learn afterwards.
-    pub fn take(&mut self, change: Change, circumstances: &Circumstances<'_>) -> Vec<Addressed> {
+    pub fn apply(
+        &mut self,
+        change: VerdictChange,
+        circumstances: &NotificationContext<'_>,
+    ) -> Vec<AddressedNotification> {
         let blind = self
             .current()
             .is_some_and(|current| current.to == VerdictState::Unknown);
@@ -165,12 +172,16 @@ impl Course {
         } else {
             self.advance(change.at, circumstances)
         };
-        self.recall(change);
+        self.replay(change);
         told
     }
 
     /// Tells what is due until `now`.
-    pub fn advance(&mut self, now: Timestamp, circumstances: &Circumstances<'_>) -> Vec<Addressed> {
+    pub fn advance(
+        &mut self,
+        now: Timestamp,
+        circumstances: &NotificationContext<'_>,
+    ) -> Vec<AddressedNotification> {
         let Some(current) = self.recent.last().cloned() else {
             return Vec::new();
         };
@@ -180,17 +191,17 @@ impl Course {
                 continue;
             };
             let urgent = matches!(current.to, VerdictState::SplitBrain | VerdictState::Healthy);
-            if due > now || (!urgent && (circumstances.quiet)(now)) {
+            if due > now || (!urgent && (circumstances.in_maintenance)(now)) {
                 continue;
             }
-            let at = if urgent || !(circumstances.quiet)(due) {
+            let at = if urgent || !(circumstances.in_maintenance)(due) {
                 due
             } else {
                 now
             };
             notices.push((
                 target.clone(),
-                self.tell(target, &current, at, circumstances),
+                self.notify(target, &current, at, circumstances),
             ));
         }
         notices
@@ -198,10 +209,10 @@ impl Course {
 
     /// When the next thing is due; it may be held back by maintenance, and then lies in the past.
     #[must_use]
-    pub fn due(
+    pub fn next_due(
         &self,
         cluster: &ClusterName,
-        targets: &BTreeMap<String, Rules>,
+        targets: &BTreeMap<String, TargetRules>,
     ) -> Option<Timestamp> {
         let current = self.current()?;
         targets
@@ -211,22 +222,22 @@ impl Course {
     }
 
     /// Forgets targets that are gone. Returns whether there were any.
-    pub fn keep(&mut self, exists: impl Fn(&str) -> bool) -> bool {
-        let before = self.told.len();
-        self.told.retain(|target, _| exists(target));
-        self.told.len() != before
+    pub fn retain_targets(&mut self, exists: impl Fn(&str) -> bool) -> bool {
+        let before = self.last_notification.len();
+        self.last_notification.retain(|target, _| exists(target));
+        self.last_notification.len() != before
     }
 
     fn due_for(
         &self,
         target: &str,
-        rules: &Rules,
-        current: &Change,
+        rules: &TargetRules,
+        current: &VerdictChange,
         cluster: &ClusterName,
     ) -> Option<Timestamp> {
-        let told = self.told.get(target);
+        let told = self.last_notification.get(target);
         let verdict = told.map_or(VerdictState::Healthy, |told| told.verdict);
-        if current.to == verdict || !rules.want(Kind::Verdict, Some(cluster)) {
+        if current.to == verdict || !rules.accepts(NotificationKind::Verdict, Some(cluster)) {
             return None;
         }
         if current.to == VerdictState::SplitBrain {
@@ -234,48 +245,48 @@ impl Course {
         }
         let mut minimum = Duration::from_secs(rules.minimum_seconds.into());
         if current.to == VerdictState::Unknown {
-            minimum = minimum.max(UNKNOWN_AT_LEAST);
+            minimum = minimum.max(UNKNOWN_MIN_DURATION);
         }
         let window = Duration::from_secs(rules.window_seconds.into());
         let lasted = current.at.plus(minimum);
         Some(told.map_or(lasted, |told| lasted.max(told.at.plus(window))))
     }
 
-    fn tell(
+    fn notify(
         &mut self,
         target: &str,
-        current: &Change,
+        current: &VerdictChange,
         at: Timestamp,
-        circumstances: &Circumstances<'_>,
-    ) -> Notice {
-        let told = self.told.get(target);
+        circumstances: &NotificationContext<'_>,
+    ) -> Notification {
+        let told = self.last_notification.get(target);
         let before = told.map_or(VerdictState::Healthy, |told| told.verdict);
         let phase = match (before, current.to) {
-            (_, VerdictState::Healthy) => Phase::Resolved,
-            (VerdictState::Healthy, _) => Phase::Opened,
-            _ => Phase::Changed,
+            (_, VerdictState::Healthy) => ProblemPhase::Resolved,
+            (VerdictState::Healthy, _) => ProblemPhase::Opened,
+            _ => ProblemPhase::Changed,
         };
         // A problem that is over began when it was told to have begun.
         let since = match (phase, told) {
-            (Phase::Resolved | Phase::Changed, Some(told)) => told.since,
+            (ProblemPhase::Resolved | ProblemPhase::Changed, Some(told)) => told.since,
             _ => self.trouble.unwrap_or(current.at),
         };
         let after = told.map_or(0, |told| told.sequence);
-        let passed: Vec<&Change> = self
+        let passed: Vec<&VerdictChange> = self
             .recent
             .iter()
             .filter(|change| change.sequence > after && change.at >= since)
             .collect();
-        let problem = Problem {
+        let problem = ClusterProblem {
             phase,
             since,
             verdict: current.to,
             before,
         };
-        let (title, text) = words::verdict(circumstances.cluster, current, &problem, &passed);
-        let notice = Notice {
+        let (title, text) = words::verdict_text(circumstances.cluster, current, &problem, &passed);
+        let notice = Notification {
             id: format!("{}.{}", circumstances.cluster, current.sequence),
-            kind: Kind::Verdict,
+            kind: NotificationKind::Verdict,
             at: current.at,
             cluster: Some(circumstances.cluster.clone()),
             severity: Severity::of(current.to),
@@ -286,13 +297,13 @@ impl Course {
             action: None,
             audience: Audience::Everyone,
         };
-        let told = Told {
+        let told = LastNotification {
             verdict: current.to,
             sequence: current.sequence,
             at,
             since,
         };
-        self.told.insert(target.to_owned(), told);
+        self.last_notification.insert(target.to_owned(), told);
         notice
     }
 }

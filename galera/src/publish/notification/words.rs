@@ -1,7 +1,7 @@
 //! The sentences of notices.
 
-use super::verdicts::Change;
-use super::{Phase, Problem};
+use super::verdicts::VerdictChange;
+use super::{ClusterProblem, ProblemPhase};
 use crate::id::ClusterName;
 use crate::timestamp::Timestamp;
 use crate::view::VerdictState;
@@ -25,7 +25,7 @@ pub const fn verdict_phrase(verdict: VerdictState) -> &'static str {
     }
 }
 
-const fn verdict_word(verdict: VerdictState) -> &'static str {
+const fn verdict_name(verdict: VerdictState) -> &'static str {
     match verdict {
         VerdictState::Healthy => "healthy",
         VerdictState::Degraded => "degraded",
@@ -38,49 +38,51 @@ const fn verdict_word(verdict: VerdictState) -> &'static str {
 }
 
 /// The title and the text of a verdict that is told. `passed` is what happened since the last message.
-pub(super) fn verdict(
+pub(super) fn verdict_text(
     cluster: &ClusterName,
-    current: &Change,
-    problem: &Problem,
-    passed: &[&Change],
+    current: &VerdictChange,
+    problem: &ClusterProblem,
+    passed: &[&VerdictChange],
 ) -> (String, String) {
     let phrase = verdict_phrase(current.to);
     let (title, mut lines) = match problem.phase {
-        Phase::Resolved => {
+        ProblemPhase::Resolved => {
             let (since, lasted) = (problem.since, problem.since.age(current.at).as_secs());
-            let was = verdict_word(problem.before);
+            let was = verdict_name(problem.before);
             let line = format!(
                 "It was not since {} ({}); last told: {was}.",
-                since.since_text(current.at),
-                lasting(lasted)
+                since.to_short_string(current.at),
+                format_duration(lasted)
             );
             (format!("{cluster} is healthy again"), vec![line])
         }
-        Phase::Opened | Phase::Changed => (format!("{cluster} {phrase}"), current.reasons.clone()),
+        ProblemPhase::Opened | ProblemPhase::Changed => {
+            (format!("{cluster} {phrase}"), current.reasons.clone())
+        }
     };
     if passed.len() > 1 {
         lines.push(format!(
             "Since the last message: {}.",
-            course(passed, current.at)
+            format_changes(passed, current.at)
         ));
     }
-    if problem.phase == Phase::Changed {
-        let since = problem.since.since_text(current.at);
-        let before = verdict_word(problem.before);
+    if problem.phase == ProblemPhase::Changed {
+        let since = problem.since.to_short_string(current.at);
+        let before = verdict_name(problem.before);
         lines.push(format!("Not healthy since {since}; last told: {before}."));
     }
     (
-        bounded(&title, TITLE_MAX),
-        bounded(&lines.join("\n"), TEXT_MAX),
+        truncate(&title, TITLE_MAX),
+        truncate(&lines.join("\n"), TEXT_MAX),
     )
 }
 
-fn course(passed: &[&Change], now: Timestamp) -> String {
+fn format_changes(passed: &[&VerdictChange], now: Timestamp) -> String {
     let steps: Vec<String> = passed
         .iter()
         .map(|change| {
-            let at = change.at.since_text(now);
-            format!("{} at {at}", verdict_word(change.to))
+            let at = change.at.to_short_string(now);
+            format!("{} at {at}", verdict_name(change.to))
         })
         .collect();
     steps.join(", ")
@@ -88,7 +90,7 @@ fn course(passed: &[&Change], now: Timestamp) -> String {
 
 /// A duration for a sentence.
 #[must_use]
-pub fn lasting(seconds: u64) -> String {
+pub fn format_duration(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
         60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
@@ -99,7 +101,7 @@ pub fn lasting(seconds: u64) -> String {
 
 /// `text` with at most `limit` characters.
 #[must_use]
-pub fn bounded(text: &str, limit: usize) -> String {
+pub fn truncate(text: &str, limit: usize) -> String {
     if text.chars().count() <= limit {
         return text.to_owned();
     }
@@ -121,13 +123,13 @@ mod tests {
             (3_660, "1 h 1 min"),
             (90_000, "1 d 1 h"),
         ] {
-            assert_eq!(lasting(seconds), text);
+            assert_eq!(format_duration(seconds), text);
         }
     }
 
     #[test]
     fn long_texts_end_in_an_ellipsis() {
-        assert_eq!(bounded("abc", 3), "abc");
-        assert_eq!(bounded("äöüß", 3), "äö…");
+        assert_eq!(truncate("abc", 3), "abc");
+        assert_eq!(truncate("äöüß", 3), "äö…");
     }
 }

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::refusal::{line, prose};
-use super::{Refusal, Slug, TEXT_MAX, TITLE_MAX};
+use super::refusal::{validate_line, validate_text};
+use super::{Slug, StatusPageRefusal, TEXT_MAX, TITLE_MAX};
 use crate::timestamp::Timestamp;
 
 /// Most pages that an announcement names.
@@ -53,24 +53,29 @@ impl Announcement {
     /// Announces something.
     ///
     /// # Errors
-    /// [`Refusal`] for the first rule that `new` breaks.
-    pub fn make(new: &NewAnnouncement, id: &str, by: &str, at: Timestamp) -> Result<Self, Refusal> {
+    /// [`StatusPageRefusal`] for the first rule that `new` breaks.
+    pub fn publish(
+        new: &NewAnnouncement,
+        id: &str,
+        by: &str,
+        at: Timestamp,
+    ) -> Result<Self, StatusPageRefusal> {
         if new.until.is_some_and(|until| until <= at) {
-            return Err(Refusal::Order {
+            return Err(StatusPageRefusal::TimeOrder {
                 later: "the end of an announcement",
                 earlier: "now",
             });
         }
         if new.pages.len() > PAGES_MAX {
-            return Err(Refusal::TooMany {
+            return Err(StatusPageRefusal::TooMany {
                 what: "pages of an announcement",
                 limit: PAGES_MAX,
             });
         }
         Ok(Self {
             id: id.to_owned(),
-            title: line("title", &new.title, TITLE_MAX)?,
-            text: prose("text", &new.text, TEXT_MAX)?,
+            title: validate_line("title", &new.title, TITLE_MAX)?,
+            text: validate_text("text", &new.text, TEXT_MAX)?,
             pages: new.pages.clone(),
             at,
             by: by.to_owned(),
@@ -82,10 +87,10 @@ impl Announcement {
     /// The announcement taken back.
     ///
     /// # Errors
-    /// [`Refusal::Withdrawn`].
-    pub fn withdrawn(&self, at: Timestamp) -> Result<Self, Refusal> {
+    /// [`StatusPageRefusal::AnnouncementWithdrawn`].
+    pub fn withdrawn(&self, at: Timestamp) -> Result<Self, StatusPageRefusal> {
         if self.withdrawn_at.is_some() {
-            return Err(Refusal::Withdrawn);
+            return Err(StatusPageRefusal::AnnouncementWithdrawn);
         }
         Ok(Self {
             withdrawn_at: Some(at),
@@ -95,7 +100,7 @@ impl Announcement {
 
     /// Whether `page` tells it at `now`.
     #[must_use]
-    pub fn is_told(&self, page: &Slug, now: Timestamp) -> bool {
+    pub fn is_shown_on(&self, page: &Slug, now: Timestamp) -> bool {
         self.is_current(now) && (self.pages.is_empty() || self.pages.contains(page))
     }
 
@@ -121,11 +126,16 @@ mod tests {
             pages: vec!["a".parse().unwrap()],
             until: Some(later),
         };
-        let made = Announcement::make(&new, "1-1", "olga", AT).unwrap();
+        let made = Announcement::publish(&new, "1-1", "olga", AT).unwrap();
         let (a, b) = ("a".parse().unwrap(), "b".parse().unwrap());
-        assert!(made.is_told(&a, AT) && !made.is_told(&b, AT) && !made.is_told(&a, later));
+        assert!(
+            made.is_shown_on(&a, AT) && !made.is_shown_on(&b, AT) && !made.is_shown_on(&a, later)
+        );
         let gone = made.withdrawn(AT).unwrap();
-        assert!(!gone.is_told(&a, AT));
-        assert_eq!(gone.withdrawn(AT), Err(Refusal::Withdrawn));
+        assert!(!gone.is_shown_on(&a, AT));
+        assert_eq!(
+            gone.withdrawn(AT),
+            Err(StatusPageRefusal::AnnouncementWithdrawn)
+        );
     }
 }

@@ -2,41 +2,48 @@
 
 use std::time::Duration;
 
-use super::{Automatic, Incident, IncidentState, NewIncident};
+use super::{AutoIncidentRule, Incident, IncidentState, NewIncident};
 use crate::id::ClusterName;
 use crate::timestamp::Timestamp;
 use crate::view::VerdictState;
 
 /// How long a cluster has been what; kept from verdict to verdict, so that one bad state after another is one episode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Episode {
+pub struct HealthEpisode {
     verdict: Option<VerdictState>,
     /// Since when it is not available.
-    down: Option<Timestamp>,
+    unavailable_since: Option<Timestamp>,
     /// Since when it is degraded or not available.
-    poor: Option<Timestamp>,
+    impaired_since: Option<Timestamp>,
     /// Since when it is healthy.
-    well: Option<Timestamp>,
+    healthy_since: Option<Timestamp>,
 }
 
-impl Episode {
+impl HealthEpisode {
     /// Takes note of a verdict and of when it began. What is unknown is neither bad nor well.
     pub fn observe(&mut self, verdict: VerdictState, since: Timestamp) {
         let holds = |now: bool, before: Option<Timestamp>| now.then(|| before.unwrap_or(since));
-        let down = is_down(verdict);
-        self.down = holds(down, self.down);
-        self.poor = holds(down || verdict == VerdictState::Degraded, self.poor);
-        self.well = holds(verdict == VerdictState::Healthy, self.well);
+        let down = is_unavailable(verdict);
+        self.unavailable_since = holds(down, self.unavailable_since);
+        self.impaired_since = holds(
+            down || verdict == VerdictState::Degraded,
+            self.impaired_since,
+        );
+        self.healthy_since = holds(verdict == VerdictState::Healthy, self.healthy_since);
         self.verdict = Some(verdict);
     }
 
     /// Since when it is bad by the rule.
-    fn bad(&self, rule: Automatic) -> Option<Timestamp> {
-        if rule.degraded { self.poor } else { self.down }
+    fn bad_since(&self, rule: AutoIncidentRule) -> Option<Timestamp> {
+        if rule.degraded {
+            self.impaired_since
+        } else {
+            self.unavailable_since
+        }
     }
 }
 
-const fn is_down(verdict: VerdictState) -> bool {
+const fn is_unavailable(verdict: VerdictState) -> bool {
     matches!(
         verdict,
         VerdictState::NoPrimary
@@ -48,33 +55,33 @@ const fn is_down(verdict: VerdictState) -> bool {
 
 /// What the console does by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum AutoIncidentStep {
     /// Opens this incident, unless one of its identity exists.
     Open(Incident),
     /// Replaces the incident by this one.
-    Change(Incident),
+    Update(Incident),
 }
 
 /// What is to be done about `cluster` at `now`. `rule` is the pages' most eager one; `incidents` are all that concern the
 /// cluster, open and resolved; `quiet` while it is being maintained, which hides no split brain; `by` is the replica's name.
 #[must_use]
-pub fn next_step(
+pub fn next_incident_step(
     cluster: &ClusterName,
-    episode: &Episode,
-    rule: Option<Automatic>,
+    episode: &HealthEpisode,
+    rule: Option<AutoIncidentRule>,
     incidents: &[&Incident],
     quiet: bool,
     by: &str,
     now: Timestamp,
-) -> Option<Step> {
+) -> Option<AutoIncidentStep> {
     let open = incidents.iter().find(|incident| incident.is_open());
     if let Some(incident) = open {
         let patience = incident.automatic?;
-        return follow(incident, patience, episode, by, now).map(Step::Change);
+        return follow_up(incident, patience, episode, by, now).map(AutoIncidentStep::Update);
     }
     let split = episode.verdict == Some(VerdictState::SplitBrain);
     let rule = rule.filter(|_| !quiet || split)?;
-    let since = episode.bad(rule)?;
+    let since = episode.bad_since(rule)?;
     if since.age(now) < seconds(rule.after_secs) {
         return None;
     }
@@ -83,29 +90,29 @@ pub fn next_step(
     if incidents.iter().any(|incident| settled(&incident)) {
         return None;
     }
-    let (title, text) = words(episode.verdict?);
+    let (title, text) = public_text(episode.verdict?);
     let new = NewIncident {
         clusters: vec![cluster.clone()],
         title: title.to_owned(),
         text: text.to_owned(),
         state: IncidentState::Investigating,
     };
-    let incident = Incident::open(&new, &identity(cluster, since), by, now).ok()?;
-    Some(Step::Open(Incident {
+    let incident = Incident::open(&new, &incident_id(cluster, since), by, now).ok()?;
+    Some(AutoIncidentStep::Open(Incident {
         automatic: Some(rule.after_secs),
         ..incident
     }))
 }
 
-fn follow(
+fn follow_up(
     incident: &Incident,
     patience: u32,
-    episode: &Episode,
+    episode: &HealthEpisode,
     by: &str,
     now: Timestamp,
 ) -> Option<Incident> {
-    let update = |state, text: &str| incident.updated(state, text, by, now).ok();
-    let well = episode.well.map(|since| since.age(now));
+    let update = |state, text: &str| incident.with_update(state, text, by, now).ok();
+    let well = episode.healthy_since.map(|since| since.age(now));
     match (well, incident.state) {
         (Some(lasted), _) if lasted >= seconds(patience) => {
             update(IncidentState::Resolved, "Everything works again.")
@@ -114,8 +121,8 @@ fn follow(
             IncidentState::Monitoring,
             "Everything works again. We watch it for a while before we call it resolved.",
         ),
-        (None, IncidentState::Monitoring) if episode.down.is_some() => {
-            let (_, text) = words(episode.verdict?);
+        (None, IncidentState::Monitoring) if episode.unavailable_since.is_some() => {
+            let (_, text) = public_text(episode.verdict?);
             update(IncidentState::Investigating, text)
         }
         _ => None,
@@ -123,7 +130,7 @@ fn follow(
 }
 
 /// A title and a text for people who know nothing of clusters.
-const fn words(verdict: VerdictState) -> (&'static str, &'static str) {
+const fn public_text(verdict: VerdictState) -> (&'static str, &'static str) {
     match verdict {
         VerdictState::Degraded => (
             "Running with fewer members",
@@ -149,7 +156,7 @@ const fn seconds(count: u32) -> Duration {
 }
 
 /// One identity for one episode of one cluster, whichever replica opens the incident.
-fn identity(cluster: &ClusterName, since: Timestamp) -> String {
+fn incident_id(cluster: &ClusterName, since: Timestamp) -> String {
     // FNV-1a: it only has to differ between the names of some hundred clusters.
     let hash = cluster
         .as_str()
@@ -164,7 +171,7 @@ fn identity(cluster: &ClusterName, since: Timestamp) -> String {
 mod tests {
     use super::*;
 
-    const RULE: Automatic = Automatic {
+    const RULE: AutoIncidentRule = AutoIncidentRule {
         after_secs: 60,
         degraded: false,
     };
@@ -173,17 +180,21 @@ mod tests {
         Timestamp::from_unix_millis(1_795_420_800_000).plus(Duration::from_secs(seconds))
     }
 
-    fn episode(verdicts: &[(u64, VerdictState)]) -> Episode {
-        let mut episode = Episode::default();
+    fn episode(verdicts: &[(u64, VerdictState)]) -> HealthEpisode {
+        let mut episode = HealthEpisode::default();
         for (seconds, verdict) in verdicts {
             episode.observe(*verdict, at(*seconds));
         }
         episode
     }
 
-    fn step(episode: &Episode, incidents: &[&Incident], seconds: u64) -> Option<Step> {
+    fn step(
+        episode: &HealthEpisode,
+        incidents: &[&Incident],
+        seconds: u64,
+    ) -> Option<AutoIncidentStep> {
         let lab = "lab".parse().unwrap();
-        next_step(
+        next_incident_step(
             &lab,
             episode,
             Some(RULE),
@@ -194,9 +205,9 @@ mod tests {
         )
     }
 
-    fn opened(episode: &Episode, seconds: u64) -> Incident {
+    fn opened(episode: &HealthEpisode, seconds: u64) -> Incident {
         match step(episode, &[], seconds) {
-            Some(Step::Open(incident)) => incident,
+            Some(AutoIncidentStep::Open(incident)) => incident,
             other => panic!("{other:?}"),
         }
     }
@@ -227,12 +238,14 @@ mod tests {
     fn a_degraded_cluster_counts_only_where_the_page_says_so() {
         let degraded = episode(&[(0, VerdictState::Degraded)]);
         assert_eq!(step(&degraded, &[], 10_000), None);
-        let rule = Automatic {
+        let rule = AutoIncidentRule {
             degraded: true,
             ..RULE
         };
         let lab = "lab".parse().unwrap();
-        assert!(next_step(&lab, &degraded, Some(rule), &[], false, "r1", at(60)).is_some());
+        assert!(
+            next_incident_step(&lab, &degraded, Some(rule), &[], false, "r1", at(60)).is_some()
+        );
     }
 
     #[test]
@@ -240,13 +253,19 @@ mod tests {
         let down = episode(&[(0, VerdictState::Down)]);
         let lab = "lab".parse().unwrap();
         assert_eq!(
-            next_step(&lab, &down, Some(RULE), &[], true, "r1", at(90)),
+            next_incident_step(&lab, &down, Some(RULE), &[], true, "r1", at(90)),
             None
         );
-        assert_eq!(next_step(&lab, &down, None, &[], false, "r1", at(90)), None);
+        assert_eq!(
+            next_incident_step(&lab, &down, None, &[], false, "r1", at(90)),
+            None
+        );
         let split = episode(&[(0, VerdictState::SplitBrain)]);
-        let opened = next_step(&lab, &split, Some(RULE), &[], true, "r1", at(90));
-        assert!(matches!(opened, Some(Step::Open(_))), "{opened:?}");
+        let opened = next_incident_step(&lab, &split, Some(RULE), &[], true, "r1", at(90));
+        assert!(
+            matches!(opened, Some(AutoIncidentStep::Open(_))),
+            "{opened:?}"
+        );
     }
 
     #[test]
@@ -256,12 +275,12 @@ mod tests {
         episode.observe(VerdictState::Degraded, at(70));
         assert_eq!(step(&episode, &[&incident], 200), None);
         episode.observe(VerdictState::Healthy, at(200));
-        let Some(Step::Change(watched)) = step(&episode, &[&incident], 201) else {
+        let Some(AutoIncidentStep::Update(watched)) = step(&episode, &[&incident], 201) else {
             panic!("not watched")
         };
         assert_eq!(watched.state, IncidentState::Monitoring);
         assert_eq!(step(&episode, &[&watched], 259), None);
-        let Some(Step::Change(done)) = step(&episode, &[&watched], 260) else {
+        let Some(AutoIncidentStep::Update(done)) = step(&episode, &[&watched], 260) else {
             panic!("not resolved")
         };
         assert_eq!(done.resolved_at, Some(at(260)));
@@ -273,7 +292,7 @@ mod tests {
         let down = episode(&[(0, VerdictState::Down)]);
         let incident = opened(&down, 60);
         let resolved = incident
-            .updated(IncidentState::Resolved, "Known.", "olga", at(70))
+            .with_update(IncidentState::Resolved, "Known.", "olga", at(70))
             .unwrap();
         assert_eq!(step(&down, &[&resolved], 1_000), None);
         let theirs = Incident {

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::refusal::{clusters, line, prose};
-use super::{Refusal, TEXT_MAX, TITLE_MAX, UPDATES_MAX};
+use super::refusal::{validate_clusters, validate_line, validate_text};
+use super::{StatusPageRefusal, TEXT_MAX, TITLE_MAX, UPDATES_MAX};
 use crate::id::ClusterName;
 use crate::timestamp::Timestamp;
 
@@ -32,7 +32,7 @@ impl IncidentState {
 
     /// The word in JSON, forms and the audit trail.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Investigating => "investigating",
             Self::Identified => "identified",
@@ -44,7 +44,7 @@ impl IncidentState {
 
 /// One entry of an incident's timeline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Update {
+pub struct IncidentUpdate {
     /// When it was said.
     pub at: Timestamp,
     /// Who said it: an account, or a replica of the console. Never shown on a status page.
@@ -95,25 +95,30 @@ pub struct Incident {
     #[serde(default)]
     pub automatic: Option<u32>,
     /// Its timeline, oldest first; never empty.
-    pub updates: Vec<Update>,
+    pub updates: Vec<IncidentUpdate>,
 }
 
 impl Incident {
     /// Opens an incident.
     ///
     /// # Errors
-    /// [`Refusal`] for the first rule that `new` breaks.
-    pub fn open(new: &NewIncident, id: &str, by: &str, at: Timestamp) -> Result<Self, Refusal> {
-        clusters(&new.clusters)?;
-        let update = Update {
+    /// [`StatusPageRefusal`] for the first rule that `new` breaks.
+    pub fn open(
+        new: &NewIncident,
+        id: &str,
+        by: &str,
+        at: Timestamp,
+    ) -> Result<Self, StatusPageRefusal> {
+        validate_clusters(&new.clusters)?;
+        let update = IncidentUpdate {
             at,
             by: by.to_owned(),
             state: new.state,
-            text: prose("text", &new.text, TEXT_MAX)?,
+            text: validate_text("text", &new.text, TEXT_MAX)?,
         };
         Ok(Self {
             id: id.to_owned(),
-            title: line("title", &new.title, TITLE_MAX)?,
+            title: validate_line("title", &new.title, TITLE_MAX)?,
             clusters: new.clusters.clone(),
             state: new.state,
             opened_at: at,
@@ -126,31 +131,31 @@ impl Incident {
     /// The incident with one more update, which may resolve it.
     ///
     /// # Errors
-    /// [`Refusal`] when it is resolved already, or for the first rule that the text breaks.
-    pub fn updated(
+    /// [`StatusPageRefusal`] when it is resolved already, or for the first rule that the text breaks.
+    pub fn with_update(
         &self,
         state: IncidentState,
         text: &str,
         by: &str,
         at: Timestamp,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, StatusPageRefusal> {
         if !self.is_open() {
-            return Err(Refusal::Resolved);
+            return Err(StatusPageRefusal::IncidentResolved);
         }
         // The last place is kept for the update that resolves it.
         let room = UPDATES_MAX - usize::from(state != IncidentState::Resolved);
         if self.updates.len() >= room {
-            return Err(Refusal::TooMany {
+            return Err(StatusPageRefusal::TooMany {
                 what: "updates of an incident",
                 limit: UPDATES_MAX,
             });
         }
         let mut next = self.clone();
-        next.updates.push(Update {
+        next.updates.push(IncidentUpdate {
             at,
             by: by.to_owned(),
             state,
-            text: prose("text", text, TEXT_MAX)?,
+            text: validate_text("text", text, TEXT_MAX)?,
         });
         next.state = state;
         next.resolved_at = (state == IncidentState::Resolved).then_some(at);
@@ -184,25 +189,25 @@ mod tests {
     fn an_incident_ends_once() {
         let later = AT.plus(std::time::Duration::from_secs(60));
         let done = incident()
-            .updated(IncidentState::Resolved, "Fixed.", "olga", later)
+            .with_update(IncidentState::Resolved, "Fixed.", "olga", later)
             .unwrap();
         assert_eq!((done.is_open(), done.resolved_at), (false, Some(later)));
         assert_eq!(
-            done.updated(IncidentState::Monitoring, "again", "olga", later),
-            Err(Refusal::Resolved)
+            done.with_update(IncidentState::Monitoring, "again", "olga", later),
+            Err(StatusPageRefusal::IncidentResolved)
         );
     }
 
     #[test]
     fn an_incident_full_of_updates_can_still_be_resolved() {
         let mut incident = incident();
-        while let Ok(next) = incident.updated(IncidentState::Identified, "x", "olga", AT) {
+        while let Ok(next) = incident.with_update(IncidentState::Identified, "x", "olga", AT) {
             incident = next;
         }
         assert_eq!(incident.updates.len(), UPDATES_MAX - 1);
         assert!(
             incident
-                .updated(IncidentState::Resolved, "x", "olga", AT)
+                .with_update(IncidentState::Resolved, "x", "olga", AT)
                 .is_ok()
         );
     }

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::refusal::{clusters, line, prose};
-use super::{Refusal, TEXT_MAX, TITLE_MAX};
+use super::refusal::{validate_clusters, validate_line, validate_text};
+use super::{StatusPageRefusal, TEXT_MAX, TITLE_MAX};
 use crate::id::ClusterName;
 use crate::timestamp::Timestamp;
 
@@ -67,26 +67,31 @@ impl Maintenance {
     /// Plans a maintenance.
     ///
     /// # Errors
-    /// [`Refusal`] for the first rule that `new` breaks.
-    pub fn plan(new: &NewMaintenance, id: &str, by: &str, at: Timestamp) -> Result<Self, Refusal> {
-        clusters(&new.clusters)?;
+    /// [`StatusPageRefusal`] for the first rule that `new` breaks.
+    pub fn plan(
+        new: &NewMaintenance,
+        id: &str,
+        by: &str,
+        at: Timestamp,
+    ) -> Result<Self, StatusPageRefusal> {
+        validate_clusters(&new.clusters)?;
         let from = new.from.unwrap_or(at);
         if new.until <= from {
-            return Err(Refusal::Order {
+            return Err(StatusPageRefusal::TimeOrder {
                 later: "the end of a maintenance",
                 earlier: "its beginning",
             });
         }
         if new.until <= at {
-            return Err(Refusal::Order {
+            return Err(StatusPageRefusal::TimeOrder {
                 later: "the end of a maintenance",
                 earlier: "now",
             });
         }
         Ok(Self {
             id: id.to_owned(),
-            title: line("title", &new.title, TITLE_MAX)?,
-            text: prose("text", &new.text, TEXT_MAX)?,
+            title: validate_line("title", &new.title, TITLE_MAX)?,
+            text: validate_text("text", &new.text, TEXT_MAX)?,
             clusters: new.clusters.clone(),
             from,
             until: new.until,
@@ -100,10 +105,10 @@ impl Maintenance {
     /// The maintenance ended early, or called off before it began.
     ///
     /// # Errors
-    /// [`Refusal::Over`].
-    pub fn ended(&self, by: &str, at: Timestamp) -> Result<Self, Refusal> {
+    /// [`StatusPageRefusal::MaintenanceOver`].
+    pub fn ended(&self, by: &str, at: Timestamp) -> Result<Self, StatusPageRefusal> {
         if self.phase(at) == MaintenancePhase::Over {
-            return Err(Refusal::Over);
+            return Err(StatusPageRefusal::MaintenanceOver);
         }
         Ok(Self {
             ended_at: Some(at),
@@ -115,7 +120,7 @@ impl Maintenance {
     /// Where it stands at `now`.
     #[must_use]
     pub fn phase(&self, now: Timestamp) -> MaintenancePhase {
-        if now >= self.over_at() {
+        if now >= self.ends_at() {
             MaintenancePhase::Over
         } else if now >= self.from {
             MaintenancePhase::Current
@@ -132,7 +137,7 @@ impl Maintenance {
 
     /// When it is over, as far as is known.
     #[must_use]
-    pub fn over_at(&self) -> Timestamp {
+    pub fn ends_at(&self) -> Timestamp {
         self.ended_at.map_or(self.until, |at| at.min(self.until))
     }
 }
@@ -149,7 +154,7 @@ mod tests {
         AT.plus(Duration::from_secs(seconds))
     }
 
-    fn plan(from: Option<u64>, until: Timestamp) -> Result<Maintenance, Refusal> {
+    fn plan(from: Option<u64>, until: Timestamp) -> Result<Maintenance, StatusPageRefusal> {
         let new = NewMaintenance {
             clusters: vec!["lab".parse().unwrap()],
             title: "Upgrade".to_owned(),
@@ -183,9 +188,15 @@ mod tests {
         for seconds in [10, 90] {
             let ended = planned.ended("olga", at(seconds)).unwrap();
             assert_eq!(ended.phase(at(seconds)), MaintenancePhase::Over);
-            assert_eq!(ended.ended("olga", at(100)), Err(Refusal::Over));
+            assert_eq!(
+                ended.ended("olga", at(100)),
+                Err(StatusPageRefusal::MaintenanceOver)
+            );
         }
-        assert_eq!(planned.ended("olga", at(120)), Err(Refusal::Over));
+        assert_eq!(
+            planned.ended("olga", at(120)),
+            Err(StatusPageRefusal::MaintenanceOver)
+        );
     }
 
     #[test]

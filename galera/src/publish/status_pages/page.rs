@@ -5,39 +5,39 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::refusal::{clusters, line};
-use super::{LINKS_MAX, Refusal, Slug, TITLE_MAX};
+use super::refusal::{validate_clusters, validate_line};
+use super::{LINKS_MAX, Slug, StatusPageRefusal, TITLE_MAX};
 use crate::id::ClusterName;
 use crate::timestamp::Timestamp;
 
 /// Most origins that may show a page in a frame.
 const ORIGINS_MAX: usize = 20;
 /// Longest wait for an automatic incident, in seconds: a day.
-const AFTER_MAX_SECS: u32 = 86_400;
+const AUTO_INCIDENT_DELAY_MAX_SECS: u32 = 86_400;
 
 /// Who may see a page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Visibility {
+pub enum PageVisibility {
     /// Everybody who can reach the console.
     Public,
     /// Whoever has one of its secret links, and everybody who is signed in.
-    Link,
+    AccessLink,
     /// Everybody who is signed in.
     #[default]
     Members,
 }
 
-impl Visibility {
+impl PageVisibility {
     /// Every visibility, widest first.
-    pub const ALL: [Self; 3] = [Self::Public, Self::Link, Self::Members];
+    pub const ALL: [Self; 3] = [Self::Public, Self::AccessLink, Self::Members];
 
     /// The word in JSON and forms.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Public => "public",
-            Self::Link => "link",
+            Self::AccessLink => "link",
             Self::Members => "members",
         }
     }
@@ -46,7 +46,7 @@ impl Visibility {
 /// A cluster as a page shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Listed {
+pub struct PageCluster {
     /// The cluster.
     pub cluster: ClusterName,
     /// Its public name; the cluster's own when it is left out.
@@ -57,7 +57,7 @@ pub struct Listed {
 /// What a page tells beyond states; nothing of it unless an administrator says so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Show {
+pub struct NodeDetailSettings {
     /// Each node by the name that it gives itself, with its state.
     pub hosts: bool,
     /// Each node's address.
@@ -68,10 +68,10 @@ pub struct Show {
     pub positions: bool,
 }
 
-impl Show {
+impl NodeDetailSettings {
     /// Whether nodes are listed at all.
     #[must_use]
-    pub const fn nodes(self) -> bool {
+    pub const fn any(self) -> bool {
         self.hosts || self.addresses || self.versions || self.positions
     }
 }
@@ -79,7 +79,7 @@ impl Show {
 /// When an incident is opened without anybody's doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Automatic {
+pub struct AutoIncidentRule {
     /// How long the bad state has to last, in seconds; recovery is believed after the same time.
     pub after_secs: u32,
     /// Whether a degraded cluster counts as bad; otherwise only one that is not available.
@@ -87,7 +87,7 @@ pub struct Automatic {
     pub degraded: bool,
 }
 
-impl Default for Automatic {
+impl Default for AutoIncidentRule {
     fn default() -> Self {
         Self {
             after_secs: 300,
@@ -99,9 +99,9 @@ impl Default for Automatic {
 /// A site that may show the page in a frame: scheme, host and port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct Origin(String);
+pub struct EmbedOrigin(String);
 
-impl Origin {
+impl EmbedOrigin {
     /// The origin as text; every character of it is harmless in a header.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -109,11 +109,11 @@ impl Origin {
     }
 }
 
-impl FromStr for Origin {
-    type Err = Refusal;
+impl FromStr for EmbedOrigin {
+    type Err = StatusPageRefusal;
 
-    fn from_str(text: &str) -> Result<Self, Refusal> {
-        let refused = || Refusal::Origin(text.chars().take(120).collect());
+    fn from_str(text: &str) -> Result<Self, StatusPageRefusal> {
+        let refused = || StatusPageRefusal::InvalidOrigin(text.chars().take(120).collect());
         let lower = text.trim().trim_end_matches('/').to_ascii_lowercase();
         let (_, rest) = lower
             .split_once("://")
@@ -138,13 +138,13 @@ impl FromStr for Origin {
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for EmbedOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl<'de> Deserialize<'de> for Origin {
+impl<'de> Deserialize<'de> for EmbedOrigin {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?
             .parse()
@@ -187,52 +187,52 @@ pub struct PageSettings {
     /// What it is called.
     pub title: String,
     /// Its clusters, in their order.
-    pub clusters: Vec<Listed>,
+    pub clusters: Vec<PageCluster>,
     /// Who may see it.
     #[serde(default)]
-    pub visibility: Visibility,
+    pub visibility: PageVisibility,
     /// What it tells beyond states.
     #[serde(default)]
-    pub show: Show,
+    pub show: NodeDetailSettings,
     /// Who may show it in a frame.
     #[serde(default)]
-    pub embed: Vec<Origin>,
+    pub embed: Vec<EmbedOrigin>,
     /// When incidents are opened without anybody's doing; never when it is left out.
     #[serde(default)]
-    pub automatic: Option<Automatic>,
+    pub automatic: Option<AutoIncidentRule>,
 }
 
 impl PageSettings {
     /// The settings as they are kept.
     ///
     /// # Errors
-    /// [`Refusal`] for the first rule that they break.
-    pub fn checked(mut self) -> Result<Self, Refusal> {
-        self.title = line("title", &self.title, TITLE_MAX)?;
+    /// [`StatusPageRefusal`] for the first rule that they break.
+    pub fn validated(mut self) -> Result<Self, StatusPageRefusal> {
+        self.title = validate_line("title", &self.title, TITLE_MAX)?;
         let named: Vec<ClusterName> = self.clusters.iter().map(|l| l.cluster.clone()).collect();
-        clusters(&named)?;
+        validate_clusters(&named)?;
         let mut names: Vec<String> = Vec::new();
         for listed in &mut self.clusters {
             if listed.name.trim().is_empty() {
                 listed.name = listed.cluster.to_string();
             }
-            listed.name = line("public name", &listed.name, TITLE_MAX)?;
+            listed.name = validate_line("public name", &listed.name, TITLE_MAX)?;
             // Readers could not tell them apart.
             if names.contains(&listed.name) {
-                return Err(Refusal::Twice(listed.name.clone()));
+                return Err(StatusPageRefusal::Duplicate(listed.name.clone()));
             }
             names.push(listed.name.clone());
         }
         if self.embed.len() > ORIGINS_MAX {
-            return Err(Refusal::TooMany {
+            return Err(StatusPageRefusal::TooMany {
                 what: "origins",
                 limit: ORIGINS_MAX,
             });
         }
         match self.automatic {
-            Some(automatic) if automatic.after_secs > AFTER_MAX_SECS => {
-                Err(Refusal::After(AFTER_MAX_SECS))
-            }
+            Some(automatic) if automatic.after_secs > AUTO_INCIDENT_DELAY_MAX_SECS => Err(
+                StatusPageRefusal::DelayTooLong(AUTO_INCIDENT_DELAY_MAX_SECS),
+            ),
             _ => Ok(self),
         }
     }
@@ -240,7 +240,7 @@ impl PageSettings {
 
 /// A status page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Page {
+pub struct StatusPageRecord {
     /// Its name in the address.
     pub slug: Slug,
     /// What was decided about it.
@@ -257,20 +257,20 @@ pub struct Page {
     pub changed_at: Timestamp,
 }
 
-impl Page {
+impl StatusPageRecord {
     /// A new page with checked settings.
     ///
     /// # Errors
-    /// [`Refusal`].
+    /// [`StatusPageRefusal`].
     pub fn new(
         slug: Slug,
         settings: PageSettings,
         by: &str,
         at: Timestamp,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, StatusPageRefusal> {
         Ok(Self {
             slug,
-            settings: settings.checked()?,
+            settings: settings.validated()?,
             links: Vec::new(),
             created_by: by.to_owned(),
             created_at: at,
@@ -281,10 +281,14 @@ impl Page {
     /// The page with other settings.
     ///
     /// # Errors
-    /// [`Refusal`].
-    pub fn changed(&self, settings: PageSettings, at: Timestamp) -> Result<Self, Refusal> {
+    /// [`StatusPageRefusal`].
+    pub fn with_settings(
+        &self,
+        settings: PageSettings,
+        at: Timestamp,
+    ) -> Result<Self, StatusPageRefusal> {
         Ok(Self {
-            settings: settings.checked()?,
+            settings: settings.validated()?,
             changed_at: at,
             ..self.clone()
         })
@@ -293,15 +297,15 @@ impl Page {
     /// The page with one more link. The oldest links that lead nowhere any more make room.
     ///
     /// # Errors
-    /// [`Refusal`] when it has too many valid links, or needs none.
-    pub fn with_link(&self, mut link: Link) -> Result<Self, Refusal> {
-        if self.settings.visibility != Visibility::Link {
-            return Err(Refusal::NeedsNoLink);
+    /// [`StatusPageRefusal`] when it has too many valid links, or needs none.
+    pub fn with_link(&self, mut link: Link) -> Result<Self, StatusPageRefusal> {
+        if self.settings.visibility != PageVisibility::AccessLink {
+            return Err(StatusPageRefusal::LinkNotNeeded);
         }
         let at = link.created_at;
-        link.label = line("label", &link.label, TITLE_MAX)?;
+        link.label = validate_line("label", &link.label, TITLE_MAX)?;
         if link.expires_at.is_some_and(|expires| expires <= at) {
-            return Err(Refusal::Order {
+            return Err(StatusPageRefusal::TimeOrder {
                 later: "the end of a link",
                 earlier: "now",
             });
@@ -313,7 +317,7 @@ impl Page {
             match dead {
                 Some(place) => drop(page.links.remove(place)),
                 None => {
-                    return Err(Refusal::TooMany {
+                    return Err(StatusPageRefusal::TooMany {
                         what: "valid links of a page",
                         limit: LINKS_MAX,
                     });
@@ -327,12 +331,16 @@ impl Page {
     /// The page with a link ended; `None` when it has no such link.
     ///
     /// # Errors
-    /// [`Refusal::Revoked`] when it was ended before.
-    pub fn without_link(&self, id: &str, at: Timestamp) -> Option<Result<Self, Refusal>> {
+    /// [`StatusPageRefusal::LinkRevoked`] when it was ended before.
+    pub fn with_link_revoked(
+        &self,
+        id: &str,
+        at: Timestamp,
+    ) -> Option<Result<Self, StatusPageRefusal>> {
         let mut page = self.clone();
         let link = page.links.iter_mut().find(|link| link.id == id)?;
         if link.revoked_at.is_some() {
-            return Some(Err(Refusal::Revoked));
+            return Some(Err(StatusPageRefusal::LinkRevoked));
         }
         link.revoked_at = Some(at);
         page.changed_at = at;
@@ -341,7 +349,7 @@ impl Page {
 
     /// Whether the page shows `cluster`.
     #[must_use]
-    pub fn lists(&self, cluster: &ClusterName) -> bool {
+    pub fn shows_cluster(&self, cluster: &ClusterName) -> bool {
         let mut listed = self.settings.clusters.iter();
         listed.any(|listed| listed.cluster == *cluster)
     }
@@ -354,14 +362,14 @@ mod tests {
     const AT: Timestamp = Timestamp::from_unix_millis(1_795_420_800_000);
 
     fn settings(names: &[(&str, &str)]) -> PageSettings {
-        let listed = names.iter().map(|(cluster, name)| Listed {
+        let listed = names.iter().map(|(cluster, name)| PageCluster {
             cluster: cluster.parse().unwrap(),
             name: (*name).to_owned(),
         });
         PageSettings {
             title: "Databases".to_owned(),
             clusters: listed.collect(),
-            visibility: Visibility::Link,
+            visibility: PageVisibility::AccessLink,
             ..PageSettings::default()
         }
     }
@@ -381,7 +389,7 @@ mod tests {
     #[test]
     fn a_cluster_has_its_own_name_unless_another_is_given() {
         let kept = settings(&[("lab", " "), ("prod", "Shop")])
-            .checked()
+            .validated()
             .unwrap();
         let names: Vec<&str> = kept.clusters.iter().map(|l| l.name.as_str()).collect();
         assert_eq!(names, ["lab", "Shop"]);
@@ -390,17 +398,17 @@ mod tests {
     #[test]
     fn pages_name_each_cluster_once_and_differently() {
         for (names, expected) in [
-            (&[][..], Refusal::NoCluster),
+            (&[][..], StatusPageRefusal::NoCluster),
             (
                 &[("lab", "a"), ("lab", "b")],
-                Refusal::Twice("lab".to_owned()),
+                StatusPageRefusal::Duplicate("lab".to_owned()),
             ),
             (
                 &[("lab", "a"), ("prod", "a")],
-                Refusal::Twice("a".to_owned()),
+                StatusPageRefusal::Duplicate("a".to_owned()),
             ),
         ] {
-            assert_eq!(settings(names).checked(), Err(expected));
+            assert_eq!(settings(names).validated(), Err(expected));
         }
     }
 
@@ -412,7 +420,7 @@ mod tests {
             "https://*.example.org",
             "https://A.example/",
         ] {
-            assert!(good.parse::<Origin>().is_ok(), "{good}");
+            assert!(good.parse::<EmbedOrigin>().is_ok(), "{good}");
         }
         for bad in [
             "",
@@ -429,13 +437,14 @@ mod tests {
             "https://a\r\nb",
             "'self'",
         ] {
-            assert!(bad.parse::<Origin>().is_err(), "{bad:?}");
+            assert!(bad.parse::<EmbedOrigin>().is_err(), "{bad:?}");
         }
     }
 
     #[test]
     fn links_end_by_time_or_by_hand() {
-        let page = Page::new("db".parse().unwrap(), settings(&[("lab", "")]), "ada", AT);
+        let page =
+            StatusPageRecord::new("db".parse().unwrap(), settings(&[("lab", "")]), "ada", AT);
         let page = page.unwrap();
         let expiring = Link {
             expires_at: Some(AT.plus(std::time::Duration::from_secs(60))),
@@ -444,21 +453,25 @@ mod tests {
         let page = page.with_link(expiring).unwrap();
         assert!(page.links[0].is_valid(AT));
         assert!(!page.links[0].is_valid(AT.plus(std::time::Duration::from_secs(60))));
-        let page = page.without_link("1", AT).unwrap().unwrap();
+        let page = page.with_link_revoked("1", AT).unwrap().unwrap();
         assert!(!page.links[0].is_valid(AT));
-        assert_eq!(page.without_link("1", AT), Some(Err(Refusal::Revoked)));
-        assert_eq!(page.without_link("2", AT), None);
+        assert_eq!(
+            page.with_link_revoked("1", AT),
+            Some(Err(StatusPageRefusal::LinkRevoked))
+        );
+        assert_eq!(page.with_link_revoked("2", AT), None);
     }
 
     #[test]
     fn dead_links_make_room_and_valid_ones_do_not() {
-        let page = Page::new("db".parse().unwrap(), settings(&[("lab", "")]), "ada", AT);
+        let page =
+            StatusPageRecord::new("db".parse().unwrap(), settings(&[("lab", "")]), "ada", AT);
         let mut page = page.unwrap();
         for id in 0..LINKS_MAX {
             page = page.with_link(link(id)).unwrap();
         }
         assert!(page.with_link(link(LINKS_MAX)).is_err());
-        let page = page.without_link("7", AT).unwrap().unwrap();
+        let page = page.with_link_revoked("7", AT).unwrap().unwrap();
         let page = page.with_link(link(LINKS_MAX)).unwrap();
         assert_eq!(page.links.len(), LINKS_MAX);
         assert!(page.links.iter().all(|link| link.id != "7"));

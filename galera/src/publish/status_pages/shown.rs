@@ -3,13 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Announcement, Incident, Link, Maintenance, MaintenancePhase, Page, PageSettings, Slug,
+    Announcement, Incident, Link, Maintenance, MaintenancePhase, PageSettings, Slug,
+    StatusPageRecord,
 };
 use crate::timestamp::Timestamp;
 
 /// A link without its hash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LinkView {
+pub struct AccessLinkView {
     /// Names the link, so that it can be revoked.
     pub id: String,
     /// Whom it is for.
@@ -26,7 +27,7 @@ pub struct LinkView {
     pub valid: bool,
 }
 
-impl LinkView {
+impl AccessLinkView {
     /// `link` as of `now`.
     #[must_use]
     pub fn of(link: &Link, now: Timestamp) -> Self {
@@ -44,14 +45,14 @@ impl LinkView {
 
 /// A page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PageView {
+pub struct StatusPageView {
     /// Its name in the address.
     pub slug: Slug,
     /// What was decided about it.
     #[serde(flatten)]
     pub settings: PageSettings,
     /// Its links, oldest first.
-    pub links: Vec<LinkView>,
+    pub links: Vec<AccessLinkView>,
     /// Who made it.
     pub created_by: String,
     /// When.
@@ -64,17 +65,17 @@ pub struct PageView {
     pub url: String,
 }
 
-impl PageView {
+impl StatusPageView {
     /// `page` as of `now`; `console` is the console's own address.
     #[must_use]
-    pub fn of(page: &Page, revision: i64, console: &str, now: Timestamp) -> Self {
+    pub fn of(page: &StatusPageRecord, revision: i64, console: &str, now: Timestamp) -> Self {
         Self {
             slug: page.slug.clone(),
             settings: page.settings.clone(),
             links: page
                 .links
                 .iter()
-                .map(|link| LinkView::of(link, now))
+                .map(|link| AccessLinkView::of(link, now))
                 .collect(),
             created_by: page.created_by.clone(),
             created_at: page.created_at,
@@ -87,10 +88,10 @@ impl PageView {
 
 /// A new link; its secret is given once, here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NewLinkView {
+pub struct CreatedAccessLink {
     /// The link.
     #[serde(flatten)]
-    pub link: LinkView,
+    pub link: AccessLinkView,
     /// The secret.
     pub secret: String,
     /// The whole address.
@@ -99,9 +100,9 @@ pub struct NewLinkView {
 
 /// Every page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PageList {
+pub struct StatusPageList {
     /// By their slugs.
-    pub pages: Vec<PageView>,
+    pub pages: Vec<StatusPageView>,
 }
 
 /// Incidents, newest first.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::Refusal;
+use super::StatusPageRefusal;
 
 /// Longest slug, in characters.
 const SLUG_MAX: usize = 63;
@@ -24,9 +24,9 @@ impl Slug {
 }
 
 impl FromStr for Slug {
-    type Err = Refusal;
+    type Err = StatusPageRefusal;
 
-    fn from_str(text: &str) -> Result<Self, Refusal> {
+    fn from_str(text: &str) -> Result<Self, StatusPageRefusal> {
         let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         let fits = (1..=SLUG_MAX).contains(&text.len())
             && text.bytes().all(allowed)
@@ -35,7 +35,9 @@ impl FromStr for Slug {
         if fits {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Refusal::Slug(text.chars().take(80).collect()))
+            Err(StatusPageRefusal::InvalidSlug(
+                text.chars().take(80).collect(),
+            ))
         }
     }
 }

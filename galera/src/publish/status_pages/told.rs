@@ -5,21 +5,23 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{
-    Announcement, DAYS, Incident, IncidentState, Listed, Maintenance, MaintenancePhase, Page, Show,
-    Slug,
+    Announcement, Incident, IncidentState, Maintenance, MaintenancePhase, NodeDetailSettings,
+    PageCluster, Slug, StatusPageRecord, UPTIME_DAYS,
 };
 use crate::id::ClusterName;
-use crate::record::uptime::{DAY, Date, Day, Spent, Standing, over};
+use crate::record::uptime::{
+    AvailabilityState, AvailabilityTotals, DAY_MS, Date, UptimeDay, total_of_last,
+};
 use crate::timestamp::Timestamp;
 use crate::view::{ClusterView, NodeState, NodeView, VerdictState};
 
 /// Resolved incidents that a page tells of, the newest.
-const PAST_MAX: usize = 25;
+const PAST_INCIDENTS_MAX: usize = 25;
 
 /// A state as people read it who know nothing of clusters, from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ToldState {
+pub enum PublicState {
     /// It works.
     Operational,
     /// It is being worked on, as planned.
@@ -32,10 +34,10 @@ pub enum ToldState {
     Outage,
 }
 
-impl ToldState {
+impl PublicState {
     /// The word for people.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn label(self) -> &'static str {
         match self {
             Self::Operational => "Operational",
             Self::Maintenance => "Maintenance",
@@ -45,30 +47,30 @@ impl ToldState {
         }
     }
 
-    const fn of(standing: Standing) -> Self {
+    const fn of(standing: AvailabilityState) -> Self {
         match standing {
-            Standing::Ok => Self::Operational,
-            Standing::Degraded => Self::Degraded,
-            Standing::Down => Self::Outage,
-            Standing::Unknown => Self::Unknown,
+            AvailabilityState::Ok => Self::Operational,
+            AvailabilityState::Degraded => Self::Degraded,
+            AvailabilityState::Down => Self::Outage,
+            AvailabilityState::Unknown => Self::Unknown,
         }
     }
 }
 
 /// How a cluster that answers must not be relied on: its parts went ways of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Apart {
+pub enum DataInconsistency {
     /// Parts take writes that the others never see.
-    Writing,
+    SplitBrain,
     /// Parts hold data of different origin.
-    Holding,
+    Diverged,
 }
 
-impl Apart {
+impl DataInconsistency {
     const fn of(verdict: VerdictState) -> Option<Self> {
         match verdict {
-            VerdictState::SplitBrain => Some(Self::Writing),
-            VerdictState::Diverged => Some(Self::Holding),
+            VerdictState::SplitBrain => Some(Self::SplitBrain),
+            VerdictState::Diverged => Some(Self::Diverged),
             _ => None,
         }
     }
@@ -90,38 +92,38 @@ pub struct DayFigures {
 }
 
 impl DayFigures {
-    fn of(day: &Day) -> Self {
+    fn of(day: &UptimeDay) -> Self {
         Self {
             date: day.date,
             up: hundredths(&day.spent),
-            down: round(day.spent.down),
-            degraded: round(day.spent.degraded),
-            unknown: round(day.spent.unknown),
+            down: rounded_seconds(day.spent.down),
+            degraded: rounded_seconds(day.spent.degraded),
+            unknown: rounded_seconds(day.spent.unknown),
         }
     }
 
     /// What the day was at its worst; `None` when nothing was counted.
     #[must_use]
-    pub const fn worst(&self) -> Option<ToldState> {
+    pub const fn worst(&self) -> Option<PublicState> {
         match self {
-            Self { down: 1.., .. } => Some(ToldState::Outage),
-            Self { degraded: 1.., .. } => Some(ToldState::Degraded),
-            Self { up: Some(_), .. } => Some(ToldState::Operational),
-            Self { unknown: 1.., .. } => Some(ToldState::Unknown),
+            Self { down: 1.., .. } => Some(PublicState::Outage),
+            Self { degraded: 1.., .. } => Some(PublicState::Degraded),
+            Self { up: Some(_), .. } => Some(PublicState::Operational),
+            Self { unknown: 1.., .. } => Some(PublicState::Unknown),
             _ => None,
         }
     }
 }
 
 /// Hundredths of a percent, rounded down: an outage of a second must not look like none.
-fn hundredths(spent: &Spent) -> Option<u32> {
+fn hundredths(spent: &AvailabilityTotals) -> Option<u32> {
     let known = u128::from(spent.known());
     let up = u128::from(spent.ok + spent.degraded);
     (known > 0).then(|| u32::try_from(up * 10_000 / known).unwrap_or(10_000))
 }
 
 /// Milliseconds in seconds, in steps that grow: what lasts must not be news every second.
-const fn round(millis: u64) -> u64 {
+const fn rounded_seconds(millis: u64) -> u64 {
     match millis {
         0 => 0,
         1..10_000 => millis.div_ceil(1_000),
@@ -132,7 +134,7 @@ const fn round(millis: u64) -> u64 {
 
 /// Uptime in hundredths of a percent; `None` where nothing is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Uptime {
+pub struct UptimeFigures {
     /// Of 7 days, today included.
     pub week: Option<u32>,
     /// Of 30 days.
@@ -141,20 +143,20 @@ pub struct Uptime {
     pub quarter: Option<u32>,
 }
 
-impl Uptime {
-    fn of(days: &[Day]) -> Self {
-        let figure = |count| hundredths(&over(days, count));
+impl UptimeFigures {
+    fn of(days: &[UptimeDay]) -> Self {
+        let figure = |count| hundredths(&total_of_last(days, count));
         Self {
             week: figure(7),
             month: figure(30),
-            quarter: figure(DAYS),
+            quarter: figure(UPTIME_DAYS),
         }
     }
 }
 
 /// A node, where the page shows nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ToldNode {
+pub struct PublicNode {
     /// Its name, or its place when names are not shown.
     pub name: String,
     /// Its address, when addresses are shown.
@@ -169,30 +171,30 @@ pub struct ToldNode {
 
 /// A cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ToldCluster {
+pub struct PublicCluster {
     /// Names it in addresses; made of its public name.
     pub id: String,
     /// Its public name.
     pub name: String,
     /// What it is.
-    pub state: ToldState,
+    pub state: PublicState,
     /// What it is apart from the maintenance that goes on.
-    pub actual: ToldState,
+    pub state_without_maintenance: PublicState,
     /// What an outage is that answers.
-    pub apart: Option<Apart>,
+    pub inconsistency: Option<DataInconsistency>,
     /// Since when; `None` for a cluster that the console does not know (any more).
     pub since: Option<Timestamp>,
     /// Its nodes, where the page shows them.
-    pub nodes: Vec<ToldNode>,
+    pub nodes: Vec<PublicNode>,
     /// The last days, oldest first.
     pub days: Vec<DayFigures>,
     /// Its uptime.
-    pub uptime: Uptime,
+    pub uptime: UptimeFigures,
 }
 
 /// One entry of a timeline.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ToldUpdate {
+pub struct PublicUpdate {
     /// When.
     pub at: Timestamp,
     /// How far the incident was.
@@ -203,7 +205,7 @@ pub struct ToldUpdate {
 
 /// An incident.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ToldIncident {
+pub struct PublicIncident {
     /// Names it.
     pub id: String,
     /// What it is called.
@@ -217,12 +219,12 @@ pub struct ToldIncident {
     /// When it was resolved.
     pub resolved_at: Option<Timestamp>,
     /// Its timeline, newest first.
-    pub updates: Vec<ToldUpdate>,
+    pub updates: Vec<PublicUpdate>,
 }
 
 /// A maintenance that is planned or goes on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ToldMaintenance {
+pub struct PublicMaintenance {
     /// Names it.
     pub id: String,
     /// What it is called.
@@ -243,7 +245,7 @@ pub struct ToldMaintenance {
 
 /// An announcement.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ToldAnnouncement {
+pub struct PublicAnnouncement {
     /// Names it.
     pub id: String,
     /// What it is called.
@@ -256,33 +258,33 @@ pub struct ToldAnnouncement {
 
 /// Everything that a page says.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Told {
+pub struct PublicPage {
     /// The page's name in its address.
     pub slug: Slug,
     /// What it is called.
     pub title: String,
     /// The worst state of its clusters.
-    pub overall: ToldState,
+    pub overall: PublicState,
     /// Its clusters.
-    pub clusters: Vec<ToldCluster>,
+    pub clusters: Vec<PublicCluster>,
     /// Open incidents, then resolved ones, each newest first.
-    pub incidents: Vec<ToldIncident>,
+    pub incidents: Vec<PublicIncident>,
     /// What goes on, then what is planned, in the order in which it begins.
-    pub maintenance: Vec<ToldMaintenance>,
+    pub maintenance: Vec<PublicMaintenance>,
     /// Newest first.
-    pub announcements: Vec<ToldAnnouncement>,
+    pub announcements: Vec<PublicAnnouncement>,
     /// Since when the console cannot read what people write here.
-    pub unread_since: Option<Timestamp>,
+    pub stale_since: Option<Timestamp>,
 }
 
-impl Told {
+impl PublicPage {
     /// Incidents that are not resolved.
-    pub fn open(&self) -> impl Iterator<Item = &ToldIncident> {
+    pub fn open_incidents(&self) -> impl Iterator<Item = &PublicIncident> {
         self.incidents.iter().filter(|i| i.resolved_at.is_none())
     }
 
     /// Incidents that are.
-    pub fn past(&self) -> impl Iterator<Item = &ToldIncident> {
+    pub fn past_incidents(&self) -> impl Iterator<Item = &PublicIncident> {
         self.incidents.iter().filter(|i| i.resolved_at.is_some())
     }
 
@@ -308,16 +310,16 @@ impl Told {
 
     /// The present state in one sentence.
     #[must_use]
-    pub fn sentence(&self) -> String {
+    pub fn summary(&self) -> String {
         let all = self.clusters.len();
         let count = |state| self.clusters.iter().filter(|c| c.state == state).count();
         let (number, predicate) = match self.overall {
-            ToldState::Operational if all == 1 => return "The database works".to_owned(),
-            ToldState::Operational => return "All databases work".to_owned(),
-            ToldState::Outage => (count(ToldState::Outage), self.outage()),
-            ToldState::Degraded => (count(ToldState::Degraded), "degraded, but working"),
-            ToldState::Unknown => (count(ToldState::Unknown), "in an unknown state"),
-            ToldState::Maintenance => (count(ToldState::Maintenance), "under maintenance"),
+            PublicState::Operational if all == 1 => return "The database works".to_owned(),
+            PublicState::Operational => return "All databases work".to_owned(),
+            PublicState::Outage => (count(PublicState::Outage), self.outage_phrase()),
+            PublicState::Degraded => (count(PublicState::Degraded), "degraded, but working"),
+            PublicState::Unknown => (count(PublicState::Unknown), "in an unknown state"),
+            PublicState::Maintenance => (count(PublicState::Maintenance), "under maintenance"),
         };
         match (number, all) {
             (_, 1) => format!("The database is {predicate}"),
@@ -328,12 +330,12 @@ impl Told {
     }
 
     /// What those are that are worst: a database that answers is not called unavailable.
-    fn outage(&self) -> &'static str {
+    fn outage_phrase(&self) -> &'static str {
         let mut worst = self
             .clusters
             .iter()
-            .filter(|c| c.state == ToldState::Outage);
-        if worst.all(|cluster| cluster.apart.is_some()) {
+            .filter(|c| c.state == PublicState::Outage);
+        if worst.all(|cluster| cluster.inconsistency.is_some()) {
             "not to be relied on"
         } else {
             "not available"
@@ -343,20 +345,20 @@ impl Told {
 
 /// What is known of a cluster.
 #[derive(Clone, Debug)]
-pub struct Known<'a> {
+pub struct PageClusterSource<'a> {
     /// Its newest view.
     pub view: &'a ClusterView,
     /// Since when its verdict holds.
     pub since: Timestamp,
-    /// Its last [`DAYS`] days, oldest first.
-    pub days: Vec<Day>,
+    /// Its last [`UPTIME_DAYS`] days, oldest first.
+    pub days: Vec<UptimeDay>,
 }
 
 /// Everything that pages are composed of.
 #[derive(Clone, Debug, Default)]
-pub struct Sources<'a> {
+pub struct PageSources<'a> {
     /// What is known of each cluster.
-    pub clusters: BTreeMap<ClusterName, Known<'a>>,
+    pub clusters: BTreeMap<ClusterName, PageClusterSource<'a>>,
     /// Every incident, oldest first.
     pub incidents: Vec<&'a Incident>,
     /// Every maintenance.
@@ -364,77 +366,79 @@ pub struct Sources<'a> {
     /// Every announcement, oldest first.
     pub announcements: Vec<&'a Announcement>,
     /// Since when etcd cannot be read.
-    pub unread_since: Option<Timestamp>,
+    pub stale_since: Option<Timestamp>,
 }
 
 /// What `page` says at `now`.
 #[must_use]
-pub fn compose(page: &Page, sources: &Sources<'_>, now: Timestamp) -> Told {
-    let mut clusters: Vec<ToldCluster> = Vec::new();
+pub fn compose(page: &StatusPageRecord, sources: &PageSources<'_>, now: Timestamp) -> PublicPage {
+    let mut clusters: Vec<PublicCluster> = Vec::new();
     for listed in &page.settings.clusters {
-        let id = identity(&listed.name, &clusters);
+        let id = public_id(&listed.name, &clusters);
         clusters.push(cluster(listed, id, page.settings.show, sources, now));
     }
     let worst = clusters.iter().map(|cluster| cluster.state).max();
     let announcements = sources.announcements.iter().rev();
-    Told {
+    PublicPage {
         slug: page.slug.clone(),
         title: page.settings.title.clone(),
-        overall: worst.unwrap_or(ToldState::Unknown),
+        overall: worst.unwrap_or(PublicState::Unknown),
         clusters,
         incidents: incidents(page, sources, now),
         maintenance: maintenance(page, sources, now),
         announcements: announcements
-            .filter(|announcement| announcement.is_told(&page.slug, now))
-            .map(|announcement| ToldAnnouncement {
+            .filter(|announcement| announcement.is_shown_on(&page.slug, now))
+            .map(|announcement| PublicAnnouncement {
                 id: announcement.id.clone(),
                 title: announcement.title.clone(),
                 text: announcement.text.clone(),
                 at: announcement.at,
             })
             .collect(),
-        unread_since: sources.unread_since,
+        stale_since: sources.stale_since,
     }
 }
 
 fn cluster(
-    listed: &Listed,
+    listed: &PageCluster,
     id: String,
-    show: Show,
-    sources: &Sources<'_>,
+    show: NodeDetailSettings,
+    sources: &PageSources<'_>,
     now: Timestamp,
-) -> ToldCluster {
+) -> PublicCluster {
     let known = sources.clusters.get(&listed.cluster);
-    let standing = known.map_or(Standing::Unknown, |k| Standing::of(k.view.verdict.state));
-    let actual = ToldState::of(standing);
-    let apart = known.and_then(|known| Apart::of(known.view.verdict.state));
+    let standing = known.map_or(AvailabilityState::Unknown, |k| {
+        AvailabilityState::of(k.view.verdict.state)
+    });
+    let actual = PublicState::of(standing);
+    let apart = known.and_then(|known| DataInconsistency::of(known.view.verdict.state));
     let mut all = sources.maintenance.iter();
     // No work is planned to split a database, so no maintenance covers that up.
-    let maintained = apart != Some(Apart::Writing)
+    let maintained = apart != Some(DataInconsistency::SplitBrain)
         && all.any(|maintenance| maintenance.covers(&listed.cluster, now));
     let days = known.map_or(&[][..], |known| &known.days);
-    ToldCluster {
+    PublicCluster {
         id,
         name: listed.name.clone(),
         state: if maintained {
-            ToldState::Maintenance
+            PublicState::Maintenance
         } else {
             actual
         },
-        actual,
-        apart,
+        state_without_maintenance: actual,
+        inconsistency: apart,
         since: known.map(|known| known.since),
         nodes: match known {
-            Some(known) if show.nodes() => nodes(&known.view.nodes, show),
+            Some(known) if show.any() => nodes(&known.view.nodes, show),
             _ => Vec::new(),
         },
         days: days.iter().map(DayFigures::of).collect(),
-        uptime: Uptime::of(days),
+        uptime: UptimeFigures::of(days),
     }
 }
 
-fn nodes(nodes: &[NodeView], show: Show) -> Vec<ToldNode> {
-    let told = |(place, node): (usize, &NodeView)| ToldNode {
+fn nodes(nodes: &[NodeView], show: NodeDetailSettings) -> Vec<PublicNode> {
+    let told = |(place, node): (usize, &NodeView)| PublicNode {
         name: match &node.name {
             Some(name) if show.hosts => name.clone(),
             _ => format!("Node {}", place + 1),
@@ -452,7 +456,7 @@ fn nodes(nodes: &[NodeView], show: Show) -> Vec<ToldNode> {
 }
 
 /// A public name as a part of an address, unlike those of the clusters before it.
-fn identity(name: &str, before: &[ToldCluster]) -> String {
+fn public_id(name: &str, before: &[PublicCluster]) -> String {
     let mut plain = String::new();
     for c in name.chars() {
         if c.is_ascii_alphanumeric() {
@@ -476,7 +480,7 @@ fn identity(name: &str, before: &[ToldCluster]) -> String {
 }
 
 /// The public names of those of `concerned` that the page shows, in the page's order.
-fn public_names(page: &Page, concerned: &[ClusterName]) -> Vec<String> {
+fn public_names(page: &StatusPageRecord, concerned: &[ClusterName]) -> Vec<String> {
     let listed = page.settings.clusters.iter();
     listed
         .filter(|listed| concerned.contains(&listed.cluster))
@@ -484,16 +488,20 @@ fn public_names(page: &Page, concerned: &[ClusterName]) -> Vec<String> {
         .collect()
 }
 
-fn incidents(page: &Page, sources: &Sources<'_>, now: Timestamp) -> Vec<ToldIncident> {
-    let days = i64::try_from(DAYS).unwrap_or(i64::MAX);
-    let horizon = Timestamp::from_unix_millis(now.unix_millis() - days * DAY);
-    let concerns = |incident: &&&Incident| incident.clusters.iter().any(|c| page.lists(c));
+fn incidents(
+    page: &StatusPageRecord,
+    sources: &PageSources<'_>,
+    now: Timestamp,
+) -> Vec<PublicIncident> {
+    let days = i64::try_from(UPTIME_DAYS).unwrap_or(i64::MAX);
+    let horizon = Timestamp::from_unix_millis(now.unix_millis() - days * DAY_MS);
+    let concerns = |incident: &&&Incident| incident.clusters.iter().any(|c| page.shows_cluster(c));
     let newest = || sources.incidents.iter().rev().filter(concerns);
     let open = newest().filter(|incident| incident.is_open());
     let recent = |incident: &&&Incident| incident.resolved_at.is_some_and(|at| at > horizon);
-    let past = newest().filter(recent).take(PAST_MAX);
+    let past = newest().filter(recent).take(PAST_INCIDENTS_MAX);
     open.chain(past)
-        .map(|incident| ToldIncident {
+        .map(|incident| PublicIncident {
             id: incident.id.clone(),
             title: incident.title.clone(),
             clusters: public_names(page, &incident.clusters),
@@ -504,7 +512,7 @@ fn incidents(page: &Page, sources: &Sources<'_>, now: Timestamp) -> Vec<ToldInci
                 .updates
                 .iter()
                 .rev()
-                .map(|update| ToldUpdate {
+                .map(|update| PublicUpdate {
                     at: update.at,
                     state: update.state,
                     text: update.text.clone(),
@@ -514,13 +522,17 @@ fn incidents(page: &Page, sources: &Sources<'_>, now: Timestamp) -> Vec<ToldInci
         .collect()
 }
 
-fn maintenance(page: &Page, sources: &Sources<'_>, now: Timestamp) -> Vec<ToldMaintenance> {
-    let mut told: Vec<ToldMaintenance> = sources
+fn maintenance(
+    page: &StatusPageRecord,
+    sources: &PageSources<'_>,
+    now: Timestamp,
+) -> Vec<PublicMaintenance> {
+    let mut told: Vec<PublicMaintenance> = sources
         .maintenance
         .iter()
         .filter(|maintenance| maintenance.phase(now) != MaintenancePhase::Over)
-        .filter(|maintenance| maintenance.clusters.iter().any(|c| page.lists(c)))
-        .map(|maintenance| ToldMaintenance {
+        .filter(|maintenance| maintenance.clusters.iter().any(|c| page.shows_cluster(c)))
+        .map(|maintenance| PublicMaintenance {
             id: maintenance.id.clone(),
             title: maintenance.title.clone(),
             text: maintenance.text.clone(),

@@ -2,21 +2,21 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Entry, Record};
+use super::{AuditEntry, AuditRecord};
 use crate::recover::plan::digest::hex;
 
 /// What the first entry names as its predecessor.
-const NOTHING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+const GENESIS_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// The entry that records `record` after `last`; `None` begins a trail.
 ///
 /// Two replicas that append to the same `last` make the same sequence: storing it by compare lets one of them win.
 #[must_use]
-pub fn append(last: Option<&Entry>, record: Record) -> Entry {
+pub fn append(last: Option<&AuditEntry>, record: AuditRecord) -> AuditEntry {
     let sequence = last.map_or(1, |last| last.sequence.saturating_add(1));
-    let previous = last.map_or_else(|| NOTHING.to_owned(), |last| last.hash.clone());
+    let previous = last.map_or_else(|| GENESIS_HASH.to_owned(), |last| last.hash.clone());
     let hash = hash(sequence, &previous, &record);
-    Entry {
+    AuditEntry {
         sequence,
         record,
         previous,
@@ -25,7 +25,7 @@ pub fn append(last: Option<&Entry>, record: Record) -> Entry {
 }
 
 /// Every part with its length, so that no two entries can give the same bytes.
-fn hash(sequence: u64, previous: &str, record: &Record) -> String {
+fn hash(sequence: u64, previous: &str, record: &AuditRecord) -> String {
     let mut hasher = Sha256::new();
     let mut part = |bytes: &[u8]| {
         hasher.update((bytes.len() as u64).to_be_bytes());
@@ -52,7 +52,7 @@ fn hash(sequence: u64, previous: &str, record: &Record) -> String {
 
 /// A trail without a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verified {
+pub struct VerifiedTrail {
     /// How many entries were checked.
     pub entries: u64,
     /// The hash of the last: keep it elsewhere, and a trail that was cut at its end is found out too.
@@ -61,7 +61,7 @@ pub struct Verified {
 
 /// Where a trail is broken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Broken {
+pub enum AuditChainError {
     /// An entry is missing, or stands in another place.
     #[error("entry {expected} is missing: entry {found} stands in its place")]
     Gap {
@@ -72,7 +72,7 @@ pub enum Broken {
     },
     /// It does not follow from its predecessor.
     #[error("entry {0} does not follow from the one before: that one was altered or replaced")]
-    Link(u64),
+    PreviousHashMismatch(u64),
     /// It was altered.
     #[error("entry {0} was altered after it was written")]
     Altered(u64),
@@ -81,27 +81,29 @@ pub enum Broken {
 /// Checks a whole trail, oldest entry first.
 ///
 /// # Errors
-/// [`Broken`] names the first entry that is not as it was written.
-pub fn verify<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Verified, Broken> {
+/// [`AuditChainError`] names the first entry that is not as it was written.
+pub fn verify<'a>(
+    entries: impl IntoIterator<Item = &'a AuditEntry>,
+) -> Result<VerifiedTrail, AuditChainError> {
     let mut count = 0;
     let mut head: Option<&str> = None;
     for entry in entries {
         count += 1;
         if entry.sequence != count {
-            return Err(Broken::Gap {
+            return Err(AuditChainError::Gap {
                 expected: count,
                 found: entry.sequence,
             });
         }
-        if entry.previous != head.unwrap_or(NOTHING) {
-            return Err(Broken::Link(entry.sequence));
+        if entry.previous != head.unwrap_or(GENESIS_HASH) {
+            return Err(AuditChainError::PreviousHashMismatch(entry.sequence));
         }
         if entry.hash != hash(entry.sequence, &entry.previous, &entry.record) {
-            return Err(Broken::Altered(entry.sequence));
+            return Err(AuditChainError::Altered(entry.sequence));
         }
         head = Some(&entry.hash);
     }
-    Ok(Verified {
+    Ok(VerifiedTrail {
         entries: count,
         head: head.map(str::to_owned),
     })
@@ -112,10 +114,10 @@ mod tests {
     use super::*;
     use crate::Timestamp;
 
-    fn trail(length: u64) -> Vec<Entry> {
-        let mut trail: Vec<Entry> = Vec::new();
+    fn trail(length: u64) -> Vec<AuditEntry> {
+        let mut trail: Vec<AuditEntry> = Vec::new();
         for number in 0..length {
-            let record = Record {
+            let record = AuditRecord {
                 at: Timestamp::from_unix_millis(i64::try_from(number).unwrap()),
                 actor: "ann".to_owned(),
                 event: "action_requested".to_owned(),
@@ -140,7 +142,7 @@ mod tests {
     #[test]
     fn i31_every_alteration_is_found() {
         let good = trail(4);
-        let alterations: [fn(&mut Entry); 7] = [
+        let alterations: [fn(&mut AuditEntry); 7] = [
             |entry| entry.record.actor.push('x'),
             |entry| entry.record.event = "signed_in".to_owned(),
             |entry| entry.record.at = Timestamp::from_unix_millis(99),
@@ -152,11 +154,11 @@ mod tests {
         for alter in alterations {
             let mut bad = good.clone();
             alter(&mut bad[1]);
-            assert_eq!(verify(&bad), Err(Broken::Altered(2)));
+            assert_eq!(verify(&bad), Err(AuditChainError::Altered(2)));
             // Whoever makes the hash fit breaks the link of the next entry.
             let fitting = append(Some(&bad[0]), bad[1].record.clone());
             bad[1] = fitting;
-            assert_eq!(verify(&bad), Err(Broken::Link(3)));
+            assert_eq!(verify(&bad), Err(AuditChainError::PreviousHashMismatch(3)));
         }
     }
 
@@ -166,14 +168,14 @@ mod tests {
         let without = [good[0].clone(), good[2].clone(), good[3].clone()];
         assert_eq!(
             verify(&without),
-            Err(Broken::Gap {
+            Err(AuditChainError::Gap {
                 expected: 2,
                 found: 3
             })
         );
         assert_eq!(
             verify(&good[1..]),
-            Err(Broken::Gap {
+            Err(AuditChainError::Gap {
                 expected: 1,
                 found: 2
             })
@@ -185,7 +187,7 @@ mod tests {
 
     #[test]
     fn parts_do_not_run_into_each_other() {
-        let record = |actor: &str, event: &str| Record {
+        let record = |actor: &str, event: &str| AuditRecord {
             at: Timestamp::from_unix_millis(0),
             actor: actor.to_owned(),
             event: event.to_owned(),
@@ -203,7 +205,7 @@ mod tests {
     fn entries_survive_json() {
         let trail = trail(3);
         let text = serde_json::to_string(&trail).unwrap();
-        let back: Vec<Entry> = serde_json::from_str(&text).unwrap();
+        let back: Vec<AuditEntry> = serde_json::from_str(&text).unwrap();
         assert!(verify(&back).is_ok());
     }
 }

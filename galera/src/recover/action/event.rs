@@ -1,6 +1,6 @@
 //! What may happen to an action.
 
-use super::SwitchedOff;
+use super::RecoveryPause;
 use crate::access::Role;
 use crate::recover::plan::Plan;
 
@@ -26,7 +26,7 @@ pub enum StepResult {
 
 /// What the observation of an outcome gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ObservedOutcome {
     /// Proven.
     Proven(String),
     /// Not yet.
@@ -37,7 +37,7 @@ pub enum Verdict {
 
 /// Something that happens to an action.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event<'a> {
+pub enum ActionEvent<'a> {
     /// Somebody approves the plan with this digest.
     Approve {
         /// Who.
@@ -79,7 +79,7 @@ pub enum Event<'a> {
         /// The plan as of now.
         plan: &'a Plan,
         /// Recovery is switched off.
-        off: Option<&'a SwitchedOff>,
+        recovery_pause: Option<&'a RecoveryPause>,
     },
     /// Another replica that holds the lock continues.
     TakeOver {
@@ -97,7 +97,7 @@ pub enum Event<'a> {
         /// The digest of the plan as of now; must still be the approved one for the first step.
         digest: &'a str,
         /// Recovery is switched off.
-        off: Option<&'a SwitchedOff>,
+        recovery_pause: Option<&'a RecoveryPause>,
     },
     /// The other side answered a step.
     Answered {
@@ -113,7 +113,7 @@ pub enum Event<'a> {
         /// The lock's revision.
         fence: i64,
         /// What it saw.
-        verdict: Verdict,
+        outcome: ObservedOutcome,
     },
     /// Time passed: what is due expires or becomes unverified. Any replica may say so, without the lock.
     Tick,

@@ -1,10 +1,10 @@
 //! Carrying an action out: lock, intention, answer, observation, end.
 
-use super::event::{StepResult, Verdict};
-use super::step::{end, note, wrong_state};
+use super::event::{ObservedOutcome, StepResult};
+use super::step::{add_journal_entry, end, wrong_state};
 use super::{
-    Action, Execution, Limits, Next, OBSERVATIONS_MAX, Refusal, SEND_WINDOW, State, StepState,
-    SwitchedOff,
+    Action, ActionLimits, ActionRefusal, ActionState, Execution, NextStep, OBSERVATIONS_MAX,
+    RecoveryPause, SEND_WINDOW, StepState,
 };
 use crate::recover::plan::Plan;
 use crate::timestamp::Timestamp;
@@ -16,39 +16,39 @@ pub(super) fn begin(
     replica: &str,
     fence: i64,
     plan: &Plan,
-    off: Option<&SwitchedOff>,
-    limits: &Limits,
+    off: Option<&RecoveryPause>,
+    limits: &ActionLimits,
     now: Timestamp,
-) -> Result<(), Refusal> {
-    if action.state != State::Approved {
+) -> Result<(), ActionRefusal> {
+    if action.state != ActionState::Approved {
         return Err(wrong_state(action, "executing"));
     }
-    switched_on(off)?;
+    ensure_recovery_enabled(off)?;
     if plan.digest != action.plan.digest {
         supersede(action, replica, now);
         return Ok(());
     }
-    action.state = State::Executing;
+    action.state = ActionState::Executing;
     action.expires_at = None;
     action.execution = Some(Execution {
         replica: replica.to_owned(),
         fence,
         by: by.to_owned(),
         began_at: now,
-        deadline: now.plus(limits.verify),
+        deadline: now.plus(limits.verify_timeout),
     });
-    note(action, now, by, &format!("begun by {replica}"));
+    add_journal_entry(action, now, by, &format!("begun by {replica}"));
     Ok(())
 }
 
 fn supersede(action: &mut Action, replica: &str, now: Timestamp) {
     let outcome = "the cluster is no longer as it was when this was approved; nothing was done";
-    end(action, State::Superseded, replica, outcome, now);
+    end(action, ActionState::Superseded, replica, outcome, now);
 }
 
-fn switched_on(off: Option<&SwitchedOff>) -> Result<(), Refusal> {
+fn ensure_recovery_enabled(off: Option<&RecoveryPause>) -> Result<(), ActionRefusal> {
     match off {
-        Some(off) => Err(Refusal::SwitchedOff {
+        Some(off) => Err(ActionRefusal::RecoveryPaused {
             by: off.by.clone(),
             reason: off.reason.clone(),
         }),
@@ -61,34 +61,38 @@ pub(super) fn take_over(
     replica: &str,
     fence: i64,
     now: Timestamp,
-) -> Result<(), Refusal> {
+) -> Result<(), ActionRefusal> {
     let id = action.id.clone();
     let Some(execution) = action
         .execution
         .as_mut()
-        .filter(|_| action.state == State::Executing)
+        .filter(|_| action.state == ActionState::Executing)
     else {
         return Err(wrong_state(action, "taking over"));
     };
     if fence <= execution.fence {
-        return Err(Refusal::Fenced {
+        return Err(ActionRefusal::Fenced {
             id,
             replica: execution.replica.clone(),
         });
     }
     execution.fence = fence;
     replica.clone_into(&mut execution.replica);
-    note(action, now, replica, &format!("continued by {replica}"));
+    add_journal_entry(action, now, replica, &format!("continued by {replica}"));
     Ok(())
 }
 
 /// The executing replica, when `fence` is still its lock.
-fn holder(action: &Action, fence: i64, what: &'static str) -> Result<String, Refusal> {
+fn executing_replica(
+    action: &Action,
+    fence: i64,
+    what: &'static str,
+) -> Result<String, ActionRefusal> {
     match &action.execution {
-        Some(execution) if action.state == State::Executing && execution.fence == fence => {
+        Some(execution) if action.state == ActionState::Executing && execution.fence == fence => {
             Ok(execution.replica.clone())
         }
-        Some(execution) if action.state == State::Executing => Err(Refusal::Fenced {
+        Some(execution) if action.state == ActionState::Executing => Err(ActionRefusal::Fenced {
             id: action.id.clone(),
             replica: execution.replica.clone(),
         }),
@@ -101,27 +105,27 @@ pub(super) fn intend(
     fence: i64,
     step: usize,
     digest: &str,
-    off: Option<&SwitchedOff>,
+    off: Option<&RecoveryPause>,
     now: Timestamp,
-) -> Result<(), Refusal> {
-    let replica = holder(action, fence, "taking a step")?;
+) -> Result<(), ActionRefusal> {
+    let replica = executing_replica(action, fence, "taking a step")?;
     let id = || action.id.clone();
     match action.steps.get(step).map(|record| record.state) {
-        None => return Err(Refusal::NotNext { id: id(), step }),
+        None => return Err(ActionRefusal::NotNext { id: id(), step }),
         Some(StepState::Waiting) => {}
-        Some(_) => return Err(Refusal::AlreadyIntended { id: id(), step }),
+        Some(_) => return Err(ActionRefusal::AlreadyIntended { id: id(), step }),
     }
-    if action.next() != Some(Next::Do(step)) {
-        return Err(Refusal::NotNext { id: id(), step });
+    if action.next_step() != Some(NextStep::Execute(step)) {
+        return Err(ActionRefusal::NotNext { id: id(), step });
     }
     if action
         .execution
         .as_ref()
         .is_some_and(|execution| now >= execution.deadline)
     {
-        return Err(Refusal::Expired { id: id() });
+        return Err(ActionRefusal::Expired { id: id() });
     }
-    switched_on(off)?;
+    ensure_recovery_enabled(off)?;
     // Later steps of a plan change what it was computed from; each of them compares its own key.
     if !action.may_have_acted() && digest != action.plan.digest {
         supersede(action, &replica, now);
@@ -131,7 +135,7 @@ pub(super) fn intend(
     record.state = StepState::Intended;
     record.intended_at = Some(now);
     record.replica = Some(replica.clone());
-    note(
+    add_journal_entry(
         action,
         now,
         &replica,
@@ -140,14 +144,14 @@ pub(super) fn intend(
     Ok(())
 }
 
-pub(super) fn answered(
+pub(super) fn record_answer(
     action: &mut Action,
     fence: i64,
     step: usize,
     result: &StepResult,
     now: Timestamp,
-) -> Result<(), Refusal> {
-    let replica = holder(action, fence, "answering a step")?;
+) -> Result<(), ActionRefusal> {
+    let replica = executing_replica(action, fence, "answering a step")?;
     let pending = action
         .steps
         .get(step)
@@ -155,7 +159,7 @@ pub(super) fn answered(
     // Only who sent it can know that it did not arrive.
     let own = matches!(pending, Some((StepState::Intended, Some(sender))) if sender == replica);
     if !own {
-        return Err(Refusal::NotNext {
+        return Err(ActionRefusal::NotNext {
             id: action.id.clone(),
             step,
         });
@@ -165,13 +169,13 @@ pub(super) fn answered(
         StepResult::Refused(answer) => (StepState::Refused, answer),
         StepResult::Unknown(answer) => (StepState::Unknown, answer),
     };
-    let answer = crate::observe::wsrep::clip(answer);
+    let answer = crate::observe::wsrep::truncate_text(answer);
     let word = match state {
         StepState::Done => "was taken",
         StepState::Refused => "was refused",
         _ => "got no answer",
     };
-    note(
+    add_journal_entry(
         action,
         now,
         &replica,
@@ -191,23 +195,23 @@ pub(super) fn answered(
             step + 1,
             action.steps.len()
         );
-        end(action, State::Failed, &replica, &outcome, now);
+        end(action, ActionState::Failed, &replica, &outcome, now);
     }
     Ok(())
 }
 
-pub(super) fn observed(
+pub(super) fn record_outcome(
     action: &mut Action,
     fence: i64,
-    verdict: &Verdict,
+    verdict: &ObservedOutcome,
     now: Timestamp,
-) -> Result<(), Refusal> {
-    let replica = holder(action, fence, "observing")?;
+) -> Result<(), ActionRefusal> {
+    let replica = executing_replica(action, fence, "observing")?;
     if !action.may_have_acted() {
         return Err(wrong_state(action, "observing what was not begun"));
     }
     match verdict {
-        Verdict::Proven(what) => {
+        ObservedOutcome::Proven(what) => {
             // A plan of several steps is proven only when each was taken.
             if action
                 .steps
@@ -219,29 +223,29 @@ pub(super) fn observed(
                     "succeeding before every step was taken",
                 ));
             }
-            end(action, State::Succeeded, &replica, what, now);
+            end(action, ActionState::Succeeded, &replica, what, now);
         }
-        Verdict::NotYet(what) => {
+        ObservedOutcome::NotYet(what) => {
             let lines = action.journal.len();
             let repeated = action.journal.last().is_some_and(|line| line.text == *what);
             if !repeated && lines < OBSERVATIONS_MAX {
-                note(action, now, &replica, what);
+                add_journal_entry(action, now, &replica, what);
             }
         }
-        Verdict::Contradicted(what) => {
-            if in_flight(action, now) {
-                return Err(Refusal::TooEarly {
+        ObservedOutcome::Contradicted(what) => {
+            if may_still_arrive(action, now) {
+                return Err(ActionRefusal::TooEarly {
                     id: action.id.clone(),
                 });
             }
-            end(action, State::Failed, &replica, what, now);
+            end(action, ActionState::Failed, &replica, what, now);
         }
     }
     Ok(())
 }
 
 /// Whether a step whose fate is open may still reach the other side.
-fn in_flight(action: &Action, now: Timestamp) -> bool {
+fn may_still_arrive(action: &Action, now: Timestamp) -> bool {
     action.steps.iter().any(|record| {
         matches!(record.state, StepState::Intended | StepState::Unknown)
             && record
@@ -251,29 +255,29 @@ fn in_flight(action: &Action, now: Timestamp) -> bool {
 }
 
 /// The end of watching: what may have happened is unverified, what certainly did not has failed.
-pub(super) fn deadline(action: &mut Action, now: Timestamp) -> Result<(), Refusal> {
+pub(super) fn enforce_deadline(action: &mut Action, now: Timestamp) -> Result<(), ActionRefusal> {
     let due = action
         .execution
         .as_ref()
         .is_none_or(|execution| now >= execution.deadline);
     if !due {
-        return Err(Refusal::NothingDue {
+        return Err(ActionRefusal::NothingDue {
             id: action.id.clone(),
         });
     }
-    if in_flight(action, now) {
-        return Err(Refusal::TooEarly {
+    if may_still_arrive(action, now) {
+        return Err(ActionRefusal::TooEarly {
             id: action.id.clone(),
         });
     }
     if action.may_have_acted() {
         let outcome =
             "the outcome was not proven in time; look at the nodes before anything else is done";
-        end(action, State::Unverified, "console", outcome, now);
+        end(action, ActionState::Unverified, "console", outcome, now);
     } else {
         end(
             action,
-            State::Failed,
+            ActionState::Failed,
             "console",
             "nothing was sent before the deadline",
             now,

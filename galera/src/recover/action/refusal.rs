@@ -1,29 +1,29 @@
 //! Why an action does not take a step; each names the thing and the remedy.
 
-use super::State;
-use crate::access::Denied;
+use super::ActionState;
+use crate::access::PermissionDenied;
 
 /// A refused step. The action stays as it was.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum ActionRefusal {
     /// A role is missing.
     #[error(transparent)]
-    Denied(#[from] Denied),
+    Denied(#[from] PermissionDenied),
     /// Final states never change.
-    #[error("action {id} is {}: it never changes again; request a new one", state.word())]
+    #[error("action {id} is {}: it never changes again; request a new one", state.as_str())]
     Final {
         /// The action.
         id: String,
         /// Its state.
-        state: State,
+        state: ActionState,
     },
     /// The step does not belong to this state.
-    #[error("action {id} is {}: {what} is not possible now", state.word())]
+    #[error("action {id} is {}: {what} is not possible now", state.as_str())]
     WrongState {
         /// The action.
         id: String,
         /// Its state.
-        state: State,
+        state: ActionState,
         /// What was wanted.
         what: &'static str,
     },
@@ -55,7 +55,7 @@ pub enum Refusal {
     #[error(
         "only {requester} or an administrator can cancel action {id}; an approver can reject it"
     )]
-    NotYours {
+    NotRequester {
         /// The action.
         id: String,
         /// Who requested it.
@@ -108,7 +108,7 @@ pub enum Refusal {
     NothingToOverride,
     /// Recovery is off.
     #[error("{by} switched recovery off ({reason}); switch it on first")]
-    SwitchedOff {
+    RecoveryPaused {
         /// Who.
         by: String,
         /// Why.
@@ -156,7 +156,7 @@ pub enum Refusal {
     },
 }
 
-impl Refusal {
+impl ActionRefusal {
     /// The stable word for programs.
     #[must_use]
     pub const fn code(&self) -> &'static str {
@@ -167,7 +167,7 @@ impl Refusal {
             Self::Expired { .. } => "action_expired",
             Self::OwnRequest { .. } => "own_request",
             Self::AlreadyApproved { .. } => "already_approved",
-            Self::NotYours { .. } => "not_yours",
+            Self::NotRequester { .. } => "not_yours",
             Self::DigestChanged => "plan_changed",
             Self::NotExecutable(_) => "plan_not_executable",
             Self::NotConfirmed { .. } => "not_confirmed",
@@ -177,7 +177,7 @@ impl Refusal {
             Self::OverridesDiffer { .. } => "overrides_differ",
             Self::NotOverridable(_) => "not_overridable",
             Self::NothingToOverride => "nothing_to_override",
-            Self::SwitchedOff { .. } => "recovery_off",
+            Self::RecoveryPaused { .. } => "recovery_off",
             Self::Fenced { .. } => "fenced",
             Self::AlreadyIntended { .. } => "already_intended",
             Self::NotNext { .. } => "not_next",

@@ -1,9 +1,10 @@
 //! The beginning: a request that binds to a plan.
 
 use super::{
-    Action, Actor, BreakGlass, JournalLine, Limits, Refusal, State, StepRecord, StepState, TEXT_MAX,
+    Action, ActionLimits, ActionRefusal, ActionState, Actor, BreakGlass, JournalEntry, StepRecord,
+    StepState, TEXT_MAX,
 };
-use crate::access::{Operation, permit};
+use crate::access::{Operation, check_permission};
 use crate::recover::plan::{CheckCode, CheckStatus, Plan};
 use crate::timestamp::Timestamp;
 
@@ -16,7 +17,7 @@ pub struct BreakGlassRequest {
 
 /// What somebody asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request<'a> {
+pub struct ActionRequest<'a> {
     /// A fresh identity.
     pub id: &'a str,
     /// Who asks.
@@ -35,57 +36,57 @@ pub struct Request<'a> {
 /// requester saw; `plan` is the one with them, to which the action binds.
 ///
 /// # Errors
-/// [`Refusal`]; nothing is recorded then.
-pub fn request(
-    request: &Request<'_>,
+/// [`ActionRefusal`]; nothing is recorded then.
+pub fn request_action(
+    request: &ActionRequest<'_>,
     shown: &Plan,
     plan: &Plan,
-    limits: &Limits,
+    limits: &ActionLimits,
     now: Timestamp,
-) -> Result<Action, Refusal> {
-    permit(&request.by.roles, Operation::RequestAction).or_else(|denied| {
+) -> Result<Action, ActionRefusal> {
+    check_permission(&request.by.roles, Operation::RequestAction).or_else(|denied| {
         // An administrator who overrides need not be an operator too.
         match request.break_glass {
-            Some(_) => permit(&request.by.roles, Operation::BreakGlass),
+            Some(_) => check_permission(&request.by.roles, Operation::BreakGlass),
             None => Err(denied),
         }
     })?;
     if request.confirm != plan.cluster.as_str() {
-        return Err(Refusal::NotConfirmed {
+        return Err(ActionRefusal::NotConfirmed {
             typed: request.confirm.chars().take(100).collect(),
             cluster: plan.cluster.to_string(),
         });
     }
-    let reason = text(request.reason)?;
+    let reason = validate_text(request.reason)?;
     if reason.is_empty() {
-        return Err(Refusal::NoReason);
+        return Err(ActionRefusal::NoReason);
     }
     if request.plan_digest != shown.digest && request.plan_digest != plan.digest {
-        return Err(Refusal::DigestChanged);
+        return Err(ActionRefusal::DigestChanged);
     }
-    let break_glass = override_of(request, plan, &reason)?;
+    let break_glass = validate_override(request, plan, &reason)?;
     if break_glass.is_none() && !plan.executable {
-        return Err(Refusal::NotExecutable(why_not(plan)));
+        return Err(ActionRefusal::NotExecutable(blocking_reasons(plan)));
     }
     // Whoever overrides checks never decides alone.
     let needed = match break_glass {
-        Some(_) => limits.approvals.max(1),
-        None => limits.approvals,
+        Some(_) => limits.approvals_needed.max(1),
+        None => limits.approvals_needed,
     };
     let approved = needed == 0;
     let lasts = if approved {
-        limits.approved
+        limits.approved_timeout
     } else {
-        limits.pending
+        limits.pending_timeout
     };
     Ok(Action {
         id: request.id.to_owned(),
         kind: plan.kind,
         cluster: plan.cluster.clone(),
         state: if approved {
-            State::Approved
+            ActionState::Approved
         } else {
-            State::Pending
+            ActionState::Pending
         },
         requested_by: request.by.name.clone(),
         requested_at: now,
@@ -96,8 +97,8 @@ pub fn request(
         break_glass,
         expires_at: Some(now.plus(lasts)),
         execution: None,
-        steps: plan.steps.iter().map(|_| waiting()).collect(),
-        journal: vec![JournalLine {
+        steps: plan.steps.iter().map(|_| waiting_step()).collect(),
+        journal: vec![JournalEntry {
             at: now,
             by: request.by.name.clone(),
             text: format!("requested: {reason}"),
@@ -109,7 +110,7 @@ pub fn request(
     })
 }
 
-fn waiting() -> StepRecord {
+fn waiting_step() -> StepRecord {
     StepRecord {
         state: StepState::Waiting,
         intended_at: None,
@@ -118,7 +119,7 @@ fn waiting() -> StepRecord {
     }
 }
 
-fn why_not(plan: &Plan) -> String {
+fn blocking_reasons(plan: &Plan) -> String {
     let failing: Vec<&str> = plan.failing().map(|check| check.message.as_str()).collect();
     match failing.as_slice() {
         [] => "there is nothing to do".to_owned(),
@@ -127,36 +128,36 @@ fn why_not(plan: &Plan) -> String {
 }
 
 /// The override, when it names exactly what fails and nothing of that is beyond overriding.
-fn override_of(
-    request: &Request<'_>,
+fn validate_override(
+    request: &ActionRequest<'_>,
     plan: &Plan,
     reason: &str,
-) -> Result<Option<BreakGlass>, Refusal> {
+) -> Result<Option<BreakGlass>, ActionRefusal> {
     let Some(wanted) = &request.break_glass else {
         return Ok(None);
     };
-    permit(&request.by.roles, Operation::BreakGlass)?;
+    check_permission(&request.by.roles, Operation::BreakGlass)?;
     let mut failing: Vec<CheckCode> = plan.failing().map(|check| check.code.clone()).collect();
     failing.sort();
     failing.dedup();
     if plan.steps.is_empty() {
-        return Err(Refusal::NotExecutable(why_not(plan)));
+        return Err(ActionRefusal::NotExecutable(blocking_reasons(plan)));
     }
     if failing.is_empty() {
-        return Err(Refusal::NothingToOverride);
+        return Err(ActionRefusal::NothingToOverride);
     }
     let beyond = plan
         .failing()
-        .find(|check| beyond_override(&check.code, check.status));
+        .find(|check| is_never_overridable(&check.code, check.status));
     if let Some(check) = beyond {
-        return Err(Refusal::NotOverridable(check.code.to_string()));
+        return Err(ActionRefusal::NotOverridable(check.code.to_string()));
     }
     let mut named = wanted.overrides.clone();
     named.sort();
     named.dedup();
     if named != failing {
-        let failing: Vec<&str> = failing.iter().map(CheckCode::word).collect();
-        return Err(Refusal::OverridesDiffer {
+        let failing: Vec<&str> = failing.iter().map(CheckCode::as_str).collect();
+        return Err(ActionRefusal::OverridesDiffer {
             failing: failing.join(", "),
         });
     }
@@ -169,7 +170,7 @@ fn override_of(
 
 /// What nobody may override: a Primary that is seen, a switch that somebody turned, an action that is open, a false
 /// attestation, a registry that cannot record, and for clean-up the conditions without which containers found anew.
-fn beyond_override(code: &CheckCode, status: CheckStatus) -> bool {
+fn is_never_overridable(code: &CheckCode, status: CheckStatus) -> bool {
     let always = [
         CheckCode::REGISTRY_READABLE,
         CheckCode::RECOVERY_ENABLED,
@@ -191,11 +192,11 @@ fn beyond_override(code: &CheckCode, status: CheckStatus) -> bool {
 }
 
 /// A text for the record: trimmed, not too long.
-pub(super) fn text(text: &str) -> Result<String, Refusal> {
+pub(super) fn validate_text(text: &str) -> Result<String, ActionRefusal> {
     let text = text.trim();
     let length = text.chars().count();
     if length > TEXT_MAX {
-        return Err(Refusal::TooLong {
+        return Err(ActionRefusal::TooLong {
             length,
             limit: TEXT_MAX,
         });

@@ -1,88 +1,92 @@
 //! The transition function: the only way in which an action changes.
 
-use super::event::{Actor, Event};
-use super::request::text;
+use super::event::{ActionEvent, Actor};
+use super::request::validate_text;
 use super::{
-    Action, Approval, COMMENTS_MAX, Comment, JournalLine, Limits, Refusal, State, execution,
+    Action, ActionLimits, ActionRefusal, ActionState, Approval, COMMENTS_MAX, Comment,
+    JournalEntry, execution,
 };
-use crate::access::{Operation, permit};
+use crate::access::{Operation, check_permission};
 use crate::timestamp::Timestamp;
 
 /// The action after `event`; the caller stores it by compare on the revision of the one it read.
 ///
 /// # Errors
-/// [`Refusal`]: the action stays as it is.
+/// [`ActionRefusal`]: the action stays as it is.
 pub fn step(
     action: &Action,
-    event: &Event<'_>,
-    limits: &Limits,
+    event: &ActionEvent<'_>,
+    limits: &ActionLimits,
     now: Timestamp,
-) -> Result<Action, Refusal> {
+) -> Result<Action, ActionRefusal> {
     if action.state.is_final() {
-        return Err(Refusal::Final {
+        return Err(ActionRefusal::Final {
             id: action.id.clone(),
             state: action.state,
         });
     }
-    if !matches!(event, Event::Tick) {
-        not_expired(action, now)?;
+    if !matches!(event, ActionEvent::Tick) {
+        ensure_not_expired(action, now)?;
     }
     let mut next = action.clone();
     match event {
-        Event::Approve {
+        ActionEvent::Approve {
             by,
             digest,
             comment,
         } => approve(&mut next, by, digest, *comment, limits, now)?,
-        Event::Reject { by, comment } => reject(&mut next, by, *comment, now)?,
-        Event::Cancel { by, comment } => cancel(&mut next, by, *comment, now)?,
-        Event::Comment { by, text } => add_comment(&mut next, by, text, now)?,
-        Event::Begin {
+        ActionEvent::Reject { by, comment } => reject(&mut next, by, *comment, now)?,
+        ActionEvent::Cancel { by, comment } => cancel(&mut next, by, *comment, now)?,
+        ActionEvent::Comment { by, text } => add_comment(&mut next, by, text, now)?,
+        ActionEvent::Begin {
             by,
             replica,
             fence,
             plan,
-            off,
+            recovery_pause: off,
         } => {
             if let Some(by) = by {
-                permit(&by.roles, Operation::ExecuteAction)?;
+                check_permission(&by.roles, Operation::ExecuteAction)?;
             }
             let by = by.map_or(*replica, |by| by.name.as_str());
             execution::begin(&mut next, by, replica, *fence, plan, *off, limits, now)?;
         }
-        Event::TakeOver { replica, fence } => {
+        ActionEvent::TakeOver { replica, fence } => {
             execution::take_over(&mut next, replica, *fence, now)?
         }
-        Event::Intend {
+        ActionEvent::Intend {
             fence,
             step,
             digest,
-            off,
+            recovery_pause: off,
         } => {
             execution::intend(&mut next, *fence, *step, digest, *off, now)?;
         }
-        Event::Answered {
+        ActionEvent::Answered {
             fence,
             step,
             result,
-        } => execution::answered(&mut next, *fence, *step, result, now)?,
-        Event::Observed { fence, verdict } => execution::observed(&mut next, *fence, verdict, now)?,
-        Event::Tick => tick(&mut next, now)?,
+        } => execution::record_answer(&mut next, *fence, *step, result, now)?,
+        ActionEvent::Observed {
+            fence,
+            outcome: verdict,
+        } => execution::record_outcome(&mut next, *fence, verdict, now)?,
+        ActionEvent::Tick => expire_if_due(&mut next, now)?,
     }
     Ok(next)
 }
 
-fn not_expired(action: &Action, now: Timestamp) -> Result<(), Refusal> {
+fn ensure_not_expired(action: &Action, now: Timestamp) -> Result<(), ActionRefusal> {
     if action.expires_at.is_some_and(|at| now >= at) {
-        return Err(Refusal::Expired {
+        return Err(ActionRefusal::Expired {
             id: action.id.clone(),
         });
     }
     Ok(())
 }
 
-pub(super) fn wrong_state(action: &Action, what: &'static str) -> Refusal {
-    Refusal::WrongState {
+pub(super) fn wrong_state(action: &Action, what: &'static str) -> ActionRefusal {
+    ActionRefusal::WrongState {
         id: action.id.clone(),
         state: action.state,
         what,
@@ -94,16 +98,16 @@ fn approve(
     by: &Actor,
     digest: &str,
     comment: Option<&str>,
-    limits: &Limits,
+    limits: &ActionLimits,
     now: Timestamp,
-) -> Result<(), Refusal> {
-    permit(&by.roles, Operation::ApproveAction)?;
-    if action.state != State::Pending {
+) -> Result<(), ActionRefusal> {
+    check_permission(&by.roles, Operation::ApproveAction)?;
+    if action.state != ActionState::Pending {
         return Err(wrong_state(action, "approving"));
     }
     // Names that differ in case only are taken for one person: refusing is the safe side.
     if by.name.eq_ignore_ascii_case(&action.requested_by) {
-        return Err(Refusal::OwnRequest {
+        return Err(ActionRefusal::OwnRequest {
             id: action.id.clone(),
             name: by.name.clone(),
         });
@@ -113,24 +117,29 @@ fn approve(
         .iter()
         .any(|approval| approval.by.eq_ignore_ascii_case(&by.name))
     {
-        return Err(Refusal::AlreadyApproved {
+        return Err(ActionRefusal::AlreadyApproved {
             id: action.id.clone(),
             name: by.name.clone(),
         });
     }
     if digest != action.plan.digest {
-        return Err(Refusal::DigestChanged);
+        return Err(ActionRefusal::DigestChanged);
     }
-    let comment = remark(comment)?;
-    note(action, now, &by.name, &with("approved", comment.as_deref()));
+    let comment = validate_comment(comment)?;
+    add_journal_entry(
+        action,
+        now,
+        &by.name,
+        &append_comment("approved", comment.as_deref()),
+    );
     action.approvals.push(Approval {
         by: by.name.clone(),
         at: now,
         comment,
     });
     if action.approvals.len() >= usize::try_from(action.approvals_needed).unwrap_or(usize::MAX) {
-        action.state = State::Approved;
-        action.expires_at = Some(now.plus(limits.approved));
+        action.state = ActionState::Approved;
+        action.expires_at = Some(now.plus(limits.approved_timeout));
     }
     Ok(())
 }
@@ -140,17 +149,17 @@ fn reject(
     by: &Actor,
     comment: Option<&str>,
     now: Timestamp,
-) -> Result<(), Refusal> {
-    permit(&by.roles, Operation::RejectAction)?;
-    if !matches!(action.state, State::Pending | State::Approved) {
+) -> Result<(), ActionRefusal> {
+    check_permission(&by.roles, Operation::RejectAction)?;
+    if !matches!(action.state, ActionState::Pending | ActionState::Approved) {
         return Err(wrong_state(action, "rejecting"));
     }
-    let comment = remark(comment)?;
+    let comment = validate_comment(comment)?;
     end(
         action,
-        State::Rejected,
+        ActionState::Rejected,
         &by.name,
-        &with(&format!("rejected by {}", by.name), comment.as_deref()),
+        &append_comment(&format!("rejected by {}", by.name), comment.as_deref()),
         now,
     );
     Ok(())
@@ -161,37 +170,42 @@ fn cancel(
     by: &Actor,
     comment: Option<&str>,
     now: Timestamp,
-) -> Result<(), Refusal> {
-    permit(&by.roles, Operation::CancelAction)?;
-    if !matches!(action.state, State::Pending | State::Approved) {
+) -> Result<(), ActionRefusal> {
+    check_permission(&by.roles, Operation::CancelAction)?;
+    if !matches!(action.state, ActionState::Pending | ActionState::Approved) {
         return Err(wrong_state(action, "cancelling"));
     }
     let admin = by.roles.contains(&crate::access::Role::Admin);
     if by.name != action.requested_by && !admin {
-        return Err(Refusal::NotYours {
+        return Err(ActionRefusal::NotRequester {
             id: action.id.clone(),
             requester: action.requested_by.clone(),
         });
     }
-    let comment = remark(comment)?;
+    let comment = validate_comment(comment)?;
     end(
         action,
-        State::Cancelled,
+        ActionState::Cancelled,
         &by.name,
-        &with(&format!("cancelled by {}", by.name), comment.as_deref()),
+        &append_comment(&format!("cancelled by {}", by.name), comment.as_deref()),
         now,
     );
     Ok(())
 }
 
-fn add_comment(action: &mut Action, by: &Actor, said: &str, now: Timestamp) -> Result<(), Refusal> {
-    permit(&by.roles, Operation::CommentAction)?;
-    let said = text(said)?;
+fn add_comment(
+    action: &mut Action,
+    by: &Actor,
+    said: &str,
+    now: Timestamp,
+) -> Result<(), ActionRefusal> {
+    check_permission(&by.roles, Operation::CommentAction)?;
+    let said = validate_text(said)?;
     if said.is_empty() {
-        return Err(Refusal::NoReason);
+        return Err(ActionRefusal::NoReason);
     }
     if action.comments.len() >= COMMENTS_MAX {
-        return Err(Refusal::TooManyComments {
+        return Err(ActionRefusal::TooManyComments {
             id: action.id.clone(),
             limit: COMMENTS_MAX,
         });
@@ -204,26 +218,26 @@ fn add_comment(action: &mut Action, by: &Actor, said: &str, now: Timestamp) -> R
     Ok(())
 }
 
-fn tick(action: &mut Action, now: Timestamp) -> Result<(), Refusal> {
+fn expire_if_due(action: &mut Action, now: Timestamp) -> Result<(), ActionRefusal> {
     let due = action.expires_at.is_some_and(|at| now >= at);
     match action.state {
-        State::Pending if due => end(
+        ActionState::Pending if due => end(
             action,
-            State::Expired,
+            ActionState::Expired,
             "console",
             "nobody approved it in time",
             now,
         ),
-        State::Approved if due => end(
+        ActionState::Approved if due => end(
             action,
-            State::Expired,
+            ActionState::Expired,
             "console",
             "nobody executed it in time",
             now,
         ),
-        State::Executing => return execution::deadline(action, now),
+        ActionState::Executing => return execution::enforce_deadline(action, now),
         _ => {
-            return Err(Refusal::NothingDue {
+            return Err(ActionRefusal::NothingDue {
                 id: action.id.clone(),
             });
         }
@@ -231,12 +245,12 @@ fn tick(action: &mut Action, now: Timestamp) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn remark(comment: Option<&str>) -> Result<Option<String>, Refusal> {
-    let comment = comment.map(text).transpose()?;
+fn validate_comment(comment: Option<&str>) -> Result<Option<String>, ActionRefusal> {
+    let comment = comment.map(validate_text).transpose()?;
     Ok(comment.filter(|comment| !comment.is_empty()))
 }
 
-fn with(what: &str, comment: Option<&str>) -> String {
+fn append_comment(what: &str, comment: Option<&str>) -> String {
     match comment {
         Some(comment) => format!("{what}: {comment}"),
         None => what.to_owned(),
@@ -244,8 +258,8 @@ fn with(what: &str, comment: Option<&str>) -> String {
 }
 
 /// Adds a line to the journal.
-pub(super) fn note(action: &mut Action, at: Timestamp, by: &str, text: &str) {
-    action.journal.push(JournalLine {
+pub(super) fn add_journal_entry(action: &mut Action, at: Timestamp, by: &str, text: &str) {
+    action.journal.push(JournalEntry {
         at,
         by: by.to_owned(),
         text: text.to_owned(),
@@ -253,10 +267,16 @@ pub(super) fn note(action: &mut Action, at: Timestamp, by: &str, text: &str) {
 }
 
 /// Ends the action.
-pub(super) fn end(action: &mut Action, state: State, by: &str, outcome: &str, now: Timestamp) {
+pub(super) fn end(
+    action: &mut Action,
+    state: ActionState,
+    by: &str,
+    outcome: &str,
+    now: Timestamp,
+) {
     action.state = state;
     action.expires_at = None;
     action.outcome = Some(outcome.to_owned());
     action.ended_at = Some(now);
-    note(action, now, by, &format!("{}: {outcome}", state.word()));
+    add_journal_entry(action, now, by, &format!("{}: {outcome}", state.as_str()));
 }

@@ -2,27 +2,27 @@
 
 use std::collections::BTreeSet;
 
-use super::Case;
-use super::situation::{Situation, Standing};
-use crate::judge::known_positions::{self, Highest};
+use super::RecoveryCase;
+use super::situation::{MemberCondition, Situation};
+use crate::judge::known_positions::{self, HighestPosition};
 use crate::position::Position;
-use crate::recover::attestation::Statement;
-use crate::recover::plan::digest::{Draft, fact};
-use crate::recover::plan::{CheckCode, CheckStatus, EvidenceSource, Loss};
+use crate::recover::attestation::AttestedState;
+use crate::recover::plan::digest::{PlanDraft, fact};
+use crate::recover::plan::{CheckCode, CheckStatus, EvidenceSource, LossEstimate};
 
 /// Where the cluster would go on from.
-pub(super) struct Goal {
+pub(super) struct RecoveryPoint {
     pub(super) position: Position,
     /// Whose data that includes: the other members of the component bring what they have (B3).
     pub(super) holders: BTreeSet<usize>,
 }
 
 /// Nothing that is left out may be ahead (I5), nor anything that was ever seen (I9), nor the last Primary (I31).
-pub(super) fn ahead(
-    case: &Case<'_>,
+pub(super) fn check_for_loss(
+    case: &RecoveryCase<'_>,
     situation: &Situation<'_>,
-    draft: &mut Draft,
-    goal: Option<&Goal>,
+    draft: &mut PlanDraft,
+    goal: Option<&RecoveryPoint>,
 ) {
     let Some(goal) = goal else {
         let message = "Without a candidate there is nothing to compare.".to_owned();
@@ -31,21 +31,21 @@ pub(super) fn ahead(
             CheckCode::NO_REGRESSION,
             CheckCode::LAST_PRIMARY,
         ] {
-            draft.check(code, CheckStatus::Unknown, message.clone(), Vec::new());
+            draft.add_check(code, CheckStatus::Unknown, message.clone(), Vec::new());
         }
         return;
     };
-    most_advanced(situation, draft, goal);
-    no_regression(case, draft, goal);
-    last_primary(case, situation, draft, goal);
+    check_most_advanced(situation, draft, goal);
+    check_no_regression(case, draft, goal);
+    check_last_primary(case, situation, draft, goal);
 }
 
-fn most_advanced(situation: &Situation<'_>, draft: &mut Draft, goal: &Goal) {
+fn check_most_advanced(situation: &Situation<'_>, draft: &mut PlanDraft, goal: &RecoveryPoint) {
     let mut evidence = Vec::new();
     let mut ahead = Vec::new();
     let mut level = Vec::new();
     for node in (0..situation.nodes().len()).filter(|node| !goal.holders.contains(node)) {
-        let Some(known) = situation.last_known(node) else {
+        let Some(known) = situation.last_known_position(node) else {
             continue;
         };
         if known.position.uuid != goal.position.uuid {
@@ -60,7 +60,9 @@ fn most_advanced(situation: &Situation<'_>, draft: &mut Draft, goal: &Goal) {
             known.position.to_string()
         } else {
             level.push(seen);
-            if known.source == EvidenceSource::Sql && situation.nodes()[node].answer().is_none() {
+            if known.source == EvidenceSource::Sql
+                && situation.nodes()[node].fresh_answer().is_none()
+            {
                 continue;
             }
             format!("not ahead of {}", goal.position)
@@ -89,21 +91,21 @@ fn most_advanced(situation: &Situation<'_>, draft: &mut Draft, goal: &Goal) {
             ),
         )
     };
-    draft.check(CheckCode::MOST_ADVANCED, status, message, evidence);
+    draft.add_check(CheckCode::MOST_ADVANCED, status, message, evidence);
 }
 
 /// The highest position of a history that the console remembers or an agent recorded.
-fn highest_ever(case: &Case<'_>, uuid: &uuid::Uuid) -> Option<Highest> {
+fn highest_seen(case: &RecoveryCase<'_>, uuid: &uuid::Uuid) -> Option<HighestPosition> {
     let mut highest = case.history.highest.get(uuid).cloned();
-    for (id, seen) in &case.evidence.registry {
-        let Some(position) = known_positions::recorded(&seen.fields) else {
+    for (id, seen) in &case.evidence.registrations {
+        let Some(position) = known_positions::recorded_highest_position(&seen.fields) else {
             continue;
         };
         let more = highest
             .as_ref()
             .is_none_or(|known| known.seqno < position.seqno);
         if position.uuid == *uuid && more {
-            highest = Some(Highest {
+            highest = Some(HighestPosition {
                 seqno: position.seqno,
                 node: id.clone().normalized(case.settings.fold.default_port),
                 at: seen.last_put_at.unwrap_or(case.now),
@@ -113,8 +115,8 @@ fn highest_ever(case: &Case<'_>, uuid: &uuid::Uuid) -> Option<Highest> {
     highest
 }
 
-fn no_regression(case: &Case<'_>, draft: &mut Draft, goal: &Goal) {
-    let (status, message, evidence) = match highest_ever(case, &goal.position.uuid) {
+fn check_no_regression(case: &RecoveryCase<'_>, draft: &mut PlanDraft, goal: &RecoveryPoint) {
+    let (status, message, evidence) = match highest_seen(case, &goal.position.uuid) {
         None => (
             CheckStatus::Pass,
             "The console remembers no higher position of this history.".to_owned(),
@@ -149,12 +151,17 @@ fn no_regression(case: &Case<'_>, draft: &mut Draft, goal: &Goal) {
             }
         }
     };
-    draft.check(CheckCode::NO_REGRESSION, status, message, evidence);
+    draft.add_check(CheckCode::NO_REGRESSION, status, message, evidence);
 }
 
-fn last_primary(case: &Case<'_>, situation: &Situation<'_>, draft: &mut Draft, goal: &Goal) {
-    let Some((conf_id, nodes)) = case.history.newest_primary(&goal.position.uuid) else {
-        draft.check(
+fn check_last_primary(
+    case: &RecoveryCase<'_>,
+    situation: &Situation<'_>,
+    draft: &mut PlanDraft,
+    goal: &RecoveryPoint,
+) {
+    let Some((conf_id, nodes)) = case.history.newest_primary_view(&goal.position.uuid) else {
+        draft.add_check(
             CheckCode::LAST_PRIMARY,
             CheckStatus::Pass,
             "The console remembers no Primary component of this history.".to_owned(),
@@ -192,23 +199,25 @@ fn last_primary(case: &Case<'_>, situation: &Situation<'_>, draft: &mut Draft, g
             ),
         )
     };
-    draft.check(CheckCode::LAST_PRIMARY, status, message, evidence);
+    draft.add_check(CheckCode::LAST_PRIMARY, status, message, evidence);
 }
 
 /// What going on from `position` may cost.
 pub(super) fn estimate(
-    case: &Case<'_>,
+    case: &RecoveryCase<'_>,
     situation: &Situation<'_>,
     position: &Position,
     holders: &BTreeSet<usize>,
-) -> Loss {
+) -> LossEstimate {
     let others = (0..situation.nodes().len()).filter(|node| !holders.contains(node));
     let mut highest: Option<(u64, String)> =
-        highest_ever(case, &position.uuid).map(|highest| (highest.seqno, highest.node.to_string()));
+        highest_seen(case, &position.uuid).map(|highest| (highest.seqno, highest.node.to_string()));
     let mut blind = Vec::new();
     for node in others {
         let id = &situation.nodes()[node].id;
-        let known = situation.last_known(node).map(|known| known.position);
+        let known = situation
+            .last_known_position(node)
+            .map(|known| known.position);
         let known = known.filter(|known| known.uuid == position.uuid);
         if let Some(known) = &known
             && highest
@@ -217,12 +226,12 @@ pub(super) fn estimate(
         {
             highest = Some((known.seqno, id.to_string()));
         }
-        if known.is_none() && situation.nodes()[node].expected && !situation.holds_nothing(node) {
+        if known.is_none() && situation.nodes()[node].expected && !situation.has_no_data(node) {
             blind.push(id.to_string());
         }
         let gone = matches!(
-            situation.standings[node],
-            Standing::Attested(Statement::Fenced | Statement::Decommissioned)
+            situation.conditions[node],
+            MemberCondition::Attested(AttestedState::Fenced | AttestedState::Decommissioned)
         );
         if gone && situation.stopped_position(node).is_none() && !blind.contains(&id.to_string()) {
             blind.push(id.to_string());
@@ -246,7 +255,7 @@ pub(super) fn estimate(
             blind.join(", ")
         ));
     }
-    Loss {
+    LossEstimate {
         transactions: Some(lost),
         explanation,
     }

@@ -3,20 +3,21 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use super::situation::{Situation, Standing};
-use super::statement::Dialect;
-use super::{Case, loss};
+use super::situation::{MemberCondition, Situation};
+use super::statement::StatementDialect;
+use super::{RecoveryCase, loss};
 use crate::id::NodeId;
-use crate::observe::registration::Phase;
+use crate::observe::registration::AgentPhase;
 use crate::position::Position;
-use crate::recover::plan::digest::{Draft, fact};
+use crate::recover::plan::digest::{PlanDraft, fact};
 use crate::recover::plan::{
-    CheckCode, CheckStatus, Command, EvidenceSource, Mechanism, Passing, Step, Target,
+    CheckCode, CheckStatus, EvidenceSource, ManualCommand, Mechanism, PlanStep, PlanTarget,
+    TransientCause,
 };
 use crate::view::{ClusterStatus, NodeState};
 
 /// A component that might go on.
-struct Candidate {
+struct CandidateComponent {
     component: usize,
     /// Who answers from within it.
     reporters: Vec<usize>,
@@ -25,34 +26,42 @@ struct Candidate {
     best: Option<Position>,
 }
 
-pub(super) fn plan(case: &Case<'_>, situation: &Situation<'_>, draft: &mut Draft) -> String {
+pub(super) fn plan(
+    case: &RecoveryCase<'_>,
+    situation: &Situation<'_>,
+    draft: &mut PlanDraft,
+) -> String {
     let candidates = candidates(situation);
-    let agree = one_history(situation, draft);
-    let chosen = if agree { choose(&candidates) } else { None };
-    let target = candidate(situation, draft, &candidates, chosen, agree);
-    loss::ahead(case, situation, draft, target.as_ref());
-    settled(case, situation, draft);
-    let executor = executor(situation, draft, chosen);
-    sql_account(case, draft);
-    let (Some(chosen), Some(target)) = (chosen, target) else {
-        return blocked_summary(draft, None);
+    let agree = check_one_history(situation, draft);
+    let chosen = if agree {
+        choose_component(&candidates)
+    } else {
+        None
     };
-    fill(case, situation, draft, chosen, &target.position, executor);
-    blocked_summary(draft, Some(situation.component_name(chosen.component)))
+    let target = check_candidate(situation, draft, &candidates, chosen, agree);
+    loss::check_for_loss(case, situation, draft, target.as_ref());
+    check_settled(case, situation, draft);
+    let executor = check_executor(situation, draft, chosen);
+    check_sql_account(case, draft);
+    let (Some(chosen), Some(target)) = (chosen, target) else {
+        return summarize(draft, None);
+    };
+    complete_draft(case, situation, draft, chosen, &target.position, executor);
+    summarize(draft, Some(situation.component_name(chosen.component)))
 }
 
-fn candidates(situation: &Situation<'_>) -> Vec<Candidate> {
-    let seen = situation.components.seen.iter().enumerate();
+fn candidates(situation: &Situation<'_>) -> Vec<CandidateComponent> {
+    let seen = situation.components.observed.iter().enumerate();
     seen.filter(|(_, seen)| seen.view.status == ClusterStatus::NonPrimary)
         .map(|(component, seen)| {
             let reporters: Vec<usize> = situation
-                .of(|standing| standing == Standing::NonPrimary(component))
+                .members_where(|standing| standing == MemberCondition::NonPrimary(component))
                 .collect();
             let best = reporters
                 .iter()
-                .filter_map(|&node| position(situation, node))
+                .filter_map(|&node| reported_position(situation, node))
                 .max_by_key(|position| position.seqno);
-            Candidate {
+            CandidateComponent {
                 component,
                 reporters,
                 members: seen.members.clone(),
@@ -63,20 +72,20 @@ fn candidates(situation: &Situation<'_>) -> Vec<Candidate> {
 }
 
 /// The position that a node itself tells now.
-fn position(situation: &Situation<'_>, node: usize) -> Option<Position> {
-    situation.nodes()[node].answer()?.status.position()
+fn reported_position(situation: &Situation<'_>, node: usize) -> Option<Position> {
+    situation.nodes()[node].fresh_answer()?.status.position()
 }
 
 /// Positions have an order within one history only (I6): across histories a person must decide whose data counts.
-fn one_history(situation: &Situation<'_>, draft: &mut Draft) -> bool {
+fn check_one_history(situation: &Situation<'_>, draft: &mut PlanDraft) -> bool {
     let mut uuids = BTreeSet::new();
     let mut evidence = Vec::new();
     for node in 0..situation.nodes().len() {
         let id = &situation.nodes()[node].id;
-        let known = match situation.standings[node] {
-            Standing::NonPrimary(_) | Standing::Disconnected | Standing::Unclear => {
-                situation.last_known(node)
-            }
+        let known = match situation.conditions[node] {
+            MemberCondition::NonPrimary(_)
+            | MemberCondition::Disconnected
+            | MemberCondition::Indeterminate => situation.last_known_position(node),
             _ => situation.stopped_position(node),
         };
         if let Some(known) = known {
@@ -106,13 +115,13 @@ fn one_history(situation: &Situation<'_>, draft: &mut Draft) -> bool {
             ),
         ),
     };
-    draft.check(CheckCode::ONE_HISTORY, status, message, evidence);
+    draft.add_check(CheckCode::ONE_HISTORY, status, message, evidence);
     uuids.len() == 1
 }
 
 /// The same choice on every replica: the most advanced, then the largest, then the one with the smallest name (I10).
-fn choose(candidates: &[Candidate]) -> Option<&Candidate> {
-    let rank = |candidate: &Candidate| {
+fn choose_component(candidates: &[CandidateComponent]) -> Option<&CandidateComponent> {
+    let rank = |candidate: &CandidateComponent| {
         (
             candidate.best.as_ref().map(|best| best.seqno),
             candidate.members.len(),
@@ -125,13 +134,13 @@ fn choose(candidates: &[Candidate]) -> Option<&Candidate> {
         .max_by_key(|candidate| rank(candidate))
 }
 
-fn candidate(
+fn check_candidate(
     situation: &Situation<'_>,
-    draft: &mut Draft,
-    candidates: &[Candidate],
-    chosen: Option<&Candidate>,
+    draft: &mut PlanDraft,
+    candidates: &[CandidateComponent],
+    chosen: Option<&CandidateComponent>,
     agree: bool,
-) -> Option<loss::Goal> {
+) -> Option<loss::RecoveryPoint> {
     let evidence = candidates
         .iter()
         .flat_map(|candidate| &candidate.reporters)
@@ -144,7 +153,7 @@ fn candidate(
         } else {
             "Without one common history no component can be called the right one."
         };
-        draft.check(
+        draft.add_check(
             CheckCode::CANDIDATE,
             CheckStatus::Fail,
             message.to_owned(),
@@ -153,12 +162,15 @@ fn candidate(
         return None;
     };
     let name = situation.component_name(chosen.component);
-    let holds = |&&node: &&usize| position(situation, node).as_ref() == Some(&best);
+    let holds = |&&node: &&usize| reported_position(situation, node).as_ref() == Some(&best);
     let mut damaged = Vec::new();
     let mut source = false;
     for &node in chosen.reporters.iter().filter(holds) {
-        match sound(situation, node) {
-            Some(why) => damaged.push(format!("{} {why}", situation.names(std::iter::once(node)))),
+        match damage_reason(situation, node) {
+            Some(why) => damaged.push(format!(
+                "{} {why}",
+                situation.join_names(std::iter::once(node))
+            )),
             None => source = true,
         }
     }
@@ -183,17 +195,17 @@ fn candidate(
             ),
         )
     };
-    draft.check(CheckCode::CANDIDATE, status, message, evidence);
-    Some(loss::Goal {
+    draft.add_check(CheckCode::CANDIDATE, status, message, evidence);
+    Some(loss::RecoveryPoint {
         position: best,
         holders: chosen.members.clone(),
     })
 }
 
 /// Why a node must be neither source nor executor (I14); `None` when nothing speaks against it.
-fn sound(situation: &Situation<'_>, node: usize) -> Option<String> {
+fn damage_reason(situation: &Situation<'_>, node: usize) -> Option<String> {
     let facts = &situation.nodes()[node];
-    let answer = facts.answer()?;
+    let answer = facts.fresh_answer()?;
     if facts.state() == NodeState::Inconsistent {
         return Some("lost an inconsistency vote".to_owned());
     }
@@ -201,7 +213,7 @@ fn sound(situation: &Situation<'_>, node: usize) -> Option<String> {
         let by = &situation.nodes()[by].id;
         return Some(format!("was evicted (wsrep_evs_evict_list of {by})"));
     }
-    if let Some(state) = left_the_group(answer.status.evs_state.as_deref()) {
+    if let Some(state) = left_group_state(answer.status.evs_state.as_deref()) {
         return Some(format!("has left its group (wsrep_evs_state {state})"));
     }
     if answer.status.transfer_failed() {
@@ -219,15 +231,15 @@ fn sound(situation: &Situation<'_>, node: usize) -> Option<String> {
 
 /// Who shuts this node's process out of every view, if anybody does; it cannot come back without a restart.
 fn evicted_by(situation: &Situation<'_>, node: usize) -> Option<usize> {
-    let process = situation.nodes()[node].answer()?.status.gcomm_uuid?;
+    let process = situation.nodes()[node].fresh_answer()?.status.gcomm_uuid?;
     situation.nodes().iter().position(|facts| {
-        let answer = facts.answer();
+        let answer = facts.fresh_answer();
         answer.is_some_and(|answer| answer.status.evicted.contains(&process))
     })
 }
 
 /// Whether it has left or is leaving its group; `GATHER` and `INSTALL` are on the way into one.
-fn left_the_group(evs_state: Option<&str>) -> Option<&str> {
+fn left_group_state(evs_state: Option<&str>) -> Option<&str> {
     evs_state.filter(|state| {
         let gone = ["CLOSED", "LEAVING"];
         gone.iter().any(|word| state.eq_ignore_ascii_case(word))
@@ -236,8 +248,8 @@ fn left_the_group(evs_state: Option<&str>) -> Option<&str> {
 
 /// Whether a node cannot execute the statement only because of something that it is in the midst of: one without peers
 /// looks for them now and then.
-fn unfit_for_a_moment(situation: &Situation<'_>, node: usize) -> bool {
-    let Some(answer) = situation.nodes()[node].answer() else {
+fn is_temporarily_unfit(situation: &Situation<'_>, node: usize) -> bool {
+    let Some(answer) = situation.nodes()[node].fresh_answer() else {
         return false;
     };
     let status = answer.status;
@@ -246,21 +258,21 @@ fn unfit_for_a_moment(situation: &Situation<'_>, node: usize) -> bool {
         between.iter().any(|word| state.eq_ignore_ascii_case(word))
     });
     let applies = status.recv_queue.is_some_and(|queue| queue > 0);
-    sound(situation, node).is_none() && (connects || applies)
+    damage_reason(situation, node).is_none() && (connects || applies)
 }
 
 /// Why a node cannot execute the statement now; `None` when it can (I15).
-fn unfit(situation: &Situation<'_>, node: usize) -> Option<String> {
+fn unfit_reason(situation: &Situation<'_>, node: usize) -> Option<String> {
     let facts = &situation.nodes()[node];
-    let Some(answer) = facts.answer() else {
+    let Some(answer) = facts.fresh_answer() else {
         return Some("does not answer".to_owned());
     };
     let status = answer.status;
-    if let Some(why) = sound(situation, node) {
+    if let Some(why) = damage_reason(situation, node) {
         return Some(why);
     }
     if matches!(facts.state(), NodeState::Joining | NodeState::Donor) {
-        return Some(format!("is {}", facts.state().word()));
+        return Some(format!("is {}", facts.state().as_str()));
     }
     if status.connected != Some(true) {
         return Some("has wsrep_connected other than ON".to_owned());
@@ -281,13 +293,13 @@ fn unfit(situation: &Situation<'_>, node: usize) -> Option<String> {
         .then(|| "has no defined position".to_owned())
 }
 
-fn executor(
+fn check_executor(
     situation: &Situation<'_>,
-    draft: &mut Draft,
-    chosen: Option<&Candidate>,
+    draft: &mut PlanDraft,
+    chosen: Option<&CandidateComponent>,
 ) -> Option<usize> {
     let Some(chosen) = chosen else {
-        draft.check(
+        draft.add_check(
             CheckCode::EXECUTOR_READY,
             CheckStatus::Unknown,
             "Without a component there is nobody to execute anything.".to_owned(),
@@ -300,10 +312,10 @@ fn executor(
     let mut reasons = Vec::new();
     for &node in &chosen.reporters {
         let facts = &situation.nodes()[node];
-        let at = facts.answer().map(|answer| answer.at);
-        match unfit(situation, node) {
+        let at = facts.fresh_answer().map(|answer| answer.at);
+        match unfit_reason(situation, node) {
             None => {
-                let seqno = position(situation, node).map_or(0, |position| position.seqno);
+                let seqno = reported_position(situation, node).map_or(0, |position| position.seqno);
                 fit.push((Reverse(seqno), &facts.id, node));
                 evidence.push(fact(
                     Some(&facts.id),
@@ -322,13 +334,13 @@ fn executor(
     let moment = chosen
         .reporters
         .iter()
-        .any(|&node| unfit_for_a_moment(situation, node));
+        .any(|&node| is_temporarily_unfit(situation, node));
     let (status, message) = match executor {
         Some(node) => (
             CheckStatus::Pass,
             format!(
                 "{} can execute the statement.",
-                situation.names(std::iter::once(node))
+                situation.join_names(std::iter::once(node))
             ),
         ),
         None => (
@@ -344,30 +356,31 @@ fn executor(
             ),
         ),
     };
-    draft.check(CheckCode::EXECUTOR_READY, status, message, evidence);
+    draft.add_check(CheckCode::EXECUTOR_READY, status, message, evidence);
     if moment {
-        draft.passing(Passing::Moment);
+        draft.mark_transient(TransientCause::ShortLivedState);
     }
     executor
 }
 
 /// Views must have lasted; longer while everybody of the last Primary view may come back by itself (I12).
-fn settled(case: &Case<'_>, situation: &Situation<'_>, draft: &mut Draft) {
+fn check_settled(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &mut PlanDraft) {
     let answers = || {
         situation
             .nodes()
             .iter()
-            .filter_map(|facts| Some((facts, facts.answer()?)))
+            .filter_map(|facts| Some((facts, facts.fresh_answer()?)))
     };
     let starting: Vec<usize> = (0..situation.nodes().len())
         .filter(|&node| {
             matches!(
                 situation.phase(node),
-                Some(Phase::Starting | Phase::Joining)
-            ) && situation.nodes()[node].answer().is_none()
+                Some(AgentPhase::Starting | AgentPhase::Joining)
+            ) && situation.nodes()[node].fresh_answer().is_none()
         })
         .collect();
-    let alive = |facts: &&crate::judge::cluster::facts::Facts<'_>| facts.answer().is_some();
+    let alive =
+        |facts: &&crate::judge::cluster::facts::NodeFacts<'_>| facts.fresh_answer().is_some();
     let expected: Vec<_> = situation
         .nodes()
         .iter()
@@ -376,14 +389,14 @@ fn settled(case: &Case<'_>, situation: &Situation<'_>, draft: &mut Draft) {
     let all_there = !expected.is_empty()
         && expected.iter().all(alive)
         && situation
-            .of(|standing| standing == Standing::Disconnected)
+            .members_where(|standing| standing == MemberCondition::Disconnected)
             .next()
             .is_none();
     let heals = all_there || !starting.is_empty();
     let needed = if heals {
-        case.settings.grace
+        case.settings.grace_period
     } else {
-        case.settings.settle
+        case.settings.settle_time
     };
     let mut evidence: Vec<_> = starting
         .iter()
@@ -399,7 +412,7 @@ fn settled(case: &Case<'_>, situation: &Situation<'_>, draft: &mut Draft) {
         .collect();
     let (mut moving, mut seen_to_move) = (Vec::new(), false);
     for (facts, answer) in answers() {
-        let steady = answer.since.age(case.now) >= needed;
+        let steady = answer.view_since.age(case.now) >= needed;
         let value = if steady {
             "view unchanged for long enough"
         } else {
@@ -408,12 +421,12 @@ fn settled(case: &Case<'_>, situation: &Situation<'_>, draft: &mut Draft) {
         evidence.push(fact(
             Some(&facts.id),
             EvidenceSource::Sql,
-            Some(answer.since),
+            Some(answer.view_since),
             value,
         ));
         if !steady {
             moving.push(facts.id.to_string());
-            seen_to_move |= answer.witnessed;
+            seen_to_move |= answer.view_start_observed;
         }
     }
     // Whoever has only begun to watch knows of no change: for how long a view has been there, another replica may know.
@@ -451,14 +464,14 @@ fn settled(case: &Case<'_>, situation: &Situation<'_>, draft: &mut Draft) {
             format!("No view changed for {seconds} s."),
         )
     };
-    draft.check(CheckCode::SETTLED, status, message, evidence);
+    draft.add_check(CheckCode::SETTLED, status, message, evidence);
     if unwatched {
-        draft.passing(Passing::Unwatched);
+        draft.mark_transient(TransientCause::ShortObservation);
     }
 }
 
-fn sql_account(case: &Case<'_>, draft: &mut Draft) {
-    let (status, message) = if case.circumstances.sql_account {
+fn check_sql_account(case: &RecoveryCase<'_>, draft: &mut PlanDraft) {
+    let (status, message) = if case.context.sql_account {
         (
             CheckStatus::Pass,
             "The console has a recovery account.".to_owned(),
@@ -469,14 +482,14 @@ fn sql_account(case: &Case<'_>, draft: &mut Draft) {
             "The console has no recovery account (--recovery-user): type the command by hand, or configure one.".to_owned(),
         )
     };
-    draft.check(CheckCode::SQL_ACCOUNT, status, message, Vec::new());
+    draft.add_check(CheckCode::SQL_ACCOUNT, status, message, Vec::new());
 }
 
-fn fill(
-    case: &Case<'_>,
+fn complete_draft(
+    case: &RecoveryCase<'_>,
     situation: &Situation<'_>,
-    draft: &mut Draft,
-    chosen: &Candidate,
+    draft: &mut PlanDraft,
+    chosen: &CandidateComponent,
     position: &Position,
     executor: Option<usize>,
 ) {
@@ -487,19 +500,21 @@ fn fill(
     };
     let members = ids(&mut chosen.members.iter().copied());
     let left_out = ids(&mut situation
-        .counted()
+        .accountable_members()
         .filter(|node| !chosen.members.contains(node)));
     if let Some(node) = executor {
         let facts = &situation.nodes()[node];
-        let dialect = facts.answer().map_or(Dialect::ProviderOptions, |answer| {
-            Dialect::of(answer.status)
-        });
-        let statement = dialect.bootstrap();
-        draft.steps.push(Step::Statement {
+        let dialect = facts
+            .fresh_answer()
+            .map_or(StatementDialect::ProviderOptions, |answer| {
+                StatementDialect::of(answer.status)
+            });
+        let statement = dialect.bootstrap_statement();
+        draft.steps.push(PlanStep::Statement {
             node: facts.id.clone(),
             statement: statement.to_owned(),
         });
-        draft.commands.push(Command {
+        draft.commands.push(ManualCommand {
             node: Some(facts.id.clone()),
             command: format!("mariadb -e \"{statement}\""),
             why: format!(
@@ -507,14 +522,14 @@ fn fill(
                 situation.component_name(chosen.component)
             ),
         });
-        draft.commands.push(Command {
+        draft.commands.push(ManualCommand {
             node: Some(facts.id.clone()),
             command: "mariadb -e \"SHOW GLOBAL STATUS LIKE 'wsrep_cluster_status'\"".to_owned(),
             why: "Must say Primary: the statement answers OK even when it was ignored.".to_owned(),
         });
     }
     draft.loss = loss::estimate(case, situation, position, &chosen.members);
-    draft.target = Some(Target {
+    draft.target = Some(PlanTarget {
         mechanism: Mechanism::Statement,
         node: executor.map(|node| situation.nodes()[node].id.clone()),
         revives: members.clone(),
@@ -526,7 +541,7 @@ fn fill(
 }
 
 /// One sentence on a plan for `what`.
-pub(super) fn blocked_summary(draft: &Draft, what: Option<String>) -> String {
+pub(super) fn summarize(draft: &PlanDraft, what: Option<String>) -> String {
     let failing: Vec<&str> = draft
         .checks
         .iter()

@@ -1,23 +1,23 @@
 //! Checks that every bootstrap has in common, whether the cluster runs or not.
 
-use super::Case;
-use super::situation::{Situation, Standing};
-use crate::judge::cluster::facts::Sql;
-use crate::observe::registration::{Phase, says_running};
-use crate::recover::plan::digest::{Draft, fact};
+use super::RecoveryCase;
+use super::situation::{MemberCondition, Situation};
+use crate::judge::cluster::facts::ProbeState;
+use crate::observe::registration::{AgentPhase, reports_running};
+use crate::recover::plan::digest::{PlanDraft, fact};
 use crate::recover::plan::{CheckCode, CheckEvidence, CheckStatus, EvidenceSource};
 use crate::view::NodeState;
 
-pub(crate) fn checks(case: &Case<'_>, situation: &Situation<'_>, draft: &mut Draft) {
-    console(case, draft);
-    nobody_primary(case, situation, draft);
-    accounted(situation, draft);
-    attestations(case, situation, draft);
-    transfers(situation, draft);
+pub(crate) fn check_all(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &mut PlanDraft) {
+    check_console(case, draft);
+    check_no_primary(case, situation, draft);
+    check_members_accounted(situation, draft);
+    check_attestations(case, situation, draft);
+    check_no_state_transfer(situation, draft);
 }
 
 /// Checks on the console itself: what clean-up needs as well.
-pub(crate) fn console(case: &Case<'_>, draft: &mut Draft) {
+pub(crate) fn check_console(case: &RecoveryCase<'_>, draft: &mut PlanDraft) {
     let health = &case.evidence.registry_health;
     let (status, message) = if health.reachable {
         (CheckStatus::Pass, "The registry can be read.".to_owned())
@@ -30,15 +30,15 @@ pub(crate) fn console(case: &Case<'_>, draft: &mut Draft) {
             ),
         )
     };
-    draft.check(CheckCode::REGISTRY_READABLE, status, message, Vec::new());
-    match &case.circumstances.off {
-        None => draft.check(
+    draft.add_check(CheckCode::REGISTRY_READABLE, status, message, Vec::new());
+    match &case.context.recovery_pause {
+        None => draft.add_check(
             CheckCode::RECOVERY_ENABLED,
             CheckStatus::Pass,
             "Recovery is switched on.".to_owned(),
             Vec::new(),
         ),
-        Some(off) => draft.check(
+        Some(off) => draft.add_check(
             CheckCode::RECOVERY_ENABLED,
             CheckStatus::Fail,
             format!("{} switched recovery off: {}.", off.by, off.reason),
@@ -51,7 +51,7 @@ pub(crate) fn console(case: &Case<'_>, draft: &mut Draft) {
         ),
     }
     let mut open = Vec::new();
-    if let Some(id) = &case.circumstances.open_action {
+    if let Some(id) = &case.context.open_action {
         open.push(fact(
             None,
             EvidenceSource::Console,
@@ -59,7 +59,7 @@ pub(crate) fn console(case: &Case<'_>, draft: &mut Draft) {
             format!("action {id} is open"),
         ));
     }
-    if let Some(order) = &case.circumstances.standing_order {
+    if let Some(order) = &case.context.standing_order {
         open.push(fact(
             None,
             EvidenceSource::Registry,
@@ -67,10 +67,7 @@ pub(crate) fn console(case: &Case<'_>, draft: &mut Draft) {
             format!("an order stands: {order}"),
         ));
     }
-    let (status, message) = match (
-        &case.circumstances.open_action,
-        &case.circumstances.standing_order,
-    ) {
+    let (status, message) = match (&case.context.open_action, &case.context.standing_order) {
         (None, None) => (
             CheckStatus::Pass,
             "No other action of this cluster is open.".to_owned(),
@@ -85,12 +82,17 @@ pub(crate) fn console(case: &Case<'_>, draft: &mut Draft) {
                 .to_owned(),
         ),
     };
-    draft.check(CheckCode::NO_OTHER_RECOVERY, status, message, open);
+    draft.add_check(CheckCode::NO_OTHER_RECOVERY, status, message, open);
 }
 
-fn nobody_primary(case: &Case<'_>, situation: &Situation<'_>, draft: &mut Draft) {
+fn check_no_primary(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &mut PlanDraft) {
     let mut evidence: Vec<CheckEvidence> = situation
-        .of(|standing| !matches!(standing, Standing::Silent | Standing::Attested(_)))
+        .members_where(|standing| {
+            !matches!(
+                standing,
+                MemberCondition::Unknown | MemberCondition::Attested(_)
+            )
+        })
         .map(|node| situation.evidence(node))
         .collect();
     let inferred: Vec<usize> = (0..situation.nodes().len())
@@ -102,9 +104,9 @@ fn nobody_primary(case: &Case<'_>, situation: &Situation<'_>, draft: &mut Draft)
             Some(&facts.id),
             EvidenceSource::Registry,
             facts
-                .registered
+                .registration
                 .as_ref()
-                .and_then(|seen| seen.seen.last_put_at),
+                .and_then(|seen| seen.observation.last_put_at),
             "registered as Primary",
         ));
     }
@@ -115,7 +117,7 @@ fn nobody_primary(case: &Case<'_>, situation: &Situation<'_>, draft: &mut Draft)
             CheckStatus::Fail,
             format!(
                 "{} {verb} Primary: there is nothing to bootstrap.",
-                situation.names(primaries.into_iter())
+                situation.join_names(primaries.into_iter())
             ),
         )
     } else if !inferred.is_empty() {
@@ -124,13 +126,13 @@ fn nobody_primary(case: &Case<'_>, situation: &Situation<'_>, draft: &mut Draft)
             format!(
                 "The console cannot reach {}, but the live registration says Primary: a second Primary would split the \
                  cluster. Restore the console's connection first.",
-                situation.names(inferred.into_iter())
+                situation.join_names(inferred.into_iter())
             ),
         )
     } else if situation
         .nodes()
         .iter()
-        .any(|facts| facts.expected && matches!(facts.sql, Sql::Pending))
+        .any(|facts| facts.expected && matches!(facts.probe_state, ProbeState::Pending))
     {
         (
             CheckStatus::Unknown,
@@ -142,11 +144,11 @@ fn nobody_primary(case: &Case<'_>, situation: &Situation<'_>, draft: &mut Draft)
             format!("No node of {} says Primary.", case.evidence.name),
         )
     };
-    draft.check(CheckCode::NOBODY_PRIMARY, status, message, evidence);
+    draft.add_check(CheckCode::NOBODY_PRIMARY, status, message, evidence);
 }
 
-fn accounted(situation: &Situation<'_>, draft: &mut Draft) {
-    let counted: Vec<usize> = situation.counted().collect();
+fn check_members_accounted(situation: &Situation<'_>, draft: &mut PlanDraft) {
+    let counted: Vec<usize> = situation.accountable_members().collect();
     let evidence = counted
         .iter()
         .map(|&node| situation.evidence(node))
@@ -156,15 +158,15 @@ fn accounted(situation: &Situation<'_>, draft: &mut Draft) {
         .copied()
         .filter(|&node| {
             matches!(
-                situation.standings[node],
-                Standing::Silent | Standing::Unclear
+                situation.conditions[node],
+                MemberCondition::Unknown | MemberCondition::Indeterminate
             )
         })
         .collect();
     let attested: Vec<usize> = counted
         .iter()
         .copied()
-        .filter(|&node| matches!(situation.standings[node], Standing::Attested(_)))
+        .filter(|&node| matches!(situation.conditions[node], MemberCondition::Attested(_)))
         .collect();
     let (status, message) = if counted.is_empty() {
         (
@@ -176,7 +178,7 @@ fn accounted(situation: &Situation<'_>, draft: &mut Draft) {
             CheckStatus::Unknown,
             format!(
                 "{} may be Primary where the console cannot see it. {} answer, or make sure that {} stopped or cut off, and declare that.",
-                situation.names(missing.iter().copied()),
+                situation.join_names(missing.iter().copied()),
                 if missing.len() == 1 {
                     "Let it"
                 } else {
@@ -194,7 +196,7 @@ fn accounted(situation: &Situation<'_>, draft: &mut Draft) {
             CheckStatus::Attested,
             format!(
                 "Every member is accounted for; for {} on the word of the requester.",
-                situation.names(attested.into_iter())
+                situation.join_names(attested.into_iter())
             ),
         )
     } else {
@@ -203,11 +205,15 @@ fn accounted(situation: &Situation<'_>, draft: &mut Draft) {
             "Every member is accounted for.".to_owned(),
         )
     };
-    draft.check(CheckCode::MEMBERS_ACCOUNTED, status, message, evidence);
+    draft.add_check(CheckCode::MEMBERS_ACCOUNTED, status, message, evidence);
 }
 
 /// An attestation is void as soon as its node gives a sign of life.
-pub(crate) fn attestations(case: &Case<'_>, situation: &Situation<'_>, draft: &mut Draft) {
+pub(crate) fn check_attestations(
+    case: &RecoveryCase<'_>,
+    situation: &Situation<'_>,
+    draft: &mut PlanDraft,
+) {
     if case.attestations.is_empty() {
         return;
     }
@@ -221,7 +227,7 @@ pub(crate) fn attestations(case: &Case<'_>, situation: &Situation<'_>, draft: &m
             Some(&id),
             EvidenceSource::Attestation,
             None,
-            attestation.statement.word(),
+            attestation.statement.as_str(),
         ));
         if seen
             .insert(id.clone(), attestation)
@@ -236,7 +242,7 @@ pub(crate) fn attestations(case: &Case<'_>, situation: &Situation<'_>, draft: &m
         if let Some(sign) = sign_of_life(situation, node) {
             wrong.push(format!("{id} {sign}"));
         }
-        if let Some(Err(why)) = attestation.saved() {
+        if let Some(Err(why)) = attestation.parse_saved_state() {
             wrong.push(format!("{id}: {why}"));
         }
     }
@@ -253,42 +259,44 @@ pub(crate) fn attestations(case: &Case<'_>, situation: &Situation<'_>, draft: &m
             format!("The attestations do not hold: {}.", wrong.join("; ")),
         )
     };
-    draft.check(CheckCode::ATTESTATIONS_HOLD, status, message, evidence);
+    draft.add_check(CheckCode::ATTESTATIONS_HOLD, status, message, evidence);
 }
 
 pub(crate) fn sign_of_life(situation: &Situation<'_>, node: usize) -> Option<&'static str> {
     let facts = &situation.nodes()[node];
-    match situation.standings[node] {
-        Standing::Primary
-        | Standing::NonPrimary(_)
-        | Standing::Disconnected
-        | Standing::Unclear => {
+    match situation.conditions[node] {
+        MemberCondition::Primary
+        | MemberCondition::NonPrimary(_)
+        | MemberCondition::Disconnected
+        | MemberCondition::Indeterminate => {
             return Some("answers");
         }
-        Standing::Listed(_) => return Some("is listed by a component that answers"),
-        Standing::SaysStopped | Standing::Attested(_) | Standing::Silent => {}
+        MemberCondition::Listed(_) => return Some("is listed by a component that answers"),
+        MemberCondition::ReportedStopped
+        | MemberCondition::Attested(_)
+        | MemberCondition::Unknown => {}
     }
-    if let Sql::Failing { error, .. } = facts.sql
-        && error.kind.server_answers()
+    if let ProbeState::Failing { error, .. } = facts.probe_state
+        && error.kind.proves_running()
     {
         return Some("answers, although it refuses the console");
     }
     facts
-        .outlives_probe()
-        .filter(|registered| says_running(&registered.seen.fields))
+        .registration_after_probe_failure()
+        .filter(|registered| reports_running(&registered.observation.fields))
         .map(|_| "is registered as running")
 }
 
 /// A state transfer in progress: interrupting one has destroyed whole clusters (I13).
-fn transfers(situation: &Situation<'_>, draft: &mut Draft) {
+fn check_no_state_transfer(situation: &Situation<'_>, draft: &mut PlanDraft) {
     let mut evidence = Vec::new();
     let mut busy = Vec::new();
     for (node, facts) in situation.nodes().iter().enumerate() {
         // A transfer that failed is over; its node is damaged (I14) and waited for by nobody.
         let over = facts
-            .answer()
+            .fresh_answer()
             .is_some_and(|answer| answer.status.transfer_failed());
-        if facts.answer().is_some()
+        if facts.fresh_answer().is_some()
             && !over
             && matches!(
                 facts.state(),
@@ -298,11 +306,13 @@ fn transfers(situation: &Situation<'_>, draft: &mut Draft) {
             evidence.push(fact(
                 Some(&facts.id),
                 EvidenceSource::Sql,
-                facts.answer().map(|a| a.at),
-                facts.state().word(),
+                facts.fresh_answer().map(|a| a.at),
+                facts.state().as_str(),
             ));
             busy.push(node);
-        } else if situation.phase(node) == Some(Phase::Joining) && facts.answer().is_none() {
+        } else if situation.phase(node) == Some(AgentPhase::Joining)
+            && facts.fresh_answer().is_none()
+        {
             evidence.push(fact(
                 Some(&facts.id),
                 EvidenceSource::Registry,
@@ -322,10 +332,10 @@ fn transfers(situation: &Situation<'_>, draft: &mut Draft) {
             CheckStatus::Fail,
             format!(
                 "{} {} part in a state transfer: wait until it ends or fails.",
-                situation.names(busy.iter().copied()),
+                situation.join_names(busy.iter().copied()),
                 if busy.len() == 1 { "takes" } else { "take" },
             ),
         )
     };
-    draft.check(CheckCode::NO_STATE_TRANSFER, status, message, evidence);
+    draft.add_check(CheckCode::NO_STATE_TRANSFER, status, message, evidence);
 }

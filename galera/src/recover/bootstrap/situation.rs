@@ -1,14 +1,14 @@
 //! Every member with its standing: what is known of it now, and from whom.
 
-use super::Case;
-use crate::judge::cluster::components::{Components, components};
-use crate::judge::cluster::facts::{Answer, Facts, Sql};
-use crate::judge::cluster::gather::{Gathered, gather};
-use crate::judge::cluster::reasons::label;
-use crate::observe::observation::ProbeFailure;
-use crate::observe::registration::{self, NO_POSITION, Phase};
+use super::RecoveryCase;
+use crate::judge::cluster::components::{ObservedComponents, find_components};
+use crate::judge::cluster::facts::{NodeFacts, ProbeAnswer, ProbeState};
+use crate::judge::cluster::gather::{GatheredEvidence, gather};
+use crate::judge::cluster::reasons::node_label;
+use crate::observe::observation::ProbeErrorKind;
+use crate::observe::registration::{self, AgentPhase, NO_POSITION};
 use crate::position::Position;
-use crate::recover::attestation::{Attestation, Statement};
+use crate::recover::attestation::{Attestation, AttestedState};
 use crate::recover::plan::digest::fact;
 use crate::recover::plan::{CheckEvidence, EvidenceSource};
 use crate::timestamp::Timestamp;
@@ -16,7 +16,7 @@ use crate::view::ClusterStatus;
 
 /// What is known of a member's server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum MemberCondition {
     /// It says Primary.
     Primary,
     /// It says non-Primary, in this component.
@@ -24,41 +24,41 @@ pub(crate) enum Standing {
     /// It runs, but is connected to no group (I15).
     Disconnected,
     /// It answers, but not where it stands.
-    Unclear,
+    Indeterminate,
     /// It does not answer, but this component's own list has it as a member: it is where that component is.
     Listed(usize),
     /// It refuses connections, and its agent says that it is stopped.
-    SaysStopped,
+    ReportedStopped,
     /// A person vouches for it.
-    Attested(Statement),
+    Attested(AttestedState),
     /// Nobody knows. That is not dead (I2).
-    Silent,
+    Unknown,
 }
 
 /// A position and where it is from.
 #[derive(Clone, Debug)]
-pub(crate) struct Known {
+pub(crate) struct SourcedPosition {
     pub(crate) position: Position,
     pub(crate) source: EvidenceSource,
     pub(crate) at: Option<Timestamp>,
     /// grastate.dat's flag, where a person pasted the file.
-    pub(crate) flag: Option<bool>,
+    pub(crate) safe_to_bootstrap: Option<bool>,
 }
 
 /// All members with their standings.
 pub(crate) struct Situation<'a> {
-    gathered: Gathered<'a>,
-    pub(crate) components: Components<'a>,
-    pub(crate) standings: Vec<Standing>,
-    attested: Vec<Option<&'a Attestation>>,
+    gathered: GatheredEvidence<'a>,
+    pub(crate) components: ObservedComponents<'a>,
+    pub(crate) conditions: Vec<MemberCondition>,
+    attestations: Vec<Option<&'a Attestation>>,
 }
 
 impl<'a> Situation<'a> {
-    pub(crate) fn new(case: &Case<'a>) -> Self {
+    pub(crate) fn new(case: &RecoveryCase<'a>) -> Self {
         let fold = &case.settings.fold;
         let gathered = gather(case.evidence, case.now, fold);
-        let components = components(&gathered, fold.settle);
-        let attested: Vec<Option<&Attestation>> = gathered
+        let components = find_components(&gathered, fold.settle_time);
+        let attestations: Vec<Option<&Attestation>> = gathered
             .nodes
             .iter()
             .map(|facts| {
@@ -68,65 +68,68 @@ impl<'a> Situation<'a> {
                     .min()
             })
             .collect();
-        let standings = gathered
+        let conditions = gathered
             .nodes
             .iter()
             .enumerate()
-            .map(|(node, facts)| standing(node, facts, &components, attested[node]))
+            .map(|(node, facts)| member_condition(node, facts, &components, attestations[node]))
             .collect();
         Self {
             gathered,
             components,
-            standings,
-            attested,
+            conditions,
+            attestations,
         }
     }
 
-    pub(crate) fn nodes(&self) -> &[Facts<'a>] {
+    pub(crate) fn nodes(&self) -> &[NodeFacts<'a>] {
         &self.gathered.nodes
     }
 
     /// Nodes that say Primary.
     pub(crate) fn primaries(&self) -> impl Iterator<Item = usize> {
-        self.of(|standing| standing == Standing::Primary)
+        self.members_where(|standing| standing == MemberCondition::Primary)
     }
 
     /// Nodes of a standing.
-    pub(crate) fn of(&self, is: impl Fn(Standing) -> bool) -> impl Iterator<Item = usize> {
-        let standings = self.standings.iter().enumerate();
+    pub(crate) fn members_where(
+        &self,
+        is: impl Fn(MemberCondition) -> bool,
+    ) -> impl Iterator<Item = usize> {
+        let standings = self.conditions.iter().enumerate();
         standings
             .filter(move |(_, standing)| is(**standing))
             .map(|(node, _)| node)
     }
 
     /// Whether any component runs.
-    pub(crate) fn runs(&self) -> bool {
-        self.of(|standing| matches!(standing, Standing::NonPrimary(_)))
+    pub(crate) fn has_running_component(&self) -> bool {
+        self.members_where(|standing| matches!(standing, MemberCondition::NonPrimary(_)))
             .next()
             .is_some()
     }
 
     /// The denominator: expected members, and whoever gives a sign of life (I4).
-    pub(crate) fn counted(&self) -> impl Iterator<Item = usize> {
+    pub(crate) fn accountable_members(&self) -> impl Iterator<Item = usize> {
         self.nodes()
             .iter()
             .enumerate()
             .filter(|(node, facts)| {
                 facts.expected
-                    || !matches!(self.standings[*node], Standing::Silent)
-                    || matches!(facts.sql, Sql::Pending)
-                    || facts.outlives_probe().is_some()
+                    || !matches!(self.conditions[*node], MemberCondition::Unknown)
+                    || matches!(facts.probe_state, ProbeState::Pending)
+                    || facts.registration_after_probe_failure().is_some()
             })
             .map(|(node, _)| node)
     }
 
-    pub(crate) fn attested(&self, node: usize) -> Option<&'a Attestation> {
-        self.attested[node]
+    pub(crate) fn attestation(&self, node: usize) -> Option<&'a Attestation> {
+        self.attestations[node]
     }
 
     /// The nodes' names for a sentence.
-    pub(crate) fn names(&self, nodes: impl Iterator<Item = usize>) -> String {
-        let names: Vec<String> = nodes.map(|node| label(&self.nodes()[node])).collect();
+    pub(crate) fn join_names(&self, nodes: impl Iterator<Item = usize>) -> String {
+        let names: Vec<String> = nodes.map(|node| node_label(&self.nodes()[node])).collect();
         match names.split_last() {
             None => "nobody".to_owned(),
             Some((only, [])) => only.clone(),
@@ -137,63 +140,63 @@ impl<'a> Situation<'a> {
     /// Whether a live registration that is younger than the probe's failure says Primary (I1, I3).
     pub(crate) fn registered_primary(&self, node: usize) -> bool {
         self.nodes()[node]
-            .outlives_probe()
+            .registration_after_probe_failure()
             .is_some_and(|registered| {
                 registered.status.cluster_status == Some(ClusterStatus::Primary)
             })
     }
 
     /// The present phase that a live registration tells.
-    pub(crate) fn phase(&self, node: usize) -> Option<Phase> {
+    pub(crate) fn phase(&self, node: usize) -> Option<AgentPhase> {
         let registered = self.nodes()[node].fresh_registration()?;
-        Phase::of(&registered.seen.fields)
+        AgentPhase::from_fields(&registered.observation.fields)
     }
 
     /// A stopped node's position: recovered by its agent, or pasted by a person.
-    pub(crate) fn stopped_position(&self, node: usize) -> Option<Known> {
-        let recovered = self.nodes()[node].registered.as_ref().and_then(|seen| {
-            let position = registration::recovered_position(&seen.seen.fields)?;
-            Some(Known {
+    pub(crate) fn stopped_position(&self, node: usize) -> Option<SourcedPosition> {
+        let recovered = self.nodes()[node].registration.as_ref().and_then(|seen| {
+            let position = registration::recovered_position(&seen.observation.fields)?;
+            Some(SourcedPosition {
                 position,
                 source: EvidenceSource::Registry,
-                at: seen.seen.last_put_at,
-                flag: None,
+                at: seen.observation.last_put_at,
+                safe_to_bootstrap: None,
             })
         });
         recovered.or_else(|| {
-            let pasted = self.attested[node]?.saved()?.ok()?;
-            Some(Known {
+            let pasted = self.attestations[node]?.parse_saved_state()?.ok()?;
+            Some(SourcedPosition {
                 position: pasted.position?,
                 source: EvidenceSource::Attestation,
                 at: None,
-                flag: pasted.safe_to_bootstrap,
+                safe_to_bootstrap: pasted.safe_to_bootstrap,
             })
         })
     }
 
     /// Whether a stopped node's agent says, under a live lease, that its data offer no position: nothing is lost with
     /// it, and it is never a candidate (I6).
-    pub(crate) fn holds_nothing(&self, node: usize) -> bool {
-        self.standings[node] == Standing::SaysStopped
+    pub(crate) fn has_no_data(&self, node: usize) -> bool {
+        self.conditions[node] == MemberCondition::ReportedStopped
             && self.nodes()[node].fresh_registration().is_some_and(|seen| {
-                let value = seen.seen.fields.get("recovered_position");
+                let value = seen.observation.fields.get("recovered_position");
                 value.is_some_and(|value| value.trim() == NO_POSITION)
             })
     }
 
     /// The best that is known of where a node's data stands, from any source and any time.
-    pub(crate) fn last_known(&self, node: usize) -> Option<Known> {
+    pub(crate) fn last_known_position(&self, node: usize) -> Option<SourcedPosition> {
         let facts = &self.nodes()[node];
         let told = facts.probe.and_then(|probe| probe.status.as_ref());
         let told = told.and_then(|(at, status)| {
-            Some(Known {
+            Some(SourcedPosition {
                 position: status.position()?,
                 source: EvidenceSource::Sql,
                 at: Some(*at),
-                flag: None,
+                safe_to_bootstrap: None,
             })
         });
-        if facts.answer().is_some() {
+        if facts.fresh_answer().is_some() {
             return told;
         }
         self.stopped_position(node).or(told)
@@ -202,21 +205,21 @@ impl<'a> Situation<'a> {
     /// What is known of a node, as evidence.
     pub(crate) fn evidence(&self, node: usize) -> CheckEvidence {
         let facts = &self.nodes()[node];
-        let (source, at, value) = match self.standings[node] {
-            Standing::Attested(statement) => (
+        let (source, at, value) = match self.conditions[node] {
+            MemberCondition::Attested(statement) => (
                 EvidenceSource::Attestation,
                 None,
-                statement.word().to_owned(),
+                statement.as_str().to_owned(),
             ),
-            Standing::SaysStopped => (
+            MemberCondition::ReportedStopped => (
                 EvidenceSource::Registry,
                 facts
-                    .registered
+                    .registration
                     .as_ref()
-                    .and_then(|registered| registered.seen.last_put_at),
+                    .and_then(|registered| registered.observation.last_put_at),
                 "stopped, by its agent's word".to_owned(),
             ),
-            Standing::Listed(component) => (
+            MemberCondition::Listed(component) => (
                 EvidenceSource::Sql,
                 None,
                 format!(
@@ -224,9 +227,17 @@ impl<'a> Situation<'a> {
                     self.component_name(component)
                 ),
             ),
-            Standing::Silent => (EvidenceSource::Sql, last_attempt(facts), silence(facts)),
-            _ => match facts.answer() {
-                Some(answer) => (EvidenceSource::Sql, Some(answer.at), said(&answer)),
+            MemberCondition::Unknown => (
+                EvidenceSource::Sql,
+                last_probe_at(facts),
+                describe_no_answer(facts),
+            ),
+            _ => match facts.fresh_answer() {
+                Some(answer) => (
+                    EvidenceSource::Sql,
+                    Some(answer.at),
+                    describe_answer(&answer),
+                ),
                 None => (EvidenceSource::Sql, None, "no answer".to_owned()),
             },
         };
@@ -235,75 +246,77 @@ impl<'a> Situation<'a> {
 
     /// A component, by the nodes that answer from within it.
     pub(crate) fn component_name(&self, component: usize) -> String {
-        self.names(self.of(|standing| standing == Standing::NonPrimary(component)))
+        self.join_names(
+            self.members_where(|standing| standing == MemberCondition::NonPrimary(component)),
+        )
     }
 }
 
-fn standing(
+fn member_condition(
     node: usize,
-    facts: &Facts<'_>,
-    components: &Components<'_>,
+    facts: &NodeFacts<'_>,
+    components: &ObservedComponents<'_>,
     attested: Option<&Attestation>,
-) -> Standing {
-    let home = components.seen.iter().position(|seen| {
+) -> MemberCondition {
+    let home = components.observed.iter().position(|seen| {
         seen.members.contains(&node) && seen.view.status == ClusterStatus::NonPrimary
     });
-    if let Some(answer) = facts.answer() {
+    if let Some(answer) = facts.fresh_answer() {
         return match (answer.status.cluster_status, home) {
-            (Some(ClusterStatus::Primary), _) => Standing::Primary,
-            (Some(ClusterStatus::NonPrimary), Some(home)) => Standing::NonPrimary(home),
-            (Some(ClusterStatus::Disconnected), _) => Standing::Disconnected,
-            _ => Standing::Unclear,
+            (Some(ClusterStatus::Primary), _) => MemberCondition::Primary,
+            (Some(ClusterStatus::NonPrimary), Some(home)) => MemberCondition::NonPrimary(home),
+            (Some(ClusterStatus::Disconnected), _) => MemberCondition::Disconnected,
+            _ => MemberCondition::Indeterminate,
         };
     }
     if let Some(home) = home {
-        return Standing::Listed(home);
+        return MemberCondition::Listed(home);
     }
-    if says_stopped(facts) {
-        return Standing::SaysStopped;
+    if is_confirmed_stopped(facts) {
+        return MemberCondition::ReportedStopped;
     }
     match attested {
-        Some(attestation) => Standing::Attested(attestation.statement),
-        None => Standing::Silent,
+        Some(attestation) => MemberCondition::Attested(attestation.statement),
+        None => MemberCondition::Unknown,
     }
 }
 
 /// A refused connection alone is no proof: a firewall may refuse too. The agent's own word makes it one (I2).
-fn says_stopped(facts: &Facts<'_>) -> bool {
+fn is_confirmed_stopped(facts: &NodeFacts<'_>) -> bool {
     let says = facts
         .fresh_registration()
-        .is_some_and(|registered| registration::says_stopped(&registered.seen.fields));
-    let refused = match facts.sql {
-        Sql::Failing { error, .. } => error.kind == ProbeFailure::Refused,
-        Sql::Unprobed => true,
+        .is_some_and(|registered| registration::reports_stopped(&registered.observation.fields));
+    let refused = match facts.probe_state {
+        ProbeState::Failing { error, .. } => error.kind == ProbeErrorKind::Refused,
+        ProbeState::Unprobed => true,
         _ => false,
     };
     says && refused
 }
 
-fn last_attempt(facts: &Facts<'_>) -> Option<Timestamp> {
+fn last_probe_at(facts: &NodeFacts<'_>) -> Option<Timestamp> {
     let probe = facts.probe?;
     let failed = probe.error.as_ref().map(|(at, _)| *at);
     failed.or_else(|| probe.status.as_ref().map(|(at, _)| *at))
 }
 
 /// Coarse on purpose: how exactly a dead node does not answer decides nothing.
-fn silence(facts: &Facts<'_>) -> String {
-    match facts.sql {
-        Sql::Failing { error, .. } if error.kind.server_answers() => {
-            format!("answers, but refuses the console ({})", error.kind.word())
+fn describe_no_answer(facts: &NodeFacts<'_>) -> String {
+    match facts.probe_state {
+        ProbeState::Failing { error, .. } if error.kind.proves_running() => {
+            format!("answers, but refuses the console ({})", error.kind.as_str())
         }
-        Sql::Failing { error, .. } if error.kind.positively_down() => {
+        ProbeState::Failing { error, .. } if error.kind.proves_stopped() => {
             "refuses connections".to_owned()
         }
-        Sql::Unprobed => "not asked".to_owned(),
-        Sql::Pending => "not asked yet".to_owned(),
+        ProbeState::Unprobed => "not asked".to_owned(),
+        ProbeState::Pending => "not asked yet".to_owned(),
         _ => "no answer".to_owned(),
     }
 }
 
 /// What a node says of itself, as far as it decides anything.
-fn said(answer: &Answer<'_>) -> String {
+fn describe_answer(answer: &ProbeAnswer<'_>) -> String {
     let status = answer.status;
     let word = match status.cluster_status {
         Some(ClusterStatus::Primary) => "Primary",

@@ -3,61 +3,69 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use super::running::blocked_summary;
-use super::situation::{Known, Situation};
-use super::{Case, loss};
+use super::running::summarize;
+use super::situation::{Situation, SourcedPosition};
+use super::{RecoveryCase, loss};
 use crate::id::NodeId;
-use crate::observe::registration::{ClusterField, Keys, Order, Phase};
-use crate::recover::attestation::Statement;
-use crate::recover::plan::digest::{Draft, fact};
+use crate::observe::registration::{AgentPhase, BootstrapOrder, ClusterField, RegistryKeys};
+use crate::recover::attestation::AttestedState;
+use crate::recover::plan::digest::{PlanDraft, fact};
 use crate::recover::plan::{
-    CheckCode, CheckStatus, Command, EvidenceSource, Mechanism, Step, Target,
+    CheckCode, CheckStatus, EvidenceSource, ManualCommand, Mechanism, PlanStep, PlanTarget,
 };
 
-const RECOVER: &str = "mariadbd --wsrep-recover 2>&1 | grep 'Recovered position'";
-const MARK_SAFE: &str =
+const RECOVER_COMMAND: &str = "mariadbd --wsrep-recover 2>&1 | grep 'Recovered position'";
+const MARK_SAFE_COMMAND: &str =
     "sed -i 's/^safe_to_bootstrap:.*/safe_to_bootstrap: 1/' /var/lib/mysql/grastate.dat";
 
-pub(super) fn plan(case: &Case<'_>, situation: &Situation<'_>, draft: &mut Draft) -> String {
+pub(super) fn plan(
+    case: &RecoveryCase<'_>,
+    situation: &Situation<'_>,
+    draft: &mut PlanDraft,
+) -> String {
     // Whoever answers is not stopped, whatever is registered of it.
-    let known: Vec<(usize, Known)> = situation
-        .counted()
-        .filter(|&node| situation.nodes()[node].answer().is_none())
+    let known: Vec<(usize, SourcedPosition)> = situation
+        .accountable_members()
+        .filter(|&node| situation.nodes()[node].fresh_answer().is_none())
         .filter_map(|node| Some((node, situation.stopped_position(node)?)))
         .collect();
-    let complete = positions_known(situation, draft, &known);
-    let agree = one_history(situation, draft, &known);
+    let complete = check_positions_known(situation, draft, &known);
+    let agree = check_one_history(situation, draft, &known);
     let chosen = if agree {
-        choose(situation, &known)
+        choose_node(situation, &known)
     } else {
         None
     };
-    candidate(situation, draft, chosen);
-    let goal = chosen.map(|(node, known)| loss::Goal {
+    check_candidate(situation, draft, chosen);
+    let goal = chosen.map(|(node, known)| loss::RecoveryPoint {
         position: known.position.clone(),
         holders: BTreeSet::from([*node]),
     });
-    loss::ahead(case, situation, draft, goal.as_ref());
-    let waits = chosen.is_some_and(|(node, _)| situation.phase(*node) == Some(Phase::Waiting));
-    agent_waits(situation, draft, chosen, waits);
+    loss::check_for_loss(case, situation, draft, goal.as_ref());
+    let waits = chosen.is_some_and(|(node, _)| situation.phase(*node) == Some(AgentPhase::Waiting));
+    check_agent_waits(situation, draft, chosen, waits);
     let Some((node, known)) = chosen else {
-        recover_by_hand(situation, draft);
-        return blocked_summary(draft, None);
+        add_recovery_commands(situation, draft);
+        return summarize(draft, None);
     };
     if complete {
-        commands(situation, draft, *node);
+        add_start_commands(situation, draft, *node);
     } else {
-        recover_by_hand(situation, draft);
+        add_recovery_commands(situation, draft);
     }
-    fill(case, situation, draft, *node, known, waits);
-    blocked_summary(draft, Some(situation.names(std::iter::once(*node))))
+    complete_draft(case, situation, draft, *node, known, waits);
+    summarize(draft, Some(situation.join_names(std::iter::once(*node))))
 }
 
 /// Every member's position must be known, or the member attested as lost (I4): an unknown one may be the highest (I8).
-fn positions_known(situation: &Situation<'_>, draft: &mut Draft, known: &[(usize, Known)]) -> bool {
+fn check_positions_known(
+    situation: &Situation<'_>,
+    draft: &mut PlanDraft,
+    known: &[(usize, SourcedPosition)],
+) -> bool {
     let mut evidence = Vec::new();
     let (mut running, mut missing, mut lost) = (Vec::new(), Vec::new(), Vec::new());
-    for node in situation.counted() {
+    for node in situation.accountable_members() {
         let id = &situation.nodes()[node].id;
         match known.iter().find(|(with, _)| *with == node) {
             Some((_, known)) => {
@@ -68,7 +76,7 @@ fn positions_known(situation: &Situation<'_>, draft: &mut Draft, known: &[(usize
                     known.position.to_string(),
                 ));
             }
-            None if situation.holds_nothing(node) => evidence.push(fact(
+            None if situation.has_no_data(node) => evidence.push(fact(
                 Some(id),
                 EvidenceSource::Registry,
                 None,
@@ -81,14 +89,14 @@ fn positions_known(situation: &Situation<'_>, draft: &mut Draft, known: &[(usize
                 "position unknown",
             )),
         }
-        if situation.nodes()[node].answer().is_some() {
+        if situation.nodes()[node].fresh_answer().is_some() {
             running.push(node);
-        } else if !known.iter().any(|(with, _)| *with == node) && !situation.holds_nothing(node) {
+        } else if !known.iter().any(|(with, _)| *with == node) && !situation.has_no_data(node) {
             match situation
-                .attested(node)
+                .attestation(node)
                 .map(|attestation| attestation.statement)
             {
-                Some(Statement::Fenced | Statement::Decommissioned) => lost.push(node),
+                Some(AttestedState::Fenced | AttestedState::Decommissioned) => lost.push(node),
                 _ => missing.push(node),
             }
         }
@@ -101,11 +109,11 @@ fn positions_known(situation: &Situation<'_>, draft: &mut Draft, known: &[(usize
                 match running.as_slice() {
                     [one] => format!(
                         "{} runs, but tells of no group that it is in",
-                        situation.names(std::iter::once(*one))
+                        situation.join_names(std::iter::once(*one))
                     ),
                     many => format!(
                         "{} run, but tell of no group that they are in",
-                        situation.names(many.iter().copied())
+                        situation.join_names(many.iter().copied())
                     ),
                 },
                 if running.len() == 1 { "it" } else { "them" },
@@ -117,7 +125,7 @@ fn positions_known(situation: &Situation<'_>, draft: &mut Draft, known: &[(usize
             format!(
                 "Where {} stopped is not known, and {} may be the most advanced. Start the agent there, or paste \
                  grastate.dat or the recovered position of {}.",
-                situation.names(missing.iter().copied()),
+                situation.join_names(missing.iter().copied()),
                 if missing.len() == 1 {
                     "it"
                 } else {
@@ -132,8 +140,8 @@ fn positions_known(situation: &Situation<'_>, draft: &mut Draft, known: &[(usize
             format!(
                 "{} as lost, with what only {} held.",
                 match lost.as_slice() {
-                    [one] => format!("{} counts", situation.names(std::iter::once(*one))),
-                    many => format!("{} count", situation.names(many.iter().copied())),
+                    [one] => format!("{} counts", situation.join_names(std::iter::once(*one))),
+                    many => format!("{} count", situation.join_names(many.iter().copied())),
                 },
                 if lost.len() == 1 { "it" } else { "they" },
             ),
@@ -146,11 +154,15 @@ fn positions_known(situation: &Situation<'_>, draft: &mut Draft, known: &[(usize
             "The position of every member is known.".to_owned(),
         )
     };
-    draft.check(CheckCode::POSITIONS_KNOWN, status, message, evidence);
+    draft.add_check(CheckCode::POSITIONS_KNOWN, status, message, evidence);
     status.permits()
 }
 
-fn one_history(situation: &Situation<'_>, draft: &mut Draft, known: &[(usize, Known)]) -> bool {
+fn check_one_history(
+    situation: &Situation<'_>,
+    draft: &mut PlanDraft,
+    known: &[(usize, SourcedPosition)],
+) -> bool {
     let uuids: BTreeSet<_> = known.iter().map(|(_, known)| known.position.uuid).collect();
     let evidence = known
         .iter()
@@ -180,30 +192,34 @@ fn one_history(situation: &Situation<'_>, draft: &mut Draft, known: &[(usize, Kn
             ),
         ),
     };
-    draft.check(CheckCode::ONE_HISTORY, status, message, evidence);
+    draft.add_check(CheckCode::ONE_HISTORY, status, message, evidence);
     uuids.len() == 1
 }
 
 /// The most advanced; of equals one whose agent waits, then the only one with the flag, then the smallest name (I10).
-fn choose<'k>(
+fn choose_node<'k>(
     situation: &Situation<'_>,
-    known: &'k [(usize, Known)],
-) -> Option<&'k (usize, Known)> {
+    known: &'k [(usize, SourcedPosition)],
+) -> Option<&'k (usize, SourcedPosition)> {
     let flagged = known
         .iter()
-        .filter(|(_, known)| known.flag == Some(true))
+        .filter(|(_, known)| known.safe_to_bootstrap == Some(true))
         .count();
     known.iter().max_by_key(|(node, known)| {
         (
             known.position.seqno,
-            situation.phase(*node) == Some(Phase::Waiting),
-            known.flag == Some(true) && flagged == 1,
+            situation.phase(*node) == Some(AgentPhase::Waiting),
+            known.safe_to_bootstrap == Some(true) && flagged == 1,
             Reverse(&situation.nodes()[*node].id),
         )
     })
 }
 
-fn candidate(situation: &Situation<'_>, draft: &mut Draft, chosen: Option<&(usize, Known)>) {
+fn check_candidate(
+    situation: &Situation<'_>,
+    draft: &mut PlanDraft,
+    chosen: Option<&(usize, SourcedPosition)>,
+) {
     let (status, message, evidence) = match chosen {
         None => (
             CheckStatus::Fail,
@@ -213,7 +229,7 @@ fn candidate(situation: &Situation<'_>, draft: &mut Draft, chosen: Option<&(usiz
         Some((node, known)) => {
             let id = &situation.nodes()[*node].id;
             let mut evidence = vec![fact(Some(id), known.source, known.at, known.position.to_string())];
-            if let Some(flag) = known.flag {
+            if let Some(flag) = known.safe_to_bootstrap {
                 let value = format!("safe_to_bootstrap: {}", u8::from(flag));
                 evidence.push(fact(Some(id), EvidenceSource::Attestation, None, value));
             }
@@ -221,20 +237,20 @@ fn candidate(situation: &Situation<'_>, draft: &mut Draft, chosen: Option<&(usiz
                 CheckStatus::Pass,
                 format!(
                     "{} at {} holds the highest known position.",
-                    situation.names(std::iter::once(*node)),
+                    situation.join_names(std::iter::once(*node)),
                     known.position.seqno
                 ),
                 evidence,
             )
         }
     };
-    draft.check(CheckCode::CANDIDATE, status, message, evidence);
+    draft.add_check(CheckCode::CANDIDATE, status, message, evidence);
 }
 
-fn agent_waits(
+fn check_agent_waits(
     situation: &Situation<'_>,
-    draft: &mut Draft,
-    chosen: Option<&(usize, Known)>,
+    draft: &mut PlanDraft,
+    chosen: Option<&(usize, SourcedPosition)>,
     waits: bool,
 ) {
     let (status, message, evidence) = match chosen {
@@ -245,8 +261,10 @@ fn agent_waits(
         ),
         Some((node, _)) => {
             let facts = &situation.nodes()[*node];
-            let name = situation.names(std::iter::once(*node));
-            let phase = situation.phase(*node).map_or("no agent", Phase::word);
+            let name = situation.join_names(std::iter::once(*node));
+            let phase = situation
+                .phase(*node)
+                .map_or("no agent", AgentPhase::as_str);
             let evidence = vec![fact(Some(&facts.id), EvidenceSource::Registry, None, phase)];
             if waits {
                 (
@@ -265,22 +283,22 @@ fn agent_waits(
             }
         }
     };
-    draft.check(CheckCode::AGENT_WAITS, status, message, evidence);
+    draft.add_check(CheckCode::AGENT_WAITS, status, message, evidence);
 }
 
-fn recover_by_hand(situation: &Situation<'_>, draft: &mut Draft) {
-    for node in situation.counted() {
+fn add_recovery_commands(situation: &Situation<'_>, draft: &mut PlanDraft) {
+    for node in situation.accountable_members() {
         // Nothing here is for a server that runs: it would have to be stopped first (I24).
-        if situation.nodes()[node].answer().is_none()
+        if situation.nodes()[node].fresh_answer().is_none()
             && situation.stopped_position(node).is_none()
-            && !situation.holds_nothing(node)
+            && !situation.has_no_data(node)
             && situation
-                .attested(node)
-                .is_none_or(|a| a.statement == Statement::Stopped)
+                .attestation(node)
+                .is_none_or(|a| a.statement == AttestedState::Stopped)
         {
-            draft.commands.push(Command {
+            draft.commands.push(ManualCommand {
                 node: Some(situation.nodes()[node].id.clone()),
-                command: RECOVER.to_owned(),
+                command: RECOVER_COMMAND.to_owned(),
                 why:
                     "Tells where its data stands; the server must be stopped. Paste the line here."
                         .to_owned(),
@@ -289,16 +307,16 @@ fn recover_by_hand(situation: &Situation<'_>, draft: &mut Draft) {
     }
 }
 
-fn commands(situation: &Situation<'_>, draft: &mut Draft, chosen: usize) {
+fn add_start_commands(situation: &Situation<'_>, draft: &mut PlanDraft, chosen: usize) {
     let id = &situation.nodes()[chosen].id;
-    let line = |node: &NodeId, command: &str, why: &str| Command {
+    let line = |node: &NodeId, command: &str, why: &str| ManualCommand {
         node: Some(node.clone()),
         command: command.to_owned(),
         why: why.to_owned(),
     };
     draft.commands.push(line(
         id,
-        MARK_SAFE,
+        MARK_SAFE_COMMAND,
         "Allows this node, and only this one, to begin.",
     ));
     draft.commands.push(line(
@@ -311,7 +329,10 @@ fn commands(situation: &Situation<'_>, draft: &mut Draft, chosen: usize) {
         "mariadb -e \"SHOW GLOBAL STATUS LIKE 'wsrep_cluster_status'\"",
         "Must say Primary before any other node is started.",
     ));
-    for node in situation.counted().filter(|&node| node != chosen) {
+    for node in situation
+        .accountable_members()
+        .filter(|&node| node != chosen)
+    {
         let id = &situation.nodes()[node].id;
         draft.commands.push(line(
             id,
@@ -321,36 +342,36 @@ fn commands(situation: &Situation<'_>, draft: &mut Draft, chosen: usize) {
     }
 }
 
-fn fill(
-    case: &Case<'_>,
+fn complete_draft(
+    case: &RecoveryCase<'_>,
     situation: &Situation<'_>,
-    draft: &mut Draft,
+    draft: &mut PlanDraft,
     node: usize,
-    known: &Known,
+    known: &SourcedPosition,
     waits: bool,
 ) {
     let id = situation.nodes()[node].id.clone();
     if waits {
-        let keys = Keys::new(&case.circumstances.registry_prefix);
-        let order = Order {
+        let keys = RegistryKeys::new(&case.context.registry_prefix);
+        let order = BootstrapOrder {
             node: id.clone(),
             position: known.position.to_string(),
             action_id: None,
         };
-        draft.steps.push(Step::Key {
+        draft.steps.push(PlanStep::Key {
             key: keys.cluster_key(&case.evidence.name, ClusterField::Bootstrap),
             mod_revision: 0,
             value: Some(order.to_value()),
         });
     }
     let leaves_out = situation
-        .counted()
+        .accountable_members()
         .filter(|&other| other != node)
         .map(|other| situation.nodes()[other].id.clone())
         .collect();
     let holders = BTreeSet::from([node]);
     draft.loss = loss::estimate(case, situation, &known.position, &holders);
-    draft.target = Some(Target {
+    draft.target = Some(PlanTarget {
         mechanism: if waits {
             Mechanism::Order
         } else {

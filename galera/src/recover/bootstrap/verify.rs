@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Case, Situation, Standing};
+use super::{MemberCondition, RecoveryCase, Situation};
 use crate::id::NodeId;
-use crate::judge::known_positions::LastPrimary;
-use crate::recover::plan::Target;
+use crate::judge::known_positions::LastPrimaryView;
+use crate::recover::plan::PlanTarget;
 use crate::timestamp::Timestamp;
 use crate::view::{ClusterStatus, NodeState};
 
 /// How far the proof has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum BootstrapOutcome {
     /// The executor's component is Primary with the same history, and every revived member is Synced in it.
     Proven,
     /// Not yet; what is missing, in a sentence.
@@ -22,58 +22,60 @@ pub enum Outcome {
 
 /// Compares `target` with what the nodes say now.
 #[must_use]
-pub fn verify(target: &Target, case: &Case<'_>) -> Outcome {
+pub fn verify(target: &PlanTarget, case: &RecoveryCase<'_>) -> BootstrapOutcome {
     let situation = Situation::new(case);
     let (Some(executor), Some(position)) = (&target.node, &target.position) else {
-        return Outcome::Contradicted("The plan names nobody who would become Primary.".to_owned());
+        return BootstrapOutcome::Contradicted(
+            "The plan names nobody who would become Primary.".to_owned(),
+        );
     };
     let Some(executor) = situation
         .nodes()
         .iter()
         .position(|facts| facts.id == *executor)
     else {
-        return Outcome::NotYet(format!("{executor} is not known at present."));
+        return BootstrapOutcome::NotYet(format!("{executor} is not known at present."));
     };
     let elsewhere: Vec<usize> = situation
         .primaries()
-        .filter(|&node| !together(&situation, executor, node))
+        .filter(|&node| !share_primary_component(&situation, executor, node))
         .collect();
-    if !elsewhere.is_empty() && situation.standings[executor] == Standing::Primary {
-        return Outcome::Contradicted(format!(
+    if !elsewhere.is_empty() && situation.conditions[executor] == MemberCondition::Primary {
+        return BootstrapOutcome::Contradicted(format!(
             "{} says Primary outside the component of {}.",
-            situation.names(elsewhere.into_iter()),
+            situation.join_names(elsewhere.into_iter()),
             situation.nodes()[executor].id
         ));
     }
     for id in std::iter::once(&situation.nodes()[executor].id).chain(&target.revives) {
         let Some(node) = situation.nodes().iter().position(|facts| facts.id == *id) else {
-            return Outcome::NotYet(format!("{id} is not known at present."));
+            return BootstrapOutcome::NotYet(format!("{id} is not known at present."));
         };
-        if let Some(missing) = missing(&situation, executor, node, position.uuid) {
+        if let Some(missing) = unmet_condition(&situation, executor, node, position.uuid) {
             return missing;
         }
     }
-    Outcome::Proven
+    BootstrapOutcome::Proven
 }
 
-fn together(situation: &Situation<'_>, one: usize, other: usize) -> bool {
-    situation.components.seen.iter().any(|seen| {
+fn share_primary_component(situation: &Situation<'_>, one: usize, other: usize) -> bool {
+    situation.components.observed.iter().any(|seen| {
         seen.view.status == ClusterStatus::Primary
             && seen.members.contains(&one)
             && seen.members.contains(&other)
     })
 }
 
-fn missing(
+fn unmet_condition(
     situation: &Situation<'_>,
     executor: usize,
     node: usize,
     uuid: uuid::Uuid,
-) -> Option<Outcome> {
+) -> Option<BootstrapOutcome> {
     let facts = &situation.nodes()[node];
     let id = &facts.id;
-    let not_yet = |what: String| Some(Outcome::NotYet(what));
-    let Some(answer) = facts.answer() else {
+    let not_yet = |what: String| Some(BootstrapOutcome::NotYet(what));
+    let Some(answer) = facts.fresh_answer() else {
         return not_yet(format!("{id} does not answer."));
     };
     let status = answer.status;
@@ -81,7 +83,7 @@ fn missing(
         return not_yet(format!("{id} is not Primary yet."));
     }
     if status.cluster_state_uuid != Some(uuid) {
-        return Some(Outcome::Contradicted(format!(
+        return Some(BootstrapOutcome::Contradicted(format!(
             "{id} is Primary with another history than {uuid}."
         )));
     }
@@ -89,10 +91,13 @@ fn missing(
         return not_yet(format!("{id} has no view number yet."));
     }
     if facts.state() != NodeState::Synced {
-        return not_yet(format!("{id} is {}, not Synced yet.", facts.state().word()));
+        return not_yet(format!(
+            "{id} is {}, not Synced yet.",
+            facts.state().as_str()
+        ));
     }
-    (!together(situation, executor, node))
-        .then(|| Outcome::NotYet(format!("{id} is not in the executor's component yet.")))
+    (!share_primary_component(situation, executor, node))
+        .then(|| BootstrapOutcome::NotYet(format!("{id} is not in the executor's component yet.")))
 }
 
 /// A node outside the Primary component that holds more than the cluster went on from.
@@ -110,7 +115,11 @@ pub struct ReturningAhead {
 /// ("Reversing history") and a state transfer would then destroy what only they have (I22). Who has joined since then holds
 /// what the cluster holds, however far that has gone on.
 #[must_use]
-pub fn returning_ahead(target: &Target, since: Timestamp, case: &Case<'_>) -> Vec<ReturningAhead> {
+pub fn returning_ahead(
+    target: &PlanTarget,
+    since: Timestamp,
+    case: &RecoveryCase<'_>,
+) -> Vec<ReturningAhead> {
     let situation = Situation::new(case);
     let Some(position) = &target.position else {
         return Vec::new();
@@ -118,10 +127,10 @@ pub fn returning_ahead(target: &Target, since: Timestamp, case: &Case<'_>) -> Ve
     let left_out: BTreeSet<&NodeId> = target.leaves_out.iter().collect();
     (0..situation.nodes().len())
         .filter(|&node| left_out.contains(&situation.nodes()[node].id))
-        .filter(|&node| situation.standings[node] != Standing::Primary)
+        .filter(|&node| situation.conditions[node] != MemberCondition::Primary)
         .filter(|&node| !has_joined(&situation.nodes()[node].id, target, since, &case.history.primary))
         .filter_map(|node| {
-            let known = situation.last_known(node)?.position;
+            let known = situation.last_known_position(node)?.position;
             let more = (known.uuid == position.uuid).then(|| known.seqno.saturating_sub(position.seqno))?;
             let id = situation.nodes()[node].id.clone();
             (more > 0).then(|| ReturningAhead {
@@ -141,9 +150,9 @@ pub fn returning_ahead(target: &Target, since: Timestamp, case: &Case<'_>) -> Ve
 /// before the loss does not count, though a server that was paused repeats it for a moment when it goes on.
 fn has_joined(
     node: &NodeId,
-    target: &Target,
+    target: &PlanTarget,
     since: Timestamp,
-    primary: &BTreeMap<NodeId, LastPrimary>,
+    primary: &BTreeMap<NodeId, LastPrimaryView>,
 ) -> bool {
     primary.get(node).is_some_and(|last| {
         let of_history = target

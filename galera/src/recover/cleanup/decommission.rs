@@ -2,50 +2,52 @@
 
 use std::collections::BTreeSet;
 
-use super::{Reading, Register, remove, target};
+use super::{RegisteredKeys, RegistryReading, add_removal, removal_target};
 use crate::id::NodeId;
-use crate::observe::registration::RawKey;
-use crate::recover::attestation::Statement;
-use crate::recover::bootstrap::Case;
+use crate::observe::registration::RawKeyValue;
+use crate::recover::attestation::AttestedState;
+use crate::recover::bootstrap::RecoveryCase;
 use crate::recover::bootstrap::shared;
 use crate::recover::bootstrap::situation::Situation;
-use crate::recover::plan::digest::{Draft, fact};
-use crate::recover::plan::{CheckCode, CheckStatus, EvidenceSource, Kind, Loss, Plan};
+use crate::recover::plan::digest::{PlanDraft, fact};
+use crate::recover::plan::{
+    ActionKind, CheckCode, CheckStatus, EvidenceSource, LossEstimate, Plan,
+};
 
 /// Plans the removal of every registration of a cluster that is no more. `reading` is the present.
 ///
 /// The keys of the nodes go first and the founder's last: who starts half-way through finds a founder and waits.
 #[must_use]
-pub fn decommission(case: &Case<'_>, reading: &Reading) -> Plan {
+pub fn decommission(case: &RecoveryCase<'_>, reading: &RegistryReading) -> Plan {
     let situation = Situation::new(case);
-    let register = Register::new(case, Some(reading));
-    let mut draft = Draft::new();
-    shared::console(case, &mut draft);
-    shared::attestations(case, &situation, &mut draft);
+    let register = RegisteredKeys::new(case, Some(reading));
+    let mut draft = PlanDraft::new();
+    shared::check_console(case, &mut draft);
+    shared::check_attestations(case, &situation, &mut draft);
     let members: BTreeSet<NodeId> = situation
         .nodes()
         .iter()
         .map(|facts| facts.id.clone())
         .chain(register.nodes.keys().cloned())
         .collect();
-    all_attested(case, &members, &mut draft);
-    nobody_answers(&situation, reading, &mut draft);
-    super::unknown_keys(&register, &mut draft);
+    check_all_attested(case, &members, &mut draft);
+    check_no_answer(&situation, reading, &mut draft);
+    super::check_unknown_keys(&register, &mut draft);
     let nodes = register.nodes.values().flatten().map(|(raw, _)| *raw);
     for raw in nodes.chain(register.cluster.iter().copied()) {
-        remove(raw, &mut draft);
+        add_removal(raw, &mut draft);
     }
     if draft.steps.is_empty() {
-        draft.check(
+        draft.add_check(
             CheckCode::SOMETHING_TO_DO,
             CheckStatus::Fail,
             "Nothing is registered: there is nothing to remove.".to_owned(),
             Vec::new(),
         );
     } else {
-        draft.target = Some(target(register.nodes.keys().cloned().collect()));
+        draft.target = Some(removal_target(register.nodes.keys().cloned().collect()));
     }
-    draft.loss = Loss {
+    draft.loss = LossEstimate {
         transactions: None,
         explanation: "Afterwards nobody remembers this cluster: a node that starts under its name founds a new one."
             .to_owned(),
@@ -59,7 +61,7 @@ pub fn decommission(case: &Case<'_>, reading: &Reading) -> Plan {
         ),
     };
     draft.finish(
-        Kind::Decommission,
+        ActionKind::Decommission,
         &case.evidence.name,
         case.attestations,
         summary,
@@ -67,12 +69,12 @@ pub fn decommission(case: &Case<'_>, reading: &Reading) -> Plan {
     )
 }
 
-fn all_attested(case: &Case<'_>, members: &BTreeSet<NodeId>, draft: &mut Draft) {
+fn check_all_attested(case: &RecoveryCase<'_>, members: &BTreeSet<NodeId>, draft: &mut PlanDraft) {
     let port = case.settings.fold.default_port;
     let attested: BTreeSet<NodeId> = case
         .attestations
         .iter()
-        .filter(|attestation| attestation.statement == Statement::Decommissioned)
+        .filter(|attestation| attestation.statement == AttestedState::Decommissioned)
         .map(|attestation| attestation.node.clone().normalized(port))
         .collect();
     let missing: Vec<String> = members
@@ -103,10 +105,10 @@ fn all_attested(case: &Case<'_>, members: &BTreeSet<NodeId>, draft: &mut Draft) 
             format!("{} must be attested decommissioned.", missing.join(", ")),
         )
     };
-    draft.check(CheckCode::ALL_ATTESTED, status, message, evidence);
+    draft.add_check(CheckCode::ALL_ATTESTED, status, message, evidence);
 }
 
-fn nobody_answers(situation: &Situation<'_>, reading: &Reading, draft: &mut Draft) {
+fn check_no_answer(situation: &Situation<'_>, reading: &RegistryReading, draft: &mut PlanDraft) {
     let mut evidence = Vec::new();
     let mut alive = Vec::new();
     for (node, facts) in situation.nodes().iter().enumerate() {
@@ -115,7 +117,7 @@ fn nobody_answers(situation: &Situation<'_>, reading: &Reading, draft: &mut Draf
             alive.push(format!("{} {sign}", facts.id));
         }
     }
-    let leased: Vec<&RawKey> = reading.keys.iter().filter(|raw| raw.lease != 0).collect();
+    let leased: Vec<&RawKeyValue> = reading.keys.iter().filter(|raw| raw.lease != 0).collect();
     if let Some(raw) = leased.first() {
         let key = String::from_utf8_lossy(&raw.key).into_owned();
         alive.push(format!("{key} is held by a lease"));
@@ -137,5 +139,5 @@ fn nobody_answers(situation: &Situation<'_>, reading: &Reading, draft: &mut Draf
             format!("The cluster lives: {}.", alive.join("; ")),
         )
     };
-    draft.check(CheckCode::NOBODY_ANSWERS, status, message, evidence);
+    draft.add_check(CheckCode::NOBODY_ANSWERS, status, message, evidence);
 }

@@ -2,26 +2,30 @@
 
 use std::collections::BTreeSet;
 
-use super::{Reading, Register};
-use crate::recover::bootstrap::Case;
+use super::{RegisteredKeys, RegistryReading};
+use crate::recover::bootstrap::RecoveryCase;
 use crate::recover::bootstrap::shared::sign_of_life;
 use crate::recover::bootstrap::situation::Situation;
-use crate::recover::plan::Step;
+use crate::recover::plan::PlanStep;
 
 /// The writes that restore durable registrations of nodes that live but are no longer registered. Each creates its key
 /// only where there is none, so that a node that registered again meanwhile wins.
 #[must_use]
-pub fn lost_registrations(case: &Case<'_>, before: &Reading, after: &Reading) -> Vec<Step> {
+pub fn lost_registrations(
+    case: &RecoveryCase<'_>,
+    before: &RegistryReading,
+    after: &RegistryReading,
+) -> Vec<PlanStep> {
     let situation = Situation::new(case);
     let (was, is) = (
-        Register::new(case, Some(before)),
-        Register::new(case, Some(after)),
+        RegisteredKeys::new(case, Some(before)),
+        RegisteredKeys::new(case, Some(after)),
     );
     let lives: BTreeSet<_> = (0..situation.nodes().len())
         .filter(|&node| {
             let listed = situation
                 .components
-                .seen
+                .observed
                 .iter()
                 .any(|seen| seen.members.contains(&node));
             listed || sign_of_life(&situation, node).is_some()
@@ -35,7 +39,7 @@ pub fn lost_registrations(case: &Case<'_>, before: &Reading, after: &Reading) ->
         // A leased key is its owner's to write.
         .filter(|(raw, _)| raw.lease == 0)
         .filter_map(|(raw, _)| {
-            Some(Step::Key {
+            Some(PlanStep::Key {
                 key: String::from_utf8(raw.key.clone()).ok()?,
                 mod_revision: 0,
                 value: Some(String::from_utf8(raw.value.clone()).ok()?),

@@ -3,35 +3,35 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Reading, Register};
+use super::{RegisteredKeys, RegistryReading};
 use crate::id::NodeId;
-use crate::judge::cluster::facts::Sql;
-use crate::observe::registration::{Field, RawKey};
-use crate::recover::bootstrap::Case;
+use crate::judge::cluster::facts::ProbeState;
+use crate::observe::registration::{NodeField, RawKeyValue};
+use crate::recover::bootstrap::RecoveryCase;
 use crate::recover::bootstrap::shared::sign_of_life;
-use crate::recover::bootstrap::situation::{Situation, Standing};
+use crate::recover::bootstrap::situation::{MemberCondition, Situation};
 
 /// What happens to a registration, and why: the rest of a sentence that begins with the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum CleanupDecision {
     Stale(String),
     Kept(String),
 }
 
-pub(super) fn fates(
-    case: &Case<'_>,
+pub(super) fn decide_registrations(
+    case: &RecoveryCase<'_>,
     situation: &Situation<'_>,
-    register: &Register<'_>,
-    readings: &[Reading],
+    register: &RegisteredKeys<'_>,
+    readings: &[RegistryReading],
     wait: Duration,
-) -> BTreeMap<NodeId, Fate> {
+) -> BTreeMap<NodeId, CleanupDecision> {
     register
         .nodes
         .iter()
         .map(|(id, keys)| {
-            let fate = match kept(case, situation, readings, wait, id, keys) {
-                Some(why) => Fate::Kept(why),
-                None => Fate::Stale(why_stale(situation, id, wait)),
+            let fate = match keep_reason(case, situation, readings, wait, id, keys) {
+                Some(why) => CleanupDecision::Kept(why),
+                None => CleanupDecision::Stale(stale_reason(situation, id, wait)),
             };
             (id.clone(), fate)
         })
@@ -39,13 +39,13 @@ pub(super) fn fates(
 }
 
 /// Why a registration stays; `None` when nothing speaks for it any more.
-fn kept(
-    case: &Case<'_>,
+fn keep_reason(
+    case: &RecoveryCase<'_>,
     situation: &Situation<'_>,
-    readings: &[Reading],
+    readings: &[RegistryReading],
     wait: Duration,
     id: &NodeId,
-    keys: &[(&RawKey, Field)],
+    keys: &[(&RawKeyValue, NodeField)],
 ) -> Option<String> {
     let node = situation.nodes().iter().position(|facts| facts.id == *id);
     let Some(node) = node else {
@@ -56,40 +56,44 @@ fn kept(
     }
     let listed = situation
         .components
-        .seen
+        .observed
         .iter()
         .any(|seen| seen.members.contains(&node));
     if listed {
         return Some("is in a member list".to_owned());
     }
-    if let Some(why) = renewed(readings, wait, keys) {
+    if let Some(why) = key_activity_reason(readings, wait, keys) {
         return Some(why);
     }
     let attested = matches!(
-        situation.standings[node],
-        Standing::Attested(_) | Standing::SaysStopped
-    ) && situation.attested(node).is_some();
+        situation.conditions[node],
+        MemberCondition::Attested(_) | MemberCondition::ReportedStopped
+    ) && situation.attestation(node).is_some();
     let speaks = keys
         .iter()
-        .any(|(_, field)| !field.is_durable() && *field != Field::RecoveredPosition);
+        .any(|(_, field)| !field.is_durable() && *field != NodeField::RecoveredPosition);
     if speaks && !attested {
         return Some("has status keys without a lease; attest that it is gone".to_owned());
     }
     if attested {
         return None;
     }
-    match situation.nodes()[node].sql {
-        Sql::Failing { since, .. } if since.age(case.now) >= wait => None,
-        Sql::Failing { since, .. } => Some(format!(
+    match situation.nodes()[node].probe_state {
+        ProbeState::Failing { since, .. } if since.age(case.now) >= wait => None,
+        ProbeState::Failing { since, .. } => Some(format!(
             "has not answered since {}, which is not long enough",
-            since.since_text(case.now)
+            since.to_short_string(case.now)
         )),
         _ => Some("is not asked by the console; attest that it is gone".to_owned()),
     }
 }
 
 /// Why the keys themselves speak for the node: a lease, a change, or too short a time.
-fn renewed(readings: &[Reading], wait: Duration, keys: &[(&RawKey, Field)]) -> Option<String> {
+fn key_activity_reason(
+    readings: &[RegistryReading],
+    wait: Duration,
+    keys: &[(&RawKeyValue, NodeField)],
+) -> Option<String> {
     let last = readings.last()?;
     // The last reading that is old enough begins the period that counts.
     let first = readings
@@ -131,7 +135,7 @@ fn node_prefix(key: &[u8]) -> Option<&[u8]> {
     Some(&key[..=end])
 }
 
-fn why_stale(situation: &Situation<'_>, id: &NodeId, wait: Duration) -> String {
+fn stale_reason(situation: &Situation<'_>, id: &NodeId, wait: Duration) -> String {
     let expected = situation
         .nodes()
         .iter()
@@ -141,7 +145,7 @@ fn why_stale(situation: &Situation<'_>, id: &NodeId, wait: Duration) -> String {
         wait.as_secs()
     );
     let node = situation.nodes().iter().position(|facts| facts.id == *id);
-    if let Some(attestation) = node.and_then(|node| situation.attested(node)) {
+    if let Some(attestation) = node.and_then(|node| situation.attestation(node)) {
         why = format!(
             "is attested {}, is in no member list and holds no lease",
             attestation.statement

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use super::{CheckCode, Passing, Plan};
+use super::{CheckCode, Plan, TransientCause};
 
 /// What a difference between two plans means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Comparison {
+pub enum PlanComparison {
     /// None: it is what was approved.
     Same,
     /// Only states that nodes leave by themselves within seconds: look again.
-    Moment,
+    ShortLivedState,
     /// Only what the planner has not watched for long enough to tell.
-    Unwatched,
+    ShortObservation,
     /// Everything else: it is not what was approved.
     Changed,
 }
@@ -20,18 +20,21 @@ pub enum Comparison {
 impl Plan {
     /// Compares this plan, made just now, with the one that was approved.
     #[must_use]
-    pub fn compared(&self, approved: &Self) -> Comparison {
+    pub fn compare_with_approved(&self, approved: &Self) -> PlanComparison {
         if self.digest == approved.digest {
-            return Comparison::Same;
+            return PlanComparison::Same;
         }
-        let passing = |reason: Passing| -> BTreeSet<&CheckCode> {
+        let passing = |reason: TransientCause| -> BTreeSet<&CheckCode> {
             let checks = self.checks.iter();
             checks
-                .filter(|check| check.passing == Some(reason))
+                .filter(|check| check.transient == Some(reason))
                 .map(|check| &check.code)
                 .collect()
         };
-        let (moment, unwatched) = (passing(Passing::Moment), passing(Passing::Unwatched));
+        let (moment, unwatched) = (
+            passing(TransientCause::ShortLivedState),
+            passing(TransientCause::ShortObservation),
+        );
         let rest = |plan: &Self| {
             let mut rest = plan.clone();
             let open = |code: &CheckCode| moment.contains(code) || unwatched.contains(code);
@@ -56,11 +59,11 @@ impl Plan {
             rest.computed_digest()
         };
         if (moment.is_empty() && unwatched.is_empty()) || rest(self) != rest(approved) {
-            Comparison::Changed
+            PlanComparison::Changed
         } else if unwatched.is_empty() {
-            Comparison::Moment
+            PlanComparison::ShortLivedState
         } else {
-            Comparison::Unwatched
+            PlanComparison::ShortObservation
         }
     }
 }

@@ -6,8 +6,8 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Check, CheckCode, CheckEvidence, CheckStatus, Command, EvidenceSource, Kind, Loss, Passing,
-    Plan, Step, Target,
+    ActionKind, CheckCode, CheckEvidence, CheckStatus, EvidenceSource, LossEstimate, ManualCommand,
+    Plan, PlanCheck, PlanStep, PlanTarget, TransientCause,
 };
 use crate::id::{ClusterName, NodeId};
 use crate::recover::attestation::Attestation;
@@ -16,20 +16,20 @@ use crate::timestamp::Timestamp;
 /// What a digest covers, in this order. Messages are left out because they may name times; the facts that they speak
 /// of are in the evidence.
 #[derive(Serialize)]
-struct Covered<'a> {
-    kind: Kind,
+struct DigestInput<'a> {
+    kind: ActionKind,
     cluster: &'a ClusterName,
     executable: bool,
-    checks: Vec<CoveredCheck<'a>>,
-    target: &'a Option<Target>,
-    steps: &'a [Step],
-    undo: &'a [Step],
+    checks: Vec<DigestCheck<'a>>,
+    target: &'a Option<PlanTarget>,
+    steps: &'a [PlanStep],
+    undo: &'a [PlanStep],
     transactions: Option<u64>,
     attestations: &'a [Attestation],
 }
 
 #[derive(Serialize)]
-struct CoveredCheck<'a> {
+struct DigestCheck<'a> {
     code: &'a CheckCode,
     status: CheckStatus,
     evidence: Vec<(Option<&'a NodeId>, EvidenceSource, &'a str)>,
@@ -39,14 +39,14 @@ impl Plan {
     /// The digest of what this plan says; equal to [`Plan::digest`] unless somebody altered the plan.
     #[must_use]
     pub fn computed_digest(&self) -> String {
-        let covered = Covered {
+        let covered = DigestInput {
             kind: self.kind,
             cluster: &self.cluster,
             executable: self.executable,
             checks: self
                 .checks
                 .iter()
-                .map(|check| CoveredCheck {
+                .map(|check| DigestCheck {
                     code: &check.code,
                     status: check.status,
                     evidence: check
@@ -89,16 +89,16 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// Collects the parts of a plan.
-pub(crate) struct Draft {
-    pub(crate) checks: Vec<Check>,
-    pub(crate) target: Option<Target>,
-    pub(crate) steps: Vec<Step>,
-    pub(crate) undo: Vec<Step>,
-    pub(crate) commands: Vec<Command>,
-    pub(crate) loss: Loss,
+pub(crate) struct PlanDraft {
+    pub(crate) checks: Vec<PlanCheck>,
+    pub(crate) target: Option<PlanTarget>,
+    pub(crate) steps: Vec<PlanStep>,
+    pub(crate) undo: Vec<PlanStep>,
+    pub(crate) commands: Vec<ManualCommand>,
+    pub(crate) loss: LossEstimate,
 }
 
-impl Draft {
+impl PlanDraft {
     pub(crate) fn new() -> Self {
         Self {
             checks: Vec::new(),
@@ -106,7 +106,7 @@ impl Draft {
             steps: Vec::new(),
             undo: Vec::new(),
             commands: Vec::new(),
-            loss: Loss {
+            loss: LossEstimate {
                 transactions: Some(0),
                 explanation: "Nothing would be done.".to_owned(),
             },
@@ -114,14 +114,14 @@ impl Draft {
     }
 
     /// Says that the check that was added last may come out otherwise soon.
-    pub(crate) fn passing(&mut self, passing: Passing) {
+    pub(crate) fn mark_transient(&mut self, passing: TransientCause) {
         if let Some(last) = self.checks.last_mut() {
-            last.passing = Some(passing);
+            last.transient = Some(passing);
         }
     }
 
     /// Adds a check; its evidence is sorted, so that no order of arrival matters.
-    pub(crate) fn check(
+    pub(crate) fn add_check(
         &mut self,
         code: CheckCode,
         status: CheckStatus,
@@ -129,12 +129,12 @@ impl Draft {
         mut evidence: Vec<CheckEvidence>,
     ) {
         evidence.sort();
-        self.checks.push(Check {
+        self.checks.push(PlanCheck {
             code,
             status,
             message,
             evidence,
-            passing: None,
+            transient: None,
         });
     }
 
@@ -146,7 +146,7 @@ impl Draft {
     /// The plan. It is executable when every check permits it and it has a step.
     pub(crate) fn finish(
         self,
-        kind: Kind,
+        kind: ActionKind,
         cluster: &ClusterName,
         attestations: &[Attestation],
         summary: String,

@@ -5,60 +5,60 @@ use std::sync::Arc;
 use console_core::clock::now;
 use console_core::session::SessionGuard;
 use galera::access::Operation;
-use galera::publish::status_pages::Visibility;
+use galera::publish::status_pages::PageVisibility;
 use http::HeaderMap;
 
 use crate::http::{AppState, cookie};
-use crate::status::{Place, Print, Prints};
+use crate::status::{PageLocation, RenderedPage, RenderedPages};
 
 /// A way to a page.
-pub(super) enum Door {
+pub(super) enum PageAccess {
     /// A page that is open to everybody, by its slug.
-    Open(String),
+    Public(String),
     /// Any page, by its slug, for somebody who is signed in.
     Member(String, SessionGuard),
     /// The page behind a secret.
-    Secret(String),
+    SecretLink(String),
 }
 
 /// Why there is no way.
-pub(super) enum Shut {
+pub(super) enum PageAccessError {
     /// The page needs somebody who is signed in.
-    ToStrangers,
+    SignInRequired,
     /// There is no page, or none that may be known of.
-    ToAll,
+    NotFound,
 }
 
-impl Door {
+impl PageAccess {
     /// The way to the page `slug` for whoever sends `headers`.
-    pub(super) async fn at(
+    pub(super) async fn resolve(
         app: &AppState,
         slug: String,
         headers: &HeaderMap,
-    ) -> Result<Self, Shut> {
-        let prints = app.status.prints();
+    ) -> Result<Self, PageAccessError> {
+        let prints = app.status_pages.rendered_pages();
         let visibility = prints
             .page(&slug)
             .map(|print| print.page.value.settings.visibility);
-        if visibility == Some(Visibility::Public) {
-            return Ok(Self::Open(slug));
+        if visibility == Some(PageVisibility::Public) {
+            return Ok(Self::Public(slug));
         }
         // Whoever sends no cookie is a stranger to every page alike.
-        let member = member(app, headers).await;
+        let member = signed_in_viewer(app, headers).await;
         match (visibility, member) {
             (Some(_), Some(session)) => Ok(Self::Member(slug, session)),
-            (Some(Visibility::Members), None) => Err(Shut::ToStrangers),
-            _ => Err(Shut::ToAll),
+            (Some(PageVisibility::Members), None) => Err(PageAccessError::SignInRequired),
+            _ => Err(PageAccessError::NotFound),
         }
     }
 
     /// The page, while this way leads to it.
-    pub(super) fn print(&self, prints: &Prints) -> Option<Arc<Print>> {
+    pub(super) fn rendered_page(&self, prints: &RenderedPages) -> Option<Arc<RenderedPage>> {
         let at = now();
         match self {
-            Self::Open(slug) => {
-                let public = |print: &&Arc<Print>| {
-                    print.page.value.settings.visibility == Visibility::Public
+            Self::Public(slug) => {
+                let public = |print: &&Arc<RenderedPage>| {
+                    print.page.value.settings.visibility == PageVisibility::Public
                 };
                 prints.page(slug).filter(public).cloned()
             }
@@ -66,23 +66,23 @@ impl Door {
                 let lives = !session.has_ended() && at < session.expires_at;
                 prints.page(slug).filter(|_| lives).cloned()
             }
-            Self::Secret(secret) => prints.behind(secret, at).cloned(),
+            Self::SecretLink(secret) => prints.page_for_secret(secret, at).cloned(),
         }
     }
 
     /// Where the reader is.
-    pub(super) const fn place(&self) -> Place {
+    pub(super) const fn place(&self) -> PageLocation {
         match self {
-            Self::Open(_) | Self::Member(..) => Place::Slug,
-            Self::Secret(_) => Place::Secret,
+            Self::Public(_) | Self::Member(..) => PageLocation::Slug,
+            Self::SecretLink(_) => PageLocation::Secret,
         }
     }
 }
 
 /// Somebody who is signed in and may look at clusters.
-async fn member(app: &AppState, headers: &HeaderMap) -> Option<SessionGuard> {
+async fn signed_in_viewer(app: &AppState, headers: &HeaderMap) -> Option<SessionGuard> {
     let token = cookie::token(headers, app.is_https())?;
-    let session = app.authority.recognise(token).await.ok()?;
-    session.principal.permit(Operation::See).ok()?;
+    let session = app.authenticator.resolve_session(token).await.ok()?;
+    session.principal.permit(Operation::View).ok()?;
     Some(session)
 }

@@ -16,112 +16,113 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::answer::{plain, text};
-use super::door::Door;
+use super::answer::{header_value, insert_base_headers};
+use super::door::PageAccess;
 use crate::http::AppState;
-use crate::status::{Print, Prints};
+use crate::status::{RenderedPage, RenderedPages};
 
 /// Between two words when nothing changes: proof for the page that it is still told.
-const BEAT: Duration = Duration::from_secs(10);
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 /// Open pages that are told at the same time; further ones ask by themselves now and then.
-const OPEN_MAX: usize = 5_000;
+const STREAMS_MAX: usize = 5_000;
 
-static OPEN: AtomicUsize = AtomicUsize::new(0);
+static OPEN_STREAMS: AtomicUsize = AtomicUsize::new(0);
 
 /// One of the places that there are.
-struct Seat;
+struct StreamPermit;
 
-impl Seat {
-    fn take() -> Option<Self> {
-        let free = |open| (open < OPEN_MAX).then_some(open + 1);
-        OPEN.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free)
+impl StreamPermit {
+    fn try_acquire() -> Option<Self> {
+        let free = |open| (open < STREAMS_MAX).then_some(open + 1);
+        OPEN_STREAMS
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, free)
             .is_ok()
             .then_some(Self)
     }
 }
 
-impl Drop for Seat {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
-        OPEN.fetch_sub(1, Ordering::Relaxed);
+        OPEN_STREAMS.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// An open page.
-struct Reader {
-    door: Door,
-    prints: watch::Receiver<Arc<Prints>>,
-    told: Option<String>,
+struct PageEventStream {
+    access: PageAccess,
+    pages: watch::Receiver<Arc<RenderedPages>>,
+    sent_version: Option<String>,
     shutdown: CancellationToken,
-    over: bool,
-    _seat: Seat,
+    ended: bool,
+    _permit: StreamPermit,
 }
 
 /// `GET …/events`.
-pub(super) fn stream(app: &AppState, door: Door) -> Response {
-    let Some(seat) = Seat::take() else {
+pub(super) fn stream(app: &AppState, door: PageAccess) -> Response {
+    let Some(seat) = StreamPermit::try_acquire() else {
         let mut response = StatusCode::SERVICE_UNAVAILABLE.into_response();
-        plain(response.headers_mut());
+        insert_base_headers(response.headers_mut());
         return response;
     };
-    let reader = Reader {
-        door,
-        prints: app.status.follow_prints(),
-        told: None,
+    let reader = PageEventStream {
+        access: door,
+        pages: app.status_pages.subscribe_rendered(),
+        sent_version: None,
         shutdown: app.shutdown.clone(),
-        over: false,
-        _seat: seat,
+        ended: false,
+        _permit: seat,
     };
     let events = stream::unfold(reader, async |mut reader| {
-        let event = reader.next().await?;
+        let event = reader.next_event().await?;
         Some((Ok::<_, Infallible>(event), reader))
     });
     let mut response = Sse::new(events).into_response();
-    plain(response.headers_mut());
+    insert_base_headers(response.headers_mut());
     let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, text("no-store"));
+    headers.insert(CACHE_CONTROL, header_value("no-store"));
     // Proxies that gather answers would keep the news to themselves.
-    headers.insert("x-accel-buffering", text("no"));
+    headers.insert("x-accel-buffering", header_value("no"));
     response
 }
 
-impl Reader {
+impl PageEventStream {
     /// The next word; `None` at the end.
-    async fn next(&mut self) -> Option<Event> {
-        if self.over {
+    async fn next_event(&mut self) -> Option<Event> {
+        if self.ended {
             return None;
         }
         let shutdown = self.shutdown.clone();
         tokio::select! {
             () = shutdown.cancelled() => None,
-            event = self.word() => Some(event),
+            event = self.wait_for_event() => Some(event),
         }
     }
 
-    async fn word(&mut self) -> Event {
+    async fn wait_for_event(&mut self) -> Event {
         loop {
-            let prints = Arc::clone(&self.prints.borrow_and_update());
-            let Some(print) = self.door.print(&prints) else {
-                self.over = true;
+            let prints = Arc::clone(&self.pages.borrow_and_update());
+            let Some(print) = self.access.rendered_page(&prints) else {
+                self.ended = true;
                 return Event::default().event("gone").data("");
             };
-            if self.told.as_ref() != Some(&print.version) {
-                return self.tell(&print);
+            if self.sent_version.as_ref() != Some(&print.version) {
+                return self.version_event(&print);
             }
-            let waited = timeout(BEAT, self.prints.changed()).await;
+            let waited = timeout(HEARTBEAT_INTERVAL, self.pages.changed()).await;
             match waited {
                 Ok(Ok(())) => {}
-                Ok(Err(_)) => self.over = true,
+                Ok(Err(_)) => self.ended = true,
                 // Asked again: the link may have expired by now.
-                Err(_) => self.told = None,
+                Err(_) => self.sent_version = None,
             }
-            if self.over {
+            if self.ended {
                 return Event::default().event("gone").data("");
             }
         }
     }
 
-    fn tell(&mut self, print: &Print) -> Event {
-        self.told = Some(print.version.clone());
+    fn version_event(&mut self, print: &RenderedPage) -> Event {
+        self.sent_version = Some(print.version.clone());
         let now = now().unix_millis();
         let word = format!("{{\"version\":\"{}\",\"now\":{now}}}", print.version);
         Event::default().data(word)

@@ -13,15 +13,15 @@ use galera::publish::status_pages::{
 use http::StatusCode;
 use serde::Deserialize;
 
-use super::known;
+use super::require_known_clusters;
 use crate::http::AppState;
-use crate::http::extract::{JsonBody, QueryOf};
-use crate::http::identity::Session;
+use crate::http::extract::{JsonBody, QueryParams};
+use crate::http::identity::CurrentSession;
 use crate::http::problem::{ApiError, ApiResult};
-use crate::status::StatusError;
+use crate::status::StatusPageError;
 
 /// Things of a list unless the request says otherwise, and at most.
-const LIMIT: usize = 100;
+const DEFAULT_LIMIT: usize = 100;
 const LIMIT_MAX: usize = 500;
 
 #[derive(Deserialize)]
@@ -31,13 +31,13 @@ pub(super) struct IncidentQuery {
     limit: Option<usize>,
 }
 
-/// `GET /api/v1/status/incidents`.
+/// `GET /api/v1/status_pages/incidents`.
 pub(super) async fn incidents(
     app: AppState,
-    session: Session,
-    QueryOf(query): QueryOf<IncidentQuery>,
+    session: CurrentSession,
+    QueryParams(query): QueryParams<IncidentQuery>,
 ) -> ApiResult<Json<IncidentList>> {
-    session.actor(Operation::See)?;
+    session.authorize(Operation::View)?;
     let open = match query.state.as_deref() {
         None | Some("all" | "") => None,
         Some("open") => Some(true),
@@ -47,7 +47,7 @@ pub(super) async fn incidents(
             return Err(ApiError::bad_request("invalid_query", detail));
         }
     };
-    let shelf = app.status.shelf();
+    let shelf = app.status_pages.snapshot();
     let all = shelf.incidents.values().rev().map(|stored| &stored.value);
     let concerned = |incident: &&Incident| {
         let cluster = query.cluster.as_ref();
@@ -56,71 +56,71 @@ pub(super) async fn incidents(
     let wanted = all
         .filter(|i| open.is_none_or(|open| i.is_open() == open))
         .filter(concerned);
-    let limit = query.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
+    let limit = query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, LIMIT_MAX);
     Ok(Json(IncidentList {
         incidents: wanted.take(limit).cloned().collect(),
     }))
 }
 
-/// `GET /api/v1/status/incidents/{id}`.
+/// `GET /api/v1/status_pages/incidents/{id}`.
 pub(super) async fn incident(
     app: AppState,
-    session: Session,
+    session: CurrentSession,
     Path(id): Path<String>,
 ) -> ApiResult<Json<Incident>> {
-    session.actor(Operation::See)?;
-    let shelf = app.status.shelf();
+    session.authorize(Operation::View)?;
+    let shelf = app.status_pages.snapshot();
     let stored = shelf
         .incidents
         .get(&id)
-        .ok_or_else(|| StatusError::Unknown {
+        .ok_or_else(|| StatusPageError::NotFound {
             what: "incident",
             id: format!("{:?}", id.chars().take(80).collect::<String>()),
         })?;
     Ok(Json(stored.value.clone()))
 }
 
-/// `POST /api/v1/status/incidents`.
+/// `POST /api/v1/status_pages/incidents`.
 pub(super) async fn open(
     app: AppState,
-    session: Session,
+    session: CurrentSession,
     JsonBody(new): JsonBody<NewIncident>,
 ) -> ApiResult<Response> {
-    let by = session.actor(Operation::ManageIncidents)?;
-    known(&app, &new.clusters)?;
-    let stored = app.status.open_incident(&by, &new).await?;
+    let by = session.authorize(Operation::ManageIncidents)?;
+    require_known_clusters(&app, &new.clusters)?;
+    let stored = app.status_pages.open_incident(&by, &new).await?;
     Ok((StatusCode::CREATED, Json(stored.value)).into_response())
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct UpdateBody {
+pub(super) struct UpdateIncidentRequest {
     state: IncidentState,
     text: String,
 }
 
-/// `POST /api/v1/status/incidents/{id}/updates`.
+/// `POST /api/v1/status_pages/incidents/{id}/updates`.
 pub(super) async fn update(
     app: AppState,
-    session: Session,
+    session: CurrentSession,
     Path(id): Path<String>,
-    JsonBody(body): JsonBody<UpdateBody>,
+    JsonBody(body): JsonBody<UpdateIncidentRequest>,
 ) -> ApiResult<Json<Incident>> {
-    let by = session.actor(Operation::ManageIncidents)?;
+    let by = session.authorize(Operation::ManageIncidents)?;
     let stored = app
-        .status
+        .status_pages
         .update_incident(&by, &id, body.state, &body.text)
         .await?;
     Ok(Json(stored.value))
 }
 
-/// `GET /api/v1/status/maintenance`.
+/// `GET /api/v1/status_pages/maintenance`.
 pub(super) async fn maintenance(
     app: AppState,
-    session: Session,
+    session: CurrentSession,
 ) -> ApiResult<Json<MaintenanceList>> {
-    session.actor(Operation::See)?;
-    let (shelf, at) = (app.status.shelf(), now());
+    session.authorize(Operation::View)?;
+    let (shelf, at) = (app.status_pages.snapshot(), now());
     let newest = shelf.maintenance.values().rev().take(LIMIT_MAX);
     Ok(Json(MaintenanceList {
         maintenance: newest
@@ -129,60 +129,65 @@ pub(super) async fn maintenance(
     }))
 }
 
-/// `POST /api/v1/status/maintenance`.
-pub(super) async fn plan(
+/// `POST /api/v1/status_pages/maintenance`.
+pub(super) async fn plan_maintenance(
     app: AppState,
-    session: Session,
+    session: CurrentSession,
     JsonBody(new): JsonBody<NewMaintenance>,
 ) -> ApiResult<Response> {
-    let by = session.actor(Operation::PlanMaintenance)?;
-    known(&app, &new.clusters)?;
-    let stored = app.status.plan_maintenance(&by, &new).await?;
+    let by = session.authorize(Operation::ManageMaintenance)?;
+    require_known_clusters(&app, &new.clusters)?;
+    let stored = app.status_pages.plan_maintenance(&by, &new).await?;
     let view = MaintenanceView::of(stored.value, now());
     Ok((StatusCode::CREATED, Json(view)).into_response())
 }
 
-/// `POST /api/v1/status/maintenance/{id}/end`.
-pub(super) async fn end(
+/// `POST /api/v1/status_pages/maintenance/{id}/end_maintenance`.
+pub(super) async fn end_maintenance(
     app: AppState,
-    session: Session,
+    session: CurrentSession,
     Path(id): Path<String>,
 ) -> ApiResult<Json<MaintenanceView>> {
-    let by = session.actor(Operation::PlanMaintenance)?;
-    let stored = app.status.end_maintenance(&by, &id).await?;
+    let by = session.authorize(Operation::ManageMaintenance)?;
+    let stored = app.status_pages.end_maintenance(&by, &id).await?;
     Ok(Json(MaintenanceView::of(stored.value, now())))
 }
 
-/// `GET /api/v1/status/announcements`.
+/// `GET /api/v1/status_pages/announcements`.
 pub(super) async fn announcements(
     app: AppState,
-    session: Session,
+    session: CurrentSession,
 ) -> ApiResult<Json<AnnouncementList>> {
-    session.actor(Operation::See)?;
-    let shelf = app.status.shelf();
+    session.authorize(Operation::View)?;
+    let shelf = app.status_pages.snapshot();
     let newest = shelf.announcements.values().rev().take(LIMIT_MAX);
     Ok(Json(AnnouncementList {
         announcements: newest.map(|stored| stored.value.clone()).collect(),
     }))
 }
 
-/// `POST /api/v1/status/announcements`.
+/// `POST /api/v1/status_pages/announcements`.
 pub(super) async fn announce(
     app: AppState,
-    session: Session,
+    session: CurrentSession,
     JsonBody(new): JsonBody<NewAnnouncement>,
 ) -> ApiResult<Response> {
-    let by = session.actor(Operation::Announce)?;
-    let stored = app.status.announce(&by, &new).await?;
+    let by = session.authorize(Operation::ManageAnnouncements)?;
+    let stored = app.status_pages.announce(&by, &new).await?;
     Ok((StatusCode::CREATED, Json(stored.value)).into_response())
 }
 
-/// `POST /api/v1/status/announcements/{id}/withdraw`.
+/// `POST /api/v1/status_pages/announcements/{id}/withdraw_announcement`.
 pub(super) async fn withdraw(
     app: AppState,
-    session: Session,
+    session: CurrentSession,
     Path(id): Path<String>,
 ) -> ApiResult<Json<Announcement>> {
-    let by = session.actor(Operation::Announce)?;
-    Ok(Json(app.status.withdraw(&by, &id).await?.value))
+    let by = session.authorize(Operation::ManageAnnouncements)?;
+    Ok(Json(
+        app.status_pages
+            .withdraw_announcement(&by, &id)
+            .await?
+            .value,
+    ))
 }

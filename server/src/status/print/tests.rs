@@ -1,14 +1,15 @@
 use std::time::Duration;
 
 use galera::publish::status_pages::{
-    Automatic, DayFigures, Episode, IncidentState, Known, Link, Listed, PageSettings, Sources,
-    Step, ToldCluster, ToldIncident, ToldState, ToldUpdate, Uptime, compose, next_step,
+    AutoIncidentRule, AutoIncidentStep, DayFigures, HealthEpisode, IncidentState, Link,
+    PageCluster, PageClusterSource, PageSettings, PageSources, PublicCluster, PublicIncident,
+    PublicState, PublicUpdate, UptimeFigures, compose, next_incident_step,
 };
 use galera::record::uptime::Date;
 use galera::view::{ClusterView, RegistryHealth, Verdict, VerdictState};
 
 use super::*;
-use crate::status::{Encoding, LinkSecret};
+use crate::status::{ContentEncoding, LinkSecret};
 
 /// What the build keeps free for a page within its 20 kB (`xtask/src/browser_size.rs`).
 const PAGE_BYTES: usize = 14_000;
@@ -18,7 +19,7 @@ fn now() -> Timestamp {
 }
 
 /// A page of many databases, each with a past of its own, and of many words.
-fn told(clusters: usize) -> Told {
+fn sample_content(clusters: usize) -> PublicPage {
     // Some numbers without a pattern that compression could find.
     let mut seed: u64 = 7;
     let mut random = move |below: u64| {
@@ -36,16 +37,16 @@ fn told(clusters: usize) -> Told {
                 unknown: if random(20) == 0 { random(90) * 60 } else { 0 },
             }
         });
-        ToldCluster {
+        PublicCluster {
             id: format!("database-{number}"),
             name: format!("Database {number}"),
-            state: ToldState::Operational,
-            actual: ToldState::Operational,
-            apart: None,
+            state: PublicState::Operational,
+            state_without_maintenance: PublicState::Operational,
+            inconsistency: None,
             since: Some(now()),
             nodes: Vec::new(),
             days: days.collect(),
-            uptime: Uptime {
+            uptime: UptimeFigures {
                 week: Some(9_990),
                 month: Some(9_954),
                 quarter: Some(9_921),
@@ -53,7 +54,7 @@ fn told(clusters: usize) -> Told {
         }
     };
     let incident = |number: usize| {
-        ToldIncident {
+        PublicIncident {
         id: format!("{number:012x}-00000000"),
         title: format!("Writes of shop {number} were slow"),
         clusters: vec![format!("Database {number}")],
@@ -61,7 +62,7 @@ fn told(clusters: usize) -> Told {
         opened_at: now(),
         resolved_at: Some(now()),
         updates: (0..4)
-            .map(|update| ToldUpdate {
+            .map(|update| PublicUpdate {
                 at: now().plus(Duration::from_secs(update * 977)),
                 state: IncidentState::Monitoring,
                 text: format!("Update {update}: the disk of node {number} was replaced, and we watch it for a while."),
@@ -69,51 +70,51 @@ fn told(clusters: usize) -> Told {
             .collect(),
     }
     };
-    Told {
+    PublicPage {
         slug: "shop".parse().unwrap(),
         title: "Databases of the shop".to_owned(),
-        overall: ToldState::Operational,
+        overall: PublicState::Operational,
         clusters: (1..=clusters).map(&mut cluster).collect(),
         incidents: (1..=10).map(incident).collect(),
         maintenance: Vec::new(),
         announcements: Vec::new(),
-        unread_since: None,
+        stale_since: None,
     }
 }
 
-fn page(visibility: Visibility, links: Vec<Link>) -> Arc<Stored<Page>> {
+fn sample_page(visibility: PageVisibility, links: Vec<Link>) -> Arc<Versioned<StatusPageRecord>> {
     let settings = PageSettings {
         title: "Databases of the shop".to_owned(),
-        clusters: vec![Listed {
+        clusters: vec![PageCluster {
             cluster: "lab".parse().unwrap(),
             name: "Orders".to_owned(),
         }],
         visibility,
         ..PageSettings::default()
     };
-    let page = Page::new("shop".parse().unwrap(), settings, "ada", now()).unwrap();
-    Arc::new(Stored {
-        value: Page { links, ..page },
+    let page = StatusPageRecord::new("shop".parse().unwrap(), settings, "ada", now()).unwrap();
+    Arc::new(Versioned {
+        value: StatusPageRecord { links, ..page },
         revision: 1,
     })
 }
 
-fn print(told: Told) -> Print {
-    let page = page(Visibility::Public, Vec::new());
-    Print::new(page, told, now(), Arc::default())
+fn render(told: PublicPage) -> RenderedPage {
+    let page = sample_page(PageVisibility::Public, Vec::new());
+    RenderedPage::new(page, told, now(), Arc::default())
 }
 
 #[test]
 fn a_page_of_a_dozen_databases_leaves_the_promised_room() {
-    let print = print(told(12));
-    for place in [Place::Slug, Place::Secret] {
-        let size = print.html(place).body(Encoding::Brotli).len();
+    let print = render(sample_content(12));
+    for place in [PageLocation::Slug, PageLocation::Secret] {
+        let size = print.html(place).body(ContentEncoding::Brotli).len();
         assert!(size <= PAGE_BYTES, "{size} bytes, at most {PAGE_BYTES}");
     }
 }
 
 /// What a page of one cluster says in each of its forms while the cluster's verdict is `verdict`.
-fn forms(verdict: VerdictState) -> [String; 4] {
+fn rendered_forms(verdict: VerdictState) -> [String; 4] {
     let view = ClusterView {
         name: "lab".parse().unwrap(),
         revision: 1,
@@ -132,37 +133,37 @@ fn forms(verdict: VerdictState) -> [String; 4] {
             error: None,
         },
     };
-    let known = Known {
+    let known = PageClusterSource {
         view: &view,
         since: now(),
         days: Vec::new(),
     };
-    let mut sources = Sources::default();
+    let mut sources = PageSources::default();
     sources.clusters.insert(view.name.clone(), known);
-    let mut episode = Episode::default();
+    let mut episode = HealthEpisode::default();
     episode.observe(verdict, now());
-    let rule = Some(Automatic {
+    let rule = Some(AutoIncidentRule {
         after_secs: 0,
         degraded: true,
     });
-    let step = next_step(&view.name, &episode, rule, &[], false, "r1", now());
-    if let Some(Step::Open(incident)) = &step {
+    let step = next_incident_step(&view.name, &episode, rule, &[], false, "r1", now());
+    if let Some(AutoIncidentStep::Open(incident)) = &step {
         sources.incidents.push(incident);
     }
-    let page = page(Visibility::Public, Vec::new());
+    let page = sample_page(PageVisibility::Public, Vec::new());
     let told = compose(&page.value, &sources, now());
-    let print = Print::new(page, told, now(), Arc::default());
-    let badge = print.badge(BadgeOf {
+    let print = RenderedPage::new(page, told, now(), Arc::default());
+    let badge = print.badge(BadgeSubject {
         cluster: None,
         days: None,
     });
     [
-        print.html(Place::Slug),
+        print.html(PageLocation::Slug),
         print.summary(),
-        print.feed(Place::Slug),
+        print.feed(PageLocation::Slug),
         &badge.unwrap(),
     ]
-    .map(|packed| String::from_utf8(packed.body(Encoding::Plain).to_vec()).unwrap())
+    .map(|packed| String::from_utf8(packed.body(ContentEncoding::Plain).to_vec()).unwrap())
 }
 
 #[test]
@@ -221,7 +222,7 @@ fn every_verdict_is_told_truthfully_in_every_form() {
             "",
         ),
     ] {
-        let [html, summary, feed, picture] = forms(verdict);
+        let [html, summary, feed, picture] = rendered_forms(verdict);
         assert!(html.contains(meaning), "{verdict:?}: {html}");
         let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
         let component = &summary["components"][0]["status"];
@@ -248,20 +249,23 @@ fn every_verdict_is_told_truthfully_in_every_form() {
 
 #[test]
 fn what_did_not_change_is_made_once() {
-    let first = print(told(1));
-    let later = first.again(now().plus(Duration::from_secs(20)));
+    let first = render(sample_content(1));
+    let later = first.refreshed(now().plus(Duration::from_secs(20)));
     assert_eq!(first.version, later.version);
     assert_eq!(
-        first.feed(Place::Slug).etag.as_bytes().as_ptr(),
-        later.feed(Place::Slug).etag.as_bytes().as_ptr()
+        first.feed(PageLocation::Slug).etag.as_bytes().as_ptr(),
+        later.feed(PageLocation::Slug).etag.as_bytes().as_ptr()
     );
-    assert_ne!(first.html(Place::Slug).etag, later.html(Place::Slug).etag);
-    assert_ne!(first.version, print(told(2)).version);
+    assert_ne!(
+        first.html(PageLocation::Slug).etag,
+        later.html(PageLocation::Slug).etag
+    );
+    assert_ne!(first.version, render(sample_content(2)).version);
 }
 
 #[test]
 fn a_secret_leads_to_its_page_until_it_ends() {
-    let secret = LinkSecret::fresh();
+    let secret = LinkSecret::generate();
     let link = Link {
         id: "1-1".to_owned(),
         label: "Partner".to_owned(),
@@ -272,23 +276,23 @@ fn a_secret_leads_to_its_page_until_it_ends() {
         revoked_at: None,
     };
     let prints = |visibility, link: Link| {
-        let page = page(visibility, vec![link]);
-        let print = Print::new(page, told(1), now(), Arc::default());
-        Prints::new(BTreeMap::from([("shop".to_owned(), Arc::new(print))]))
+        let page = sample_page(visibility, vec![link]);
+        let print = RenderedPage::new(page, sample_content(1), now(), Arc::default());
+        RenderedPages::new(BTreeMap::from([("shop".to_owned(), Arc::new(print))]))
     };
-    let valid = prints(Visibility::Link, link.clone());
-    assert!(valid.behind(secret.expose(), now()).is_some());
-    assert!(valid.behind("", now()).is_none());
-    assert!(valid.behind(&secret.hash(), now()).is_none());
+    let valid = prints(PageVisibility::AccessLink, link.clone());
+    assert!(valid.page_for_secret(secret.expose(), now()).is_some());
+    assert!(valid.page_for_secret("", now()).is_none());
+    assert!(valid.page_for_secret(&secret.hash(), now()).is_none());
     let late = now().plus(Duration::from_secs(60));
-    assert!(valid.behind(secret.expose(), late).is_none());
+    assert!(valid.page_for_secret(secret.expose(), late).is_none());
     // Links of a page that needs none lead nowhere.
-    let members = prints(Visibility::Members, link.clone());
-    assert!(members.behind(secret.expose(), now()).is_none());
+    let members = prints(PageVisibility::Members, link.clone());
+    assert!(members.page_for_secret(secret.expose(), now()).is_none());
     let revoked = Link {
         revoked_at: Some(now()),
         ..link
     };
-    let revoked = prints(Visibility::Link, revoked);
-    assert!(revoked.behind(secret.expose(), now()).is_none());
+    let revoked = prints(PageVisibility::AccessLink, revoked);
+    assert!(revoked.page_for_secret(secret.expose(), now()).is_none());
 }

@@ -1,9 +1,9 @@
-use super::{Scene, post};
+use super::{StatusPageFixture, post};
 
 #[tokio::test]
 async fn what_breaks_a_rule_is_told_which() {
-    let scene = Scene::start().await;
-    scene.page("shop", "public", "").await;
+    let scene = StatusPageFixture::start().await;
+    scene.create_page("shop", "public", "").await;
     let long = "x".repeat(200);
     let page = |slug: &str, title: &str, rest: &str| {
         format!(r#"{{"slug":"{slug}","title":"{title}","clusters":[{{"cluster":"lab"}}]{rest}}}"#)
@@ -54,8 +54,8 @@ async fn what_breaks_a_rule_is_told_which() {
 
 #[tokio::test]
 async fn incidents_maintenance_and_announcements_are_checked() {
-    let scene = Scene::start().await;
-    scene.page("shop", "public", "").await;
+    let scene = StatusPageFixture::start().await;
+    scene.create_page("shop", "public", "").await;
     let text = "x".repeat(5_000);
     for (path, body, code) in [
         ("incidents", r#"{"clusters":["nowhere"],"title":"t","text":"t"}"#.to_owned(), "unknown_cluster"),

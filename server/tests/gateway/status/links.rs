@@ -2,32 +2,32 @@ use http::Method;
 use http::header::{CACHE_CONTROL, LOCATION};
 use serde_json::Value;
 
-use super::{Scene, assert_same, post, send};
-use crate::client::{NOW, STATE};
+use super::{StatusPageFixture, assert_same, post, send};
+use crate::client::{NOW, STATE_PREFIX};
 use crate::etcd::eventually;
 
-async fn link(scene: &Scene, body: &str) -> Value {
+async fn create_link(scene: &StatusPageFixture, body: &str) -> Value {
     let answer = post(&scene.admin, "/api/v1/status/pages/shop/links", body).await;
     assert_eq!(answer.status, 201, "{}", answer.text());
     let link: Value = answer.json();
-    let path = path(&link);
+    let path = link_path(&link);
     eventually("the link leads to the page", async || {
-        scene.console.nobody().get(&path).await.status == 200
+        scene.console.anonymous().get(&path).await.status == 200
     })
     .await;
     link
 }
 
-fn path(link: &Value) -> String {
+fn link_path(link: &Value) -> String {
     format!("/s/{}/", link["secret"].as_str().unwrap())
 }
 
 #[tokio::test]
 async fn a_secret_link_leads_to_the_page_and_nothing_else_does() {
-    let scene = Scene::start().await;
-    scene.page("shop", "link", "").await;
-    let link = link(&scene, r#"{"label":"Partner"}"#).await;
-    let (nobody, path) = (scene.console.nobody(), path(&link));
+    let scene = StatusPageFixture::start().await;
+    scene.create_page("shop", "link", "").await;
+    let link = create_link(&scene, r#"{"label":"Partner"}"#).await;
+    let (nobody, path) = (scene.console.anonymous(), link_path(&link));
     assert_eq!(link["url"], format!("http://console.test{path}"));
     for part in ["", "summary.json", "feed.atom", "badge.svg"] {
         let answer = nobody.get(&format!("{path}{part}")).await;
@@ -50,22 +50,22 @@ async fn a_secret_link_leads_to_the_page_and_nothing_else_does() {
 
 #[tokio::test]
 async fn wrong_revoked_and_expired_links_and_unknown_pages_are_one_answer() {
-    let scene = Scene::start().await;
-    scene.page("shop", "link", "").await;
-    scene.page("other", "link", "").await;
+    let scene = StatusPageFixture::start().await;
+    scene.create_page("shop", "link", "").await;
+    scene.create_page("other", "link", "").await;
     let soon = console_core::clock::now().plus(std::time::Duration::from_secs(2));
-    let expiring = link(&scene, &format!(r#"{{"label":"a","expires_at":"{soon}"}}"#)).await;
-    let revoked = link(&scene, r#"{"label":"b"}"#).await;
-    let good = link(&scene, r#"{"label":"c"}"#).await;
+    let expiring = create_link(&scene, &format!(r#"{{"label":"a","expires_at":"{soon}"}}"#)).await;
+    let revoked = create_link(&scene, r#"{"label":"b"}"#).await;
+    let good = create_link(&scene, r#"{"label":"c"}"#).await;
     let id = revoked["id"].as_str().unwrap();
     let revoke = format!("/api/v1/status/pages/shop/links/{id}");
     let answer = send(&scene.admin, Method::DELETE, &revoke, "").await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let again = send(&scene.admin, Method::DELETE, &revoke, "").await;
     assert_eq!(again.problem().code, "link_revoked");
-    let nobody = scene.console.nobody();
+    let nobody = scene.console.anonymous();
     for gone in [&expiring, &revoked] {
-        let path = path(gone);
+        let path = link_path(gone);
         eventually("the link has ended", async || {
             nobody.get(&path).await.status == 404
         })
@@ -86,10 +86,10 @@ async fn wrong_revoked_and_expired_links_and_unknown_pages_are_one_answer() {
         "/s/wrong".to_owned(),
         "/s/wrong/".to_owned(),
         format!("/s/{}", secret(&revoked)),
-        path(&revoked),
-        path(&expiring),
-        format!("{}badge.svg", path(&revoked)),
-        format!("{}nothing", path(&good)),
+        link_path(&revoked),
+        link_path(&expiring),
+        format!("{}badge.svg", link_path(&revoked)),
+        format!("{}nothing", link_path(&good)),
     ] {
         assert_same(&nobody.get(&path).await, &unknown, &path);
     }
@@ -97,11 +97,11 @@ async fn wrong_revoked_and_expired_links_and_unknown_pages_are_one_answer() {
 
 #[tokio::test]
 async fn a_secret_is_kept_nowhere() {
-    let scene = Scene::start().await;
-    scene.page("shop", "link", "").await;
-    let link = link(&scene, r#"{"label":"Partner"}"#).await;
+    let scene = StatusPageFixture::start().await;
+    scene.create_page("shop", "link", "").await;
+    let link = create_link(&scene, r#"{"label":"Partner"}"#).await;
     let secret = link["secret"].as_str().unwrap();
-    let everything = scene.console.registry.list(STATE).await.unwrap();
+    let everything = scene.console.registry.list(STATE_PREFIX).await.unwrap();
     assert!(everything.entries.len() > 3);
     for entry in &everything.entries {
         let value = String::from_utf8_lossy(&entry.value);
@@ -117,12 +117,12 @@ async fn a_secret_is_kept_nowhere() {
 
 #[tokio::test]
 async fn links_are_for_pages_that_need_them_and_end_in_the_future() {
-    let scene = Scene::start().await;
-    scene.page("open", "public", "").await;
+    let scene = StatusPageFixture::start().await;
+    scene.create_page("open", "public", "").await;
     let path = "/api/v1/status/pages/open/links";
     let answer = post(&scene.admin, path, r#"{"label":"a"}"#).await;
     assert_eq!(answer.problem().code, "needs_no_link");
-    scene.page("shop", "link", "").await;
+    scene.create_page("shop", "link", "").await;
     let past = NOW.minus(std::time::Duration::from_secs(86_400 * 365));
     let body = format!(r#"{{"label":"a","expires_at":"{past}"}}"#);
     let answer = post(&scene.admin, "/api/v1/status/pages/shop/links", &body).await;

@@ -8,9 +8,9 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
 
-use super::{Scene, assert_same, post, send};
-use crate::client::{Client, Console};
-use crate::etcd::{PATIENCE, eventually};
+use super::{StatusPageFixture, assert_same, post, send};
+use crate::client::{TestClient, TestConsole};
+use crate::etcd::{TIMEOUT, eventually};
 
 const PARTS: [&str; 4] = [
     "/status/shop",
@@ -20,11 +20,11 @@ const PARTS: [&str; 4] = [
 ];
 
 async fn get_with(
-    client: &Client,
+    client: &TestClient,
     path: &str,
     name: http::HeaderName,
     value: &str,
-) -> super::Answer {
+) -> super::TestResponse {
     let request = client.request(Method::GET, path).header(name, value);
     client
         .send(request.body(axum::body::Body::empty()).unwrap())
@@ -33,9 +33,9 @@ async fn get_with(
 
 #[tokio::test]
 async fn a_public_page_and_its_parts_are_for_everybody_and_cached() {
-    let scene = Scene::start().await;
-    scene.page("shop", "public", "").await;
-    let nobody = scene.console.nobody();
+    let scene = StatusPageFixture::start().await;
+    scene.create_page("shop", "public", "").await;
+    let nobody = scene.console.anonymous();
     for (path, media_type) in PARTS.into_iter().zip([
         "text/html; charset=utf-8",
         "application/json",
@@ -73,34 +73,36 @@ async fn a_public_page_and_its_parts_are_for_everybody_and_cached() {
 
 #[tokio::test]
 async fn a_page_for_members_is_for_whoever_is_signed_in() {
-    let scene = Scene::start().await;
-    scene.page("shop", "members", "").await;
+    let scene = StatusPageFixture::start().await;
+    scene.create_page("shop", "members", "").await;
     scene.console.add_user("vera", &[Role::Viewer]).await;
     let viewer = scene.console.sign_in("vera").await;
     assert_eq!(viewer.get("/status/shop").await.status, 200);
-    let answer = scene.console.nobody().get("/status/shop").await;
+    let answer = scene.console.anonymous().get("/status/shop").await;
     assert_eq!(answer.status, 303);
     assert_eq!(answer.header(LOCATION), "/sign-in?next=/status/shop");
     let unknown = scene
         .console
-        .nobody()
+        .anonymous()
         .get("/status/nowhere/feed.atom")
         .await;
     for part in &PARTS[1..] {
-        assert_same(&scene.console.nobody().get(part).await, &unknown, part);
+        assert_same(&scene.console.anonymous().get(part).await, &unknown, part);
     }
 }
 
 #[tokio::test]
 async fn summary_has_the_shape_that_statuspage_has() {
-    let scene = Scene::start().await;
-    scene.page("shop", "public", "").await;
+    let scene = StatusPageFixture::start().await;
+    scene.create_page("shop", "public", "").await;
     let body = r#"{"clusters":["lab"],"title":"Slow","text":"We look."}"#;
     post(&scene.operator, "/api/v1/status/incidents", body).await;
-    scene.until_told("/status/shop/summary.json", "Slow").await;
+    scene
+        .wait_for_text("/status/shop/summary.json", "Slow")
+        .await;
     let summary: Value = scene
         .console
-        .nobody()
+        .anonymous()
         .get("/status/shop/summary.json")
         .await
         .json();
@@ -125,14 +127,18 @@ async fn summary_has_the_shape_that_statuspage_has() {
 
 #[tokio::test]
 async fn the_feed_is_atom() {
-    let scene = Scene::start().await;
-    scene.page("shop", "public", "").await;
+    let scene = StatusPageFixture::start().await;
+    scene.create_page("shop", "public", "").await;
     let body = r#"{"clusters":["lab"],"title":"A <b> & \"c\"","text":"x < y\n]]> & z"}"#;
     post(&scene.operator, "/api/v1/status/incidents", body).await;
     scene
-        .until_told("/status/shop/feed.atom", "A &lt;b&gt;")
+        .wait_for_text("/status/shop/feed.atom", "A &lt;b&gt;")
         .await;
-    let answer = scene.console.nobody().get("/status/shop/feed.atom").await;
+    let answer = scene
+        .console
+        .anonymous()
+        .get("/status/shop/feed.atom")
+        .await;
     let feed = atom_syndication::Feed::read_from(&answer.body[..]).unwrap();
     assert_eq!(feed.title().as_str(), "Shop");
     assert!(feed.id().starts_with("tag:") && feed.links().iter().any(|link| link.rel() == "self"));
@@ -152,9 +158,9 @@ async fn the_feed_is_atom() {
 
 #[tokio::test]
 async fn badges_show_a_state_or_an_uptime() {
-    let scene = Scene::start().await;
-    scene.page("shop", "public", "").await;
-    let nobody = scene.console.nobody();
+    let scene = StatusPageFixture::start().await;
+    scene.create_page("shop", "public", "").await;
+    let nobody = scene.console.anonymous();
     let badge = async |query: &str| nobody.get(&format!("/status/shop/badge.svg{query}")).await;
     assert!(badge("").await.text().contains("<title>Shop: "));
     let one = badge("?cluster=orders").await.text();
@@ -174,12 +180,12 @@ async fn badges_show_a_state_or_an_uptime() {
 
 #[tokio::test]
 async fn a_page_is_shown_in_frames_only_where_it_says_so() {
-    let scene = Scene::start().await;
-    scene.page("closed", "public", "").await;
+    let scene = StatusPageFixture::start().await;
+    scene.create_page("closed", "public", "").await;
     scene
-        .page("shop", "public", r#","embed":["https://intranet.example"]"#)
+        .create_page("shop", "public", r#","embed":["https://intranet.example"]"#)
         .await;
-    let nobody = scene.console.nobody();
+    let nobody = scene.console.anonymous();
     let closed = nobody.get("/status/closed").await;
     assert!(
         closed
@@ -199,23 +205,23 @@ async fn a_page_is_shown_in_frames_only_where_it_says_so() {
 
 #[tokio::test]
 async fn a_page_shows_of_nodes_what_it_says() {
-    let scene = Scene::start().await;
+    let scene = StatusPageFixture::start().await;
     scene
-        .page("shop", "public", r#","show":{"addresses":true}"#)
+        .create_page("shop", "public", r#","show":{"addresses":true}"#)
         .await;
-    scene.until_told("/status/shop", "127.0.0.1:1").await;
+    scene.wait_for_text("/status/shop", "127.0.0.1:1").await;
 }
 
 #[tokio::test]
 async fn a_deleted_page_is_gone_with_its_parts() {
-    let scene = Scene::start().await;
-    scene.page("shop", "public", "").await;
+    let scene = StatusPageFixture::start().await;
+    scene.create_page("shop", "public", "").await;
     let path = "/api/v1/status/pages/shop";
     let refused = send(&scene.admin, Method::DELETE, path, r#"{"confirm":"Shop"}"#).await;
     assert_eq!(refused.problem().code, "not_confirmed");
     let deleted = send(&scene.admin, Method::DELETE, path, r#"{"confirm":"shop"}"#).await;
     assert_eq!(deleted.status, 204, "{}", deleted.text());
-    let nobody = scene.console.nobody();
+    let nobody = scene.console.anonymous();
     eventually("the page is gone", async || {
         nobody.get("/status/shop").await.status == 404
     })
@@ -225,14 +231,14 @@ async fn a_deleted_page_is_gone_with_its_parts() {
     for path in PARTS {
         assert_same(&nobody.get(path).await, &never, path);
     }
-    let events = scene.events().await;
+    let events = scene.audit_events().await;
     assert_eq!(events[events.len() - 2..], ["page_created", "page_deleted"]);
 }
 
 #[tokio::test]
 async fn a_change_that_rests_on_an_old_revision_is_refused() {
-    let scene = Scene::start().await;
-    let page = scene.page("shop", "public", "").await;
+    let scene = StatusPageFixture::start().await;
+    let page = scene.create_page("shop", "public", "").await;
     let change = |title: &str| {
         format!(
             r#"{{"title":"{title}","clusters":[{{"cluster":"lab"}}],"visibility":"public","revision":{}}}"#,
@@ -247,30 +253,30 @@ async fn a_change_that_rests_on_an_old_revision_is_refused() {
         (second.status.as_u16(), second.problem().code.as_str()),
         (409, "changed")
     );
-    scene.until_told("/status/shop", "<h1>One</h1>").await;
+    scene.wait_for_text("/status/shop", "<h1>One</h1>").await;
 }
 
 #[tokio::test]
 async fn every_replica_tells_the_page() {
-    let scene = Scene::start().await;
-    let other = Console::start(&scene.etcd).await;
-    scene.page("shop", "public", "").await;
+    let scene = StatusPageFixture::start().await;
+    let other = TestConsole::start(&scene.etcd).await;
+    scene.create_page("shop", "public", "").await;
     eventually("the other replica tells it", async || {
-        other.nobody().get("/status/shop").await.status == 200
+        other.anonymous().get("/status/shop").await.status == 200
     })
     .await;
 }
 
 #[tokio::test]
 async fn etcd_away_the_page_goes_on_and_says_so() {
-    let mut scene = Scene::start().await;
-    scene.page("shop", "public", "").await;
+    let mut scene = StatusPageFixture::start().await;
+    scene.create_page("shop", "public", "").await;
     scene.etcd.kill();
     scene
-        .until_told("/status/shop", "cannot be read at the moment")
+        .wait_for_text("/status/shop", "cannot be read at the moment")
         .await;
-    scene.etcd.resume().await;
-    let nobody = scene.console.nobody();
+    scene.etcd.restart().await;
+    let nobody = scene.console.anonymous();
     eventually("the page is whole again", async || {
         let page = nobody.get("/status/shop").await;
         page.status == 200 && !page.text().contains("cannot be read at the moment")
@@ -280,18 +286,18 @@ async fn etcd_away_the_page_goes_on_and_says_so() {
 
 #[tokio::test]
 async fn an_open_page_is_told_of_every_change() {
-    let scene = Scene::start().await;
-    scene.page("shop", "public", "").await;
+    let scene = StatusPageFixture::start().await;
+    scene.create_page("shop", "public", "").await;
     let request = scene
         .console
-        .nobody()
+        .anonymous()
         .request(Method::GET, "/status/shop/events");
     let request = request.body(axum::body::Body::empty()).unwrap();
     let answer = scene.console.router.clone().oneshot(request).await.unwrap();
     assert_eq!(answer.headers()[CONTENT_TYPE], "text/event-stream");
     let mut body = answer.into_body();
     let mut word = async || {
-        let frame = tokio::time::timeout(PATIENCE, body.frame()).await.unwrap();
+        let frame = tokio::time::timeout(TIMEOUT, body.frame()).await.unwrap();
         String::from_utf8(frame.unwrap().unwrap().into_data().unwrap().to_vec()).unwrap()
     };
     let first = word().await;

@@ -1,20 +1,20 @@
 use galera::view::VerdictState;
 use serde_json::Value;
 
-use super::{Scene, post};
-use crate::client::{Console, Options};
+use super::{StatusPageFixture, post};
+use crate::client::{ConsoleOptions, TestConsole};
 use crate::etcd::eventually;
 
 #[tokio::test]
 async fn an_incident_from_its_opening_to_its_end() {
-    let scene = Scene::start().await;
-    scene.page("shop", "public", "").await;
+    let scene = StatusPageFixture::start().await;
+    scene.create_page("shop", "public", "").await;
     let body = r#"{"clusters":["lab"],"title":"Slow <b>writes</b>","text":"We look."}"#;
     let opened = post(&scene.operator, "/api/v1/status/incidents", body).await;
     assert_eq!(opened.status, 201, "{}", opened.text());
     let incident: Value = opened.json();
     scene
-        .until_told("/status/shop", "Slow &lt;b&gt;writes&lt;/b&gt;")
+        .wait_for_text("/status/shop", "Slow &lt;b&gt;writes&lt;/b&gt;")
         .await;
     let updates = format!(
         "/api/v1/status/incidents/{}/updates",
@@ -27,9 +27,9 @@ async fn an_incident_from_its_opening_to_its_end() {
         let body = format!(r#"{{"state":"{state}","text":"{text}"}}"#);
         let answer = post(&scene.operator, &updates, &body).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
-        scene.until_told("/status/shop", text).await;
+        scene.wait_for_text("/status/shop", text).await;
     }
-    let page = scene.console.nobody().get("/status/shop").await.text();
+    let page = scene.console.anonymous().get("/status/shop").await.text();
     assert!(!page.contains("Current incidents"), "{page}");
     let late = post(
         &scene.operator,
@@ -41,7 +41,7 @@ async fn an_incident_from_its_opening_to_its_end() {
         (late.status.as_u16(), late.problem().code.as_str()),
         (409, "incident_resolved")
     );
-    let events = scene.events().await;
+    let events = scene.audit_events().await;
     assert_eq!(
         events[events.len() - 3..],
         ["incident_opened", "incident_updated", "incident_resolved"]
@@ -60,8 +60,8 @@ async fn an_incident_from_its_opening_to_its_end() {
 
 #[tokio::test]
 async fn maintenance_is_told_and_ends_early() {
-    let scene = Scene::start().await;
-    scene.page("shop", "public", "").await;
+    let scene = StatusPageFixture::start().await;
+    scene.create_page("shop", "public", "").await;
     let until = console_core::clock::now().plus(std::time::Duration::from_secs(3_600));
     let body = format!(
         r#"{{"clusters":["lab"],"title":"Upgrade","text":"One node after the other.","until":"{until}"}}"#
@@ -70,10 +70,12 @@ async fn maintenance_is_told_and_ends_early() {
     assert_eq!(planned.status, 201, "{}", planned.text());
     let planned: Value = planned.json();
     assert_eq!(planned["phase"], "current");
-    scene.until_told("/status/shop", "under maintenance").await;
+    scene
+        .wait_for_text("/status/shop", "under maintenance")
+        .await;
     let lab = "lab".parse().unwrap();
     let now = console_core::clock::now;
-    let desk = &scene.console.state.status;
+    let desk = &scene.console.state.status_pages;
     let current = desk.in_maintenance(&lab, now()).unwrap();
     assert_eq!(current.title, "Upgrade");
     eventually("the console shows it", async || {
@@ -93,7 +95,7 @@ async fn maintenance_is_told_and_ends_early() {
         post(&scene.operator, &end, "").await.problem().code,
         "maintenance_over"
     );
-    let events = scene.events().await;
+    let events = scene.audit_events().await;
     assert_eq!(
         events[events.len() - 2..],
         ["maintenance_planned", "maintenance_ended"]
@@ -102,14 +104,14 @@ async fn maintenance_is_told_and_ends_early() {
 
 #[tokio::test]
 async fn an_announcement_is_told_until_it_is_withdrawn() {
-    let scene = Scene::start().await;
-    scene.page("shop", "public", "").await;
-    scene.page("other", "public", "").await;
+    let scene = StatusPageFixture::start().await;
+    scene.create_page("shop", "public", "").await;
+    scene.create_page("other", "public", "").await;
     let body = r#"{"title":"New address","text":"From Monday on.","pages":["shop"]}"#;
     let made = post(&scene.operator, "/api/v1/status/announcements", body).await;
     assert_eq!(made.status, 201, "{}", made.text());
-    scene.until_told("/status/shop", "From Monday on.").await;
-    let nobody = scene.console.nobody();
+    scene.wait_for_text("/status/shop", "From Monday on.").await;
+    let nobody = scene.console.anonymous();
     let other = nobody.get("/status/other").await.text();
     assert!(!other.contains("From Monday on."));
     let id = made.json::<Value>()["id"].as_str().unwrap().to_owned();
@@ -127,26 +129,26 @@ async fn an_announcement_is_told_until_it_is_withdrawn() {
 
 #[tokio::test]
 async fn one_incident_is_opened_by_itself_however_many_replicas_there_are() {
-    let scene = Scene::start().await;
-    let options = Options {
+    let scene = StatusPageFixture::start().await;
+    let options = ConsoleOptions {
         replica: "r2".to_owned(),
-        ..Options::default()
+        ..ConsoleOptions::default()
     };
-    let _other = Console::with(&scene.etcd, options).await;
+    let _other = TestConsole::start_with(&scene.etcd, options).await;
     // Nobody answers on the node of this cluster, which is what down means.
     eventually("the cluster is down", async || {
-        let hub = &scene.console.state.hub;
+        let hub = &scene.console.state.monitor;
         hub.views()[0].value.verdict.state == VerdictState::Down
     })
     .await;
     let rule = r#","automatic":{"after_secs":0}"#;
-    scene.page("shop", "public", rule).await;
-    scene.page("also", "public", rule).await;
+    scene.create_page("shop", "public", rule).await;
+    scene.create_page("also", "public", rule).await;
     scene
-        .until_told("/status/shop", "Database not available")
+        .wait_for_text("/status/shop", "Database not available")
         .await;
     scene
-        .until_told("/status/also", "Database not available")
+        .wait_for_text("/status/also", "Database not available")
         .await;
     let list: Value = scene.operator.get("/api/v1/status/incidents").await.json();
     let incidents = list["incidents"].as_array().unwrap();
@@ -165,14 +167,14 @@ async fn one_incident_is_opened_by_itself_however_many_replicas_there_are() {
         r#"{"state":"resolved","text":"On purpose."}"#,
     )
     .await;
-    scene.until_told("/status/shop", "On purpose.").await;
+    scene.wait_for_text("/status/shop", "On purpose.").await;
     let body = r#"{"clusters":["lab"],"title":"Later","text":"A sign that time has passed."}"#;
     post(&scene.operator, "/api/v1/status/incidents", body).await;
     scene
-        .until_told("/status/shop", "A sign that time has passed.")
+        .wait_for_text("/status/shop", "A sign that time has passed.")
         .await;
     let opened = scene
-        .events()
+        .audit_events()
         .await
         .iter()
         .filter(|e| *e == "incident_opened")

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use acceptance::Lab;
 use anyhow::{Context, Result, ensure};
 use rand::Rng;
-use registry::{Change, Subscription, WatchEvent};
+use registry::{KeyChange, WatchEvent, WatchSubscription};
 
 use crate::figures::{Figure, Sample};
 use crate::resident;
@@ -13,19 +13,19 @@ use crate::resident;
 /// Changes of state.
 const CHANGES: usize = 200;
 /// Longest wait for one of them.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// Of the kernel's processor times (`getconf CLK_TCK`): fixed by its interface to programs.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// An agent that only watches its server.
-pub(crate) struct Idle {
+pub(crate) struct IdleAgent {
     pid: u32,
     began: Instant,
     ticks: u64,
 }
 
-impl Idle {
-    pub(crate) fn begin(lab: &Lab) -> Result<Self> {
+impl IdleAgent {
+    pub(crate) fn start(lab: &Lab) -> Result<Self> {
         let pid = lab.agent(1).pid().context("the agent does not run")?;
         Ok(Self {
             pid,
@@ -78,7 +78,7 @@ pub(crate) async fn notified(lab: &Lab) -> Result<Vec<Figure>> {
             anyhow::Ok(seen)
         };
         let both = async { tokio::try_join!(node.notify("donor"), seen) };
-        let ((), seen) = tokio::time::timeout(PATIENCE, both)
+        let ((), seen) = tokio::time::timeout(TIMEOUT, both)
             .await
             .context("a state did not reach the registry")??;
         sample.add(seen);
@@ -93,7 +93,7 @@ pub(crate) async fn notified(lab: &Lab) -> Result<Vec<Figure>> {
     );
     let name = "server's notification to registry";
     Ok(vec![
-        Figure::plain(&format!("{name}, p50"), sample.quantile(0.5)),
+        Figure::duration_without_limit(&format!("{name}, p50"), sample.quantile(0.5)),
         Figure::duration(
             &format!("{name}, p99"),
             sample.quantile(0.99),
@@ -108,15 +108,15 @@ fn key_of(lab: &Lab) -> String {
     format!("{}:{}", node.address(), node.port())
 }
 
-async fn until(watch: &mut Subscription, state: &str) -> Result<()> {
+async fn until(watch: &mut WatchSubscription, state: &str) -> Result<()> {
     loop {
         let event = watch.next().await.context("the watch ended")?;
         let WatchEvent::Changes { changes, .. } = event else {
             continue;
         };
-        let put = |change: &Change| match change {
-            Change::Put(entry) => entry.value == state.as_bytes(),
-            Change::Delete { .. } => false,
+        let put = |change: &KeyChange| match change {
+            KeyChange::Put(entry) => entry.value == state.as_bytes(),
+            KeyChange::Delete { .. } => false,
         };
         if changes.iter().any(put) {
             return Ok(());

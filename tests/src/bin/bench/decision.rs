@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use acceptance::lab::homogeneous::{CLUSTER, Homogeneous};
+use acceptance::lab::homogeneous::{CLUSTER, HomogeneousLab};
 use anyhow::{Result, ensure};
 use futures::future::try_join_all;
 use registry::Registry;
@@ -23,21 +23,21 @@ const DECIDED: Duration = Duration::from_secs(30);
 
 /// Both procedures: from nothing, and of a cluster that was stopped.
 pub(crate) async fn measure() -> Result<Vec<Figure>> {
-    let nodes = Homogeneous::prepare(NODES).await?;
+    let nodes = HomogeneousLab::prepare(NODES).await?;
     println!("==> The former scripts decide, twice");
     let registry = nodes.registry()?;
-    let former_empty = former(&registry, "empty", false).await?;
-    let former_stopped = former(&registry, "stopped", true).await?;
+    let former_empty = measure_scripts(&registry, "empty", false).await?;
+    let former_stopped = measure_scripts(&registry, "stopped", true).await?;
     println!("==> galera-agent run decides, twice");
-    let (empty, stopped) = ours(&nodes).await?;
+    let (empty, stopped) = measure_agents(&nodes).await?;
     Ok(vec![
-        Figure::plain("decision from nothing, former scripts", former_empty),
+        Figure::duration_without_limit("decision from nothing, former scripts", former_empty),
         Figure::duration(
             "decision from nothing, galera-agent run",
             empty,
             Duration::from_secs(5),
         ),
-        Figure::plain(
+        Figure::duration_without_limit(
             "decision of a stopped cluster, former scripts",
             former_stopped,
         ),
@@ -50,7 +50,7 @@ pub(crate) async fn measure() -> Result<Vec<Figure>> {
 }
 
 /// The former procedure, every node of cluster `name` at once; until the last of them has decided.
-async fn former(registry: &Registry, name: &str, known: bool) -> Result<Duration> {
+async fn measure_scripts(registry: &Registry, name: &str, known: bool) -> Result<Duration> {
     let prefix = format!("/former/{name}/");
     if known {
         // What the first node of all has once left without a lifetime.
@@ -59,12 +59,12 @@ async fn former(registry: &Registry, name: &str, known: bool) -> Result<Duration
             .await?;
     }
     let began = Instant::now();
-    try_join_all((1..=NODES).map(|number| script(registry, &prefix, number))).await?;
+    try_join_all((1..=NODES).map(|number| run_script(registry, &prefix, number))).await?;
     Ok(began.elapsed())
 }
 
 /// One node's start script up to its decision: whether it founds, joins or bootstraps does not matter here.
-async fn script(registry: &Registry, prefix: &str, number: usize) -> Result<()> {
+async fn run_script(registry: &Registry, prefix: &str, number: usize) -> Result<()> {
     tokio::time::sleep(TTL).await;
     let listing = registry.list(prefix.to_owned()).await?;
     if listing.entries.is_empty() {
@@ -72,7 +72,7 @@ async fn script(registry: &Registry, prefix: &str, number: usize) -> Result<()> 
         return Ok(());
     }
     // Nobody is Synced: the own position is reported and, when everybody's should be there, compared.
-    let lease = registry.grant_unattended(TTL * 2).await?;
+    let lease = registry.grant_without_keep_alive(TTL * 2).await?;
     let seqno = number.to_string();
     registry
         .put(format!("{prefix}{number}/seqno"), seqno, Some(lease))
@@ -88,12 +88,12 @@ async fn script(registry: &Registry, prefix: &str, number: usize) -> Result<()> 
     Ok(())
 }
 
-async fn ours(nodes: &Homogeneous) -> Result<(Duration, Duration)> {
+async fn measure_agents(nodes: &HomogeneousLab) -> Result<(Duration, Duration)> {
     let all: Vec<usize> = (1..=NODES).collect();
     let began = start(nodes)?;
     until_key(nodes, "founder").await?;
     let empty = began.elapsed();
-    nodes.whole(&all, WHOLE).await?;
+    nodes.wait_until_synced(&all, WHOLE).await?;
     for number in &all {
         nodes.node(*number).stop().await?;
     }
@@ -101,16 +101,19 @@ async fn ours(nodes: &Homogeneous) -> Result<(Duration, Duration)> {
     let began = start(nodes)?;
     // A node leaves its deliberations when it starts its server.
     acceptance::eventually("a node to go ahead", DECIDED, async || {
-        ensure!(recorder.saw("/phase", "joining"), "all of them deliberate");
+        ensure!(
+            recorder.has_seen("/phase", "joining"),
+            "all of them deliberate"
+        );
         Ok(())
     })
     .await?;
     let stopped = began.elapsed();
-    nodes.whole(&all, WHOLE).await?;
+    nodes.wait_until_synced(&all, WHOLE).await?;
     Ok((empty, stopped))
 }
 
-fn start(nodes: &Homogeneous) -> Result<Instant> {
+fn start(nodes: &HomogeneousLab) -> Result<Instant> {
     let began = Instant::now();
     for node in nodes.nodes() {
         node.start()?;
@@ -118,7 +121,7 @@ fn start(nodes: &Homogeneous) -> Result<Instant> {
     Ok(began)
 }
 
-async fn until_key(nodes: &Homogeneous, key: &str) -> Result<()> {
+async fn until_key(nodes: &HomogeneousLab, key: &str) -> Result<()> {
     let registry = nodes.registry()?;
     let key = format!("/galera/{CLUSTER}/{key}");
     acceptance::eventually(&key.clone(), DECIDED, async || {

@@ -40,20 +40,20 @@ pub(crate) struct Figure {
     limit: Option<f64>,
     unit: &'static str,
     /// Whether the limit must be reached instead of kept.
-    least: bool,
+    is_minimum: bool,
 }
 
 impl Figure {
     /// Something of which there has to be so much.
     pub(crate) fn at_least(name: &str, measured: f64, limit: f64, unit: &'static str) -> Self {
         Self {
-            least: true,
+            is_minimum: true,
             ..Self::new(name, measured, Some(limit), unit)
         }
     }
 
     /// Something that nothing is promised about.
-    pub(crate) fn bare(name: &str, measured: f64, unit: &'static str) -> Self {
+    pub(crate) fn without_limit(name: &str, measured: f64, unit: &'static str) -> Self {
         Self::new(name, measured, None, unit)
     }
 
@@ -67,7 +67,7 @@ impl Figure {
     }
 
     /// A duration that nothing is promised about.
-    pub(crate) fn plain(name: &str, measured: Duration) -> Self {
+    pub(crate) fn duration_without_limit(name: &str, measured: Duration) -> Self {
         Self::new(name, measured.as_secs_f64() * 1e3, None, "ms")
     }
 
@@ -102,7 +102,7 @@ impl Figure {
             measured,
             limit,
             unit,
-            least: false,
+            is_minimum: false,
         }
     }
 }
@@ -115,7 +115,7 @@ pub(crate) fn table(figures: &[Figure]) -> String {
         measured,
         limit,
         unit,
-        least,
+        is_minimum: least,
     } in figures
     {
         let kept = |limit: &f64| {

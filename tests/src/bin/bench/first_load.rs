@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use acceptance::api::Api;
+use acceptance::api::ConsoleClient;
 use anyhow::{Result, ensure};
 use reqwest::{Method, header};
 
@@ -18,7 +18,7 @@ pub(crate) struct FirstLoad {
     files: Vec<(String, String, usize)>,
 }
 
-pub(crate) async fn measure(api: &Api, cluster: &str) -> Result<FirstLoad> {
+pub(crate) async fn measure(api: &ConsoleClient, cluster: &str) -> Result<FirstLoad> {
     let page = format!("/clusters/{cluster}");
     let html = api.get_text(&page).await?;
     let mut files = vec![load(api, &page).await?];
@@ -46,7 +46,7 @@ fn references(html: &str) -> BTreeSet<String> {
         .collect()
 }
 
-async fn load(api: &Api, path: &str) -> Result<(String, String, usize)> {
+async fn load(api: &ConsoleClient, path: &str) -> Result<(String, String, usize)> {
     let request = api
         .request(Method::GET, path)
         .header(header::ACCEPT_ENCODING, "br, gzip");

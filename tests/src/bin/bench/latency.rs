@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use acceptance::Lab;
-use acceptance::api::Api;
-use acceptance::live::Live;
+use acceptance::api::ConsoleClient;
+use acceptance::live::LiveClient;
 use anyhow::{Context, Result};
 use galera::id::NodeId;
 use galera::view::{ClusterView, SourceKind};
 use mysql_async::prelude::Queryable;
 use rand::Rng;
-use registry::{Transaction, Write};
+use registry::{Transaction, WriteOp};
 
 use crate::figures::{Figure, Sample};
 
@@ -19,7 +19,7 @@ const CHANGES: u64 = 200;
 const COMMITS: u64 = 60;
 
 /// A report of a node that exists in the registry alone, so that nothing but the registry changes what is said of it.
-pub(crate) async fn registry(lab: &Lab, api: &Api) -> Result<Vec<Figure>> {
+pub(crate) async fn registry(lab: &Lab, api: &ConsoleClient) -> Result<Vec<Figure>> {
     let registry = lab.registry()?;
     let lease = registry.grant(Duration::from_secs(300)).await?;
     let node: NodeId = "127.0.0.77".parse()?;
@@ -28,7 +28,7 @@ pub(crate) async fn registry(lab: &Lab, api: &Api) -> Result<Vec<Figure>> {
         (Sample::default(), Sample::default(), Sample::default());
     for number in 1..=CHANGES {
         let key = format!("/galera/{}/{node}/wsrep_last_committed", lab.cluster());
-        let write = Write::put(key, number.to_string(), Some(lease.id()));
+        let write = WriteOp::put(key, number.to_string(), Some(lease.id()));
         let began = Instant::now();
         // The frame may come before etcd's answer does: both are awaited at once.
         let change = async {
@@ -62,7 +62,7 @@ pub(crate) async fn registry(lab: &Lab, api: &Api) -> Result<Vec<Figure>> {
     );
     let limit = Duration::from_millis(50);
     Ok(vec![
-        Figure::plain(
+        Figure::duration_without_limit(
             "registry change to frame, from sending the put, p50",
             whole.quantile(0.5),
         ),
@@ -71,7 +71,7 @@ pub(crate) async fn registry(lab: &Lab, api: &Api) -> Result<Vec<Figure>> {
             whole.quantile(0.99),
             limit,
         ),
-        Figure::plain(
+        Figure::duration_without_limit(
             "registry change to frame, from etcd's answer, p99",
             frame.quantile(0.99),
         ),
@@ -79,7 +79,11 @@ pub(crate) async fn registry(lab: &Lab, api: &Api) -> Result<Vec<Figure>> {
 }
 
 /// A commit that only the next poll can tell of.
-pub(crate) async fn sql(lab: &Lab, api: &Api, poll_interval: Duration) -> Result<Vec<Figure>> {
+pub(crate) async fn sql(
+    lab: &Lab,
+    api: &ConsoleClient,
+    poll_interval: Duration,
+) -> Result<Vec<Figure>> {
     let id = lab.node(1).id().clone();
     let mut connection = lab.node(1).app().await?;
     connection
@@ -107,7 +111,7 @@ pub(crate) async fn sql(lab: &Lab, api: &Api, poll_interval: Duration) -> Result
     );
     let limit = poll_interval + Duration::from_millis(50);
     Ok(vec![
-        Figure::plain("SQL-only change to frame, p50", sample.quantile(0.5)),
+        Figure::duration_without_limit("SQL-only change to frame, p50", sample.quantile(0.5)),
         Figure::duration(
             "SQL-only change to frame, p99",
             sample.quantile(0.99),
@@ -116,7 +120,7 @@ pub(crate) async fn sql(lab: &Lab, api: &Api, poll_interval: Duration) -> Result
     ])
 }
 
-async fn subscribed(api: &Api, lab: &Lab) -> Result<Live> {
+async fn subscribed(api: &ConsoleClient, lab: &Lab) -> Result<LiveClient> {
     let mut live = api.live().await?;
     live.subscribe(&[&format!("cluster/{}", lab.cluster())])
         .await?;

@@ -14,8 +14,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use acceptance::Lab;
-use acceptance::lab::Progress;
-use acceptance::lab::console::Console;
+use acceptance::lab::LabProgress;
+use acceptance::lab::console::LabConsole;
 use anyhow::{Context, Result};
 
 use figures::{Figure, Sample};
@@ -45,8 +45,8 @@ async fn measure() -> Result<Vec<Figure>> {
         .nodes(3)
         .agents(true)
         .progress(|progress| match progress {
-            Progress::Begun(name) => println!("==> {name}"),
-            Progress::Done(took) => println!("    done in {:.1} s", took.as_secs_f64()),
+            LabProgress::Started(name) => println!("==> {name}"),
+            LabProgress::Done(took) => println!("    done in {:.1} s", took.as_secs_f64()),
         })
         .start()
         .await?;
@@ -56,7 +56,7 @@ async fn measure() -> Result<Vec<Figure>> {
         IDLE.as_secs()
     );
     let console = lab.console().await?;
-    let idle = agent::Idle::begin(&lab)?;
+    let idle = agent::IdleAgent::start(&lab)?;
     tokio::time::sleep(IDLE).await;
     figures.extend(idle.figures()?);
     figures.push(Figure::megabytes(
@@ -93,7 +93,7 @@ async fn ready(lab: &Lab) -> Result<Figure> {
     for _ in 0..10 {
         let mut settings = lab.console_settings();
         settings.users.clear();
-        let console = Console::prepare(settings)?;
+        let console = LabConsole::prepare(settings)?;
         let client = reqwest::Client::builder()
             .timeout(Duration::from_secs(1))
             .build()?;
@@ -122,7 +122,7 @@ async fn ready(lab: &Lab) -> Result<Figure> {
     ))
 }
 
-async fn pages(api: &acceptance::api::Api) -> Result<Figure> {
+async fn pages(api: &acceptance::api::ConsoleClient) -> Result<Figure> {
     let mut sample = Sample::default();
     for _ in 0..300 {
         let began = Instant::now();

@@ -3,54 +3,54 @@
 
 use std::time::{Duration, Instant};
 
-use acceptance::lab::node::Start;
-use acceptance::people::{People, stopped};
+use acceptance::lab::node::NodeStart;
+use acceptance::people::{RecoveryTeam, attest_stopped};
 use acceptance::{Lab, eventually};
 use anyhow::{Context, Result, ensure};
-use galera::recover::action::{Action, State};
+use galera::recover::action::{Action, ActionState};
 
 use crate::figures::{Figure, Sample};
 
-const TIMES: usize = 5;
+const RUNS: usize = 5;
 /// Longest wait for a plan: views must have been the same for some seconds.
-const PLANNED: Duration = Duration::from_secs(40);
+const PLAN_TIMEOUT: Duration = Duration::from_secs(40);
 /// What is promised from the approval to Primary again.
-const PRIMARY: Duration = Duration::from_secs(5);
+const PRIMARY_LIMIT: Duration = Duration::from_secs(5);
 /// What the console itself may take of it.
-const OWN: Duration = Duration::from_millis(300);
+const CONSOLE_LIMIT: Duration = Duration::from_millis(300);
 
-/// Kills two of three and recovers them, [`TIMES`] times.
+/// Kills two of three and recovers them, [`RUNS`] times.
 pub(crate) async fn measure() -> Result<Vec<Figure>> {
-    println!("==> Two of three killed and recovered, {TIMES} times");
+    println!("==> Two of three killed and recovered, {RUNS} times");
     let lab = Lab::builder().start().await?;
     let console = lab.console().await?;
-    let people = People::of(&console).await?;
-    let lost = stopped(&[lab.node(2).id().clone(), lab.node(3).id().clone()]);
+    let people = RecoveryTeam::sign_in(&console).await?;
+    let lost = attest_stopped(&[lab.node(2).id().clone(), lab.node(3).id().clone()]);
     let (mut primary, mut own) = (Sample::default(), Sample::default());
-    for _ in 0..TIMES {
+    for _ in 0..RUNS {
         lab.node(2).kill();
         lab.node(3).kill();
         let plan = people
-            .executable_within(PLANNED, "bootstrap", &lost)
+            .executable_plan_within(PLAN_TIMEOUT, "bootstrap", &lost)
             .await?;
         let action = people.request("bootstrap", &plan, &lost).await?;
         let approved = Instant::now();
         people.act(&people.approver, &action, "approve").await?;
         // Asked directly: what the console says of it is not what is measured.
-        eventually("n1 to be Primary", PRIMARY * 2, async || {
+        eventually("n1 to be Primary", PRIMARY_LIMIT * 2, async || {
             let status = lab.node(1).wsrep().await?.remove("wsrep_cluster_status");
             ensure!(status.as_deref() == Some("Primary"), "it says {status:?}");
             Ok(())
         })
         .await?;
         primary.add(approved.elapsed());
-        let ended = people.ended(&action).await?.action;
-        ensure!(ended.state == State::Succeeded, "{ended:#?}");
-        own.add(before_the_statement(&ended)?);
+        let ended = people.wait_for_end(&action).await?.action;
+        ensure!(ended.state == ActionState::Succeeded, "{ended:#?}");
+        own.add(approval_to_intention(&ended)?);
         for number in [2, 3] {
-            lab.node(number).start(Start::Join).await?;
+            lab.node(number).start(NodeStart::Join).await?;
         }
-        lab.galera().whole().await?;
+        lab.galera().wait_until_synced().await?;
     }
     println!(
         "    approval → Primary {:?} to {:?}; approval → statement {:?} to {:?}",
@@ -63,18 +63,18 @@ pub(crate) async fn measure() -> Result<Vec<Figure>> {
         Figure::duration(
             "two of three lost: approval to Primary again, longest of 5",
             primary.quantile(1.0),
-            PRIMARY,
+            PRIMARY_LIMIT,
         ),
         Figure::duration(
             "of which the console's own share, longest of 5",
             own.quantile(1.0),
-            OWN,
+            CONSOLE_LIMIT,
         ),
     ])
 }
 
 /// From the approval to the recorded intention, after which the statement is sent at once: what comes then is the group's.
-fn before_the_statement(action: &Action) -> Result<Duration> {
+fn approval_to_intention(action: &Action) -> Result<Duration> {
     let approval = action.approvals.last().context("no approval")?;
     let step = action.steps.first().context("no step")?;
     let intended = step.intended_at.context("nothing was intended")?;

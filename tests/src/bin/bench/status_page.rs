@@ -7,12 +7,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use acceptance::Lab;
-use acceptance::api::Api;
-use acceptance::lab::console::Console;
-use acceptance::lab::directory::Directory;
-use acceptance::lab::ports::Port;
-use acceptance::lab::process::{Process, Program};
-use acceptance::lab::traffic::{Flow, Traffic};
+use acceptance::api::ConsoleClient;
+use acceptance::lab::console::LabConsole;
+use acceptance::lab::directory::LabDirectory;
+use acceptance::lab::ports::ReservedPort;
+use acceptance::lab::process::{LabProcess, Program};
+use acceptance::lab::traffic::{Traffic, TrafficRate};
 use anyhow::{Context, Result, bail, ensure};
 use reqwest::{Method, header};
 use tokio::process::Command;
@@ -20,7 +20,7 @@ use tokio::process::Command;
 use crate::figures::Figure;
 
 /// How long each server is asked.
-const ROUND: u32 = 8;
+const ROUND_SECONDS: u32 = 8;
 /// Rounds, in turn, so that both meet the same noise.
 const ROUNDS: usize = 2;
 /// Connections that ask at the same time.
@@ -29,29 +29,29 @@ const PAGE: &str = "/status/bench";
 
 /// What one server did.
 #[derive(Clone, Copy, Debug, Default)]
-struct Load {
+struct LoadResult {
     /// Answers a second.
     rate: f64,
     /// The time that 99 of 100 answers did not exceed, in milliseconds.
     p99: f64,
 }
 
-pub(crate) async fn measure(lab: &Lab, console: &Console) -> Result<Vec<Figure>> {
+pub(crate) async fn measure(lab: &Lab, console: &LabConsole) -> Result<Vec<Figure>> {
     let admin = console.sign_in("admin").await?;
     make_page(&admin, lab.cluster()).await?;
     // Positions are on the page, so it is another one with every second.
-    let traffic = Traffic::start(lab, Flow::TRICKLE).await?;
+    let traffic = Traffic::start(lab, TrafficRate::TRICKLE).await?;
     let body = fetch(&admin).await?;
-    let folder = Directory::create()?;
+    let folder = LabDirectory::create()?;
     let (nginx, port) = nginx(folder.path(), &body).await?;
     let console_pid = console.pid().context("the console does not run")?;
     pin(console_pid).await?;
     let file = format!("http://127.0.0.1:{}/page.html", port.number());
     let page = format!("{}{PAGE}", console.url());
-    let (mut ours, mut theirs) = (Load::default(), Load::default());
+    let (mut ours, mut theirs) = (LoadResult::default(), LoadResult::default());
     for _ in 0..ROUNDS {
-        ours = worse(ours, load(&page).await?);
-        theirs = worse(theirs, load(&file).await?);
+        ours = slower(ours, load(&page).await?);
+        theirs = slower(theirs, load(&file).await?);
     }
     ensure!(
         fetch(&admin).await? != body,
@@ -81,7 +81,7 @@ pub(crate) async fn measure(lab: &Lab, console: &Console) -> Result<Vec<Figure>>
             Duration::from_secs_f64(ours.p99 / 1e3),
             Duration::from_millis(20),
         ),
-        Figure::bare(
+        Figure::without_limit(
             "nginx with the same bytes, requests a second",
             theirs.rate,
             "/s",
@@ -90,17 +90,17 @@ pub(crate) async fn measure(lab: &Lab, console: &Console) -> Result<Vec<Figure>>
 }
 
 /// Of several rounds the slowest one counts.
-fn worse(a: Load, b: Load) -> Load {
+fn slower(a: LoadResult, b: LoadResult) -> LoadResult {
     if a.rate == 0.0 {
         return b;
     }
-    Load {
+    LoadResult {
         rate: a.rate.min(b.rate),
         p99: a.p99.max(b.p99),
     }
 }
 
-async fn make_page(admin: &Api, cluster: &str) -> Result<()> {
+async fn make_page(admin: &ConsoleClient, cluster: &str) -> Result<()> {
     let page = serde_json::json!({
         "slug": "bench",
         "title": "Databases",
@@ -128,7 +128,7 @@ async fn make_page(admin: &Api, cluster: &str) -> Result<()> {
 }
 
 /// The page as a browser gets it.
-async fn fetch(api: &Api) -> Result<Vec<u8>> {
+async fn fetch(api: &ConsoleClient) -> Result<Vec<u8>> {
     let request = api
         .request(Method::GET, PAGE)
         .header(header::ACCEPT_ENCODING, "br");
@@ -137,8 +137,8 @@ async fn fetch(api: &Api) -> Result<Vec<u8>> {
 }
 
 /// nginx of Debian with the same bytes as a file, on the core of the console.
-async fn nginx(folder: &Path, body: &[u8]) -> Result<(Process, Port)> {
-    let port = Port::reserve(Ipv4Addr::LOCALHOST)?;
+async fn nginx(folder: &Path, body: &[u8]) -> Result<(LabProcess, ReservedPort)> {
+    let port = ReservedPort::reserve(Ipv4Addr::LOCALHOST)?;
     fs::write(folder.join("page.html"), body)?;
     let config = format!(
         "daemon off; worker_processes 1; pid {0}/nginx.pid; error_log {0}/error.log;\n\
@@ -162,7 +162,7 @@ async fn nginx(folder: &Path, body: &[u8]) -> Result<(Process, Port)> {
         .start()?;
     let url = format!("http://127.0.0.1:{}/page.html", port.number());
     for _ in 0..100 {
-        process.check()?;
+        process.ensure_running()?;
         if reqwest::get(&url)
             .await
             .is_ok_and(|answer| answer.status().is_success())
@@ -186,11 +186,11 @@ fn allow(folder: &Path) -> Result<()> {
 }
 
 /// Asks for `url` from another core for a while.
-async fn load(url: &str) -> Result<Load> {
+async fn load(url: &str) -> Result<LoadResult> {
     let output = Command::new("taskset")
         .args(["--cpu-list", "1", "wrk", "-t1", "--latency"])
         .arg(format!("-c{CONNECTIONS}"))
-        .arg(format!("-d{ROUND}s"))
+        .arg(format!("-d{ROUND_SECONDS}s"))
         .args(["-H", "Accept-Encoding: br", url])
         .output()
         .await
@@ -206,7 +206,7 @@ async fn load(url: &str) -> Result<Load> {
         line.map(|rest| rest.trim().to_owned())
             .with_context(|| format!("wrk says nothing of {name}: {text}"))
     };
-    Ok(Load {
+    Ok(LoadResult {
         rate: field("Requests/sec:")?.parse()?,
         p99: millis(&field("99%")?)?,
     })

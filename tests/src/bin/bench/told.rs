@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use acceptance::lab::console::Console;
-use acceptance::lab::receivers::{Http, Message};
+use acceptance::lab::console::LabConsole;
+use acceptance::lab::receivers::{HttpReceiver, ReceivedMessage};
 use acceptance::{Lab, eventually};
 use anyhow::{Context, Result, ensure};
 use galera::Timestamp;
@@ -13,18 +13,18 @@ use serde_json::json;
 
 use crate::figures::{Figure, Sample};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const CHANGES: usize = 60;
 
 /// A node leaves the state Synced and comes back to it, which changes the verdict each time; nothing is held back by a
 /// minimum duration or a window.
 pub(crate) async fn measure(lab: &Lab) -> Result<Vec<Figure>> {
-    let hook = Http::start().await?;
+    let hook = HttpReceiver::start().await?;
     let mut settings = lab.console_settings();
     settings
-        .more
+        .extra_arguments
         .extend(["--notify-allow", "127.0.0.1"].map(str::to_owned));
-    let console = Console::start(settings).await?;
+    let console = LabConsole::start(settings).await?;
     target(&console, &hook).await?;
     // One connection that stays open: connecting is no part of the figure.
     let mut connection = lab.node(1).root().await?;
@@ -36,14 +36,14 @@ pub(crate) async fn measure(lab: &Lab) -> Result<Vec<Figure>> {
         connection
             .query_drop(format!("SET GLOBAL wsrep_desync={word}"))
             .await?;
-        let message = eventually("the change to be told", PATIENCE, async || {
+        let message = eventually("the change to be told", TIMEOUT, async || {
             let messages = hook.messages();
             messages.get(before).cloned().context("nothing came")
         })
         .await?;
-        ensure!(at.elapsed() < PATIENCE);
+        ensure!(at.elapsed() < TIMEOUT);
         whole.add(message.at.duration_since(began)?);
-        seen.add(since(&message)?);
+        seen.add(notification_delay(&message)?);
         let pause = Duration::from_millis(rand::rng().random_range(200..1_200));
         tokio::time::sleep(pause).await;
     }
@@ -55,7 +55,7 @@ pub(crate) async fn measure(lab: &Lab) -> Result<Vec<Figure>> {
         seen.quantile(0.5)
     );
     Ok(vec![
-        Figure::plain(
+        Figure::duration_without_limit(
             "SQL-only change to webhook, p99 (poll interval 1 s)",
             whole.quantile(0.99),
         ),
@@ -68,7 +68,7 @@ pub(crate) async fn measure(lab: &Lab) -> Result<Vec<Figure>> {
 }
 
 /// From when the console saw the change until the message came.
-fn since(message: &Message) -> Result<Duration> {
+fn notification_delay(message: &ReceivedMessage) -> Result<Duration> {
     let at = message.json()?["at"]
         .as_str()
         .and_then(Timestamp::parse)
@@ -77,9 +77,9 @@ fn since(message: &Message) -> Result<Duration> {
     Ok(message.at.duration_since(at)?)
 }
 
-async fn target(console: &Console, hook: &Http) -> Result<()> {
+async fn target(console: &LabConsole, hook: &HttpReceiver) -> Result<()> {
     let admin = console.sign_in("admin").await?;
-    eventually("a healthy cluster on record", PATIENCE, async || {
+    eventually("a healthy cluster on record", TIMEOUT, async || {
         let events: serde_json::Value = admin.get("/api/v1/clusters/lab/events?limit=20").await?;
         let events = events["events"].as_array().context("no events")?.clone();
         let verdict = events.iter().find(|event| event["kind"] == "verdict");

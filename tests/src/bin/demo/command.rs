@@ -2,12 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
-use acceptance::lab::node::{Node, Start};
-use acceptance::lab::traffic::Flow;
+use acceptance::lab::node::{GaleraNode, NodeStart};
+use acceptance::lab::traffic::TrafficRate;
 use anyhow::{Context, Result, bail};
 use tokio_util::sync::CancellationToken;
 
-use crate::stage::Stage;
+use crate::stage::DemoEnvironment;
 
 const HELP: &str = "\
 kill|stop|pause|resume|start|wipe|isolate|heal|bootstrap|desync|resync n1
@@ -28,35 +28,39 @@ quit                        as Ctrl-C";
 ///
 /// # Errors
 /// When it is no command or fails.
-pub(crate) async fn perform(stage: &Stage, line: &str, quit: &CancellationToken) -> Result<String> {
+pub(crate) async fn execute(
+    stage: &DemoEnvironment,
+    line: &str,
+    quit: &CancellationToken,
+) -> Result<String> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let lab = &stage.lab;
     match words.as_slice() {
         ["help"] => return Ok(HELP.to_owned()),
         ["status"] => return Ok(stage.describe(None).to_string()),
         ["quit"] => quit.cancel(),
-        ["whole"] => lab.galera().whole().await?,
+        ["whole"] => lab.galera().wait_until_synced().await?,
         ["repair"] => {
             lab.repair().await?;
             if stage.console.pid().is_none() {
                 stage.console.launch()?;
             }
-            stage.console.ready().await?;
+            stage.console.wait_until_ready().await?;
         }
         ["etcd", verb, rest @ ..] => etcd(stage, verb, rest).await?,
         ["agent", verb, number] => agent(stage, verb, number).await?,
         ["console", "restart", options @ ..] => {
             stage.console.stop().await?;
             stage.console.launch_with(options)?;
-            stage.console.ready().await?;
+            stage.console.wait_until_ready().await?;
         }
         ["console", verb] => console(stage, verb).await?,
-        ["traffic", "off"] => stage.traffic.set(Flow::NONE),
-        ["traffic", rate, rest @ ..] => stage.traffic.set(Flow {
-            rate: rate.parse().context("a rate in transactions a second")?,
+        ["traffic", "off"] => stage.traffic.set_rate(TrafficRate::NONE),
+        ["traffic", rate, rest @ ..] => stage.traffic.set_rate(TrafficRate {
+            per_second: rate.parse().context("a rate in transactions a second")?,
             size: rest
                 .first()
-                .map_or(Ok(Flow::TRICKLE.size), |size| size.parse())?,
+                .map_or(Ok(TrafficRate::TRICKLE.size), |size| size.parse())?,
         }),
         ["transfer", speed] => transfer(stage, speed)?,
         ["revive", "off"] => stage.revive_after.store(0, Ordering::Relaxed),
@@ -69,7 +73,7 @@ pub(crate) async fn perform(stage: &Stage, line: &str, quit: &CancellationToken)
             lab.registry()?.put(*key, value, None).await?;
         }
         ["delete", key] => {
-            let delete = registry::Transaction::new().then([registry::Write::delete(*key)]);
+            let delete = registry::Transaction::new().then([registry::WriteOp::delete(*key)]);
             lab.registry()?.transact(&delete).await?;
         }
         [verb, name] => return node(stage, verb, name).await,
@@ -78,7 +82,7 @@ pub(crate) async fn perform(stage: &Stage, line: &str, quit: &CancellationToken)
     Ok(format!("done: {}", line.trim()))
 }
 
-async fn node(stage: &Stage, verb: &str, name: &str) -> Result<String> {
+async fn node(stage: &DemoEnvironment, verb: &str, name: &str) -> Result<String> {
     let node = find(stage, name)?;
     let pid = node.pid();
     match verb {
@@ -86,8 +90,8 @@ async fn node(stage: &Stage, verb: &str, name: &str) -> Result<String> {
         "stop" => node.stop().await?,
         "pause" => node.pause()?,
         "resume" => node.resume()?,
-        "start" => node.launch(Start::Join).await?,
-        "found" => node.launch(Start::FoundApart).await?,
+        "start" => node.launch(NodeStart::Join).await?,
+        "found" => node.launch(NodeStart::FoundSeparately).await?,
         "wipe" => node.wipe()?,
         "isolate" => node.isolate(true).await?,
         "heal" => node.isolate(false).await?,
@@ -102,14 +106,14 @@ async fn node(stage: &Stage, verb: &str, name: &str) -> Result<String> {
     Ok(format!("done: {verb} {name}{pid}"))
 }
 
-fn find<'s>(stage: &'s Stage, name: &str) -> Result<&'s Node> {
+fn find<'s>(stage: &'s DemoEnvironment, name: &str) -> Result<&'s GaleraNode> {
     let mut nodes = stage.lab.nodes().iter();
     nodes
         .find(|node| node.name() == name)
         .with_context(|| format!("there is no node {name:?}"))
 }
 
-async fn etcd(stage: &Stage, verb: &str, number: &[&str]) -> Result<()> {
+async fn etcd(stage: &DemoEnvironment, verb: &str, number: &[&str]) -> Result<()> {
     let etcd = stage.lab.etcd();
     let members = match number {
         [] => etcd.members(),
@@ -139,7 +143,7 @@ async fn etcd(stage: &Stage, verb: &str, number: &[&str]) -> Result<()> {
     Ok(())
 }
 
-async fn agent(stage: &Stage, verb: &str, number: &str) -> Result<()> {
+async fn agent(stage: &DemoEnvironment, verb: &str, number: &str) -> Result<()> {
     let number: usize = number
         .trim_start_matches('n')
         .parse()
@@ -159,21 +163,21 @@ async fn agent(stage: &Stage, verb: &str, number: &str) -> Result<()> {
     Ok(())
 }
 
-async fn console(stage: &Stage, verb: &str) -> Result<()> {
+async fn console(stage: &DemoEnvironment, verb: &str) -> Result<()> {
     let console = &stage.console;
     match verb {
         "kill" => console.kill(),
         "stop" => console.stop().await.map(drop)?,
         "start" => {
             console.launch()?;
-            console.ready().await?;
+            console.wait_until_ready().await?;
         }
         _ => bail!("unknown command console {verb:?}; type help"),
     }
     Ok(())
 }
 
-fn transfer(stage: &Stage, speed: &str) -> Result<()> {
+fn transfer(stage: &DemoEnvironment, speed: &str) -> Result<()> {
     let speed = match speed {
         "off" => None,
         speed => Some(speed.parse().context("bytes a second")?),
@@ -182,5 +186,5 @@ fn transfer(stage: &Stage, speed: &str) -> Result<()> {
         .lab
         .nodes()
         .iter()
-        .try_for_each(|node| node.transfer_speed(speed))
+        .try_for_each(|node| node.limit_ist(speed))
 }

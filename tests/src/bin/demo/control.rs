@@ -13,30 +13,30 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::command;
-use crate::stage::Stage;
+use crate::stage::DemoEnvironment;
 
 /// The listener and its secret.
-pub(crate) struct Control {
+pub(crate) struct ControlServer {
     listener: TcpListener,
     address: String,
     router: Router,
 }
 
 #[derive(Clone)]
-struct Context {
-    stage: Arc<Stage>,
+struct ControlContext {
+    stage: Arc<DemoEnvironment>,
     quit: CancellationToken,
 }
 
-impl Control {
-    pub(crate) async fn open(stage: Arc<Stage>, quit: CancellationToken) -> Result<Self> {
+impl ControlServer {
+    pub(crate) async fn open(stage: Arc<DemoEnvironment>, quit: CancellationToken) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         // Web pages of other origins can send here, too; they cannot know the path.
         let path = format!("/{:032x}", rand::rng().random::<u128>());
         let address = format!("http://{}{path}", listener.local_addr()?);
         let router = Router::new()
             .route(&path, post(receive))
-            .with_state(Context { stage, quit });
+            .with_state(ControlContext { stage, quit });
         Ok(Self {
             listener,
             address,
@@ -53,8 +53,8 @@ impl Control {
     }
 }
 
-async fn receive(State(context): State<Context>, line: String) -> (StatusCode, String) {
-    match command::perform(&context.stage, &line, &context.quit).await {
+async fn receive(State(context): State<ControlContext>, line: String) -> (StatusCode, String) {
+    match command::execute(&context.stage, &line, &context.quit).await {
         Ok(answer) => (StatusCode::OK, answer),
         Err(error) => (StatusCode::UNPROCESSABLE_ENTITY, format!("{error:#}")),
     }

@@ -19,12 +19,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use say::Say;
-use stage::Stage;
+use say::DemoOutput;
+use stage::DemoEnvironment;
 
 /// A console on a real etcd and a real Galera cluster on this machine; Ctrl-C ends it.
 #[derive(Parser)]
-struct Arguments {
+struct DemoArguments {
     /// Port of the console on 127.0.0.1, or the next one that is free; 0 for any free port.
     #[arg(long, default_value_t = 3000)]
     port: u16,
@@ -47,9 +47,9 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let say = Say::new(arguments.json);
-    match perform(&arguments, say).await {
+    let arguments = DemoArguments::parse();
+    let say = DemoOutput::new(arguments.json);
+    match run_demo(&arguments, say).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say.line(&format!("\nThe demo failed: {error:#}"));
@@ -58,7 +58,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn perform(arguments: &Arguments, say: Say) -> Result<()> {
+async fn run_demo(arguments: &DemoArguments, say: DemoOutput) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let stop = CancellationToken::new();
@@ -76,13 +76,13 @@ async fn perform(arguments: &Arguments, say: Say) -> Result<()> {
             say.line("\nInterrupted while starting; everything that was started is stopped.");
             return Ok(());
         }
-        stage = Stage::set_up(arguments, say) => Arc::new(stage?),
+        stage = DemoEnvironment::start(arguments, say) => Arc::new(stage?),
     };
 
     let tasks = TaskTracker::new();
     let quit = CancellationToken::new();
     let control = if arguments.control {
-        let commands = control::Control::open(Arc::clone(&stage), quit.clone()).await?;
+        let commands = control::ControlServer::open(Arc::clone(&stage), quit.clone()).await?;
         let address = commands.address();
         tasks.spawn(stop.clone().run_until_cancelled_owned(commands.serve()));
         Some(address)
@@ -95,11 +95,11 @@ async fn perform(arguments: &Arguments, say: Say) -> Result<()> {
     );
     tasks.spawn(
         stop.clone()
-            .run_until_cancelled_owned(revive::revive(Arc::clone(&stage), say)),
+            .run_until_cancelled_owned(revive::restart_dead_nodes(Arc::clone(&stage), say)),
     );
-    let typed = obey(Arc::clone(&stage), typed_lines(), quit.clone(), say);
+    let typed = run_commands(Arc::clone(&stage), stdin_lines(), quit.clone(), say);
     tasks.spawn(stop.clone().run_until_cancelled_owned(typed));
-    stage.introduce(say, control.as_deref())?;
+    stage.print_introduction(say, control.as_deref())?;
 
     tokio::select! {
         () = listener => {}
@@ -119,7 +119,7 @@ async fn perform(arguments: &Arguments, say: Say) -> Result<()> {
 }
 
 /// Lines from standard input, read by a thread of its own: the process can end while it waits.
-fn typed_lines() -> mpsc::Receiver<String> {
+fn stdin_lines() -> mpsc::Receiver<String> {
     let (sender, lines) = mpsc::channel(8);
     std::thread::spawn(move || {
         for line in std::io::stdin().lines().map_while(Result::ok) {
@@ -131,17 +131,17 @@ fn typed_lines() -> mpsc::Receiver<String> {
     lines
 }
 
-async fn obey(
-    stage: Arc<Stage>,
+async fn run_commands(
+    stage: Arc<DemoEnvironment>,
     mut lines: mpsc::Receiver<String>,
     quit: CancellationToken,
-    say: Say,
+    say: DemoOutput,
 ) {
     while let Some(line) = lines.recv().await {
         if line.trim().is_empty() {
             continue;
         }
-        match command::perform(&stage, &line, &quit).await {
+        match command::execute(&stage, &line, &quit).await {
             Ok(answer) => say.line(&answer),
             Err(error) => say.line(&format!("{error:#}")),
         }

@@ -9,15 +9,15 @@ use galera::id::NodeId;
 use galera::publish::api::LiveMessage;
 use galera::view::{ClusterView, NodeState};
 
-use crate::say::Say;
-use crate::stage::Stage;
+use crate::say::DemoOutput;
+use crate::stage::DemoEnvironment;
 
-const AGAIN: Duration = Duration::from_secs(1);
+const RECONNECT_DELAY: Duration = Duration::from_secs(1);
 /// The server sends a ping every 15 s and a view every second; silence this long means a dead connection.
-const SILENCE: Duration = Duration::from_secs(20);
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(20);
 
-pub(crate) async fn observe(stage: Arc<Stage>, say: Say) {
-    let mut seen = Seen::default();
+pub(crate) async fn observe(stage: Arc<DemoEnvironment>, say: DemoOutput) {
+    let mut seen = LastView::default();
     let mut lost = false;
     loop {
         if let Err(error) = follow(&stage, &mut seen, &mut lost, say).await
@@ -26,11 +26,16 @@ pub(crate) async fn observe(stage: Arc<Stage>, say: Say) {
             lost = true;
             say.event(&format!("the console cannot be reached: {error:#}"));
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(RECONNECT_DELAY).await;
     }
 }
 
-async fn follow(stage: &Stage, seen: &mut Seen, lost: &mut bool, say: Say) -> Result<()> {
+async fn follow(
+    stage: &DemoEnvironment,
+    seen: &mut LastView,
+    lost: &mut bool,
+    say: DemoOutput,
+) -> Result<()> {
     let api = stage
         .console
         .sign_in("viewer")
@@ -43,21 +48,21 @@ async fn follow(stage: &Stage, seen: &mut Seen, lost: &mut bool, say: Say) -> Re
         say.event("the console is back");
     }
     loop {
-        if let LiveMessage::Cluster { cluster, .. } = live.next(SILENCE).await? {
-            seen.compare(&cluster, say);
+        if let LiveMessage::Cluster { cluster, .. } = live.next(SILENCE_TIMEOUT).await? {
+            seen.report_changes(&cluster, say);
         }
     }
 }
 
 #[derive(Default)]
-struct Seen {
+struct LastView {
     verdict: Option<String>,
     registry: Option<bool>,
     nodes: BTreeMap<NodeId, NodeState>,
 }
 
-impl Seen {
-    fn compare(&mut self, view: &ClusterView, say: Say) {
+impl LastView {
+    fn report_changes(&mut self, view: &ClusterView, say: DemoOutput) {
         for node in &view.nodes {
             if let Some(before) = self.nodes.insert(node.id.clone(), node.state)
                 && before != node.state
@@ -66,8 +71,8 @@ impl Seen {
                 say.event(&format!(
                     "{name} ({}): {} → {}",
                     node.id,
-                    before.word(),
-                    node.state.word()
+                    before.as_str(),
+                    node.state.as_str()
                 ));
             }
         }

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use acceptance::lab::node::Start;
+use acceptance::lab::node::NodeStart;
 
-use crate::say::Say;
-use crate::stage::Stage;
+use crate::say::DemoOutput;
+use crate::stage::DemoEnvironment;
 
-const LOOK: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-pub(crate) async fn revive(stage: Arc<Stage>, say: Say) {
+pub(crate) async fn restart_dead_nodes(stage: Arc<DemoEnvironment>, say: DemoOutput) {
     let mut dead: BTreeMap<String, Instant> = BTreeMap::new();
     loop {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
         let patience = Duration::from_secs(stage.revive_after.load(Ordering::Relaxed));
         for node in stage.lab.nodes() {
             if node.pid().is_some() {
@@ -35,7 +35,7 @@ pub(crate) async fn revive(stage: Arc<Stage>, say: Say) {
                 continue;
             }
             dead.remove(&node.name());
-            match node.launch(Start::Join).await {
+            match node.launch(NodeStart::Join).await {
                 Ok(()) => {
                     let pid = node.pid().unwrap_or_default();
                     say.event(&format!("{} is started again (pid {pid})", node.name()));

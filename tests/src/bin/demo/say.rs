@@ -3,15 +3,15 @@
 use std::io::Write;
 use std::time::Duration;
 
-use acceptance::lab::Progress;
+use acceptance::lab::LabProgress;
 
 /// The demo's voice.
 #[derive(Clone, Copy)]
-pub(crate) struct Say {
+pub(crate) struct DemoOutput {
     json: bool,
 }
 
-impl Say {
+impl DemoOutput {
     pub(crate) const fn new(json: bool) -> Self {
         Self { json }
     }
@@ -41,15 +41,15 @@ impl Say {
     }
 
     /// A step of the start.
-    pub(crate) fn progress(self, progress: Progress<'_>) {
+    pub(crate) fn progress(self, progress: LabProgress<'_>) {
         match progress {
-            Progress::Begun(name) => self.line(&format!("==> {name}")),
-            Progress::Done(took) => self.done(took),
+            LabProgress::Started(name) => self.line(&format!("==> {name}")),
+            LabProgress::Done(took) => self.step_done(took),
         }
     }
 
     /// The end of a step.
-    pub(crate) fn done(self, took: Duration) {
+    pub(crate) fn step_done(self, took: Duration) {
         self.line(&format!("    done in {:.1} s", took.as_secs_f64()));
     }
 }

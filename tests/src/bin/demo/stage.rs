@@ -5,31 +5,31 @@ use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use acceptance::Lab;
-use acceptance::lab::Progress;
-use acceptance::lab::console::{Console, User};
-use acceptance::lab::traffic::{Flow, Traffic};
+use acceptance::lab::LabProgress;
+use acceptance::lab::console::{ConsoleUser, LabConsole};
+use acceptance::lab::traffic::{Traffic, TrafficRate};
 use anyhow::{Result, ensure};
 use rand::Rng;
 use serde_json::json;
 
-use crate::Arguments;
-use crate::say::Say;
+use crate::DemoArguments;
+use crate::say::DemoOutput;
 
 /// Bytes a second of an incremental state transfer: slow enough to be watched, faster than the trickle.
 const TRANSFER_SPEED: u64 = 20_000;
 
 /// What runs.
-pub(crate) struct Stage {
+pub(crate) struct DemoEnvironment {
     // Dropped in this order: the database last.
     pub(crate) traffic: Traffic,
-    pub(crate) console: Console,
+    pub(crate) console: LabConsole,
     pub(crate) lab: Lab,
     /// Seconds after which a dead node is started again; 0 for never.
     pub(crate) revive_after: AtomicU64,
 }
 
-impl Stage {
-    pub(crate) async fn set_up(arguments: &Arguments, say: Say) -> Result<Self> {
+impl DemoEnvironment {
+    pub(crate) async fn start(arguments: &DemoArguments, say: DemoOutput) -> Result<Self> {
         ensure!(
             arguments.etcd > 0 && arguments.nodes > 0,
             "at least one etcd member and one node"
@@ -39,17 +39,17 @@ impl Stage {
             .etcd(arguments.etcd)
             .nodes(arguments.nodes)
             .agents(true)
-            .slow_transfers(TRANSFER_SPEED)
+            .limit_ist(TRANSFER_SPEED)
             .progress(move |progress| say.progress(progress))
             .start()
             .await?;
-        say.progress(Progress::Begun("Accounts and galera-console"));
+        say.progress(LabProgress::Started("Accounts and galera-console"));
         let step = Instant::now();
         let mut settings = lab.console_settings();
         settings.listen = listen(arguments.port);
         // Whoever tries notifications has the receiver on this machine.
         settings
-            .more
+            .extra_arguments
             .extend(["--notify-allow", "127.0.0.1"].map(str::to_owned));
         "/galera-console".clone_into(&mut settings.state_prefix);
         // The last one may ask and approve, but never what it asked for itself.
@@ -62,14 +62,14 @@ impl Stage {
         ]
         .map(|(name, roles)| account(name, roles))
         .to_vec();
-        let console = Console::start(settings).await?;
-        say.done(step.elapsed());
-        say.progress(Progress::Begun(
+        let console = LabConsole::start(settings).await?;
+        say.step_done(step.elapsed());
+        say.progress(LabProgress::Started(
             "A trickle of transactions, round the nodes",
         ));
         let step = Instant::now();
-        let traffic = Traffic::start(&lab, Flow::TRICKLE).await?;
-        say.done(step.elapsed());
+        let traffic = Traffic::start(&lab, TrafficRate::TRICKLE).await?;
+        say.step_done(step.elapsed());
         say.line(&format!(
             "    Everything runs after {:.1} s",
             began.elapsed().as_secs_f64()
@@ -83,7 +83,7 @@ impl Stage {
     }
 
     /// Says what there is and what can be tried.
-    pub(crate) fn introduce(&self, say: Say, control: Option<&str>) -> Result<()> {
+    pub(crate) fn print_introduction(&self, say: DemoOutput, control: Option<&str>) -> Result<()> {
         say.line("");
         say.line(&format!("  Galera Console   {}", self.console.url()));
         say.line("");
@@ -162,7 +162,7 @@ impl Stage {
             "etcd": members.collect::<Vec<_>>(),
             "console": {"pid": self.console.pid(), "log": self.console.log()},
             "directory": self.lab.directory(),
-            "written": self.traffic.written(),
+            "written": self.traffic.committed(),
         })
     }
 }
@@ -178,13 +178,13 @@ fn listen(first: u16) -> Option<String> {
         .map(|port| format!("127.0.0.1:{port}"))
 }
 
-fn account(name: &str, roles: &str) -> User {
+fn account(name: &str, roles: &str) -> ConsoleUser {
     const LETTERS: &[u8] = b"abcdefghjkmnpqrstuvwxyz23456789";
     let mut password = format!("{name}-");
     let mut random = rand::rng();
     password.extend((0..8).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])));
-    User {
+    ConsoleUser {
         password,
-        ..User::new(name, roles)
+        ..ConsoleUser::new(name, roles)
     }
 }

@@ -8,7 +8,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 
-use crate::stage::{CONSOLES, NODES, Stage};
+use crate::stage::{CONSOLES, NODES, RoundsLab};
 
 /// How many etcd members there are.
 const MEMBERS: usize = 3;
@@ -25,7 +25,7 @@ pub(crate) enum Fault {
     /// The network lets nothing through between this node and the other nodes; everybody else reaches all of them.
     Partition(usize),
     /// The network lets nothing through between any two nodes.
-    Crumble,
+    PartitionAll,
     /// The cables of these nodes are pulled: neither nodes nor consoles nor etcd reach them.
     Unplug(Vec<usize>),
     /// These two see each other, but neither the third nor consoles nor etcd see them.
@@ -49,7 +49,7 @@ impl fmt::Display for Fault {
             Self::Pause(node) => write!(f, "pause {}", names(&[*node])),
             Self::Isolate(nodes) => write!(f, "isolate {}", names(nodes)),
             Self::Partition(node) => write!(f, "partition {} from the others", names(&[*node])),
-            Self::Crumble => f.write_str("partition all from each other"),
+            Self::PartitionAll => f.write_str("partition all from each other"),
             Self::Unplug(nodes) => write!(f, "unplug {}", names(nodes)),
             Self::Hide(one, other) => write!(f, "hide {}", names(&[*one, *other])),
             Self::Etcd(member) => write!(f, "kill etcd e{}", member + 1),
@@ -61,7 +61,7 @@ impl fmt::Display for Fault {
 
 /// What comes at the worst moment: while a request waits, or right after its approval.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Twist {
+pub(crate) enum Disturbance {
     /// Nothing.
     None,
     /// The replica that took the request or the approval is killed.
@@ -77,35 +77,40 @@ pub(crate) enum Twist {
 }
 
 /// What happens in a round, settled by its seed alone before it begins.
-pub(crate) struct Script {
+pub(crate) struct RoundScript {
     /// The faults, each after a pause.
     pub(crate) faults: Vec<(Duration, Fault)>,
     /// What comes between request and approval, and after the approval, of one action after the other.
-    pub(crate) twists: Vec<(Twist, Twist)>,
+    pub(crate) disturbances: Vec<(Disturbance, Disturbance)>,
     /// Settles what depends on how things go.
     pub(crate) random: StdRng,
 }
 
-impl Script {
+impl RoundScript {
     /// Draws a script. Without `network` nothing can be cut there.
     pub(crate) fn draw(mut random: StdRng, network: bool) -> Self {
         let count = random.random_range(2..=4);
         let faults = (0..count).map(|_| {
             let pause = Duration::from_millis(random.random_range(0..2_500));
-            (pause, fault(&mut random, network))
+            (pause, random_fault(&mut random, network))
         });
         let faults = faults.collect();
-        let twists = (0..8).map(|_| (twist(&mut random), twist(&mut random)));
-        let twists = twists.collect();
+        let twists = (0..8).map(|_| {
+            (
+                random_disturbance(&mut random),
+                random_disturbance(&mut random),
+            )
+        });
+        let disturbances = twists.collect();
         Self {
             faults,
-            twists,
+            disturbances,
             random,
         }
     }
 }
 
-fn fault(random: &mut StdRng, network: bool) -> Fault {
+fn random_fault(random: &mut StdRng, network: bool) -> Fault {
     let mut nodes: Vec<usize> = (0..NODES).collect();
     nodes.shuffle(random);
     let (one, two) = (nodes[0], nodes[1]);
@@ -120,31 +125,31 @@ fn fault(random: &mut StdRng, network: bool) -> Fault {
         52..55 => Fault::EtcdQuorum(random.random_range(0..MEMBERS)),
         55..62 => Fault::Console(random.random_range(0..CONSOLES)),
         62..72 => Fault::Partition(one),
-        72..78 => Fault::Crumble,
+        72..78 => Fault::PartitionAll,
         78..85 => Fault::Unplug(vec![one]),
         85..93 => Fault::Unplug(vec![one, two]),
         _ => Fault::Hide(one, two),
     }
 }
 
-fn twist(random: &mut StdRng) -> Twist {
+fn random_disturbance(random: &mut StdRng) -> Disturbance {
     let lost = Duration::from_millis(random.random_range(1_000..6_000));
     let member = random.random_range(0..MEMBERS);
     let twists = [
-        (8, Twist::None),
-        (3, Twist::Console),
-        (2, Twist::Etcd(member)),
-        (2, Twist::EtcdQuorum(lost)),
-        (1, Twist::Return),
-        (1, Twist::Heal),
+        (8, Disturbance::None),
+        (3, Disturbance::Console),
+        (2, Disturbance::Etcd(member)),
+        (2, Disturbance::EtcdQuorum(lost)),
+        (1, Disturbance::Return),
+        (1, Disturbance::Heal),
     ];
     let drawn = twists.choose_weighted(random, |(weight, _)| *weight);
-    drawn.map_or(Twist::None, |(_, twist)| twist.clone())
+    drawn.map_or(Disturbance::None, |(_, twist)| twist.clone())
 }
 
 /// What was done to a node and not yet undone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Condition {
+pub(crate) struct NodeCondition {
     /// Its container was killed.
     pub(crate) down: bool,
     /// Its container is paused.
@@ -157,18 +162,18 @@ pub(crate) struct Condition {
 
 /// The state of everything that can fail.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Conditions {
-    pub(crate) nodes: [Condition; NODES],
+pub(crate) struct LabConditions {
+    pub(crate) nodes: [NodeCondition; NODES],
     /// Nodes that only the other hidden one sees.
     pub(crate) hidden: bool,
 }
 
-impl Conditions {
+impl LabConditions {
     /// Makes it so.
     ///
     /// # Errors
     /// When the machine refuses; never because a node is in no state to fail in this way.
-    pub(crate) async fn inflict(&mut self, stage: &Stage, fault: &Fault) -> Result<()> {
+    pub(crate) async fn apply(&mut self, stage: &RoundsLab, fault: &Fault) -> Result<()> {
         match fault {
             Fault::Kill(nodes) => {
                 let kills = nodes.iter().map(|node| stage.node(*node).kill());
@@ -202,14 +207,14 @@ impl Conditions {
                 }
             }
             Fault::Console(console) => stage.consoles[*console].kill(),
-            Fault::Partition(_) | Fault::Crumble | Fault::Unplug(_) | Fault::Hide(..) => {
-                self.cut(stage, fault).await?;
+            Fault::Partition(_) | Fault::PartitionAll | Fault::Unplug(_) | Fault::Hide(..) => {
+                self.apply_network_fault(stage, fault).await?;
             }
         }
         Ok(())
     }
 
-    async fn cut(&mut self, stage: &Stage, fault: &Fault) -> Result<()> {
+    async fn apply_network_fault(&mut self, stage: &RoundsLab, fault: &Fault) -> Result<()> {
         let Some(network) = stage.nodes.network() else {
             return Ok(());
         };
@@ -220,7 +225,7 @@ impl Conditions {
                     network.cut(address(*one), address(other)).await?;
                 }
             }
-            Fault::Crumble => {
+            Fault::PartitionAll => {
                 for (one, other) in [(0, 1), (0, 2), (1, 2)] {
                     network.cut(address(one), address(other)).await?;
                 }
@@ -237,7 +242,7 @@ impl Conditions {
                     network.cut(address(*other), address(node)).await?;
                 }
                 for node in [one, other] {
-                    network.silence(address(*node)).await?;
+                    network.hide_from_router(address(*node)).await?;
                 }
                 self.hidden = true;
             }
@@ -250,7 +255,7 @@ impl Conditions {
     ///
     /// # Errors
     /// When the machine refuses.
-    pub(crate) async fn heal(&mut self, stage: &Stage) -> Result<()> {
+    pub(crate) async fn heal(&mut self, stage: &RoundsLab) -> Result<()> {
         if let Some(network) = stage.nodes.network() {
             network.heal().await?;
         }
@@ -265,7 +270,7 @@ impl Conditions {
     }
 
     /// Wakes a paused container.
-    pub(crate) fn wake(&mut self, stage: &Stage, index: usize) {
+    pub(crate) fn resume(&mut self, stage: &RoundsLab, index: usize) {
         // One that has ended meanwhile is started with the others that have.
         let _ = stage.node(index).resume();
         self.nodes[index].paused = false;
@@ -275,7 +280,7 @@ impl Conditions {
     ///
     /// # Errors
     /// When it runs already or the agent is missing.
-    pub(crate) fn start(&mut self, stage: &Stage, index: usize) -> Result<()> {
+    pub(crate) fn start(&mut self, stage: &RoundsLab, index: usize) -> Result<()> {
         stage.node(index).start()?;
         let node = &mut self.nodes[index];
         (node.down, node.paused, node.isolated) = (false, false, false);
@@ -283,7 +288,7 @@ impl Conditions {
     }
 
     /// The nodes that are in this condition.
-    pub(crate) fn of(&self, is: impl Fn(&Condition) -> bool) -> Vec<usize> {
+    pub(crate) fn nodes_where(&self, is: impl Fn(&NodeCondition) -> bool) -> Vec<usize> {
         (0..NODES).filter(|node| is(&self.nodes[*node])).collect()
     }
 }
@@ -295,17 +300,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_settles_the_script() {
+    fn the_script_is_deterministic_per_seed() {
         let script = |seed, network| {
-            let script = Script::draw(StdRng::seed_from_u64(seed), network);
-            (script.faults, script.twists)
+            let script = RoundScript::draw(StdRng::seed_from_u64(seed), network);
+            (script.faults, script.disturbances)
         };
         assert_eq!(script(7, true), script(7, true));
         assert_ne!(script(7, true), script(8, true));
         let cut = |fault: &Fault| {
             matches!(
                 fault,
-                Fault::Partition(_) | Fault::Crumble | Fault::Unplug(_) | Fault::Hide(..)
+                Fault::Partition(_) | Fault::PartitionAll | Fault::Unplug(_) | Fault::Hide(..)
             )
         };
         let some =

@@ -2,15 +2,15 @@
 
 use std::time::Instant;
 
-use acceptance::observer::Said;
+use acceptance::observer::StatusChange;
 
 /// What the round did, with the time.
-pub(crate) struct Journal {
+pub(crate) struct RoundJournal {
     began: Instant,
     lines: Vec<(Instant, String)>,
 }
 
-impl Journal {
+impl RoundJournal {
     pub(crate) fn new() -> Self {
         Self {
             began: Instant::now(),
@@ -31,7 +31,7 @@ impl Journal {
     }
 
     /// Everything in order of time, together with what the nodes said.
-    pub(crate) fn told(&self, said: &[Said]) -> String {
+    pub(crate) fn render(&self, said: &[StatusChange]) -> String {
         let own = self
             .lines
             .iter()

@@ -24,12 +24,12 @@ use rand::{Rng, SeedableRng};
 use rustix::process::getuid;
 use tokio::signal::unix::{SignalKind, signal};
 
-use round::{Report, Round};
-use stage::Stage;
+use round::{Round, RoundReport};
+use stage::RoundsLab;
 
 /// Lets everything fail at random and checks that recovery through the console makes nothing worse.
 #[derive(Parser)]
-struct Arguments {
+struct RoundsArguments {
     /// How many rounds.
     #[arg(long, default_value_t = 100)]
     rounds: usize,
@@ -46,12 +46,12 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = RoundsArguments::parse();
     let mut left_out = None;
-    if !network::own() {
+    if !network::in_own_namespace() {
         // This ends here when it works: everything is done again, in a network that goes with this process.
         left_out = Some(if getuid().is_root() {
-            format!("{:#}", network::begin_apart())
+            format!("{:#}", network::reexec_in_namespace())
         } else {
             "only root can make network namespaces".to_owned()
         });
@@ -75,16 +75,16 @@ fn main() -> ExitCode {
     }
 }
 
-async fn interruptible(arguments: &Arguments) -> Result<()> {
+async fn interruptible(arguments: &RoundsArguments) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
-        outcome = perform(arguments) => outcome,
+        outcome = run_rounds(arguments) => outcome,
         _ = tokio::signal::ctrl_c() => Err(anyhow!("interrupted")),
         _ = terminate.recv() => Err(anyhow!("terminated")),
     }
 }
 
-async fn perform(arguments: &Arguments) -> Result<()> {
+async fn run_rounds(arguments: &RoundsArguments) -> Result<()> {
     let mut first = arguments.seeds.clone();
     let last = first.last().copied().unwrap_or_else(rand::random);
     if first.is_empty() {
@@ -98,14 +98,15 @@ async fn perform(arguments: &Arguments) -> Result<()> {
     let next = || waiting.lock().ok()?.pop_front();
     let began = Instant::now();
     let labs =
-        join_all((1..=arguments.labs).map(|number| lab(number, arguments.tell, &next))).await;
+        join_all((1..=arguments.labs).map(|number| play_on_lab(number, arguments.tell, &next)))
+            .await;
     let mut reports = Vec::new();
     let mut failures = Vec::new();
     for (played, failed) in labs {
         reports.extend(played);
         failures.extend(failed);
     }
-    let total = Report::total(&reports);
+    let total = RoundReport::total(&reports);
     println!(
         "\n{} round(s) passed in {:.0} s: {total}",
         reports.len(),
@@ -124,11 +125,15 @@ async fn perform(arguments: &Arguments) -> Result<()> {
 
 /// Plays rounds on one lab until there are none left; a lab that failed is replaced. Returns what was played, and the
 /// seeds of those that failed.
-async fn lab(number: u8, tell: bool, next: &impl Fn() -> Option<u64>) -> (Vec<Report>, Vec<u64>) {
+async fn play_on_lab(
+    number: u8,
+    tell: bool,
+    next: &impl Fn() -> Option<u64>,
+) -> (Vec<RoundReport>, Vec<u64>) {
     let (mut reports, mut failures) = (Vec::new(), Vec::new());
-    let mut stage: Option<Stage> = None;
+    let mut stage: Option<RoundsLab> = None;
     while let Some(seed) = next() {
-        match play(&mut stage, seed, tell).await {
+        match play_round(&mut stage, seed, tell).await {
             Ok(report) => reports.push(report),
             Err(error) => {
                 eprintln!("Seed {seed} FAILED on lab {number}: {error:#}");
@@ -140,10 +145,10 @@ async fn lab(number: u8, tell: bool, next: &impl Fn() -> Option<u64>) -> (Vec<Re
     (reports, failures)
 }
 
-async fn play(stage: &mut Option<Stage>, seed: u64, tell: bool) -> Result<Report> {
+async fn play_round(stage: &mut Option<RoundsLab>, seed: u64, tell: bool) -> Result<RoundReport> {
     let ready = match stage.take() {
         Some(ready) => ready,
-        None => Stage::set().await?,
+        None => RoundsLab::start().await?,
     };
     let ready = stage.insert(ready);
     let report = Round::play(ready, seed, tell).await?;

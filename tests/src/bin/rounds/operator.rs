@@ -4,42 +4,42 @@
 use std::time::{Duration, Instant};
 
 use acceptance::lab::process::tail;
-use acceptance::people::attested;
+use acceptance::people::attest_all;
 use anyhow::{Context, Result, bail, ensure};
 use galera::publish::api::ActionView;
-use galera::recover::action::State;
-use galera::recover::attestation::{Attestation, Statement};
+use galera::recover::action::ActionState;
+use galera::recover::attestation::{Attestation, AttestedState};
 use galera::recover::plan::{CheckCode, Plan};
 use rand::Rng;
 use rand::seq::SliceRandom;
 
-use crate::faults::{Fault, Twist};
-use crate::promise::Promise;
+use crate::faults::{Disturbance, Fault};
+use crate::promise::PlanPromise;
 use crate::round::Round;
 
 /// Longest time until somebody is Primary again, with everything that people do for it.
-const RECOVERED: Duration = Duration::from_secs(180);
+const RECOVERY_TIMEOUT: Duration = Duration::from_secs(180);
 /// How long a node must have been Primary for the cluster to count as such.
-const STEADY: Duration = Duration::from_secs(2);
+const PRIMARY_STEADY: Duration = Duration::from_secs(2);
 /// A node that has been Primary for so long must be known to the console.
-const KNOWN: Duration = Duration::from_secs(3);
+const DETECTION_LIMIT: Duration = Duration::from_secs(3);
 /// How long people look at a plan that does not get on before they do something about it.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// The same when the plan waits only for the cluster to heal by itself.
-const GRACE: Duration = Duration::from_secs(45);
+const HEALING_PATIENCE: Duration = Duration::from_secs(45);
 /// Between two looks.
-const LOOK: Duration = Duration::from_millis(300);
+const POLL_INTERVAL: Duration = Duration::from_millis(300);
 /// Longest wait for the end of an action: an order to a stopped server is watched for five minutes.
-const ENDED: Duration = Duration::from_secs(330);
+const END_TIMEOUT: Duration = Duration::from_secs(330);
 /// How long replicas are left to begin what was approved.
-const BEGUN: Duration = Duration::from_secs(10);
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an approval is tried.
-const APPROVED: Duration = Duration::from_secs(25);
+const APPROVAL_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// How an action ended.
-pub(crate) struct Ended {
+pub(crate) struct EndedAction {
     pub(crate) id: String,
-    pub(crate) state: State,
+    pub(crate) state: ActionState,
 }
 
 impl Round<'_> {
@@ -47,27 +47,27 @@ impl Round<'_> {
     ///
     /// # Errors
     /// When that takes too long, an action does not end, or the console offers what it must not.
-    pub(crate) async fn operate(&mut self) -> Result<()> {
-        let end = Instant::now() + RECOVERED;
+    pub(crate) async fn recover_cluster(&mut self) -> Result<()> {
+        let end = Instant::now() + RECOVERY_TIMEOUT;
         let mut blocked = Instant::now();
-        while !self.primary() {
+        while !self.has_steady_primary() {
             ensure!(
                 Instant::now() < end,
-                "nobody was Primary again within {RECOVERED:?}"
+                "nobody was Primary again within {RECOVERY_TIMEOUT:?}"
             );
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             let Some((console, plan, attestations)) = self.plan().await? else {
                 if blocked.elapsed() > PATIENCE {
-                    self.help().await?;
+                    self.assist().await?;
                     blocked = Instant::now();
                 }
                 continue;
             };
             if plan.executable {
-                self.carry_out(console, &plan, &attestations).await?;
+                self.execute_plan(console, &plan, &attestations).await?;
                 blocked = Instant::now();
-            } else if blocked.elapsed() > patience(&plan) {
-                self.help().await?;
+            } else if blocked.elapsed() > plan_patience(&plan) {
+                self.assist().await?;
                 blocked = Instant::now();
             }
         }
@@ -75,10 +75,10 @@ impl Round<'_> {
     }
 
     /// Whether somebody has been Primary for a while and is now.
-    pub(crate) fn primary(&self) -> bool {
+    pub(crate) fn has_steady_primary(&self) -> bool {
         let now = Instant::now();
         let recently = now.checked_sub(Duration::from_millis(600)).unwrap_or(now);
-        let since = recently.checked_sub(STEADY).unwrap_or(recently);
+        let since = recently.checked_sub(PRIMARY_STEADY).unwrap_or(recently);
         !self.observer.primary_throughout(since, recently).is_empty()
     }
 
@@ -89,7 +89,7 @@ impl Round<'_> {
         };
         let attestations = self.attestations()?;
         let asked = Instant::now();
-        let plan = self.stage.people[console].plan("bootstrap", &attestations);
+        let plan = self.stage.teams[console].plan("bootstrap", &attestations);
         let plan = match plan.await {
             Ok(plan) => plan,
             Err(error) => {
@@ -100,16 +100,16 @@ impl Round<'_> {
         };
         self.journal.note_change(format!("plan: {}", plan.summary));
         if plan.executable {
-            self.challenge(&plan, asked).await?;
+            self.ensure_no_known_primary(&plan, asked).await?;
         }
         Ok(Some((console, plan, attestations)))
     }
 
     /// No plan may be offered while somebody is Primary who has been for longer than it takes to know.
-    async fn challenge(&self, plan: &Plan, asked: Instant) -> Result<()> {
+    async fn ensure_no_known_primary(&self, plan: &Plan, asked: Instant) -> Result<()> {
         // The next answers prove that it was Primary at the moment of the question.
-        tokio::time::sleep(LOOK).await;
-        let since = asked.checked_sub(KNOWN).unwrap_or(asked);
+        tokio::time::sleep(POLL_INTERVAL).await;
+        let since = asked.checked_sub(DETECTION_LIMIT).unwrap_or(asked);
         let primary = self.observer.primary_throughout(since, asked);
         ensure!(
             primary.is_empty(),
@@ -124,20 +124,22 @@ impl Round<'_> {
     /// hold; one whose cable is pulled is fenced when it serves nobody, because its clients sit beside it.
     fn attestations(&self) -> Result<Vec<Attestation>> {
         let id = |node: &usize| self.stage.node(*node).id();
-        let down = self.conditions.of(|node| node.down);
+        let down = self.conditions.nodes_where(|node| node.down);
         let down = down.iter().map(id).collect::<Result<Vec<_>>>()?;
-        let unplugged = self.conditions.of(|node| node.unplugged && !node.down);
+        let unplugged = self
+            .conditions
+            .nodes_where(|node| node.unplugged && !node.down);
         let fenced = unplugged
             .into_iter()
             .filter(|node| self.serves_nobody(*node));
         let fenced = fenced.map(|node| id(&node)).collect::<Result<Vec<_>>>()?;
         let statement = if self.gives_up {
-            Statement::Fenced
+            AttestedState::Fenced
         } else {
-            Statement::Stopped
+            AttestedState::Stopped
         };
-        let mut all = attested(&down, statement);
-        all.extend(attested(&fenced, Statement::Fenced));
+        let mut all = attest_all(&down, statement);
+        all.extend(attest_all(&fenced, AttestedState::Fenced));
         Ok(all)
     }
 
@@ -159,13 +161,13 @@ impl Round<'_> {
     }
 
     /// Requests, lets somebody else approve, and follows the action to its end.
-    async fn carry_out(
+    async fn execute_plan(
         &mut self,
         console: usize,
         plan: &Plan,
         attestations: &[Attestation],
     ) -> Result<()> {
-        let people = &self.stage.people[console];
+        let people = &self.stage.teams[console];
         let action = match people.request("bootstrap", plan, attestations).await {
             Ok(action) => action,
             Err(error) => {
@@ -184,23 +186,26 @@ impl Round<'_> {
             declared.join(", "),
             plan.summary
         ));
-        let (before, after) = self.twists.next().unwrap_or((Twist::None, Twist::None));
-        self.twist(&before, console).await?;
+        let (before, after) = self
+            .disturbances
+            .next()
+            .unwrap_or((Disturbance::None, Disturbance::None));
+        self.disturb(&before, console).await?;
         let Some(approving) = self.approve(&action).await? else {
             return Ok(());
         };
-        self.twist(&after, approving).await?;
+        self.disturb(&after, approving).await?;
         self.follow(&action, plan, attestations).await
     }
 
     /// The replica that took the approval; `None` when the action ended before.
     async fn approve(&mut self, action: &ActionView) -> Result<Option<usize>> {
-        let end = Instant::now() + APPROVED;
+        let end = Instant::now() + APPROVAL_TIMEOUT;
         loop {
-            let Some(console) = self.some_console().await? else {
+            let Some(console) = self.ensure_console().await? else {
                 continue;
             };
-            let people = &self.stage.people[console];
+            let people = &self.stage.teams[console];
             let outcome = people.act(&people.approver, action, "approve").await;
             match outcome {
                 Ok(_) => {
@@ -216,32 +221,32 @@ impl Round<'_> {
             // An answer may have been lost, not the approval.
             if let Ok(now) = people.action(action).await {
                 if now.action.state.is_final() {
-                    self.note_end(&now);
+                    self.record_end(&now);
                     return Ok(None);
                 }
-                if now.action.state != State::Pending {
+                if now.action.state != ActionState::Pending {
                     return Ok(Some(console));
                 }
             }
             ensure!(
                 Instant::now() < end,
-                "nobody could approve within {APPROVED:?}"
+                "nobody could approve within {APPROVAL_TIMEOUT:?}"
             );
             // Nobody approves anything without etcd.
             self.repair_etcd().await?;
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
     /// A replica that runs; when none does, one is started, as whoever supervises them would.
-    async fn some_console(&mut self) -> Result<Option<usize>> {
+    async fn ensure_console(&mut self) -> Result<Option<usize>> {
         if let Some(console) = self.any_console() {
             return Ok(Some(console));
         }
         self.journal.note("console 1 is started again");
         self.stage.consoles[0].launch()?;
         // Without etcd it is not ready; it is asked again then.
-        let _ = self.stage.consoles[0].ready().await;
+        let _ = self.stage.consoles[0].wait_until_ready().await;
         Ok(None)
     }
 
@@ -255,15 +260,15 @@ impl Round<'_> {
         let began = Instant::now();
         let mut last = None;
         let ended = loop {
-            if let Some(console) = self.some_console().await?
-                && let Ok(now) = self.stage.people[console].action(action).await
+            if let Some(console) = self.ensure_console().await?
+                && let Ok(now) = self.stage.teams[console].action(action).await
             {
                 if now.action.state.is_final() {
                     break now;
                 }
                 // What could not be begun when it was approved, because etcd was away, waits for a person.
-                if now.action.state == State::Approved && began.elapsed() > BEGUN {
-                    let people = &self.stage.people[console];
+                if now.action.state == ActionState::Approved && began.elapsed() > BEGIN_TIMEOUT {
+                    let people = &self.stage.teams[console];
                     let begun = people.act(&people.operator, action, "execute").await;
                     self.journal.note_change(match begun {
                         Ok(_) => "begun by hand".to_owned(),
@@ -272,35 +277,36 @@ impl Round<'_> {
                 }
                 last = Some(now);
             }
-            if began.elapsed() > ENDED {
-                bail!("the approved action has not ended within {ENDED:?}: {last:#?}");
+            if began.elapsed() > END_TIMEOUT {
+                bail!("the approved action has not ended within {END_TIMEOUT:?}: {last:#?}");
             }
             // What was killed by a twist is not waited for.
             if began.elapsed() > PATIENCE {
                 self.repair_etcd().await?;
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         };
-        self.note_end(&ended);
+        self.record_end(&ended);
         if ended.action.may_have_acted() {
-            self.promises.push(Promise::of(plan, attestations));
+            self.promises
+                .push(PlanPromise::from_plan(plan, attestations));
         }
         let target = plan
             .target
             .as_ref()
             .context("an executed plan without a target")?;
-        if ended.action.state == State::Succeeded {
+        if ended.action.state == ActionState::Succeeded {
             self.recovered.push(target.mechanism);
         }
         Ok(())
     }
 
-    fn note_end(&mut self, ended: &ActionView) {
+    fn record_end(&mut self, ended: &ActionView) {
         let action = &ended.action;
         let outcome = action.outcome.as_deref().unwrap_or("no outcome");
         self.journal
-            .note(format!("the action {}: {outcome}", action.state.word()));
-        if matches!(action.state, State::Failed | State::Unverified) {
+            .note(format!("the action {}: {outcome}", action.state.as_str()));
+        if matches!(action.state, ActionState::Failed | ActionState::Unverified) {
             for line in &action.journal {
                 self.journal.note(format!(
                     "its journal: {} by {}: {}",
@@ -312,28 +318,28 @@ impl Round<'_> {
                     .note(format!("a console's log: {}", tail(console.log(), 12)));
             }
         }
-        self.ended.push(Ended {
+        self.ended.push(EndedAction {
             id: action.id.clone(),
             state: action.state,
         });
     }
 
-    async fn twist(&mut self, twist: &Twist, console: usize) -> Result<()> {
+    async fn disturb(&mut self, twist: &Disturbance, console: usize) -> Result<()> {
         match twist {
-            Twist::None => return Ok(()),
-            Twist::Console => self.fail(&Fault::Console(console)).await?,
-            Twist::Etcd(member) => self.fail(&Fault::Etcd(*member)).await?,
-            Twist::EtcdQuorum(lost) => {
-                self.fail(&Fault::EtcdQuorum(0)).await?;
+            Disturbance::None => return Ok(()),
+            Disturbance::Console => self.inflict(&Fault::Console(console)).await?,
+            Disturbance::Etcd(member) => self.inflict(&Fault::Etcd(*member)).await?,
+            Disturbance::EtcdQuorum(lost) => {
+                self.inflict(&Fault::EtcdQuorum(0)).await?;
                 tokio::time::sleep(*lost).await;
                 self.repair_etcd().await?;
             }
-            Twist::Return => {
-                for node in self.conditions.of(|node| node.down) {
+            Disturbance::Return => {
+                for node in self.conditions.nodes_where(|node| node.down) {
                     self.start(node)?;
                 }
             }
-            Twist::Heal => {
+            Disturbance::Heal => {
                 self.journal.note("network and group connections heal");
                 self.conditions.heal(self.stage).await?;
             }
@@ -342,7 +348,7 @@ impl Round<'_> {
     }
 
     /// Does one of the things that help a plan along, as docs/recovery.md says.
-    async fn help(&mut self) -> Result<()> {
+    async fn assist(&mut self) -> Result<()> {
         self.repair_etcd().await?;
         for (index, console) in self.stage.consoles.iter().enumerate() {
             if console.pid().is_none() {
@@ -351,20 +357,20 @@ impl Round<'_> {
                 console.launch()?;
             }
         }
-        let paused = self.conditions.of(|node| node.paused);
-        let mut down = self.conditions.of(|node| node.down);
+        let paused = self.conditions.nodes_where(|node| node.paused);
+        let mut down = self.conditions.nodes_where(|node| node.down);
         down.shuffle(&mut self.random);
         if let Some(node) = paused.first().copied() {
             if self.random.random_bool(0.5) {
-                return self.fail(&Fault::Kill(vec![node])).await;
+                return self.inflict(&Fault::Kill(vec![node])).await;
             }
             self.journal.note(format!("wake n{}", node + 1));
-            self.conditions.wake(self.stage, node);
+            self.conditions.resume(self.stage, node);
         } else if let Some(node) = self.unplugged_primary() {
             // Its clients sit beside it: only without power it serves nobody.
-            return self.fail(&Fault::Kill(vec![node])).await;
+            return self.inflict(&Fault::Kill(vec![node])).await;
         } else if !down.is_empty() {
-            self.plug_in(&down).await?;
+            self.reconnect(&down).await?;
             let count = if self.random.random_bool(0.5) {
                 1
             } else {
@@ -382,13 +388,15 @@ impl Round<'_> {
     }
 
     fn unplugged_primary(&self) -> Option<usize> {
-        let unplugged = self.conditions.of(|node| node.unplugged && !node.down);
+        let unplugged = self
+            .conditions
+            .nodes_where(|node| node.unplugged && !node.down);
         let primary = |node: &usize| self.says_primary(*node) == Some(true);
         unplugged.into_iter().find(primary)
     }
 
     /// A container that cannot reach etcd would wait for it.
-    async fn plug_in(&mut self, nodes: &[usize]) -> Result<()> {
+    async fn reconnect(&mut self, nodes: &[usize]) -> Result<()> {
         let unplugged = |node: &usize| self.conditions.nodes[*node].unplugged;
         if nodes.iter().any(unplugged) {
             self.journal
@@ -399,7 +407,7 @@ impl Round<'_> {
     }
 }
 
-fn patience(plan: &Plan) -> Duration {
+fn plan_patience(plan: &Plan) -> Duration {
     let waits = plan.failing().all(|check| check.code == CheckCode::SETTLED);
-    if waits { GRACE } else { PATIENCE }
+    if waits { HEALING_PATIENCE } else { PATIENCE }
 }

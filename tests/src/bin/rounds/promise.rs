@@ -1,23 +1,23 @@
 //! What an executed plan promised of the rows that clients were told are there.
 
-use acceptance::load::Row;
+use acceptance::load::AcknowledgedRow;
 use galera::NodeId;
 use galera::recover::attestation::Attestation;
 use galera::recover::plan::Plan;
 
 /// The promise of a plan that may have taken effect.
-pub(crate) struct Promise {
+pub(crate) struct PlanPromise {
     /// Where the cluster went on from.
     position: Option<u64>,
     /// Whether the plan said that transactions will be lost.
-    loses: bool,
+    accepts_loss: bool,
     /// Members whose data the plan did not know: "what only they may hold is not known".
     unknown: Vec<NodeId>,
 }
 
-impl Promise {
+impl PlanPromise {
     /// The promise of `plan`, requested with these attestations.
-    pub(crate) fn of(plan: &Plan, attestations: &[Attestation]) -> Self {
+    pub(crate) fn from_plan(plan: &Plan, attestations: &[Attestation]) -> Self {
         let named = |attested: &&Attestation| {
             // The plan's own words: it says of which members it knows nothing.
             let name = attested.node.host();
@@ -35,37 +35,37 @@ impl Promise {
             .and_then(|target| target.position.as_ref());
         Self {
             position: position.map(|position| position.seqno),
-            loses: plan.loss.transactions != Some(0),
+            accepts_loss: plan.loss.transactions != Some(0),
             unknown: unknown.map(|attested| attested.node.clone()).collect(),
         }
     }
 
     /// Whether the plan promised to keep a row, which was acknowledged by the node at `address`.
-    pub(crate) fn keeps(&self, row: &Row, address: &str) -> bool {
+    pub(crate) fn keeps(&self, row: &AcknowledgedRow, address: &str) -> bool {
         let below = row.position.is_some_and(|at| Some(at) <= self.position);
         let unknown = self.unknown.iter().any(|node| node.host() == address);
-        below || !(self.loses || unknown)
+        below || !(self.accepts_loss || unknown)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use galera::recover::attestation::Statement;
-    use galera::recover::plan::{Kind, Loss, Mechanism, Target};
+    use galera::recover::attestation::AttestedState;
+    use galera::recover::plan::{ActionKind, LossEstimate, Mechanism, PlanTarget};
 
     use super::*;
 
-    fn promise(transactions: u64, explanation: &str) -> Promise {
+    fn promise(transactions: u64, explanation: &str) -> PlanPromise {
         let node: NodeId = "10.77.1.12".parse().unwrap();
         let plan = Plan {
-            kind: Kind::Bootstrap,
+            kind: ActionKind::Bootstrap,
             cluster: "same".parse().unwrap(),
             digest: String::new(),
             executable: true,
             computed_at: galera::Timestamp::from_unix_millis(0),
             summary: String::new(),
             checks: Vec::new(),
-            target: Some(Target {
+            target: Some(PlanTarget {
                 mechanism: Mechanism::Statement,
                 node: None,
                 members: Vec::new(),
@@ -77,7 +77,7 @@ mod tests {
             steps: Vec::new(),
             undo: Vec::new(),
             commands: Vec::new(),
-            loss: Loss {
+            loss: LossEstimate {
                 transactions: Some(transactions),
                 explanation: explanation.to_owned(),
             },
@@ -85,14 +85,14 @@ mod tests {
         };
         let attested = Attestation {
             node,
-            statement: Statement::Fenced,
+            statement: AttestedState::Fenced,
             saved_state: None,
         };
-        Promise::of(&plan, &[attested])
+        PlanPromise::from_plan(&plan, &[attested])
     }
 
-    fn row(position: Option<u64>) -> Row {
-        Row {
+    fn row(position: Option<u64>) -> AcknowledgedRow {
+        AcknowledgedRow {
             id: 1,
             node: "n2".to_owned(),
             position,

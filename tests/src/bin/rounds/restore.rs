@@ -3,36 +3,39 @@
 
 use std::time::{Duration, Instant};
 
-use acceptance::observer::Observer;
+use acceptance::observer::ClusterObserver;
 use anyhow::{Result, ensure};
 
 use crate::round::Round;
 use crate::stage::NODES;
 
 /// Longest time until the cluster is whole.
-const WHOLE: Duration = Duration::from_secs(150);
+const WHOLE_TIMEOUT: Duration = Duration::from_secs(150);
 /// How long nobody may be Primary before people are asked again: components may merge by themselves.
-const HOPELESS: Duration = Duration::from_secs(12);
+const NO_PRIMARY_TIMEOUT: Duration = Duration::from_secs(12);
 /// Between two looks.
-const LOOK: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// What an agent says of data that joining would discard.
-pub(crate) const AHEAD: &str = "ahead of every Primary member";
+pub(crate) const AHEAD_MESSAGE: &str = "ahead of every Primary member";
 /// How long that must stand: what is registered of members that have just died makes it be said for a moment.
-const STANDS: Duration = Duration::from_secs(8);
+const AHEAD_STEADY: Duration = Duration::from_secs(8);
 
 /// What an agent has said of its data being ahead.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ahead {
+pub(crate) struct AheadTracker {
     /// How often it had said so when that was last dealt with.
-    dealt: usize,
+    handled: usize,
     /// Since when it waits because of it.
     since: Option<Instant>,
 }
 
-impl Ahead {
-    /// An agent that had said so `dealt` times in former rounds.
-    pub(crate) const fn after(dealt: usize) -> Self {
-        Self { dealt, since: None }
+impl AheadTracker {
+    /// An agent that had said so `handled` times in former rounds.
+    pub(crate) const fn after(handled: usize) -> Self {
+        Self {
+            handled,
+            since: None,
+        }
     }
 }
 
@@ -44,22 +47,22 @@ impl Round<'_> {
     pub(crate) async fn restore(&mut self) -> Result<()> {
         self.journal.note("everything is repaired");
         self.repair_all().await?;
-        let end = Instant::now() + WHOLE;
+        let end = Instant::now() + WHOLE_TIMEOUT;
         let mut hopeless = Instant::now();
-        while let Err(error) = self.observer.whole(NODES) {
+        while let Err(error) = self.observer.ensure_all_synced(NODES) {
             ensure!(
                 Instant::now() < end,
-                "the cluster is not whole {WHOLE:?} after everything was repaired: {error:#}"
+                "the cluster is not whole {WHOLE_TIMEOUT:?} after everything was repaired: {error:#}"
             );
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             self.start_ended()?;
-            self.release().await?;
-            self.put_aside().await?;
-            if self.primary() {
+            self.end_isolation().await?;
+            self.set_data_aside().await?;
+            if self.has_steady_primary() {
                 hopeless = Instant::now();
-            } else if hopeless.elapsed() > HOPELESS {
+            } else if hopeless.elapsed() > NO_PRIMARY_TIMEOUT {
                 self.journal.note("nobody became Primary by itself");
-                self.operate().await?;
+                self.recover_cluster().await?;
                 self.repair_all().await?;
                 hopeless = Instant::now();
             }
@@ -68,8 +71,8 @@ impl Round<'_> {
     }
 
     async fn repair_all(&mut self) -> Result<()> {
-        for node in self.conditions.of(|node| node.paused) {
-            self.conditions.wake(self.stage, node);
+        for node in self.conditions.nodes_where(|node| node.paused) {
+            self.conditions.resume(self.stage, node);
         }
         self.conditions.heal(self.stage).await?;
         self.repair_etcd().await?;
@@ -78,7 +81,7 @@ impl Round<'_> {
                 console.launch()?;
             }
         }
-        for node in self.conditions.of(|node| node.down) {
+        for node in self.conditions.nodes_where(|node| node.down) {
             self.start(node)?;
         }
         Ok(())
@@ -112,8 +115,8 @@ impl Round<'_> {
     /// # Errors
     /// When the agent cannot be run.
     pub(crate) fn start_ended(&mut self) -> Result<()> {
-        for node in self.conditions.of(|node| !node.down) {
-            if !self.stage.node(node).alive() {
+        for node in self.conditions.nodes_where(|node| !node.down) {
+            if !self.stage.node(node).is_alive() {
                 self.journal.note(format!("n{} has ended", node + 1));
                 self.start(node)?;
             }
@@ -122,31 +125,32 @@ impl Round<'_> {
     }
 
     /// Nodes that could not be told before that their isolation is over.
-    async fn release(&mut self) -> Result<()> {
-        if self.conditions.of(|node| node.isolated).is_empty() {
+    async fn end_isolation(&mut self) -> Result<()> {
+        if self.conditions.nodes_where(|node| node.isolated).is_empty() {
             return Ok(());
         }
         self.conditions.heal(self.stage).await
     }
 
     /// A node that holds more than the cluster went on from waits for people. They keep its data and let it join.
-    async fn put_aside(&mut self) -> Result<()> {
-        for node in self.conditions.of(|node| !node.down) {
+    async fn set_data_aside(&mut self) -> Result<()> {
+        for node in self.conditions.nodes_where(|node| !node.down) {
             let same = self.stage.node(node);
-            let said = same.said(AHEAD);
+            let said = same.count_log_lines(AHEAD_MESSAGE);
             let ahead = &mut self.ahead[node];
             // An agent that waits has no server; whoever has one did not stay with it.
-            if answers(&self.observer, node) {
-                *ahead = Ahead::after(said);
+            if is_answering(&self.observer, node) {
+                *ahead = AheadTracker::after(said);
             }
-            if said > ahead.dealt && ahead.since.get_or_insert_with(Instant::now).elapsed() > STANDS
+            if said > ahead.handled
+                && ahead.since.get_or_insert_with(Instant::now).elapsed() > AHEAD_STEADY
             {
-                *ahead = Ahead::after(said);
+                *ahead = AheadTracker::after(said);
                 same.kill().await?;
-                same.put_data_aside()?;
+                same.set_data_aside()?;
                 self.journal
                     .note(format!("n{} is ahead: its data are put aside", node + 1));
-                self.aside += 1;
+                self.data_set_aside += 1;
                 self.start(node)?;
             }
         }
@@ -154,7 +158,7 @@ impl Round<'_> {
     }
 }
 
-fn answers(observer: &Observer, node: usize) -> bool {
+fn is_answering(observer: &ClusterObserver, node: usize) -> bool {
     let name = format!("n{}", node + 1);
     let nodes = observer.nodes();
     nodes

@@ -4,20 +4,20 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use acceptance::eventually;
-use acceptance::load::Load;
-use acceptance::observer::Observer;
+use acceptance::load::WriteLoad;
+use acceptance::observer::ClusterObserver;
 use anyhow::{Context, Result, ensure};
-use galera::recover::action::State;
+use galera::recover::action::ActionState;
 use galera::recover::plan::Mechanism;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::faults::{Conditions, Fault, Script, Twist};
-use crate::journal::Journal;
-use crate::operator::Ended;
-use crate::promise::Promise;
-use crate::restore::{AHEAD, Ahead};
-use crate::stage::{NODES, Stage};
+use crate::faults::{Disturbance, Fault, LabConditions, RoundScript};
+use crate::journal::RoundJournal;
+use crate::operator::EndedAction;
+use crate::promise::PlanPromise;
+use crate::restore::{AHEAD_MESSAGE, AheadTracker};
+use crate::stage::{NODES, RoundsLab};
 
 /// Longest wait for the first rows of every writer.
 const WRITING: Duration = Duration::from_secs(20);
@@ -28,26 +28,26 @@ const SHOWN: Duration = Duration::from_millis(4_500);
 
 /// A round that is being played.
 pub(crate) struct Round<'s> {
-    pub(crate) stage: &'s Stage,
-    pub(crate) observer: Observer,
-    pub(crate) load: Load,
-    pub(crate) journal: Journal,
-    pub(crate) conditions: Conditions,
+    pub(crate) stage: &'s RoundsLab,
+    pub(crate) observer: ClusterObserver,
+    pub(crate) load: WriteLoad,
+    pub(crate) journal: RoundJournal,
+    pub(crate) conditions: LabConditions,
     pub(crate) random: StdRng,
-    pub(crate) twists: std::vec::IntoIter<(Twist, Twist)>,
-    pub(crate) promises: Vec<Promise>,
+    pub(crate) disturbances: std::vec::IntoIter<(Disturbance, Disturbance)>,
+    pub(crate) promises: Vec<PlanPromise>,
     pub(crate) recovered: Vec<Mechanism>,
-    pub(crate) ended: Vec<Ended>,
+    pub(crate) ended: Vec<EndedAction>,
     /// What each node's agent has said of its data being ahead.
-    pub(crate) ahead: [Ahead; NODES],
-    pub(crate) aside: usize,
+    pub(crate) ahead: [AheadTracker; NODES],
+    pub(crate) data_set_aside: usize,
     /// Whether people give up what only killed members hold, rather than waiting for them.
     pub(crate) gives_up: bool,
 }
 
 /// What came of a round, or of many.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Report {
+pub(crate) struct RoundReport {
     rounds: usize,
     faults: Vec<String>,
     rows: usize,
@@ -55,8 +55,8 @@ pub(crate) struct Report {
     statements: usize,
     orders: usize,
     superseded: usize,
-    otherwise: usize,
-    aside: usize,
+    other_outcomes: usize,
+    data_set_aside: usize,
     took: Duration,
 }
 
@@ -65,14 +65,15 @@ impl<'s> Round<'s> {
     ///
     /// # Errors
     /// When anything does not hold that must; tells what every node said when.
-    pub(crate) async fn play(stage: &'s Stage, seed: u64, tell: bool) -> Result<Report> {
-        let script = Script::draw(StdRng::seed_from_u64(seed), stage.nodes.network().is_some());
+    pub(crate) async fn play(stage: &'s RoundsLab, seed: u64, tell: bool) -> Result<RoundReport> {
+        let script =
+            RoundScript::draw(StdRng::seed_from_u64(seed), stage.nodes.network().is_some());
         let faults: Vec<String> = script.faults.iter().map(|(_, f)| f.to_string()).collect();
         let began = Instant::now();
-        let mut round = Self::begin(stage, script.random, script.twists).await?;
+        let mut round = Self::begin(stage, script.random, script.disturbances).await?;
         let outcome = round.run(&script.faults).await;
         if tell || outcome.is_err() {
-            let told = round.journal.told(&round.observer.said());
+            let told = round.journal.render(&round.observer.status_changes());
             println!("---- seed {seed}, {}\n{told}----", faults.join(", "));
         }
         let rows = outcome?;
@@ -84,45 +85,49 @@ impl<'s> Round<'s> {
                 .filter(|ended| ended.state == state)
                 .count()
         };
-        Ok(Report {
+        Ok(RoundReport {
             rounds: 1,
             faults,
             rows: rows.acknowledged,
             given_up: rows.given_up,
             statements: count(Mechanism::Statement),
             orders: count(Mechanism::Order),
-            superseded: ended(State::Superseded),
-            otherwise: round.ended.len() - ended(State::Superseded) - ended(State::Succeeded),
-            aside: round.aside,
+            superseded: ended(ActionState::Superseded),
+            other_outcomes: round.ended.len()
+                - ended(ActionState::Superseded)
+                - ended(ActionState::Succeeded),
+            data_set_aside: round.data_set_aside,
             took: began.elapsed(),
         })
     }
 
     async fn begin(
-        stage: &'s Stage,
+        stage: &'s RoundsLab,
         mut random: StdRng,
-        twists: Vec<(Twist, Twist)>,
+        twists: Vec<(Disturbance, Disturbance)>,
     ) -> Result<Self> {
         Ok(Self {
-            observer: Observer::start(stage.watched())?,
-            load: Load::start(NODES as u64, &stage.door())?,
-            journal: Journal::new(),
-            conditions: Conditions::default(),
+            observer: ClusterObserver::start(stage.observed_nodes())?,
+            load: WriteLoad::start(NODES as u64, &stage.target_selector())?,
+            journal: RoundJournal::new(),
+            conditions: LabConditions::default(),
             gives_up: random.random_bool(0.25),
             random,
-            twists: twists.into_iter(),
+            disturbances: twists.into_iter(),
             promises: Vec::new(),
             recovered: Vec::new(),
             ended: Vec::new(),
-            ahead: std::array::from_fn(|node| Ahead::after(stage.node(node).said(AHEAD))),
-            aside: 0,
+            ahead: std::array::from_fn(|node| {
+                AheadTracker::after(stage.node(node).count_log_lines(AHEAD_MESSAGE))
+            }),
+            data_set_aside: 0,
             stage,
         })
     }
 
-    async fn run(&mut self, faults: &[(Duration, Fault)]) -> Result<Rows> {
+    async fn run(&mut self, faults: &[(Duration, Fault)]) -> Result<RowCounts> {
         eventually("everything to be well at first", WRITING, async || {
-            self.observer.whole(NODES)?;
+            self.observer.ensure_all_synced(NODES)?;
             let rows = self.load.acknowledged();
             ensure!(rows >= ROWS, "{rows} rows are written");
             Ok(())
@@ -130,10 +135,12 @@ impl<'s> Round<'s> {
         .await?;
         for (pause, fault) in faults {
             tokio::time::sleep(*pause).await;
-            self.fail(fault).await?;
+            self.inflict(fault).await?;
         }
         tokio::time::sleep(SHOWN).await;
-        self.operate().await.context("while people recover it")?;
+        self.recover_cluster()
+            .await
+            .context("while people recover it")?;
         self.restore().await?;
         self.judge().await
     }
@@ -142,21 +149,21 @@ impl<'s> Round<'s> {
     ///
     /// # Errors
     /// When the machine refuses.
-    pub(crate) async fn fail(&mut self, fault: &Fault) -> Result<()> {
+    pub(crate) async fn inflict(&mut self, fault: &Fault) -> Result<()> {
         self.journal.note(fault.to_string());
-        self.conditions.inflict(self.stage, fault).await
+        self.conditions.apply(self.stage, fault).await
     }
 }
 
 /// What became of the rows.
-pub(crate) struct Rows {
+pub(crate) struct RowCounts {
     /// How many clients were told that they are there.
     pub(crate) acknowledged: usize,
     /// How many of those are gone, as the approved plan said that they may.
     pub(crate) given_up: usize,
 }
 
-impl Report {
+impl RoundReport {
     /// All reports in one.
     pub(crate) fn total(reports: &[Self]) -> Self {
         let mut total = Self::default();
@@ -167,15 +174,15 @@ impl Report {
             total.statements += report.statements;
             total.orders += report.orders;
             total.superseded += report.superseded;
-            total.otherwise += report.otherwise;
-            total.aside += report.aside;
+            total.other_outcomes += report.other_outcomes;
+            total.data_set_aside += report.data_set_aside;
             total.took += report.took;
         }
         total
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for RoundReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.faults.is_empty() {
             write!(f, "{} → ", self.faults.join(", "))?;
@@ -187,10 +194,10 @@ impl fmt::Display for Report {
             self.statements,
             self.orders,
             self.superseded,
-            self.otherwise,
+            self.other_outcomes,
             self.rows,
             self.given_up,
-            self.aside,
+            self.data_set_aside,
             self.took.as_secs_f64()
         )
     }

@@ -13,9 +13,9 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 /// Longest run of one command; none of those used here waits for anything.
-const COMMAND: Duration = Duration::from_secs(60);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 /// The bridge that every container of an overlay network has a door to. Overlay addresses mean nothing on the host.
-const DOORS: &str = "docker_gwbridge";
+const BRIDGE_NETWORK: &str = "docker_gwbridge";
 
 /// A running container of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub(crate) struct Container {
     /// Its address on the stack's network, by which the others know it.
     pub(crate) address: Ipv4Addr,
     /// Where this host reaches it.
-    pub(crate) door: Ipv4Addr,
+    pub(crate) host_address: Ipv4Addr,
 }
 
 impl Container {
@@ -75,9 +75,9 @@ pub(crate) async fn run(command: &mut Command) -> Result<String> {
         .collect();
     let words = words.join(" ");
     let ended = command.stdin(Stdio::null()).kill_on_drop(true).output();
-    let output = timeout(COMMAND, ended)
+    let output = timeout(COMMAND_TIMEOUT, ended)
         .await
-        .with_context(|| format!("{words}: not done in {COMMAND:?}"))?
+        .with_context(|| format!("{words}: not done in {COMMAND_TIMEOUT:?}"))?
         .with_context(|| format!("cannot run {words}"))?;
     if !output.status.success() {
         let complaint = String::from_utf8_lossy(&output.stderr);
@@ -90,12 +90,12 @@ pub(crate) async fn run(command: &mut Command) -> Result<String> {
 ///
 /// # Errors
 /// When Docker cannot be run.
-pub(crate) async fn written(id: &str, lines: usize) -> Result<String> {
+pub(crate) async fn logs(id: &str, lines: usize) -> Result<String> {
     let tail = lines.to_string();
     let mut command = Command::new("docker");
     command.args(["logs", "--tail", &tail, id]);
     let ended = command.stdin(Stdio::null()).kill_on_drop(true).output();
-    let output = timeout(COMMAND, ended).await??;
+    let output = timeout(COMMAND_TIMEOUT, ended).await??;
     let text = [output.stdout, output.stderr].concat();
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
@@ -122,12 +122,12 @@ pub(crate) async fn running(service: &str) -> Result<Vec<String>> {
 ///
 /// # Errors
 /// As [`docker`], or when Docker says something else than it used to.
-pub(crate) async fn describe(ids: &[String], network: &str) -> Result<Vec<Container>> {
+pub(crate) async fn inspect(ids: &[String], network: &str) -> Result<Vec<Container>> {
     let mut found = Vec::new();
     if ids.is_empty() {
         return Ok(found);
     }
-    let doors = doors().await?;
+    let doors = host_addresses().await?;
     for id in ids {
         // One by one: a container that has just ended must not hide the others.
         let Ok(text) = docker(["inspect", id]).await else {
@@ -135,7 +135,7 @@ pub(crate) async fn describe(ids: &[String], network: &str) -> Result<Vec<Contai
         };
         let inspected: Value = serde_json::from_str(&text)?;
         let Some(&door) = doors.get(id) else { continue };
-        if let Some(container) = container(id, &inspected[0], network, door) {
+        if let Some(container) = parse_container(id, &inspected[0], network, door) {
             found.push(container);
         }
     }
@@ -143,8 +143,8 @@ pub(crate) async fn describe(ids: &[String], network: &str) -> Result<Vec<Contai
     Ok(found)
 }
 
-async fn doors() -> Result<BTreeMap<String, Ipv4Addr>> {
-    let text = docker(["network", "inspect", DOORS]).await?;
+async fn host_addresses() -> Result<BTreeMap<String, Ipv4Addr>> {
+    let text = docker(["network", "inspect", BRIDGE_NETWORK]).await?;
     let inspected: Value = serde_json::from_str(&text)?;
     let members = inspected[0]["Containers"]
         .as_object()
@@ -159,13 +159,18 @@ async fn doors() -> Result<BTreeMap<String, Ipv4Addr>> {
         .collect())
 }
 
-fn container(id: &str, inspected: &Value, network: &str, door: Ipv4Addr) -> Option<Container> {
+fn parse_container(
+    id: &str,
+    inspected: &Value,
+    network: &str,
+    door: Ipv4Addr,
+) -> Option<Container> {
     let name = inspected["Config"]["Labels"]["com.docker.swarm.task.name"].as_str()?;
     let address = inspected["NetworkSettings"]["Networks"][network]["IPAddress"].as_str()?;
     Some(Container {
         id: id.to_owned(),
         task: name.rsplit_once('.')?.0.to_owned(),
         address: address.parse().ok()?,
-        door,
+        host_address: door,
     })
 }

@@ -3,11 +3,11 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use acceptance::load::{Door, Row, Way, missing, schema};
+use acceptance::load::{AcknowledgedRow, ConnectTarget, TargetSelector, missing_rows, schema};
 use anyhow::Result;
 
 use crate::docker::{self, Container};
-use crate::observer::{Login, Observer};
+use crate::observer::{ContainerObserver, DatabaseLogin};
 
 /// How many write at the same time.
 pub(crate) const WRITERS: u64 = 3;
@@ -15,8 +15,8 @@ pub(crate) const WRITERS: u64 = 3;
 const PASSWORD: &str = "writes-and-reads";
 
 /// The account that writes.
-pub(crate) fn login() -> Login {
-    Login {
+pub(crate) fn login() -> DatabaseLogin {
+    DatabaseLogin {
         user: "writer".to_owned(),
         password: PASSWORD.to_owned(),
     }
@@ -35,27 +35,27 @@ pub(crate) async fn prepare(node: &Container) -> Result<()> {
 }
 
 /// To any node that is Synced, each writer to another one.
-pub(crate) fn to_nodes(observer: &Arc<Observer>) -> Door {
+pub(crate) fn target_synced_nodes(observer: &Arc<ContainerObserver>) -> TargetSelector {
     let observer = Arc::clone(observer);
     Arc::new(move |writer, turn| {
         let nodes = observer.nodes();
         let synced: Vec<_> = nodes
             .iter()
-            .filter(|(_, answer)| answer.as_ref().is_some_and(|answer| answer.synced()))
+            .filter(|(_, answer)| answer.as_ref().is_some_and(|answer| answer.is_synced()))
             .collect();
         let turn = usize::try_from(writer + turn).unwrap_or_default();
         let (container, _) = synced.get(turn.checked_rem(synced.len())?)?;
-        Some(Way {
+        Some(ConnectTarget {
             node: container.task.clone(),
-            options: login().options(container.door),
+            options: login().options(container.host_address),
         })
     })
 }
 
 /// To one address, whatever is behind it.
-pub(crate) fn to_one(address: Ipv4Addr) -> Door {
+pub(crate) fn target_address(address: Ipv4Addr) -> TargetSelector {
     Arc::new(move |_, _| {
-        Some(Way {
+        Some(ConnectTarget {
             node: address.to_string(),
             options: login().options(address),
         })
@@ -66,7 +66,7 @@ pub(crate) fn to_one(address: Ipv4Addr) -> Door {
 ///
 /// # Errors
 /// When it does not answer in time.
-pub(crate) async fn lost(node: &Container, rows: &[Row]) -> Result<usize> {
-    let missing = missing(login().options(node.door), rows).await?;
+pub(crate) async fn count_missing(node: &Container, rows: &[AcknowledgedRow]) -> Result<usize> {
+    let missing = missing_rows(login().options(node.host_address), rows).await?;
     Ok(missing.len())
 }

@@ -21,14 +21,14 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use docker::docker;
 use scenarios::Scenario;
-use stage::Theatre;
+use stage::ScenarioRunner;
 
 /// Name of the stack; what a killed predecessor left under it is removed first.
 const STACK: &str = "galera-test";
 
 /// Plays the scenarios on the images that `make images` has built.
 #[derive(Parser)]
-struct Arguments {
+struct SwarmArguments {
     /// Which scenarios, in this order; all unless given.
     #[arg(value_enum)]
     scenarios: Vec<Scenario>,
@@ -48,7 +48,7 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = SwarmArguments::parse();
     let mut terminate = match signal(SignalKind::terminate()) {
         Ok(terminate) => terminate,
         Err(error) => {
@@ -57,7 +57,7 @@ async fn main() -> ExitCode {
         }
     };
     let outcome = tokio::select! {
-        outcome = perform(&arguments) => outcome,
+        outcome = run_scenarios(&arguments) => outcome,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
         _ = terminate.recv() => Err(anyhow::anyhow!("terminated")),
     };
@@ -74,8 +74,8 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn perform(arguments: &Arguments) -> Result<()> {
-    let theatre = Theatre {
+async fn run_scenarios(arguments: &SwarmArguments) -> Result<()> {
+    let theatre = ScenarioRunner {
         deploy: std::path::absolute(&arguments.deploy)?,
         name: STACK.to_owned(),
         rounds: arguments.rounds,
@@ -88,15 +88,15 @@ async fn perform(arguments: &Arguments) -> Result<()> {
         some => some,
     };
     println!("Seed {seed}");
-    stack::Stack::former(&theatre.deploy, STACK)
+    stack::Stack::leftover(&theatre.deploy, STACK)
         .remove()
         .await?;
-    let secrets = Secrets::make(&theatre).await?;
+    let secrets = NewSecrets::make(&theatre).await?;
     let mut lines = Vec::new();
     for scenario in scenarios {
         println!("==> {scenario:?}");
         let began = Instant::now();
-        let played = scenario.play(&theatre, &mut random).await;
+        let played = scenario.run(&theatre, &mut random).await;
         let line = format!(
             "{scenario:?}: passed in {:.0} s",
             began.elapsed().as_secs_f64()
@@ -110,10 +110,10 @@ async fn perform(arguments: &Arguments) -> Result<()> {
 }
 
 /// The secrets of the Swarm that were not there before.
-struct Secrets(Vec<String>);
+struct NewSecrets(Vec<String>);
 
-impl Secrets {
-    async fn make(theatre: &Theatre) -> Result<Self> {
+impl NewSecrets {
+    async fn make(theatre: &ScenarioRunner) -> Result<Self> {
         let mut command = Command::new(theatre.deploy.join("secrets"));
         let said = docker::run(command.arg("swarm")).await?;
         let made = said.lines().filter_map(|line| line.strip_prefix("made "));

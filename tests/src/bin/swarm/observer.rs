@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use acceptance::observer::{self, Answer, Watched};
+use acceptance::observer::{self, NodeStatus, ObservedNode};
 use anyhow::Result;
 use mysql_async::{Opts, OptsBuilder};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -13,21 +13,21 @@ use tokio_util::task::TaskTracker;
 use crate::docker::{self, Container};
 
 /// Pause between two looks for new containers.
-const LOOK: Duration = Duration::from_millis(700);
+const SCAN_INTERVAL: Duration = Duration::from_millis(700);
 
 /// What is known of a running node: its last answer, when it has given one lately.
-pub(crate) type Known = (Container, Option<Answer>);
+pub(crate) type ContainerObservation = (Container, Option<NodeStatus>);
 
-type Containers = Arc<Mutex<BTreeMap<String, Container>>>;
+type ContainersById = Arc<Mutex<BTreeMap<String, Container>>>;
 
 /// The running observer.
-pub(crate) struct Observer {
-    asking: Arc<observer::Observer>,
-    containers: Containers,
+pub(crate) struct ContainerObserver {
+    cluster_observer: Arc<observer::ClusterObserver>,
+    containers: ContainersById,
     _stop: DropGuard,
 }
 
-impl Observer {
+impl ContainerObserver {
     /// Observes the containers of `service` on `network` from now on, as the account `login`.
     ///
     /// # Errors
@@ -36,30 +36,30 @@ impl Observer {
         tasks: &TaskTracker,
         service: &str,
         network: &str,
-        login: Login,
+        login: DatabaseLogin,
     ) -> Result<Self> {
-        let asking = Arc::new(observer::Observer::start([])?);
-        let containers = Containers::default();
+        let asking = Arc::new(observer::ClusterObserver::start([])?);
+        let containers = ContainersById::default();
         let stop = CancellationToken::new();
-        let looking = look_for_nodes(Look {
+        let looking = scan_containers(ContainerScan {
             service: service.to_owned(),
             network: network.to_owned(),
             login,
-            asking: Arc::clone(&asking),
+            cluster_observer: Arc::clone(&asking),
             containers: Arc::clone(&containers),
         });
         tasks.spawn(stop.clone().run_until_cancelled_owned(looking));
         Ok(Self {
-            asking,
+            cluster_observer: asking,
             containers,
             _stop: stop.drop_guard(),
         })
     }
 
     /// The running nodes and their last answers.
-    pub(crate) fn nodes(&self) -> Vec<Known> {
+    pub(crate) fn nodes(&self) -> Vec<ContainerObservation> {
         let containers = lock(&self.containers);
-        let known = self.asking.nodes().into_iter();
+        let known = self.cluster_observer.nodes().into_iter();
         known
             .filter_map(|(node, answer)| Some((containers.get(&node.key)?.clone(), answer)))
             .collect()
@@ -69,34 +69,34 @@ impl Observer {
     ///
     /// # Errors
     /// As said; names what each node says.
-    pub(crate) fn whole(&self, count: usize) -> Result<()> {
-        self.asking.whole(count)
+    pub(crate) fn ensure_all_synced(&self, count: usize) -> Result<()> {
+        self.cluster_observer.ensure_all_synced(count)
     }
 
-    /// As [`observer::Observer::judge`].
+    /// As [`observer::Observer::verify`].
     ///
     /// # Errors
     /// As said there.
-    pub(crate) fn judge(&self) -> Result<usize> {
-        self.asking.judge()
+    pub(crate) fn verify(&self) -> Result<usize> {
+        self.cluster_observer.verify()
     }
 
     /// What every node says, in one line.
     pub(crate) fn describe(&self) -> String {
-        observer::describe(&self.asking.nodes())
+        observer::describe(&self.cluster_observer.nodes())
     }
 }
 
 /// An account of the databases.
 #[derive(Clone)]
-pub(crate) struct Login {
+pub(crate) struct DatabaseLogin {
     /// Its name.
     pub(crate) user: String,
     /// Its password.
     pub(crate) password: String,
 }
 
-impl Login {
+impl DatabaseLogin {
     /// How to connect to `host`.
     pub(crate) fn options(&self, host: std::net::Ipv4Addr) -> Opts {
         OptsBuilder::default()
@@ -112,58 +112,58 @@ impl Login {
     }
 }
 
-struct Look {
+struct ContainerScan {
     service: String,
     network: String,
-    login: Login,
-    asking: Arc<observer::Observer>,
-    containers: Containers,
+    login: DatabaseLogin,
+    cluster_observer: Arc<observer::ClusterObserver>,
+    containers: ContainersById,
 }
 
-async fn look_for_nodes(look: Look) {
+async fn scan_containers(look: ContainerScan) {
     loop {
         // Docker that does not answer for once has not said that the containers are gone.
         if let Ok(ids) = docker::running(&look.service).await {
-            look.forget_all_but(&ids);
+            look.retain(&ids);
             let new: Vec<_> = {
                 let known = lock(&look.containers);
                 let new = ids.into_iter().filter(|id| !known.contains_key(id));
                 new.collect()
             };
-            let found = docker::describe(&new, &look.network).await;
+            let found = docker::inspect(&new, &look.network).await;
             for container in found.unwrap_or_default() {
-                look.watch(container);
+                look.observe(container);
             }
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(SCAN_INTERVAL).await;
     }
 }
 
-impl Look {
-    fn forget_all_but(&self, running: &[String]) {
+impl ContainerScan {
+    fn retain(&self, running: &[String]) {
         lock(&self.containers).retain(|id, _| {
             let runs = running.contains(id);
             if !runs {
-                self.asking.forget(id);
+                self.cluster_observer.stop_observing(id);
             }
             runs
         });
     }
 
-    fn watch(&self, container: Container) {
-        let node = Watched {
+    fn observe(&self, container: Container) {
+        let node = ObservedNode {
             key: container.id.clone(),
             name: container.task.clone(),
             address: container.address.to_string(),
-            options: self.login.options(container.door),
+            options: self.login.options(container.host_address),
         };
         // It fails only without a thread, which was there for the first one.
-        if self.asking.watch(node).is_ok() {
+        if self.cluster_observer.observe(node).is_ok() {
             lock(&self.containers).insert(container.id.clone(), container);
         }
     }
 }
 
-fn lock(containers: &Containers) -> MutexGuard<'_, BTreeMap<String, Container>> {
+fn lock(containers: &ContainersById) -> MutexGuard<'_, BTreeMap<String, Container>> {
     containers.lock().unwrap_or_else(PoisonError::into_inner)
 }

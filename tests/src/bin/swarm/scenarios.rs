@@ -11,7 +11,7 @@ mod start;
 use anyhow::Result;
 use rand::rngs::StdRng;
 
-use crate::stage::Theatre;
+use crate::stage::ScenarioRunner;
 
 /// A scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -35,14 +35,14 @@ impl Scenario {
     ///
     /// # Errors
     /// When something does not hold.
-    pub(crate) async fn play(self, theatre: &Theatre, random: &mut StdRng) -> Result<()> {
+    pub(crate) async fn run(self, theatre: &ScenarioRunner, random: &mut StdRng) -> Result<()> {
         match self {
-            Self::Start => start::play(theatre).await,
-            Self::Grow => grow::play(theatre).await,
-            Self::Crash => crash::play(theatre, random).await,
-            Self::Restart => restart::play(theatre).await,
-            Self::Discovery => discovery::play(theatre, random).await,
-            Self::Front => front::play(theatre).await,
+            Self::Start => start::run(theatre).await,
+            Self::Grow => grow::run(theatre).await,
+            Self::Crash => crash::run(theatre, random).await,
+            Self::Restart => restart::run(theatre).await,
+            Self::Discovery => discovery::run(theatre, random).await,
+            Self::Front => front::run(theatre).await,
         }
     }
 }

@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::docker::{self, Container, docker, docker_in};
-use crate::observer::Login;
+use crate::observer::DatabaseLogin;
 
 /// The cluster's name, which is the default of stack.yaml.
 const CLUSTER: &str = "galera";
 /// Pause between two looks at something that takes its time; each costs a run of `docker`.
-const PAUSE: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// Longest wait for a removed stack to be gone.
-const GONE: Duration = Duration::from_secs(180);
+const REMOVAL_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// How the nodes keep their data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Storage {
+pub(crate) enum NodeStorage {
     /// It goes with the container.
     Ephemeral,
     /// A volume for each slot.
@@ -41,12 +41,12 @@ impl Stack {
     pub(crate) async fn deploy(
         directory: &Path,
         name: &str,
-        storage: Storage,
+        storage: NodeStorage,
         further: &[&str],
     ) -> Result<Self> {
-        let stack = Self::former(directory, name);
+        let stack = Self::leftover(directory, name);
         let mut files = vec!["stack.yaml"];
-        if storage == Storage::Persistent {
+        if storage == NodeStorage::Persistent {
             files.push("stack.persistent.yaml");
         }
         files.extend(further);
@@ -62,7 +62,7 @@ impl Stack {
     }
 
     /// What an earlier run may have left under this name.
-    pub(crate) fn former(directory: &Path, name: &str) -> Self {
+    pub(crate) fn leftover(directory: &Path, name: &str) -> Self {
         Self {
             name: name.to_owned(),
             directory: directory.to_owned(),
@@ -97,7 +97,7 @@ impl Stack {
     /// When Docker does not answer.
     pub(crate) async fn containers(&self, service: &str) -> Result<Vec<Container>> {
         let ids = docker::running(&self.service(service)).await?;
-        docker::describe(&ids, &self.network()).await
+        docker::inspect(&ids, &self.network()).await
     }
 
     /// Waits for exactly `count` running containers of a service.
@@ -132,14 +132,14 @@ impl Stack {
     ///
     /// # Errors
     /// When no node comes up in time.
-    pub(crate) async fn console_login(&self) -> Result<Login> {
+    pub(crate) async fn console_login(&self) -> Result<DatabaseLogin> {
         let password = until("a first container", Duration::from_secs(60), async || {
             let nodes = docker::running(&self.service("node")).await?;
             let node = nodes.first().context("none runs")?;
             docker(["exec", node, "cat", "/run/secrets/galera-console"]).await
         })
         .await?;
-        Ok(Login {
+        Ok(DatabaseLogin {
             user: "console".to_owned(),
             password: password.trim_end().to_owned(),
         })
@@ -162,7 +162,7 @@ impl Stack {
     ///
     /// # Errors
     /// When etcd does not answer.
-    pub(crate) async fn registered(&self, key: &str) -> Result<Option<String>> {
+    pub(crate) async fn registry_value(&self, key: &str) -> Result<Option<String>> {
         let text = self
             .etcdctl(&format!("get --print-value-only /galera/{CLUSTER}/{key}"))
             .await?;
@@ -197,7 +197,7 @@ impl Stack {
     ///
     /// # Errors
     /// When Docker refuses.
-    pub(crate) async fn keep_etcd(&self, members: &[&str], running: bool) -> Result<()> {
+    pub(crate) async fn set_etcd_running(&self, members: &[&str], running: bool) -> Result<()> {
         let services: Vec<_> = members
             .iter()
             .map(|member| (*member, usize::from(running)))
@@ -211,7 +211,7 @@ impl Stack {
     /// When something remains.
     pub(crate) async fn remove(&self) -> Result<()> {
         let label = format!("label=com.docker.stack.namespace={}", self.name);
-        until("the stack to be gone", GONE, async || {
+        until("the stack to be gone", REMOVAL_TIMEOUT, async || {
             // Docker refuses to remove a network as long as containers of the stack are ending: it is told again.
             let told = docker(["stack", "rm", &self.name]).await;
             let containers = docker(["ps", "--all", "--quiet", "--filter", &label]).await?;
@@ -249,7 +249,7 @@ pub(crate) async fn until<T>(
             Err(error) if began.elapsed() > deadline => {
                 return Err(error.context(format!("waited {deadline:?} for {what}")));
             }
-            Err(_) => tokio::time::sleep(PAUSE).await,
+            Err(_) => tokio::time::sleep(POLL_INTERVAL).await,
         }
     }
 }

@@ -4,23 +4,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use acceptance::load::{Door, Load, Row};
+use acceptance::load::{AcknowledgedRow, TargetSelector, WriteLoad};
 use anyhow::{Context, Result, ensure};
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
 use crate::docker::{self, Container};
 use crate::load;
-use crate::observer::Observer;
-use crate::stack::{Stack, Storage, until};
+use crate::observer::ContainerObserver;
+use crate::stack::{NodeStorage, Stack, until};
 
 /// Longest wait for nodes to become one cluster: with whole state transfers, on a machine that does everything at once.
-pub(crate) const WHOLE: Duration = Duration::from_secs(240);
+pub(crate) const SYNC_TIMEOUT: Duration = Duration::from_secs(240);
 /// How much of each container's log a failure shows.
-const LINES: usize = 40;
+const LOG_LINES: usize = 40;
 
 /// What all scenarios share.
-pub(crate) struct Theatre {
+pub(crate) struct ScenarioRunner {
     /// The directory `deploy`.
     pub(crate) deploy: PathBuf,
     /// The stack's name.
@@ -32,27 +32,27 @@ pub(crate) struct Theatre {
 }
 
 /// A deployed stack and its observer.
-pub(crate) struct Stage {
+pub(crate) struct ScenarioContext {
     /// The stack.
     pub(crate) stack: Stack,
     /// Who asks its nodes.
-    pub(crate) observer: Arc<Observer>,
+    pub(crate) observer: Arc<ContainerObserver>,
     /// When it was deployed.
     pub(crate) deployed: Instant,
     /// What was acknowledged by loads that have ended.
-    rows: Mutex<Vec<Row>>,
+    rows: Mutex<Vec<AcknowledgedRow>>,
 }
 
-impl Theatre {
+impl ScenarioRunner {
     /// Deploys, plays, judges and removes.
     ///
     /// # Errors
-    /// What `play` returns, or what the observer saw that must never be.
-    pub(crate) async fn play(
+    /// What `run` returns, or what the observer saw that must never be.
+    pub(crate) async fn run(
         &self,
-        storage: Storage,
+        storage: NodeStorage,
         further: &[&str],
-        play: impl AsyncFnOnce(&Stage) -> Result<()>,
+        play: impl AsyncFnOnce(&ScenarioContext) -> Result<()>,
     ) -> Result<()> {
         let deployed = Instant::now();
         let stack = Stack::deploy(&self.deploy, &self.name, storage, further).await?;
@@ -60,17 +60,17 @@ impl Theatre {
         let mut played = match stack.console_login().await {
             Ok(login) => {
                 let service = stack.service("node");
-                let observer = Observer::start(&tasks, &service, &stack.network(), login)?;
-                let stage = Stage {
+                let observer = ContainerObserver::start(&tasks, &service, &stack.network(), login)?;
+                let stage = ScenarioContext {
                     observer: Arc::new(observer),
                     deployed,
                     stack: stack.clone(),
                     rows: Mutex::default(),
                 };
                 let played = play(&stage).await;
-                let judged = stage.judge();
+                let judged = stage.verify();
                 if played.is_err() {
-                    stage.show().await;
+                    stage.print_state().await;
                 }
                 played.and(judged)
             }
@@ -86,16 +86,19 @@ impl Theatre {
     }
 }
 
-impl Stage {
+impl ScenarioContext {
     /// Waits until exactly `count` nodes are Synced in one Primary component; says how long that took.
     ///
     /// # Errors
-    /// When they are not within [`WHOLE`].
-    pub(crate) async fn whole(&self, count: usize) -> Result<Duration> {
+    /// When they are not within [`SYNC_TIMEOUT`].
+    pub(crate) async fn wait_until_synced(&self, count: usize) -> Result<Duration> {
         let began = Instant::now();
         let what = format!("{count} nodes Synced in one Primary component");
-        until(&what, WHOLE, async || self.observer.whole(count)).await?;
-        say(&format!(
+        until(&what, SYNC_TIMEOUT, async || {
+            self.observer.ensure_all_synced(count)
+        })
+        .await?;
+        print_event(&format!(
             "{count} of {count} Synced after {:.1} s",
             began.elapsed().as_secs_f64()
         ));
@@ -106,19 +109,20 @@ impl Stage {
     ///
     /// # Errors
     /// When the table cannot be made.
-    pub(crate) async fn load(&self) -> Result<Load> {
-        self.load_through(&load::to_nodes(&self.observer)).await
+    pub(crate) async fn start_load(&self) -> Result<WriteLoad> {
+        self.start_load_through(&load::target_synced_nodes(&self.observer))
+            .await
     }
 
     /// Starts writing through `door`.
     ///
     /// # Errors
     /// When the table cannot be made.
-    pub(crate) async fn load_through(&self, door: &Door) -> Result<Load> {
+    pub(crate) async fn start_load_through(&self, door: &TargetSelector) -> Result<WriteLoad> {
         let nodes = self.nodes();
         load::prepare(nodes.first().context("no node runs")?).await?;
-        let load = Load::start(load::WRITERS, door)?;
-        self.written(&load, 100).await?;
+        let load = WriteLoad::start(load::WRITERS, door)?;
+        self.wait_for_rows(&load, 100).await?;
         Ok(load)
     }
 
@@ -126,7 +130,7 @@ impl Stage {
     ///
     /// # Errors
     /// When that takes too long.
-    pub(crate) async fn written(&self, load: &Load, rows: usize) -> Result<()> {
+    pub(crate) async fn wait_for_rows(&self, load: &WriteLoad, rows: usize) -> Result<()> {
         let before = load.acknowledged();
         let what = format!("{rows} further acknowledged rows");
         until(&what, Duration::from_secs(60), async || {
@@ -141,11 +145,11 @@ impl Stage {
     ///
     /// # Errors
     /// When one is missing.
-    pub(crate) async fn check(&self, load: &Load) -> Result<()> {
+    pub(crate) async fn check_rows(&self, load: &WriteLoad) -> Result<()> {
         let mut rows = self.rows.lock().await;
-        rows.extend(load.end().await);
+        rows.extend(load.stop().await);
         for node in self.nodes() {
-            let missing = load::lost(&node, &rows).await;
+            let missing = load::count_missing(&node, &rows).await;
             let missing = missing.with_context(|| format!("asking {}", node.task))?;
             ensure!(
                 missing == 0,
@@ -155,7 +159,7 @@ impl Stage {
             );
         }
         ensure!(!rows.is_empty(), "nothing was written");
-        say(&format!(
+        print_event(&format!(
             "all {} acknowledged rows are on every node",
             rows.len()
         ));
@@ -193,8 +197,8 @@ impl Stage {
     /// Checks something over and over for a while.
     ///
     /// # Errors
-    /// The first that `check` returns.
-    pub(crate) async fn meanwhile(
+    /// The first that `check_rows` returns.
+    pub(crate) async fn check_for(
         &self,
         duration: Duration,
         check: impl Fn() -> Result<()>,
@@ -207,18 +211,18 @@ impl Stage {
         Ok(())
     }
 
-    fn judge(&self) -> Result<()> {
-        let answers = self.observer.judge()?;
-        say(&format!(
+    fn verify(&self) -> Result<()> {
+        let answers = self.observer.verify()?;
+        print_event(&format!(
             "never two Primary components: {answers} answers of nodes"
         ));
         Ok(())
     }
 
-    async fn show(&self) {
+    async fn print_state(&self) {
         eprintln!("    {}", self.observer.describe());
         for node in self.nodes() {
-            let text = docker::written(&node.id, LINES).await.unwrap_or_default();
+            let text = docker::logs(&node.id, LOG_LINES).await.unwrap_or_default();
             eprintln!("    ---- the end of {}'s log", node.task);
             text.lines().for_each(|line| eprintln!("    | {line}"));
         }
@@ -230,6 +234,6 @@ impl Stage {
 }
 
 /// A line about what happened.
-pub(crate) fn say(line: &str) {
+pub(crate) fn print_event(line: &str) {
     println!("    {line}");
 }

@@ -15,11 +15,11 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{CLUSTER, PASSWORD, Ports, TTL, give};
+use super::{CLUSTER, HomogeneousPorts, PASSWORD, TTL, chown};
 use crate::eventually;
-use crate::lab::etcd::Etcd;
-use crate::lab::network::Place;
-use crate::lab::process::{Process, Program};
+use crate::lab::etcd::LabEtcd;
+use crate::lab::network::HostPlacement;
+use crate::lab::process::{LabProcess, Program};
 use crate::lab::template::server_user;
 
 /// Longest wait for one statement.
@@ -28,18 +28,18 @@ const STATEMENT: Duration = Duration::from_secs(5);
 const GONE: Duration = Duration::from_secs(30);
 
 /// A node.
-pub struct SameNode {
+pub struct HomogeneousNode {
     pub(super) number: usize,
     address: Ipv4Addr,
     directory: PathBuf,
-    ports: Arc<Ports>,
+    ports: Arc<HomogeneousPorts>,
     program: Program,
-    process: Mutex<Option<Process>>,
+    process: Mutex<Option<LabProcess>>,
     /// Agents that were killed while their servers, which are in their process groups, live on.
-    survived: Mutex<Vec<Process>>,
+    killed_agents: Mutex<Vec<LabProcess>>,
 }
 
-impl SameNode {
+impl HomogeneousNode {
     /// Its identity in the registry.
     ///
     /// # Errors
@@ -83,7 +83,7 @@ impl SameNode {
             });
         let mut process = self.process();
         ensure!(
-            !process.as_ref().is_some_and(Process::alive),
+            !process.as_ref().is_some_and(LabProcess::is_alive),
             "node {} runs already",
             self.number
         );
@@ -98,7 +98,7 @@ impl SameNode {
     pub async fn kill(&self) -> Result<()> {
         let servers = self.servers();
         self.process().take();
-        self.gone(&servers).await
+        self.wait_until_gone(&servers).await
     }
 
     /// SIGKILL for its server alone; its agent must end by itself. Returns the agent's exit code.
@@ -107,7 +107,7 @@ impl SameNode {
     /// When there is no server or the agent lives on.
     pub async fn kill_server(&self) -> Result<Option<i32>> {
         self.signal_servers(Signal::KILL)?;
-        self.ended().await
+        self.wait().await
     }
 
     /// SIGSTOP for agent and server, as when a container is paused: it keeps its connections and answers nothing.
@@ -159,27 +159,27 @@ impl SameNode {
     ///
     /// # Errors
     /// When it runs or the directory cannot be moved.
-    pub fn put_data_aside(&self) -> Result<PathBuf> {
-        ensure!(!self.alive(), "node {} runs", self.number);
+    pub fn set_data_aside(&self) -> Result<PathBuf> {
+        ensure!(!self.is_alive(), "node {} runs", self.number);
         let free = |count: &usize| !self.directory.join(format!("data-aside-{count}")).exists();
         let count = (1..).find(free).unwrap_or_default();
         let aside = self.directory.join(format!("data-aside-{count}"));
         fs::rename(self.data(), &aside)?;
         fs::create_dir(self.data())?;
         if let Some(user) = server_user() {
-            give(&self.data(), user)?;
+            chown(&self.data(), user)?;
         }
         Ok(aside)
     }
 
     /// Whether its agent runs.
     #[must_use]
-    pub fn alive(&self) -> bool {
-        self.process().as_ref().is_some_and(Process::alive)
+    pub fn is_alive(&self) -> bool {
+        self.process().as_ref().is_some_and(LabProcess::is_alive)
     }
 
     /// The same node, always started with this variable.
-    pub(super) fn with(self, name: &str, value: &str) -> Self {
+    pub(super) fn with_variable(self, name: &str, value: &str) -> Self {
         Self {
             program: self.program.env(name, value),
             ..self
@@ -210,7 +210,10 @@ impl SameNode {
     pub fn kill_agent(&self) -> Result<()> {
         let agent = self.process().take().context("it does not run")?;
         agent.signal(Signal::KILL)?;
-        let mut survived = self.survived.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut survived = self
+            .killed_agents
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         survived.push(agent);
         Ok(())
     }
@@ -223,18 +226,18 @@ impl SameNode {
         if let Some(process) = self.process().as_ref() {
             process.signal(Signal::TERM)?;
         }
-        self.ended().await
+        self.wait().await
     }
 
     /// Waits for its agent's end. Returns the exit code.
     ///
     /// # Errors
     /// When it lives on.
-    pub async fn ended(&self) -> Result<Option<i32>> {
+    pub async fn wait(&self) -> Result<Option<i32>> {
         eventually(&format!("node {} to end", self.number), GONE, async || {
             let process = self.process();
             let process = process.as_ref().context("it does not run")?;
-            ensure!(!process.alive(), "it runs still");
+            ensure!(!process.is_alive(), "it runs still");
             Ok(process.status().and_then(|status| status.code()))
         })
         .await
@@ -244,9 +247,9 @@ impl SameNode {
     ///
     /// # Errors
     /// As said.
-    pub fn check(&self) -> Result<()> {
+    pub fn ensure_running(&self) -> Result<()> {
         match self.process().as_ref() {
-            Some(process) => process.check(),
+            Some(process) => process.ensure_running(),
             None => bail!("node {} does not run", self.number),
         }
     }
@@ -255,7 +258,7 @@ impl SameNode {
     ///
     /// # Errors
     /// When there is none within `patience`.
-    pub async fn says(&self, text: &str, patience: Duration) -> Result<String> {
+    pub async fn wait_for_log(&self, text: &str, patience: Duration) -> Result<String> {
         let what = format!("node {} to say {text:?}", self.number);
         eventually(&what, patience, async || {
             let log = fs::read_to_string(self.log())?;
@@ -267,7 +270,7 @@ impl SameNode {
 
     /// How many of its agent's lines contain `text`.
     #[must_use]
-    pub fn said(&self, text: &str) -> usize {
+    pub fn count_log_lines(&self, text: &str) -> usize {
         let log = fs::read_to_string(self.log()).unwrap_or_default();
         log.lines().filter(|line| line.contains(text)).count()
     }
@@ -302,7 +305,7 @@ impl SameNode {
     ///
     /// # Errors
     /// When there is no such file.
-    pub fn saved(&self) -> Result<GraState> {
+    pub fn saved_state(&self) -> Result<GraState> {
         let file = self.data().join("grastate.dat");
         let bytes = fs::read(&file).with_context(|| file.display().to_string())?;
         Ok(GraState::parse(&bytes))
@@ -377,7 +380,7 @@ impl SameNode {
 
     /// The servers that its agent has started.
     fn servers(&self) -> Vec<i32> {
-        let pid = self.process().as_ref().map(Process::pid);
+        let pid = self.process().as_ref().map(LabProcess::pid);
         let children =
             pid.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok());
         let children = children.unwrap_or_default();
@@ -387,7 +390,7 @@ impl SameNode {
             .collect()
     }
 
-    async fn gone(&self, pids: &[i32]) -> Result<()> {
+    async fn wait_until_gone(&self, pids: &[i32]) -> Result<()> {
         eventually("the server to be gone", GONE, async || {
             let living = pids.iter().find(|pid| {
                 let status = fs::read_to_string(format!("/proc/{pid}/status"));
@@ -399,30 +402,30 @@ impl SameNode {
         .await
     }
 
-    fn process(&self) -> MutexGuard<'_, Option<Process>> {
+    fn process(&self) -> MutexGuard<'_, Option<LabProcess>> {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Node `number` in `directory` at `place`; nothing runs yet.
-pub(super) fn make(
+pub(super) fn make_node(
     directory: &Path,
-    etcd: &Etcd,
-    ports: &Arc<Ports>,
+    etcd: &LabEtcd,
+    ports: &Arc<HomogeneousPorts>,
     number: usize,
-    place: &Place,
-) -> Result<SameNode> {
+    place: &HostPlacement,
+) -> Result<HomogeneousNode> {
     let address = place.address;
     let own = directory.join(format!("same{number}"));
     for path in [&own, &own.join("data"), &own.join("tmp")] {
         fs::create_dir(path)?;
         if let Some(user) = server_user() {
-            give(path, user)?;
+            chown(path, user)?;
         }
     }
     let secret = directory.join("password").display().to_string();
     let path = |name: &str| own.join(name).display().to_string();
-    let Ports {
+    let HomogeneousPorts {
         mysql,
         gcomm,
         ist,
@@ -440,7 +443,7 @@ pub(super) fn make(
         directory.join("galera-agent"),
         &own.join("agent.log"),
     )
-    .within(place.namespace.as_deref())
+    .in_namespace(place.namespace.as_deref())
     .user(server_user())
     .env("CLUSTER_NAME", CLUSTER)
     .env("DISCOVERY_SERVICE", etcd.endpoints().join(","))
@@ -481,13 +484,13 @@ pub(super) fn make(
             sst.number()
         ))
         .arg(format!("--wsrep-provider-options={provider}"));
-    Ok(SameNode {
+    Ok(HomogeneousNode {
         number,
         address,
         directory: own,
         ports: Arc::clone(ports),
         program,
         process: Mutex::default(),
-        survived: Mutex::default(),
+        killed_agents: Mutex::default(),
     })
 }

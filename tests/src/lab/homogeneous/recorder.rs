@@ -4,20 +4,20 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
-use registry::{Change, Registry, WatchEvent};
+use registry::{KeyChange, Registry, WatchEvent};
 
 use super::CLUSTER;
 use crate::background::runtime;
 
-/// What [`super::Homogeneous::recorder`] remembers.
-pub struct Recorder {
+/// What [`super::HomogeneousLab::recorder`] remembers.
+pub struct KeyRecorder {
     values: Arc<Mutex<Vec<(String, String)>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Recorder {
+impl KeyRecorder {
     /// Remembers every value that keys of the cluster get from now on.
-    pub(super) fn of(registry: Registry) -> Result<Self> {
+    pub(super) fn start(registry: Registry) -> Result<Self> {
         let values = Arc::<Mutex<Vec<(String, String)>>>::default();
         let record = Arc::clone(&values);
         let task = runtime()?.spawn(async move {
@@ -35,7 +35,7 @@ impl Recorder {
 
     /// Whether a key that ends with `field` ever had this value.
     #[must_use]
-    pub fn saw(&self, field: &str, value: &str) -> bool {
+    pub fn has_seen(&self, field: &str, value: &str) -> bool {
         self.values(field).contains(value)
     }
 
@@ -48,17 +48,17 @@ impl Recorder {
     }
 }
 
-fn put(change: Change) -> Option<(String, String)> {
+fn put(change: KeyChange) -> Option<(String, String)> {
     match change {
-        Change::Put(entry) => Some((
+        KeyChange::Put(entry) => Some((
             String::from_utf8_lossy(&entry.key).into_owned(),
             String::from_utf8_lossy(&entry.value).into_owned(),
         )),
-        Change::Delete { .. } => None,
+        KeyChange::Delete { .. } => None,
     }
 }
 
-impl Drop for Recorder {
+impl Drop for KeyRecorder {
     fn drop(&mut self) {
         self.task.abort();
     }

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::super::ports::Port;
-use super::super::process::{Process, Program};
-use super::{LOOPBACK, listens};
+use super::super::ports::ReservedPort;
+use super::super::process::{LabProcess, Program};
+use super::{LOOPBACK, wait_until_listening};
 
 /// Prometheus Alertmanager, which tells everything to a webhook.
 pub struct Alertmanager {
-    port: Port,
-    _process: Process,
+    port: ReservedPort,
+    _process: LabProcess,
 }
 
 impl Alertmanager {
@@ -20,7 +20,10 @@ impl Alertmanager {
     /// # Errors
     /// When it is not installed or does not come up.
     pub async fn start(directory: &Path, webhook: &str) -> Result<Self> {
-        let (port, directory) = (Port::reserve(LOOPBACK)?, directory.join("alertmanager"));
+        let (port, directory) = (
+            ReservedPort::reserve(LOOPBACK)?,
+            directory.join("alertmanager"),
+        );
         std::fs::create_dir_all(&directory)?;
         let config = directory.join("alertmanager.yml");
         // Each alert is a group of its own, told as soon as it changes.
@@ -42,7 +45,7 @@ impl Alertmanager {
         .arg(format!("--web.listen-address={LOOPBACK}:{}", port.number()))
         .arg("--cluster.listen-address=")
         .start()?;
-        listens("Alertmanager", &port, &process).await?;
+        wait_until_listening("Alertmanager", &port, &process).await?;
         Ok(Self {
             port,
             _process: process,

@@ -16,7 +16,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::super::certificates::Identity;
+use super::super::certificates::CertificateFiles;
 use super::LOOPBACK;
 
 /// Largest message that is taken, in bytes.
@@ -26,7 +26,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// One message as it came by HTTP.
 #[derive(Clone, Debug)]
-pub struct Message {
+pub struct ReceivedMessage {
     /// When it came.
     pub at: SystemTime,
     /// Its headers.
@@ -35,7 +35,7 @@ pub struct Message {
     pub body: Bytes,
 }
 
-impl Message {
+impl ReceivedMessage {
     /// Its content.
     ///
     /// # Errors
@@ -46,13 +46,13 @@ impl Message {
 }
 
 /// Takes every message that is posted, and keeps it.
-pub struct Http {
+pub struct HttpReceiver {
     url: String,
-    messages: Arc<Mutex<Vec<Message>>>,
+    messages: Arc<Mutex<Vec<ReceivedMessage>>>,
     _stop: DropGuard,
 }
 
-impl Http {
+impl HttpReceiver {
     /// Serves on a free port of loopback.
     ///
     /// # Errors
@@ -67,15 +67,15 @@ impl Http {
     ///
     /// # Errors
     /// When there is no free port, or `identity` cannot be read.
-    pub async fn start_encrypted(identity: &Identity) -> Result<Self> {
+    pub async fn start_encrypted(identity: &CertificateFiles) -> Result<Self> {
         let listener = TcpListener::bind((LOOPBACK, 0)).await?;
         let url = format!("https://{}/", listener.local_addr()?);
-        let acceptor = TlsAcceptor::from(identity.server()?);
-        Ok(Self::serve(Encrypted { listener, acceptor }, url))
+        let acceptor = TlsAcceptor::from(identity.server_config()?);
+        Ok(Self::serve(HttpsListener { listener, acceptor }, url))
     }
 
     fn serve<L: Listener<Addr: std::fmt::Debug>>(listener: L, url: String) -> Self {
-        let messages: Arc<Mutex<Vec<Message>>> = Arc::default();
+        let messages: Arc<Mutex<Vec<ReceivedMessage>>> = Arc::default();
         let kept = Arc::clone(&messages);
         let take = async move |request: Request| {
             let at = SystemTime::now();
@@ -84,7 +84,7 @@ impl Http {
                 .await
                 .unwrap_or_default();
             let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.push(Message {
+            kept.push(ReceivedMessage {
                 at,
                 headers: parts.headers,
                 body,
@@ -114,7 +114,7 @@ impl Http {
 
     /// Everything that came, in order.
     #[must_use]
-    pub fn messages(&self) -> Vec<Message> {
+    pub fn messages(&self) -> Vec<ReceivedMessage> {
         self.messages
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -123,12 +123,12 @@ impl Http {
 }
 
 /// Connections on which TLS has been agreed; those on which it could not be are nothing to the receiver.
-struct Encrypted {
+struct HttpsListener {
     listener: TcpListener,
     acceptor: TlsAcceptor,
 }
 
-impl Listener for Encrypted {
+impl Listener for HttpsListener {
     type Io = TlsStream<TcpStream>;
     type Addr = SocketAddr;
 

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::super::certificates::Identity;
-use super::super::ports::Port;
-use super::super::process::{Process, Program};
-use super::{LOOPBACK, listens};
+use super::super::certificates::CertificateFiles;
+use super::super::ports::ReservedPort;
+use super::super::process::{LabProcess, Program};
+use super::{LOOPBACK, wait_until_listening};
 
 /// An e-mail as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mail {
+pub struct ReceivedMail {
     /// Whom it is for, as its header says.
     pub to: String,
     /// Its subject.
@@ -24,9 +24,9 @@ pub struct Mail {
 
 /// What a server asks of those who send.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Security<'a> {
+pub struct SmtpSecurity<'a> {
     /// Its certificate, for encryption; in clear without one.
-    pub identity: Option<&'a Identity>,
+    pub identity: Option<&'a CertificateFiles>,
     /// Encrypted from the beginning instead of by STARTTLS.
     pub implicit: bool,
     /// `NAME:PASSWORD` that must be given.
@@ -34,27 +34,27 @@ pub struct Security<'a> {
 }
 
 /// `aiosmtpd`, which keeps every message in a Maildir.
-pub struct Smtp {
-    port: Port,
+pub struct SmtpReceiver {
+    port: ReservedPort,
     mailbox: PathBuf,
-    _process: Process,
+    _process: LabProcess,
 }
 
-impl Smtp {
+impl SmtpReceiver {
     /// Starts it with its files below `directory`; it takes everything from everybody.
     ///
     /// # Errors
     /// When it is not installed or does not come up.
     pub async fn start(directory: &Path) -> Result<Self> {
-        Self::guarded(directory, Security::default()).await
+        Self::start_secured(directory, SmtpSecurity::default()).await
     }
 
     /// Starts it so that it refuses whoever does not do what `security` asks for.
     ///
     /// # Errors
-    /// As [`Smtp::start`].
-    pub async fn guarded(directory: &Path, security: Security<'_>) -> Result<Self> {
-        let port = Port::reserve(LOOPBACK)?;
+    /// As [`SmtpReceiver::start`].
+    pub async fn start_secured(directory: &Path, security: SmtpSecurity<'_>) -> Result<Self> {
+        let port = ReservedPort::reserve(LOOPBACK)?;
         let number = port.number().to_string();
         let mailbox = directory.join(format!("mail-{number}"));
         let script = directory.join(format!("smtp-{number}.py"));
@@ -80,7 +80,7 @@ impl Smtp {
             program = program.args(["--account", account]);
         }
         let process = program.start()?;
-        listens("aiosmtpd", &port, &process).await?;
+        wait_until_listening("aiosmtpd", &port, &process).await?;
         Ok(Self {
             port,
             mailbox,
@@ -98,7 +98,7 @@ impl Smtp {
     ///
     /// # Errors
     /// When the Maildir cannot be read.
-    pub fn mails(&self) -> Result<Vec<Mail>> {
+    pub fn mails(&self) -> Result<Vec<ReceivedMail>> {
         let mut files = Vec::new();
         for file in std::fs::read_dir(self.mailbox.join("new"))
             .into_iter()
@@ -110,19 +110,19 @@ impl Smtp {
         files.sort();
         files
             .into_iter()
-            .map(|(_, path)| Ok(mail(&std::fs::read_to_string(path)?)))
+            .map(|(_, path)| Ok(parse_mail(&std::fs::read_to_string(path)?)))
             .collect()
     }
 }
 
-fn mail(text: &str) -> Mail {
+fn parse_mail(text: &str) -> ReceivedMail {
     let unfolded = text.replace("\r\n", "\n").replace("\n ", " ");
     let header = |name: &str| {
         let line = unfolded.lines().take_while(|line| !line.is_empty());
         let mut found = line.filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         found.next().unwrap_or_default().to_owned()
     };
-    Mail {
+    ReceivedMail {
         to: header("To"),
         subject: header("Subject"),
         id: header("Message-ID"),

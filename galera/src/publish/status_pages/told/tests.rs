@@ -1,27 +1,27 @@
 use std::time::Duration;
 
 use super::*;
-use crate::publish::status_pages::{NewIncident, NewMaintenance, PageSettings, Visibility};
-use crate::record::uptime::DAY;
+use crate::publish::status_pages::{NewIncident, NewMaintenance, PageSettings, PageVisibility};
+use crate::record::uptime::DAY_MS;
 use crate::view::{RegistryHealth, Verdict, VerdictState};
 
 fn now() -> Timestamp {
     Timestamp::parse("2026-11-24T12:00:00Z").unwrap()
 }
 
-fn page(clusters: &[(&str, &str)], show: Show) -> Page {
-    let listed = clusters.iter().map(|(cluster, name)| Listed {
+fn page(clusters: &[(&str, &str)], show: NodeDetailSettings) -> StatusPageRecord {
+    let listed = clusters.iter().map(|(cluster, name)| PageCluster {
         cluster: cluster.parse().unwrap(),
         name: (*name).to_owned(),
     });
     let settings = PageSettings {
         title: "Shop".to_owned(),
         clusters: listed.collect(),
-        visibility: Visibility::Public,
+        visibility: PageVisibility::Public,
         show,
         ..PageSettings::default()
     };
-    Page::new("shop".parse().unwrap(), settings, "ada", now()).unwrap()
+    StatusPageRecord::new("shop".parse().unwrap(), settings, "ada", now()).unwrap()
 }
 
 fn view(state: VerdictState) -> ClusterView {
@@ -69,18 +69,18 @@ fn view(state: VerdictState) -> ClusterView {
     }
 }
 
-fn sources<'a>(views: &'a [(&str, ClusterView)]) -> Sources<'a> {
-    let known = |view| Known {
+fn sources<'a>(views: &'a [(&str, ClusterView)]) -> PageSources<'a> {
+    let known = |view| PageClusterSource {
         view,
         since: now(),
         days: Vec::new(),
     };
-    Sources {
+    PageSources {
         clusters: views
             .iter()
             .map(|(name, view)| (name.parse().unwrap(), known(view)))
             .collect(),
-        ..Sources::default()
+        ..PageSources::default()
     }
 }
 
@@ -89,7 +89,7 @@ fn nothing_of_the_inside_gets_out_unless_the_page_says_so() {
     let views = [("lab", view(VerdictState::Healthy))];
     let secrets = ["lab", "10.1.2.3", "db-secret-1", "10.11.19", "4711"];
     let told = compose(
-        &page(&[("lab", "Orders")], Show::default()),
+        &page(&[("lab", "Orders")], NodeDetailSettings::default()),
         &sources(&views),
         now(),
     );
@@ -99,30 +99,30 @@ fn nothing_of_the_inside_gets_out_unless_the_page_says_so() {
     }
     for (show, shown) in [
         (
-            Show {
+            NodeDetailSettings {
                 hosts: true,
-                ..Show::default()
+                ..NodeDetailSettings::default()
             },
             "db-secret-1",
         ),
         (
-            Show {
+            NodeDetailSettings {
                 addresses: true,
-                ..Show::default()
+                ..NodeDetailSettings::default()
             },
             "10.1.2.3",
         ),
         (
-            Show {
+            NodeDetailSettings {
                 versions: true,
-                ..Show::default()
+                ..NodeDetailSettings::default()
             },
             "10.11.19",
         ),
         (
-            Show {
+            NodeDetailSettings {
                 positions: true,
-                ..Show::default()
+                ..NodeDetailSettings::default()
             },
             "4711",
         ),
@@ -138,15 +138,22 @@ fn nothing_of_the_inside_gets_out_unless_the_page_says_so() {
 #[test]
 fn what_the_console_does_not_know_is_unknown_and_never_down() {
     let views = [("lab", view(VerdictState::Unknown))];
-    let two = page(&[("lab", "A"), ("nowhere", "B")], Show::default());
+    let two = page(
+        &[("lab", "A"), ("nowhere", "B")],
+        NodeDetailSettings::default(),
+    );
     let told = compose(&two, &sources(&views), now());
-    assert!(told.clusters.iter().all(|c| c.state == ToldState::Unknown));
-    assert_eq!(told.sentence(), "All databases are in an unknown state");
+    assert!(
+        told.clusters
+            .iter()
+            .all(|c| c.state == PublicState::Unknown)
+    );
+    assert_eq!(told.summary(), "All databases are in an unknown state");
 }
 
 #[test]
 fn a_database_that_answers_and_must_not_be_relied_on_is_an_outage_with_its_own_words() {
-    let only = page(&[("lab", "A")], Show::default());
+    let only = page(&[("lab", "A")], NodeDetailSettings::default());
     let told = |state| {
         let views = [("lab", view(state))];
         compose(&only, &sources(&views), now())
@@ -154,12 +161,12 @@ fn a_database_that_answers_and_must_not_be_relied_on_is_an_outage_with_its_own_w
     for (state, apart, sentence) in [
         (
             VerdictState::SplitBrain,
-            Some(Apart::Writing),
+            Some(DataInconsistency::SplitBrain),
             "The database is not to be relied on",
         ),
         (
             VerdictState::Diverged,
-            Some(Apart::Holding),
+            Some(DataInconsistency::Diverged),
             "The database is not to be relied on",
         ),
         (
@@ -170,18 +177,18 @@ fn a_database_that_answers_and_must_not_be_relied_on_is_an_outage_with_its_own_w
         (VerdictState::Down, None, "The database is not available"),
     ] {
         let told = told(state);
-        assert_eq!(told.overall, ToldState::Outage, "{state:?}");
-        assert_eq!(told.clusters[0].apart, apart, "{state:?}");
-        assert_eq!(told.sentence(), sentence, "{state:?}");
+        assert_eq!(told.overall, PublicState::Outage, "{state:?}");
+        assert_eq!(told.clusters[0].inconsistency, apart, "{state:?}");
+        assert_eq!(told.summary(), sentence, "{state:?}");
     }
     // Of both kinds nothing is said that one of them is not.
     let views = [
         ("a", view(VerdictState::SplitBrain)),
         ("b", view(VerdictState::Down)),
     ];
-    let both = page(&[("a", "A"), ("b", "B")], Show::default());
+    let both = page(&[("a", "A"), ("b", "B")], NodeDetailSettings::default());
     let told = compose(&both, &sources(&views), now());
-    assert_eq!(told.sentence(), "All databases are not available");
+    assert_eq!(told.summary(), "All databases are not available");
 }
 
 #[test]
@@ -191,10 +198,13 @@ fn the_worst_state_stands_above_all() {
         ("b", view(VerdictState::NoPrimary)),
         ("c", view(VerdictState::Unknown)),
     ];
-    let three = page(&[("a", "A"), ("b", "B"), ("c", "C")], Show::default());
+    let three = page(
+        &[("a", "A"), ("b", "B"), ("c", "C")],
+        NodeDetailSettings::default(),
+    );
     let told = compose(&three, &sources(&views), now());
-    assert_eq!(told.overall, ToldState::Outage);
-    assert_eq!(told.sentence(), "1 of 3 databases is not available");
+    assert_eq!(told.overall, PublicState::Outage);
+    assert_eq!(told.summary(), "1 of 3 databases is not available");
 }
 
 #[test]
@@ -210,22 +220,22 @@ fn maintenance_stands_before_the_state_and_says_what_it_is_meanwhile() {
     let views = [("lab", view(VerdictState::Down))];
     let mut sources = sources(&views);
     sources.maintenance.push(&maintenance);
-    let page = page(&[("lab", "A")], Show::default());
+    let page = page(&[("lab", "A")], NodeDetailSettings::default());
     let told = compose(&page, &sources, now());
     let shown = &told.clusters[0];
     assert_eq!(
-        (shown.state, shown.actual),
-        (ToldState::Maintenance, ToldState::Outage)
+        (shown.state, shown.state_without_maintenance),
+        (PublicState::Maintenance, PublicState::Outage)
     );
     assert!(told.maintenance[0].current);
     let split = view(VerdictState::SplitBrain);
     let lab = "lab".parse().unwrap();
     sources.clusters.get_mut(&lab).unwrap().view = &split;
     let told = compose(&page, &sources, now());
-    assert_eq!(told.overall, ToldState::Outage);
+    assert_eq!(told.overall, PublicState::Outage);
     assert!(told.maintenance[0].current);
     let told = compose(&page, &sources, now().plus(Duration::from_secs(60)));
-    assert_eq!(told.overall, ToldState::Outage);
+    assert_eq!(told.overall, PublicState::Outage);
     assert!(told.maintenance.is_empty());
 }
 
@@ -238,16 +248,20 @@ fn incidents_are_told_where_their_clusters_are_shown_without_who_wrote_them() {
         state: IncidentState::Investigating,
     };
     let incident = Incident::open(&new, "1-1", "olga", now()).unwrap();
-    let mut sources = Sources::default();
+    let mut sources = PageSources::default();
     sources.incidents.push(&incident);
     let told = compose(
-        &page(&[("lab", "Orders")], Show::default()),
+        &page(&[("lab", "Orders")], NodeDetailSettings::default()),
         &sources,
         now(),
     );
     assert_eq!(told.incidents[0].clusters, ["Orders"]);
     assert!(!format!("{told:?}").contains("olga"));
-    let elsewhere = compose(&page(&[("prod", "X")], Show::default()), &sources, now());
+    let elsewhere = compose(
+        &page(&[("prod", "X")], NodeDetailSettings::default()),
+        &sources,
+        now(),
+    );
     assert!(elsewhere.incidents.is_empty());
 }
 
@@ -259,34 +273,38 @@ fn old_incidents_are_forgotten_and_open_ones_are_not() {
         text: "We look.".to_owned(),
         state,
     };
-    let long_ago = Timestamp::from_unix_millis(now().unix_millis() - 91 * DAY);
+    let long_ago = Timestamp::from_unix_millis(now().unix_millis() - 91 * DAY_MS);
     let open = Incident::open(&new(IncidentState::Identified), "1-1", "olga", long_ago).unwrap();
     let over = Incident::open(&new(IncidentState::Resolved), "1-2", "olga", long_ago).unwrap();
-    let mut sources = Sources::default();
+    let mut sources = PageSources::default();
     sources.incidents.extend([&open, &over]);
-    let told = compose(&page(&[("lab", "A")], Show::default()), &sources, now());
+    let told = compose(
+        &page(&[("lab", "A")], NodeDetailSettings::default()),
+        &sources,
+        now(),
+    );
     let ids: Vec<&str> = told.incidents.iter().map(|i| i.id.as_str()).collect();
     assert_eq!(ids, ["1-1"]);
 }
 
 #[test]
 fn a_second_of_outage_is_never_rounded_away() {
-    let day = Day {
+    let day = UptimeDay {
         date: Date::of(now()),
-        spent: Spent {
+        spent: AvailabilityTotals {
             ok: 86_399_000,
             down: 1_000,
-            ..Spent::default()
+            ..AvailabilityTotals::default()
         },
     };
     let figures = DayFigures::of(&day);
     assert_eq!((figures.up, figures.down), (Some(9_999), 1));
-    assert_eq!(figures.worst(), Some(ToldState::Outage));
+    assert_eq!(figures.worst(), Some(PublicState::Outage));
 }
 
 #[test]
 fn what_lasts_is_not_news_every_second() {
-    let lasting = |seconds: u64| round(seconds * 1_000);
+    let lasting = |seconds: u64| rounded_seconds(seconds * 1_000);
     assert_eq!((lasting(61), lasting(119), lasting(120)), (60, 60, 120));
     assert_eq!((lasting(12), lasting(19)), (10, 10));
 }
@@ -299,9 +317,9 @@ fn public_names_become_parts_of_addresses() {
             ("b", "orders: more"),
             ("c", "数据库"),
         ],
-        Show::default(),
+        NodeDetailSettings::default(),
     );
-    let told = compose(&names, &Sources::default(), now());
+    let told = compose(&names, &PageSources::default(), now());
     let ids: Vec<&str> = told.clusters.iter().map(|c| c.id.as_str()).collect();
     assert_eq!(ids, ["orders-more", "orders-more-2", "cluster"]);
 }

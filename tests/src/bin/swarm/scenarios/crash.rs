@@ -7,18 +7,18 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use crate::docker::{self, Container};
-use crate::stack::{Storage, until};
-use crate::stage::{Stage, Theatre, WHOLE, say};
+use crate::stack::{NodeStorage, until};
+use crate::stage::{SYNC_TIMEOUT, ScenarioContext, ScenarioRunner, print_event};
 
 /// How long nobody may go ahead without the one that is away.
 const AWAY: Duration = Duration::from_secs(30);
 
-pub(super) async fn play(theatre: &Theatre, random: &mut StdRng) -> Result<()> {
+pub(super) async fn run(theatre: &ScenarioRunner, random: &mut StdRng) -> Result<()> {
     theatre
-        .play(Storage::Persistent, &[], async |stage| {
-            stage.whole(3).await?;
-            one(stage, random).await.context("one killed")?;
-            all(stage).await.context("all killed")?;
+        .run(NodeStorage::Persistent, &[], async |stage| {
+            stage.wait_until_synced(3).await?;
+            kill_one(stage, random).await.context("one killed")?;
+            kill_all(stage).await.context("all killed")?;
             all_but_one_return(stage)
                 .await
                 .context("all killed, one kept away")
@@ -27,34 +27,37 @@ pub(super) async fn play(theatre: &Theatre, random: &mut StdRng) -> Result<()> {
 }
 
 /// A killed one is replaced and comes back.
-async fn one(stage: &Stage, random: &mut StdRng) -> Result<()> {
-    let load = stage.load().await?;
+async fn kill_one(stage: &ScenarioContext, random: &mut StdRng) -> Result<()> {
+    let load = stage.start_load().await?;
     let nodes = stage.nodes();
     let victim = &nodes[random.random_range(0..nodes.len())];
-    say(&format!("killing {}", victim.task));
+    print_event(&format!("killing {}", victim.task));
     stage.kill(std::slice::from_ref(victim)).await?;
-    stage.whole(3).await?;
-    stage.written(&load, 100).await?;
-    stage.check(&load).await
+    stage.wait_until_synced(3).await?;
+    stage.wait_for_rows(&load, 100).await?;
+    stage.check_rows(&load).await
 }
 
 /// The most advanced one goes first, the others join it.
-async fn all(stage: &Stage) -> Result<()> {
-    let load = stage.load().await?;
-    say("killing all three");
+async fn kill_all(stage: &ScenarioContext) -> Result<()> {
+    let load = stage.start_load().await?;
+    print_event("killing all three");
     stage.kill(&stage.nodes()).await?;
-    stage.whole(3).await?;
-    stage.check(&load).await
+    stage.wait_until_synced(3).await?;
+    stage.check_rows(&load).await
 }
 
 /// Those that return wait, and say for whom, until it is there.
-async fn all_but_one_return(stage: &Stage) -> Result<()> {
-    let load = stage.load().await?;
+async fn all_but_one_return(stage: &ScenarioContext) -> Result<()> {
+    let load = stage.start_load().await?;
     let before = stage.nodes();
-    say("killing all three; one is kept away");
+    print_event("killing all three; one is kept away");
     // Both at once: Swarm starts the killed ones again after some seconds.
     tokio::try_join!(stage.kill(&before), stage.stack.scale(&[("node", 2)]))?;
-    let two = stage.stack.await_containers("node", 2, WHOLE).await?;
+    let two = stage
+        .stack
+        .await_containers("node", 2, SYNC_TIMEOUT)
+        .await?;
     let gone = before
         .iter()
         .find(|node| two.iter().all(|other| other.slot() != node.slot()));
@@ -62,9 +65,9 @@ async fn all_but_one_return(stage: &Stage) -> Result<()> {
     for node in &two {
         waits_for(node, &absent).await?;
     }
-    say(&format!("both say that they wait for {absent}"));
+    print_event(&format!("both say that they wait for {absent}"));
     stage
-        .meanwhile(AWAY, || {
+        .check_for(AWAY, || {
             let nodes = stage.observer.nodes();
             let primary = nodes.iter().find(|(_, answer)| {
                 answer
@@ -78,14 +81,14 @@ async fn all_but_one_return(stage: &Stage) -> Result<()> {
         })
         .await?;
     stage.stack.scale(&[("node", 3)]).await?;
-    stage.whole(3).await?;
-    stage.check(&load).await
+    stage.wait_until_synced(3).await?;
+    stage.check_rows(&load).await
 }
 
 async fn waits_for(node: &Container, absent: &str) -> Result<()> {
     let what = format!("{} to say that it waits for {absent}", node.task);
     until(&what, Duration::from_secs(90), async || {
-        let text = docker::written(&node.id, 200).await?;
+        let text = docker::logs(&node.id, 200).await?;
         let said = text
             .lines()
             .any(|line| line.to_lowercase().contains("wait") && line.contains(absent));

@@ -6,20 +6,26 @@ use anyhow::{Context, Result, ensure};
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use crate::stack::{Storage, until};
-use crate::stage::{Stage, Theatre, say};
+use crate::stack::{NodeStorage, until};
+use crate::stage::{ScenarioContext, ScenarioRunner, print_event};
 
 const MEMBERS: [&str; 3] = ["etcd1", "etcd2", "etcd3"];
 /// How long all members are away: longer than any registration lives.
 const AWAY: Duration = Duration::from_secs(25);
 
-pub(super) async fn play(theatre: &Theatre, random: &mut StdRng) -> Result<()> {
+pub(super) async fn run(theatre: &ScenarioRunner, random: &mut StdRng) -> Result<()> {
     theatre
-        .play(Storage::Persistent, &[], async |stage| {
-            starting(stage, random).await.context("while nodes start")?;
-            running(stage, random).await.context("while nodes run")?;
-            growing(stage).await.context("while a node is added")?;
-            recovering(stage, random)
+        .run(NodeStorage::Persistent, &[], async |stage| {
+            members_die_while_starting(stage, random)
+                .await
+                .context("while nodes start")?;
+            members_die_while_running(stage, random)
+                .await
+                .context("while nodes run")?;
+            members_die_while_growing(stage)
+                .await
+                .context("while a node is added")?;
+            members_die_while_recovering(stage, random)
                 .await
                 .context("while nodes recover")
         })
@@ -27,33 +33,33 @@ pub(super) async fn play(theatre: &Theatre, random: &mut StdRng) -> Result<()> {
 }
 
 /// Members die while the nodes are settling who founds the cluster.
-async fn starting(stage: &Stage, random: &mut StdRng) -> Result<()> {
+async fn members_die_while_starting(stage: &ScenarioContext, random: &mut StdRng) -> Result<()> {
     let patience = Duration::from_secs(60);
     until("a founder", patience, async || {
-        let founder = stage.stack.registered("founder").await?;
+        let founder = stage.stack.registry_value("founder").await?;
         founder.context("there is none yet").map(drop)
     })
     .await?;
     let one = MEMBERS[random.random_range(0..MEMBERS.len())];
-    say(&format!(
+    print_event(&format!(
         "killing {one}, then all members, while the nodes join"
     ));
     stage.stack.kill_etcd(&[one]).await?;
     stage.stack.kill_etcd(&MEMBERS).await?;
-    stage.whole(3).await.map(drop)
+    stage.wait_until_synced(3).await.map(drop)
 }
 
 /// The database does not notice that etcd is gone.
-async fn running(stage: &Stage, random: &mut StdRng) -> Result<()> {
-    let load = stage.load().await?;
+async fn members_die_while_running(stage: &ScenarioContext, random: &mut StdRng) -> Result<()> {
+    let load = stage.start_load().await?;
     let one = MEMBERS[random.random_range(0..MEMBERS.len())];
-    say(&format!("killing {one}"));
+    print_event(&format!("killing {one}"));
     stage.stack.kill_etcd(&[one]).await?;
-    stage.written(&load, 100).await?;
-    away(stage).await?;
-    say(&format!("all members are away for {} s", AWAY.as_secs()));
+    stage.wait_for_rows(&load, 100).await?;
+    without_etcd(stage).await?;
+    print_event(&format!("all members are away for {} s", AWAY.as_secs()));
     stage
-        .meanwhile(AWAY, || {
+        .check_for(AWAY, || {
             let primary = stage.observer.nodes().iter().all(|(_, answer)| {
                 answer
                     .as_ref()
@@ -64,23 +70,23 @@ async fn running(stage: &Stage, random: &mut StdRng) -> Result<()> {
             Ok(())
         })
         .await?;
-    stage.written(&load, 100).await?;
-    stage.stack.keep_etcd(&MEMBERS, true).await?;
+    stage.wait_for_rows(&load, 100).await?;
+    stage.stack.set_etcd_running(&MEMBERS, true).await?;
     registered_again(stage, 3).await?;
-    stage.whole(3).await?;
-    stage.check(&load).await
+    stage.wait_until_synced(3).await?;
+    stage.check_rows(&load).await
 }
 
 /// A node that cannot ask the registry does nothing until it can.
-async fn growing(stage: &Stage) -> Result<()> {
-    let load = stage.load().await?;
-    away(stage).await?;
-    say("adding a node while all members are away");
+async fn members_die_while_growing(stage: &ScenarioContext) -> Result<()> {
+    let load = stage.start_load().await?;
+    without_etcd(stage).await?;
+    print_event("adding a node while all members are away");
     stage.stack.scale(&[("node", 4)]).await?;
     let patience = Duration::from_secs(60);
     stage.stack.await_containers("node", 4, patience).await?;
     stage
-        .meanwhile(Duration::from_secs(15), || {
+        .check_for(Duration::from_secs(15), || {
             let nodes = stage.observer.nodes();
             let primary = nodes.iter().filter(|(_, answer)| {
                 answer
@@ -91,15 +97,15 @@ async fn growing(stage: &Stage) -> Result<()> {
             Ok(())
         })
         .await?;
-    stage.stack.keep_etcd(&MEMBERS, true).await?;
-    stage.whole(4).await?;
-    stage.check(&load).await
+    stage.stack.set_etcd_running(&MEMBERS, true).await?;
+    stage.wait_until_synced(4).await?;
+    stage.check_rows(&load).await
 }
 
 /// Nodes and registry die together; the registry dies again while they recover.
-async fn recovering(stage: &Stage, random: &mut StdRng) -> Result<()> {
-    let load = stage.load().await?;
-    say("killing all nodes and all members at once");
+async fn members_die_while_recovering(stage: &ScenarioContext, random: &mut StdRng) -> Result<()> {
+    let load = stage.start_load().await?;
+    print_event("killing all nodes and all members at once");
     let nodes = stage.nodes();
     tokio::try_join!(stage.kill(&nodes), stage.stack.kill_etcd(&MEMBERS))?;
     let patience = Duration::from_secs(60);
@@ -113,14 +119,14 @@ async fn recovering(stage: &Stage, random: &mut StdRng) -> Result<()> {
         stage.stack.kill_etcd(&[one]).await
     })
     .await?;
-    say(&format!("killed {one} again while the nodes recover"));
-    stage.whole(nodes.len()).await?;
-    stage.check(&load).await
+    print_event(&format!("killed {one} again while the nodes recover"));
+    stage.wait_until_synced(nodes.len()).await?;
+    stage.check_rows(&load).await
 }
 
-async fn away(stage: &Stage) -> Result<()> {
+async fn without_etcd(stage: &ScenarioContext) -> Result<()> {
     stage.stack.kill_etcd(&MEMBERS).await?;
-    stage.stack.keep_etcd(&MEMBERS, false).await?;
+    stage.stack.set_etcd_running(&MEMBERS, false).await?;
     for member in MEMBERS {
         let patience = Duration::from_secs(60);
         stage.stack.await_containers(member, 0, patience).await?;
@@ -129,7 +135,7 @@ async fn away(stage: &Stage) -> Result<()> {
 }
 
 /// Waits until `count` nodes have their registrations back.
-async fn registered_again(stage: &Stage, count: usize) -> Result<()> {
+async fn registered_again(stage: &ScenarioContext, count: usize) -> Result<()> {
     until(
         "all nodes to be registered again",
         Duration::from_secs(60),

@@ -8,38 +8,50 @@ use mysql_async::prelude::Queryable;
 use tokio::time::timeout;
 
 use crate::load;
-use crate::stack::{Storage, until};
-use crate::stage::{Stage, Theatre, say};
+use crate::stack::{NodeStorage, until};
+use crate::stage::{ScenarioContext, ScenarioRunner, print_event};
 
 /// The longest pause for clients: the group takes five seconds to give the dead one up, HAProxy two.
 const PAUSE: Duration = Duration::from_secs(15);
 
-pub(super) async fn play(theatre: &Theatre) -> Result<()> {
+pub(super) async fn run(theatre: &ScenarioRunner) -> Result<()> {
     theatre
-        .play(Storage::Ephemeral, &["stack.haproxy.yaml"], async |stage| {
-            stage.whole(3).await?;
-            let patience = Duration::from_secs(30);
-            let proxies = stage.stack.await_containers("haproxy", 1, patience).await?;
-            let door = proxies.first().context("HAProxy does not run")?.door;
-            let load = stage.load_through(&load::to_one(door)).await?;
-            let behind = behind(stage, door).await?;
-            // What came before does not count.
-            let _ = load.longest_pause();
-            say(&format!("killing {}, to which HAProxy leads", behind.task));
-            stage.kill(std::slice::from_ref(&behind)).await?;
-            stage.written(&load, 200).await?;
-            let pause = load.longest_pause();
-            say(&format!("clients waited {:.1} s", pause.as_secs_f64()));
-            ensure!(pause <= PAUSE, "that is longer than {PAUSE:?}");
-            stage.whole(3).await?;
-            stage.written(&load, 200).await?;
-            stage.check(&load).await
-        })
+        .run(
+            NodeStorage::Ephemeral,
+            &["stack.haproxy.yaml"],
+            async |stage| {
+                stage.wait_until_synced(3).await?;
+                let patience = Duration::from_secs(30);
+                let proxies = stage.stack.await_containers("haproxy", 1, patience).await?;
+                let door = proxies
+                    .first()
+                    .context("HAProxy does not run")?
+                    .host_address;
+                let load = stage
+                    .start_load_through(&load::target_address(door))
+                    .await?;
+                let behind = node_behind(stage, door).await?;
+                // What came before does not count.
+                let _ = load.longest_pause();
+                print_event(&format!("killing {}, to which HAProxy leads", behind.task));
+                stage.kill(std::slice::from_ref(&behind)).await?;
+                stage.wait_for_rows(&load, 200).await?;
+                let pause = load.longest_pause();
+                print_event(&format!("clients waited {:.1} s", pause.as_secs_f64()));
+                ensure!(pause <= PAUSE, "that is longer than {PAUSE:?}");
+                stage.wait_until_synced(3).await?;
+                stage.wait_for_rows(&load, 200).await?;
+                stage.check_rows(&load).await
+            },
+        )
         .await
 }
 
 /// The node that HAProxy leads to.
-async fn behind(stage: &Stage, door: std::net::Ipv4Addr) -> Result<crate::docker::Container> {
+async fn node_behind(
+    stage: &ScenarioContext,
+    door: std::net::Ipv4Addr,
+) -> Result<crate::docker::Container> {
     until(
         "an answer through HAProxy",
         Duration::from_secs(30),

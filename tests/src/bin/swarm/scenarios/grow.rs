@@ -2,21 +2,21 @@
 
 use anyhow::Result;
 
-use crate::stack::Storage;
-use crate::stage::Theatre;
+use crate::stack::NodeStorage;
+use crate::stage::ScenarioRunner;
 
-pub(super) async fn play(theatre: &Theatre) -> Result<()> {
+pub(super) async fn run(theatre: &ScenarioRunner) -> Result<()> {
     theatre
-        .play(Storage::Ephemeral, &[], async |stage| {
-            stage.whole(3).await?;
-            let load = stage.load().await?;
+        .run(NodeStorage::Ephemeral, &[], async |stage| {
+            stage.wait_until_synced(3).await?;
+            let load = stage.start_load().await?;
             stage.stack.scale(&[("node", 5)]).await?;
-            stage.whole(5).await?;
-            stage.written(&load, 200).await?;
+            stage.wait_until_synced(5).await?;
+            stage.wait_for_rows(&load, 200).await?;
             stage.stack.scale(&[("node", 3)]).await?;
-            stage.whole(3).await?;
-            stage.written(&load, 200).await?;
-            stage.check(&load).await
+            stage.wait_until_synced(3).await?;
+            stage.wait_for_rows(&load, 200).await?;
+            stage.check_rows(&load).await
         })
         .await
 }

@@ -4,45 +4,45 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::stack::Storage;
-use crate::stage::{Stage, Theatre, say};
+use crate::stack::NodeStorage;
+use crate::stage::{ScenarioContext, ScenarioRunner, print_event};
 
-pub(super) async fn play(theatre: &Theatre) -> Result<()> {
+pub(super) async fn run(theatre: &ScenarioRunner) -> Result<()> {
     theatre
-        .play(Storage::Persistent, &[], async |stage| {
-            stage.whole(3).await?;
-            in_turn(stage).await.context("all stopped in turn")?;
-            wiped(stage).await.context("the registry wiped")
+        .run(NodeStorage::Persistent, &[], async |stage| {
+            stage.wait_until_synced(3).await?;
+            stop_in_turn(stage).await.context("all stopped in turn")?;
+            wipe_registry(stage).await.context("the registry wiped")
         })
         .await
 }
 
-async fn in_turn(stage: &Stage) -> Result<()> {
-    let load = stage.load().await?;
+async fn stop_in_turn(stage: &ScenarioContext) -> Result<()> {
+    let load = stage.start_load().await?;
     for count in [2, 1] {
         stage.stack.scale(&[("node", count)]).await?;
-        stage.whole(count).await?;
-        stage.written(&load, 50).await?;
+        stage.wait_until_synced(count).await?;
+        stage.wait_for_rows(&load, 50).await?;
     }
-    say("stopping the last one");
+    print_event("stopping the last one");
     stage.stack.scale(&[("node", 0)]).await?;
     let patience = Duration::from_secs(120);
     stage.stack.await_containers("node", 0, patience).await?;
-    say("starting all three at once");
+    print_event("starting all three at once");
     stage.stack.scale(&[("node", 3)]).await?;
-    stage.whole(3).await?;
-    stage.check(&load).await
+    stage.wait_until_synced(3).await?;
+    stage.check_rows(&load).await
 }
 
 /// Whoever starts while the registry is empty must not take that for a cluster that never was.
-async fn wiped(stage: &Stage) -> Result<()> {
-    let load = stage.load().await?;
+async fn wipe_registry(stage: &ScenarioContext) -> Result<()> {
+    let load = stage.start_load().await?;
     for count in [4, 5] {
-        say("wiping the registry and starting a further node");
+        print_event("wiping the registry and starting a further node");
         stage.stack.wipe_registry().await?;
         stage.stack.scale(&[("node", count)]).await?;
-        stage.whole(count).await?;
+        stage.wait_until_synced(count).await?;
     }
-    stage.written(&load, 100).await?;
-    stage.check(&load).await
+    stage.wait_for_rows(&load, 100).await?;
+    stage.check_rows(&load).await
 }

@@ -2,27 +2,27 @@
 
 use std::time::Duration;
 
-use acceptance::api::Api;
+use acceptance::api::ConsoleClient;
 use anyhow::{Context, Result, ensure};
 
 use crate::docker;
-use crate::stack::{Storage, until};
-use crate::stage::{Stage, Theatre, say};
+use crate::stack::{NodeStorage, until};
+use crate::stage::{ScenarioContext, ScenarioRunner, print_event};
 
 /// What is promised from nothing to three Synced nodes, the image being there.
 const PROMISED: Duration = Duration::from_secs(30);
 
-pub(super) async fn play(theatre: &Theatre) -> Result<()> {
+pub(super) async fn run(theatre: &ScenarioRunner) -> Result<()> {
     let mut times = Vec::new();
     for round in 1..=theatre.rounds {
-        say(&format!("round {round} of {}", theatre.rounds));
+        print_event(&format!("round {round} of {}", theatre.rounds));
         theatre
-            .play(Storage::Ephemeral, &[], async |stage| {
-                stage.whole(3).await?;
+            .run(NodeStorage::Ephemeral, &[], async |stage| {
+                stage.wait_until_synced(3).await?;
                 times.push(stage.deployed.elapsed());
-                one_founder(stage).await?;
+                check_one_founder(stage).await?;
                 if round == theatre.rounds {
-                    seen_by_the_console(stage).await?;
+                    check_console(stage).await?;
                 }
                 Ok(())
             })
@@ -33,7 +33,7 @@ pub(super) async fn play(theatre: &Theatre) -> Result<()> {
     let (Some(median), Some(longest)) = (times.get(times.len() / 2), times.last()) else {
         return Ok(());
     };
-    say(&format!(
+    print_event(&format!(
         "from nothing to three Synced nodes: median {:.1} s, longest {:.1} s, promised {} s",
         median.as_secs_f64(),
         longest.as_secs_f64(),
@@ -43,8 +43,8 @@ pub(super) async fn play(theatre: &Theatre) -> Result<()> {
     Ok(())
 }
 
-async fn one_founder(stage: &Stage) -> Result<()> {
-    let founder = stage.stack.registered("founder").await?;
+async fn check_one_founder(stage: &ScenarioContext) -> Result<()> {
+    let founder = stage.stack.registry_value("founder").await?;
     let founder = founder.context("the registry knows no founder")?;
     let founder: serde_json::Value = serde_json::from_str(&founder)?;
     let founder = founder["node"]
@@ -59,7 +59,7 @@ async fn one_founder(stage: &Stage) -> Result<()> {
 }
 
 /// A person signs in to one of the consoles and sees the cluster as it is.
-async fn seen_by_the_console(stage: &Stage) -> Result<()> {
+async fn check_console(stage: &ScenarioContext) -> Result<()> {
     let consoles = stage
         .stack
         .await_containers("console", 2, Duration::from_secs(30))
@@ -73,7 +73,7 @@ async fn seen_by_the_console(stage: &Stage) -> Result<()> {
         "the console to see a healthy cluster",
         Duration::from_secs(30),
         async || {
-            let api = Api::new(&format!("http://{}:3000", console.door))?;
+            let api = ConsoleClient::new(&format!("http://{}:3000", console.host_address))?;
             let api = api.sign_in("ada", password).await?;
             let view = serde_json::to_value(api.cluster("galera").await?)?;
             let state = &view["verdict"]["state"];
@@ -86,6 +86,6 @@ async fn seen_by_the_console(stage: &Stage) -> Result<()> {
         },
     )
     .await?;
-    say("both consoles run; one was asked and says healthy");
+    print_event("both consoles run; one was asked and says healthy");
     Ok(())
 }
