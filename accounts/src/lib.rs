@@ -3,15 +3,15 @@
 //! Invariant: a session is live exactly as long as its record exists, has not expired, and its account exists, is
 //! enabled and still has the password that it was signed in with.
 
-mod authority;
-mod directory;
+mod authenticator;
+mod cache;
 mod password;
-mod record;
+mod records;
 pub mod store;
 mod throttle;
 pub mod token;
 
-pub use authority::{Authenticator, IssuedSession, SessionError, SignInError};
-pub use directory::AccountCache;
+pub use authenticator::{Authenticator, IssuedSession, SessionError, SignInError};
+pub use cache::AccountCache;
 pub use password::{PASSWORD_MAX_BYTES, PASSWORD_MIN_CHARACTERS, PasswordError};
-pub use record::{UserName, UserNameError, UserRecord};
+pub use records::{UserName, UserNameError, UserRecord};

@@ -6,7 +6,7 @@ use registry::{Precondition, Registry, RegistryEntry, Transaction, TransactionOu
 use uuid::Uuid;
 
 use super::password::{self, PasswordError};
-use super::record::{UserName, UserRecord};
+use super::records::{UserName, UserRecord};
 
 /// Races with other writers that are tried again before giving up.
 const ATTEMPTS: usize = 5;

@@ -6,7 +6,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::record::UserName;
+use super::records::UserName;
 
 const ALGORITHM: Algorithm = Algorithm::HS256;
 const ISSUER: &str = "galera-console";

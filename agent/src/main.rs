@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use galera_agent::settings::homogeneous::RunSettings;
+use galera_agent::settings::run::RunSettings;
 use galera_agent::settings::{self, ReportSettings, SettingError, SettingsSource};
 use galera_agent::{address, check, notify, run, sidecar};
 use tokio::signal::unix::{SignalKind, signal};

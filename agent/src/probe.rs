@@ -15,8 +15,8 @@ use mysql_async::{Conn, DriverError, Error, IoError, Opts, OptsBuilder, Row, Val
 use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::notice::OutageLog;
 use crate::observation::{ServerState, StatusReading};
+use crate::outage_log::OutageLog;
 use crate::settings::DatabaseSettings;
 use failure::{connection_closed, from_io, from_server, one_line, probe_error};
 

@@ -14,8 +14,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::notice::OutageLog;
 use crate::observation::{REPORTED_VARIABLES, ServerState};
+use crate::outage_log::OutageLog;
 
 /// Time to withdraw the report when the agent stops; after that the lease ends by itself.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(3);

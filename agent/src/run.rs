@@ -4,23 +4,23 @@
 //! Invariants: nothing is done to the data before etcd has answered; the server outlives every trouble of etcd's; it is
 //! only ever ended when somebody asks for that.
 
+mod adopted_server;
 mod children;
 mod claim;
 mod cluster;
+mod cluster_watch;
 mod command;
 mod datadir;
-mod failure;
-mod holder;
+mod durable_keys;
+mod error;
 mod identity;
 mod initialize;
 mod join;
-mod keeper;
-mod living;
+mod phase_reporter;
 mod recover;
 mod signals;
-mod starter;
+mod startup_driver;
 mod supervise;
-mod watching;
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -42,22 +42,22 @@ use crate::observation::ServerState;
 use crate::probe::StatusProbe;
 use crate::report::{ReportTarget as Reported, Reporter, TRANSIENT_STATES_MAX, TransientState};
 use crate::settings::DatabaseSettings;
-use crate::settings::homogeneous::{PeerDiscovery, RunSettings};
+use crate::settings::run::{PeerDiscovery, RunSettings};
 use crate::{health, sidecar};
 
+use adopted_server::AdoptedServer;
 use children::{ChildProcess, Children, ProcessExit};
 use cluster::ClusterRegistry;
+use cluster_watch::watch_cluster;
 use command::{ServerCommand, ServerVariables, Workspace, random_token};
 use datadir::{DataDir, DataDirContents};
-pub use failure::RunError;
-use holder::PhaseReporter;
+use durable_keys::DurableKeys;
+pub use error::RunError;
 use identity::DataIdentity;
-use keeper::DurableKeys;
-use living::AdoptedServer;
+use phase_reporter::PhaseReporter;
 use signals::SignalStreams;
-use starter::{ServerStart, StartupDriver};
+use startup_driver::{ServerStart, StartupDriver};
 use supervise::SupervisedServer;
-use watching::watch_cluster;
 
 /// Time for the report to be withdrawn.
 const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(5);

@@ -22,7 +22,7 @@
 //! | `ETCD_CA`, `ETCD_CERT`, `ETCD_KEY` | PEM files for TLS with etcd | none |
 //! | `RUST_LOG` | which messages are logged | `info` |
 
-pub mod homogeneous;
+pub mod run;
 mod source;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};

@@ -7,7 +7,7 @@ use leptos_router::components::{FlatRoutes, Route, Router};
 use leptos_router::hooks::use_location;
 use leptos_router::path;
 
-use crate::frame::{banners, footer, skip_link, status_region, top_bar};
+use crate::chrome::{banners, footer, skip_link, status_region, top_bar};
 use crate::live::{LiveState, use_live};
 use crate::pages::{
     cluster_page, events_page, fragment_page, node_page, not_found_page, overview_page,

@@ -7,21 +7,21 @@
 mod app;
 #[cfg(feature = "hydrate")]
 mod browser;
+mod chrome;
 mod data;
 mod format;
-mod frame;
+#[cfg(feature = "ssr")]
+pub mod fragments;
 mod live;
+mod marks;
 mod markup;
 mod pages;
 mod reactive;
-#[cfg(feature = "ssr")]
-pub mod served;
 mod shell;
 mod sparkline;
 #[cfg(feature = "ssr")]
-pub mod status;
+pub mod status_page;
 mod topology;
-mod words;
 
 pub use app::App;
 #[cfg(feature = "ssr")]

@@ -1,26 +1,26 @@
 //! The pages, one module each.
 
 mod cluster;
-mod head;
+mod cluster_header;
+mod cluster_scope;
+mod fragment;
 mod node;
 mod node_facts;
 mod nodes;
 mod overview;
 mod problem;
 mod registry;
-mod scope;
-mod served;
 mod sign_in;
 
 pub(crate) use cluster::cluster_page;
-pub(crate) use head::cluster_href;
+pub(crate) use cluster_header::cluster_href;
 #[cfg(feature = "ssr")]
-pub(crate) use head::node_href;
+pub(crate) use cluster_header::node_href;
+pub(crate) use fragment::{events_page, fragment_page, recovery_page};
 pub(crate) use node::node_page;
 pub(crate) use overview::overview_page;
 pub(crate) use problem::{not_found_page, problem_page};
 pub(crate) use registry::registry_page;
-pub(crate) use served::{events_page, fragment_page, recovery_page};
 pub(crate) use sign_in::sign_in_page;
 
 use crate::markup::{El, el};

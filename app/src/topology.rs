@@ -8,8 +8,8 @@ use self::layout::{
     FrameKind, GroupFrame, NodeTile, TILE_HEIGHT, TILE_WIDTH, TopologyLayout, TransferArrow,
 };
 use crate::format::{age, lag_text, truncate_middle};
+use crate::marks::{StateMark, node_mark, tone_class};
 use crate::markup::{El, el};
-use crate::words::{StateMark, node_mark, tone_class};
 
 #[cfg(feature = "hydrate")]
 pub(crate) use self::layout::columns_for;

@@ -3,16 +3,16 @@
 //! What an entry records and the entry itself are written together where both are in etcd, so that nothing can happen
 //! without being recorded. Entries lie in blocks, so that a page is read without reading everything.
 
+mod csv;
 mod page;
-mod table;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use galera::record::audit::{AuditEntry, AuditRecord, append};
 use registry::{Precondition, Registry, Transaction, TransactionOutcome, WriteOp};
 
+pub use csv::{csv_cell, to_csv};
 pub use page::{AUDIT_PAGE_MAX, AuditTrailFilter};
-pub use table::{csv_cell, to_csv};
 
 /// Entries of one block.
 const BLOCK_ENTRIES: u64 = 100;

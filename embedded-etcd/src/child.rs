@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::EmbeddedEtcdError;
-use super::directory::{DataDir, EtcdPorts};
+use super::data_dir::{DataDir, EtcdPorts};
 
 /// How long etcd may take to stop before it is killed.
 pub(super) const STOP_LIMIT: Duration = Duration::from_secs(5);

@@ -5,7 +5,7 @@
 
 mod certificates;
 mod child;
-mod directory;
+mod data_dir;
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use certificates::Certificates;
 use child::EtcdChild;
-use directory::{DataDir, DataDirLock};
+use data_dir::{DataDir, DataDirLock};
 
 /// Why there is no embedded etcd; the text names the remedy.
 #[derive(Debug, thiserror::Error)]

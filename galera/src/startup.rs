@@ -4,12 +4,12 @@
 //! Nothing here depends on a clock: who is alive is told by leases, so that a clock that is an hour off changes nothing.
 //! The decision is a proposal; whoever carries it out compares in etcd what it rests on ([`FounderClaim`], [`KeyPrecondition`]).
 
-mod event;
-mod found;
+mod founding;
+mod joining;
 mod member;
-mod primary;
 mod recovery;
-mod registry;
+mod registry_snapshot;
+mod wsrep_event;
 
 use std::collections::BTreeSet;
 
@@ -19,9 +19,9 @@ use crate::id::{ClusterName, NodeId};
 use crate::observe::registration::BootstrapOrder;
 use crate::position::Position;
 
-pub use event::WsrepEvent;
 pub use member::{CleanStop, RegistrationRecord, RegistryMember, ReportedPosition};
-pub use registry::{FounderKeyState, FounderRecord, OrderKeyState, RegistrySnapshot};
+pub use registry_snapshot::{FounderKeyState, FounderRecord, OrderKeyState, RegistrySnapshot};
+pub use wsrep_event::WsrepEvent;
 
 /// What the data directory of the starting node holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -210,18 +210,18 @@ pub fn decide(
     settings: &StartupSettings,
 ) -> StartupDecision {
     if seen.primaries_except(&own.node).next().is_some() {
-        return primary::decide(own, seen);
+        return joining::decide(own, seen);
     }
     match (&own.data, &seen.founder) {
         (DataState::Unrecovered { .. }, _) => recover_position(own),
-        (DataState::Empty, FounderKeyState::Absent) => found::found_new_cluster(own, seen),
+        (DataState::Empty, FounderKeyState::Absent) => founding::found_new_cluster(own, seen),
         (_, FounderKeyState::Known { founder, revision })
             if founder.data_id.as_deref() == Some(&own.data_id) =>
         {
-            found::continue_own_founding(own, seen, settings, founder, *revision)
+            founding::continue_own_founding(own, seen, settings, founder, *revision)
         }
         (DataState::Empty, FounderKeyState::Known { founder, revision }) if !founder.started => {
-            found::await_or_take_over_founding(own, seen, founder, *revision)
+            founding::await_or_take_over_founding(own, seen, founder, *revision)
         }
         _ => recovery::decide(own, seen, settings),
     }

@@ -7,16 +7,16 @@
 //! one by one, a summary of each day), `chronicle/blocks/…` holds everything older, compressed.
 
 mod block;
-mod book;
-mod handover;
+mod cache;
+mod cluster_log;
+mod csv;
+mod gap_filling;
 mod keys;
 mod metrics;
-mod mirror;
 mod page;
 mod recorder;
-mod table;
-mod upkeep;
-mod writing;
+mod retention;
+mod writes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,14 +32,14 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use block::{EVENTS_PER_BLOCK, decode, encode};
-pub use book::LogHead;
+pub use cluster_log::LogHead;
+pub use csv::events_csv;
 pub use keys::HistoryKeys;
 pub use page::{HistoryQuery, PAGE_MAX};
-pub use table::events_csv;
 
-use book::ClusterLog;
+use cache::ClusterLogs;
+use cluster_log::ClusterLog;
 use metrics::HistoryMetrics;
-use mirror::ClusterLogs;
 use page::BlockCache;
 use recorder::Recorder;
 

@@ -9,7 +9,7 @@ use galera::record::history::{ChangeKind, HistoryEvent};
 use galera::{ClusterName, NodeId, Timestamp};
 use registry::Registry;
 
-use super::book::ClusterLog;
+use super::cluster_log::ClusterLog;
 use super::keys::HistoryKeys;
 use super::{EventHistory, HistoryError, block};
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use console_core::clock::now;
 use console_core::leader::{Leadership, Term};
 use console_core::published::Published;
-use galera::record::history::witness::ChangeTracker;
+use galera::record::history::change_tracker::ChangeTracker;
 use galera::view::ClusterView;
 use galera::{ClusterName, Timestamp};
 use monitor::{Monitor, ViewEvent, was_probed};
@@ -16,10 +16,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::book::ClusterLog;
+use super::cache::{ClusterLogs, HistoryCache};
+use super::cluster_log::ClusterLog;
 use super::keys::HistoryKeys;
 use super::metrics::HistoryMetrics;
-use super::mirror::{ClusterLogs, HistoryCache};
 use super::{HistoryError, HistorySettings, LatestSequences};
 
 /// How often it is looked for what nobody tells.

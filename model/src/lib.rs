@@ -5,13 +5,13 @@
 //! is the surroundings: etcd's compare, the database's quorum rules, what a replica believes, and time.
 
 mod cluster;
-mod console;
 mod properties;
 mod record;
+mod state;
 mod transition;
 
 pub use cluster::{NODES, SimulatedCluster};
-pub use console::{
+pub use state::{
     ExplorationBounds, HashedAction, InjectedFlaw, ModelState, PendingStatement, RecoveryModel,
     ReplicaState, Transition,
 };

@@ -3,8 +3,8 @@
 use galera::recover::action::{self, ActionEvent, ActionState as Stage};
 use stateright::Property;
 
-use crate::console::{ModelState, RecoveryModel};
 use crate::record;
+use crate::state::{ModelState, RecoveryModel};
 
 /// Far beyond every deadline.
 const PAST_EVERY_DEADLINE: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);

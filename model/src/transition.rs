@@ -5,12 +5,12 @@ use galera::recover::action::{self, ActionEvent, NextStep, ObservedOutcome, Step
 use stateright::Property;
 
 use crate::cluster::{NODES, PARTITIONS};
-use crate::console::{
+use crate::properties;
+use crate::record::{self, VisibleCluster};
+use crate::state::{
     HashedAction, InjectedFlaw, ModelState, PendingStatement, RecoveryModel, ReplicaState,
     Transition,
 };
-use crate::properties;
-use crate::record::{self, VisibleCluster};
 
 /// How many changes of views fit between the last look and the arrival of a statement: Galera takes longer than the
 /// connection lives to notice one loss and then another.

@@ -18,14 +18,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::MonitorSettings;
-use super::board::ViewPublisher;
-use super::index::KeyIndex;
-use super::leases::{self, LeaseLookupSender};
-use super::memory::{self, ExpectedMembersSender};
+use super::cluster_monitor::{self, ClusterMonitor, InputChannels, MonitorContext, MonitorInput};
+use super::expected_members::{self, ExpectedMembersSender};
+use super::key_index::KeyIndex;
+use super::known_positions::{self, KnownPositionsSender};
+use super::lease_lookup::{self, LeaseLookupSender};
 use super::metrics::MonitorMetrics;
-use super::owner::{self, ClusterMonitor, InputChannels, MonitorContext, MonitorInput};
-use super::positions::{self, KnownPositionsSender};
-use super::probed::Prober;
+use super::probe_set::Prober;
+use super::publisher::ViewPublisher;
 use super::readiness::Readiness;
 use crate::probe::{self, ProbeReport, ProbeSettings};
 
@@ -65,9 +65,11 @@ impl ClusterDiscovery {
         shutdown: CancellationToken,
         probes: Arc<ProbeSettings>,
     ) -> Self {
-        let (leases, answering) = leases::worker(registry.clone());
-        let (expected_members, writing) = memory::worker(registry.clone(), &settings.state_prefix);
-        let (positions, keeping) = positions::worker(registry.clone(), &settings.state_prefix);
+        let (leases, answering) = lease_lookup::worker(registry.clone());
+        let (expected_members, writing) =
+            expected_members::worker(registry.clone(), &settings.state_prefix);
+        let (positions, keeping) =
+            known_positions::worker(registry.clone(), &settings.state_prefix);
         for task in [
             Box::pin(answering) as futures::future::BoxFuture<'static, ()>,
             Box::pin(writing),
@@ -103,10 +105,10 @@ impl ClusterDiscovery {
             .watch(RegistryKeys::new(&self.settings.registry_prefix).root_prefix());
         let mut memories = self
             .registry
-            .watch(memory::prefix(&self.settings.state_prefix));
+            .watch(expected_members::prefix(&self.settings.state_prefix));
         let mut histories = self
             .registry
-            .watch(positions::prefix(&self.settings.state_prefix));
+            .watch(known_positions::prefix(&self.settings.state_prefix));
         let shutdown = self.shutdown.clone();
         loop {
             tokio::select! {
@@ -195,13 +197,13 @@ impl ClusterDiscovery {
 
     async fn on_expected_members(&mut self, event: WatchEvent) {
         let prefix = self.settings.state_prefix.clone();
-        let cluster_of = |key: &[u8]| memory::cluster_of(&prefix, key);
+        let cluster_of = |key: &[u8]| expected_members::cluster_of(&prefix, key);
         match event {
             WatchEvent::Reset { entries, .. } => {
                 let before = std::mem::take(&mut self.with_expected_members);
                 for entry in entries {
                     if let Some(name) = cluster_of(&entry.key) {
-                        self.set_expected_members(name, memory::decode(&entry.value))
+                        self.set_expected_members(name, expected_members::decode(&entry.value))
                             .await;
                     }
                 }
@@ -215,8 +217,11 @@ impl ClusterDiscovery {
                     match change {
                         KeyChange::Put(entry) => {
                             if let Some(name) = cluster_of(&entry.key) {
-                                self.set_expected_members(name, memory::decode(&entry.value))
-                                    .await;
+                                self.set_expected_members(
+                                    name,
+                                    expected_members::decode(&entry.value),
+                                )
+                                .await;
                             }
                         }
                         KeyChange::Delete { key, .. } => {
@@ -252,8 +257,9 @@ impl ClusterDiscovery {
             WatchEvent::Reachable | WatchEvent::Unreachable { .. } => return,
         };
         for entry in entries {
-            if let Some(name) = positions::cluster_of(&self.settings.state_prefix, &entry.key) {
-                let history = Box::new(positions::decode(&entry.value));
+            if let Some(name) = known_positions::cluster_of(&self.settings.state_prefix, &entry.key)
+            {
+                let history = Box::new(known_positions::decode(&entry.value));
                 self.send_input(&name, MonitorInput::KnownPositions(history))
                     .await;
             }
@@ -280,8 +286,8 @@ impl ClusterDiscovery {
         }
         tracing::info!(cluster.id = %name, "Cluster {name} is followed");
         let stop = self.shutdown.child_token();
-        let (inputs, inbox) = mpsc::channel(owner::QUEUE);
-        let (reports, reported) = mpsc::channel(owner::QUEUE);
+        let (inputs, inbox) = mpsc::channel(cluster_monitor::QUEUE);
+        let (reports, reported) = mpsc::channel(cluster_monitor::QUEUE);
         let health = self.publisher.health();
         let prober = Box::new(SqlProber {
             cluster: name.clone(),

@@ -3,26 +3,26 @@
 //! Invariants: a cluster's state has one owner and no lock; readers see last values only and never wait for a database
 //! or for etcd; whatever is slow or gone delays nobody else.
 
-mod board;
+mod cluster_monitor;
 mod converge;
+mod debounce;
 mod discovery;
-mod index;
-mod known;
-mod leases;
-mod listing;
-mod memory;
+mod expected_members;
+mod key_index;
+mod known_positions;
+mod lease_lookup;
 mod metrics;
 pub mod mysql;
 mod overview;
-mod owner;
-mod pace;
-mod positions;
 mod probe;
-mod probed;
+mod probe_set;
+mod publisher;
 mod readiness;
 mod readings;
 mod registrations;
+mod registry_views;
 mod settings;
+mod snapshot;
 
 use std::fmt;
 use std::sync::Arc;
@@ -40,17 +40,17 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use board::{ClusterDirectory, ClusterFeed, ClusterPublisher, ViewEvent, ViewPublisher};
-pub use known::{ClusterSnapshot, registry_reading};
-pub use listing::RegistryUnavailable;
+pub use publisher::{ClusterDirectory, ClusterFeed, ClusterPublisher, ViewEvent, ViewPublisher};
 pub use readiness::was_probed;
+pub use registry_views::RegistryUnavailable;
 pub use settings::MonitorSettings;
+pub use snapshot::{ClusterSnapshot, registry_reading};
 
 use discovery::ClusterDiscovery;
-use listing::RegistryViewReader;
 use metrics::{ClusterCollector, MonitorMetrics};
 use probe::{ProbeReport, ProbeSettings};
 use readiness::Readiness;
+use registry_views::RegistryViewReader;
 
 /// The reading side, shared by every page, request and viewer. Cheap to clone.
 #[derive(Clone)]
@@ -227,7 +227,7 @@ impl Monitor {
         let prefix = asking.keys.cluster_prefix(cluster);
         let (listing, history) = tokio::join!(
             asking.registry.list(prefix),
-            positions::load(&asking.registry, &asking.state_prefix, cluster),
+            known_positions::load(&asking.registry, &asking.state_prefix, cluster),
         );
         let at = now();
         let newest = self.inner.publisher.snapshot(cluster).unwrap_or(known);

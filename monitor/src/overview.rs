@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::board::ViewPublisher;
-use super::pace::FOLD_INTERVAL_MIN;
+use super::debounce::FOLD_INTERVAL_MIN;
+use super::publisher::ViewPublisher;
 
 /// Publishes the overview after every change, a burst of them once, until cancelled.
 pub(super) async fn run(board: Arc<ViewPublisher>, cancel: CancellationToken) {

@@ -14,8 +14,8 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::board::ViewPublisher;
-use super::known::{ReadingHistory, registry_reading};
+use super::publisher::ViewPublisher;
+use super::snapshot::{ReadingHistory, registry_reading};
 
 /// Time between two readings of a cluster.
 const READING_INTERVAL: Duration = Duration::from_secs(15);

@@ -1,25 +1,25 @@
 //! Telling people: what is worth telling becomes a delivery for each target, in etcd; the leader sends them.
 //!
-//! [`galera::publish::notification`] decides what is told. `crier` follows the chronicle and the audit trail and writes what is to be
-//! told in the same transaction that moves its cursor on; `courier` sends it. Both work on the replica that leads.
+//! [`galera::publish::notification`] decides what is told. `dispatcher` follows the chronicle and the audit trail and writes what is to be
+//! told in the same transaction that moves its cursor on; `delivery_worker` sends it. Both work on the replica that leads.
 //!
 //! Invariants: every write of both compares the term, so nothing is told twice because two replicas think they lead, and
 //! nothing is lost with one that dies; each target's deliveries go out in order, one at a time, and no target waits for
 //! another. A receiver can get the same notice again, with the same identity, when a replica dies between sending and
 //! recording it.
 
-mod courier;
-mod crier;
-mod desk;
-mod draft;
+mod delivery_worker;
+mod dispatcher;
+mod egress;
 mod keys;
 mod outbox;
-mod post;
-mod reach;
-mod send;
+mod sender;
+mod service;
 mod target;
-mod targets;
-mod trust;
+mod target_cache;
+mod target_request;
+mod tls;
+mod webhook_client;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,17 +35,17 @@ use registry::Registry;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use desk::{DeliveryQuery, NotifyError};
-pub use draft::{InvalidTarget, TargetRequest, parse_email_address};
-pub use send::{SmtpConfig, SmtpTls, parse_sender as mail_sender};
+pub use sender::{SmtpConfig, SmtpTls, parse_sender as mail_sender};
+pub use service::{DeliveryQuery, NotifyError};
+pub use target_request::{InvalidTarget, TargetRequest, parse_email_address};
 
-use courier::DeliveryWorker;
-use crier::Dispatcher;
+use delivery_worker::DeliveryWorker;
+use dispatcher::Dispatcher;
+use egress::EgressPolicy;
 use keys::NotifyKeys;
-use post::WebhookClient;
-use reach::EgressPolicy;
-use send::{Mailer, NotificationSender};
-use targets::TargetCache;
+use sender::{Mailer, NotificationSender};
+use target_cache::TargetCache;
+use webhook_client::WebhookClient;
 
 /// Whether a cluster was in maintenance at a moment.
 pub type MaintenanceCheck = Arc<dyn Fn(&ClusterName, Timestamp) -> bool + Send + Sync>;

@@ -8,7 +8,7 @@ use galera::publish::notification::delivery::{ChannelKind, TargetView};
 use registry::Secret;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::post::ReceiverUrl;
+use super::webhook_client::ReceiverUrl;
 
 /// A secret as it lies in etcd.
 #[derive(Clone, PartialEq, Eq)]

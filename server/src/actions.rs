@@ -7,22 +7,22 @@
 //! before its intention is written, and nothing that was intended is ever sent by somebody else.
 
 mod attempts;
-mod board;
-mod carry;
-mod desk;
+mod audit_records;
+mod cache;
+mod cluster_access;
+mod executor;
 mod keys;
 mod lock;
-mod observe;
 mod planner;
-mod rate;
-mod records;
+mod rate_limit;
+mod reconciler;
 mod replan;
-mod run;
+mod service;
+mod steps;
 mod store;
-mod sweep;
 mod switches;
 mod undo;
-mod world;
+mod verification;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -32,12 +32,12 @@ use galera::recover::action::{ActionLimits, ActionRefusal};
 use galera::recover::bootstrap;
 use galera::recover::plan::ActionKind;
 
-pub use board::{ActionsSnapshot, PublishedAction};
-pub use desk::{ActionDecision, ActionProposal, ActionQuery, ActionService};
-pub(crate) use keys::{is_valid_id, new_id};
-pub use world::{
+pub use cache::{ActionsSnapshot, PublishedAction};
+pub use cluster_access::{
     ClusterAccess, ClusterEvidence, MonitorClusterAccess, RecoveryCredentials, StatementChannel,
 };
+pub(crate) use keys::{is_valid_id, new_id};
+pub use service::{ActionDecision, ActionProposal, ActionQuery, ActionService};
 
 /// How actions are handled.
 #[derive(Clone, Debug)]

@@ -7,9 +7,9 @@ mod parse;
 mod problem;
 mod reader;
 mod report;
+mod sections;
 pub mod settings;
 mod sources;
-mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

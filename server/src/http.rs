@@ -1,11 +1,11 @@
 //! Everything that is reachable over HTTP: one table of routes, one stack of layers, problems as documents.
 //!
 //! Invariant: every answer passes `log_request`, `headers` and [`problem`], so it has a request id, security headers,
-//! and, when it is an error, a problem document. Status pages (`public`) alone do not: they come with headers of their own.
+//! and, when it is an error, a problem document. Status pages (`public_pages`) alone do not: they come with headers of their own.
 
 mod actions;
 mod audit;
-mod body;
+mod body_limit;
 mod clusters;
 mod cookie;
 mod events;
@@ -15,20 +15,20 @@ mod fragments;
 mod headers;
 mod health;
 mod identity;
-mod live;
 mod notification_forms;
 mod notifications;
-mod observe;
 mod origin;
 mod pages;
 mod plans;
 pub mod problem;
-mod public;
+mod public_pages;
 mod recovery;
+mod request_log;
 mod session;
 mod sign_in;
 mod static_files;
-mod status;
+mod status_pages;
+mod websocket;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ use tower_http::compression::CompressionLayer;
 use crate::actions::ActionService;
 use crate::assets::Site;
 use crate::metrics::WebMetrics;
-use crate::status::StatusPageService;
+use crate::status_pages::StatusPageService;
 
 /// Most bytes of a request's body.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -127,7 +127,7 @@ pub fn router(state: AppState) -> Router {
     let api = identified(api_routes());
     let submitted = forms::FormForwarder::new(&state, within(&api));
     let forms = sign_in::routes()
-        .merge(status::forms(submitted.clone()))
+        .merge(status_pages::forms(submitted.clone()))
         .merge(notification_forms::routes(submitted.clone()))
         .merge(forms::routes(submitted));
     let fragments = fragments::routes(within(&api));
@@ -148,7 +148,7 @@ pub fn router(state: AppState) -> Router {
         .route("/api/{*path}", any(problem::unknown_path));
     // Status pages have layers of their own.
     with_layers(router, &state)
-        .merge(public::routes(&state))
+        .merge(public_pages::routes(&state))
         .with_state(state)
 }
 
@@ -194,8 +194,8 @@ fn api_routes() -> Router<AppState> {
         )
         .route("/api/v1/audit", get(audit::page))
         .merge(notification_routes())
-        .route("/api/v1/live", get(live::connect))
-        .merge(status::routes())
+        .route("/api/v1/live", get(websocket::connect))
+        .merge(status_pages::routes())
 }
 
 fn notification_routes() -> Router<AppState> {
@@ -227,7 +227,7 @@ fn notification_routes() -> Router<AppState> {
 /// The stack of layers around everything; the last one added sees a request first.
 fn with_layers(router: Router<AppState>, state: &AppState) -> Router<AppState> {
     router
-        .layer(from_fn(body::limit_body))
+        .layer(from_fn(body_limit::limit_body))
         .layer(from_fn_with_state(
             state.clone(),
             origin::require_same_origin,
@@ -239,5 +239,5 @@ fn with_layers(router: Router<AppState>, state: &AppState) -> Router<AppState> {
             state.clone(),
             headers::add_security_headers,
         ))
-        .layer(from_fn_with_state(state.clone(), observe::log_request))
+        .layer(from_fn_with_state(state.clone(), request_log::log_request))
 }

@@ -11,5 +11,5 @@ pub mod http;
 pub mod live;
 pub mod metrics;
 pub mod serve;
-pub mod status;
+pub mod status_pages;
 pub mod telemetry;

@@ -23,7 +23,7 @@ use crate::actions::{ActionService, ActionSettings, MonitorClusterAccess, Recove
 use crate::assets::{Site, SiteError};
 use crate::config::{Config, EtcdConfig};
 use crate::http::{self, AppContext, AppState};
-use crate::status::{self, PageAssets, StatusPageConfig, StatusPageDeps, StatusPageService};
+use crate::status_pages::{self, PageAssets, StatusPageConfig, StatusPageDeps, StatusPageService};
 
 /// How long open requests and sockets may take to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -279,7 +279,7 @@ fn assemble(
         history: chronicle.clone(),
         trail: actions.trail().clone(),
         directory: authority.cache().clone(),
-        in_maintenance: status::maintenance(&status),
+        in_maintenance: status_pages::maintenance(&status),
     };
     let notify = NotificationService::start(
         &notify,

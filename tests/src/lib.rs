@@ -6,13 +6,13 @@
 
 pub mod api;
 pub mod background;
-pub mod chaos;
 pub mod lab;
 pub mod live;
 pub mod load;
 pub mod observer;
-pub mod people;
 pub mod poll;
+pub mod proxy;
+pub mod recovery_team;
 
 pub use lab::Lab;
 pub use poll::eventually;

@@ -14,9 +14,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::background::runtime;
-use views::{PrimaryInterval, PrimaryView, RivalPair, members, rival_pairs};
+use primary_intervals::{PrimaryInterval, PrimaryView, RivalPair, members, rival_pairs};
 
-pub mod views;
+pub mod primary_intervals;
 
 /// Pause between two questions to a node.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);

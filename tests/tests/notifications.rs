@@ -13,7 +13,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::shared;
-use acceptance::people::{RecoveryTeam, attest_stopped};
+use acceptance::recovery_team::{RecoveryTeam, attest_stopped};
 
 /// Longest wait for a notice: for the change itself, its minimum duration, and the way.
 const NOTIFICATION_TIMEOUT: Duration = Duration::from_secs(60);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use acceptance::lab::console::LabConsole;
 use acceptance::lab::homogeneous::{CLUSTER, HomogeneousLab};
-use acceptance::people::{RecoveryTeam, attest_stopped};
+use acceptance::recovery_team::{RecoveryTeam, attest_stopped};
 use anyhow::{Context, Result, ensure};
 use galera::publish::api::LiveMessage;
 use galera::recover::action::ActionState;

@@ -204,7 +204,7 @@ async fn a_wrong_database_password_is_reported_without_blaming_nodes() -> Result
 async fn a_hung_database_does_not_affect_other_nodes() -> Result<()> {
     let lab = shared::lab().await?;
     let target = (lab.lab.node(1).address(), lab.lab.node(1).port());
-    let silent = acceptance::chaos::ChaosProxy::start(lab.lab.node(1).address(), target.into())?;
+    let silent = acceptance::proxy::ChaosProxy::start(lab.lab.node(1).address(), target.into())?;
     silent.blackhole();
     let id: NodeId = silent.address().to_string().parse()?;
     let mut settings = lab.lab.console_settings();

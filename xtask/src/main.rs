@@ -1,9 +1,9 @@
 //! What cargo alone cannot build: `cargo run -p xtask -- site` makes the directory that the console serves to browsers.
 
 mod assets;
-mod browser_size;
 mod compress;
 mod site;
+mod size_budget;
 mod wasm;
 
 use std::path::PathBuf;

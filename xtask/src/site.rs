@@ -7,7 +7,7 @@ use std::time::UNIX_EPOCH;
 
 use anyhow::{Context, Result};
 
-use crate::{SiteArgs, assets, browser_size, compress, wasm};
+use crate::{SiteArgs, assets, compress, size_budget, wasm};
 
 /// How many finished sites are kept: switching between two branches costs nothing then.
 const MAX_CACHED_SITES: usize = 3;
@@ -35,7 +35,7 @@ pub(crate) fn build(args: &SiteArgs) -> Result<()> {
             let _moved = work.keep();
         }
     }
-    browser_size::check_budget(&kept)?;
+    size_budget::check_budget(&kept)?;
     if !same_contents(&kept, &args.out)? {
         replace_site(&kept, &args.out)?;
     }

@@ -7,8 +7,8 @@ use galera::observe::registration::AgentPhase;
 use tokio::time::{Instant, sleep};
 
 use super::cluster::ClusterListing;
-use super::failure::RunError;
-use super::starter::StartupDriver;
+use super::error::RunError;
+use super::startup_driver::StartupDriver;
 
 /// How often the registry is asked whether a lease has ended.
 const RECHECK_INTERVAL: Duration = Duration::from_millis(500);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::children::Children;
-use super::failure::RunError;
+use super::error::RunError;
 
 /// Time for the server to print its variables.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(20);

@@ -8,7 +8,7 @@ use galera::observe::saved_state::{GraState, GvwState};
 use galera::startup::DataState;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
-use super::failure::RunError;
+use super::error::RunError;
 use super::identity::DataIdentity;
 
 const LOCK_FILE: &str = ".galera-agent.lock";

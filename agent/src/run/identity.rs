@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::command::random_token;
-use super::failure::RunError;
+use super::error::RunError;
 
 /// A dot file: the server takes only directories for databases, and state transfers copy neither.
 const IDENTITY_FILE: &str = ".galera-agent.json";

@@ -8,8 +8,8 @@ use tokio::time::timeout;
 use super::children::Children;
 use super::command::{ServerCommand, Workspace, last_error};
 use super::datadir::DataDir;
-use super::failure::RunError;
-use crate::settings::homogeneous::{DatabaseAccount, RunSettings};
+use super::error::RunError;
+use crate::settings::run::{DatabaseAccount, RunSettings};
 
 /// Time for the installer; slow disks included.
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(300);

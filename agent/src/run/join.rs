@@ -6,7 +6,7 @@ use galera::observe::wsrep::LocalState;
 use galera::view::ClusterStatus;
 
 use crate::probe::StatusProbe;
-use crate::settings::homogeneous::RunSettings;
+use crate::settings::run::RunSettings;
 use crate::settings::{DEFAULT_MYSQL_PORT, DatabaseSettings};
 
 /// The members that may be joined, and how that is known.

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::children::{Children, ProcessExit};
 use super::command::{ServerCommand, Workspace, last_error};
-use super::failure::RunError;
+use super::error::RunError;
 
 /// Time for a recovery: the engine may have to read all of its log.
 const RECOVERY_TIMEOUT: Duration = Duration::from_secs(3600);

@@ -10,19 +10,19 @@ use rustix::process::Signal;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::adopted_server::{self, AdoptedServer};
 use super::children::{ChildProcess, ProcessExit};
 use super::cluster::ClusterRegistry;
 use super::command::ServerCommand;
 use super::datadir::DataDir;
-use super::holder::PhaseReporter;
 use super::identity::DataIdentity;
 use super::join;
-use super::living::{self, AdoptedServer};
+use super::phase_reporter::PhaseReporter;
 use super::signals::{SignalRequest, SignalStreams};
-use super::starter::ServerStart;
+use super::startup_driver::ServerStart;
 use crate::notify::{self, NotifyEndpoint};
 use crate::settings;
-use crate::settings::homogeneous::RunSettings;
+use crate::settings::run::RunSettings;
 
 /// Time to record the final position; after that the registry says less, but nothing wrong.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -98,11 +98,14 @@ pub(super) fn server_command(
     if let Some(position) = &start.position {
         server.arg(format!("--wsrep-start-position={position}"));
     }
-    for name in settings::homogeneous::SECRET_VARIABLES {
+    for name in settings::run::SECRET_VARIABLES {
         server.env_remove(name);
     }
     server.env(notify::VARIABLE, place.to_env_value());
-    server.env(living::DATA_VARIABLE, living::canonical(directory));
+    server.env(
+        adopted_server::DATA_VARIABLE,
+        adopted_server::canonical(directory),
+    );
     server
 }
 

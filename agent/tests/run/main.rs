@@ -8,7 +8,7 @@
     reason = "a failed step is a failed test"
 )]
 
-mod first;
+mod init_process;
 mod node;
 mod refusals;
 mod waiting;

@@ -2,9 +2,9 @@
 
 use leptos::prelude::*;
 
-use super::head::{cluster_header, cluster_title};
+use super::cluster_header::{cluster_header, cluster_title};
+use super::cluster_scope::{ClusterSignal, with_cluster};
 use super::nodes::node_table;
-use super::scope::{ClusterSignal, with_cluster};
 use crate::live::use_live;
 use crate::markup::el;
 use crate::reactive::{dynamic_view, join_views};

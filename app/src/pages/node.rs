@@ -5,18 +5,18 @@ use galera::publish::api::ProblemDetails;
 use galera::view::{ClusterView, NodeView};
 use leptos::prelude::*;
 
-use super::head::{cluster_href, node_href, registry_notice};
+use super::cluster_header::{cluster_href, node_href, registry_notice};
+use super::cluster_scope::{path_param, with_cluster};
 use super::node_facts::{fact_table, source_table};
 use super::problem::problem_markup;
 use super::registry::{RegistryListing, key_table};
-use super::scope::{path_param, with_cluster};
 use crate::data;
 use crate::format::{ago, link, quiet, rate};
 use crate::live::use_live;
+use crate::marks::{glyph, node_mark, status_label, tone_class};
 use crate::markup::{Content, El, el};
 use crate::reactive::{dynamic_view, join_views, page_title};
 use crate::sparkline::{max_rate, sparkline};
-use crate::words::{glyph, node_mark, status_label, tone_class};
 
 /// The page.
 pub(crate) fn node_page() -> AnyView {

@@ -5,8 +5,8 @@ use galera::view::{NodeView, SourceKind, SourceView};
 
 use super::{cell, data_table, row};
 use crate::format::{ago, elapsed, number, number_or_unknown, or_unknown, percent, quiet, unknown};
+use crate::marks::source_label;
 use crate::markup::{El, el};
-use crate::words::source_label;
 
 const SOURCE_KINDS: [SourceKind; 2] = [SourceKind::Sql, SourceKind::Registry];
 

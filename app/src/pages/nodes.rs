@@ -3,15 +3,15 @@
 use galera::Timestamp;
 use galera::view::{ClusterView, NodeView, SourceKind, SourceView};
 
-use super::head::node_href;
+use super::cluster_header::node_href;
 use super::{cell, data_table, row};
 use crate::format::{
     ago, elapsed, lag_text, link, number, number_or_unknown, or_unknown, percent, quiet, rate, sub,
     unknown,
 };
+use crate::marks::{node_mark, state_badge};
 use crate::markup::{Content, El, el};
 use crate::sparkline::{max_rate, sparkline};
-use crate::words::{node_mark, state_badge};
 
 const COLUMNS: [&str; 9] = [
     "Node",

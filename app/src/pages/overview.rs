@@ -7,15 +7,15 @@ use galera::view::{ClusterSummary, NodeState, VerdictState};
 use galera::{ClusterName, Timestamp};
 use leptos::prelude::*;
 
-use super::head::cluster_href;
+use super::cluster_header::cluster_href;
 use super::{cell, data_table};
 use crate::format::{
     code, elapsed, link, number_or_unknown, or_unknown, pluralize, rate, sub, visually_hidden,
 };
 use crate::live::{LiveState, use_live};
+use crate::marks::{glyph, node_mark, state_badge, tone_class, verdict_description, verdict_mark};
 use crate::markup::{Content, El, el};
 use crate::reactive::{dynamic_view, effect, join_views, load, loaded_page, page_title};
-use crate::words::{glyph, node_mark, state_badge, tone_class, verdict_description, verdict_mark};
 
 const COLUMNS: [&str; 7] = [
     "Cluster",

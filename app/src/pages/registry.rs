@@ -8,8 +8,8 @@ use leptos::prelude::*;
 use leptos_router::NavigateOptions;
 use leptos_router::hooks::{use_navigate, use_query_map};
 
-use super::head::{cluster_header, cluster_title};
-use super::scope::{ClusterSignal, cluster_api_path, path_param, with_cluster};
+use super::cluster_header::{cluster_header, cluster_title};
+use super::cluster_scope::{ClusterSignal, cluster_api_path, path_param, with_cluster};
 use super::{cell, data_table};
 use crate::data;
 use crate::format::{ago, bytes, code, pluralize, quiet, sub, unknown};

@@ -12,12 +12,12 @@ use crate::timestamp::Timestamp;
 use crate::view::{ClusterStatus, ClusterView, Verdict, VerdictState};
 
 pub(crate) mod components;
-pub(crate) mod facts;
 pub(crate) mod gather;
-mod nodes;
+pub(crate) mod node_facts;
+mod node_views;
 pub(crate) mod reasons;
-mod remarks;
 mod rivals;
+mod secondary_reasons;
 mod verdict;
 
 /// How far a registration must be younger than the first failed probe to prove that its node outlived that.
@@ -79,7 +79,7 @@ pub fn fold(
             reasons,
             since,
         },
-        nodes: nodes::node_views(&gathered.nodes, &evidence.registry_health),
+        nodes: node_views::node_views(&gathered.nodes, &evidence.registry_health),
         components: components
             .observed
             .into_iter()

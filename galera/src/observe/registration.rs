@@ -10,12 +10,12 @@ use crate::id::{ClusterName, NodeId};
 use crate::observe::wsrep::WsrepStatus;
 use crate::position::parse_seqno;
 
+mod bootstrap_order;
 mod listing;
-mod order;
 mod phase;
 
+pub use bootstrap_order::BootstrapOrder;
 pub use listing::{RawKeyValue, build_registry_view};
-pub use order::BootstrapOrder;
 pub use phase::{AgentPhase, NO_POSITION, recovered_position, reports_running, reports_stopped};
 
 /// Longest field name accepted, in characters.

@@ -1,12 +1,12 @@
 //! What is worth telling people, and to whom: notices of verdicts and of actions.
 //!
-//! [`verdicts`] turns the changes of a cluster's verdict into notices, [`trail`] the entries of the audit trail,
-//! [`words`] finds the sentences. All of it is pure: what was taken in and told is data that the caller keeps.
+//! [`verdicts`] turns the changes of a cluster's verdict into notices, [`audit_trail`] the entries of the audit trail,
+//! [`text`] finds the sentences. All of it is pure: what was taken in and told is data that the caller keeps.
 
+pub mod audit_trail;
 pub mod delivery;
-pub mod trail;
+pub mod text;
 pub mod verdicts;
-pub mod words;
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -4,35 +4,35 @@
 //! every page that they concern. Texts are plain, bounded and never markup. [`compose`] makes of all this what a page
 //! says; nothing that the page does not ask for gets through it.
 
+mod admin_views;
 mod announcement;
-mod automatic;
+mod auto_incidents;
 mod incident;
 mod maintenance;
 mod page;
+mod public;
 mod refusal;
-mod shown;
 mod slug;
-mod told;
 
+pub use admin_views::{
+    AccessLinkView, AnnouncementList, CreatedAccessLink, IncidentList, MaintenanceList,
+    MaintenanceView, StatusPageList, StatusPageView,
+};
 pub use announcement::{Announcement, NewAnnouncement};
-pub use automatic::{AutoIncidentStep, HealthEpisode, next_incident_step};
+pub use auto_incidents::{AutoIncidentStep, HealthEpisode, next_incident_step};
 pub use incident::{Incident, IncidentState, IncidentUpdate, NewIncident};
 pub use maintenance::{Maintenance, MaintenancePhase, NewMaintenance};
 pub use page::{
     AutoIncidentRule, EmbedOrigin, Link, NodeDetailSettings, PageCluster, PageSettings,
     PageVisibility, StatusPageRecord,
 };
-pub use refusal::StatusPageRefusal;
-pub use shown::{
-    AccessLinkView, AnnouncementList, CreatedAccessLink, IncidentList, MaintenanceList,
-    MaintenanceView, StatusPageList, StatusPageView,
-};
-pub use slug::Slug;
-pub use told::{
+pub use public::{
     DataInconsistency, DayFigures, PageClusterSource, PageSources, PublicAnnouncement,
     PublicCluster, PublicIncident, PublicMaintenance, PublicNode, PublicPage, PublicState,
     PublicUpdate, UptimeFigures, compose,
 };
+pub use refusal::StatusPageRefusal;
+pub use slug::Slug;
 
 /// Longest title, in characters.
 pub const TITLE_MAX: usize = 120;

@@ -2,7 +2,7 @@
 //!
 //! (What [`crate::judge::known_positions`] remembers are positions.) Times never run backwards along the numbers.
 
-pub mod witness;
+pub mod change_tracker;
 
 use std::collections::BTreeMap;
 

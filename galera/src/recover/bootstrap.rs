@@ -16,9 +16,9 @@ use crate::recover::plan::{ActionKind, CheckCode, CheckStatus, Plan, PlanStep};
 use crate::timestamp::Timestamp;
 use crate::view::ClusterStatus;
 
+pub(crate) mod common_checks;
 mod loss;
 mod running;
-pub(crate) mod shared;
 pub(crate) mod situation;
 mod statement;
 mod stopped;
@@ -116,7 +116,7 @@ pub fn order(plan: &Plan, action_id: &str) -> Option<BootstrapOrder> {
 pub fn plan(case: &RecoveryCase<'_>) -> Plan {
     let situation = Situation::new(case);
     let mut draft = PlanDraft::new();
-    shared::check_all(case, &situation, &mut draft);
+    common_checks::check_all(case, &situation, &mut draft);
     let summary = if situation.primaries().next().is_some() {
         nothing_to_recover_summary(&situation)
     } else if situation.nodes().is_empty() {

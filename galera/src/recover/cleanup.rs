@@ -10,7 +10,7 @@ use crate::id::NodeId;
 use crate::judge::cluster::fold;
 use crate::observe::registration::{AgentPhase, NodeField, ParsedKey, RawKeyValue, RegistryKeys};
 use crate::recover::bootstrap::RecoveryCase;
-use crate::recover::bootstrap::shared;
+use crate::recover::bootstrap::common_checks;
 use crate::recover::bootstrap::situation::{MemberCondition, Situation};
 use crate::recover::plan::digest::{PlanDraft, fact};
 use crate::recover::plan::{
@@ -132,8 +132,8 @@ pub fn plan(
     let situation = Situation::new(case);
     let register = RegisteredKeys::new(case, readings.last());
     let mut draft = PlanDraft::new();
-    shared::check_console(case, &mut draft);
-    shared::check_attestations(case, &situation, &mut draft);
+    common_checks::check_console(case, &mut draft);
+    common_checks::check_attestations(case, &situation, &mut draft);
     check_cluster_primary(case, &mut draft);
     check_no_node_starting(&situation, &register, &mut draft);
     let wait = patience.stale_after(case);

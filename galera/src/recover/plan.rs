@@ -13,12 +13,12 @@ use crate::recover::attestation::Attestation;
 use crate::timestamp::Timestamp;
 
 #[cfg(feature = "decide")]
-mod compared;
+mod comparison;
 #[cfg(feature = "decide")]
 pub(crate) mod digest;
 
 #[cfg(feature = "decide")]
-pub use compared::PlanComparison;
+pub use comparison::PlanComparison;
 
 /// What an action does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::member::{RegistryMember, ReportedPosition};
-use super::registry::{FounderKeyState, OrderKeyState, RegistrySnapshot};
+use super::registry_snapshot::{FounderKeyState, OrderKeyState, RegistrySnapshot};
 use super::{
     AutoBootstrap, DataState, ExpectedMembers, KeyPrecondition, StartingNode, StartupAction,
     StartupDecision, StartupSettings, join_names,

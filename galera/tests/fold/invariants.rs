@@ -3,7 +3,7 @@
 use galera::observe::observation::ProbeErrorKind;
 use galera::view::{NodeState, ReasonCode, VerdictState};
 
-use crate::scene::{
+use crate::fixture::{
     FakeServer, FoldFixture, HISTORY, RUNNING_FIELDS, UNDEFINED, failure, id, node, reason,
     reason_codes, refused, state, timed_out,
 };

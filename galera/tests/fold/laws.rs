@@ -16,7 +16,7 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use crate::scene::{HISTORY, OTHER_HISTORY, UNDEFINED, at, id};
+use crate::fixture::{HISTORY, OTHER_HISTORY, UNDEFINED, at, id};
 
 fn position() -> impl Strategy<Value = Position> {
     (1_u128..4, 0_u64..6)

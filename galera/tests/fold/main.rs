@@ -1,24 +1,24 @@
 //! The fold, seen from outside: every verdict, every node state, the invariants of galera.md that concern it, and laws.
 
 #[cfg(test)]
-mod contract;
+mod fixture;
 #[cfg(test)]
 mod invariants;
+#[cfg(test)]
+mod json_contract;
 #[cfg(test)]
 mod laws;
 #[cfg(test)]
 mod membership;
 #[cfg(test)]
-mod readings;
+mod node_states;
+#[cfg(test)]
+mod reason_messages;
 #[cfg(test)]
 mod registrations;
 #[cfg(test)]
 mod rivals;
 #[cfg(test)]
-mod scene;
-#[cfg(test)]
-mod sentences;
-#[cfg(test)]
-mod states;
+mod status_parsing;
 #[cfg(test)]
 mod verdicts;

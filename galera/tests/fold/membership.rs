@@ -2,7 +2,7 @@
 
 use galera::view::{ReasonCode, VerdictState};
 
-use crate::scene::{FakeServer, FoldFixture, RUNNING_FIELDS, id, reason, refused};
+use crate::fixture::{FakeServer, FoldFixture, RUNNING_FIELDS, id, reason, refused};
 
 const MEMBERS: [&str; 4] = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"];
 

@@ -6,7 +6,7 @@ use galera::observe::registration::{
 };
 use galera::view::RegistryKeyView;
 
-use crate::scene::{FakeServer, FoldFixture, RUNNING_FIELDS, at, id, refused};
+use crate::fixture::{FakeServer, FoldFixture, RUNNING_FIELDS, at, id, refused};
 
 fn field_of(prefix: &str, key: &str) -> Option<NodeField> {
     match parse_key(prefix, key.as_bytes()) {

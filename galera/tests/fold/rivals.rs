@@ -2,7 +2,7 @@
 
 use galera::view::{ClusterStatus, ReasonCode, VerdictState};
 
-use crate::scene::{FakeServer, FoldFixture, OTHER_HISTORY, UNDEFINED, id, reason, reason_codes};
+use crate::fixture::{FakeServer, FoldFixture, OTHER_HISTORY, UNDEFINED, id, reason, reason_codes};
 
 const MEMBERS: [&str; 4] = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"];
 

@@ -3,7 +3,7 @@
 use galera::observe::observation::ProbeErrorKind;
 use galera::view::{ReasonCode, VerdictState};
 
-use crate::scene::{
+use crate::fixture::{
     FakeServer, FoldFixture, RUNNING_FIELDS, denied, failure, reason_codes, refused, timed_out,
 };
 

@@ -2,6 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
-mod laws;
-mod trail;
+mod audit_trail;
+mod properties;
 mod verdicts;

@@ -8,11 +8,11 @@ use galera::recover::action::{
 use galera::recover::attestation::AttestedState;
 use galera::recover::plan::CheckCode;
 
-use crate::life::{
+use crate::action_fixture::{
     adam, after, anna, approved, begin, done, executing, intend, intended, later, observed, olga,
     other_plan, pending, person, plan, requested, requested_with,
 };
-use crate::scene::{FakeStatusRows, NOW, RecoveryFixture, at, id, position};
+use crate::fixture::{FakeStatusRows, NOW, RecoveryFixture, at, id, position};
 
 #[test]
 fn a_request_waits_for_approval() {
@@ -472,7 +472,7 @@ fn i19_break_glass_names_every_failed_check_and_needs_an_administrator() {
     assert_eq!(
         code(requested_with(
             &anna(),
-            &crate::life::plan(),
+            &crate::action_fixture::plan(),
             &limits,
             Some(&[])
         )),
@@ -517,7 +517,7 @@ fn i01_i06_nobody_overrides_a_primary_or_makes_up_a_candidate() {
     let nil = RecoveryFixture::expecting(&["n1"])
         .answers(
             "n1",
-            FakeStatusRows::non_primary(&["n1"], 0, 5).with_history(crate::scene::NIL),
+            FakeStatusRows::non_primary(&["n1"], 0, 5).with_history(crate::fixture::NIL),
         )
         .plan();
     let false_word = RecoveryFixture::two_of_three_lost()

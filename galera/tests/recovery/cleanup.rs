@@ -7,7 +7,7 @@ use galera::recover::cleanup::{
 };
 use galera::recover::plan::{ActionKind, CheckCode, CheckStatus, Plan, PlanComparison, PlanStep};
 
-use crate::scene::{FakeStatusRows, RecoveryFixture, at, check, failing, id, status};
+use crate::fixture::{FakeStatusRows, RecoveryFixture, at, check, failing, id, status};
 
 /// A key of the reading.
 fn key(name: &str, value: &str, mod_revision: i64, lease: i64) -> RawKeyValue {

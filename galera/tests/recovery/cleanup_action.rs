@@ -3,7 +3,7 @@
 use galera::recover::action::{Action, ActionEvent, ActionLimits};
 use galera::recover::plan::{Plan, PlanStep};
 
-use crate::life::{adam, after, begin, olga, plan, requested};
+use crate::action_fixture::{adam, after, begin, olga, plan, requested};
 
 fn two_steps() -> Plan {
     let mut plan = plan();

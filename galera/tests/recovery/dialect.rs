@@ -3,7 +3,7 @@
 use galera::observe::wsrep::WsrepStatus;
 use galera::recover::plan::PlanStep;
 
-use crate::scene::{FakeStatusRows, RecoveryFixture};
+use crate::fixture::{FakeStatusRows, RecoveryFixture};
 
 const OPTIONS: &str = "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'";
 const PLUGIN: &str = "SET GLOBAL wsrep_provider_pc_bootstrap=ON";

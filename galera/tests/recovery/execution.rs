@@ -5,12 +5,12 @@ use galera::recover::action::{
     StepState,
 };
 
-use crate::cleanup_action::{cleanup_executing, cleanup_intend};
-use crate::life::{
+use crate::action_fixture::{
     after, answered, approved, begin, done, executing, intend, intended, later, observed,
     other_plan, pending, plan,
 };
-use crate::scene::at;
+use crate::cleanup_action::{cleanup_executing, cleanup_intend};
+use crate::fixture::at;
 
 fn proven() -> ObservedOutcome {
     ObservedOutcome::Proven("n1 is Primary and Synced".to_owned())

@@ -4,7 +4,7 @@ use galera::recover::action::RecoveryPause;
 use galera::recover::attestation::AttestedState;
 use galera::recover::plan::{CheckCode, CheckStatus};
 
-use crate::scene::{
+use crate::fixture::{
     FakeStatusRows, HISTORY, NIL, OTHER_HISTORY, RecoveryFixture, at, check, failing, id, position,
     status,
 };

@@ -3,27 +3,27 @@
 #[cfg(test)]
 mod action;
 #[cfg(test)]
-mod action_laws;
+mod action_fixture;
+#[cfg(test)]
+mod action_properties;
 #[cfg(test)]
 mod cleanup;
 #[cfg(test)]
 mod cleanup_action;
 #[cfg(test)]
-mod damaged;
+mod damaged_nodes;
 #[cfg(test)]
 mod dialect;
 #[cfg(test)]
 mod execution;
 #[cfg(test)]
+mod fixture;
+#[cfg(test)]
 mod invariants;
 #[cfg(test)]
-mod laws;
-#[cfg(test)]
-mod life;
+mod properties;
 #[cfg(test)]
 mod running;
 #[cfg(test)]
-mod scene;
-#[cfg(test)]
 mod stopped;
-mod verified;
+mod verification;

@@ -6,7 +6,7 @@ use galera::recover::plan::{
 };
 use serde_json::json;
 
-use crate::scene::{
+use crate::fixture::{
     FakeStatusRows, NOW, RecoveryFixture, at, check, failing, id, position, status,
 };
 

@@ -5,7 +5,7 @@ use galera::recover::attestation::AttestedState;
 use galera::recover::bootstrap;
 use galera::recover::plan::{CheckCode, CheckStatus, Mechanism, PlanStep};
 
-use crate::scene::{
+use crate::fixture::{
     FakeStatusRows, HISTORY, OTHER_HISTORY, RecoveryFixture, failing, id, position, status,
 };
 
@@ -183,7 +183,7 @@ fn i09_what_an_agent_recorded_as_its_highest_counts() {
     let plan = scene.plan();
     assert_eq!(failing(&plan), ["no_regression"]);
     assert_eq!(plan.loss.transactions, Some(30));
-    let (now, fold) = (crate::scene::at(scene.now), scene.settings.fold.clone());
+    let (now, fold) = (crate::fixture::at(scene.now), scene.settings.fold.clone());
     scene.history.update(&scene.evidence, now, &fold);
     scene.evidence.registrations.clear();
     assert_eq!(scene.history.highest.values().next().unwrap().seqno, 40);

@@ -6,7 +6,7 @@ use galera::startup::{
 };
 use galera::{NodeId, Position};
 
-use crate::scene::{
+use crate::fixture::{
     HISTORY, OTHER_HISTORY, StartupFixture, at, auto_bootstrap_settings, id, order_key,
     starting_node,
 };

@@ -13,7 +13,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use crate::scene::{StartupFixture, starting_node};
+use crate::fixture::{StartupFixture, starting_node};
 
 const NODES: [&str; 4] = ["n1", "n2", "n3", "n4"];
 

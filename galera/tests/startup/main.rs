@@ -2,6 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+mod fixture;
 mod invariants;
 mod laws;
-mod scene;

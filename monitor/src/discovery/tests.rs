@@ -5,7 +5,7 @@ use std::time::Duration;
 use registry::EtcdSettings;
 
 use super::*;
-use crate::index::LISTED_KEYS_MAX;
+use crate::key_index::LISTED_KEYS_MAX;
 use crate::mysql::MysqlSettings;
 
 fn discovery(clusters: &[&str]) -> ClusterDiscovery {

@@ -19,7 +19,7 @@ mod client;
 #[path = "../../tests/support/etcd.rs"]
 mod etcd;
 
-mod restless;
+mod event_generator;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ use tokio::net::TcpStream;
 
 use client::{STATE_PREFIX, TestConsole};
 use etcd::TestEtcd;
-use restless::EventGenerator;
+use event_generator::EventGenerator;
 
 const CLUSTERS: usize = 100;
 const DAYS: u64 = 90;

@@ -9,7 +9,7 @@
     reason = "a measurement that cannot be made has to stop"
 )]
 
-mod bare;
+mod baseline;
 mod console;
 mod frames;
 
@@ -35,7 +35,7 @@ fn main() {
     let role = std::env::args().nth(1).unwrap_or_default();
     match role.as_str() {
         "serve-console" => run(console::serve()),
-        "serve-bare" => run(bare::serve()),
+        "serve-bare" => run(baseline::serve()),
         "drive" => run(drive()),
         // cargo's own arguments: everything that needs many sockets runs in a process that may have them.
         _ => {

@@ -8,9 +8,9 @@ use galera::recover::bootstrap::{self, RecoveryCase, RecoveryContext};
 use galera::recover::cleanup::{self, RegistryReading, StalenessSettings};
 use galera::recover::plan::{ActionKind, Plan};
 
-use super::desk::ActionContext;
+use super::cluster_access::ClusterEvidence;
+use super::service::ActionContext;
 use super::switches::RecoverySwitches;
-use super::world::ClusterEvidence;
 use super::{ActionError, ActionSettings};
 
 /// What was known when a plan was made.

@@ -10,8 +10,8 @@ use galera::recover::plan::{Plan, PlanComparison};
 use tokio::time::{Instant, sleep};
 
 use super::ActionError;
+use super::executor::Executor;
 use super::planner::PlanningInputs;
-use super::run::Executor;
 
 /// How long a node is given to leave a state that lasts a moment.
 const TRANSIENT_WAIT: Duration = Duration::from_secs(5);

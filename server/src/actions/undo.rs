@@ -9,9 +9,9 @@ use galera::recover::plan::PlanStep;
 use registry::{Precondition, Transaction, TransactionOutcome, WriteOp};
 
 use super::ActionError;
-use super::board::PublishedAction;
-use super::desk::{ActionContext, ActionService, validate_id};
-use super::records::action_record;
+use super::audit_records::action_record;
+use super::cache::PublishedAction;
+use super::service::{ActionContext, ActionService, validate_id};
 use super::store::encode;
 
 impl ActionService {

@@ -17,8 +17,8 @@ use serde_json::{Map, Value};
 use super::extract::FormBody;
 use super::fragments::problem_response;
 use super::headers::PLAIN_PAGE_POLICY;
-use super::observe::RequestId;
 use super::problem::{ApiError, ApiResult};
+use super::request_log::RequestId;
 use super::sign_in::see_other;
 use super::{AppState, BODY_BYTES_MAX};
 

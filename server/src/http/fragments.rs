@@ -11,8 +11,8 @@ use http::{StatusCode, Uri};
 
 use super::AppState;
 use super::identity::ViewerSession;
-use super::observe::RequestId;
 use super::problem::{ApiError, ApiResult, MEDIA_TYPE};
+use super::request_log::RequestId;
 
 /// `GET /fragments/PATH`: the served part of the page at `/PATH`. `api` answers what it is made of.
 pub(super) fn routes(api: InProcessApi) -> Router<AppState> {
@@ -33,7 +33,7 @@ async fn fragment(api: &InProcessApi, request: Request) -> ApiResult<Response> {
         .map_err(|_| ApiError::not_found("unknown_path", "The address cannot be read."))?;
     let now = console_core::clock::now();
     Ok(
-        match app::served::render_fragment(api, request.headers(), &page, now).await {
+        match app::fragments::render_fragment(api, request.headers(), &page, now).await {
             // Plain text: it is no page of its own.
             Ok(fragment) => (
                 [(CONTENT_TYPE, "text/plain; charset=utf-8")],

@@ -13,7 +13,7 @@ use galera::publish::api::ProblemDetails;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use super::observe::RequestId;
+use super::request_log::RequestId;
 
 /// The media type of a problem document.
 pub const MEDIA_TYPE: &str = "application/problem+json";

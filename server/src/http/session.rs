@@ -13,8 +13,8 @@ use super::AppState;
 use super::cookie;
 use super::extract::JsonBody;
 use super::identity::{CurrentSession, RequestUser};
-use super::observe::ClientAddress;
 use super::problem::{ApiError, ApiResult};
+use super::request_log::ClientAddress;
 
 /// `POST /api/v1/session`.
 pub(super) async fn sign_in(

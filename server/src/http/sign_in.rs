@@ -11,8 +11,8 @@ use serde::Deserialize;
 use super::AppState;
 use super::extract::FormBody;
 use super::identity::CurrentSession;
-use super::observe::ClientAddress;
 use super::problem::{ApiError, ApiResult};
+use super::request_log::ClientAddress;
 use super::session::{clear_session_cookie, end_session, set_session_cookie};
 
 pub(super) fn routes() -> Router<AppState> {

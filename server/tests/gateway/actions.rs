@@ -6,11 +6,11 @@ use galera::recover::plan::Plan;
 use http::Method;
 use serde_json::json;
 
-use crate::etcd::{TestEtcd, eventually};
-use crate::recovery::{
+use crate::action_fixture::{
     ActionFixture, action_request, apply_verb, assert_refused, post, request_action,
 };
-use crate::world::{FakeCluster, StatementReply};
+use crate::etcd::{TestEtcd, eventually};
+use crate::fake_cluster::{FakeCluster, StatementReply};
 
 #[tokio::test]
 async fn an_approved_action_is_executed_once() {

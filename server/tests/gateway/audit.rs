@@ -5,10 +5,10 @@ use galera::record::audit::{AuditChainError, AuditEntry, verify};
 use galera::recover::action::ActionState;
 use http::header::CONTENT_TYPE;
 
+use crate::action_fixture::{ActionFixture, apply_verb, assert_refused};
 use crate::client::{PASSWORD, TestClient};
 use crate::etcd::TestEtcd;
-use crate::recovery::{ActionFixture, apply_verb, assert_refused};
-use crate::world::FakeCluster;
+use crate::fake_cluster::FakeCluster;
 
 async fn audit_entries(client: &TestClient) -> Vec<AuditEntry> {
     let page: AuditPage = client.get("/api/v1/audit?limit=1000").await.json();

@@ -4,9 +4,11 @@ use galera::publish::api::ActionView;
 use galera::recover::action::ActionState;
 use galera::recover::plan::Plan;
 
+use crate::action_fixture::{
+    ActionFixture, action_request, apply_verb, assert_refused, request_action,
+};
 use crate::etcd::TestEtcd;
-use crate::recovery::{ActionFixture, action_request, apply_verb, assert_refused, request_action};
-use crate::world::FakeCluster;
+use crate::fake_cluster::FakeCluster;
 
 const STALE_KEY: &str = "/galera/lab/n4/registered";
 const VALUE: &str = r#"{"first_seen":"2026-11-01T00:00:00Z"}"#;

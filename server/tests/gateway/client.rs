@@ -19,7 +19,7 @@ use galera::recover::plan::ActionKind;
 use galera_console::actions::{ActionService, ActionSettings, ClusterAccess, MonitorClusterAccess};
 use galera_console::assets::Site;
 use galera_console::http::{AppContext, AppState, router};
-use galera_console::status::{
+use galera_console::status_pages::{
     PageAssets, StatusPageConfig, StatusPageDeps, StatusPageService, maintenance,
 };
 use history::{EventHistory, HistorySettings};

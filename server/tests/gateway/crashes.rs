@@ -2,9 +2,9 @@
 
 use galera::recover::action::{ActionState, StepState};
 
+use crate::action_fixture::{ActionFixture, apply_verb};
 use crate::etcd::TestEtcd;
-use crate::recovery::{ActionFixture, apply_verb};
-use crate::world::{CrashPoint, FakeCluster};
+use crate::fake_cluster::{CrashPoint, FakeCluster};
 
 /// Kills the executor at `stop`, lets another replica finish, and tells how the action ended and how often a node was
 /// sent the statement.

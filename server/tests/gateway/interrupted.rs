@@ -6,10 +6,10 @@ use std::time::Duration;
 use console_core::clock::now;
 use galera::recover::action::{Action, ActionState, StepState};
 
-use crate::cut::{CutProxy, CutSide};
+use crate::action_fixture::{ActionFixture, apply_verb};
+use crate::cut_proxy::{CutProxy, CutSide};
 use crate::etcd::{TestEtcd, eventually};
-use crate::recovery::{ActionFixture, apply_verb};
-use crate::world::{CrashPoint, FakeCluster};
+use crate::fake_cluster::{CrashPoint, FakeCluster};
 
 /// The words of a record whose statement is about to be sent.
 const INTENTION_TEXT: &[u8] = b"step 1 is about to be done";

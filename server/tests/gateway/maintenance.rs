@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use crate::client::{ConsoleOptions, TestClient, TestConsole};
 use crate::database::FakeDatabase;
 use crate::etcd::{TestEtcd, eventually};
-use crate::notifications::{add_target, webhook};
+use crate::notification_targets::{add_target, webhook};
 use crate::probing::{VARIABLES, as_str_rows, primary_status};
-use crate::receiver::{ReceivedRequest, WebhookReceiver};
+use crate::webhook_receiver::{ReceivedRequest, WebhookReceiver};
 
 const ONE: &str = "00000001-0001-11ef-a1b2-c3d4e5f60718";
 const OTHER: &str = "00000002-0001-11ef-a1b2-c3d4e5f60718";

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use galera::recover::action::ActionState;
 
+use crate::action_fixture::{ActionFixture, apply_verb};
 use crate::database::FakeDatabase;
 use crate::etcd::{TestEtcd, eventually};
+use crate::fake_cluster::FakeCluster;
 use crate::probing::{VARIABLES, as_str_rows, primary_status};
-use crate::recovery::{ActionFixture, apply_verb};
-use crate::world::FakeCluster;
 
 const PREFIX: &str = "galera_console_";
 

@@ -13,8 +13,8 @@ use super::directory::LabDirectory;
 use super::node::{ClusterSettings, GaleraNode, NodeStart, SYNC_TIMEOUT};
 use super::ports::ReservedPort;
 use super::template::{DataTemplate, LabAccounts};
-use crate::chaos::ChaosProxy;
 use crate::eventually;
+use crate::proxy::ChaosProxy;
 
 /// The nodes.
 pub struct GaleraCluster {

@@ -17,8 +17,8 @@ use super::ports::ReservedPort;
 use super::process::{LabProcess, Program};
 use super::template::{DataTemplate, server_user};
 use super::traffic;
-use crate::chaos::ChaosProxy;
 use crate::eventually;
+use crate::proxy::ChaosProxy;
 
 /// Longest wait for a node to be Synced after its start; a state transfer included.
 pub const SYNC_TIMEOUT: Duration = Duration::from_secs(60);

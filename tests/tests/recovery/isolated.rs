@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use acceptance::lab::console::{ConsoleSettings, LabConsole};
 use acceptance::lab::node::GaleraNode;
-use acceptance::people::RecoveryTeam;
+use acceptance::recovery_team::RecoveryTeam;
 use acceptance::{Lab, eventually};
 use anyhow::{Context, Result, ensure};
 use galera::recover::action::{Action, ActionState};

@@ -6,7 +6,7 @@ use acceptance::eventually;
 use acceptance::lab::console::LabConsole;
 use acceptance::lab::homogeneous::{CLUSTER, HomogeneousLab};
 use acceptance::observer::ClusterObserver;
-use acceptance::people::RecoveryTeam;
+use acceptance::recovery_team::RecoveryTeam;
 use anyhow::{Context, Result, ensure};
 use galera::recover::action::ActionState;
 use galera::recover::plan::{CheckCode, CheckStatus};

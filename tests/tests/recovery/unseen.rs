@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use acceptance::lab::node::GaleraNode;
-use acceptance::people::{RecoveryTeam, attest_stopped};
+use acceptance::recovery_team::{RecoveryTeam, attest_stopped};
 use acceptance::{Lab, eventually};
 use anyhow::{Context, Result, ensure};
 use galera::NodeId;
@@ -123,7 +123,7 @@ async fn check_lost_reply(lab: &Lab, people: &RecoveryTeam, lost: &[NodeId]) -> 
     lab.node(1).wait_until_synced().await
 }
 
-fn sql_proxy(node: &GaleraNode) -> Result<&acceptance::chaos::ChaosProxy> {
+fn sql_proxy(node: &GaleraNode) -> Result<&acceptance::proxy::ChaosProxy> {
     node.sql_proxy().context("the lab has no doors")
 }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::facts::{NodeFacts, ProbeAnswer};
 use super::gather::GatheredEvidence;
+use super::node_facts::{NodeFacts, ProbeAnswer};
 use super::rivals::{ConflictStatus, conflict_status};
 use crate::observe::wsrep::{MemberAddress, WsrepStatus};
 use crate::view::{ClusterStatus, Component, NodeState};

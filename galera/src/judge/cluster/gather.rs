@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::FoldSettings;
-use super::facts::{NodeFacts, ProbeAnswer, ProbeState, assess_registration, probe_state};
+use super::node_facts::{NodeFacts, ProbeAnswer, ProbeState, assess_registration, probe_state};
 use crate::id::NodeId;
 use crate::observe::observation::{Evidence, RegistryObservation, SqlObservation};
 use crate::observe::wsrep::{MemberAddress, WsrepStatus};

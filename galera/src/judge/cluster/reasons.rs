@@ -1,6 +1,6 @@
 //! Sentences for people on call: each names the node, what is the matter, and the evidence.
 
-use super::facts::{NodeFacts, ProbeState};
+use super::node_facts::{NodeFacts, ProbeState};
 use super::verdict::VerdictContext;
 use crate::observe::observation::ProbeErrorKind;
 use crate::observe::registration;

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::components::ViewGroup;
-use super::facts::{NodeFacts, ProbeAnswer};
+use super::node_facts::{NodeFacts, ProbeAnswer};
 
 /// How much longer than `settle` an ambiguous contradiction must last: longer than Galera's own timeouts.
 const AMBIGUOUS_SETTLE_FACTOR: u32 = 15;

@@ -5,8 +5,8 @@
 
 use super::FoldSettings;
 use super::components::{ObservedComponents, ViewGroup};
-use super::facts::{NodeFacts, ProbeState};
 use super::gather::GatheredEvidence;
+use super::node_facts::{NodeFacts, ProbeState};
 use super::reasons::ReasonCollector;
 use super::rivals::{ConflictStatus, conflict_status, period_overlap};
 use crate::observe::observation::Evidence;
@@ -25,7 +25,7 @@ pub(super) struct VerdictContext<'a> {
 pub(super) fn judge(case: &VerdictContext<'_>) -> (VerdictState, Vec<VerdictReason>) {
     let mut reasons = ReasonCollector::new(case);
     let state = decide_state(case, &mut reasons);
-    super::remarks::add_secondary_reasons(case, state, &mut reasons);
+    super::secondary_reasons::add_secondary_reasons(case, state, &mut reasons);
     (state, reasons.into_sorted())
 }
 

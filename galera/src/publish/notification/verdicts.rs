@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Audience, ClusterProblem, Notification, NotificationKind, ProblemPhase, Severity, TargetRules,
-    words,
+    text,
 };
 use crate::id::ClusterName;
 use crate::timestamp::Timestamp;
@@ -129,7 +129,7 @@ impl VerdictTracker {
                     at: change.map_or(told.at, |change| change.at),
                     cluster: Some(cluster.clone()),
                     severity: Severity::of(told.verdict),
-                    title: format!("{cluster} {}", words::verdict_phrase(told.verdict)),
+                    title: format!("{cluster} {}", text::verdict_phrase(told.verdict)),
                     text: change.map_or_else(String::new, |change| change.reasons.join("\n")),
                     path: format!("/clusters/{cluster}"),
                     problem: Some(problem),
@@ -283,7 +283,7 @@ impl VerdictTracker {
             verdict: current.to,
             before,
         };
-        let (title, text) = words::verdict_text(circumstances.cluster, current, &problem, &passed);
+        let (title, text) = text::verdict_text(circumstances.cluster, current, &problem, &passed);
         let notice = Notification {
             id: format!("{}.{}", circumstances.cluster, current.sequence),
             kind: NotificationKind::Verdict,

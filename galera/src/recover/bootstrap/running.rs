@@ -380,7 +380,7 @@ fn check_settled(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &mut
         })
         .collect();
     let alive =
-        |facts: &&crate::judge::cluster::facts::NodeFacts<'_>| facts.fresh_answer().is_some();
+        |facts: &&crate::judge::cluster::node_facts::NodeFacts<'_>| facts.fresh_answer().is_some();
     let expected: Vec<_> = situation
         .nodes()
         .iter()

@@ -2,8 +2,8 @@
 
 use super::RecoveryCase;
 use crate::judge::cluster::components::{ObservedComponents, find_components};
-use crate::judge::cluster::facts::{NodeFacts, ProbeAnswer, ProbeState};
 use crate::judge::cluster::gather::{GatheredEvidence, gather};
+use crate::judge::cluster::node_facts::{NodeFacts, ProbeAnswer, ProbeState};
 use crate::judge::cluster::reasons::node_label;
 use crate::observe::observation::ProbeErrorKind;
 use crate::observe::registration::{self, AgentPhase, NO_POSITION};

@@ -7,7 +7,7 @@ use crate::id::NodeId;
 use crate::observe::registration::RawKeyValue;
 use crate::recover::attestation::AttestedState;
 use crate::recover::bootstrap::RecoveryCase;
-use crate::recover::bootstrap::shared;
+use crate::recover::bootstrap::common_checks;
 use crate::recover::bootstrap::situation::Situation;
 use crate::recover::plan::digest::{PlanDraft, fact};
 use crate::recover::plan::{
@@ -22,8 +22,8 @@ pub fn decommission(case: &RecoveryCase<'_>, reading: &RegistryReading) -> Plan 
     let situation = Situation::new(case);
     let register = RegisteredKeys::new(case, Some(reading));
     let mut draft = PlanDraft::new();
-    shared::check_console(case, &mut draft);
-    shared::check_attestations(case, &situation, &mut draft);
+    common_checks::check_console(case, &mut draft);
+    common_checks::check_attestations(case, &situation, &mut draft);
     let members: BTreeSet<NodeId> = situation
         .nodes()
         .iter()
@@ -113,7 +113,7 @@ fn check_no_answer(situation: &Situation<'_>, reading: &RegistryReading, draft: 
     let mut alive = Vec::new();
     for (node, facts) in situation.nodes().iter().enumerate() {
         evidence.push(situation.evidence(node));
-        if let Some(sign) = shared::sign_of_life(situation, node) {
+        if let Some(sign) = common_checks::sign_of_life(situation, node) {
             alive.push(format!("{} {sign}", facts.id));
         }
     }

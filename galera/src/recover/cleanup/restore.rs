@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{RegisteredKeys, RegistryReading};
 use crate::recover::bootstrap::RecoveryCase;
-use crate::recover::bootstrap::shared::sign_of_life;
+use crate::recover::bootstrap::common_checks::sign_of_life;
 use crate::recover::bootstrap::situation::Situation;
 use crate::recover::plan::PlanStep;
 

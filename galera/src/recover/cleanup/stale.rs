@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::{RegisteredKeys, RegistryReading};
 use crate::id::NodeId;
-use crate::judge::cluster::facts::ProbeState;
+use crate::judge::cluster::node_facts::ProbeState;
 use crate::observe::registration::{NodeField, RawKeyValue};
 use crate::recover::bootstrap::RecoveryCase;
-use crate::recover::bootstrap::shared::sign_of_life;
+use crate::recover::bootstrap::common_checks::sign_of_life;
 use crate::recover::bootstrap::situation::{MemberCondition, Situation};
 
 /// What happens to a registration, and why: the rest of a sentence that begins with the node.

@@ -6,9 +6,9 @@ mod decision;
 mod figures;
 mod first_load;
 mod latency;
+mod notification;
 mod recovery;
 mod status_page;
-mod told;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -79,7 +79,7 @@ async fn measure() -> Result<Vec<Figure>> {
     println!("==> SQL-only change to WebSocket frame");
     figures.extend(latency::sql(&lab, &api, POLL_INTERVAL).await?);
     println!("==> Change of a verdict to webhook");
-    figures.extend(told::measure(&lab).await?);
+    figures.extend(notification::measure(&lab).await?);
     drop(lab);
     figures.extend(recovery::measure().await?);
     figures.extend(decision::measure().await?);

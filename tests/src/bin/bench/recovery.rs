@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use acceptance::lab::node::NodeStart;
-use acceptance::people::{RecoveryTeam, attest_stopped};
+use acceptance::recovery_team::{RecoveryTeam, attest_stopped};
 use acceptance::{Lab, eventually};
 use anyhow::{Context, Result, ensure};
 use galera::recover::action::{Action, ActionState};

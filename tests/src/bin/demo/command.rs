@@ -7,7 +7,7 @@ use acceptance::lab::traffic::TrafficRate;
 use anyhow::{Context, Result, bail};
 use tokio_util::sync::CancellationToken;
 
-use crate::stage::DemoEnvironment;
+use crate::environment::DemoEnvironment;
 
 const HELP: &str = "\
 kill|stop|pause|resume|start|wipe|isolate|heal|bootstrap|desync|resync n1

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::command;
-use crate::stage::DemoEnvironment;
+use crate::environment::DemoEnvironment;
 
 /// The listener and its secret.
 pub(crate) struct ControlServer {

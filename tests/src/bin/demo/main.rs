@@ -1,12 +1,12 @@
 //! The demonstration: a console on a real etcd and a real Galera cluster on this machine. Ctrl-C stops everything that
 //! it started and nothing else.
 
+mod auto_restart;
 mod command;
 mod control;
+mod environment;
 mod observe;
-mod revive;
-mod say;
-mod stage;
+mod output;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use say::DemoOutput;
-use stage::DemoEnvironment;
+use environment::DemoEnvironment;
+use output::DemoOutput;
 
 /// A console on a real etcd and a real Galera cluster on this machine; Ctrl-C ends it.
 #[derive(Parser)]
@@ -95,7 +95,7 @@ async fn run_demo(arguments: &DemoArguments, say: DemoOutput) -> Result<()> {
     );
     tasks.spawn(
         stop.clone()
-            .run_until_cancelled_owned(revive::restart_dead_nodes(Arc::clone(&stage), say)),
+            .run_until_cancelled_owned(auto_restart::restart_dead_nodes(Arc::clone(&stage), say)),
     );
     let typed = run_commands(Arc::clone(&stage), stdin_lines(), quit.clone(), say);
     tasks.spawn(stop.clone().run_until_cancelled_owned(typed));

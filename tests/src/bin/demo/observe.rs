@@ -9,8 +9,8 @@ use galera::id::NodeId;
 use galera::publish::api::LiveMessage;
 use galera::view::{ClusterView, NodeState};
 
-use crate::say::DemoOutput;
-use crate::stage::DemoEnvironment;
+use crate::environment::DemoEnvironment;
+use crate::output::DemoOutput;
 
 const RECONNECT_DELAY: Duration = Duration::from_secs(1);
 /// The server sends a ping every 15 s and a view every second; silence this long means a dead connection.

@@ -8,7 +8,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 
-use crate::stage::{CONSOLES, NODES, RoundsLab};
+use crate::rounds_lab::{CONSOLES, NODES, RoundsLab};
 
 /// How many etcd members there are.
 const MEMBERS: usize = 3;

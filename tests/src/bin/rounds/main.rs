@@ -1,14 +1,14 @@
 //! Random rounds: nodes, network, etcd and consoles fail at random while clients write; then people recover the cluster
 //! through the console alone, and everything is checked that must hold. `make test-recovery` runs a hundred of them.
 
+mod checks;
 mod faults;
 mod journal;
 mod operator;
 mod promise;
 mod restore;
 mod round;
-mod stage;
-mod verdict;
+mod rounds_lab;
 
 use std::collections::VecDeque;
 use std::process::ExitCode;
@@ -25,7 +25,7 @@ use rustix::process::getuid;
 use tokio::signal::unix::{SignalKind, signal};
 
 use round::{Round, RoundReport};
-use stage::RoundsLab;
+use rounds_lab::RoundsLab;
 
 /// Lets everything fail at random and checks that recovery through the console makes nothing worse.
 #[derive(Parser)]

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use acceptance::lab::process::tail;
-use acceptance::people::attest_all;
+use acceptance::recovery_team::attest_all;
 use anyhow::{Context, Result, bail, ensure};
 use galera::publish::api::ActionView;
 use galera::recover::action::ActionState;

@@ -7,7 +7,7 @@ use acceptance::observer::ClusterObserver;
 use anyhow::{Result, ensure};
 
 use crate::round::Round;
-use crate::stage::NODES;
+use crate::rounds_lab::NODES;
 
 /// Longest time until the cluster is whole.
 const WHOLE_TIMEOUT: Duration = Duration::from_secs(150);

@@ -17,7 +17,7 @@ use crate::journal::RoundJournal;
 use crate::operator::EndedAction;
 use crate::promise::PlanPromise;
 use crate::restore::{AHEAD_MESSAGE, AheadTracker};
-use crate::stage::{NODES, RoundsLab};
+use crate::rounds_lab::{NODES, RoundsLab};
 
 /// Longest wait for the first rows of every writer.
 const WRITING: Duration = Duration::from_secs(20);

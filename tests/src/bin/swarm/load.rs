@@ -6,8 +6,8 @@ use std::sync::Arc;
 use acceptance::load::{AcknowledgedRow, ConnectTarget, TargetSelector, missing_rows, schema};
 use anyhow::Result;
 
+use crate::container_observer::{ContainerObserver, DatabaseLogin};
 use crate::docker::{self, Container};
-use crate::observer::{ContainerObserver, DatabaseLogin};
 
 /// How many write at the same time.
 pub(crate) const WRITERS: u64 = 3;

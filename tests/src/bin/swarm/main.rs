@@ -1,12 +1,12 @@
 //! The acceptance test of the container images: real containers of `docker stack deploy`, killed, scaled and restarted,
 //! observed by asking every node directly. `make test-swarm` builds the images and runs it.
 
+mod container_observer;
 mod docker;
 mod load;
-mod observer;
+mod scenario_context;
 mod scenarios;
 mod stack;
-mod stage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,8 +20,8 @@ use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
 use docker::docker;
+use scenario_context::ScenarioRunner;
 use scenarios::Scenario;
-use stage::ScenarioRunner;
 
 /// Name of the stack; what a killed predecessor left under it is removed first.
 const STACK: &str = "galera-test";

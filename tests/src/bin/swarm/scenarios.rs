@@ -11,7 +11,7 @@ mod start;
 use anyhow::Result;
 use rand::rngs::StdRng;
 
-use crate::stage::ScenarioRunner;
+use crate::scenario_context::ScenarioRunner;
 
 /// A scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

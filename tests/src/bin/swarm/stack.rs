@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::container_observer::DatabaseLogin;
 use crate::docker::{self, Container, docker, docker_in};
-use crate::observer::DatabaseLogin;
 
 /// The cluster's name, which is the default of stack.yaml.
 const CLUSTER: &str = "galera";

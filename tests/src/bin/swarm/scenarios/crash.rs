@@ -7,8 +7,8 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use crate::docker::{self, Container};
+use crate::scenario_context::{SYNC_TIMEOUT, ScenarioContext, ScenarioRunner, print_event};
 use crate::stack::{NodeStorage, until};
-use crate::stage::{SYNC_TIMEOUT, ScenarioContext, ScenarioRunner, print_event};
 
 /// How long nobody may go ahead without the one that is away.
 const AWAY: Duration = Duration::from_secs(30);

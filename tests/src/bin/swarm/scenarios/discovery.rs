@@ -6,8 +6,8 @@ use anyhow::{Context, Result, ensure};
 use rand::Rng;
 use rand::rngs::StdRng;
 
+use crate::scenario_context::{ScenarioContext, ScenarioRunner, print_event};
 use crate::stack::{NodeStorage, until};
-use crate::stage::{ScenarioContext, ScenarioRunner, print_event};
 
 const MEMBERS: [&str; 3] = ["etcd1", "etcd2", "etcd3"];
 /// How long all members are away: longer than any registration lives.

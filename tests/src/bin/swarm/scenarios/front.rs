@@ -8,8 +8,8 @@ use mysql_async::prelude::Queryable;
 use tokio::time::timeout;
 
 use crate::load;
+use crate::scenario_context::{ScenarioContext, ScenarioRunner, print_event};
 use crate::stack::{NodeStorage, until};
-use crate::stage::{ScenarioContext, ScenarioRunner, print_event};
 
 /// The longest pause for clients: the group takes five seconds to give the dead one up, HAProxy two.
 const PAUSE: Duration = Duration::from_secs(15);

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
+use crate::scenario_context::ScenarioRunner;
 use crate::stack::NodeStorage;
-use crate::stage::ScenarioRunner;
 
 pub(super) async fn run(theatre: &ScenarioRunner) -> Result<()> {
     theatre

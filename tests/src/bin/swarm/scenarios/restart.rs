@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::scenario_context::{ScenarioContext, ScenarioRunner, print_event};
 use crate::stack::NodeStorage;
-use crate::stage::{ScenarioContext, ScenarioRunner, print_event};
 
 pub(super) async fn run(theatre: &ScenarioRunner) -> Result<()> {
     theatre

@@ -6,8 +6,8 @@ use acceptance::api::ConsoleClient;
 use anyhow::{Context, Result, ensure};
 
 use crate::docker;
+use crate::scenario_context::{ScenarioContext, ScenarioRunner, print_event};
 use crate::stack::{NodeStorage, until};
-use crate::stage::{ScenarioContext, ScenarioRunner, print_event};
 
 /// What is promised from nothing to three Synced nodes, the image being there.
 const PROMISED: Duration = Duration::from_secs(30);

@@ -1,0 +1,425 @@
+//! Signs people in and out, and recognises them: the one place that decides whether a request has a live session.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use console_core::audit::AuditTrail;
+use console_core::session::SessionGuard;
+use galera::Timestamp;
+use galera::record::audit::AuditRecord;
+use registry::{Precondition, Registry, Transaction, TransactionOutcome, WriteOp};
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::cache::{AccountCache, MissingSession, now};
+use super::password::{self, PASSWORD_MAX_BYTES};
+use super::records::{SessionRecord, UserName, UserRecord};
+use super::store::{session_key, user_key};
+use super::throttle::SignInThrottle;
+use super::token::{SessionClaims, TokenError};
+
+/// Hashes computed at the same time: each takes 46 MiB and a core.
+const CONCURRENT_HASHES_MAX: usize = 2;
+/// How long a sign-in may wait for its hash.
+const HASH_TIMEOUT: Duration = Duration::from_secs(5);
+/// A session younger than this may be known to the replica that made it only, so etcd is asked before it is refused.
+const WATCH_LAG_MAX: Duration = Duration::from_secs(60);
+/// How long a sign-in waits for its entry in the audit trail.
+const AUDIT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Most sessions of one account; the oldest ends when another begins.
+const SESSIONS_PER_ACCOUNT_MAX: usize = 50;
+
+/// A successful sign-in.
+#[derive(Clone, Debug)]
+pub struct IssuedSession {
+    /// The cookie's value.
+    pub token: String,
+    /// The session.
+    pub session: SessionGuard,
+}
+
+/// Why nobody was signed in.
+#[derive(Debug, thiserror::Error)]
+pub enum SignInError {
+    /// Unknown account or wrong password; which of them is not told.
+    #[error("the name or the password is wrong")]
+    InvalidCredentials,
+    /// The password is right, but the account is disabled.
+    #[error("the account is disabled")]
+    Disabled,
+    /// Too many failures.
+    #[error("too many failed attempts; wait {} s", .0.as_secs() + 1)]
+    Throttled(Duration),
+    /// Too many sign-ins at once.
+    #[error("too many people sign in at the same time")]
+    Busy,
+    /// etcd cannot be reached, so nobody can be let in.
+    #[error("etcd cannot be reached: {0}")]
+    Unavailable(String),
+    /// Our own fault.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl From<registry::Error> for SignInError {
+    fn from(error: registry::Error) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+/// Why a request has no live session.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SessionError {
+    /// Its time is over.
+    #[error("the session has expired")]
+    Expired,
+    /// The token was not made by this console, or altered since.
+    #[error("the session token was not issued by this console")]
+    Forged,
+    /// Signed out, or the account was disabled, removed or given another password.
+    #[error("the session was ended")]
+    Ended,
+    /// etcd has not been reached yet, so nobody can be recognised.
+    #[error("sessions cannot be checked: {0}")]
+    Unavailable(String),
+}
+
+/// Signs in, recognises and signs out.
+pub struct Authenticator {
+    registry: Registry,
+    state_prefix: String,
+    cache: AccountCache,
+    throttle: SignInThrottle,
+    hash_slots: Arc<Semaphore>,
+    lifetime: Duration,
+    trail: AuditTrail,
+}
+
+impl Authenticator {
+    /// An authority over the accounts under `state_prefix`; `cache` must be following the same ones.
+    #[must_use]
+    pub fn new(
+        registry: Registry,
+        state_prefix: &str,
+        cache: AccountCache,
+        lifetime: Duration,
+    ) -> Self {
+        Self {
+            trail: AuditTrail::new(registry.clone(), state_prefix),
+            registry,
+            state_prefix: state_prefix.to_owned(),
+            cache,
+            throttle: SignInThrottle::default(),
+            hash_slots: Arc::new(Semaphore::new(CONCURRENT_HASHES_MAX)),
+            lifetime,
+        }
+    }
+
+    /// The accounts and sessions as they are known here.
+    #[must_use]
+    pub fn cache(&self) -> &AccountCache {
+        &self.cache
+    }
+
+    /// Computes what the first sign-in would otherwise have to wait for.
+    pub async fn warm_up(&self) {
+        if tokio::task::spawn_blocking(password::warm_up)
+            .await
+            .is_err()
+        {
+            tracing::warn!("The first password hash failed");
+        }
+    }
+
+    /// Checks the password and begins a session.
+    ///
+    /// # Errors
+    /// [`SignInError`]; an unknown account takes as long as a wrong password.
+    pub async fn sign_in(
+        &self,
+        username: &str,
+        password: &str,
+        address: IpAddr,
+    ) -> Result<IssuedSession, SignInError> {
+        let name: Option<UserName> = username.parse().ok();
+        // All impossible names share one slot, so that they cannot fill the memory of the throttle.
+        let account = name.as_ref().map_or("", UserName::as_str);
+        self.throttle
+            .begin_attempt(account, address, Instant::now())
+            .map_err(SignInError::Throttled)?;
+        let result = self.authenticate(name.as_ref(), password).await;
+        match &result {
+            Ok(_) => tracing::info!(user = account, %address, "{account} signed in from {address}"),
+            // What is no account's name may be a password in the wrong field.
+            Err(error) => {
+                tracing::warn!(user = account, %address, "Sign-in from {address} refused: {error}")
+            }
+        }
+        self.record_sign_in(account, address, &result).await;
+        match &result {
+            Ok(_) | Err(SignInError::Disabled) => self.throttle.record_success(account, address),
+            Err(SignInError::InvalidCredentials | SignInError::Throttled(_)) => {}
+            Err(SignInError::Busy | SignInError::Unavailable(_) | SignInError::Internal(_)) => {
+                self.throttle.cancel_attempt(account, address);
+            }
+        }
+        result
+    }
+
+    /// What was decided goes into the audit trail. Attempts that were not even looked at do not: anybody could fill
+    /// etcd with them.
+    async fn record_sign_in(
+        &self,
+        account: &str,
+        address: IpAddr,
+        result: &Result<IssuedSession, SignInError>,
+    ) {
+        let (event, why) = match result {
+            Ok(_) => ("signed_in", None),
+            Err(error @ (SignInError::InvalidCredentials | SignInError::Disabled)) => {
+                ("sign_in_failed", Some(error.to_string()))
+            }
+            Err(_) => return,
+        };
+        let mut detail = BTreeMap::from([("address".to_owned(), address.to_string())]);
+        detail.extend(why.map(|why| ("reason".to_owned(), why)));
+        self.record_event(event, account, detail).await;
+    }
+
+    /// Adds an entry, within a deadline: a trail that cannot be written must not keep people out, who may be about to
+    /// repair what is wrong. The log then says that the entry is missing.
+    async fn record_event(&self, event: &str, account: &str, detail: BTreeMap<String, String>) {
+        let record = AuditRecord {
+            at: now(),
+            actor: if account.is_empty() {
+                "nobody"
+            } else {
+                account
+            }
+            .to_owned(),
+            event: event.to_owned(),
+            cluster: None,
+            subject: Some(account.to_owned()).filter(|name| !name.is_empty()),
+            detail,
+        };
+        let written = tokio::time::timeout(AUDIT_TIMEOUT, self.trail.record(record)).await;
+        match written {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(user = account, event, %error, "The audit trail lacks an entry: {error}");
+            }
+            Err(_) => {
+                tracing::error!(
+                    user = account,
+                    event,
+                    "The audit trail lacks an entry: etcd is too slow"
+                );
+            }
+        }
+    }
+
+    async fn authenticate(
+        &self,
+        name: Option<&UserName>,
+        password: &str,
+    ) -> Result<IssuedSession, SignInError> {
+        if let Some(error) = self.cache.etcd_error() {
+            return Err(SignInError::Unavailable(error));
+        }
+        if password.len() > PASSWORD_MAX_BYTES {
+            return Err(SignInError::InvalidCredentials);
+        }
+        let user = match name {
+            Some(name) => self
+                .load_user(name)
+                .await?
+                .map(|(record, revision)| (name, record, revision)),
+            None => None,
+        };
+        let hash = user
+            .as_ref()
+            .map(|(_, record, _)| record.password_hash.clone());
+        if !self.verify_password(password.to_owned(), hash).await? {
+            return Err(SignInError::InvalidCredentials);
+        }
+        match user {
+            Some((_, record, _)) if record.disabled => Err(SignInError::Disabled),
+            Some((name, record, revision)) => self.create_session(name, record, revision).await,
+            None => Err(SignInError::InvalidCredentials),
+        }
+    }
+
+    async fn load_user(&self, name: &UserName) -> Result<Option<(UserRecord, i64)>, SignInError> {
+        let Some(entry) = self
+            .registry
+            .get(user_key(&self.state_prefix, name))
+            .await?
+        else {
+            return Ok(None);
+        };
+        match serde_json::from_slice(&entry.value) {
+            Ok(record) => Ok(Some((record, entry.mod_revision))),
+            Err(error) => {
+                tracing::error!(user = %name, %error, "The record of the account {name} is damaged: {error}");
+                Ok(None)
+            }
+        }
+    }
+
+    async fn verify_password(
+        &self,
+        password: String,
+        hash: Option<String>,
+    ) -> Result<bool, SignInError> {
+        let permit = tokio::time::timeout(HASH_TIMEOUT, self.hash_slots.clone().acquire_owned());
+        let Ok(Ok(permit)) = permit.await else {
+            return Err(SignInError::Busy);
+        };
+        let verified = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            password::verify(&password, hash.as_deref())
+        });
+        verified
+            .await
+            .map_err(|error| SignInError::Internal(format!("the password check failed: {error}")))
+    }
+
+    async fn create_session(
+        &self,
+        name: &UserName,
+        user: UserRecord,
+        revision: i64,
+    ) -> Result<IssuedSession, SignInError> {
+        let signer = self.cache.signer().ok_or_else(|| {
+            SignInError::Unavailable("the session key was not read from etcd yet".to_owned())
+        })?;
+        let internal = |error: String| SignInError::Internal(error);
+        let (id, began) = (Uuid::new_v4(), now());
+        let record = SessionRecord {
+            username: name.clone(),
+            credential: user.credential,
+            created_at: began,
+            expires_at: began.plus(self.lifetime),
+        };
+        let claims = SessionClaims::new(name.clone(), id, began, record.expires_at);
+        let token = signer
+            .sign(&claims)
+            .map_err(|error| internal(format!("the session could not be signed: {error}")))?;
+        let value = serde_json::to_vec(&record).map_err(|error| internal(error.to_string()))?;
+        let lease = self
+            .registry
+            .grant_without_keep_alive(self.lifetime)
+            .await?;
+        let key = session_key(&self.state_prefix, id);
+        let transaction = Transaction::new()
+            // Disabled or given another password while its hash was computed: try again with that.
+            .when(Precondition::Unchanged(
+                user_key(&self.state_prefix, name).into_bytes(),
+                revision,
+            ))
+            .then([WriteOp::put(key, value, Some(lease))]);
+        if let TransactionOutcome::Refused { .. } = self.registry.transact(&transaction).await? {
+            return Err(SignInError::Busy);
+        }
+        self.cache
+            .insert_ahead_of_watch(id, record, lease, Some((user, revision)), began);
+        self.end_surplus_sessions(name, id).await;
+        let session = self
+            .cache
+            .session(id, began)
+            .map_err(|_| SignInError::Busy)?;
+        Ok(IssuedSession { token, session })
+    }
+
+    /// Ends the oldest sessions of an account that has too many.
+    async fn end_surplus_sessions(&self, name: &UserName, newest: Uuid) {
+        let sessions = self.cache.sessions_of(name);
+        let surplus = sessions.len().saturating_sub(SESSIONS_PER_ACCOUNT_MAX);
+        for (id, lease) in sessions
+            .into_iter()
+            .filter(|(id, _)| *id != newest)
+            .take(surplus)
+        {
+            // What cannot be revoked now ends with its lease.
+            if self.registry.revoke(lease).await.is_ok() {
+                self.cache.remove_session(id);
+            }
+        }
+    }
+
+    /// The live session that `token` names.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn resolve_session(&self, token: &str) -> Result<SessionGuard, SessionError> {
+        let Some(signer) = self.cache.signer() else {
+            let reason = self
+                .cache
+                .etcd_error()
+                .or_else(|| self.cache.unready_reason().map(str::to_owned));
+            return Err(SessionError::Unavailable(reason.unwrap_or_default()));
+        };
+        let claims = signer.verify(token).map_err(|error| match error {
+            TokenError::Expired => SessionError::Expired,
+            TokenError::Forged => SessionError::Forged,
+        })?;
+        if let Some(reason) = self.cache.unready_reason() {
+            return Err(SessionError::Unavailable(reason.to_owned()));
+        }
+        let present = now();
+        match self.cache.session(claims.sid, present) {
+            Ok(session) => Ok(session),
+            Err(_) if claims.exp.saturating_mul(1000) <= present.unix_millis() => {
+                Err(SessionError::Expired)
+            }
+            Err(MissingSession::Unknown) if Self::is_recent(&claims, present) => {
+                self.fetch_session(&claims, present).await
+            }
+            Err(_) => Err(SessionError::Ended),
+        }
+    }
+
+    fn is_recent(claims: &SessionClaims, now: Timestamp) -> bool {
+        Timestamp::from_unix_millis(claims.iat.saturating_mul(1000)).age(now) < WATCH_LAG_MAX
+    }
+
+    /// Asks etcd for a session that another replica may have begun a moment ago.
+    async fn fetch_session(
+        &self,
+        claims: &SessionClaims,
+        now: Timestamp,
+    ) -> Result<SessionGuard, SessionError> {
+        let unavailable = |error: registry::Error| SessionError::Unavailable(error.to_string());
+        let entry = self
+            .registry
+            .get(session_key(&self.state_prefix, claims.sid))
+            .await
+            .map_err(unavailable)?;
+        let entry = entry.ok_or(SessionError::Ended)?;
+        let record: SessionRecord =
+            serde_json::from_slice(&entry.value).map_err(|_| SessionError::Ended)?;
+        let user = self.load_user(&record.username).await;
+        let user = user.map_err(|error| SessionError::Unavailable(error.to_string()))?;
+        self.cache
+            .insert_ahead_of_watch(claims.sid, record, entry.lease, user, now);
+        self.cache
+            .session(claims.sid, now)
+            .map_err(|_| SessionError::Ended)
+    }
+
+    /// Ends a session everywhere.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached; the session then goes on.
+    pub async fn sign_out(&self, session: &SessionGuard) -> Result<(), registry::Error> {
+        if let Some(lease) = self.cache.session_lease(session.id) {
+            self.registry.revoke(lease).await?;
+        }
+        self.cache.remove_session(session.id);
+        let name = &session.principal.username;
+        self.record_event("signed_out", name, BTreeMap::new()).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,366 @@
+//! What etcd holds about accounts and sessions, kept in memory by watching it, so that no request waits for etcd and
+//! every change takes effect at once. While etcd is away the last known state holds.
+
+mod state;
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use console_core::session::{Principal, SessionGuard};
+use galera::Timestamp;
+use galera::publish::notification::Audience;
+use registry::{KeyChange, LeaseId, Registry, RegistryEntry, WatchEvent};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::records::{SessionRecord, SigningKeyRecord, UserName, UserRecord};
+use super::store::{parse_user_key, signing_key};
+use super::token::TokenSigner;
+use state::{AccountCacheState, CONFIRMATION_TIMEOUT};
+
+/// The state of accounts and sessions; clones share it.
+#[derive(Clone)]
+pub struct AccountCache {
+    state: Arc<RwLock<AccountCacheState>>,
+    prefix: Arc<str>,
+}
+
+/// Why there is no live session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MissingSession {
+    /// Never heard of it.
+    Unknown,
+    /// It was ended, or its account no longer stands behind it.
+    Ended,
+}
+
+impl AccountCache {
+    /// An empty directory of the accounts under `state_prefix`; [`AccountCache::run`] fills it.
+    #[must_use]
+    pub fn new(state_prefix: &str) -> Self {
+        Self {
+            state: Arc::default(),
+            prefix: state_prefix.into(),
+        }
+    }
+
+    /// Why nobody can be recognised yet; `None` once accounts, sessions and the signing key were read.
+    #[must_use]
+    pub fn unready_reason(&self) -> Option<&'static str> {
+        let state = self.read();
+        if state.users.is_none() || !state.sessions_loaded {
+            Some("the accounts were not read from etcd yet")
+        } else if state.signer.is_none() {
+            Some("the session key was not read from etcd yet")
+        } else {
+            None
+        }
+    }
+
+    /// Why etcd cannot be reached, while it cannot.
+    #[must_use]
+    pub fn etcd_error(&self) -> Option<String> {
+        self.read().etcd_error.clone()
+    }
+
+    /// Whether there is any account at all; `None` before they were read.
+    #[must_use]
+    pub fn has_accounts(&self) -> Option<bool> {
+        self.read().users.as_ref().map(|users| !users.is_empty())
+    }
+
+    /// The e-mail addresses of the accounts in `audience`, by account.
+    #[must_use]
+    pub fn email_addresses(&self, audience: &Audience) -> Vec<String> {
+        let state = self.read();
+        let mut found: Vec<(&UserName, &str)> = state
+            .users
+            .iter()
+            .flatten()
+            .filter_map(|(name, account)| Some((name, account.record.email_for(name, audience)?)))
+            .collect();
+        found.sort_unstable();
+        found
+            .into_iter()
+            .map(|(_, address)| address.to_owned())
+            .collect()
+    }
+
+    pub(super) fn signer(&self) -> Option<Arc<TokenSigner>> {
+        self.read().signer.clone()
+    }
+
+    /// The live session `id` with its account's present roles.
+    pub(super) fn session(&self, id: Uuid, now: Timestamp) -> Result<SessionGuard, MissingSession> {
+        let state = self.read();
+        let session = state.sessions.get(&id).ok_or(MissingSession::Unknown)?;
+        let user = state
+            .live_account(&session.record, now)
+            .ok_or(MissingSession::Ended)?;
+        Ok(SessionGuard {
+            id,
+            principal: Principal {
+                username: session.record.username.as_str().into(),
+                roles: user.roles.clone(),
+            },
+            ended: session.ended.subscribe(),
+            expires_at: session.record.expires_at,
+        })
+    }
+
+    pub(super) fn session_lease(&self, id: Uuid) -> Option<LeaseId> {
+        self.read().sessions.get(&id).map(|session| session.lease)
+    }
+
+    /// Ids and leases of the account's sessions, oldest first.
+    pub(super) fn sessions_of(&self, name: &UserName) -> Vec<(Uuid, LeaseId)> {
+        let state = self.read();
+        let mut found: Vec<_> = state
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.record.username == *name)
+            .collect();
+        found.sort_by_key(|(_, session)| session.record.created_at);
+        found
+            .into_iter()
+            .map(|(id, session)| (*id, session.lease))
+            .collect()
+    }
+
+    /// Notes a session that this replica began or looked up itself, ahead of its watch, with its account as of a revision.
+    pub(super) fn insert_ahead_of_watch(
+        &self,
+        id: Uuid,
+        record: SessionRecord,
+        lease: LeaseId,
+        account: Option<(UserRecord, i64)>,
+        now: Timestamp,
+    ) {
+        let mut state = self.write();
+        if let Some((user, revision)) = account {
+            state.insert_user_ahead_of_watch(record.username.clone(), user, revision, now);
+        }
+        state.put_session(id, record, lease, Some(now));
+    }
+
+    /// Ends a session ahead of the watch.
+    pub(super) fn remove_session(&self, id: Uuid) {
+        self.write().remove_session(id);
+    }
+
+    /// Keeps the directory true until `shutdown`.
+    pub async fn run(self, registry: Registry, shutdown: CancellationToken) {
+        let users_prefix = format!("{}/users/", self.prefix);
+        let sessions_prefix = format!("{}/sessions/", self.prefix);
+        let mut users = registry.watch(users_prefix.clone());
+        let mut sessions = registry.watch(sessions_prefix.clone());
+        let mut keys = registry.watch(signing_key(&self.prefix));
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut key_missing = false;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                Some(event) = users.next() => self.apply_users_event(&users_prefix, event, now()),
+                Some(event) = sessions.next() => self.apply_sessions_event(&sessions_prefix, event, now()),
+                Some(event) = keys.next() => key_missing = self.apply_key_event(event, key_missing),
+                _ = tick.tick() => {
+                    self.write().end_stale_sessions(now());
+                    if key_missing && self.read().etcd_error.is_none() {
+                        self.create_signing_key(&registry).await;
+                    }
+                }
+            }
+            if key_missing && self.read().signer.is_none() && self.read().etcd_error.is_none() {
+                self.create_signing_key(&registry).await;
+            }
+        }
+    }
+
+    /// Makes the signing key unless another replica was faster; the watch brings whichever won.
+    async fn create_signing_key(&self, registry: &Registry) {
+        let created = match serde_json::to_vec(&SigningKeyRecord::generate(now())) {
+            Ok(value) => registry
+                .create(signing_key(&self.prefix), value, None)
+                .await
+                .map(drop),
+            Err(error) => {
+                tracing::error!(%error, "A session key could not be written as JSON");
+                return;
+            }
+        };
+        if let Err(error) = created {
+            tracing::warn!(%error, "The session key could not be created: {error}");
+        }
+    }
+
+    fn apply_users_event(&self, prefix: &str, event: WatchEvent, now: Timestamp) {
+        let mut state = self.write();
+        match event {
+            WatchEvent::Reset { entries, revision } => {
+                let read = |entry: &RegistryEntry| {
+                    Some((
+                        parse_user_key(prefix, &entry.key)?,
+                        entry.mod_revision,
+                        parse_user(entry)?,
+                    ))
+                };
+                state.reset_users(entries.iter().filter_map(read), revision, now);
+                state.etcd_error = None;
+            }
+            WatchEvent::Changes { changes, .. } => {
+                for change in changes {
+                    // A record that cannot be read lets nobody in.
+                    let (key, record, revision) = match &change {
+                        KeyChange::Put(entry) => {
+                            (&entry.key, parse_user(entry), entry.mod_revision)
+                        }
+                        KeyChange::Delete { key, revision } => (key, None, *revision),
+                    };
+                    if let Some(name) = parse_user_key(prefix, key) {
+                        state.apply_user_change(name, record, revision, now);
+                    }
+                }
+            }
+            WatchEvent::Unreachable { error, .. } => state.etcd_error = Some(error.to_string()),
+            WatchEvent::Reachable => state.etcd_error = None,
+        }
+        state.end_stale_sessions(now);
+    }
+
+    fn apply_sessions_event(&self, prefix: &str, event: WatchEvent, now: Timestamp) {
+        let mut state = self.write();
+        match event {
+            WatchEvent::Reset { entries, .. } => {
+                let known: HashMap<Uuid, (SessionRecord, LeaseId)> = entries
+                    .iter()
+                    .filter_map(|entry| parse_session(prefix, entry))
+                    .collect();
+                let gone: Vec<Uuid> = state
+                    .sessions
+                    .iter()
+                    .filter(|(id, session)| {
+                        let fresh = session
+                            .unconfirmed_since
+                            .is_some_and(|at| at.age(now) < CONFIRMATION_TIMEOUT);
+                        !known.contains_key(id) && !fresh
+                    })
+                    .map(|(id, _)| *id)
+                    .collect();
+                for id in gone {
+                    state.remove_session(id);
+                }
+                for (id, (record, lease)) in known {
+                    state.put_session(id, record, lease, None);
+                }
+                state.sessions_loaded = true;
+            }
+            WatchEvent::Changes { changes, .. } => {
+                for change in changes {
+                    match change {
+                        KeyChange::Put(entry) => {
+                            if let Some((id, (record, lease))) = parse_session(prefix, &entry) {
+                                state.put_session(id, record, lease, None);
+                            }
+                        }
+                        KeyChange::Delete { key, .. } => {
+                            if let Some(id) = parse_session_id(prefix, &key) {
+                                state.remove_session(id);
+                            }
+                        }
+                    }
+                }
+            }
+            WatchEvent::Unreachable { .. } | WatchEvent::Reachable => {}
+        }
+        state.end_stale_sessions(now);
+    }
+
+    /// Returns whether the key has to be made.
+    fn apply_key_event(&self, event: WatchEvent, missing: bool) -> bool {
+        let expected = signing_key(&self.prefix).into_bytes();
+        let mut found = None;
+        match event {
+            WatchEvent::Reset { entries, .. } => {
+                found = Some(entries.into_iter().find(|entry| entry.key == expected))
+            }
+            WatchEvent::Changes { changes, .. } => {
+                for change in changes {
+                    match change {
+                        KeyChange::Put(entry) if entry.key == expected => found = Some(Some(entry)),
+                        KeyChange::Delete { key, .. } if key == expected => found = Some(None),
+                        KeyChange::Put(_) | KeyChange::Delete { .. } => {}
+                    }
+                }
+            }
+            WatchEvent::Unreachable { .. } | WatchEvent::Reachable => {}
+        }
+        let Some(entry) = found else {
+            return missing;
+        };
+        let mut state = self.write();
+        state.signer = entry
+            .as_ref()
+            .and_then(parse_signing_key)
+            .map(|bytes| Arc::new(TokenSigner::new(&bytes)));
+        if entry.is_none() {
+            state.end_all_sessions();
+        }
+        entry.is_none()
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, AccountCacheState> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, AccountCacheState> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn parse_user(entry: &RegistryEntry) -> Option<UserRecord> {
+    parse_record(entry)
+}
+
+fn parse_signing_key(entry: &RegistryEntry) -> Option<Vec<u8>> {
+    let bytes = parse_record::<SigningKeyRecord>(entry)?.bytes();
+    if bytes.is_none() {
+        tracing::error!(
+            "The session key in etcd is damaged; remove it and a new one is made, which signs everybody out"
+        );
+    }
+    bytes
+}
+
+fn parse_session(prefix: &str, entry: &RegistryEntry) -> Option<(Uuid, (SessionRecord, LeaseId))> {
+    Some((
+        parse_session_id(prefix, &entry.key)?,
+        (parse_record(entry)?, entry.lease),
+    ))
+}
+
+fn parse_session_id(prefix: &str, key: &[u8]) -> Option<Uuid> {
+    std::str::from_utf8(key)
+        .ok()?
+        .strip_prefix(prefix)?
+        .parse()
+        .ok()
+}
+
+fn parse_record<T: serde::de::DeserializeOwned>(entry: &RegistryEntry) -> Option<T> {
+    serde_json::from_slice(&entry.value)
+        .map_err(|error| {
+            let key = String::from_utf8_lossy(&entry.key).into_owned();
+            tracing::warn!(key, %error, "The record {key} in etcd cannot be read: {error}");
+        })
+        .ok()
+}
+
+/// The clock of accounts and sessions.
+pub(super) fn now() -> Timestamp {
+    console_core::clock::now()
+}
+
+#[cfg(test)]
+mod tests;

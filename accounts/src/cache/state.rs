@@ -1,0 +1,212 @@
+//! Accounts and sessions in memory, and which sessions are live.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use galera::Timestamp;
+use registry::LeaseId;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::records::{SessionRecord, UserName, UserRecord};
+use crate::token::TokenSigner;
+
+/// How long something may stay in memory that this replica noted itself and its watch has not told of.
+pub(super) const CONFIRMATION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Everything known.
+#[derive(Default)]
+pub(super) struct AccountCacheState {
+    pub(super) users: Option<HashMap<UserName, CachedAccount>>,
+    pub(super) sessions: HashMap<Uuid, CachedSession>,
+    pub(super) sessions_loaded: bool,
+    pub(super) signer: Option<Arc<TokenSigner>>,
+    pub(super) etcd_error: Option<String>,
+}
+
+/// An account as of a revision.
+pub(super) struct CachedAccount {
+    pub(super) record: UserRecord,
+    pub(super) revision: i64,
+    /// Set while the watch may still be behind this.
+    pub(super) unconfirmed_since: Option<Timestamp>,
+}
+
+impl CachedAccount {
+    /// Whether this is newer than what the watch tells at `revision`.
+    fn is_ahead_of(&self, revision: i64, now: Timestamp) -> bool {
+        self.revision > revision
+            && self
+                .unconfirmed_since
+                .is_some_and(|at| at.age(now) < CONFIRMATION_TIMEOUT)
+    }
+}
+
+/// A session with whoever waits for its end.
+pub(super) struct CachedSession {
+    pub(super) record: SessionRecord,
+    pub(super) lease: LeaseId,
+    /// Set while the session was written by this replica and its watch has not told of it yet.
+    pub(super) unconfirmed_since: Option<Timestamp>,
+    pub(super) ended: watch::Sender<bool>,
+}
+
+impl AccountCacheState {
+    /// The account behind a session, when the session is live.
+    pub(super) fn live_account(
+        &self,
+        record: &SessionRecord,
+        now: Timestamp,
+    ) -> Option<&UserRecord> {
+        let user = &self.users.as_ref()?.get(&record.username)?.record;
+        let live =
+            now < record.expires_at && !user.disabled && user.credential == record.credential;
+        live.then_some(user)
+    }
+
+    /// Replaces all accounts by a listing of `revision`, except for what is known to be newer.
+    pub(super) fn reset_users(
+        &mut self,
+        listed: impl Iterator<Item = (UserName, i64, UserRecord)>,
+        revision: i64,
+        now: Timestamp,
+    ) {
+        let mut users: HashMap<UserName, CachedAccount> = listed
+            .map(|(name, revision, record)| {
+                (
+                    name,
+                    CachedAccount {
+                        record,
+                        revision,
+                        unconfirmed_since: None,
+                    },
+                )
+            })
+            .collect();
+        let ahead = self.users.take().into_iter().flatten();
+        users.extend(ahead.filter(|(_, account)| account.is_ahead_of(revision, now)));
+        self.users = Some(users);
+    }
+
+    /// What the watch says about an account at `revision`: its record, or that nobody can sign in with it.
+    pub(super) fn apply_user_change(
+        &mut self,
+        name: UserName,
+        record: Option<UserRecord>,
+        revision: i64,
+        now: Timestamp,
+    ) {
+        let users = self.users.get_or_insert_default();
+        if users
+            .get(&name)
+            .is_some_and(|account| account.is_ahead_of(revision, now))
+        {
+            return;
+        }
+        match record {
+            Some(record) => drop(users.insert(
+                name,
+                CachedAccount {
+                    record,
+                    revision,
+                    unconfirmed_since: None,
+                },
+            )),
+            None => drop(users.remove(&name)),
+        }
+    }
+
+    /// What this replica read about an account itself, maybe ahead of its watch.
+    pub(super) fn insert_user_ahead_of_watch(
+        &mut self,
+        name: UserName,
+        record: UserRecord,
+        revision: i64,
+        now: Timestamp,
+    ) {
+        let Some(users) = &mut self.users else {
+            return;
+        };
+        if users
+            .get(&name)
+            .is_none_or(|account| account.revision < revision)
+        {
+            users.insert(
+                name,
+                CachedAccount {
+                    record,
+                    revision,
+                    unconfirmed_since: Some(now),
+                },
+            );
+        }
+    }
+
+    pub(super) fn put_session(
+        &mut self,
+        id: Uuid,
+        record: SessionRecord,
+        lease: LeaseId,
+        unconfirmed: Option<Timestamp>,
+    ) {
+        match self.sessions.get_mut(&id) {
+            Some(session) => {
+                session.record = record;
+                session.lease = lease;
+                session.unconfirmed_since =
+                    unconfirmed.filter(|_| session.unconfirmed_since.is_some());
+            }
+            None => {
+                let session = CachedSession {
+                    record,
+                    lease,
+                    unconfirmed_since: unconfirmed,
+                    ended: watch::Sender::new(false),
+                };
+                self.sessions.insert(id, session);
+            }
+        }
+    }
+
+    pub(super) fn remove_session(&mut self, id: Uuid) {
+        if let Some(session) = self.sessions.remove(&id) {
+            session.ended.send_replace(true);
+        }
+    }
+
+    pub(super) fn end_all_sessions(&mut self) {
+        for (_, session) in self.sessions.drain() {
+            session.ended.send_replace(true);
+        }
+    }
+
+    /// Tells the holders of sessions that are no longer live.
+    pub(super) fn end_stale_sessions(&mut self, now: Timestamp) {
+        if self.users.is_none() {
+            return;
+        }
+        for session in self.sessions.values() {
+            if self.live_account(&session.record, now).is_none() {
+                session
+                    .ended
+                    .send_if_modified(|ended| !std::mem::replace(ended, true));
+            }
+        }
+        let away = self.etcd_error.is_some();
+        // A session that was ended while this replica looked it up is never told of again.
+        let lapsed = |session: &CachedSession| {
+            !away
+                && session
+                    .unconfirmed_since
+                    .is_some_and(|at| at.age(now) >= CONFIRMATION_TIMEOUT)
+        };
+        self.sessions.retain(|_, session| {
+            let keep = now < session.record.expires_at && !lapsed(session);
+            if !keep {
+                session.ended.send_replace(true);
+            }
+            keep
+        });
+    }
+}

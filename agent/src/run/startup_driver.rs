@@ -1,0 +1,431 @@
+//! From a data directory and a registry to the way in which the server is started.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use galera::observe::registration::AgentPhase;
+use galera::startup::{
+    DataState, FounderClaim, FounderRecord, StartingNode, StartupAction, decide,
+};
+use galera::{NodeId, Position};
+use registry::LeaseId;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::children::Children;
+use super::cluster::{ClusterListing, ClusterRegistry, known_founder};
+use super::command::{ServerCommand, Workspace, random_token};
+use super::datadir::DataDir;
+use super::error::RunError;
+use super::identity::DataIdentity;
+use super::phase_reporter::PhaseReporter;
+use super::{initialize, join, recover};
+use crate::clock::now;
+use crate::settings::run::RunSettings;
+
+/// How often everything is looked at again when nothing seems to change.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(2);
+/// Changes that come together are looked at together.
+const DEBOUNCE: Duration = Duration::from_millis(50);
+/// Pause after etcd has not answered.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// How long an order must still stand when it is obeyed.
+const ORDER_MIN_TTL: Duration = Duration::from_secs(2);
+
+/// How the server is to be started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ServerStart {
+    /// Whom to join; `None` to found or bootstrap.
+    pub(super) join: Option<Vec<NodeId>>,
+    /// Where the data are, when the server cannot know it by itself.
+    pub(super) position: Option<Position>,
+}
+
+/// Everything that the way there needs.
+pub(super) struct StartupDriver<'a> {
+    /// The settings.
+    pub(super) settings: &'a RunSettings,
+    /// The registry.
+    pub(super) cluster: &'a ClusterRegistry,
+    /// The data directory.
+    pub(super) directory: &'a DataDir,
+    /// The server's command.
+    pub(super) command: &'a ServerCommand,
+    /// Child processes.
+    pub(super) children: &'a Children,
+    /// Private files.
+    pub(super) workspace: &'a Workspace,
+    /// What is said meanwhile.
+    pub(super) reporter: &'a PhaseReporter,
+    /// The lease of this node's report.
+    pub(super) lease_id: watch::Receiver<Option<LeaseId>>,
+    /// Tells that something in the registry has changed.
+    pub(super) changes: Arc<Notify>,
+    /// Who the data are.
+    pub(super) identity: DataIdentity,
+    /// What they are.
+    pub(super) data: DataState,
+    /// Whether an interrupted initialization left something behind.
+    pub(super) interrupted_init: bool,
+    /// Where the storage engine says that the data are.
+    pub(super) recovered_position: Option<Position>,
+}
+
+/// Whether to go on or to look again.
+type StartupStep = Result<Option<ServerStart>, RunError>;
+
+impl StartupDriver<'_> {
+    /// Decides, acts and waits until the server may be started.
+    ///
+    /// # Errors
+    /// When it must not be.
+    pub(super) async fn run(&mut self) -> Result<ServerStart, RunError> {
+        loop {
+            let seen = self.read_cluster().await;
+            let decision = decide(&self.node_facts(), &seen.snapshot, &self.settings.startup);
+            let phase = match &decision.action {
+                StartupAction::Wait { .. } => AgentPhase::Waiting,
+                _ => AgentPhase::Starting,
+            };
+            self.reporter
+                .report(phase, &self.data, &decision.explanation);
+            let step = match decision.action {
+                StartupAction::Wait { .. } => {
+                    self.wait_for_change().await;
+                    Ok(None)
+                }
+                StartupAction::Refuse => Err(RunError::Refused(decision.explanation)),
+                StartupAction::RecoverPosition => self.recover().await,
+                StartupAction::Join { members } => self.join(&seen, members).await,
+                StartupAction::FoundCluster(founding) => {
+                    Box::pin(self.found_cluster(&seen, founding)).await
+                }
+                StartupAction::Bootstrap {
+                    position,
+                    preconditions: expect,
+                } => self.write_order(&position, &expect).await,
+                StartupAction::FollowOrder { order, revision } => {
+                    let action = order.action_id.unwrap_or_default();
+                    self.follow_order(&seen, &action, revision).await
+                }
+            };
+            if let Some(start) = step? {
+                return Ok(start);
+            }
+        }
+    }
+
+    fn node_facts(&self) -> StartingNode {
+        StartingNode {
+            cluster: self.cluster.name.clone(),
+            node: self.cluster.node.clone(),
+            data_id: self.identity.id.clone(),
+            data: self.data.clone(),
+            obeyed_orders: self.identity.obeyed_orders(),
+        }
+    }
+
+    /// What the registry says now; waits for etcd as long as it takes.
+    pub(super) async fn read_cluster(&self) -> ClusterListing {
+        loop {
+            match self.cluster.read().await {
+                Ok(seen) => return seen,
+                Err(error) => self.report_registry_outage(&error).await,
+            }
+        }
+    }
+
+    /// Says that etcd does not answer, and waits a moment.
+    async fn report_registry_outage(&self, error: &registry::Error) {
+        tracing::debug!("{error}");
+        let line = format!(
+            "etcd at {} does not answer; waiting for it, nothing is done to the data before",
+            self.cluster.registry.endpoints()
+        );
+        self.reporter
+            .report(AgentPhase::Starting, &self.data, &line);
+        sleep(RETRY_DELAY).await;
+    }
+
+    /// Waits until something changes in the registry, but not for ever.
+    async fn wait_for_change(&self) {
+        // Elapsed: nothing was told, which a lost watch would not tell either.
+        let _ = timeout(RECHECK_INTERVAL, self.changes.notified()).await;
+        sleep(DEBOUNCE).await;
+    }
+
+    async fn wait_for_lease(&mut self) -> Option<LeaseId> {
+        let held = self.lease_id.wait_for(Option::is_some);
+        match timeout(RECHECK_INTERVAL, held).await {
+            Ok(Ok(lease)) => *lease,
+            _ => None,
+        }
+    }
+
+    async fn recover(&mut self) -> StartupStep {
+        let saved = self.directory.saved_state()?;
+        let outcome =
+            recover::recover_position(self.command, self.children, self.workspace, &saved).await?;
+        tracing::info!("{}", outcome.message);
+        self.data = outcome.data;
+        self.recovered_position = self.data.position().cloned();
+        if let Some(position) = self.recovered_position.clone() {
+            self.record_position(&position).await;
+        }
+        Ok(None)
+    }
+
+    /// Records a recovered position durably; it must survive this agent.
+    async fn record_position(&self, position: &Position) {
+        let recorded = Box::pin(
+            self.cluster
+                .register(&self.identity.id, None, Some(position)),
+        );
+        if let Err(error) = recorded.await {
+            tracing::warn!("The recovered position is not recorded durably: {error}");
+        }
+    }
+
+    async fn join(&mut self, seen: &ClusterListing, members: Vec<NodeId>) -> StartupStep {
+        let verified = join::verify_members(self.settings, members).await;
+        if verified.members.is_empty() {
+            let line = format!(
+                "The registry names members that are Synced and Primary, but none of them confirms it: {}; waiting",
+                verified.explanation
+            );
+            self.reporter.report(AgentPhase::Waiting, &self.data, &line);
+            self.wait_for_change().await;
+            return Ok(None);
+        }
+        if self.data == DataState::Empty && (self.interrupted_init || self.identity.prepared) {
+            self.discard_initialization()?;
+        }
+        if !self.clear_stopped(seen).await {
+            return Ok(None);
+        }
+        let names: Vec<String> = verified.members.iter().map(ToString::to_string).collect();
+        let line = format!("Joining {} ({})", names.join(", "), verified.explanation);
+        self.reporter.report(AgentPhase::Joining, &self.data, &line);
+        Ok(Some(self.server_start(Some(verified.members))))
+    }
+
+    fn server_start(&self, join: Option<Vec<NodeId>>) -> ServerStart {
+        ServerStart {
+            join,
+            position: self.recovered_position.clone(),
+        }
+    }
+
+    /// Removes what an initialization of this agent left: no server ever ran on it.
+    fn discard_initialization(&mut self) -> Result<(), RunError> {
+        tracing::info!(
+            "Removing what an earlier initialization left in {}; no server ever ran on it",
+            self.directory.path().display()
+        );
+        self.directory.discard_initialization()?;
+        self.identity.prepared = false;
+        self.identity.write(self.directory.path())?;
+        self.interrupted_init = false;
+        Ok(())
+    }
+
+    /// Takes back the word that this node is stopped, before its server starts; whether that succeeded.
+    async fn clear_stopped(&self, seen: &ClusterListing) -> bool {
+        let registered = seen
+            .snapshot
+            .members
+            .get(&self.cluster.node)
+            .and_then(|member| member.registration.as_ref());
+        let ours = registered.is_some_and(|known| known.id.as_deref() == Some(&self.identity.id));
+        if !ours && !self.data.has_history() {
+            // A node without data registers once it has some.
+            return true;
+        }
+        let written = Box::pin(self.cluster.register(
+            &self.identity.id,
+            None,
+            self.data.position(),
+        ));
+        match written.await {
+            Ok(()) => true,
+            Err(error) => {
+                self.report_registry_outage(&error).await;
+                false
+            }
+        }
+    }
+
+    async fn write_order(
+        &mut self,
+        position: &Position,
+        expect: &[galera::startup::KeyPrecondition],
+    ) -> StartupStep {
+        let Some(lease) = self.wait_for_lease().await else {
+            return Ok(None);
+        };
+        let order = galera::observe::registration::BootstrapOrder::automatic(
+            &self.cluster.node,
+            position,
+            &random_token()?,
+        );
+        match Box::pin(self.cluster.write_order(&order, expect, lease)).await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::info!("The registry has changed meanwhile; looking again");
+                sleep(DEBOUNCE).await;
+            }
+            Err(error) => self.report_registry_outage(&error).await,
+        }
+        Ok(None)
+    }
+
+    async fn follow_order(
+        &mut self,
+        seen: &ClusterListing,
+        action: &str,
+        revision: i64,
+    ) -> StartupStep {
+        if !self.clear_stopped(seen).await {
+            return Ok(None);
+        }
+        self.identity.record_obeyed(action);
+        self.identity.write(self.directory.path())?;
+        match Box::pin(self.cluster.order_is_valid(revision, ORDER_MIN_TTL)).await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::warn!("The order of action {action} ended before it could be obeyed");
+                return Ok(None);
+            }
+            Err(error) => {
+                self.report_registry_outage(&error).await;
+                return Ok(None);
+            }
+        }
+        self.directory.allow_bootstrap()?;
+        Ok(Some(self.server_start(None)))
+    }
+
+    async fn found_cluster(
+        &mut self,
+        seen: &ClusterListing,
+        founding: FounderClaim,
+    ) -> StartupStep {
+        let Some(lease) = self.wait_for_lease().await else {
+            return Ok(None);
+        };
+        let claim = |started| FounderRecord {
+            node: self.cluster.node.clone(),
+            founded_at: known_founder(&seen.snapshot)
+                .and_then(|known| known.founded_at)
+                .or_else(|| Some(now())),
+            data_id: Some(self.identity.id.clone()),
+            started,
+            state_uuid: None,
+        };
+        let (unstarted, started) = (claim(false), claim(true));
+        let begun = match founding {
+            FounderClaim::Continue { revision } => Ok(Some(revision)),
+            FounderClaim::Create => self.claim_founding(&unstarted, 0, lease).await,
+            FounderClaim::TakeOver { revision } => {
+                self.claim_founding(&unstarted, revision, lease).await
+            }
+        };
+        let Ok(Some(revision)) = begun else {
+            return self.handle_lost_claim(begun).await;
+        };
+        let since = Instant::now();
+        self.initialize_data().await?;
+        // Whoever runs already notices within a third of its time to live that the registry was emptied, and says so.
+        let late = since + self.settings.ttl / 3 + RETRY_DELAY;
+        tokio::time::sleep_until(late).await;
+        if !self.still_founding(revision).await {
+            return Ok(None);
+        }
+        if !self.clear_stopped(seen).await {
+            return Ok(None);
+        }
+        let marked = self.claim_founding(&started, revision, lease).await;
+        let Ok(Some(_)) = marked else {
+            return self.handle_lost_claim(marked).await;
+        };
+        self.directory.allow_bootstrap()?;
+        Ok(Some(self.server_start(None)))
+    }
+
+    async fn claim_founding(
+        &self,
+        founder: &FounderRecord,
+        seen: i64,
+        lease: LeaseId,
+    ) -> Result<Option<i64>, registry::Error> {
+        Box::pin(self.cluster.claim_founding(founder, seen, lease)).await
+    }
+
+    /// Somebody else founds, or etcd does not answer: the next look tells.
+    async fn handle_lost_claim(
+        &self,
+        outcome: Result<Option<i64>, registry::Error>,
+    ) -> StartupStep {
+        match outcome {
+            Ok(_) => {
+                tracing::info!(
+                    "Somebody else was first to found cluster {}",
+                    self.cluster.name
+                )
+            }
+            Err(error) => self.report_registry_outage(&error).await,
+        }
+        Ok(None)
+    }
+
+    /// Makes the data that the cluster begins with, unless they are there.
+    async fn initialize_data(&mut self) -> Result<(), RunError> {
+        if self.interrupted_init {
+            self.discard_initialization()?;
+        }
+        if self.data != DataState::Empty || self.identity.prepared {
+            return Ok(());
+        }
+        let began = Instant::now();
+        initialize::initialize(
+            self.directory,
+            self.command,
+            self.settings,
+            self.children,
+            self.workspace,
+        )
+        .await?;
+        self.identity.prepared = true;
+        self.identity.write(self.directory.path())?;
+        self.directory.finish_initialization()?;
+        tracing::info!(
+            duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "Initialized {}",
+            self.directory.path().display()
+        );
+        Ok(())
+    }
+
+    /// Looks once more before a server is started: only with the same claim and still nobody else around.
+    async fn still_founding(&self, revision: i64) -> bool {
+        let seen = match self.cluster.read().await {
+            Ok(seen) => seen,
+            Err(error) => {
+                self.report_registry_outage(&error).await;
+                return false;
+            }
+        };
+        let decision = decide(&self.node_facts(), &seen.snapshot, &self.settings.startup);
+        let founds = StartupAction::FoundCluster(FounderClaim::Continue { revision });
+        if decision.action == founds {
+            return true;
+        }
+        tracing::warn!("Not founding after all: {}", decision.explanation);
+        if matches!(decision.action, StartupAction::Join { .. })
+            && let Err(error) = Box::pin(self.cluster.release_founding(revision)).await
+        {
+            tracing::warn!("The founder key is not given up: {error}");
+        }
+        false
+    }
+}

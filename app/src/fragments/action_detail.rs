@@ -1,0 +1,481 @@
+//! One action: who wants what and why, what it rests on, who decided, what happened step by step.
+
+use galera::Timestamp;
+use galera::access::Operation;
+use galera::publish::api::{ActionView, SessionView};
+use galera::recover::action::{Action, ActionState, StepRecord};
+use galera::recover::plan::PlanStep;
+
+use super::plan::join_nodes;
+use super::widgets;
+use crate::format::{code, countdown, link, quiet, sub, ticking_age, unknown};
+use crate::marks::{action_kind_label, action_mark, state_badge, step_mark};
+use crate::markup::{Content, El, el};
+use crate::pages::{cell, data_table, row};
+
+/// The window's title: where it stands comes first.
+pub(super) fn title_text(view: &ActionView) -> String {
+    let action = &view.action;
+    format!(
+        "{} · {} of {}",
+        action_mark(action.state).label,
+        action_kind_label(action.kind),
+        action.cluster
+    )
+}
+
+/// The page.
+pub(super) fn page(view: &ActionView, session: &SessionView, now: Timestamp) -> El {
+    let action = &view.action;
+    el("div")
+        .class("page")
+        .child(action_header(action))
+        .child(ahead_warnings(view))
+        .child(action_facts(action, now))
+        .child(break_glass_notice(action))
+        .child(decision_form(view, session))
+        .child(steps_section(action, now))
+        .child(target_facts(action))
+        .child(undo_section(view, now))
+        .child(check_details(action, now))
+        .child(journal(action, now))
+        .child(comments_section(action, session, now))
+}
+
+fn action_header(action: &Action) -> El {
+    let title = el("h1")
+        .child(format!("{} of ", action_kind_label(action.kind)))
+        .child(link(
+            format!("/clusters/{}", action.cluster),
+            action.cluster.to_string(),
+        ));
+    el("div")
+        .class("name-and-verdict")
+        .child(title)
+        .child(el("p").child(state_badge(action_mark(action.state))))
+        .child(el("p").class("quiet").child(code(action.id.clone())))
+}
+
+/// Nodes that came back with more than the cluster went on from.
+pub(super) fn ahead_warnings(view: &ActionView) -> Option<El> {
+    let items: Vec<El> = view
+        .warnings
+        .iter()
+        .map(|warning| {
+            el("li")
+                .child(el("strong").child(warning.node.to_string()))
+                .child(": ")
+                .child(warning.message.clone())
+        })
+        .collect();
+    (!items.is_empty()).then(|| {
+        el("div")
+            .class("error")
+            .attr("role", "alert")
+            .child(el("ul").child(items))
+    })
+}
+
+fn action_facts(action: &Action, now: Timestamp) -> El {
+    let by = |who: &str, at: Timestamp| -> Content {
+        Content::Many(vec![
+            who.to_owned().into(),
+            sub(ticking_age(at, now)).into(),
+        ])
+    };
+    let mut pairs: Vec<(&'static str, Content)> = vec![
+        (
+            "Requested by",
+            by(&action.requested_by, action.requested_at),
+        ),
+        ("Reason", action.reason.clone().into()),
+        (
+            "Approvals",
+            format!("{} of {}", action.approvals.len(), action.approvals_needed).into(),
+        ),
+    ];
+    for approval in &action.approvals {
+        pairs.push(("Approved by", by(&approval.by, approval.at)));
+    }
+    if let (Some(at), ActionState::Pending | ActionState::Approved) =
+        (action.expires_at, action.state)
+    {
+        pairs.push(("Expires in", countdown(at, now).into()));
+    }
+    if let Some(execution) = &action.execution {
+        pairs.push(("Carried out by", by(&execution.replica, execution.began_at)));
+    }
+    if let Some(at) = action.ended_at {
+        pairs.push(("Ended", ticking_age(at, now).into()));
+    }
+    let outcome = action
+        .outcome
+        .clone()
+        .map(|outcome| el("p").class("outcome").child(outcome));
+    el("div")
+        .class("page")
+        .child(outcome)
+        .child(widgets::fact_list(pairs))
+}
+
+fn break_glass_notice(action: &Action) -> Option<El> {
+    let glass = action.break_glass.as_ref()?;
+    let codes: Vec<String> = glass
+        .overrides
+        .iter()
+        .map(|code| widgets::humanize(code.as_str()))
+        .collect();
+    Some(
+        el("div")
+            .class("error")
+            .child(el("p").child(el("strong").child(format!(
+                "Break-glass by {}: overrides failed checks",
+                glass.by
+            ))))
+            .child(el("p").child(codes.join(", ")))
+            .child(el("p").child(glass.reason.clone())),
+    )
+}
+
+/// What can be done with it now, by whom, and why not by you.
+fn decision_form(view: &ActionView, session: &SessionView) -> Option<El> {
+    let action = &view.action;
+    let own = action.requested_by == session.username;
+    let own_refusal = || own.then(|| "You requested it; somebody else must decide.".to_owned());
+    let act = |verb: &str, label: &str, refusal: Option<String>| {
+        let button = el("button")
+            .attr("type", "submit")
+            .attr("formaction", format!("/actions/{}/{verb}", action.id))
+            .child(label.to_owned());
+        let button = if matches!(verb, "approve" | "execute") {
+            button.class("main")
+        } else {
+            button
+        };
+        let button = if refusal.is_some() {
+            button.attr("disabled", "")
+        } else {
+            button
+        };
+        let why = refusal.map(|why| el("span").class("why-not").child(why));
+        el("p").class("act").child(button).child(why)
+    };
+    let refusal = |operation| widgets::role_refusal(session, operation);
+    let cancel = || {
+        let foreign = (!own && !session.roles.contains(&galera::access::Role::Admin))
+            .then(|| "Only the requester or an admin can withdraw it.".to_owned());
+        act(
+            "cancel",
+            "Withdraw",
+            refusal(Operation::CancelAction).or(foreign),
+        )
+    };
+    let buttons = match action.state {
+        ActionState::Pending => {
+            let approved = action
+                .approvals
+                .iter()
+                .any(|approval| approval.by == session.username);
+            let twice = || approved.then(|| "You approved it already.".to_owned());
+            vec![
+                act(
+                    "approve",
+                    "Approve and carry out",
+                    refusal(Operation::ApproveAction)
+                        .or_else(own_refusal)
+                        .or_else(twice),
+                ),
+                act(
+                    "reject",
+                    "Reject",
+                    refusal(Operation::RejectAction).or_else(own_refusal),
+                ),
+                cancel(),
+            ]
+        }
+        ActionState::Approved => vec![
+            act(
+                "execute",
+                "Carry out now",
+                refusal(Operation::ExecuteAction),
+            ),
+            cancel(),
+        ],
+        _ if view.undoable => vec![act(
+            "undo",
+            "Restore what was removed",
+            refusal(Operation::RequestAction),
+        )],
+        _ => return None,
+    };
+    let form = widgets::post_form(format!("/actions/{}/comment", action.id))
+        .attr("id", "decide")
+        .child(widgets::textarea(
+            "decide-comment".to_owned(),
+            "comment",
+            "Comment, for the record",
+        ))
+        .child(el("div").class("acts").child(buttons));
+    Some(el("section").child(el("h2").child("Decide")).child(form))
+}
+
+const STEP_COLUMNS: [&str; 3] = ["Step", "State", "Answer"];
+
+fn steps_section(action: &Action, now: Timestamp) -> Option<El> {
+    let rows: Vec<El> = action
+        .plan
+        .steps
+        .iter()
+        .zip(&action.steps)
+        .enumerate()
+        .map(|(index, (step, record))| step_row(index, step, record, now))
+        .collect();
+    (!rows.is_empty()).then(|| {
+        el("section")
+            .child(el("h2").child("Steps"))
+            .child(data_table(
+                "ledger",
+                "Steps of the plan",
+                &STEP_COLUMNS,
+                rows,
+            ))
+    })
+}
+
+fn step_row(index: usize, step: &PlanStep, record: &StepRecord, now: Timestamp) -> El {
+    let when = record.intended_at.map(|at| sub(ticking_age(at, now)));
+    let mark = el("span")
+        .child(state_badge(step_mark(record.state)))
+        .child(when);
+    let answer: Content = record
+        .answer
+        .clone()
+        .map_or_else(|| unknown().into(), Content::from);
+    row(index.to_string(), widgets::plan_step(step))
+        .child(cell(STEP_COLUMNS[1], mark))
+        .child(cell(STEP_COLUMNS[2], answer))
+}
+
+fn target_facts(action: &Action) -> Option<El> {
+    let target = action.plan.target.as_ref()?;
+    let mut pairs: Vec<(&'static str, Content)> = Vec::new();
+    if let Some(node) = &target.node {
+        pairs.push(("Executor", node.to_string().into()));
+    }
+    if let Some(position) = &target.position {
+        pairs.push(("Goes on from", code(position.to_string()).into()));
+    }
+    for (name, nodes) in [
+        ("Becomes Primary again", &target.revives),
+        ("Left out", &target.leaves_out),
+        ("Removes", &target.removes),
+    ] {
+        if !nodes.is_empty() {
+            pairs.push((name, join_nodes(nodes).into()));
+        }
+    }
+    for attestation in &action.attestations {
+        let text = format!("{} is {}", attestation.node, attestation.statement);
+        pairs.push(("Declared by the requester", text.into()));
+    }
+    pairs.push(("May be lost", widgets::loss_estimate(&action.plan.loss)));
+    Some(widgets::fact_list(pairs))
+}
+
+fn undo_section(view: &ActionView, now: Timestamp) -> Option<El> {
+    let undone = view.undone.as_ref()?;
+    let list = |title: &'static str, keys: &[String]| {
+        let items: Vec<El> = keys
+            .iter()
+            .map(|key| el("li").child(code(key.clone())))
+            .collect();
+        (!items.is_empty()).then(|| {
+            el("div")
+                .child(el("p").child(title))
+                .child(el("ul").class("reasons").child(items))
+        })
+    };
+    Some(
+        el("section")
+            .child(el("h2").child("Taken back"))
+            .child(
+                el("p")
+                    .child(format!("By {} ", undone.by))
+                    .child(ticking_age(undone.at, now)),
+            )
+            .child(list("Restored:", &undone.restored))
+            .child(list("Left as they are:", &undone.kept)),
+    )
+}
+
+fn check_details(action: &Action, now: Timestamp) -> El {
+    let failing = action.plan.failing().count();
+    let title = format!(
+        "{} checks of the plan that was requested, {failing} not passing",
+        action.plan.checks.len()
+    );
+    let details = el("details")
+        .attr("id", "checks")
+        .child(el("summary").child(title))
+        .child(
+            el("p")
+                .class("quiet")
+                .child("Digest ")
+                .child(code(action.plan.digest.clone())),
+        )
+        .child(widgets::check_table(&action.plan.checks, now));
+    // Whoever approves must have seen them.
+    if action.state == ActionState::Pending {
+        details.attr("open", "")
+    } else {
+        details
+    }
+}
+
+fn journal(action: &Action, now: Timestamp) -> El {
+    let lines: Vec<El> = action
+        .journal
+        .iter()
+        .map(|line| {
+            el("li")
+                .child(ticking_age(line.at, now))
+                .child(quiet(format!(" {} ", line.by)))
+                .child(line.text.clone())
+        })
+        .collect();
+    el("section")
+        .child(el("h2").child("What happened"))
+        .child(el("ol").class("journal").child(lines))
+}
+
+fn comments_section(action: &Action, session: &SessionView, now: Timestamp) -> Option<El> {
+    let items: Vec<El> = action
+        .comments
+        .iter()
+        .map(|comment| {
+            el("li")
+                .child(el("strong").child(comment.by.clone()))
+                .child(" ")
+                .child(ticking_age(comment.at, now))
+                .child(el("p").child(comment.text.clone()))
+        })
+        .collect();
+    if items.is_empty() && action.state.is_final() {
+        return None;
+    }
+    let refusal = widgets::role_refusal(session, Operation::CommentAction);
+    let form = widgets::post_form(format!("/actions/{}/comment", action.id))
+        .attr("id", "say")
+        .child(widgets::textarea(
+            "say-comment".to_owned(),
+            "comment",
+            "Comment",
+        ))
+        .child(widgets::button(
+            "Add comment".to_owned(),
+            refusal.as_deref(),
+        ));
+    Some(
+        el("section")
+            .child(el("h2").child("Comments"))
+            .child(el("ul").class("comments").child(items))
+            .child((!action.state.is_final()).then_some(form)),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use galera::access::Role;
+    use serde_json::json;
+
+    use super::super::widgets::tests::button;
+    use super::*;
+    use crate::fixtures;
+
+    fn view(state: &str) -> ActionView {
+        let at = fixtures::fixed_now().to_string();
+        serde_json::from_value(json!({
+            "id": "019a-1", "kind": "bootstrap", "cluster": "lab", "state": state,
+            "plan": {"kind": "bootstrap", "cluster": "lab", "digest": "d1ce", "executable": true, "computed_at": at,
+                "summary": "", "checks": [], "target": null,
+                "steps": [{"node": "127.0.0.1", "statement": "SET GLOBAL x=1"}],
+                "loss": {"transactions": 0, "explanation": "Nothing."}},
+            "requested_by": "olga", "requested_at": at, "reason": "<script>quorum lost</script>",
+            "attestations": [], "approvals_needed": 1, "approvals": [], "break_glass": null, "expires_at": at,
+            "execution": null, "steps": [{"state": "waiting", "intended_at": null, "replica": null, "answer": null}],
+            "journal": [{"at": at, "by": "olga", "text": "Requested."}], "comments": [], "outcome": null, "ended_at": null,
+            "revision": 3, "warnings": [{"node": "127.0.0.3", "transactions": 5, "message": "keep its data directory"}],
+        }))
+        .unwrap()
+    }
+
+    fn html(state: &str, name: &str, roles: &[Role]) -> String {
+        let session = SessionView {
+            username: name.to_owned(),
+            roles: roles.to_vec(),
+            expires_at: fixtures::fixed_now(),
+        };
+        page(&view(state), &session, fixtures::fixed_now()).html()
+    }
+
+    #[test]
+    fn the_time_left_is_counted_down_by_the_browser() {
+        let at = fixtures::fixed_now();
+        let mut left = view("pending");
+        left.action.expires_at = Some(Timestamp::from_unix_millis(at.unix_millis() + 754_000));
+        let session = SessionView {
+            username: "vera".to_owned(),
+            roles: vec![Role::Viewer],
+            expires_at: at,
+        };
+        let html = page(&left, &session, at).html();
+        assert!(html.contains("data-age=\"\">12 min 34 s</time>"), "{html}");
+    }
+
+    #[test]
+    fn an_approver_decides() {
+        let html = html("pending", "paul", &[Role::Approver]);
+        for label in ["Approve and carry out", "Reject"] {
+            assert!(!button(&html, label).contains("disabled"), "{html}");
+        }
+        assert!(button(&html, "Withdraw").contains("disabled"), "{html}");
+    }
+
+    #[test]
+    fn nobody_approves_their_own_request() {
+        let html = html("pending", "olga", &[Role::Operator, Role::Approver]);
+        assert!(
+            button(&html, "Approve and carry out").contains("disabled"),
+            "{html}"
+        );
+        assert!(html.contains("somebody else must decide"), "{html}");
+        assert!(!button(&html, "Withdraw").contains("disabled"), "{html}");
+    }
+
+    #[test]
+    fn nothing_is_left_to_decide_about_what_ended() {
+        let html = html("superseded", "paul", &[Role::Approver, Role::Admin]);
+        assert!(
+            !html.contains("formaction") && html.contains("Superseded"),
+            "{html}"
+        );
+    }
+
+    #[test]
+    fn what_people_wrote_is_text() {
+        let html = html("pending", "paul", &[Role::Viewer]);
+        assert!(
+            html.contains("&lt;script&gt;quorum lost") && !html.contains("<script"),
+            "{html}"
+        );
+    }
+
+    #[test]
+    fn i22_a_node_that_is_ahead_is_named() {
+        let html = html("succeeded", "paul", &[Role::Viewer]);
+        assert!(
+            html.contains("127.0.0.3") && html.contains("keep its data directory"),
+            "{html}"
+        );
+    }
+}

@@ -1,0 +1,164 @@
+//! The audit trail: who did what, when, with what outcome.
+
+use galera::Timestamp;
+use galera::publish::api::AuditPage;
+use galera::record::audit::AuditEntry;
+
+use super::api_client::PageQuery;
+use super::widgets::{action_link, humanize};
+use crate::data::encode_segment;
+use crate::format::{absolute, code, link, sub, ticking_age, unknown};
+use crate::markup::{Content, El, el};
+use crate::pages::{cell, data_table, row};
+
+const COLUMNS: [&str; 6] = ["Entry", "Who", "What", "Cluster", "Subject", "Detail"];
+
+/// What the address asks for.
+#[derive(Debug, Default)]
+pub(super) struct AuditFilter {
+    cluster: String,
+    actor: String,
+    before: String,
+}
+
+impl AuditFilter {
+    pub(super) fn from_query(query: &PageQuery) -> Self {
+        let text = |name: &str| query.get(name).unwrap_or_default().trim().to_owned();
+        Self {
+            cluster: text("cluster"),
+            actor: text("actor"),
+            before: text("before"),
+        }
+    }
+
+    fn query_string(&self, before: &str) -> String {
+        let pairs = [
+            ("cluster", self.cluster.as_str()),
+            ("actor", &self.actor),
+            ("before", before),
+        ];
+        let pairs: Vec<String> = pairs
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| format!("{name}={}", encode_segment(value)))
+            .collect();
+        pairs.join("&")
+    }
+
+    /// The API's address for it.
+    pub(super) fn api_path(&self) -> String {
+        format!(
+            "/api/v1/audit?limit=100&{}",
+            self.query_string(&self.before)
+        )
+    }
+}
+
+/// The page.
+pub(super) fn page(entries: &AuditPage, asked: &AuditFilter, now: Timestamp) -> El {
+    let rows = entries
+        .entries
+        .iter()
+        .map(|entry| entry_row(entry, now))
+        .collect();
+    let csv = format!(
+        "/api/v1/audit?format=csv&limit=1000&{}",
+        asked.query_string("")
+    );
+    let older = entries.next_before.map(|before| {
+        el("p").child(link(
+            format!("/audit?{}", asked.query_string(&before.to_string())),
+            "Older entries",
+        ))
+    });
+    let content = if entries.entries.is_empty() {
+        el("p").class("quiet").child("No entry matches.")
+    } else {
+        data_table("ledger audit", "Audit trail, newest first", &COLUMNS, rows)
+    };
+    el("div")
+        .class("page")
+        .child(el("h1").child("Audit"))
+        .child(
+            el("p")
+                .class("quiet")
+                .child("Every entry carries the hash of the one before. ")
+                .child(code("galera-console audit verify"))
+                .child(" checks the whole chain."),
+        )
+        .child(filter_form(asked))
+        .child(content)
+        .child(older)
+        .child(
+            el("p").child(
+                link(csv, "Download as CSV")
+                    .attr("rel", "external")
+                    .attr("download", "audit.csv"),
+            ),
+        )
+}
+
+fn filter_form(asked: &AuditFilter) -> El {
+    let field = |name: &'static str, label: &'static str, value: &str| {
+        let input = el("input")
+            .attr("id", name)
+            .attr("name", name)
+            .attr("autocomplete", "off")
+            .attr("spellcheck", "false")
+            .attr("value", value.to_owned());
+        Content::Many(vec![
+            el("label").attr("for", name).child(label).into(),
+            input.into(),
+        ])
+    };
+    el("form")
+        .class("filter")
+        .attr("method", "get")
+        .attr("action", "/audit")
+        .attr("role", "search")
+        .child(field("cluster", "Cluster", &asked.cluster))
+        .child(field("actor", "Who", &asked.actor))
+        .child(el("button").attr("type", "submit").child("Filter"))
+}
+
+fn entry_row(entry: &AuditEntry, now: Timestamp) -> El {
+    let record = &entry.record;
+    let head = el("span")
+        .child(absolute(record.at))
+        .child(sub(Content::Many(vec![
+            format!("{}, ", entry.sequence).into(),
+            ticking_age(record.at, now).into(),
+        ])));
+    let cluster: Content = match &record.cluster {
+        Some(name) => link(format!("/clusters/{name}"), name.to_string()).into(),
+        None => unknown().into(),
+    };
+    let subject: Content = match &record.subject {
+        Some(id) if record.event.starts_with("action") || record.event == "cleanup_undone" => {
+            action_link(&encode_segment(id), id.get(..8).unwrap_or(id).to_owned()).into()
+        }
+        Some(subject) => subject.clone().into(),
+        None => unknown().into(),
+    };
+    let detail: Vec<El> = record
+        .detail
+        .iter()
+        .map(|(name, value)| {
+            el("li")
+                .child(format!("{}: ", humanize(name)))
+                .child(value.clone())
+        })
+        .collect();
+    let hash = el("li")
+        .class("quiet")
+        .child(code(entry.hash.get(..12).unwrap_or_default().to_owned()));
+    row(entry.sequence.to_string(), head)
+        .child(cell(COLUMNS[1], record.actor.clone()))
+        .child(cell(COLUMNS[2], humanize(&record.event)))
+        .child(cell(COLUMNS[3], cluster))
+        .child(cell(COLUMNS[4], subject))
+        .child(cell(
+            COLUMNS[5],
+            el("ul").class("evidence").child(detail).child(hash),
+        ))
+}

@@ -1,0 +1,400 @@
+//! The events of a cluster: what became of its verdict and of its nodes, when, and for how long.
+
+use galera::Timestamp;
+use galera::publish::api::HistoryPage;
+use galera::record::history::{ChangeKind, GONE, HistoryEvent, HistorySubject, StateChange};
+use galera::view::{ClusterView, NodeState, VerdictReason, VerdictState};
+
+use super::api_client::PageQuery;
+use crate::data::encode_segment;
+use crate::format::{absolute, age, code, elapsed, link, quiet, sub, ticking_age, unknown};
+use crate::marks::{StateMark, node_mark, state_badge, verdict_mark};
+use crate::markup::{Content, El, el};
+use crate::pages::{cell, data_table, node_href, row};
+
+const COLUMNS: [&str; 5] = ["When", "What", "Became", "Lasted", "Why"];
+
+/// What the address asks for.
+#[derive(Debug, Default)]
+pub(super) struct EventsFilter {
+    kind: String,
+    node: String,
+    state: String,
+    at: String,
+    before: String,
+    after: String,
+}
+
+impl EventsFilter {
+    pub(super) fn from_query(query: &PageQuery) -> Self {
+        let text = |name: &str| query.get(name).unwrap_or_default().trim().to_owned();
+        Self {
+            kind: text("kind"),
+            node: text("node"),
+            state: text("state"),
+            at: text("at"),
+            before: text("before"),
+            after: text("after"),
+        }
+    }
+
+    fn filters(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("kind", self.kind.clone()),
+            ("node", self.node.clone()),
+            ("state", self.state.clone()),
+        ]
+    }
+
+    /// The filters with another place.
+    fn page_query(&self, place: &'static str, value: String) -> String {
+        query_string(self.filters().into_iter().chain([(place, value)]))
+    }
+
+    /// The API's address for it.
+    pub(super) fn api_path(&self, cluster: &str) -> String {
+        let places = [
+            ("at", complete_timestamp(&self.at)),
+            ("before", self.before.clone()),
+            ("after", self.after.clone()),
+        ];
+        let query = query_string(self.filters().into_iter().chain(places));
+        format!("/api/v1/clusters/{cluster}/events?limit=100&{query}")
+    }
+
+    /// The API's address of what came next after `page`, which tells how long its newest states lasted. The state is no
+    /// part of it: a state is ended by any other one.
+    pub(super) fn newer_api_path(&self, cluster: &str, page: &HistoryPage) -> String {
+        let newest = page.events.first().map_or(0, |event| event.sequence);
+        let filters = [("kind", self.kind.clone()), ("node", self.node.clone())];
+        let query = query_string(filters.into_iter().chain([("after", newest.to_string())]));
+        format!("/api/v1/clusters/{cluster}/events?limit=200&{query}")
+    }
+
+    fn is_filtered(&self) -> bool {
+        self.filters().iter().any(|(_, value)| !value.is_empty())
+    }
+
+    /// Whether newer events may exist than those of the page.
+    fn is_paged_back(&self) -> bool {
+        !(self.at.is_empty() && self.before.is_empty() && self.after.is_empty())
+    }
+}
+
+fn query_string(pairs: impl IntoIterator<Item = (&'static str, String)>) -> String {
+    let pairs: Vec<String> = pairs
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| format!("{name}={}", encode_segment(&value)))
+        .collect();
+    pairs.join("&")
+}
+
+/// A time as forms and people give it, in full: UTC where no zone is named, and the end of what is not named.
+fn complete_timestamp(text: &str) -> String {
+    let text = text.trim().replace(' ', "T");
+    match text.len() {
+        10 => format!("{text}T23:59:59.999Z"),
+        16 => format!("{text}:59.999Z"),
+        19 => format!("{text}.999Z"),
+        _ => text,
+    }
+}
+
+/// What the page is made of.
+pub(super) struct EventsPage<'a> {
+    pub(super) view: &'a ClusterView,
+    pub(super) page: &'a HistoryPage,
+    /// What came after the page, newest first.
+    pub(super) newer: &'a [HistoryEvent],
+    pub(super) filter: &'a EventsFilter,
+    pub(super) now: Timestamp,
+}
+
+impl EventsPage<'_> {
+    pub(super) fn markup(&self) -> El {
+        let name = self.view.name.as_str();
+        let csv = self
+            .filter
+            .api_path(name)
+            .replace("limit=100", "format=csv&limit=1000");
+        let rows: Vec<El> = self
+            .page
+            .events
+            .iter()
+            .enumerate()
+            .map(|(index, event)| self.event_row(index, event))
+            .collect();
+        let content = if rows.is_empty() {
+            self.empty_message()
+        } else {
+            data_table("ledger events", "Events, newest first", &COLUMNS, rows)
+        };
+        el("div")
+            .class("page")
+            .child(el("h2").class("vh").child("Events"))
+            .child(self.filter_form())
+            .child(content)
+            .child(self.pagination())
+            .child(
+                el("p").child(
+                    link(csv, "Download as CSV")
+                        .attr("rel", "external")
+                        .attr("download", format!("{name}-events.csv")),
+                ),
+            )
+    }
+
+    fn page_path(&self) -> String {
+        format!("/clusters/{}/events", self.view.name)
+    }
+
+    /// Why there is nothing to see.
+    fn empty_message(&self) -> El {
+        let text = if self.page.next_before.is_some() {
+            "No event matches among the newest ones that were searched; older ones may."
+        } else if self.filter.is_filtered() || self.filter.is_paged_back() {
+            "No event matches."
+        } else {
+            "Nothing is recorded yet. The first verdict and the first state of each node will be the first events."
+        };
+        el("p").class("quiet").child(text)
+    }
+
+    fn pagination(&self) -> Option<El> {
+        let page = |label: &'static str, query: String| {
+            el("li").child(link(format!("{}?{query}", self.page_path()), label))
+        };
+        let newest = self.filter.is_paged_back().then(|| {
+            let query = query_string(self.filter.filters());
+            page("Newest", query)
+        });
+        let newer = self
+            .page
+            .events
+            .first()
+            .filter(|_| self.filter.is_paged_back());
+        let newer = newer.map(|event| {
+            page(
+                "Newer",
+                self.filter.page_query("after", event.sequence.to_string()),
+            )
+        });
+        let older = self.page.next_before.map(|before| {
+            page(
+                "Older",
+                self.filter.page_query("before", before.to_string()),
+            )
+        });
+        let places: Vec<El> = [newest, newer, older].into_iter().flatten().collect();
+        (!places.is_empty()).then(|| {
+            el("nav")
+                .attr("aria-label", "Other events")
+                .child(el("ul").class("tally").child(places))
+        })
+    }
+
+    fn filter_form(&self) -> El {
+        let asked = self.filter;
+        let kinds = ChangeKind::ALL.map(|kind| {
+            let label = match kind {
+                ChangeKind::Verdict => "the cluster",
+                ChangeKind::Node => "its nodes",
+            };
+            (kind.as_str().to_owned(), label.to_owned())
+        });
+        let mut nodes: Vec<(String, String)> = self
+            .view
+            .nodes
+            .iter()
+            .map(|node| {
+                let id = node.id.to_string();
+                let name = node.name.as_ref().map(|name| format!("{name} ({id})"));
+                (id.clone(), name.unwrap_or(id))
+            })
+            .collect();
+        if !asked.node.is_empty() && !nodes.iter().any(|(id, _)| *id == asked.node) {
+            nodes.push((asked.node.clone(), asked.node.clone()));
+        }
+        let at = el("input")
+            .attr("id", "at")
+            .attr("name", "at")
+            .attr("autocomplete", "off")
+            .attr("spellcheck", "false")
+            .attr("placeholder", "2026-11-24 08:00")
+            .attr("value", asked.at.clone());
+        el("form")
+            .class("filter")
+            .attr("method", "get")
+            .attr("action", self.page_path())
+            .attr("role", "search")
+            .child(filter_select(
+                "kind",
+                "About",
+                "everything",
+                &kinds,
+                &asked.kind,
+            ))
+            .child(filter_select("node", "Node", "any", &nodes, &asked.node))
+            .child(filter_select(
+                "state",
+                "Became",
+                "anything",
+                &state_options(),
+                &asked.state,
+            ))
+            .child(el("label").attr("for", "at").child("Until (UTC)"))
+            .child(at)
+            .child(el("button").attr("type", "submit").child("Show"))
+    }
+
+    fn event_row(&self, index: usize, event: &HistoryEvent) -> El {
+        let number = event.sequence.to_string();
+        let href = format!(
+            "{}?before={}#e{number}",
+            self.page_path(),
+            event.sequence + 1
+        );
+        let when = el("span")
+            .child(absolute(event.at))
+            .child(sub(Content::Many(vec![
+                link(href, format!("#{number}"))
+                    .attr("title", "A link to this event")
+                    .into(),
+                ", ".into(),
+                ticking_age(event.at, self.now).into(),
+            ])));
+        let (what, became, why): (Content, Content, Content) = match &event.change {
+            StateChange::Verdict { from, to, reasons } => (
+                "Cluster".into(),
+                state_change(from.map(verdict_mark), Some(verdict_mark(*to))),
+                reason_list(reasons),
+            ),
+            StateChange::Node {
+                node,
+                name,
+                from,
+                to,
+            } => {
+                let label = name.clone().unwrap_or_else(|| node.to_string());
+                let id = name.as_ref().map(|_| sub(code(node.to_string())));
+                let who = link(node_href(&self.view.name, node), label);
+                (
+                    el("span").child(who).child(id).into(),
+                    state_change(from.map(node_mark), to.map(node_mark)),
+                    Content::None,
+                )
+            }
+        };
+        row(number.clone(), when)
+            .attr("id", format!("e{number}"))
+            .child(cell(COLUMNS[1], what))
+            .child(cell(COLUMNS[2], became))
+            .child(cell(COLUMNS[3], self.duration_cell(index, event)))
+            .child(cell(COLUMNS[4], why))
+    }
+
+    /// How long it stayed so: until the next event of the same subject.
+    fn duration_cell(&self, index: usize, event: &HistoryEvent) -> El {
+        let (subject, _) = event.change.subject_and_state();
+        let page = self.page.events.get(..index).unwrap_or_default();
+        // A page that shows some states only does not know what ended them.
+        let page = if self.filter.state.is_empty() {
+            page
+        } else {
+            &[]
+        };
+        let next = |events: &[HistoryEvent]| {
+            let mut events = events.iter().rev();
+            events
+                .find(|later| {
+                    later.sequence > event.sequence && later.change.subject_and_state().0 == subject
+                })
+                .map(|later| later.at)
+        };
+        match next(page).or_else(|| next(self.newer)) {
+            Some(end) => el("span").child(age(end.unix_millis() - event.at.unix_millis())),
+            None if self.is_current(&subject, event) => elapsed(event.at, Some(self.now)),
+            None => unknown(),
+        }
+    }
+
+    /// Whether the event led to what is now: nothing newer was left out.
+    fn is_current(&self, subject: &HistorySubject, event: &HistoryEvent) -> bool {
+        let word = event.change.new_state_str();
+        self.newer.len() < 200
+            && match subject {
+                HistorySubject::Verdict => self.view.verdict.state.as_str() == word,
+                HistorySubject::Node(id) => {
+                    let node = self.view.nodes.iter().find(|node| node.id == *id);
+                    node.map_or(GONE, |node| node.state.as_str()) == word
+                }
+            }
+    }
+}
+
+/// What it was, and what it became.
+fn state_change(from: Option<StateMark>, to: Option<StateMark>) -> Content {
+    let to = to.map_or_else(|| el("span").child("No longer known"), state_badge);
+    let from = from.map(|from| sub(format!("was {}", from.label)));
+    el("span").child(to).child(from).into()
+}
+
+fn reason_list(reasons: &[VerdictReason]) -> Content {
+    let reasons: Vec<El> = reasons
+        .iter()
+        .map(|reason| el("li").child(reason.message.clone()))
+        .collect();
+    if reasons.is_empty() {
+        return quiet("No reason is recorded.").into();
+    }
+    el("ul").class("evidence").child(reasons).into()
+}
+
+fn state_options() -> Vec<(String, String)> {
+    let verdicts = VerdictState::ALL.map(|verdict| (verdict.as_str(), verdict_mark(verdict).label));
+    let nodes = NodeState::ALL.map(|node| (node.as_str(), node_mark(node).label));
+    let mut states: Vec<(String, String)> = Vec::new();
+    for (word, label) in verdicts
+        .into_iter()
+        .chain(nodes)
+        .chain([(GONE, "No longer known")])
+    {
+        if !states.iter().any(|(known, _)| known == word) {
+            states.push((word.to_owned(), label.to_owned()));
+        }
+    }
+    states
+}
+
+/// A choice of one, or of none.
+fn filter_select(
+    name: &'static str,
+    label: &'static str,
+    none: &'static str,
+    options: &[(String, String)],
+    chosen: &str,
+) -> Content {
+    let option = |value: &str, label: String| {
+        el("option")
+            .attr("value", value.to_owned())
+            .optional_attr("selected", (value == chosen).then_some(""))
+            .child(label)
+    };
+    let options: Vec<El> = options
+        .iter()
+        .map(|(value, label)| option(value, label.clone()))
+        .collect();
+    let select = el("select")
+        .attr("id", name)
+        .attr("name", name)
+        .child(option("", none.to_owned()))
+        .child(options);
+    Content::Many(vec![
+        el("label").attr("for", name).child(label).into(),
+        select.into(),
+    ])
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,351 @@
+//! Incidents, maintenance and announcements: what is told now, and the forms to tell more.
+
+use galera::Timestamp;
+use galera::access::Operation;
+use galera::publish::api::{Overview, SessionView};
+use galera::publish::status_pages::{
+    Announcement, AnnouncementList, Incident, IncidentList, IncidentState, IncidentUpdate,
+    MaintenanceList, MaintenancePhase, MaintenanceView,
+};
+
+use super::form_fields::{
+    checkbox, fieldset, input_field, select_field, text_field as field, textarea_field,
+};
+use super::widgets::{button_form, post_form, primary_button, role_refusal};
+use crate::format::{absolute, link, quiet, ticking_age};
+use crate::marks::{incident_mark, state_badge};
+use crate::markup::{Content, El, el};
+
+/// Resolved incidents that are listed.
+const MAX_RESOLVED: usize = 20;
+
+/// The steps of an incident, as a person chooses among them.
+const STATE_OPTIONS: [(&str, &str); 4] = [
+    ("investigating", "Investigating: nobody knows the cause yet"),
+    ("identified", "Identified: the cause is known"),
+    ("monitoring", "Monitoring: it seems to be over"),
+    ("resolved", "Resolved: it is over"),
+];
+
+/// What the page is made of.
+pub(super) struct IncidentsPage<'a> {
+    pub(super) incidents: &'a IncidentList,
+    pub(super) maintenance: &'a MaintenanceList,
+    pub(super) announcements: &'a AnnouncementList,
+    pub(super) overview: &'a Overview,
+    pub(super) session: &'a SessionView,
+    pub(super) now: Timestamp,
+}
+
+impl IncidentsPage<'_> {
+    pub(super) fn markup(&self) -> El {
+        el("div")
+            .class("page")
+            .child(el("h1").child("Incidents"))
+            .child(
+                el("p")
+                    .child("What is written here is told on every ")
+                    .child(link("/status-pages".to_owned(), "status page"))
+                    .child(" that shows the databases concerned. It is plain text; who wrote it is not told."),
+            )
+            .child(self.open_section())
+            .child(self.new_incident())
+            .child(self.maintenance_section())
+            .child(self.announcements_section())
+            .child(self.resolved_section())
+    }
+
+    fn refusal(&self, operation: Operation) -> Option<String> {
+        role_refusal(self.session, operation)
+    }
+
+    fn open_section(&self) -> El {
+        let refusal = self.refusal(Operation::ManageIncidents);
+        let open: Vec<El> = self
+            .incidents
+            .incidents
+            .iter()
+            .filter(|incident| incident.is_open())
+            .map(|incident| {
+                self.incident(incident)
+                    .child(update_form(incident, refusal.as_deref()))
+            })
+            .collect();
+        let section = el("section")
+            .attr("id", "open")
+            .child(el("h2").child("Open"));
+        if open.is_empty() {
+            section.child(el("p").class("quiet").child("No incident is open."))
+        } else {
+            section.child(open)
+        }
+    }
+
+    fn incident(&self, incident: &Incident) -> El {
+        let updates: Vec<El> = incident
+            .updates
+            .iter()
+            .rev()
+            .map(|update| self.update(update))
+            .collect();
+        let automatic = incident.automatic.map(|seconds| {
+            quiet(format!(
+                ", opened by the console; resolved by it when all is well for {seconds} s"
+            ))
+        });
+        el("article")
+            .class("told")
+            .attr("id", format!("incident-{}", incident.id))
+            .child(
+                el("h3")
+                    .child(incident.title.clone())
+                    .child(" ")
+                    .child(state_badge(incident_mark(incident.state))),
+            )
+            .child(
+                el("p")
+                    .child(cluster_names(&incident.clusters))
+                    .child(automatic),
+            )
+            .child(el("ol").class("steps").attr("reversed", "").child(updates))
+    }
+
+    fn update(&self, update: &IncidentUpdate) -> El {
+        el("li")
+            .child(el("b").child(incident_mark(update.state).label))
+            .child(" ")
+            .child(
+                quiet(update.by.clone())
+                    .child(", ")
+                    .child(ticking_age(update.at, self.now)),
+            )
+            .child(el("p").class("lines").child(update.text.clone()))
+    }
+
+    fn new_incident(&self) -> El {
+        let refusal = self.refusal(Operation::ManageIncidents);
+        let form = post_form("/incidents".to_owned())
+            .child(self.cluster_checkboxes())
+            .child(field("title".to_owned(), "title", "Title", ""))
+            .child(select_field(
+                "state".to_owned(),
+                "state",
+                "How far it is",
+                &STATE_OPTIONS[..3],
+                "investigating",
+            ))
+            .child(textarea_field(
+                "text".to_owned(),
+                "text",
+                "What readers should know",
+                "",
+                3,
+            ))
+            .child(primary_button(
+                "Open the incident".to_owned(),
+                refusal.as_deref(),
+            ));
+        section("new", "Another incident", form)
+    }
+
+    /// Which clusters something concerns.
+    fn cluster_checkboxes(&self) -> El {
+        let ticks: Vec<El> = self
+            .overview
+            .clusters
+            .iter()
+            .map(|cluster| {
+                checkbox(
+                    "clusters",
+                    cluster.name.to_string(),
+                    cluster.name.to_string(),
+                    false,
+                )
+            })
+            .collect();
+        fieldset("Clusters concerned", ticks)
+    }
+
+    fn maintenance_section(&self) -> El {
+        let refusal = self.refusal(Operation::ManageMaintenance);
+        let due = self.maintenance.maintenance.iter();
+        let due: Vec<El> = due
+            .filter(|maintenance| maintenance.phase != MaintenancePhase::Over)
+            .map(|maintenance| self.maintenance(maintenance, refusal.as_deref()))
+            .collect();
+        let plan = post_form("/incidents/maintenance".to_owned())
+            .child(self.cluster_checkboxes())
+            .child(field("m-title".to_owned(), "title", "Title", ""))
+            .child(input_field(
+                "datetime-local",
+                "m-from".to_owned(),
+                "from",
+                "From (UTC); now when left empty",
+                "",
+            ))
+            .child(input_field(
+                "datetime-local",
+                "m-until".to_owned(),
+                "until",
+                "Until (UTC)",
+                "",
+            ))
+            .child(textarea_field(
+                "m-text".to_owned(),
+                "text",
+                "What happens",
+                "",
+                2,
+            ))
+            .child(primary_button(
+                "Plan maintenance".to_owned(),
+                refusal.as_deref(),
+            ));
+        let heading = el("h2").child("Maintenance");
+        let none = due
+            .is_empty()
+            .then(|| el("p").class("quiet").child("None goes on and none is planned. While it lasts, alarms about its clusters stay quiet."));
+        el("section")
+            .attr("id", "maintenance")
+            .child(heading)
+            .child(none)
+            .child(due)
+            .child(plan)
+    }
+
+    fn maintenance(&self, view: &MaintenanceView, refusal: Option<&str>) -> El {
+        let maintenance = &view.maintenance;
+        let (word, label) = match view.phase {
+            MaintenancePhase::Current => ("Now", "End it now"),
+            _ => ("Planned", "Call it off"),
+        };
+        let times = format!(
+            "{word}: {} to {}",
+            absolute(maintenance.from),
+            absolute(maintenance.until)
+        );
+        el("article")
+            .class("told")
+            .child(el("h3").child(maintenance.title.clone()))
+            .child(
+                el("p")
+                    .child(cluster_names(&maintenance.clusters))
+                    .child(quiet(format!(", by {}", maintenance.planned_by))),
+            )
+            .child(el("p").child(times))
+            .child(el("p").class("lines").child(maintenance.text.clone()))
+            .child(button_form(
+                format!("/incidents/maintenance/{}/end", maintenance.id),
+                label,
+                refusal,
+            ))
+    }
+
+    fn announcements_section(&self) -> El {
+        let refusal = self.refusal(Operation::ManageAnnouncements);
+        let current = self.announcements.announcements.iter();
+        let current: Vec<El> = current
+            .filter(|announcement| announcement.is_current(self.now))
+            .map(|announcement| self.announcement(announcement, refusal.as_deref()))
+            .collect();
+        let announce = post_form("/incidents/announcements".to_owned())
+            .child(field("a-title".to_owned(), "title", "Title", ""))
+            .child(textarea_field(
+                "a-text".to_owned(),
+                "text",
+                "What readers should know",
+                "",
+                2,
+            ))
+            .child(field(
+                "a-pages".to_owned(),
+                "pages",
+                "On the pages with these slugs, separated by commas; on every page when left empty",
+                "",
+            ))
+            .child(input_field(
+                "datetime-local",
+                "a-until".to_owned(),
+                "until",
+                "Until (UTC); until withdrawn when left empty",
+                "",
+            ))
+            .child(primary_button("Announce".to_owned(), refusal.as_deref()));
+        el("section")
+            .attr("id", "announcements")
+            .child(el("h2").child("Announcements"))
+            .child(current)
+            .child(announce)
+    }
+
+    fn announcement(&self, announcement: &Announcement, refusal: Option<&str>) -> El {
+        let pages: Vec<&str> = announcement
+            .pages
+            .iter()
+            .map(|slug| slug.as_str())
+            .collect();
+        let place = if pages.is_empty() {
+            "on every page".to_owned()
+        } else {
+            format!("on {}", pages.join(", "))
+        };
+        el("article")
+            .class("told")
+            .child(el("h3").child(announcement.title.clone()))
+            .child(
+                el("p")
+                    .child(quiet(format!("{}, {place}, ", announcement.by)))
+                    .child(ticking_age(announcement.at, self.now)),
+            )
+            .child(el("p").class("lines").child(announcement.text.clone()))
+            .child(button_form(
+                format!("/incidents/announcements/{}/withdraw", announcement.id),
+                "Withdraw",
+                refusal,
+            ))
+    }
+
+    fn resolved_section(&self) -> El {
+        let past = self.incidents.incidents.iter();
+        let past: Vec<El> = past
+            .filter(|incident| incident.state == IncidentState::Resolved)
+            .take(MAX_RESOLVED)
+            .map(|incident| self.incident(incident))
+            .collect();
+        let content: Content = if past.is_empty() {
+            el("p").class("quiet").child("None yet.").into()
+        } else {
+            past.into()
+        };
+        el("section")
+            .attr("id", "past")
+            .child(el("h2").child("Resolved"))
+            .child(content)
+    }
+}
+
+fn update_form(incident: &Incident, refusal: Option<&str>) -> El {
+    let id = |what: &str| format!("{what}-{}", incident.id);
+    post_form(format!("/incidents/{}/updates", incident.id))
+        .child(select_field(
+            id("state"),
+            "state",
+            "How far it is",
+            &STATE_OPTIONS,
+            incident.state.as_str(),
+        ))
+        .child(textarea_field(id("text"), "text", "What is new", "", 2))
+        .child(primary_button("Tell it".to_owned(), refusal))
+}
+
+fn section(id: &'static str, title: &'static str, content: El) -> El {
+    el("section")
+        .attr("id", id)
+        .child(el("h2").child(title))
+        .child(content)
+}
+
+fn cluster_names(clusters: &[galera::ClusterName]) -> String {
+    let names: Vec<&str> = clusters.iter().map(|cluster| cluster.as_str()).collect();
+    names.join(", ")
+}

@@ -1,0 +1,272 @@
+//! The form of one target.
+
+use galera::publish::notification::NotificationKind;
+use galera::publish::notification::delivery::{ChannelKind, TargetView};
+
+use super::super::widgets::{button, hidden_field, post_form as sheet, primary_button};
+use super::{channel_label, notification_kind_label};
+use crate::format::{link, sub};
+use crate::markup::{Content, El, el};
+
+/// Of a new target.
+pub(super) fn new_target(kind: ChannelKind, smtp: bool, refusal: Option<&str>) -> El {
+    let no_mail = (kind == ChannelKind::Email && !smtp).then(|| {
+        el("p")
+            .class("notice")
+            .child("The console has no SMTP server yet: start it with --smtp-host and --smtp-from.")
+    });
+    let form = sheet("/notifications/targets".to_owned())
+        .child(hidden_field("type", kind.as_str().to_owned()))
+        .child(target_fields(kind, None))
+        .child(primary_button("Add".to_owned(), refusal));
+    el("section")
+        .attr("id", "form")
+        .child(el("h2").child(format!("New target: {}", channel_label(kind))))
+        .child(no_mail)
+        .child(form)
+}
+
+/// Of one that there is, with its removal.
+pub(super) fn edit_target(target: &TargetView, refusal: Option<&str>) -> El {
+    let path = format!("/notifications/targets/{}", target.id);
+    let form = sheet(path.clone())
+        .child(hidden_field("revision", target.revision.to_string()))
+        .child(target_fields(target.channel, Some(target)))
+        .child(primary_button("Save".to_owned(), refusal));
+    let remove = sheet(format!("{path}/remove"))
+        .child(el("p").child("Removing it removes what waits for it and its log as well."))
+        .child(button("Remove this target".to_owned(), refusal));
+    el("section")
+        .attr("id", "form")
+        .child(el("h2").child(format!(
+            "{}: {}",
+            channel_label(target.channel),
+            target.name
+        )))
+        .child(el("p").child(link("/notifications".to_owned(), "Close")))
+        .child(form)
+        .child(remove)
+}
+
+fn target_fields(kind: ChannelKind, target: Option<&TargetView>) -> Vec<El> {
+    let name = target.map_or("", |target| &target.name);
+    let mut fields = vec![text_input("name", "Name", name, Some("80"), None)];
+    fields.extend(channel_fields(kind, target));
+    fields.push(kind_checkboxes(target));
+    let clusters: Vec<&str> = target
+        .iter()
+        .flat_map(|target| &target.rules.clusters)
+        .map(galera::ClusterName::as_str)
+        .collect();
+    fields.push(list_textarea(
+        "clusters",
+        "Clusters",
+        &clusters,
+        "Separated by spaces or commas; empty for all.",
+    ));
+    let seconds = |name, label, value: Option<u32>, usual: u32, hint| {
+        let value = value.unwrap_or(usual).to_string();
+        short_input(name, label, &value, hint)
+    };
+    let rules = target.map(|target| &target.rules);
+    fields.push(seconds(
+        "minimum_seconds",
+        "Minimum duration of a verdict, in seconds",
+        rules.map(|rules| rules.minimum_seconds),
+        15,
+        "What passes sooner is not told. Split brain is told at once.",
+    ));
+    fields.push(seconds(
+        "window_seconds",
+        "Time between two messages about a cluster, in seconds",
+        rules.map(|rules| rules.window_seconds),
+        30,
+        "Changes within it become one message.",
+    ));
+    let enabled = target.is_none_or(|target| target.enabled);
+    fields.push(boolean_select(
+        "enabled", "State", enabled, "enabled", "disabled",
+    ));
+    fields
+}
+
+fn channel_fields(kind: ChannelKind, target: Option<&TargetView>) -> Vec<El> {
+    let url = target
+        .and_then(|target| target.url.as_deref())
+        .unwrap_or_default();
+    let known = target.is_some_and(|target| target.has_secret);
+    let kept = "Empty leaves it as it is.";
+    match kind {
+        ChannelKind::Webhook => {
+            let hint = if known {
+                kept
+            } else {
+                "At least 16 characters, e.g. what openssl rand -hex 32 prints."
+            };
+            vec![
+                text_input("url", "Address", url, Some("2000"), None),
+                text_input("secret", "Secret that signs", "", Some("256"), Some(hint)),
+            ]
+        }
+        // The address is the secret, so it is asked for again to be changed, and left out otherwise.
+        ChannelKind::Slack if known => {
+            vec![text_input(
+                "url",
+                "New address of the incoming webhook",
+                "",
+                Some("2000"),
+                Some(kept),
+            )]
+        }
+        ChannelKind::Slack => vec![text_input(
+            "url",
+            "Address of the incoming webhook",
+            "",
+            Some("2000"),
+            None,
+        )],
+        ChannelKind::Alertmanager => {
+            let hint = if known {
+                kept
+            } else {
+                "E.g. Bearer …; empty for none."
+            };
+            vec![
+                text_input(
+                    "url",
+                    "Address, without /api/v2/alerts",
+                    url,
+                    Some("2000"),
+                    None,
+                ),
+                text_input(
+                    "authorization",
+                    "Authorization header",
+                    "",
+                    Some("1000"),
+                    Some(hint),
+                ),
+            ]
+        }
+        ChannelKind::Email => {
+            let to: Vec<&str> = target
+                .iter()
+                .flat_map(|target| &target.to)
+                .map(String::as_str)
+                .collect();
+            let people = target.is_some_and(|target| target.people);
+            vec![
+                list_textarea(
+                    "to",
+                    "Recipients",
+                    &to,
+                    "Separated by spaces or commas. They get everything.",
+                ),
+                boolean_select(
+                    "people",
+                    "Accounts",
+                    people,
+                    "also those that a notice concerns",
+                    "none",
+                ),
+            ]
+        }
+    }
+}
+
+fn kind_checkboxes(target: Option<&TargetView>) -> El {
+    let boxes: Vec<El> = NotificationKind::SELECTABLE
+        .into_iter()
+        .map(|kind| {
+            let chosen = target.is_none_or(|target| target.rules.kinds.contains(&kind));
+            let input = el("input")
+                .attr("type", "checkbox")
+                .attr("name", "kinds")
+                .attr("value", kind.as_str())
+                .optional_attr("checked", chosen.then_some(""));
+            el("label")
+                .class("tick")
+                .child(input)
+                .child(format!(" {}", notification_kind_label(kind)))
+        })
+        .collect();
+    el("fieldset")
+        .child(el("legend").child("Told about"))
+        .child(boxes)
+}
+
+fn text_input(
+    name: &'static str,
+    label: &'static str,
+    value: &str,
+    longest: Option<&'static str>,
+    hint: Option<&'static str>,
+) -> El {
+    let id = format!("target-{name}");
+    let input = el("input")
+        .attr("id", id.clone())
+        .attr("name", name)
+        .attr("autocomplete", "off")
+        .attr("spellcheck", "false")
+        .optional_attr("maxlength", longest)
+        .attr("value", value.to_owned());
+    labelled_field(id, label, input, hint)
+}
+
+/// A short one.
+fn short_input(name: &'static str, label: &'static str, value: &str, hint: &'static str) -> El {
+    el("div")
+        .class("short")
+        .child(text_input(name, label, value, Some("5"), Some(hint)))
+}
+
+fn list_textarea(
+    name: &'static str,
+    label: &'static str,
+    values: &[&str],
+    hint: &'static str,
+) -> El {
+    let id = format!("target-{name}");
+    let area = el("textarea")
+        .attr("id", id.clone())
+        .attr("name", name)
+        .attr("rows", "2")
+        .attr("spellcheck", "false")
+        .child(values.join("\n"));
+    labelled_field(id, label, area, Some(hint))
+}
+
+fn boolean_select(
+    name: &'static str,
+    label: &'static str,
+    yes: bool,
+    if_yes: &'static str,
+    if_no: &'static str,
+) -> El {
+    let id = format!("target-{name}");
+    let option = |value: &'static str, chosen: bool, text: &'static str| {
+        el("option")
+            .attr("value", value)
+            .optional_attr("selected", chosen.then_some(""))
+            .child(text)
+    };
+    let select = el("select")
+        .attr("id", id.clone())
+        .attr("name", name)
+        .child(option("true", yes, if_yes))
+        .child(option("false", !yes, if_no));
+    labelled_field(id, label, select, None)
+}
+
+fn labelled_field(
+    id: String,
+    label: impl Into<Content>,
+    control: El,
+    hint: Option<&'static str>,
+) -> El {
+    el("div")
+        .class("field")
+        .child(el("label").attr("for", id).child(label))
+        .child(control)
+        .child(hint.map(sub))
+}

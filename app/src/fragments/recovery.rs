@@ -1,0 +1,292 @@
+//! The recovery tab of a cluster.
+
+use galera::Timestamp;
+use galera::access::Operation;
+use galera::publish::api::{
+    ActionList, ClusterRecovery, ProblemDetails, RecoveryState, SessionView,
+};
+use galera::recover::action::RecoveryPause;
+use galera::recover::attestation::{Attestation, AttestedState};
+use galera::recover::plan::Plan;
+use galera::view::{ClusterView, NodeState, NodeView, SourceKind};
+
+use super::action_detail::ahead_warnings;
+use super::action_list::action_table;
+use super::api_client::PageQuery;
+use super::plan::{PlanContext, plan_section};
+use super::widgets;
+use crate::format::{sub, ticking_age};
+use crate::marks::{action_kind_label, node_mark, state_badge};
+use crate::markup::{El, el};
+use crate::pages::{cell, data_table, row};
+
+/// Everything that the tab shows.
+pub(super) struct RecoveryPage<'a> {
+    pub(super) view: &'a ClusterView,
+    pub(super) switch: &'a ClusterRecovery,
+    pub(super) global: &'a RecoveryState,
+    pub(super) open: &'a ActionList,
+    pub(super) recent: &'a ActionList,
+    pub(super) plans: &'a [Result<Plan, ProblemDetails>],
+    pub(super) attestations: &'a [Attestation],
+    pub(super) session: &'a SessionView,
+    pub(super) now: Timestamp,
+}
+
+/// Members that a person may have to vouch for: those who do not answer themselves.
+fn members_to_attest(view: &ClusterView) -> impl Iterator<Item = &NodeView> {
+    view.nodes.iter().filter(|node| {
+        let sql = node
+            .sources
+            .iter()
+            .find(|source| source.kind == SourceKind::Sql);
+        let answers =
+            sql.is_some_and(|sql| sql.error.is_none() && sql.observed_at.is_some() && !sql.stale);
+        !answers || node.state == NodeState::Stopped
+    })
+}
+
+/// What the address declares of members.
+pub(super) fn attestations_from_query(view: &ClusterView, query: &PageQuery) -> Vec<Attestation> {
+    let one = |node: &NodeView| {
+        let statement = match query.get(&format!("attest.{}", node.id))? {
+            "stopped" => AttestedState::Stopped,
+            "fenced" => AttestedState::Fenced,
+            "decommissioned" => AttestedState::Decommissioned,
+            _ => return None,
+        };
+        let saved_state = query.get(&format!("state.{}", node.id)).map(str::to_owned);
+        Some(Attestation {
+            node: node.id.clone(),
+            statement,
+            saved_state,
+        })
+    };
+    view.nodes.iter().filter_map(one).collect()
+}
+
+impl RecoveryPage<'_> {
+    pub(super) fn markup(&self) -> El {
+        let ahead: Vec<El> = self
+            .recent
+            .actions
+            .iter()
+            .filter_map(ahead_warnings)
+            .collect();
+        let mut page = el("div").class("page").child(ahead).child(self.notices());
+        if !self.open.actions.is_empty() {
+            let heading = el("h2").child("Under way");
+            page = page.child(
+                el("section")
+                    .child(heading)
+                    .child(action_table(&self.open.actions, self.now)),
+            );
+        }
+        let mut plans = self.plans.iter();
+        // What a bootstrap lacks most often is somebody's word; it stands where it is missed.
+        page = page
+            .child(plans.next().map(|answer| self.plan_or_problem(answer)))
+            .child(self.attestation_section());
+        for answer in plans {
+            page = page.child(self.plan_or_problem(answer));
+        }
+        if !self.recent.actions.is_empty() {
+            let heading = el("h2").child("Last actions");
+            page = page.child(
+                el("section")
+                    .child(heading)
+                    .child(action_table(&self.recent.actions, self.now)),
+            );
+        }
+        page.child(self.switch_section())
+    }
+
+    fn plan_or_problem(&self, answer: &Result<Plan, ProblemDetails>) -> El {
+        match answer {
+            Ok(computed) => {
+                let approvals = self.global.approvals.get(&computed.kind).copied();
+                let around = PlanContext {
+                    session: self.session,
+                    obstacle: self.obstacle(),
+                    approvals: approvals.unwrap_or(1),
+                    now: self.now,
+                };
+                plan_section(computed, &around)
+            }
+            Err(problem) => el("p")
+                .class("notice")
+                .child(format!("{}. {}", problem.title, problem.detail)),
+        }
+    }
+
+    fn obstacle(&self) -> Option<String> {
+        if !self.switch.enabled {
+            return Some("Recovery is switched off.".to_owned());
+        }
+        let open = self.open.actions.first()?;
+        let word = action_kind_label(open.action.kind).to_lowercase();
+        Some(format!("A {word} of this cluster is under way already."))
+    }
+
+    fn notices(&self) -> Vec<El> {
+        let mut notices = Vec::new();
+        if let Some(off) = self.switch.off.as_ref().filter(|_| !self.switch.enabled) {
+            let what = match self.switch.scope.as_deref() {
+                Some("global") => "Recovery of every cluster is switched off",
+                _ => "Recovery of this cluster is switched off",
+            };
+            notices.push(switched_off_notice(what, off, self.now));
+        }
+        if self.global.approvals.values().any(|needed| *needed == 0) {
+            notices.push(el("p").class("notice").child(
+                "This console is set to carry out some actions without a second person's approval.",
+            ));
+        }
+        if !self.global.sql_account {
+            notices.push(el("p").class("notice").child("This console has no account for statements (--recovery-user), so a running cluster can be bootstrapped by hand only."));
+        }
+        notices
+    }
+
+    fn attestation_section(&self) -> Option<El> {
+        let rows: Vec<El> = members_to_attest(self.view)
+            .map(|node| self.attestation_row(node))
+            .collect();
+        if rows.is_empty() {
+            return None;
+        }
+        let columns = ["Member", "State", "It is", "Where it stopped"];
+        let form = el("form")
+            .class("sheet wide")
+            .attr("method", "get")
+            .attr("action", format!("/clusters/{}/recovery", self.view.name))
+            .child(data_table(
+                "ledger",
+                "Members that do not answer",
+                &columns,
+                rows,
+            ))
+            .child(
+                el("p").class("act").child(
+                    el("button")
+                        .attr("type", "submit")
+                        .child("Plan again with this"),
+                ),
+            );
+        let text = "A member that does not answer may be alive and serving. Declare only what you made sure of yourself: \
+            whoever approves sees who declared it.";
+        Some(
+            el("section")
+                .attr("id", "attest")
+                .child(el("h2").child("Members that do not answer"))
+                .child(el("p").child(text))
+                .child(form),
+        )
+    }
+
+    fn attestation_row(&self, node: &NodeView) -> El {
+        let given = self.attestations.iter().find(|given| given.node == node.id);
+        let option = |value: &'static str, label: &'static str| {
+            let chosen = given.map_or("", |given| given.statement.as_str()) == value;
+            let option = el("option").attr("value", value).child(label);
+            if chosen {
+                option.attr("selected", "")
+            } else {
+                option
+            }
+        };
+        let (name, id) = (format!("attest.{}", node.id), format!("attest-{}", node.id));
+        let select = el("select")
+            .attr("name", name)
+            .attr("id", id)
+            .attr("aria-label", format!("{} is", node.id))
+            .child([
+                option("", "nothing declared"),
+                option("stopped", "stopped, and stays so"),
+                option("fenced", "cut off from clients and members"),
+                option("decommissioned", "gone for good"),
+            ]);
+        let saved = given
+            .and_then(|given| given.saved_state.clone())
+            .unwrap_or_default();
+        let text = el("textarea")
+            .attr("name", format!("state.{}", node.id))
+            .attr("rows", "2")
+            .attr("spellcheck", "false")
+            .attr(
+                "aria-label",
+                format!("grastate.dat or recovered position of {}", node.id),
+            )
+            .attr(
+                "placeholder",
+                "grastate.dat, or the line with Recovered position",
+            )
+            .child(saved);
+        let head = el("span")
+            .child(node.name.clone().unwrap_or_else(|| node.id.to_string()))
+            .child(sub(node.id.to_string()));
+        row(node.id.to_string(), head)
+            .child(cell("State", state_badge(node_mark(node.state))))
+            .child(cell("It is", select))
+            .child(cell("Where it stopped", text))
+    }
+
+    fn switch_section(&self) -> El {
+        let action = format!("/clusters/{}/recovery", self.view.name);
+        let form = switch_form(action, self.switch.enabled, self.session);
+        let global = self.switch.scope.as_deref() == Some("global");
+        let form = if global {
+            el("p")
+                .child("It is switched off for every cluster; see ")
+                .child(crate::format::link("/actions".to_owned(), "Actions"))
+                .child(".")
+        } else {
+            form
+        };
+        el("section")
+            .attr("id", "switch")
+            .child(el("h2").child("Off-switch"))
+            .child(form)
+    }
+}
+
+/// That recovery is off, by whom, since when and why.
+pub(super) fn switched_off_notice(what: &'static str, off: &RecoveryPause, now: Timestamp) -> El {
+    el("p")
+        .class("notice")
+        .child(el("strong").child(what))
+        .child(format!(" by {} ", off.by))
+        .child(ticking_age(off.at, now))
+        .child(format!(": {}", off.reason))
+}
+
+/// Switches recovery off or on.
+pub(super) fn switch_form(action: String, enabled: bool, session: &SessionView) -> El {
+    let id = if action == "/recovery" {
+        "switch-all"
+    } else {
+        "switch-one"
+    };
+    let (word, label, operation) = if enabled {
+        ("false", "Switch recovery off", Operation::PauseRecovery)
+    } else {
+        (
+            "true",
+            "Switch recovery on again",
+            Operation::ResumeRecovery,
+        )
+    };
+    let refusal = widgets::role_refusal(session, operation);
+    widgets::post_form(action)
+        .attr("id", format!("{id}-form"))
+        .child(widgets::hidden_field("enabled", word.to_owned()))
+        .child(widgets::text_input(
+            format!("{id}-reason"),
+            "reason",
+            "Reason, shown to everybody",
+        ))
+        .child(widgets::button(label.to_owned(), refusal.as_deref()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+use galera::access::Role;
+use galera::recover::plan::CheckCode;
+use serde_json::json;
+
+use super::super::widgets::tests::button;
+use super::*;
+use crate::fixtures;
+
+fn plan_of(executable: bool) -> Plan {
+    let status = if executable { "pass" } else { "fail" };
+    serde_json::from_value(json!({
+        "kind": "bootstrap", "cluster": "lab", "digest": "d1ce", "executable": executable,
+        "computed_at": fixtures::fixed_now().to_string(), "summary": "n1's component is the one to bootstrap.",
+        "checks": [{"code": "nobody_primary", "status": status, "message": "n2 says <b>Primary</b>.",
+            "evidence": [{"node": "127.0.0.2", "source": "sql", "observed_at": fixtures::fixed_now().to_string(), "value": "Primary"}]}],
+        "target": {"mechanism": "statement", "node": "127.0.0.1", "members": ["127.0.0.1"], "position": null,
+            "revives": ["127.0.0.1"], "leaves_out": ["127.0.0.3"], "removes": []},
+        "steps": [{"node": "127.0.0.1", "statement": "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'"}],
+        "loss": {"transactions": 7, "explanation": "127.0.0.3 may hold more."},
+    }))
+    .unwrap()
+}
+
+fn session(roles: &[Role]) -> SessionView {
+    SessionView {
+        username: "dora".to_owned(),
+        roles: roles.to_vec(),
+        expires_at: fixtures::fixed_now(),
+    }
+}
+
+fn page(plan: Plan, roles: &[Role], enabled: bool) -> String {
+    let view = fixtures::healthy("lab", 2_881);
+    let off = (!enabled).then(
+        || json!({"by": "ada", "at": fixtures::fixed_now().to_string(), "reason": "moving house"}),
+    );
+    let switch = json!({"cluster": "lab", "enabled": enabled, "off": off, "scope": (!enabled).then_some("cluster")});
+    let global = json!({"enabled": true, "off": null, "clusters": {}, "approvals": {"bootstrap": 1}, "sql_account": true});
+    let none = || {
+        serde_json::from_value::<ActionList>(json!({"actions": [], "next_before": null})).unwrap()
+    };
+    let page = RecoveryPage {
+        view: &view,
+        switch: &serde_json::from_value(switch).unwrap(),
+        global: &serde_json::from_value(global).unwrap(),
+        open: &none(),
+        recent: &none(),
+        plans: &[Ok(plan)],
+        attestations: &[],
+        session: &session(roles),
+        now: fixtures::fixed_now(),
+    };
+    page.markup().html()
+}
+
+#[test]
+fn an_operator_can_request_what_is_possible() {
+    let html = page(plan_of(true), &[Role::Operator], true);
+    for expected in [
+        "Possible",
+        "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'",
+        "SQL on 127.0.0.1",
+        "7 transactions",
+        "127.0.0.3 may hold more.",
+        "name=\"plan_digest\" value=\"d1ce\"",
+        "Somebody else must approve it",
+    ] {
+        assert!(html.contains(expected), "{expected} in {html}");
+    }
+    assert!(
+        !button(&html, "Request bootstrap").contains("disabled"),
+        "{html}"
+    );
+}
+
+#[test]
+fn a_plan_that_waits_for_a_declaration_leads_to_the_form() {
+    const LINK: &str = "href=\"#attest\"";
+    let mut plan = plan_of(false);
+    assert!(!page(plan.clone(), &[Role::Operator], true).contains(LINK));
+    plan.checks[0].code = CheckCode::MEMBERS_ACCOUNTED;
+    assert!(page(plan, &[Role::Operator], true).contains(LINK));
+}
+
+#[test]
+fn what_cannot_be_requested_is_shown_disabled_and_says_why() {
+    for (plan, roles, enabled, why) in [
+        (
+            plan_of(true),
+            &[Role::Viewer][..],
+            true,
+            "This needs the role operator.",
+        ),
+        (
+            plan_of(false),
+            &[Role::Operator],
+            true,
+            "Some checks do not pass.",
+        ),
+        (
+            plan_of(true),
+            &[Role::Operator],
+            false,
+            "Recovery is switched off.",
+        ),
+    ] {
+        let html = page(plan, roles, enabled);
+        assert!(
+            button(&html, "Request bootstrap").contains("disabled"),
+            "{html}"
+        );
+        assert!(html.contains(why), "{why} in {html}");
+    }
+}
+
+#[test]
+fn i30_every_check_is_shown_with_its_evidence() {
+    let html = page(plan_of(false), &[Role::Viewer], true);
+    for expected in [
+        "Nobody primary",
+        ">Fail<",
+        "n2 says &lt;b&gt;Primary&lt;/b&gt;.",
+        "127.0.0.2",
+        "data-age=\" ago\"",
+    ] {
+        assert!(html.contains(expected), "{expected} in {html}");
+    }
+    assert!(!html.contains("<b>"), "{html}");
+}
+
+#[test]
+fn i19_only_an_admin_may_break_glass_and_names_every_check() {
+    let html = page(plan_of(false), &[Role::Admin], true);
+    assert!(
+        html.contains("name=\"overrides\" value=\"nobody_primary\""),
+        "{html}"
+    );
+    let html = page(plan_of(false), &[Role::Operator, Role::Approver], true);
+    assert!(!html.contains("overrides"), "{html}");
+}
+
+#[test]
+fn an_off_switch_names_who_and_why() {
+    let html = page(plan_of(true), &[Role::Viewer], false);
+    for expected in [
+        "Recovery of this cluster is switched off",
+        "by ada",
+        "moving house",
+    ] {
+        assert!(html.contains(expected), "{expected} in {html}");
+    }
+}
+
+#[test]
+fn the_address_declares_members_that_exist() {
+    let view = fixtures::healthy("lab", 2_881);
+    let uri = "/clusters/lab/recovery?attest.127.0.0.2=stopped&state.127.0.0.2=a%3A7&attest.127.0.0.9=stopped&attest.127.0.0.1=elsewhere";
+    let given = attestations_from_query(&view, &PageQuery::from_uri(&uri.parse().unwrap()));
+    assert_eq!(given.len(), 1, "{given:?}");
+    let one = &given[0];
+    assert_eq!(
+        (
+            one.node.to_string().as_str(),
+            one.statement,
+            one.saved_state.as_deref()
+        ),
+        ("127.0.0.2", AttestedState::Stopped, Some("a:7"))
+    );
+}

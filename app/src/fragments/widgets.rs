@@ -1,0 +1,250 @@
+//! What several of these pages show: forms, steps, checks.
+
+use galera::Timestamp;
+use galera::access::{Operation, check_permission};
+use galera::publish::api::SessionView;
+use galera::recover::plan::{
+    CheckEvidence, EvidenceSource, LossEstimate, ManualCommand, PlanCheck, PlanStep,
+};
+
+use crate::format::{code, link, pluralize, quiet, sub, ticking_age, unknown};
+use crate::marks::{check_mark, state_badge};
+use crate::markup::{Content, El, el};
+use crate::pages::{cell, data_table, row};
+
+/// A form that is sent as a whole; without script the browser does it.
+pub(super) fn post_form(action: String) -> El {
+    el("form")
+        .class("sheet")
+        .attr("method", "post")
+        .attr("action", action)
+}
+
+/// A form that is nothing but its button.
+pub(super) fn button_form(action: String, label: &str, refusal: Option<&str>) -> El {
+    el("form")
+        .attr("method", "post")
+        .attr("action", action)
+        .child(button(label.to_owned(), refusal))
+}
+
+/// A value that goes along.
+pub(super) fn hidden_field(name: &'static str, value: String) -> El {
+    el("input")
+        .attr("type", "hidden")
+        .attr("name", name)
+        .attr("value", value)
+}
+
+/// A labelled line of text.
+pub(super) fn text_input(id: String, name: &'static str, label: impl Into<Content>) -> El {
+    let input = el("input")
+        .attr("id", id.clone())
+        .attr("name", name)
+        .attr("autocomplete", "off")
+        .attr("spellcheck", "false")
+        .attr("maxlength", "2000");
+    el("div")
+        .class("field")
+        .child(el("label").attr("for", id).child(label))
+        .child(input)
+}
+
+/// A labelled text of some lines. Unlike in a line, the Enter key sends nothing here: what decides takes a click.
+pub(super) fn textarea(id: String, name: &'static str, label: &'static str) -> El {
+    let area = el("textarea")
+        .class("prose")
+        .attr("id", id.clone())
+        .attr("name", name)
+        .attr("rows", "2")
+        .attr("maxlength", "2000");
+    el("div")
+        .class("field")
+        .child(el("label").attr("for", id).child(label))
+        .child(area)
+}
+
+/// The button that a form is there for, and why it cannot be used.
+pub(super) fn primary_button(label: String, refusal: Option<&str>) -> El {
+    button_with_refusal(el("button").class("main"), label, refusal)
+}
+
+/// A button that sends its form, and why it cannot be used.
+pub(super) fn button(label: String, refusal: Option<&str>) -> El {
+    button_with_refusal(el("button"), label, refusal)
+}
+
+fn button_with_refusal(button: El, label: String, refusal: Option<&str>) -> El {
+    let button = button.attr("type", "submit").child(label);
+    let button = match refusal {
+        Some(_) => button.attr("disabled", ""),
+        None => button,
+    };
+    let why = refusal.map(|why| el("span").class("why-not").child(why.to_owned()));
+    el("p").class("act").child(button).child(why)
+}
+
+/// Why this person may not do `operation`.
+pub(super) fn role_refusal(session: &SessionView, operation: Operation) -> Option<String> {
+    check_permission(&session.roles, operation)
+        .err()
+        .map(|denied| format!("This needs the role {}.", denied.missing_role))
+}
+
+/// A list of facts under their names.
+pub(super) fn fact_list(pairs: Vec<(&'static str, Content)>) -> El {
+    let pairs: Vec<El> = pairs
+        .into_iter()
+        .map(|(name, value)| {
+            el("div")
+                .child(el("dt").child(name))
+                .child(el("dd").child(value))
+        })
+        .collect();
+    el("dl").class("figures").child(pairs)
+}
+
+/// What may be lost, in a word and a sentence.
+pub(super) fn loss_estimate(loss: &LossEstimate) -> Content {
+    let count = match loss.transactions {
+        Some(0) => "no known transaction".to_owned(),
+        Some(count) => pluralize(usize::try_from(count).unwrap_or(usize::MAX), "transaction"),
+        None => "cannot be known".to_owned(),
+    };
+    Content::Many(vec![count.into(), sub(loss.explanation.clone()).into()])
+}
+
+/// One exact step.
+pub(super) fn plan_step(step: &PlanStep) -> El {
+    let cell = el("div").class("step");
+    match step {
+        PlanStep::Statement { node, statement } => cell
+            .child(code(statement.clone()))
+            .child(sub(format!("SQL on {node}"))),
+        PlanStep::Key {
+            key,
+            mod_revision,
+            value,
+        } => {
+            let what = match (value, mod_revision) {
+                (Some(_), 0) => "create the key, if it does not exist",
+                (Some(_), _) => "write the key, if unchanged",
+                (None, _) => "delete the key, if unchanged",
+            };
+            let at = (*mod_revision > 0).then(|| format!(" since revision {mod_revision}"));
+            cell.child(code(key.clone()))
+                .child(value.clone().map(|value| el("div").child(code(value))))
+                .child(sub(format!("etcd: {what}{}", at.unwrap_or_default())))
+        }
+    }
+}
+
+/// What a person can type instead.
+pub(super) fn manual_commands(commands: &[ManualCommand]) -> Option<El> {
+    let items: Vec<El> = commands
+        .iter()
+        .map(|command| {
+            let place = match &command.node {
+                Some(node) => format!("on {node}: {}", command.why),
+                None => command.why.clone(),
+            };
+            el("li")
+                .child(code(command.command.clone()))
+                .child(sub(place))
+        })
+        .collect();
+    let list = el("ol").class("steps").child(items);
+    (!commands.is_empty()).then(|| {
+        el("details")
+            .attr("id", "by-hand")
+            .child(el("summary").child("The same by hand"))
+            .child(list)
+    })
+}
+
+const COLUMNS: [&str; 4] = ["Check", "Result", "Finding", "Evidence"];
+
+/// Every check with what it rests on.
+pub(super) fn check_table(checks: &[PlanCheck], now: Timestamp) -> El {
+    let rows = checks
+        .iter()
+        .enumerate()
+        .map(|(index, check)| {
+            row(format!("{index}"), humanize(check.code.as_str()))
+                .child(cell(COLUMNS[1], state_badge(check_mark(check.status))))
+                .child(cell(COLUMNS[2], check.message.clone()).class("finding"))
+                .child(cell(COLUMNS[3], evidence_list(&check.evidence, now)))
+        })
+        .collect();
+    data_table(
+        "ledger checks",
+        "Checks with their evidence",
+        &COLUMNS,
+        rows,
+    )
+}
+
+/// A stable word as people read it.
+pub(super) fn humanize(word: &str) -> String {
+    let text = word.replace('_', " ").replace("sql", "SQL");
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
+}
+
+fn evidence_list(evidence: &[CheckEvidence], now: Timestamp) -> Content {
+    if evidence.is_empty() {
+        return unknown().into();
+    }
+    let items: Vec<El> = evidence
+        .iter()
+        .map(|fact| evidence_item(fact, now))
+        .collect();
+    let list = el("ul").class("evidence").child(items);
+    if evidence.len() <= 4 {
+        return list.into();
+    }
+    el("details")
+        .child(el("summary").child(pluralize(evidence.len(), "fact")))
+        .child(list)
+        .into()
+}
+
+fn evidence_item(fact: &CheckEvidence, now: Timestamp) -> El {
+    let source = match fact.source {
+        EvidenceSource::Sql => "SQL",
+        EvidenceSource::Registry => "registry",
+        EvidenceSource::Attestation => "attested",
+        EvidenceSource::Memory => "remembered",
+        EvidenceSource::Console => "console",
+    };
+    let node = fact
+        .node
+        .as_ref()
+        .map(|node| el("span").class("who").child(node.to_string()));
+    let age = fact
+        .observed_at
+        .map(|at| el("span").child(", ").child(ticking_age(at, now)));
+    el("li")
+        .child(node.map(|node| el("span").child(node).child(" ")))
+        .child(fact.value.clone())
+        .child(quiet(format!(" {source}")).child(age))
+}
+
+/// A link to an action's page.
+pub(super) fn action_link(id: &str, text: String) -> El {
+    link(format!("/actions/{id}"), text)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    /// The tag of the button with this label.
+    pub(in crate::fragments) fn button<'a>(html: &'a str, label: &str) -> &'a str {
+        let end = html
+            .find(&format!(">{label}</button>"))
+            .unwrap_or_else(|| panic!("{label} in {html}"));
+        let start = html[..end].rfind("<button").unwrap();
+        &html[start..end]
+    }
+}

@@ -1,0 +1,270 @@
+//! The head of a cluster's pages: name, verdict, reasons, figures, tabs.
+
+use galera::Timestamp;
+use galera::view::{ClusterStatus, ClusterView, RegistryHealth, VerdictReason};
+use leptos::prelude::*;
+
+use super::cluster_scope::ClusterSignal;
+use crate::data::encode_segment;
+use crate::format::{
+    ago, code, elapsed, link, number_or_unknown, or_unknown, pluralize, quiet, rate,
+};
+use crate::marks::{glyph, tone_class, verdict_description, verdict_mark};
+use crate::markup::{Content, El, el};
+use crate::reactive::page_title;
+
+/// The address of a cluster's page.
+pub(crate) fn cluster_href(name: &galera::ClusterName) -> String {
+    ["/clusters/", name.as_str()].concat()
+}
+
+/// The address of a node's page.
+pub(crate) fn node_href(cluster: &galera::ClusterName, node: &galera::NodeId) -> String {
+    [
+        "/clusters/",
+        cluster.as_str(),
+        "/nodes/",
+        &encode_segment(&node.to_string()),
+    ]
+    .concat()
+}
+
+/// The title of the window; the verdict comes first, so that a tab in the background shows it.
+pub(super) fn cluster_title(shown: ClusterSignal) -> AnyView {
+    page_title(move || {
+        let view = shown.read();
+        [
+            verdict_mark(view.verdict.state).label,
+            " · ",
+            view.name.as_str(),
+        ]
+        .concat()
+    })
+}
+
+/// The head with the tab `here` marked. `stale` says that the console sends nothing new.
+pub(super) fn cluster_header(
+    view: &ClusterView,
+    here: &str,
+    now: Option<Timestamp>,
+    stale: bool,
+) -> El {
+    let mark = verdict_mark(view.verdict.state);
+    let verdict = el("p")
+        .class(tone_class("verdict", mark))
+        .attr("title", verdict_description(view.verdict.state))
+        .child(el("span").class("word").child(mark.label))
+        .child(glyph(mark));
+    let times = el("p")
+        .class("quiet")
+        .child(elapsed(view.verdict.since, now))
+        .child(if stale {
+            " · stale, as of "
+        } else {
+            " · as of "
+        })
+        .child(ago(view.observed_at, now));
+    let reasons: Vec<El> = view
+        .verdict
+        .reasons
+        .iter()
+        .map(|reason| reason_item(view, reason))
+        .collect();
+    el("div")
+        .class("head")
+        .child(
+            el("div")
+                .class("name-and-verdict")
+                .child(el("h1").child(view.name.as_str().to_owned()))
+                .child(verdict)
+                .child(times),
+        )
+        .child(el("ul").class("reasons").child(reasons))
+        .child(registry_notice(&view.registry, now))
+        .child(key_figures(view))
+        .child(tabs(view, here))
+}
+
+/// Calm, because the console's own blindness is no failure of the cluster.
+pub(super) fn registry_notice(registry: &RegistryHealth, now: Option<Timestamp>) -> Option<El> {
+    if registry.reachable {
+        return None;
+    }
+    let error = registry
+        .error
+        .as_ref()
+        .map(|error| quiet([" (", error, ")"].concat()));
+    let notice = el("p")
+        .class("notice")
+        .child("Registry unreachable since ")
+        .child(ago(registry.since, now));
+    Some(notice.child("; facts below come from SQL.").child(error))
+}
+
+/// A reason, with the node in it made a link.
+fn reason_item(view: &ClusterView, reason: &VerdictReason) -> El {
+    let Some(id) = &reason.node else {
+        return el("li").child(reason.message.clone());
+    };
+    let href = node_href(&view.name, id);
+    let node = view.nodes.iter().find(|node| node.id == *id);
+    let text = id.to_string();
+    let name = node.and_then(|node| node.name.as_deref());
+    for label in name.into_iter().chain([text.as_str()]) {
+        if let Some((before, after)) = split_at_word(&reason.message, label) {
+            return el("li")
+                .child(before.to_owned())
+                .child(link(href, label.to_owned()))
+                .child(after.to_owned());
+        }
+    }
+    el("li")
+        .child(reason.message.clone())
+        .child(" ")
+        .child(link(href, text))
+}
+
+/// What stands before and after the first whole occurrence of `label`.
+fn split_at_word<'a>(text: &'a str, word: &str) -> Option<(&'a str, &'a str)> {
+    let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    text.match_indices(word).find_map(|(start, _)| {
+        let (before, rest) = text.split_at(start);
+        let after = rest.get(word.len()..)?;
+        // A dot or colon ends a word, but followed by a letter or digit it belongs to a longer name.
+        let goes_on = match after.strip_prefix(['.', ':']) {
+            Some(tail) => tail.starts_with(part),
+            None => after.starts_with(part),
+        };
+        let begins = !before.ends_with(|c: char| part(c) || c == '.' || c == ':');
+        (begins && !goes_on).then_some((before, after))
+    })
+}
+
+fn key_figures(view: &ClusterView) -> El {
+    let summary = view.summary();
+    let primaries = view
+        .components
+        .iter()
+        .filter(|c| c.status == ClusterStatus::Primary)
+        .count();
+    let others = view.components.len() - primaries;
+    let components = [
+        &primaries.to_string(),
+        " Primary, ",
+        &others.to_string(),
+        " other",
+    ]
+    .concat();
+    let synced = [
+        &summary.synced.to_string(),
+        " of ",
+        &pluralize(summary.expected, "expected member"),
+    ]
+    .concat();
+    let uuid = summary
+        .position
+        .as_ref()
+        .map(|position| code(position.uuid.to_string()));
+    let seqno = number_or_unknown(summary.position.map(|position| position.seqno));
+    let figure = |label: &'static str, value: Content| {
+        el("div")
+            .child(el("dt").child(label))
+            .child(el("dd").child(value))
+    };
+    el("dl")
+        .class("figures")
+        .child(figure("Synced", synced.into()))
+        .child(figure("Components", components.into()))
+        .child(figure("Last committed", seqno.into()))
+        .child(figure(
+            "Commits per second",
+            or_unknown(summary.commit_rate.map(rate)).into(),
+        ))
+        .child(uuid.map(|uuid| figure("State UUID", uuid.into())))
+}
+
+fn tabs(view: &ClusterView, here: &str) -> El {
+    let nodes = cluster_href(&view.name);
+    let registry = [&nodes, "/registry"].concat();
+    let events = [&nodes, "/events"].concat();
+    let recovery = [&nodes, "/recovery"].concat();
+    let tab = |key: &str, href: String, label: &'static str| {
+        el("li")
+            .child(link(href, label).optional_attr("aria-current", (key == here).then_some("page")))
+    };
+    let list = el("ul").child([
+        tab("nodes", nodes, "Nodes"),
+        tab("events", events, "Events"),
+        tab("registry", registry, "Registry"),
+        tab("recovery", recovery, "Recovery"),
+    ]);
+    el("nav")
+        .class("tabs")
+        .attr("aria-label", "Views of the cluster")
+        .child(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_whole_names_only() {
+        assert_eq!(
+            split_at_word("127.0.0.1 is gone", "127.0.0.1"),
+            Some(("", " is gone"))
+        );
+        assert_eq!(
+            split_at_word("lost 127.0.0.1.", "127.0.0.1"),
+            Some(("lost ", "."))
+        );
+        assert_eq!(
+            split_at_word("127.0.0.11 and 127.0.0.1", "127.0.0.1"),
+            Some(("127.0.0.11 and ", ""))
+        );
+        assert_eq!(split_at_word("db1.example is gone", "db1"), None);
+        assert_eq!(split_at_word("h:3307 is gone", "h"), None);
+        assert_eq!(
+            split_at_word("n1 (127.0.0.1) is gone", "127.0.0.1"),
+            Some(("n1 (", ") is gone"))
+        );
+        assert_eq!(split_at_word("n1: refused", "n1"), Some(("", ": refused")));
+        assert_eq!(split_at_word("no name here", "n1"), None);
+    }
+
+    #[test]
+    fn the_head_says_the_verdict_and_leads_to_the_nodes_in_its_reasons() {
+        let view = crate::fixtures::state_transfer("lab", 90_000);
+        let html = cluster_header(&view, "nodes", Some(crate::fixtures::fixed_now()), false).html();
+        for expected in [
+            "Degraded",
+            "for <time",
+            ">4 min<",
+            "2026-11-23 07:56:00 UTC",
+            "1 of 4 expected members",
+        ] {
+            assert!(html.contains(expected), "{expected} in {html}");
+        }
+        for node in ["127.0.0.4", "127.0.0.3", "127.0.0.2"] {
+            assert!(
+                html.contains(&format!("href=\"/clusters/lab/nodes/{node}\"")),
+                "{node} in {html}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_unreachable_registry_is_a_calm_notice() {
+        let view = crate::fixtures::registry_unreachable("lab", 90_000);
+        let html = cluster_header(&view, "nodes", Some(crate::fixtures::fixed_now()), false).html();
+        for expected in [
+            "Healthy",
+            "Registry unreachable since",
+            "42 s ago",
+            "facts below come from SQL",
+        ] {
+            assert!(html.contains(expected), "{expected} in {html}");
+        }
+        assert!(!html.contains("t-bad"), "{html}");
+    }
+}

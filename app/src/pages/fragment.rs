@@ -1,0 +1,245 @@
+//! Pages whose content the server makes: plans, actions, the audit trail.
+//!
+//! They change rarely and are read once, by few; as HTML they cost the browser's module nothing. The browser asks for
+//! them again when something changed, puts what is new in place, lets ages tick and sends forms. Without script they
+//! are ordinary pages with ordinary forms.
+
+use std::sync::Arc;
+
+use galera::Timestamp;
+use galera::publish::api::ProblemDetails;
+use leptos::prelude::*;
+use leptos_router::hooks::use_location;
+
+use super::cluster_header::{cluster_header, cluster_title};
+use super::cluster_scope::with_cluster;
+use super::problem::problem_page;
+use crate::live::{LiveState, use_live};
+use crate::markup::{El, el};
+use crate::reactive::{ApiResponse, dynamic_view, effect, join_views, load, loaded, page_title};
+
+/// The recovery tab of a cluster: below its live head the plans.
+pub(crate) fn recovery_page() -> AnyView {
+    cluster_tab("recovery")
+}
+
+/// The events tab of a cluster.
+pub(crate) fn events_page() -> AnyView {
+    cluster_tab("events")
+}
+
+fn cluster_tab(here: &'static str) -> AnyView {
+    let part = LiveFragment::for_location();
+    with_cluster(move |shown| {
+        let state = use_live();
+        let head = move || {
+            let stale = state.stale_since.get().is_some();
+            el("div").class("page").child(cluster_header(
+                &shown.read(),
+                here,
+                state.now.get(),
+                stale,
+            ))
+        };
+        effect(move || {
+            shown.track();
+            part.refresh_if_due(MIN_REFRESH_INTERVAL);
+        });
+        join_views(vec![
+            cluster_title(shown),
+            dynamic_view(head),
+            part.view(false),
+        ])
+    })
+}
+
+/// Any other page that the server makes.
+pub(crate) fn fragment_page() -> AnyView {
+    let part = LiveFragment::for_location();
+    let state = use_live();
+    effect(move || {
+        state.now.track();
+        part.refresh_if_due(POLL_INTERVAL);
+    });
+    part.view(true)
+}
+
+/// Shortest time between two readings for the sake of a cluster's view, in milliseconds.
+const MIN_REFRESH_INTERVAL: i64 = 2_000;
+/// Time between readings that nothing asked for, in milliseconds.
+const POLL_INTERVAL: i64 = 10_000;
+
+/// A part of the page that the server makes, as it changes.
+#[derive(Clone, Copy)]
+struct LiveFragment {
+    live: LiveState,
+    path: Memo<String>,
+    /// A later reading, and of which path.
+    refreshed: RwSignal<Option<(String, Arc<ApiResponse>)>>,
+    /// When it was read last, by the server's clock; `None` while it is being read.
+    fetched_at: StoredValue<Option<i64>>,
+    /// Why the last form was refused.
+    form_problem: RwSignal<Option<ProblemDetails>>,
+    submitting: StoredValue<bool>,
+}
+
+impl LiveFragment {
+    /// The part that belongs to the address.
+    fn for_location() -> Self {
+        let location = use_location();
+        let path = Memo::new(move |_| {
+            let (path, query) = (location.pathname.get(), location.search.get());
+            let query = query.trim_start_matches('?');
+            let mark = if query.is_empty() { "" } else { "?" };
+            ["/fragments", &path, mark, query].concat()
+        });
+        let part = Self {
+            live: use_live(),
+            path,
+            refreshed: RwSignal::new(None),
+            fetched_at: StoredValue::new(Some(0)),
+            form_problem: RwSignal::new(None),
+            submitting: StoredValue::new(false),
+        };
+        part.refresh_on_action_changes();
+        part
+    }
+
+    fn refresh_on_action_changes(self) {
+        let state = self.live;
+        let mut before: Option<u32> = None;
+        effect(move || {
+            let changes = state.action_changes.get();
+            if before
+                .replace(changes)
+                .is_some_and(|before| before != changes)
+            {
+                self.refresh_if_due(0);
+            }
+        });
+        #[cfg(feature = "hydrate")]
+        effect(move || {
+            if let Some(now) = state.now.get() {
+                crate::browser::update_ages(now);
+            }
+        });
+    }
+
+    /// Reads it again unless it was read within the last `pause` milliseconds.
+    fn refresh_if_due(self, pause: i64) {
+        let now = self
+            .live
+            .now
+            .get_untracked()
+            .map_or(0, Timestamp::unix_millis);
+        let due = self
+            .fetched_at
+            .try_get_value()
+            .flatten()
+            .is_some_and(|at| now - at >= pause);
+        if !due || (pause > 0 && !is_visible()) {
+            return;
+        }
+        // The first time is when the page came.
+        if pause > 0 && self.fetched_at.get_value() == Some(0) {
+            self.fetched_at.set_value(Some(now));
+            return;
+        }
+        self.refresh(now);
+    }
+
+    fn refresh(self, now: i64) {
+        self.fetched_at.set_value(None);
+        let path = self.path.get_untracked();
+        let answer = crate::data::get_text(path.clone(), false);
+        leptos::task::spawn_local(async move {
+            let answer = ApiResponse::from(answer.await);
+            // The page may be gone by now.
+            let _ = self.fetched_at.try_set_value(Some(now));
+            // What cannot be read now stays as it was; the connection's banner says why.
+            if answer.title_and_html().is_ok() {
+                let _ = self.refreshed.try_set(Some((path, Arc::new(answer))));
+            }
+        });
+    }
+
+    fn view(self, titled: bool) -> AnyView {
+        loaded(load(move || self.path.get()), move |first| {
+            if let Err(problem) = first.title_and_html() {
+                return problem_page(problem);
+            }
+            let (first, path) = (Arc::new(first), self.path.get_untracked());
+            let newest = Memo::new(move |_| match self.refreshed.get() {
+                Some((of, later)) if of == path => later,
+                _ => Arc::clone(&first),
+            });
+            let heading = titled.then(|| {
+                page_title(move || {
+                    newest
+                        .get()
+                        .title_and_html()
+                        .map(|(title, _)| title.to_owned())
+                        .unwrap_or_default()
+                })
+            });
+            let content = dynamic_view(move || self.markup(&newest.get()));
+            join_views(heading.into_iter().chain([content]).collect())
+        })
+    }
+
+    fn markup(self, answer: &ApiResponse) -> El {
+        let html = answer
+            .title_and_html()
+            .map(|(_, html)| html)
+            .unwrap_or_default();
+        let refused = self.form_problem.get().map(|problem| {
+            let text = [&problem.title, ": ", &problem.detail].concat();
+            el("p").class("error").attr("role", "alert").child(text)
+        });
+        let content = el("div")
+            .class("page")
+            .inner_html(html.into())
+            .on("submit", move |event| self.submit(&event));
+        el("div")
+            .class("page")
+            .child(refused)
+            .child(content.key("served".to_owned()))
+    }
+
+    #[cfg(feature = "hydrate")]
+    fn submit(self, event: &leptos::web_sys::Event) {
+        let Some(form) = crate::browser::intercept_submission(event) else {
+            return;
+        };
+        if self.submitting.get_value() {
+            return;
+        }
+        self.submitting.set_value(true);
+        let answer = crate::data::submit_form(form);
+        leptos::task::spawn_local(async move {
+            let answer = answer.await;
+            let _ = self.submitting.try_set_value(false);
+            match answer {
+                Ok(location) => crate::browser::navigate_to(&location),
+                Err(problem) => {
+                    let _ = self.form_problem.try_set(Some(problem));
+                }
+            }
+        });
+    }
+
+    #[cfg(not(feature = "hydrate"))]
+    fn submit(self, _event: &leptos::web_sys::Event) {
+        let _ = (self.submitting, self.form_problem);
+    }
+}
+
+#[cfg(feature = "hydrate")]
+fn is_visible() -> bool {
+    crate::browser::is_visible()
+}
+
+#[cfg(not(feature = "hydrate"))]
+fn is_visible() -> bool {
+    false
+}

@@ -1,0 +1,259 @@
+//! The status page: a document of its own, complete without script, and small.
+//!
+//! It shares marks, style tokens and escaping with the interface, but nothing of it is in the browser's module. A script of
+//! its own (`app/status/live.js`) keeps an open page true.
+
+mod incidents;
+mod uptime_bars;
+
+use galera::Timestamp;
+use galera::publish::status_pages::{
+    DataInconsistency, PublicCluster, PublicNode, PublicPage, PublicState,
+};
+
+use crate::format::{absolute, link, number, visually_hidden};
+use crate::marks::{glyph, node_mark, public_state_mark, state_badge, tone_class};
+use crate::markup::{Content, El, el};
+
+/// A status page as it is served.
+#[derive(Clone, Copy, Debug)]
+pub struct StatusPage<'a> {
+    /// What it says.
+    pub status: &'a PublicPage,
+    /// Names what it says: another version says something else.
+    pub version: &'a str,
+    /// When that was found to be so.
+    pub as_of: Timestamp,
+    /// What leads from the page's address to what belongs to it: nothing, or `slug/`.
+    pub base_path: &'a str,
+    /// The URL of its style sheet.
+    pub css: &'a str,
+    /// The URL of its script.
+    pub js: &'a str,
+    /// Whether search engines may list it.
+    pub listed: bool,
+}
+
+impl StatusPage<'_> {
+    /// The document.
+    #[must_use]
+    pub fn html(&self) -> String {
+        let told = self.status;
+        let title = format!("{} · {}", told.summary(), told.title);
+        let robots = (!self.listed).then(|| meta("robots", "noindex"));
+        let head = el("head")
+            .child(el("meta").attr("charset", "utf-8"))
+            .child(meta("viewport", "width=device-width, initial-scale=1"))
+            .child(meta("color-scheme", "light dark"))
+            .child(robots)
+            .child(el("title").child(title))
+            .child(link_element("stylesheet", self.css.to_owned()))
+            .child(link_element("icon", "/favicon.svg".to_owned()).attr("type", "image/svg+xml"))
+            .child(
+                link_element("alternate", format!("{}feed.atom", self.base_path))
+                    .attr("type", "application/atom+xml")
+                    .attr("title", told.title.clone()),
+            )
+            .child(
+                el("script")
+                    .attr("type", "module")
+                    .attr("src", self.js.to_owned()),
+            );
+        let spoken = el("p")
+            .attr("id", "spoken")
+            .class("vh")
+            .attr("role", "status");
+        let body = el("body").child(self.content()).child(spoken);
+        let document = el("html").attr("lang", "en").child(head).child(body);
+        format!("<!DOCTYPE html>{}", document.html())
+    }
+
+    /// What is put in place of the same part of an open page when something changes.
+    fn content(&self) -> El {
+        let told = self.status;
+        let mark = public_state_mark(told.overall);
+        let overall = el("p")
+            .class(tone_class("overall", mark))
+            .child(glyph(mark))
+            .child(told.summary());
+        let header = el("header")
+            .child(el("h1").child(told.title.clone()))
+            .child(overall)
+            .child(self.age())
+            .child(told.stale_since.map(unread_notice));
+        let main = el("main")
+            .child(incidents::announcements(told))
+            .child(incidents::open_incidents(told))
+            .child(incidents::maintenance(told))
+            .child(clusters(told))
+            .child(incidents::past_incidents(told));
+        el("div")
+            .attr("id", "page")
+            .attr("data-version", self.version.to_owned())
+            .attr("data-events", format!("{}events", self.base_path))
+            .child(header)
+            .child(main)
+            .child(self.footer())
+    }
+
+    /// How old all of this is. The script lets the age tick.
+    fn age(&self) -> El {
+        let changed = self.status.changed_at().map(|at| {
+            el("span")
+                .child("Last change ")
+                .child(absolute_time(at))
+                .child(". ")
+        });
+        let as_of = el("time")
+            .attr("id", "as-of")
+            .attr("datetime", self.as_of.to_string())
+            .child(absolute(self.as_of));
+        el("p")
+            .class("age")
+            .child(changed)
+            .child("As of ")
+            .child(as_of)
+            .child(el("span").attr("id", "age"))
+            .child(".")
+    }
+
+    fn footer(&self) -> El {
+        let to = |name: &str, text: &'static str| link(format!("{}{name}", self.base_path), text);
+        el("footer")
+            .child(
+                el("p").child(
+                    "Times are UTC. Days without data are empty, not counted as up or down.",
+                ),
+            )
+            .child(
+                el("p")
+                    .child(to("feed.atom", "Atom feed"))
+                    .child(" ")
+                    .child(to("summary.json", "JSON"))
+                    .child(" ")
+                    .child(to("badge.svg", "Badge")),
+            )
+    }
+}
+
+fn meta(name: &'static str, content: &'static str) -> El {
+    el("meta").attr("name", name).attr("content", content)
+}
+
+fn link_element(rel: &'static str, href: String) -> El {
+    el("link").attr("rel", rel).attr("href", href)
+}
+
+fn unread_notice(since: Timestamp) -> El {
+    el("p")
+        .class("notice")
+        .child("Incidents, maintenance and announcements are as of ")
+        .child(absolute_time(since))
+        .child(": what was written since cannot be read at the moment. The states below are measured and up to date.")
+}
+
+fn clusters(told: &PublicPage) -> El {
+    let each: Vec<El> = told
+        .clusters
+        .iter()
+        .enumerate()
+        .map(|(place, shown)| cluster(place, shown))
+        .collect();
+    el("section")
+        .class("clusters")
+        .child(el("h2").class("vh").child("Databases"))
+        .child(each)
+}
+
+fn cluster(place: usize, shown: &PublicCluster) -> El {
+    let head = el("div")
+        .class("line")
+        .child(el("h3").child(shown.name.clone()))
+        .child(state_badge(public_state_mark(shown.state)));
+    let since = shown.since.map(|at| {
+        el("span")
+            .child(" Since ")
+            .child(absolute_time(at))
+            .child(".")
+    });
+    el("section")
+        .class("cluster")
+        .child(head)
+        .child(
+            el("p")
+                .class("quiet")
+                .child(state_description(shown))
+                .child(since),
+        )
+        .child(nodes(shown))
+        .child(uptime_bars::bars(place, shown))
+        .child(uptime_bars::uptime_figures(&shown.uptime))
+}
+
+/// What a state means to somebody who uses the database.
+fn state_description(shown: &PublicCluster) -> &'static str {
+    match (shown.state, shown.state_without_maintenance) {
+        (PublicState::Maintenance, PublicState::Operational) => "Planned work; it works meanwhile.",
+        (PublicState::Maintenance, PublicState::Degraded) => {
+            "Planned work; it works meanwhile, with fewer members."
+        }
+        (PublicState::Maintenance, PublicState::Unknown) => {
+            "Planned work; its state is not known at the moment."
+        }
+        (PublicState::Maintenance, _) => match shown.inconsistency {
+            Some(_) => {
+                "Planned work; parts of it hold different data meanwhile. Do not rely on it."
+            }
+            None => "Planned work; it is not available meanwhile.",
+        },
+        (PublicState::Operational, _) => "It takes reads and writes.",
+        (PublicState::Degraded, _) => "It takes reads and writes, with fewer members than planned.",
+        (PublicState::Outage, _) => match shown.inconsistency {
+            Some(DataInconsistency::SplitBrain) => {
+                "Parts of it take writes apart from each other. Do not rely on it until this is resolved."
+            }
+            Some(DataInconsistency::Diverged) => {
+                "Parts of it hold different data. Do not rely on it until this is resolved."
+            }
+            None => "It takes no reads or writes.",
+        },
+        (PublicState::Unknown, _) => {
+            "It cannot be measured at the moment. That says nothing about the database."
+        }
+    }
+}
+
+/// The nodes, where the page shows them.
+fn nodes(shown: &PublicCluster) -> Option<El> {
+    let rows: Vec<El> = shown.nodes.iter().map(node).collect();
+    let list = el("ul").class("nodes").child(rows);
+    (!shown.nodes.is_empty()).then_some(list)
+}
+
+fn node(node: &PublicNode) -> El {
+    let more = |text: Option<String>| text.map(|text| el("span").class("quiet").child(text));
+    let position = node.position.map(|seqno| {
+        el("span")
+            .class("quiet")
+            .child(visually_hidden("last committed "))
+            .child(number(seqno))
+    });
+    let cells: Vec<Content> = vec![
+        el("b").child(node.name.clone()).into(),
+        state_badge(node_mark(node.state)).into(),
+        more(node.address.clone()).into(),
+        more(node.version.clone()).into(),
+        position.into(),
+    ];
+    el("li").child(Content::Many(cells))
+}
+
+/// A point in time in full.
+fn absolute_time(at: Timestamp) -> El {
+    el("time")
+        .attr("datetime", at.to_string())
+        .child(absolute(at))
+}
+
+#[cfg(test)]
+mod tests;

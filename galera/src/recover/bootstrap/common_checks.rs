@@ -1,0 +1,341 @@
+//! Checks that every bootstrap has in common, whether the cluster runs or not.
+
+use super::RecoveryCase;
+use super::situation::{MemberCondition, Situation};
+use crate::judge::cluster::node_facts::ProbeState;
+use crate::observe::registration::{AgentPhase, reports_running};
+use crate::recover::plan::digest::{PlanDraft, fact};
+use crate::recover::plan::{CheckCode, CheckEvidence, CheckStatus, EvidenceSource};
+use crate::view::NodeState;
+
+pub(crate) fn check_all(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &mut PlanDraft) {
+    check_console(case, draft);
+    check_no_primary(case, situation, draft);
+    check_members_accounted(situation, draft);
+    check_attestations(case, situation, draft);
+    check_no_state_transfer(situation, draft);
+}
+
+/// Checks on the console itself: what clean-up needs as well.
+pub(crate) fn check_console(case: &RecoveryCase<'_>, draft: &mut PlanDraft) {
+    let health = &case.evidence.registry_health;
+    let (status, message) = if health.reachable {
+        (CheckStatus::Pass, "The registry can be read.".to_owned())
+    } else {
+        let why = health.error.as_deref().unwrap_or("no answer");
+        (
+            CheckStatus::Unknown,
+            format!(
+                "The registry cannot be read ({why}): without it no action can be locked or recorded. Repair etcd first."
+            ),
+        )
+    };
+    draft.add_check(CheckCode::REGISTRY_READABLE, status, message, Vec::new());
+    match &case.context.recovery_pause {
+        None => draft.add_check(
+            CheckCode::RECOVERY_ENABLED,
+            CheckStatus::Pass,
+            "Recovery is switched on.".to_owned(),
+            Vec::new(),
+        ),
+        Some(off) => draft.add_check(
+            CheckCode::RECOVERY_ENABLED,
+            CheckStatus::Fail,
+            format!("{} switched recovery off: {}.", off.by, off.reason),
+            vec![fact(
+                None,
+                EvidenceSource::Console,
+                Some(off.at),
+                format!("off by {}", off.by),
+            )],
+        ),
+    }
+    let mut open = Vec::new();
+    if let Some(id) = &case.context.open_action {
+        open.push(fact(
+            None,
+            EvidenceSource::Console,
+            None,
+            format!("action {id} is open"),
+        ));
+    }
+    if let Some(order) = &case.context.standing_order {
+        open.push(fact(
+            None,
+            EvidenceSource::Registry,
+            None,
+            format!("an order stands: {order}"),
+        ));
+    }
+    let (status, message) = match (&case.context.open_action, &case.context.standing_order) {
+        (None, None) => (
+            CheckStatus::Pass,
+            "No other action of this cluster is open.".to_owned(),
+        ),
+        (Some(id), _) => (
+            CheckStatus::Fail,
+            format!("Action {id} of this cluster is open: follow that one, or cancel it first."),
+        ),
+        (None, Some(_)) => (
+            CheckStatus::Fail,
+            "An order to bootstrap stands in the registry: wait until it is obeyed or expires."
+                .to_owned(),
+        ),
+    };
+    draft.add_check(CheckCode::NO_OTHER_RECOVERY, status, message, open);
+}
+
+fn check_no_primary(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &mut PlanDraft) {
+    let mut evidence: Vec<CheckEvidence> = situation
+        .members_where(|standing| {
+            !matches!(
+                standing,
+                MemberCondition::Unknown | MemberCondition::Attested(_)
+            )
+        })
+        .map(|node| situation.evidence(node))
+        .collect();
+    let inferred: Vec<usize> = (0..situation.nodes().len())
+        .filter(|&node| situation.registered_primary(node))
+        .collect();
+    for &node in &inferred {
+        let facts = &situation.nodes()[node];
+        evidence.push(fact(
+            Some(&facts.id),
+            EvidenceSource::Registry,
+            facts
+                .registration
+                .as_ref()
+                .and_then(|seen| seen.observation.last_put_at),
+            "registered as Primary",
+        ));
+    }
+    let primaries: Vec<usize> = situation.primaries().collect();
+    let (status, message) = if !primaries.is_empty() {
+        let verb = if primaries.len() == 1 { "says" } else { "say" };
+        (
+            CheckStatus::Fail,
+            format!(
+                "{} {verb} Primary: there is nothing to bootstrap.",
+                situation.join_names(primaries.into_iter())
+            ),
+        )
+    } else if !inferred.is_empty() {
+        (
+            CheckStatus::Unknown,
+            format!(
+                "The console cannot reach {}, but the live registration says Primary: a second Primary would split the \
+                 cluster. Restore the console's connection first.",
+                situation.join_names(inferred.into_iter())
+            ),
+        )
+    } else if situation
+        .nodes()
+        .iter()
+        .any(|facts| facts.expected && matches!(facts.probe_state, ProbeState::Pending))
+    {
+        (
+            CheckStatus::Unknown,
+            "Not every member has been asked yet.".to_owned(),
+        )
+    } else {
+        (
+            CheckStatus::Pass,
+            format!("No node of {} says Primary.", case.evidence.name),
+        )
+    };
+    draft.add_check(CheckCode::NOBODY_PRIMARY, status, message, evidence);
+}
+
+fn check_members_accounted(situation: &Situation<'_>, draft: &mut PlanDraft) {
+    let counted: Vec<usize> = situation.accountable_members().collect();
+    let evidence = counted
+        .iter()
+        .map(|&node| situation.evidence(node))
+        .collect();
+    let missing: Vec<usize> = counted
+        .iter()
+        .copied()
+        .filter(|&node| {
+            matches!(
+                situation.conditions[node],
+                MemberCondition::Unknown | MemberCondition::Indeterminate
+            )
+        })
+        .collect();
+    let attested: Vec<usize> = counted
+        .iter()
+        .copied()
+        .filter(|&node| matches!(situation.conditions[node], MemberCondition::Attested(_)))
+        .collect();
+    let (status, message) = if counted.is_empty() {
+        (
+            CheckStatus::Unknown,
+            "No member is expected: pin the members with --cluster, so that a missing one is noticed.".to_owned(),
+        )
+    } else if !missing.is_empty() {
+        (
+            CheckStatus::Unknown,
+            format!(
+                "{} may be Primary where the console cannot see it. {} answer, or make sure that {} stopped or cut off, and declare that.",
+                situation.join_names(missing.iter().copied()),
+                if missing.len() == 1 {
+                    "Let it"
+                } else {
+                    "Let each of them"
+                },
+                if missing.len() == 1 {
+                    "it is"
+                } else {
+                    "they are"
+                },
+            ),
+        )
+    } else if !attested.is_empty() {
+        (
+            CheckStatus::Attested,
+            format!(
+                "Every member is accounted for; for {} on the word of the requester.",
+                situation.join_names(attested.into_iter())
+            ),
+        )
+    } else {
+        (
+            CheckStatus::Pass,
+            "Every member is accounted for.".to_owned(),
+        )
+    };
+    draft.add_check(CheckCode::MEMBERS_ACCOUNTED, status, message, evidence);
+}
+
+/// An attestation is void as soon as its node gives a sign of life.
+pub(crate) fn check_attestations(
+    case: &RecoveryCase<'_>,
+    situation: &Situation<'_>,
+    draft: &mut PlanDraft,
+) {
+    if case.attestations.is_empty() {
+        return;
+    }
+    let port = case.settings.fold.default_port;
+    let mut evidence = Vec::new();
+    let mut wrong: Vec<String> = Vec::new();
+    let mut seen = std::collections::BTreeMap::new();
+    for attestation in case.attestations {
+        let id = attestation.node.clone().normalized(port);
+        evidence.push(fact(
+            Some(&id),
+            EvidenceSource::Attestation,
+            None,
+            attestation.statement.as_str(),
+        ));
+        if seen
+            .insert(id.clone(), attestation)
+            .is_some_and(|other| other != attestation)
+        {
+            wrong.push(format!("{id} is attested twice, differently"));
+        }
+        let Some(node) = situation.nodes().iter().position(|facts| facts.id == id) else {
+            wrong.push(format!("{id} is no known member"));
+            continue;
+        };
+        if let Some(sign) = sign_of_life(situation, node) {
+            wrong.push(format!("{id} {sign}"));
+        }
+        if let Some(Err(why)) = attestation.parse_saved_state() {
+            wrong.push(format!("{id}: {why}"));
+        }
+    }
+    wrong.sort();
+    wrong.dedup();
+    let (status, message) = if wrong.is_empty() {
+        (
+            CheckStatus::Attested,
+            "Nothing contradicts the attestations.".to_owned(),
+        )
+    } else {
+        (
+            CheckStatus::Fail,
+            format!("The attestations do not hold: {}.", wrong.join("; ")),
+        )
+    };
+    draft.add_check(CheckCode::ATTESTATIONS_HOLD, status, message, evidence);
+}
+
+pub(crate) fn sign_of_life(situation: &Situation<'_>, node: usize) -> Option<&'static str> {
+    let facts = &situation.nodes()[node];
+    match situation.conditions[node] {
+        MemberCondition::Primary
+        | MemberCondition::NonPrimary(_)
+        | MemberCondition::Disconnected
+        | MemberCondition::Indeterminate => {
+            return Some("answers");
+        }
+        MemberCondition::Listed(_) => return Some("is listed by a component that answers"),
+        MemberCondition::ReportedStopped
+        | MemberCondition::Attested(_)
+        | MemberCondition::Unknown => {}
+    }
+    if let ProbeState::Failing { error, .. } = facts.probe_state
+        && error.kind.proves_running()
+    {
+        return Some("answers, although it refuses the console");
+    }
+    facts
+        .registration_after_probe_failure()
+        .filter(|registered| reports_running(&registered.observation.fields))
+        .map(|_| "is registered as running")
+}
+
+/// A state transfer in progress: interrupting one has destroyed whole clusters (I13).
+fn check_no_state_transfer(situation: &Situation<'_>, draft: &mut PlanDraft) {
+    let mut evidence = Vec::new();
+    let mut busy = Vec::new();
+    for (node, facts) in situation.nodes().iter().enumerate() {
+        // A transfer that failed is over; its node is damaged (I14) and waited for by nobody.
+        let over = facts
+            .fresh_answer()
+            .is_some_and(|answer| answer.status.transfer_failed());
+        if facts.fresh_answer().is_some()
+            && !over
+            && matches!(
+                facts.state(),
+                NodeState::Joining | NodeState::Donor | NodeState::Joined
+            )
+        {
+            evidence.push(fact(
+                Some(&facts.id),
+                EvidenceSource::Sql,
+                facts.fresh_answer().map(|a| a.at),
+                facts.state().as_str(),
+            ));
+            busy.push(node);
+        } else if situation.phase(node) == Some(AgentPhase::Joining)
+            && facts.fresh_answer().is_none()
+        {
+            evidence.push(fact(
+                Some(&facts.id),
+                EvidenceSource::Registry,
+                None,
+                "joining, by its agent's word",
+            ));
+            busy.push(node);
+        }
+    }
+    let (status, message) = if busy.is_empty() {
+        (
+            CheckStatus::Pass,
+            "Nobody donates or receives a state transfer.".to_owned(),
+        )
+    } else {
+        (
+            CheckStatus::Fail,
+            format!(
+                "{} {} part in a state transfer: wait until it ends or fails.",
+                situation.join_names(busy.iter().copied()),
+                if busy.len() == 1 { "takes" } else { "take" },
+            ),
+        )
+    };
+    draft.add_check(CheckCode::NO_STATE_TRANSFER, status, message, evidence);
+}

@@ -1,0 +1,164 @@
+//! Somebody is Primary: join, unless that would destroy data that nobody else has.
+
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
+
+use super::member::RegistryMember;
+use super::registry_snapshot::{FounderKeyState, RegistrySnapshot};
+use super::{
+    DataState, StartingNode, StartupAction, StartupDecision, join_names, recover_position,
+};
+use crate::id::NodeId;
+use crate::observe::wsrep::MemberAddress;
+
+pub(super) fn decide(own: &StartingNode, seen: &RegistrySnapshot) -> StartupDecision {
+    let primaries: Vec<(&NodeId, &RegistryMember)> = seen.primaries_except(&own.node).collect();
+    let names: Vec<NodeId> = primaries.iter().map(|(id, _)| (*id).clone()).collect();
+    let history = match single_history(own, seen, &primaries) {
+        Ok(history) => history,
+        Err(trouble) => return StartupDecision::wait(names, trouble),
+    };
+    match check_join(own, history, &primaries) {
+        JoinCheck::Join => {}
+        JoinCheck::Recover => return recover_position(own),
+        JoinCheck::Wait(sentence) => return StartupDecision::wait(names, sentence),
+        JoinCheck::Refuse(sentence) => return StartupDecision::refuse(sentence),
+    }
+    let synced = primaries.iter().filter(|(_, member)| member.is_synced());
+    let members: Vec<NodeId> = synced.map(|(id, _)| (*id).clone()).collect();
+    if members.is_empty() {
+        return StartupDecision::wait(
+            names.clone(),
+            format!(
+                "{} is Primary but not Synced (starting or donating); joining as soon as it is",
+                join_names(&names)
+            ),
+        );
+    }
+    let sentence = format!(
+        "{} is Synced and Primary under a living lease: joining",
+        join_names(&members)
+    );
+    StartupDecision::new(StartupAction::Join { members }, sentence)
+}
+
+/// The one history of everybody who is Primary, or why there is none.
+fn single_history(
+    own: &StartingNode,
+    seen: &RegistrySnapshot,
+    primaries: &[(&NodeId, &RegistryMember)],
+) -> Result<Option<Uuid>, String> {
+    let uuids: BTreeSet<Uuid> = primaries
+        .iter()
+        .filter_map(|(_, member)| member.state_uuid())
+        .collect();
+    if uuids.len() > 1 {
+        return Err(format!(
+            "Members of cluster {} are Primary with different histories; waiting until a person has ended one of them",
+            own.cluster
+        ));
+    }
+    if let Some((one, other)) = find_rivals(primaries) {
+        return Err(format!(
+            "{one} and {other} are both Primary without seeing each other; waiting until that is over"
+        ));
+    }
+    let history = uuids.first().copied();
+    match &seen.founder {
+        FounderKeyState::Known { founder, .. } if founder.state_uuid.is_none() => Err(format!(
+            "{} is Primary, but the founder key does not name its history yet; waiting for that",
+            join_names(primaries.iter().map(|(id, _)| *id))
+        )),
+        FounderKeyState::Known { founder, .. }
+            if history.is_some() && founder.state_uuid != history =>
+        {
+            Err(format!(
+                "The founder key names another history than that of {}; waiting for a person to tell which is right",
+                join_names(primaries.iter().map(|(id, _)| *id))
+            ))
+        }
+        _ => Ok(history),
+    }
+}
+
+/// Two Primary members, neither of which is in the other's list of members (I23).
+fn find_rivals<'a>(
+    primaries: &[(&'a NodeId, &'a RegistryMember)],
+) -> Option<(&'a NodeId, &'a NodeId)> {
+    for (index, (one, of_one)) in primaries.iter().enumerate() {
+        for (other, of_other) in &primaries[index + 1..] {
+            if list_excludes(of_one, other) && list_excludes(of_other, one) {
+                return Some((one, other));
+            }
+        }
+    }
+    None
+}
+
+/// Whether the member's list is complete and does not name `other`.
+fn list_excludes(member: &RegistryMember, other: &NodeId) -> bool {
+    let list = &member.status.incoming_addresses;
+    !list.is_empty()
+        && list.iter().all(|address| match address {
+            MemberAddress::Known(id) => {
+                id.clone().normalized(3306) != other.clone().normalized(3306)
+            }
+            MemberAddress::Arbitrator => true,
+            MemberAddress::Unnamed | MemberAddress::Unreadable(_) => false,
+        })
+}
+
+enum JoinCheck {
+    Join,
+    Recover,
+    Wait(String),
+    Refuse(String),
+}
+
+fn check_join(
+    own: &StartingNode,
+    history: Option<Uuid>,
+    primaries: &[(&NodeId, &RegistryMember)],
+) -> JoinCheck {
+    match (&own.data, history) {
+        (DataState::Empty | DataState::Incomplete { .. }, _) => JoinCheck::Join,
+        (DataState::Unrecovered { .. }, _) => JoinCheck::Recover,
+        (_, None) => JoinCheck::Wait(
+            "The Primary members do not tell their history; waiting for it, because joining could replace this node's data"
+                .to_owned(),
+        ),
+        (DataState::AtPosition(position), Some(history)) if position.uuid != history => {
+            JoinCheck::Refuse(different_history_message(own, position.uuid, history))
+        }
+        (DataState::AtPosition(position), Some(_)) => {
+            let known = primaries.iter().filter_map(|(_, member)| member.status.last_committed);
+            match known.max() {
+                Some(newest) if newest >= position.seqno => JoinCheck::Join,
+                newest => JoinCheck::Wait(format!(
+                    "This node's data are at {}, ahead of every Primary member (at {}); waiting, because joining would \
+                     discard what only this node has; to give that up, keep a copy and empty the data directory",
+                    position.seqno,
+                    newest.map_or_else(|| "no known position".to_owned(), |newest| newest.to_string())
+                )),
+            }
+        }
+        (DataState::Unrecoverable { uuid: Some(uuid), .. }, Some(history)) if *uuid == history => JoinCheck::Join,
+        (DataState::Unrecoverable { uuid: Some(uuid), .. }, Some(history)) => {
+            JoinCheck::Refuse(different_history_message(own, *uuid, history))
+        }
+        (DataState::Unrecoverable { uuid: None, why }, Some(_)) => JoinCheck::Refuse(format!(
+            "The data of {} cannot be told to be of this cluster ({why}); joining would replace them; keep a copy and \
+             empty the data directory to join",
+            own.node
+        )),
+    }
+}
+
+fn different_history_message(own: &StartingNode, ours: Uuid, theirs: Uuid) -> String {
+    format!(
+        "The data of {} are of history {ours}, the Primary members of {theirs}; joining would replace them; keep a copy \
+         and empty the data directory to join, or correct CLUSTER_NAME",
+        own.node
+    )
+}

@@ -1,0 +1,137 @@
+//! What the audit trail is worth telling.
+
+use galera::publish::notification::audit_trail::AuditCursor;
+use galera::publish::notification::{Audience, Notification, NotificationKind, Severity};
+use galera::record::audit::{AuditEntry, AuditRecord};
+
+use crate::verdicts::at;
+
+fn entry(sequence: u64, actor: &str, event: &str, detail: &[(&str, &str)]) -> AuditEntry {
+    let detail = detail
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    AuditEntry {
+        sequence,
+        record: AuditRecord {
+            at: at(0),
+            actor: actor.to_owned(),
+            event: event.to_owned(),
+            cluster: "lab".parse().ok(),
+            subject: Some("18f-1".to_owned()),
+            detail: detail.collect(),
+        },
+        previous: String::new(),
+        hash: String::new(),
+    }
+}
+
+fn requested(sequence: u64) -> AuditEntry {
+    let detail = [
+        ("kind", "bootstrap"),
+        ("summary", "Bootstrap n1"),
+        ("reason", "two nodes lost"),
+        ("approvals_needed", "1"),
+    ];
+    entry(sequence, "olga", "action_requested", &detail)
+}
+
+#[test]
+fn a_request_goes_to_who_may_approve_and_its_end_to_who_asked() {
+    let mut reading = AuditCursor::default();
+    let asked = reading.apply(&requested(1)).unwrap();
+    assert_eq!(
+        asked.title,
+        "lab: bootstrap requested by olga; it waits for approval"
+    );
+    assert_eq!(asked.text, "Bootstrap n1\nReason: two nodes lost");
+    assert_eq!(asked.path, "/actions/18f-1");
+    let except = "olga".to_owned();
+    assert_eq!(asked.audience, Audience::Approvers { except });
+    let approved = reading.apply(&entry(2, "anna", "action_approved", &[("comment", "go")]));
+    let approved = approved.unwrap();
+    assert_eq!(
+        (approved.kind, approved.text.as_str()),
+        (NotificationKind::ActionDecided, "Comment: go")
+    );
+    let olga = Audience::Person {
+        name: "olga".to_owned(),
+    };
+    assert_eq!(approved.audience, olga);
+    // Steps are in the trail, not in the post.
+    assert!(reading.apply(&entry(3, "r1", "action_step", &[])).is_none());
+    let ended = [("state", "succeeded"), ("outcome", "n1 is Primary")];
+    let ended = reading
+        .apply(&entry(4, "r1", "action_ended", &ended))
+        .unwrap();
+    assert_eq!(
+        (ended.kind, ended.severity),
+        (NotificationKind::ActionEnded, Severity::Info)
+    );
+    assert_eq!(ended.audience, olga);
+    assert_eq!(reading, AuditCursor::starting_after(4));
+}
+
+#[test]
+fn a_rejection_is_told_once() {
+    let mut reading = AuditCursor::default();
+    reading.apply(&requested(1));
+    let told: Vec<Notification> = [
+        entry(2, "anna", "action_rejected", &[]),
+        entry(3, "anna", "action_ended", &[("state", "rejected")]),
+    ]
+    .iter()
+    .filter_map(|entry| reading.apply(entry))
+    .collect();
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].id, "audit.2");
+}
+
+#[test]
+fn whoever_withdraws_a_request_is_not_told_so() {
+    let mut reading = AuditCursor::default();
+    reading.apply(&requested(1));
+    let withdrawn = reading
+        .apply(&entry(2, "olga", "action_cancelled", &[]))
+        .unwrap();
+    let except = "olga".to_owned();
+    assert_eq!(withdrawn.audience, Audience::Approvers { except });
+}
+
+#[test]
+fn entries_are_taken_once() {
+    let mut reading = AuditCursor::starting_after(5);
+    assert!(reading.apply(&requested(5)).is_none());
+    let asked = reading.apply(&requested(6));
+    assert!(asked.is_some());
+    assert!(reading.apply(&requested(6)).is_none());
+}
+
+#[test]
+fn bad_ends_and_overrides_are_critical() {
+    for (state, severity) in [
+        ("failed", Severity::Critical),
+        ("unverified", Severity::Critical),
+        ("expired", Severity::Warning),
+        ("superseded", Severity::Warning),
+    ] {
+        let ended = entry(1, "r1", "action_ended", &[("state", state)]);
+        assert_eq!(
+            AuditCursor::default().apply(&ended).unwrap().severity,
+            severity,
+            "{state}"
+        );
+    }
+    let glass = [("break_glass", "settled")];
+    let glass = AuditCursor::default().apply(&entry(1, "ada", "action_requested", &glass));
+    assert_eq!(glass.unwrap().severity, Severity::Critical);
+}
+
+#[test]
+fn long_words_are_cut() {
+    let outcome = "x".repeat(100_000);
+    let ended = [("state", "failed"), ("outcome", outcome.as_str())];
+    let notice = AuditCursor::default()
+        .apply(&entry(1, "r1", "action_ended", &ended))
+        .unwrap();
+    assert!(notice.text.chars().count() <= 2_000);
+}

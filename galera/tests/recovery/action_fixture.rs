@@ -1,0 +1,158 @@
+//! An action under test: a plan, people with roles, and shorthand for events.
+
+use std::time::Duration;
+
+use galera::Timestamp;
+use galera::access::Role;
+use galera::recover::action::{
+    Action, ActionEvent, ActionLimits, ActionRefusal, ActionRequest, Actor, BreakGlassRequest,
+    ObservedOutcome, StepResult, request_action, step,
+};
+use galera::recover::plan::{CheckCode, Plan};
+
+use crate::fixture::{NOW, RecoveryFixture, at};
+
+pub(crate) fn person(name: &str, roles: &[Role]) -> Actor {
+    Actor {
+        name: name.to_owned(),
+        roles: roles.to_vec(),
+    }
+}
+
+/// Requests.
+pub(crate) fn olga() -> Actor {
+    person("olga", &[Role::Operator])
+}
+
+/// Approves.
+pub(crate) fn adam() -> Actor {
+    person("adam", &[Role::Approver])
+}
+
+/// Administers.
+pub(crate) fn anna() -> Actor {
+    person("anna", &[Role::Admin])
+}
+
+pub(crate) fn plan() -> Plan {
+    RecoveryFixture::two_of_three_lost().plan()
+}
+
+/// Another plan of the same cluster.
+pub(crate) fn other_plan() -> Plan {
+    let mut scene = RecoveryFixture::two_of_three_lost();
+    scene.context.registry_prefix = "/galera".to_owned();
+    scene.history.record_highest(
+        &crate::fixture::id("n2"),
+        &crate::fixture::position(50),
+        at(0),
+    );
+    scene.plan()
+}
+
+/// A request by `by` for `plan`, confirmed and with a reason.
+pub(crate) fn requested(
+    by: &Actor,
+    plan: &Plan,
+    limits: &ActionLimits,
+) -> Result<Action, ActionRefusal> {
+    requested_with(by, plan, limits, None)
+}
+
+pub(crate) fn requested_with(
+    by: &Actor,
+    plan: &Plan,
+    limits: &ActionLimits,
+    overrides: Option<&[CheckCode]>,
+) -> Result<Action, ActionRefusal> {
+    let wanted = ActionRequest {
+        id: "a1",
+        by,
+        plan_digest: &plan.digest,
+        confirm: "lab",
+        reason: "two hosts lost power",
+        break_glass: overrides.map(|codes| BreakGlassRequest {
+            overrides: codes.to_vec(),
+        }),
+    };
+    request_action(&wanted, plan, plan, limits, at(NOW))
+}
+
+pub(crate) fn pending() -> Action {
+    requested(&olga(), &plan(), &ActionLimits::default()).unwrap()
+}
+
+/// `action` after `event`, `seconds` after the request.
+pub(crate) fn after(
+    action: &Action,
+    event: &ActionEvent<'_>,
+    seconds: i64,
+) -> Result<Action, ActionRefusal> {
+    step(action, event, &ActionLimits::default(), later(seconds))
+}
+
+pub(crate) fn later(seconds: i64) -> Timestamp {
+    at(NOW).plus(Duration::from_secs(u64::try_from(seconds).unwrap()))
+}
+
+pub(crate) fn approved() -> Action {
+    let digest = plan().digest;
+    let adam = adam();
+    let approve = ActionEvent::Approve {
+        by: &adam,
+        digest: &digest,
+        comment: Some("seen it"),
+    };
+    after(&pending(), &approve, 10).unwrap()
+}
+
+pub(crate) fn begin<'a>(plan: &'a Plan, fence: i64) -> ActionEvent<'a> {
+    ActionEvent::Begin {
+        by: None,
+        replica: "r1",
+        fence,
+        plan,
+        recovery_pause: None,
+    }
+}
+
+pub(crate) fn intend(digest: &str, fence: i64) -> ActionEvent<'_> {
+    ActionEvent::Intend {
+        fence,
+        step: 0,
+        digest,
+        recovery_pause: None,
+    }
+}
+
+pub(crate) fn answered(fence: i64, result: StepResult) -> ActionEvent<'static> {
+    ActionEvent::Answered {
+        fence,
+        step: 0,
+        result,
+    }
+}
+
+pub(crate) fn observed(fence: i64, verdict: ObservedOutcome) -> ActionEvent<'static> {
+    ActionEvent::Observed {
+        fence,
+        outcome: verdict,
+    }
+}
+
+pub(crate) fn executing() -> Action {
+    after(&approved(), &begin(&plan(), 7), 20).unwrap()
+}
+
+pub(crate) fn intended() -> Action {
+    after(&executing(), &intend(&plan().digest, 7), 21).unwrap()
+}
+
+pub(crate) fn done() -> Action {
+    after(
+        &intended(),
+        &answered(7, StepResult::Done("OK".to_owned())),
+        22,
+    )
+    .unwrap()
+}

@@ -1,0 +1,119 @@
+//! The invariants that concern what is observed after a bootstrap, one test each.
+
+use galera::recover::attestation::AttestedState;
+use galera::recover::bootstrap::{BootstrapOutcome, returning_ahead, verify};
+
+use crate::fixture::{FakeStatusRows, OTHER_HISTORY, RecoveryFixture, at, id};
+
+#[test]
+fn i21_success_is_what_the_nodes_say() {
+    let before = RecoveryFixture::expecting(&["n1", "n2", "n3"])
+        .answers("n1", FakeStatusRows::non_primary(&["n1", "n2"], 0, 100))
+        .answers("n2", FakeStatusRows::non_primary(&["n1", "n2"], 1, 100))
+        .refuses_connections("n3")
+        .attest("n3", AttestedState::Stopped);
+    let target = before.plan().target.unwrap();
+    assert!(
+        matches!(verify(&target, &before.case()), BootstrapOutcome::NotYet(_)),
+        "nothing changed yet"
+    );
+    let half = before
+        .clone()
+        .answers("n1", FakeStatusRows::primary(&["n1", "n2"], 0, 101));
+    assert!(
+        matches!(verify(&target, &half.case()), BootstrapOutcome::NotYet(_)),
+        "n2 is missing"
+    );
+    let done = half
+        .clone()
+        .answers("n2", FakeStatusRows::primary(&["n1", "n2"], 1, 101));
+    assert_eq!(verify(&target, &done.case()), BootstrapOutcome::Proven);
+    let other = done.clone().answers(
+        "n1",
+        FakeStatusRows::primary(&["n1", "n2"], 0, 101).with_history(OTHER_HISTORY),
+    );
+    assert!(matches!(
+        verify(&target, &other.case()),
+        BootstrapOutcome::Contradicted(_)
+    ));
+    let joined = half.answers(
+        "n2",
+        FakeStatusRows::primary(&["n1", "n2"], 1, 101)
+            .with_row("wsrep_local_state", "3")
+            .with_row("wsrep_local_state_comment", "Joined"),
+    );
+    assert!(
+        matches!(verify(&target, &joined.case()), BootstrapOutcome::NotYet(_)),
+        "n2 is not Synced"
+    );
+}
+
+#[test]
+fn i22_who_returns_ahead_is_told_to_keep_its_data() {
+    let target = RecoveryFixture::two_of_three_lost().plan().target.unwrap();
+    let back = RecoveryFixture::two_of_three_lost()
+        .answers("n1", FakeStatusRows::primary(&["n1"], 0, 101))
+        .answers("n2", FakeStatusRows::non_primary(&["n2"], 0, 130));
+    let ahead = returning_ahead(&target, at(60), &back.case());
+    assert_eq!((&ahead[0].node, ahead[0].transactions), (&id("n2"), 30));
+    assert!(ahead[0].message.contains("Copy its data directory"));
+}
+
+#[test]
+fn i22_who_has_joined_since_is_not_ahead_when_it_is_lost_again() {
+    let target = RecoveryFixture::two_of_three_lost().plan().target.unwrap();
+    // What n2 was seen in, when; then it is killed at 130, and the cluster goes on without it.
+    let lost_again = |views: &[(i64, &[&str], &str)]| {
+        let mut scene = RecoveryFixture::two_of_three_lost();
+        for (seconds, members, conf_id) in views {
+            let seen = RecoveryFixture::expecting(&["n1", "n2"]).answers(
+                "n2",
+                FakeStatusRows::primary(members, members.len() - 1, 130)
+                    .with_row("wsrep_cluster_conf_id", conf_id),
+            );
+            let mut evidence = seen.evidence;
+            for probe in evidence.probes.values_mut() {
+                if let Some((when, _)) = &mut probe.status {
+                    *when = at(*seconds);
+                }
+            }
+            scene
+                .history
+                .update(&evidence, at(*seconds), &scene.settings.fold);
+        }
+        let scene = scene
+            .answers("n1", FakeStatusRows::primary(&["n1"], 0, 140))
+            .answers("n2", FakeStatusRows::primary(&["n1", "n2"], 1, 130))
+            .refuses_connections("n2");
+        returning_ahead(&target, at(60), &scene.case()).len()
+    };
+    let both: &[&str] = &["n1", "n2"];
+    assert_eq!(lost_again(&[(10, both, "17"), (90, both, "19")]), 0);
+    assert_eq!(
+        lost_again(&[(10, both, "17"), (90, both, "17")]),
+        1,
+        "the view from before the loss, repeated by a server that was paused"
+    );
+    assert_eq!(
+        lost_again(&[(10, both, "17"), (90, &["n2"], "18")]),
+        1,
+        "a component of its own"
+    );
+    assert_eq!(lost_again(&[(10, both, "17")]), 1);
+}
+
+#[test]
+fn i22_who_returns_primary_elsewhere_contradicts_the_bootstrap() {
+    let target = RecoveryFixture::two_of_three_lost().plan().target.unwrap();
+    let rival = RecoveryFixture::two_of_three_lost()
+        .answers("n1", FakeStatusRows::primary(&["n1"], 0, 101))
+        .answers(
+            "n2",
+            FakeStatusRows::primary(&["n2"], 0, 101)
+                .with_row("wsrep_gcomm_uuid", "99990000-0c2f-11ef-a1b2-c3d4e5f60718"),
+        );
+    assert!(matches!(
+        verify(&target, &rival.case()),
+        BootstrapOutcome::Contradicted(_)
+    ));
+}

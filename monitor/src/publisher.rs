@@ -1,0 +1,341 @@
+//! The notice board between the owners of clusters, who publish, and everybody else, who reads.
+//!
+//! Only last values: a reader sees the newest view of each cluster, and nobody waits for a reader.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use console_core::clock::now;
+use console_core::published::Published;
+use galera::ClusterName;
+use galera::publish::api::Overview;
+use galera::view::{ClusterView, RegistryHealth};
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::snapshot::ClusterSnapshot;
+
+/// The newest view of a cluster and the news of newer ones.
+pub type ClusterFeed = watch::Receiver<Arc<Published<ClusterView>>>;
+/// Every known cluster.
+pub type ClusterDirectory = BTreeMap<ClusterName, ClusterFeed>;
+
+/// What the owners of all clusters know.
+type ClusterSnapshots = BTreeMap<ClusterName, watch::Receiver<Arc<ClusterSnapshot>>>;
+
+/// Something that whoever keeps the chronicle must not miss.
+#[derive(Clone, Debug)]
+pub enum ViewEvent {
+    /// A view; of those in which no state changed, some are left out.
+    Updated(Arc<Published<ClusterView>>),
+    /// The cluster is no longer known.
+    Removed(ClusterName),
+}
+
+/// Where views are published.
+#[derive(Debug)]
+pub struct ViewPublisher {
+    directory: watch::Sender<Arc<ClusterDirectory>>,
+    snapshots: watch::Sender<Arc<ClusterSnapshots>>,
+    overview: watch::Sender<Arc<Published<Overview>>>,
+    health: watch::Sender<RegistryHealth>,
+    notices: watch::Sender<BTreeMap<String, Vec<String>>>,
+    /// Rings after anything that the overview shows changed.
+    overview_changed: Notify,
+    /// Who gets every change of a state, and not only the newest view.
+    event_sender: Mutex<Option<mpsc::UnboundedSender<ViewEvent>>>,
+}
+
+impl Default for ViewPublisher {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ViewPublisher {
+    /// An empty board: no cluster, and a registry that was not read yet.
+    #[must_use]
+    pub fn new() -> Self {
+        let overview = Overview {
+            clusters: Vec::new(),
+            notices: Vec::new(),
+        };
+        let health = RegistryHealth {
+            reachable: false,
+            since: now(),
+            error: Some(NOT_READ_YET.to_owned()),
+        };
+        Self {
+            directory: watch::Sender::default(),
+            snapshots: watch::Sender::default(),
+            overview: watch::Sender::new(Arc::new(Published::new(0, overview))),
+            health: watch::Sender::new(health),
+            notices: watch::Sender::default(),
+            overview_changed: Notify::new(),
+            event_sender: Mutex::default(),
+        }
+    }
+
+    /// Opens the place of the cluster `name`; it becomes known with its first view and unknown when the publisher is
+    /// dropped.
+    #[must_use]
+    pub fn cluster_publisher(self: &Arc<Self>, name: ClusterName) -> ClusterPublisher {
+        ClusterPublisher {
+            publisher: Arc::clone(self),
+            name,
+            revision: 0,
+            view_sender: None,
+            snapshot_sender: None,
+        }
+    }
+
+    /// Says how the registry is; the same health again is no news.
+    pub(crate) fn set_health(&self, health: RegistryHealth) {
+        self.health.send_if_modified(|present| {
+            let changed = *present != health;
+            *present = health;
+            changed
+        });
+    }
+
+    /// Replaces what `source` has to say to everybody; an empty list takes it back.
+    pub fn set_notices(&self, source: &str, notices: Vec<String>) {
+        let changed = self.notices.send_if_modified(|all| {
+            let before = all.get(source).map_or(&[][..], Vec::as_slice);
+            if before == notices {
+                return false;
+            }
+            if notices.is_empty() {
+                all.remove(source);
+            } else {
+                all.insert(source.to_owned(), notices);
+            }
+            true
+        });
+        if changed {
+            self.overview_changed.notify_one();
+        }
+    }
+
+    /// Every known cluster, and the news when one comes or goes.
+    #[must_use]
+    pub fn directory(&self) -> watch::Receiver<Arc<ClusterDirectory>> {
+        self.directory.subscribe()
+    }
+
+    /// What the owner of `cluster` knows; `None` for an unknown cluster.
+    #[must_use]
+    pub fn snapshot(&self, cluster: &ClusterName) -> Option<Arc<ClusterSnapshot>> {
+        let knowledge = self.snapshots.borrow();
+        knowledge
+            .get(cluster)
+            .map(|known| Arc::clone(&known.borrow()))
+    }
+
+    /// The overview and its news.
+    #[must_use]
+    pub fn overview(&self) -> watch::Receiver<Arc<Published<Overview>>> {
+        self.overview.subscribe()
+    }
+
+    /// How the registry is, and its news.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<RegistryHealth> {
+        self.health.subscribe()
+    }
+
+    /// The newest views of all clusters.
+    #[must_use]
+    pub fn views(&self) -> Vec<Arc<Published<ClusterView>>> {
+        let directory = Arc::clone(&self.directory.borrow());
+        directory
+            .values()
+            .map(|feed| Arc::clone(&feed.borrow()))
+            .collect()
+    }
+
+    /// Every change of a state from now on, after the present views; whoever asked before gets no more.
+    ///
+    /// Nothing is left out, so the reader must keep up: it does nothing but note what it reads.
+    #[must_use]
+    pub fn view_events(&self) -> mpsc::UnboundedReceiver<ViewEvent> {
+        let (sender, sightings) = mpsc::unbounded_channel();
+        // Under the lock, so that no newer view comes before an older one.
+        let mut witness = self
+            .event_sender
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for view in self.views() {
+            // The receiver is in our hands.
+            let _ = sender.send(ViewEvent::Updated(view));
+        }
+        *witness = Some(sender);
+        sightings
+    }
+
+    fn send_event(&self, sighting: ViewEvent) {
+        let mut witness = self
+            .event_sender
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = &*witness
+            && sender.send(sighting).is_err()
+        {
+            *witness = None;
+        }
+    }
+
+    /// Waits for a change of what the overview shows.
+    pub(super) async fn overview_changed(&self) {
+        self.overview_changed.notified().await;
+    }
+
+    /// Publishes the overview of the present views.
+    pub fn publish_overview(&self) {
+        let mut clusters: Vec<_> = self
+            .views()
+            .iter()
+            .map(|view| view.value.summary())
+            .collect();
+        // Worst first; within a verdict the views are already in the order of names.
+        clusters.sort_by_key(|summary| std::cmp::Reverse(summary.verdict.state));
+        let notices = self.notices.borrow().values().flatten().cloned().collect();
+        let revision = self.overview.borrow().revision + 1;
+        let overview = Overview { clusters, notices };
+        self.overview
+            .send_replace(Arc::new(Published::new(revision, overview)));
+    }
+}
+
+const NOT_READ_YET: &str = "the registry has not been read yet";
+
+/// The one who may publish views of a cluster.
+#[derive(Debug)]
+pub struct ClusterPublisher {
+    publisher: Arc<ViewPublisher>,
+    name: ClusterName,
+    revision: u64,
+    view_sender: Option<watch::Sender<Arc<Published<ClusterView>>>>,
+    snapshot_sender: Option<watch::Sender<Arc<ClusterSnapshot>>>,
+}
+
+impl ClusterPublisher {
+    /// Publishes `view` under the next revision.
+    pub fn publish(&mut self, mut view: ClusterView) -> Arc<Published<ClusterView>> {
+        self.revision += 1;
+        view.revision = self.revision;
+        let published = Arc::new(Published::new(self.revision, view));
+        match &self.view_sender {
+            Some(sender) => {
+                sender.send_replace(Arc::clone(&published));
+            }
+            None => {
+                let (sender, feed) = watch::channel(Arc::clone(&published));
+                self.view_sender = Some(sender);
+                self.publisher.directory.send_modify(|directory| {
+                    Arc::make_mut(directory).insert(self.name.clone(), feed);
+                });
+            }
+        }
+        self.publisher.overview_changed.notify_one();
+        self.publisher
+            .send_event(ViewEvent::Updated(Arc::clone(&published)));
+        published
+    }
+}
+
+impl ClusterPublisher {
+    /// Hands out what the view rests on.
+    pub(super) fn publish_snapshot(&mut self, known: ClusterSnapshot) {
+        let known = Arc::new(known);
+        match &self.snapshot_sender {
+            Some(sender) => drop(sender.send_replace(known)),
+            None => {
+                let (sender, receiver) = watch::channel(known);
+                self.snapshot_sender = Some(sender);
+                self.publisher.snapshots.send_modify(|knowledge| {
+                    Arc::make_mut(knowledge).insert(self.name.clone(), receiver);
+                });
+            }
+        }
+    }
+}
+
+impl Drop for ClusterPublisher {
+    fn drop(&mut self) {
+        if self.snapshot_sender.is_some() {
+            self.publisher.snapshots.send_modify(|knowledge| {
+                Arc::make_mut(knowledge).remove(&self.name);
+            });
+        }
+        if self.view_sender.is_some() {
+            self.publisher.directory.send_modify(|directory| {
+                Arc::make_mut(directory).remove(&self.name);
+            });
+            self.publisher
+                .set_notices(&format!("cluster/{}", self.name), Vec::new());
+            self.publisher.overview_changed.notify_one();
+            self.publisher
+                .send_event(ViewEvent::Removed(self.name.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use galera::judge::cluster::{FoldSettings, fold};
+    use galera::observe::observation::Evidence;
+    use galera::view::VerdictState;
+
+    use super::*;
+
+    fn view(name: &str, state: VerdictState) -> ClusterView {
+        let health = RegistryHealth {
+            reachable: true,
+            since: now(),
+            error: None,
+        };
+        let evidence = Evidence::new(name.parse().unwrap(), health);
+        let mut view = fold(&evidence, now(), &FoldSettings::default(), None);
+        view.verdict.state = state;
+        view
+    }
+
+    #[test]
+    fn the_overview_lists_the_worst_first_and_then_by_name() {
+        let board = Arc::new(ViewPublisher::new());
+        let publishers: Vec<_> = [
+            ("b", VerdictState::Healthy),
+            ("a", VerdictState::Healthy),
+            ("z", VerdictState::SplitBrain),
+        ]
+        .map(|(name, state)| {
+            let mut publisher = board.cluster_publisher(name.parse().unwrap());
+            publisher.publish(view(name, state));
+            publisher
+        })
+        .into();
+        board.publish_overview();
+        let overview = Arc::clone(&board.overview().borrow());
+        let names: Vec<_> = overview
+            .value
+            .clusters
+            .iter()
+            .map(|c| c.name.to_string())
+            .collect();
+        assert_eq!(names, ["z", "a", "b"]);
+        drop(publishers);
+        board.publish_overview();
+        assert!(board.overview().borrow().value.clusters.is_empty());
+        assert!(board.overview().borrow().revision > overview.revision);
+    }
+
+    #[test]
+    fn revisions_grow_with_each_publication() {
+        let board = Arc::new(ViewPublisher::new());
+        let mut publisher = board.cluster_publisher("lab".parse().unwrap());
+        let first = publisher.publish(view("lab", VerdictState::Unknown));
+        let second = publisher.publish(view("lab", VerdictState::Unknown));
+        assert_eq!((first.revision, second.revision), (1, 2));
+        assert_eq!(second.value.revision, 2);
+    }
+}

@@ -1,0 +1,387 @@
+//! What people do with targets and deliveries: through the API, each change recorded in the audit trail.
+
+use std::collections::BTreeMap;
+
+use console_core::audit::AuditError;
+use console_core::clock::now;
+use galera::Timestamp;
+use galera::publish::notification::delivery::{
+    Delivery, DeliveryList, DeliveryState, TargetList, TargetView,
+};
+use galera::publish::notification::{Audience, Notification, NotificationKind, Severity};
+use galera::record::audit::AuditRecord;
+use registry::{Precondition, RegistryEntry, Transaction, TransactionOutcome, WriteOp};
+use uuid::Uuid;
+
+use super::NotificationService;
+use super::outbox;
+use super::target::TargetRecord;
+use super::target_request::{InvalidTarget, TargetRequest};
+
+/// Most targets of a console: each may be told in one transaction, and etcd takes 128 operations in one.
+const TARGETS_MAX: usize = 50;
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum NotifyError {
+    /// There is no such target.
+    #[error("there is no notification target {0}")]
+    UnknownTarget(String),
+    /// There is no such delivery.
+    #[error("there is no such delivery; it may have been removed to make room for newer ones")]
+    UnknownDelivery,
+    /// The target cannot be like this.
+    #[error(transparent)]
+    Invalid(#[from] InvalidTarget),
+    /// There are enough.
+    #[error("there are {TARGETS_MAX} targets already; remove one first")]
+    TooManyTargets,
+    /// Somebody else was faster.
+    #[error("it was changed by somebody else in the meantime; look at it and try again")]
+    Contended,
+    /// etcd or the trail in it.
+    #[error(transparent)]
+    Trail(#[from] AuditError),
+}
+
+impl From<registry::Error> for NotifyError {
+    fn from(error: registry::Error) -> Self {
+        Self::Trail(error.into())
+    }
+}
+
+/// Which deliveries are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryQuery {
+    /// Only of this target.
+    pub target: Option<String>,
+    /// Only in this state.
+    pub state: Option<DeliveryState>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+impl NotificationService {
+    /// Every target, by name.
+    ///
+    /// # Errors
+    /// etcd's.
+    pub async fn list_targets(&self) -> Result<TargetList, NotifyError> {
+        let inner = &self.inner;
+        let entries = inner.registry.list(inner.keys.targets()).await?.entries;
+        let mut targets = Vec::new();
+        for entry in &entries {
+            if let Some((id, target)) = self.parse_target(entry) {
+                targets.push(
+                    self.with_deliveries(target.to_view(&id, entry.mod_revision))
+                        .await?,
+                );
+            }
+        }
+        targets.sort_by(|one, other| (&one.name, &one.id).cmp(&(&other.name, &other.id)));
+        let smtp = inner.sender.mailer.is_some();
+        Ok(TargetList { targets, smtp })
+    }
+
+    /// One target.
+    ///
+    /// # Errors
+    /// [`NotifyError::UnknownTarget`], etcd's.
+    pub async fn get_target(&self, id: &str) -> Result<TargetView, NotifyError> {
+        let (target, revision) = self.require_target(id).await?;
+        self.with_deliveries(target.to_view(id, revision)).await
+    }
+
+    /// Adds a target.
+    ///
+    /// # Errors
+    /// [`NotifyError`].
+    pub async fn create_target(
+        &self,
+        by: &str,
+        draft: &TargetRequest,
+    ) -> Result<TargetView, NotifyError> {
+        let at = now();
+        let target = draft.new_target(by, at)?;
+        let inner = &self.inner;
+        let entries = inner.registry.list(inner.keys.targets()).await?.entries;
+        if entries.len() >= TARGETS_MAX {
+            return Err(NotifyError::TooManyTargets);
+        }
+        let id: String = Uuid::new_v4()
+            .simple()
+            .to_string()
+            .chars()
+            .take(12)
+            .collect();
+        let key = inner.keys.target(&id);
+        let transaction = Transaction::new()
+            .when(Precondition::Absent(key.clone().into()))
+            .then([WriteOp::put(key, encode(&target), None)]);
+        let record = audit_record(&id, &target, by, "notify_target_added", at);
+        let revision = self.commit(&transaction, record).await?;
+        Ok(target.to_view(&id, revision))
+    }
+
+    /// Changes a target.
+    ///
+    /// # Errors
+    /// [`NotifyError`].
+    pub async fn update_target(
+        &self,
+        by: &str,
+        id: &str,
+        draft: &TargetRequest,
+    ) -> Result<TargetView, NotifyError> {
+        let at = now();
+        let (before, seen) = self.require_target(id).await?;
+        if draft.revision.is_some_and(|revision| revision != seen) {
+            return Err(NotifyError::Contended);
+        }
+        let target = draft.apply_to(&before, by, at)?;
+        let key = self.inner.keys.target(id);
+        let transaction = Transaction::new()
+            .when(Precondition::Unchanged(key.clone().into(), seen))
+            .then([WriteOp::put(key, encode(&target), None)]);
+        let record = audit_record(id, &target, by, "notify_target_changed", at);
+        let revision = self.commit(&transaction, record).await?;
+        self.with_deliveries(target.to_view(id, revision)).await
+    }
+
+    /// Removes a target with everything that waits for it and its log.
+    ///
+    /// # Errors
+    /// [`NotifyError`].
+    pub async fn remove_target(&self, by: &str, id: &str) -> Result<(), NotifyError> {
+        let (target, seen) = self.require_target(id).await?;
+        let keys = &self.inner.keys;
+        let transaction = Transaction::new()
+            .when(Precondition::Unchanged(keys.target(id).into(), seen))
+            .then([WriteOp::delete(keys.target(id))]);
+        let record = audit_record(id, &target, by, "notify_target_removed", now());
+        self.commit(&transaction, record).await?;
+        for prefix in [keys.outbox_of(id), keys.log_of(id)] {
+            let entries = self.inner.registry.list(prefix).await?.entries;
+            // Nobody else writes what belongs to a target that is gone, but to remove it.
+            let gone = Precondition::Absent(keys.target(id).into());
+            outbox::remove_entries(&self.inner.registry, entries.into_iter(), &gone).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends a test now, whether the target is enabled or not, and returns what came of it.
+    ///
+    /// # Errors
+    /// [`NotifyError`]; that the receiver does not take it is none.
+    pub async fn send_test(&self, by: &str, id: &str) -> Result<Delivery, NotifyError> {
+        let (target, _) = self.require_target(id).await?;
+        let at = now();
+        let notice = test_notification(by, &target.name, at);
+        let (_, attempt) = self.inner.sender.attempt(id, &target, &notice).await;
+        let mut delivery = outbox::new_delivery(id, notice, at);
+        delivery.state = if attempt.error.is_none() {
+            DeliveryState::Delivered
+        } else {
+            DeliveryState::Failed
+        };
+        delivery.attempts = 1;
+        delivery.ended_at = Some(now());
+        delivery.tries.push(attempt);
+        let keys = &self.inner.keys;
+        let there = Precondition::Exists(keys.target(id).into());
+        let transaction = Transaction::new()
+            .when(there.clone())
+            .then([outbox::log_write(keys, &delivery)]);
+        let mut record = audit_record(id, &target, by, "notify_target_tested", at);
+        record
+            .detail
+            .insert("result".to_owned(), delivery.state.as_str().to_owned());
+        self.commit(&transaction, record).await?;
+        outbox::prune_log(&self.inner.registry, keys, id, there).await?;
+        Ok(delivery)
+    }
+
+    /// Deliveries, newest first.
+    ///
+    /// # Errors
+    /// etcd's.
+    pub async fn list_deliveries(
+        &self,
+        query: &DeliveryQuery,
+    ) -> Result<DeliveryList, NotifyError> {
+        let keys = &self.inner.keys;
+        let prefixes = match &query.target {
+            Some(target) => [keys.outbox_of(target), keys.log_of(target)],
+            None => [keys.outbox(), keys.log()],
+        };
+        let mut found: Vec<(i64, Delivery)> = Vec::new();
+        for prefix in prefixes {
+            for entry in self.inner.registry.list(prefix).await?.entries {
+                let delivery = serde_json::from_slice::<Delivery>(&entry.value).ok();
+                let wanted =
+                    |delivery: &Delivery| query.state.is_none_or(|state| delivery.state == state);
+                found.extend(
+                    delivery
+                        .filter(wanted)
+                        .map(|delivery| (entry.mod_revision, delivery)),
+                );
+            }
+        }
+        found.sort_by_key(|(revision, delivery)| {
+            std::cmp::Reverse((delivery.queued_at, delivery.notice.at, *revision))
+        });
+        let more = found.len().saturating_sub(query.limit);
+        let deliveries = found
+            .into_iter()
+            .take(query.limit)
+            .map(|(_, delivery)| delivery)
+            .collect();
+        Ok(DeliveryList { deliveries, more })
+    }
+
+    /// Has a delivery sent once more; one that waits is sent now.
+    ///
+    /// # Errors
+    /// [`NotifyError`].
+    pub async fn redeliver(
+        &self,
+        by: &str,
+        id: &str,
+        notice: &str,
+    ) -> Result<Delivery, NotifyError> {
+        let (target, _) = self.require_target(id).await?;
+        let keys = &self.inner.keys;
+        let (waiting, logged) = (keys.outbox_entry(id, notice), keys.log_entry(id, notice));
+        let at = now();
+        let in_outbox = self.inner.registry.get(waiting.clone()).await?;
+        let (entry, guard) = match in_outbox {
+            Some(entry) => (entry, None),
+            None => {
+                let entry = self.inner.registry.get(logged.clone()).await?;
+                let entry = entry.ok_or(NotifyError::UnknownDelivery)?;
+                (entry, Some(Precondition::Absent(waiting.clone().into())))
+            }
+        };
+        let delivery: Delivery =
+            serde_json::from_slice(&entry.value).map_err(|_| NotifyError::UnknownDelivery)?;
+        let next = outbox::requeued(&delivery, at);
+        let mut transaction = Transaction::new()
+            .when(Precondition::Unchanged(
+                entry.key.clone(),
+                entry.mod_revision,
+            ))
+            .then([outbox::enqueue_write(keys, &next)]);
+        if let Some(guard) = guard {
+            transaction = transaction.when(guard).then([WriteOp::delete(entry.key)]);
+        }
+        let mut record = audit_record(id, &target, by, "notice_redelivered", at);
+        record.detail.insert("notice".to_owned(), notice.to_owned());
+        self.commit(&transaction, record).await?;
+        Ok(next)
+    }
+
+    async fn require_target(&self, id: &str) -> Result<(TargetRecord, i64), NotifyError> {
+        let unknown = || NotifyError::UnknownTarget(id.chars().take(40).collect());
+        if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return Err(unknown());
+        }
+        let entry = self.inner.registry.get(self.inner.keys.target(id)).await?;
+        let entry = entry.ok_or_else(unknown)?;
+        let (_, target) = self.parse_target(&entry).ok_or_else(unknown)?;
+        Ok((target, entry.mod_revision))
+    }
+
+    fn parse_target(&self, entry: &RegistryEntry) -> Option<(String, TargetRecord)> {
+        let key = std::str::from_utf8(&entry.key).ok()?;
+        let id = key.strip_prefix(&self.inner.keys.targets())?;
+        let target = serde_json::from_slice(&entry.value).ok()?;
+        Some((id.to_owned(), target))
+    }
+
+    async fn with_deliveries(&self, mut view: TargetView) -> Result<TargetView, NotifyError> {
+        let of = DeliveryQuery {
+            target: Some(view.id.clone()),
+            state: None,
+            limit: usize::MAX,
+        };
+        let all = self.list_deliveries(&of).await?.deliveries;
+        view.waiting = all
+            .iter()
+            .filter(|one| one.state == DeliveryState::Waiting)
+            .count();
+        // What was tried last, whenever it was queued.
+        view.last = all
+            .into_iter()
+            .filter(|delivery| !delivery.tries.is_empty())
+            .max_by_key(|delivery| delivery.tries.last().map(|attempt| attempt.at));
+        Ok(view)
+    }
+
+    async fn commit(
+        &self,
+        transaction: &Transaction,
+        record: AuditRecord,
+    ) -> Result<i64, NotifyError> {
+        match self
+            .inner
+            .sources
+            .trail
+            .commit(transaction, &[record])
+            .await?
+        {
+            TransactionOutcome::Committed { revision } => Ok(revision),
+            TransactionOutcome::Refused { .. } => Err(NotifyError::Contended),
+        }
+    }
+}
+
+fn encode(target: &TargetRecord) -> Vec<u8> {
+    // Texts and numbers: nothing that JSON cannot hold.
+    serde_json::to_vec(target).unwrap_or_default()
+}
+
+/// An entry of the audit trail about a target. Secrets are not in it, and neither is Slack's address, which is one.
+fn audit_record(
+    id: &str,
+    target: &TargetRecord,
+    by: &str,
+    event: &str,
+    at: Timestamp,
+) -> AuditRecord {
+    let view = target.to_view(id, 0);
+    let mut detail = BTreeMap::from([
+        ("name".to_owned(), view.name),
+        ("type".to_owned(), view.channel.as_str().to_owned()),
+        ("enabled".to_owned(), view.enabled.to_string()),
+    ]);
+    detail.extend(view.url.map(|url| ("url".to_owned(), url)));
+    if !view.to.is_empty() {
+        detail.insert("to".to_owned(), view.to.join(", "));
+    }
+    AuditRecord {
+        at,
+        actor: by.to_owned(),
+        event: event.to_owned(),
+        cluster: None,
+        subject: Some(id.to_owned()),
+        detail,
+    }
+}
+
+fn test_notification(by: &str, target: &str, at: Timestamp) -> Notification {
+    Notification {
+        id: format!("test.{}", Uuid::new_v4().simple()),
+        kind: NotificationKind::Test,
+        at,
+        cluster: None,
+        severity: Severity::Info,
+        title: format!("Test of the notification target {target}"),
+        text: format!("{by} tries it out. Nothing has happened to any cluster."),
+        path: "/notifications".to_owned(),
+        problem: None,
+        action: None,
+        audience: Audience::Person {
+            name: by.to_owned(),
+        },
+    }
+}

@@ -1,0 +1,336 @@
+//! The steps of an action: what is written before, what is done, what is written after.
+
+use std::time::Duration;
+
+use console_core::clock::now;
+use galera::NodeId;
+use galera::observe::registration::{BootstrapOrder, NodeField, ParsedKey};
+use galera::recover::action::{
+    Action, ActionEvent, NextStep, STATEMENT_WAIT_TIMEOUT, StepResult, StepState,
+};
+use galera::recover::bootstrap;
+use galera::recover::plan::{Mechanism, PlanStep};
+use registry::{Precondition, WriteOp};
+use tokio::time::{Instant, sleep};
+
+use super::ActionError;
+use super::cluster_access::StatementChannel;
+use super::executor::{ApplyOutcome, Executor, ExecutorError};
+use super::switches::RecoverySwitches;
+
+/// How old a plan may be when its intention is written.
+const PLAN_MAX_AGE: Duration = Duration::from_millis(1_500);
+/// Attempts to have a fresh plan and a fresh connection at the same time.
+const ATTEMPTS: usize = 3;
+/// Pause between attempts to write down an answer.
+const RETRY_DELAY: Duration = Duration::from_millis(200);
+
+/// Whether the plan is carried out by an order to an agent.
+pub(super) fn is_order(action: &Action) -> bool {
+    let mechanism = action.plan.target.as_ref().map(|target| target.mechanism);
+    mechanism == Some(Mechanism::Order)
+}
+
+impl Executor {
+    /// Does what comes next; `false` when the action has ended.
+    pub(super) async fn advance(&mut self) -> Result<bool, ExecutorError> {
+        match self.stored.action.next_step() {
+            None => return Ok(false),
+            // Nothing more is done after the deadline; what was, or was not, ends here.
+            Some(NextStep::Execute(_)) if self.is_overdue() => {
+                self.apply(&[ActionEvent::Tick], &[], &[]).await?;
+            }
+            Some(NextStep::Execute(place)) => {
+                match self.stored.action.plan.steps.get(place).cloned() {
+                    Some(PlanStep::Statement { node, statement }) => {
+                        self.execute_statement(place, &node, statement).await?;
+                    }
+                    Some(PlanStep::Key {
+                        key,
+                        mod_revision,
+                        value,
+                    }) => {
+                        self.execute_key_write(place, key, mod_revision, value)
+                            .await?
+                    }
+                    None => return Err(ActionError::Contended.into()),
+                }
+            }
+            Some(NextStep::Observe) => {
+                if self.resolve_unsent_intention().await? {
+                    return Ok(true);
+                }
+                self.observe().await?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn is_overdue(&self) -> bool {
+        let execution = self.stored.action.execution.as_ref();
+        execution.is_some_and(|execution| now() >= execution.deadline)
+    }
+
+    /// An intention of this very executor whose confirmation got lost: only we can know that nothing was sent.
+    async fn resolve_unsent_intention(&mut self) -> Result<bool, ExecutorError> {
+        let replica = self.context.settings.replica.clone();
+        let own = |state: &galera::recover::action::StepRecord| {
+            state.state == StepState::Intended && state.replica.as_deref() == Some(&*replica)
+        };
+        let Some(place) = self.stored.action.steps.iter().position(own) else {
+            return Ok(false);
+        };
+        // Another run of this replica may have sent it before it lost its lock.
+        let began_here = self.fresh_plan.is_some();
+        if self.sent_step == Some(place) || !began_here {
+            return Ok(false);
+        }
+        let result = StepResult::Refused(
+            "nothing was sent: etcd did not confirm the intention in time".to_owned(),
+        );
+        self.record_answer(place, result).await?;
+        Ok(true)
+    }
+
+    /// The digest of the plan as of now.
+    async fn current_digest(&mut self) -> Result<String, ExecutorError> {
+        if let Some((digest, at)) = &self.fresh_plan
+            && at.elapsed() < PLAN_MAX_AGE
+        {
+            return Ok(digest.clone());
+        }
+        let (scene, plan) = self.replan().await?;
+        if self.keys_before.is_none() {
+            self.keys_before = scene.snapshot.readings.last().cloned();
+        }
+        Ok(plan.digest)
+    }
+
+    /// A connection that was opened a moment ago, and a plan as fresh.
+    async fn fresh_plan_and_channel(
+        &mut self,
+        node: &NodeId,
+    ) -> Result<(String, Result<Box<dyn StatementChannel>, String>), ExecutorError> {
+        let mut attempt = 1;
+        loop {
+            let digest = self.current_digest().await?;
+            let action = &self.stored.action;
+            let channel = self
+                .context
+                .clusters
+                .open_channel(&action.cluster, node)
+                .await;
+            let fresh = self
+                .fresh_plan
+                .as_ref()
+                .is_some_and(|(_, at)| at.elapsed() < PLAN_MAX_AGE);
+            if fresh || channel.is_err() || attempt >= ATTEMPTS {
+                return Ok((digest, channel));
+            }
+            attempt += 1;
+        }
+    }
+
+    /// One statement to one node: the connection first, then the intention, then the statement, then the answer.
+    async fn execute_statement(
+        &mut self,
+        place: usize,
+        node: &NodeId,
+        statement: String,
+    ) -> Result<(), ExecutorError> {
+        let (digest, channel) = self.fresh_plan_and_channel(node).await?;
+        let fence = self.lock.fence;
+        let intend = ActionEvent::Intend {
+            fence,
+            step: place,
+            digest: &digest,
+            recovery_pause: None,
+        };
+        let guards = RecoverySwitches::guards(&self.context.keys, &self.stored.action.cluster);
+        let channel = match channel {
+            Ok(channel) => channel,
+            Err(why) => {
+                let result = StepResult::Refused(format!("nothing was sent: {why}"));
+                let answered = ActionEvent::Answered {
+                    fence,
+                    step: place,
+                    result,
+                };
+                self.apply(&[intend, answered], &guards, &[]).await?;
+                return Ok(());
+            }
+        };
+        let began = Instant::now();
+        match self.apply(&[intend], &guards, &[]).await? {
+            ApplyOutcome::Written => {}
+            ApplyOutcome::Overtaken => return Ok(()),
+            // Only the switches are compared here.
+            ApplyOutcome::KeyChanged(_) => return self.wait_while_switched_off().await,
+        }
+        if self.stored.action.next_step() != Some(NextStep::Observe) {
+            return Ok(());
+        }
+        let result = if began.elapsed() >= STATEMENT_WAIT_TIMEOUT || self.lock.is_lost() {
+            StepResult::Refused("nothing was sent: writing the intention took too long".to_owned())
+        } else {
+            self.sent_step = Some(place);
+            channel.send(statement).await
+        };
+        self.record_answer(place, result).await
+    }
+
+    /// Recovery was switched off between plan and intention: the action waits for its deadline or for the switch.
+    async fn wait_while_switched_off(&mut self) -> Result<(), ExecutorError> {
+        sleep(RETRY_DELAY).await;
+        let tick = ActionEvent::Tick;
+        match self.apply(&[tick], &[], &[]).await {
+            Err(ExecutorError::Refused(_)) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Writes an answer down, and goes on trying while the lock holds: only this executor knows it.
+    async fn record_answer(
+        &mut self,
+        place: usize,
+        result: StepResult,
+    ) -> Result<(), ExecutorError> {
+        loop {
+            let answered = ActionEvent::Answered {
+                fence: self.lock.fence,
+                step: place,
+                result: result.clone(),
+            };
+            match self.apply(&[answered], &[], &[]).await {
+                Ok(ApplyOutcome::Written) => return Ok(()),
+                Ok(_) => {}
+                Err(ExecutorError::Failed(error)) if !self.lock.is_lost() => {
+                    tracing::warn!(%error, "An answer is not written down yet");
+                    sleep(RETRY_DELAY).await;
+                    // A write that was not confirmed may be there.
+                    if self.reload().await.is_ok() && self.is_answered(place) {
+                        return Ok(());
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn is_answered(&self, place: usize) -> bool {
+        let state = self.stored.action.steps.get(place).map(|step| step.state);
+        state.is_some_and(|state| !matches!(state, StepState::Waiting | StepState::Intended))
+    }
+
+    /// One compared write to the registry, in one transaction with the record's next revision.
+    async fn execute_key_write(
+        &mut self,
+        place: usize,
+        key: String,
+        mod_revision: i64,
+        value: Option<String>,
+    ) -> Result<(), ExecutorError> {
+        let digest = if self.stored.action.may_have_acted() {
+            self.stored.action.plan.digest.clone()
+        } else {
+            self.current_digest().await?
+        };
+        let fence = self.lock.fence;
+        let write = self.key_write(&key, value).await?;
+        let guard = match mod_revision {
+            0 => Precondition::Absent(key.clone().into_bytes()),
+            seen => Precondition::Unchanged(key.clone().into_bytes(), seen),
+        };
+        let mut guards = RecoverySwitches::guards(&self.context.keys, &self.stored.action.cluster);
+        let switches = guards.clone();
+        guards.push(guard);
+        let intend = || ActionEvent::Intend {
+            fence,
+            step: place,
+            digest: &digest,
+            recovery_pause: None,
+        };
+        let answered = |result: StepResult| ActionEvent::Answered {
+            fence,
+            step: place,
+            result,
+        };
+        // A plan that has changed is superseded by the intention, and then nothing may be written with it.
+        if !self.would_act(&intend())? {
+            self.apply(&[intend()], &switches, &[]).await?;
+            return Ok(());
+        }
+        let done = answered(StepResult::Done(format!(
+            "written in one transaction with fence {fence}"
+        )));
+        match self.apply(&[intend(), done], &guards, &[write]).await? {
+            ApplyOutcome::Written | ApplyOutcome::Overtaken => Ok(()),
+            ApplyOutcome::KeyChanged(current) => {
+                let changed = current.iter().find(|entry| entry.key == key.as_bytes());
+                let revision = changed.map_or(0, |entry| entry.mod_revision);
+                if revision == mod_revision {
+                    return self.wait_while_switched_off().await;
+                }
+                let why = match changed {
+                    Some(_) => format!("{key} was written meanwhile (revision {revision})"),
+                    None => format!("{key} is gone already"),
+                };
+                self.apply(
+                    &[intend(), answered(StepResult::Refused(why))],
+                    &switches,
+                    &[],
+                )
+                .await?;
+                Ok(())
+            }
+        }
+    }
+
+    fn would_act(&self, intend: &ActionEvent<'_>) -> Result<bool, ExecutorError> {
+        let action = &self.stored.action;
+        let limits = super::executor::limits(&self.context, action);
+        let next = galera::recover::action::step(action, intend, &limits, now())?;
+        Ok(!next.state.is_final())
+    }
+
+    /// The write of a key. An order lives under a lease that ends with the time in which its outcome is watched for.
+    async fn key_write(&self, key: &str, value: Option<String>) -> Result<WriteOp, ExecutorError> {
+        let Some(value) = value else {
+            return Ok(WriteOp::delete(key));
+        };
+        let action = &self.stored.action;
+        if !is_order(action) {
+            return Ok(WriteOp::put(key, value, None));
+        }
+        let left = action
+            .execution
+            .as_ref()
+            .map_or(Duration::ZERO, |execution| now().age(execution.deadline));
+        let granted = self.context.registry.grant_without_keep_alive(left).await;
+        let lease = granted.map_err(ActionError::from)?;
+        let value = bootstrap::order(&action.plan, &action.id).map_or(value, |order| {
+            let node = self.registered_name(&order.node);
+            BootstrapOrder { node, ..order }.to_value()
+        });
+        Ok(WriteOp::put(key, value, Some(lease)))
+    }
+
+    /// A node as it names itself in the registry: plans leave out the port that this console takes for the usual one,
+    /// which the node's agent may not.
+    fn registered_name(&self, node: &NodeId) -> NodeId {
+        let settings = &self.context.settings;
+        let keys = galera::observe::registration::RegistryKeys::new(&settings.registry_prefix);
+        let spellings = self.keys_before.iter().flat_map(|reading| &reading.keys);
+        spellings
+            .filter_map(|raw| match keys.parse(&raw.key) {
+                ParsedKey::Node {
+                    cluster,
+                    node: name,
+                    field: NodeField::Phase,
+                } if cluster == self.stored.action.cluster => Some(name),
+                _ => None,
+            })
+            .find(|name| name.clone().normalized(settings.plan.fold.default_port) == *node)
+            .unwrap_or_else(|| node.clone())
+    }
+}

@@ -1,0 +1,113 @@
+//! Status pages and what they tell, through the API: three lines of policy each; the rules are in `galera::publish::status_pages`.
+
+mod forms;
+mod incidents;
+mod pages;
+
+use axum::Router;
+use axum::routing::{delete, get, post};
+use galera::ClusterName;
+use galera::publish::status_pages::StatusPageRefusal;
+use http::StatusCode;
+
+use super::AppState;
+use super::actions::{conflict, to_sentence};
+use super::forms::FormForwarder;
+use super::problem::ApiError;
+use crate::status_pages::StatusPageError;
+
+/// The routes under `/api/v1/status`.
+pub(super) fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/api/v1/status/pages", get(pages::list).post(pages::create))
+        .route(
+            "/api/v1/status/pages/{slug}",
+            get(pages::show).put(pages::update).delete(pages::remove),
+        )
+        .route(
+            "/api/v1/status/pages/{slug}/links",
+            post(pages::create_link),
+        )
+        .route(
+            "/api/v1/status/pages/{slug}/links/{id}",
+            delete(pages::revoke_link),
+        )
+        .route("/api/v1/status/qr.svg", get(pages::qr))
+        .route(
+            "/api/v1/status/incidents",
+            get(incidents::incidents).post(incidents::open),
+        )
+        .route("/api/v1/status/incidents/{id}", get(incidents::incident))
+        .route(
+            "/api/v1/status/incidents/{id}/updates",
+            post(incidents::update),
+        )
+        .route(
+            "/api/v1/status/maintenance",
+            get(incidents::maintenance).post(incidents::plan_maintenance),
+        )
+        .route(
+            "/api/v1/status/maintenance/{id}/end",
+            post(incidents::end_maintenance),
+        )
+        .route(
+            "/api/v1/status/announcements",
+            get(incidents::announcements).post(incidents::announce),
+        )
+        .route(
+            "/api/v1/status/announcements/{id}/withdraw",
+            post(incidents::withdraw),
+        )
+}
+
+/// The forms of the pages about status pages and incidents.
+pub(super) fn forms(forms: FormForwarder) -> Router<AppState> {
+    forms::routes(forms)
+}
+
+/// Every one of `named` must be a cluster that the console knows.
+fn require_known_clusters<'a>(
+    app: &AppState,
+    named: impl IntoIterator<Item = &'a ClusterName>,
+) -> Result<(), ApiError> {
+    let unknown = named
+        .into_iter()
+        .find(|name| app.monitor.cluster_feed(name).is_none());
+    match unknown {
+        Some(name) => Err(StatusPageRefusal::UnknownCluster(name.clone()).into()),
+        None => Ok(()),
+    }
+}
+
+impl From<StatusPageRefusal> for ApiError {
+    fn from(refusal: StatusPageRefusal) -> Self {
+        let (code, detail) = (refusal.code(), to_sentence(&refusal.to_string()));
+        match refusal {
+            StatusPageRefusal::IncidentResolved
+            | StatusPageRefusal::MaintenanceOver
+            | StatusPageRefusal::AnnouncementWithdrawn
+            | StatusPageRefusal::LinkRevoked
+            | StatusPageRefusal::TooMany { .. } => conflict(code, detail),
+            _ => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                code,
+                "Not possible like this",
+                detail,
+            ),
+        }
+    }
+}
+
+impl From<StatusPageError> for ApiError {
+    fn from(error: StatusPageError) -> Self {
+        let detail = to_sentence(&error.to_string());
+        match error {
+            StatusPageError::Refused(refusal) => refusal.into(),
+            StatusPageError::NotFound { .. } => Self::not_found("unknown_item", detail),
+            StatusPageError::SlugTaken(_) => conflict("page_exists", detail),
+            StatusPageError::Changed => conflict("changed", detail),
+            StatusPageError::Contended => conflict("contended", detail),
+            StatusPageError::Trail(error) => error.into(),
+        }
+    }
+}

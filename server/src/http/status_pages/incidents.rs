@@ -1,0 +1,193 @@
+//! Incidents, maintenance and announcements: told by operators and administrators, seen by everybody.
+
+use axum::Json;
+use axum::extract::Path;
+use axum::response::{IntoResponse, Response};
+use console_core::clock::now;
+use galera::ClusterName;
+use galera::access::Operation;
+use galera::publish::status_pages::{
+    Announcement, AnnouncementList, Incident, IncidentList, IncidentState, MaintenanceList,
+    MaintenanceView, NewAnnouncement, NewIncident, NewMaintenance,
+};
+use http::StatusCode;
+use serde::Deserialize;
+
+use super::require_known_clusters;
+use crate::http::AppState;
+use crate::http::extract::{JsonBody, QueryParams};
+use crate::http::identity::CurrentSession;
+use crate::http::problem::{ApiError, ApiResult};
+use crate::status_pages::StatusPageError;
+
+/// Things of a list unless the request says otherwise, and at most.
+const DEFAULT_LIMIT: usize = 100;
+const LIMIT_MAX: usize = 500;
+
+#[derive(Deserialize)]
+pub(super) struct IncidentQuery {
+    state: Option<String>,
+    cluster: Option<ClusterName>,
+    limit: Option<usize>,
+}
+
+/// `GET /api/v1/status_pages/incidents`.
+pub(super) async fn incidents(
+    app: AppState,
+    session: CurrentSession,
+    QueryParams(query): QueryParams<IncidentQuery>,
+) -> ApiResult<Json<IncidentList>> {
+    session.authorize(Operation::View)?;
+    let open = match query.state.as_deref() {
+        None | Some("all" | "") => None,
+        Some("open") => Some(true),
+        Some("resolved") => Some(false),
+        Some(_) => {
+            let detail = "The state is open, resolved or all.";
+            return Err(ApiError::bad_request("invalid_query", detail));
+        }
+    };
+    let shelf = app.status_pages.snapshot();
+    let all = shelf.incidents.values().rev().map(|stored| &stored.value);
+    let concerned = |incident: &&Incident| {
+        let cluster = query.cluster.as_ref();
+        cluster.is_none_or(|cluster| incident.clusters.contains(cluster))
+    };
+    let wanted = all
+        .filter(|i| open.is_none_or(|open| i.is_open() == open))
+        .filter(concerned);
+    let limit = query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, LIMIT_MAX);
+    Ok(Json(IncidentList {
+        incidents: wanted.take(limit).cloned().collect(),
+    }))
+}
+
+/// `GET /api/v1/status_pages/incidents/{id}`.
+pub(super) async fn incident(
+    app: AppState,
+    session: CurrentSession,
+    Path(id): Path<String>,
+) -> ApiResult<Json<Incident>> {
+    session.authorize(Operation::View)?;
+    let shelf = app.status_pages.snapshot();
+    let stored = shelf
+        .incidents
+        .get(&id)
+        .ok_or_else(|| StatusPageError::NotFound {
+            what: "incident",
+            id: format!("{:?}", id.chars().take(80).collect::<String>()),
+        })?;
+    Ok(Json(stored.value.clone()))
+}
+
+/// `POST /api/v1/status_pages/incidents`.
+pub(super) async fn open(
+    app: AppState,
+    session: CurrentSession,
+    JsonBody(new): JsonBody<NewIncident>,
+) -> ApiResult<Response> {
+    let by = session.authorize(Operation::ManageIncidents)?;
+    require_known_clusters(&app, &new.clusters)?;
+    let stored = app.status_pages.open_incident(&by, &new).await?;
+    Ok((StatusCode::CREATED, Json(stored.value)).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UpdateIncidentRequest {
+    state: IncidentState,
+    text: String,
+}
+
+/// `POST /api/v1/status_pages/incidents/{id}/updates`.
+pub(super) async fn update(
+    app: AppState,
+    session: CurrentSession,
+    Path(id): Path<String>,
+    JsonBody(body): JsonBody<UpdateIncidentRequest>,
+) -> ApiResult<Json<Incident>> {
+    let by = session.authorize(Operation::ManageIncidents)?;
+    let stored = app
+        .status_pages
+        .update_incident(&by, &id, body.state, &body.text)
+        .await?;
+    Ok(Json(stored.value))
+}
+
+/// `GET /api/v1/status_pages/maintenance`.
+pub(super) async fn maintenance(
+    app: AppState,
+    session: CurrentSession,
+) -> ApiResult<Json<MaintenanceList>> {
+    session.authorize(Operation::View)?;
+    let (shelf, at) = (app.status_pages.snapshot(), now());
+    let newest = shelf.maintenance.values().rev().take(LIMIT_MAX);
+    Ok(Json(MaintenanceList {
+        maintenance: newest
+            .map(|m| MaintenanceView::of(m.value.clone(), at))
+            .collect(),
+    }))
+}
+
+/// `POST /api/v1/status_pages/maintenance`.
+pub(super) async fn plan_maintenance(
+    app: AppState,
+    session: CurrentSession,
+    JsonBody(new): JsonBody<NewMaintenance>,
+) -> ApiResult<Response> {
+    let by = session.authorize(Operation::ManageMaintenance)?;
+    require_known_clusters(&app, &new.clusters)?;
+    let stored = app.status_pages.plan_maintenance(&by, &new).await?;
+    let view = MaintenanceView::of(stored.value, now());
+    Ok((StatusCode::CREATED, Json(view)).into_response())
+}
+
+/// `POST /api/v1/status_pages/maintenance/{id}/end_maintenance`.
+pub(super) async fn end_maintenance(
+    app: AppState,
+    session: CurrentSession,
+    Path(id): Path<String>,
+) -> ApiResult<Json<MaintenanceView>> {
+    let by = session.authorize(Operation::ManageMaintenance)?;
+    let stored = app.status_pages.end_maintenance(&by, &id).await?;
+    Ok(Json(MaintenanceView::of(stored.value, now())))
+}
+
+/// `GET /api/v1/status_pages/announcements`.
+pub(super) async fn announcements(
+    app: AppState,
+    session: CurrentSession,
+) -> ApiResult<Json<AnnouncementList>> {
+    session.authorize(Operation::View)?;
+    let shelf = app.status_pages.snapshot();
+    let newest = shelf.announcements.values().rev().take(LIMIT_MAX);
+    Ok(Json(AnnouncementList {
+        announcements: newest.map(|stored| stored.value.clone()).collect(),
+    }))
+}
+
+/// `POST /api/v1/status_pages/announcements`.
+pub(super) async fn announce(
+    app: AppState,
+    session: CurrentSession,
+    JsonBody(new): JsonBody<NewAnnouncement>,
+) -> ApiResult<Response> {
+    let by = session.authorize(Operation::ManageAnnouncements)?;
+    let stored = app.status_pages.announce(&by, &new).await?;
+    Ok((StatusCode::CREATED, Json(stored.value)).into_response())
+}
+
+/// `POST /api/v1/status_pages/announcements/{id}/withdraw_announcement`.
+pub(super) async fn withdraw(
+    app: AppState,
+    session: CurrentSession,
+    Path(id): Path<String>,
+) -> ApiResult<Json<Announcement>> {
+    let by = session.authorize(Operation::ManageAnnouncements)?;
+    Ok(Json(
+        app.status_pages
+            .withdraw_announcement(&by, &id)
+            .await?
+            .value,
+    ))
+}

@@ -1,0 +1,182 @@
+//! Consoles with people and nodes for the tests of actions.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use galera::Timestamp;
+use galera::access::Role;
+use galera::publish::api::{ActionView, ProblemDetails};
+use galera::recover::action::{ActionLimits, ActionState};
+use galera::recover::plan::{ActionKind, Plan};
+use galera_console::actions::ClusterAccess;
+use serde_json::{Value, json};
+
+use crate::client::{ConsoleOptions, TestClient, TestConsole, TestResponse};
+use crate::etcd::{TestEtcd, eventually};
+use crate::fake_cluster::{FakeCluster, FakeClusterAccess, VERIFY_TIMEOUT};
+
+/// A console with three nodes and everybody signed in.
+pub(crate) struct ActionFixture {
+    pub(crate) console: TestConsole,
+    pub(crate) operator: TestClient,
+    pub(crate) approver: TestClient,
+    pub(crate) second_approver: TestClient,
+    pub(crate) operator_approver: TestClient,
+    pub(crate) viewer: TestClient,
+    pub(crate) admin: TestClient,
+}
+
+/// Who there is.
+const ACCOUNTS: [(&str, &[Role]); 6] = [
+    ("olga", &[Role::Operator]),
+    ("adam", &[Role::Approver]),
+    ("ada", &[Role::Approver]),
+    ("bea", &[Role::Operator, Role::Approver]),
+    ("vera", &[Role::Viewer]),
+    ("root", &[Role::Admin]),
+];
+
+impl ActionFixture {
+    /// The first console on `etcd`; it makes the accounts.
+    pub(crate) async fn start(etcd: &TestEtcd, nodes: &Arc<FakeCluster>) -> Self {
+        Self::start_with(etcd, nodes, |_| {}).await
+    }
+
+    pub(crate) async fn start_with(
+        etcd: &TestEtcd,
+        nodes: &Arc<FakeCluster>,
+        alter: impl FnOnce(&mut ConsoleOptions),
+    ) -> Self {
+        let mut options = options(nodes, "r1");
+        alter(&mut options);
+        let console = TestConsole::start_with(etcd, options).await;
+        for (name, roles) in ACCOUNTS {
+            console.add_user(name, roles).await;
+        }
+        Self::sign_in_all(console).await
+    }
+
+    /// Another replica on the same etcd and nodes.
+    pub(crate) async fn replica(etcd: &TestEtcd, nodes: &Arc<FakeCluster>) -> Self {
+        Self::sign_in_all(TestConsole::start_with(etcd, options(nodes, "r2")).await).await
+    }
+
+    /// Another replica that begins to watch the nodes now.
+    pub(crate) async fn new_replica(etcd: &TestEtcd, nodes: &Arc<FakeCluster>) -> Self {
+        let options = ConsoleOptions {
+            cluster_access: Some(access_since(nodes, console_core::clock::now())),
+            ..options(nodes, "r2")
+        };
+        Self::sign_in_all(TestConsole::start_with(etcd, options).await).await
+    }
+
+    async fn sign_in_all(console: TestConsole) -> Self {
+        Self {
+            operator: console.sign_in("olga").await,
+            approver: console.sign_in("adam").await,
+            second_approver: console.sign_in("ada").await,
+            operator_approver: console.sign_in("bea").await,
+            viewer: console.sign_in("vera").await,
+            admin: console.sign_in("root").await,
+            console,
+        }
+    }
+
+    /// The bootstrap plan with the lost members attested.
+    pub(crate) async fn plan(&self) -> Plan {
+        let body = json!({ "attestations": lost_members() });
+        let path = "/api/v1/clusters/lab/plans/bootstrap";
+        let answer = post(&self.operator, path, &body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    }
+
+    /// A bootstrap that `who` requests.
+    pub(crate) async fn request(&self, who: &TestClient) -> ActionView {
+        let plan = self.plan().await;
+        let failing: Vec<_> = plan.failing().map(|check| &check.message).collect();
+        assert!(plan.executable, "{failing:?}");
+        let answer = request_action(who, &action_request(&plan)).await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        answer.json()
+    }
+
+    pub(crate) async fn get(&self, id: &str) -> ActionView {
+        let answer = self.viewer.get(&format!("/api/v1/actions/{id}")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    }
+
+    /// The action once it is in `state`.
+    pub(crate) async fn wait_for_state(&self, id: &str, state: ActionState) -> ActionView {
+        eventually(&format!("{id} to be {}", state.as_str()), async || {
+            let action = self.get(id).await.action;
+            assert!(
+                !action.state.is_final() || action.state == state,
+                "{:?}: {:?}",
+                action.state,
+                action.journal
+            );
+            action.state == state
+        })
+        .await;
+        self.get(id).await
+    }
+}
+
+fn access_since(nodes: &Arc<FakeCluster>, since: Timestamp) -> Arc<dyn ClusterAccess> {
+    Arc::new(FakeClusterAccess(Arc::clone(nodes), since))
+}
+
+fn options(nodes: &Arc<FakeCluster>, replica: &str) -> ConsoleOptions {
+    ConsoleOptions {
+        cluster_access: Some(access_since(nodes, Timestamp::default())),
+        replica: replica.to_owned(),
+        approvals: BTreeMap::from([(ActionKind::Decommission, 2)]),
+        limits: ActionLimits {
+            verify_timeout: VERIFY_TIMEOUT,
+            ..ActionLimits::default()
+        },
+        lock_ttl: Duration::from_secs(1),
+        ..ConsoleOptions::default()
+    }
+}
+
+fn lost_members() -> Value {
+    json!([{"node": "n2", "statement": "stopped"}, {"node": "n3", "statement": "stopped"}])
+}
+
+/// The body of a request for what `plan` says.
+pub(crate) fn action_request(plan: &Plan) -> Value {
+    let attested = plan.kind == ActionKind::Bootstrap;
+    json!({
+        "kind": plan.kind,
+        "plan_digest": plan.digest,
+        "confirm": "lab",
+        "reason": "two hosts lost power",
+        "attestations": if attested { lost_members() } else { json!([]) },
+    })
+}
+
+/// `POST /api/v1/clusters/lab/actions`.
+pub(crate) async fn request_action(who: &TestClient, body: &Value) -> TestResponse {
+    post(who, "/api/v1/clusters/lab/actions", body).await
+}
+
+/// `POST /api/v1/actions/{id}/{verb}`.
+pub(crate) async fn apply_verb(who: &TestClient, id: &str, verb: &str) -> TestResponse {
+    post(who, &format!("/api/v1/actions/{id}/{verb}"), &json!({})).await
+}
+
+pub(crate) async fn post(who: &TestClient, path: &str, body: &Value) -> TestResponse {
+    who.post(path, "application/json", body.to_string()).await
+}
+
+/// The answer is a refusal with this status and code.
+pub(crate) fn assert_refused(answer: &TestResponse, status: u16, code: &str) -> ProblemDetails {
+    assert_eq!(answer.status.as_u16(), status, "{}", answer.text());
+    let problem = answer.problem();
+    assert_eq!(problem.code, code, "{}", problem.detail);
+    problem
+}

@@ -1,0 +1,448 @@
+//! What reaches receivers: once, in order, and in spite of everything.
+
+use aws_lc_rs::hmac;
+use galera::publish::notification::delivery::{DeliveryList, DeliveryState, TargetView};
+use galera::recover::action::ActionState;
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::action_fixture::{ActionFixture, apply_verb};
+use crate::client::{ConsoleOptions, TestClient, TestConsole};
+use crate::etcd::{TestEtcd, eventually, free_ports};
+use crate::fake_cluster::FakeCluster;
+use crate::notification_targets::{WEBHOOK_SECRET, add_target, webhook};
+use crate::webhook_receiver::{ReceivedRequest, ReceiverReply, WebhookReceiver};
+
+/// The cluster of these consoles is down from the beginning, which each new target is told first.
+async fn first_notification(receiver: &WebhookReceiver) -> ReceivedRequest {
+    eventually("the receiver hears of the cluster", async || {
+        !receiver.requests().is_empty()
+    })
+    .await;
+    receiver.requests()[0].clone()
+}
+
+fn titles(receiver: &WebhookReceiver) -> Vec<String> {
+    receiver
+        .requests()
+        .iter()
+        .map(ReceivedRequest::title)
+        .collect()
+}
+
+async fn deliveries(client: &TestClient, target: &TargetView) -> DeliveryList {
+    let path = format!("/api/v1/notifications/deliveries?target={}", target.id);
+    client.get(&path).await.json()
+}
+
+#[tokio::test]
+async fn a_webhook_is_signed_and_told_once() {
+    let etcd = TestEtcd::start().await;
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    let desk = ActionFixture::start(&etcd, &nodes).await;
+    let receiver = WebhookReceiver::start([]).await;
+    let target = add_target(&desk.admin, &webhook(&receiver.url())).await;
+    let got = first_notification(&receiver).await;
+    let message = got.json();
+    assert_eq!(got.path, "/hook?of=us");
+    assert_eq!(message["kind"], "verdict", "{message}");
+    assert_eq!(message["problem"]["verdict"], "down", "{message}");
+    assert_eq!(message["problem"]["phase"], "opened");
+    assert_eq!(message["cluster"], "lab");
+    assert_eq!(message["url"], "/clusters/lab");
+    assert_eq!(
+        got.headers["galera-console-id"],
+        message["id"].as_str().unwrap()
+    );
+    verify_signature(&got);
+    let id = desk.request(&desk.operator).await.action.id;
+    assert_eq!(apply_verb(&desk.approver, &id, "approve").await.status, 200);
+    desk.wait_for_state(&id, ActionState::Succeeded).await;
+    eventually("the end is told", async || receiver.requests().len() >= 4).await;
+    let expected = [
+        "lab is down",
+        "lab: bootstrap requested by olga; it waits for approval",
+        "lab: bootstrap approved by adam",
+        "lab: bootstrap succeeded",
+    ];
+    assert_eq!(titles(&receiver), expected);
+    let list = deliveries(&desk.operator, &target).await;
+    assert_eq!(list.deliveries.len(), 4);
+    for delivery in &list.deliveries {
+        assert_eq!(
+            (delivery.state, delivery.attempts),
+            (DeliveryState::Delivered, 1)
+        );
+        assert_eq!(delivery.tries[0].status, Some(200));
+        assert_eq!(delivery.tries[0].answer, "said 200");
+    }
+}
+
+/// As docs/notifications.md tells receivers to do it.
+fn verify_signature(got: &ReceivedRequest) {
+    let header = got.headers["galera-console-signature"].to_str().unwrap();
+    let (time, signature) = header.split_once(',').unwrap();
+    let (time, signature) = (
+        time.strip_prefix("t=").unwrap(),
+        signature.strip_prefix("v1=").unwrap(),
+    );
+    let signed = [time.as_bytes(), b".", &got.body].concat();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, WEBHOOK_SECRET.as_bytes());
+    let tag: Vec<u8> = (0..signature.len() / 2)
+        .map(|place| u8::from_str_radix(&signature[2 * place..2 * place + 2], 16).unwrap())
+        .collect();
+    hmac::verify(&key, &signed, &tag).unwrap();
+}
+
+#[tokio::test]
+async fn a_failing_receiver_gets_everything_in_order_and_slows_nobody() {
+    let etcd = TestEtcd::start().await;
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    let desk = ActionFixture::start(&etcd, &nodes).await;
+    let bad = WebhookReceiver::start([ReceiverReply::Status(500), ReceiverReply::Hang]).await;
+    let good = WebhookReceiver::start([]).await;
+    add_target(&desk.admin, &webhook(&bad.url())).await;
+    add_target(&desk.admin, &webhook(&good.url())).await;
+    first_notification(&good).await;
+    let id = desk.request(&desk.operator).await.action.id;
+    assert_eq!(apply_verb(&desk.operator, &id, "cancel").await.status, 200);
+    eventually("the good one hears all", async || {
+        good.requests().len() == 3
+    })
+    .await;
+    // The bad one was not even told of the cluster by then, and is told everything after it all the same.
+    assert!(bad.requests().len() <= 2, "{:?}", titles(&bad));
+    eventually("the bad one hears all", async || bad.requests().len() == 5).await;
+    let ids: Vec<String> = bad.requests().iter().map(ReceivedRequest::id).collect();
+    assert_eq!(
+        (&ids[0], &ids[0]),
+        (&ids[1], &ids[2]),
+        "repeated with the same identity"
+    );
+    let once: Vec<String> = ids[2..].to_vec();
+    assert_eq!(
+        once,
+        good.requests()
+            .iter()
+            .map(ReceivedRequest::id)
+            .collect::<Vec<_>>()
+    );
+}
+
+#[tokio::test]
+async fn what_was_written_and_not_sent_is_sent_by_the_next_leader() {
+    let etcd = TestEtcd::start().await;
+    let first = TestConsole::start(&etcd).await;
+    first.add_user("root", &[galera::access::Role::Admin]).await;
+    let [port] = free_ports();
+    let admin = first.sign_in("root").await;
+    let target = add_target(&admin, &webhook(&format!("http://127.0.0.1:{port}/"))).await;
+    // Nobody listens: the notice lies in the outbox when its leader dies.
+    eventually("the first attempt fails", async || {
+        deliveries(&admin, &target)
+            .await
+            .deliveries
+            .iter()
+            .any(|one| one.attempts > 0)
+    })
+    .await;
+    drop(first);
+    let receiver = WebhookReceiver::at(([127, 0, 0, 1], port).into(), []).await;
+    let second = TestConsole::start_with(
+        &etcd,
+        ConsoleOptions {
+            replica: "r2".to_owned(),
+            ..ConsoleOptions::default()
+        },
+    )
+    .await;
+    let admin = second.sign_in("root").await;
+    first_notification(&receiver).await;
+    eventually("it is recorded", async || {
+        let list = deliveries(&admin, &target).await.deliveries;
+        list.iter().any(|one| {
+            one.notice.id == receiver.requests()[0].id() && one.state == DeliveryState::Delivered
+        })
+    })
+    .await;
+    // Whatever the takeover itself is worth telling: nothing is told twice.
+    let ids: Vec<String> = receiver
+        .requests()
+        .iter()
+        .map(ReceivedRequest::id)
+        .collect();
+    let distinct: std::collections::BTreeSet<&String> = ids.iter().collect();
+    assert_eq!(distinct.len(), ids.len(), "{ids:?}");
+}
+
+#[tokio::test]
+async fn a_leader_that_dies_while_it_sends_is_followed_by_one_that_repeats_the_identity() {
+    let etcd = TestEtcd::start().await;
+    let first = TestConsole::start(&etcd).await;
+    first.add_user("root", &[galera::access::Role::Admin]).await;
+    let receiver = WebhookReceiver::start([ReceiverReply::Hang]).await;
+    let admin = first.sign_in("root").await;
+    add_target(&admin, &webhook(&receiver.url())).await;
+    let got = first_notification(&receiver).await;
+    drop(first);
+    let second = TestConsole::start_with(
+        &etcd,
+        ConsoleOptions {
+            replica: "r2".to_owned(),
+            ..ConsoleOptions::default()
+        },
+    )
+    .await;
+    eventually("it is sent again", async || receiver.requests().len() >= 2).await;
+    assert_eq!(receiver.requests()[1].id(), got.id());
+    drop(second);
+}
+
+#[tokio::test]
+async fn nothing_is_sent_where_only_this_host_is() {
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
+    console
+        .add_user("root", &[galera::access::Role::Admin])
+        .await;
+    let admin = console.sign_in("root").await;
+    let inner = WebhookReceiver::at("127.0.0.2:0".parse().unwrap(), []).await;
+    let (secret, port) = (format!("http://{}/", inner.address), inner.address.port());
+    let outer = WebhookReceiver::start([
+        ReceiverReply::Redirect(secret.clone()),
+        ReceiverReply::LargeBody(50_000_000),
+    ])
+    .await;
+    let result = async |url: &str| {
+        let mut wanted = webhook(url);
+        // It is tried by its button alone.
+        wanted["enabled"] = false.into();
+        let target = add_target(&admin, &wanted).await;
+        send_test(&admin, &target).await
+    };
+    for (url, words) in [
+        (secret.clone(), "127.0.0.2 (loopback)"),
+        (format!("http://[::1]:{port}/"), "::1 (loopback)"),
+        (format!("http://[::ffff:127.0.0.2]:{port}/"), "(loopback)"),
+        (format!("http://0.0.0.0:{port}/"), "(unspecified)"),
+        (
+            "http://169.254.169.254/latest/meta-data/".to_owned(),
+            "(link-local)",
+        ),
+        ("http://nowhere.invalid/".to_owned(), "cannot be resolved"),
+    ] {
+        let tried = result(&url).await;
+        let error = tried["tries"][0]["error"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{url}: {tried}"));
+        assert!(error.contains(words), "{url}: {error}");
+        assert_eq!(tried["state"], "failed", "{url}");
+    }
+    // A redirect is an answer like any other; what it leads to is not asked.
+    let tried = result(&outer.url()).await;
+    let error = tried["tries"][0]["error"].as_str().unwrap();
+    assert!(
+        error.contains("redirect") && error.contains(&secret),
+        "{error}"
+    );
+    // Of an endless answer a little is read.
+    let tried = result(&outer.url()).await;
+    assert_eq!(tried["state"], "delivered");
+    assert!(
+        tried["tries"][0]["answer"]
+            .as_str()
+            .unwrap()
+            .chars()
+            .count()
+            <= 300
+    );
+    assert_eq!(outer.requests().len(), 2);
+    assert!(inner.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_name_of_this_host_is_this_host() {
+    let etcd = TestEtcd::start().await;
+    let mut options = ConsoleOptions::default();
+    options.notify.allowed_networks.clear();
+    let console = TestConsole::start_with(&etcd, options).await;
+    console
+        .add_user("root", &[galera::access::Role::Admin])
+        .await;
+    let admin = console.sign_in("root").await;
+    let receiver = WebhookReceiver::start([]).await;
+    let url = format!("http://localhost:{}/", receiver.address.port());
+    let target = add_target(&admin, &webhook(&url)).await;
+    let tried = send_test(&admin, &target).await;
+    assert!(
+        tried["tries"][0]["error"]
+            .as_str()
+            .unwrap()
+            .contains("localhost is "),
+        "{tried}"
+    );
+    eventually("the leader was refused as well", async || {
+        deliveries(&admin, &target)
+            .await
+            .deliveries
+            .iter()
+            .any(|one| one.state == DeliveryState::Waiting && one.attempts > 0)
+    })
+    .await;
+    assert!(receiver.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_hanging_receiver_is_given_up_on_time() {
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
+    console
+        .add_user("root", &[galera::access::Role::Admin])
+        .await;
+    let admin = console.sign_in("root").await;
+    let receiver = WebhookReceiver::start([ReceiverReply::Hang]).await;
+    let mut wanted = webhook(&receiver.url());
+    wanted["enabled"] = false.into();
+    let target = add_target(&admin, &wanted).await;
+    let tried = send_test(&admin, &target).await;
+    assert_eq!(tried["tries"][0]["error"], "no answer within 10 s");
+}
+
+pub(crate) async fn send_test(admin: &TestClient, target: &TargetView) -> Value {
+    let path = format!("/api/v1/notifications/targets/{}/test", target.id);
+    let answer = admin.post(&path, "application/json", "{}").await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()
+}
+
+#[tokio::test]
+async fn what_was_delivered_can_be_sent_again_by_hand() {
+    let etcd = TestEtcd::start().await;
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    let desk = ActionFixture::start(&etcd, &nodes).await;
+    let receiver = WebhookReceiver::start([
+        ReceiverReply::Status(400),
+        ReceiverReply::Status(400),
+        ReceiverReply::Status(400),
+        ReceiverReply::Status(400),
+    ])
+    .await;
+    let target = add_target(&desk.admin, &webhook(&receiver.url())).await;
+    // What the receiver does not want is given up soon, and the next one goes out.
+    eventually("it is given up", async || {
+        deliveries(&desk.operator, &target)
+            .await
+            .deliveries
+            .iter()
+            .any(|one| one.state == DeliveryState::Failed)
+    })
+    .await;
+    assert_eq!(receiver.requests().len(), 4);
+    let notice = receiver.requests()[0].id();
+    let path = format!(
+        "/api/v1/notifications/deliveries/{}/{notice}/redeliver",
+        target.id
+    );
+    let answer = desk.operator.post(&path, "application/json", "{}").await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    eventually("it is delivered", async || {
+        deliveries(&desk.operator, &target)
+            .await
+            .deliveries
+            .iter()
+            .any(|one| one.state == DeliveryState::Delivered)
+    })
+    .await;
+    assert_eq!(receiver.requests().len(), 5);
+    assert_eq!(receiver.requests()[4].id(), notice);
+    // And once more, although it arrived.
+    receiver.script_replies([]);
+    assert_eq!(
+        desk.operator
+            .post(&path, "application/json", "{}")
+            .await
+            .status,
+        200
+    );
+    eventually("it is sent again", async || receiver.requests().len() == 6).await;
+    let audit = desk.viewer.get("/api/v1/audit?actor=olga").await.text();
+    assert!(audit.contains("notice_redelivered"), "{audit}");
+}
+
+#[tokio::test]
+async fn slack_and_alertmanager_get_their_own_words() {
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
+    console
+        .add_user("root", &[galera::access::Role::Admin])
+        .await;
+    let admin = console.sign_in("root").await;
+    let receiver = WebhookReceiver::start([]).await;
+    let base = json!({"name": "x", "minimum_seconds": 0, "window_seconds": 0});
+    let with = |fields: Value| {
+        let mut body = base.clone();
+        for (name, value) in fields.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        body
+    };
+    add_target(
+        &admin,
+        &with(json!({"type": "slack", "url": receiver.url()})),
+    )
+    .await;
+    let got = first_notification(&receiver).await.json();
+    assert_eq!(got["text"], "Critical: lab is down", "{got}");
+    assert_eq!(got["blocks"][0]["text"]["type"], "mrkdwn");
+    let alerts = WebhookReceiver::start([]).await;
+    let url = format!("http://{}/am/", alerts.address);
+    let alertmanager = json!({"type": "alertmanager", "url": url, "authorization": "Bearer 123"});
+    add_target(&admin, &with(alertmanager)).await;
+    let got = first_notification(&alerts).await;
+    assert_eq!(got.path, "/am/api/v2/alerts");
+    assert_eq!(got.headers["authorization"], "Bearer 123");
+    let alert = &got.json()[0];
+    assert_eq!(alert["labels"]["alertname"], "GaleraClusterNotHealthy");
+    assert_eq!(alert["labels"]["verdict"], "down");
+    assert_eq!(alert["labels"]["severity"], "critical");
+    assert!(alert["startsAt"].as_str().unwrap() < alert["endsAt"].as_str().unwrap());
+}
+
+#[tokio::test]
+async fn a_target_that_is_removed_leaves_nothing() {
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
+    console
+        .add_user("root", &[galera::access::Role::Admin])
+        .await;
+    let admin = console.sign_in("root").await;
+    let [port] = free_ports();
+    let target = add_target(&admin, &webhook(&format!("http://127.0.0.1:{port}/"))).await;
+    send_test(&admin, &target).await;
+    eventually("something waits and something was logged", async || {
+        let list = deliveries(&admin, &target).await.deliveries;
+        list.iter().any(|one| one.state == DeliveryState::Waiting) && list.len() > 1
+    })
+    .await;
+    let request = admin.request(
+        Method::DELETE,
+        &format!("/api/v1/notifications/targets/{}", target.id),
+    );
+    let answer = admin
+        .send(request.body(axum::body::Body::empty()).unwrap())
+        .await;
+    assert_eq!(answer.status, 204, "{}", answer.text());
+    eventually("no key names it any more", async || {
+        let keys = console
+            .registry
+            .list("/state/notify/")
+            .await
+            .unwrap()
+            .entries;
+        let names = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(&target.id);
+        !keys
+            .iter()
+            .any(|entry| names(&entry.key) || names(&entry.value))
+    })
+    .await;
+}

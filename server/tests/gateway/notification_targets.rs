@@ -1,0 +1,216 @@
+//! Targets through the API and through the page.
+
+use galera::access::Role;
+use galera::publish::notification::delivery::{TargetList, TargetView};
+use http::Method;
+use http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
+use serde_json::{Value, json};
+
+use crate::action_fixture::assert_refused;
+use crate::client::{TestClient, TestConsole, TestResponse};
+use crate::etcd::TestEtcd;
+use crate::webhook_receiver::WebhookReceiver;
+
+pub(crate) const WEBHOOK_SECRET: &str = "0123456789abcdef0123456789abcdef";
+const TARGETS_PATH: &str = "/api/v1/notifications/targets";
+
+/// A webhook that is told everything at once.
+pub(crate) fn webhook(url: &str) -> Value {
+    json!({
+        "name": "hook", "type": "webhook", "url": url, "secret": WEBHOOK_SECRET,
+        "minimum_seconds": 0, "window_seconds": 0,
+    })
+}
+
+pub(crate) async fn add_target(admin: &TestClient, wanted: &Value) -> TargetView {
+    let answer = admin
+        .post(TARGETS_PATH, "application/json", wanted.to_string())
+        .await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    answer.json()
+}
+
+async fn update_target(client: &TestClient, id: &str, wanted: &Value) -> TestResponse {
+    let request = client
+        .request(Method::PATCH, &format!("{TARGETS_PATH}/{id}"))
+        .header(CONTENT_TYPE, "application/json");
+    client
+        .send(request.body(wanted.to_string().into()).unwrap())
+        .await
+}
+
+#[tokio::test]
+async fn targets_are_kept_and_their_secrets_are_not_shown() {
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
+    console.add_user("root", &[Role::Admin]).await;
+    console.add_user("olga", &[Role::Operator]).await;
+    let (admin, operator) = (console.sign_in("root").await, console.sign_in("olga").await);
+    let mut wanted = webhook("https://hooks.example.org/galera");
+    wanted["enabled"] = false.into();
+    let target = add_target(&admin, &wanted).await;
+    let list: TargetList = operator.get(TARGETS_PATH).await.json();
+    assert_eq!(list.targets.len(), 1);
+    assert!(!list.smtp);
+    let everything = [
+        operator.get(TARGETS_PATH).await.text(),
+        operator
+            .get(&format!("{TARGETS_PATH}/{}", target.id))
+            .await
+            .text(),
+        admin.get("/api/v1/audit").await.text(),
+        admin.get("/fragments/notifications").await.text(),
+        admin
+            .get(&format!("/fragments/notifications?edit={}", target.id))
+            .await
+            .text(),
+    ];
+    for text in everything {
+        assert!(
+            text.contains("hooks.example.org") && !text.contains(WEBHOOK_SECRET),
+            "{text}"
+        );
+    }
+    // Two who change the same do not overwrite each other.
+    let stale = json!({"name": "mine", "revision": target.revision});
+    assert_eq!(update_target(&admin, &target.id, &stale).await.status, 200);
+    assert_refused(
+        &update_target(&admin, &target.id, &stale).await,
+        409,
+        "contended",
+    );
+    let fault = assert_refused(
+        &update_target(&admin, &target.id, &json!({"url": "ftp://x"})).await,
+        422,
+        "invalid_target",
+    );
+    assert!(fault.detail.starts_with("Url: "), "{}", fault.detail);
+    assert_refused(
+        &update_target(&admin, &target.id, &json!({"colour": "red"})).await,
+        400,
+        "invalid_body",
+    );
+    assert_refused(
+        &update_target(&admin, "../users/root", &json!({})).await,
+        404,
+        "unknown_path",
+    );
+    assert_refused(
+        &update_target(&admin, "nowhere", &json!({})).await,
+        404,
+        "unknown_target",
+    );
+    let nothing = "/api/v1/notifications/deliveries?target=..";
+    assert_refused(&operator.get(nothing).await, 404, "unknown_target");
+    for event in ["notify_target_added", "notify_target_changed"] {
+        assert!(
+            admin.get("/api/v1/audit").await.text().contains(event),
+            "{event}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_page_works_with_forms_alone() {
+    let etcd = TestEtcd::start().await;
+    let console = TestConsole::start(&etcd).await;
+    console.add_user("root", &[Role::Admin]).await;
+    console.add_user("olga", &[Role::Operator]).await;
+    console.add_user("vera", &[Role::Viewer]).await;
+    let admin = console.sign_in("root").await;
+    let receiver = WebhookReceiver::start([]).await;
+    let submit = async |path: &str, body: String| {
+        let request = admin
+            .request(Method::POST, path)
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(ACCEPT, "text/html");
+        admin.send(request.body(body.into()).unwrap()).await
+    };
+    let page = admin
+        .get("/fragments/notifications?add=webhook")
+        .await
+        .text();
+    for name in [
+        "name=\"url\"",
+        "name=\"secret\"",
+        "name=\"kinds\"",
+        "name=\"minimum_seconds\"",
+    ] {
+        assert!(page.contains(name), "{name} in {page}");
+    }
+    let url = format!("http%3A%2F%2F{}%2F", receiver.address);
+    let fields = format!(
+        "type=webhook&name=pager&url={url}&secret={WEBHOOK_SECRET}&kinds=verdict&clusters=other&minimum_seconds=0&window_seconds=0&enabled=true"
+    );
+    let bad = submit(
+        "/notifications/targets",
+        fields.replace("kinds=verdict&", ""),
+    )
+    .await;
+    assert_eq!(bad.status, 422);
+    assert!(
+        bad.text().contains("/notifications?add=webhook"),
+        "{}",
+        bad.text()
+    );
+    let made = submit("/notifications/targets", fields).await;
+    assert_eq!(
+        (made.status.as_u16(), made.header(LOCATION)),
+        (303, "/notifications"),
+        "{}",
+        made.text()
+    );
+    let list: TargetList = admin.get(TARGETS_PATH).await.json();
+    let id = &list.targets[0].id;
+    assert_eq!(list.targets[0].rules.clusters.len(), 1);
+    let tried = submit(&format!("/notifications/targets/{id}/test"), String::new()).await;
+    assert_eq!(tried.header(LOCATION), "/notifications", "{}", tried.text());
+    assert_eq!(receiver.requests().len(), 1);
+    let page = admin.get("/notifications").await.text();
+    assert!(
+        page.contains("pager") && page.contains("delivered"),
+        "{page}"
+    );
+    let notice = receiver.requests()[0].id();
+    let again = submit(
+        &format!("/notifications/deliveries/{id}/{notice}/redeliver"),
+        String::new(),
+    )
+    .await;
+    assert_eq!(
+        again.header(LOCATION),
+        format!("/notifications?target={id}"),
+        "{}",
+        again.text()
+    );
+    // An operator sees it and may send again, and is told what an administrator could do.
+    let operator = console
+        .sign_in("olga")
+        .await
+        .get("/fragments/notifications")
+        .await
+        .text();
+    assert!(
+        operator.contains("This needs the role admin."),
+        "{operator}"
+    );
+    let viewer = console
+        .sign_in("vera")
+        .await
+        .get("/fragments/notifications")
+        .await;
+    assert_refused(&viewer, 403, "missing_role");
+    let removed = submit(
+        &format!("/notifications/targets/{id}/remove"),
+        String::new(),
+    )
+    .await;
+    assert_eq!(
+        removed.header(LOCATION),
+        "/notifications",
+        "{}",
+        removed.text()
+    );
+    let list: TargetList = admin.get(TARGETS_PATH).await.json();
+    assert!(list.targets.is_empty());
+}

@@ -1,0 +1,235 @@
+//! A clean-up of several keys whose replica dies at any of them: another one finishes, and no key is deleted twice, nor
+//! any that the plan does not name (I17, I26).
+
+use std::collections::BTreeMap;
+
+use galera::publish::api::ActionView;
+use galera::recover::action::{ActionState, StepState};
+use galera::recover::plan::PlanStep;
+use registry::Registry;
+
+use crate::action_fixture::{
+    ActionFixture, action_request, apply_verb, assert_refused, request_action,
+};
+use crate::client::TestConsole;
+use crate::cut_proxy::{CutProxy, CutSide};
+use crate::etcd::{TestEtcd, eventually};
+use crate::fake_cluster::FakeCluster;
+
+/// What the plan removes, in its order.
+const STALE: [&str; 3] = [
+    "/galera/lab/n4/ipaddress",
+    "/galera/lab/n4/registered",
+    "/galera/lab/n5/registered",
+];
+const VALUE: &str = r#"{"first_seen":"2026-11-01T00:00:00Z"}"#;
+
+/// Registrations of three nodes that live and two that are gone, and a key that nobody explains.
+async fn register(registry: &Registry) {
+    let lives = ["n1", "n2", "n3"].map(|name| format!("/galera/lab/{name}/registered"));
+    let others = [
+        "/galera/lab/n4/note/of/somebody",
+        "/galera/other/n4/registered",
+    ];
+    let all = lives.iter().map(String::as_str).chain(others).chain(STALE);
+    for key in all {
+        registry.put(key, VALUE, None).await.unwrap();
+    }
+}
+
+async fn registry_keys(registry: &Registry) -> BTreeMap<String, (Vec<u8>, i64)> {
+    let listing = registry.list("/galera/").await.unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let entries = listing.entries.into_iter();
+    entries
+        .map(|entry| (text(entry.key), (entry.value, entry.mod_revision)))
+        .collect()
+}
+
+async fn request_cleanup(desk: &ActionFixture) -> String {
+    let path = "/api/v1/clusters/lab/plans/cleanup";
+    let plan: galera::recover::plan::Plan = desk.operator.get(path).await.json();
+    let failing: Vec<_> = plan.failing().map(|check| &check.message).collect();
+    assert!(plan.executable, "{failing:?}");
+    let named = plan.steps.iter().map(|step| match step {
+        PlanStep::Key {
+            key, value: None, ..
+        } => key.as_str(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(named.collect::<Vec<_>>(), STALE);
+    let answer = request_action(&desk.operator, &action_request(&plan)).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    answer.json::<ActionView>().action.id
+}
+
+/// A clean-up whose replica died on one side of the deletion of the key at `place`, and somebody to go on with.
+struct InterruptedCleanup {
+    etcd: TestEtcd,
+    id: String,
+    before: BTreeMap<String, (Vec<u8>, i64)>,
+    successor: ActionFixture,
+}
+
+impl InterruptedCleanup {
+    async fn start(place: usize, side: CutSide, meanwhile: impl AsyncFnOnce(&Registry)) -> Self {
+        let etcd = TestEtcd::start().await;
+        let nodes = FakeCluster::healthy(etcd.registry());
+        let cut = CutProxy::on_delete(STALE[place], side, &etcd.url()).await;
+        let endpoint = cut.endpoint.clone();
+        let doomed =
+            ActionFixture::start_with(&etcd, &nodes, |options| options.endpoint = Some(endpoint))
+                .await;
+        let registry = etcd.registry();
+        register(&registry).await;
+        let id = request_cleanup(&doomed).await;
+        let before = registry_keys(&registry).await;
+        assert_eq!(
+            apply_verb(&doomed.approver, &id, "approve").await.status,
+            200
+        );
+        cut.wait_until_cut().await;
+        drop(doomed);
+        let done = place + usize::from(side == CutSide::After);
+        eventually("the last write to be there", async || {
+            registry_keys(&registry).await.len() == before.len() - done
+        })
+        .await;
+        meanwhile(&registry).await;
+        let successor = ActionFixture::replica(&etcd, &nodes).await;
+        Self {
+            etcd,
+            id,
+            before,
+            successor,
+        }
+    }
+
+    fn console(&self) -> &TestConsole {
+        &self.successor.console
+    }
+}
+
+async fn assert_finished_from(place: usize, side: CutSide) {
+    let half = InterruptedCleanup::start(place, side, async |_| {}).await;
+    let ended = half
+        .successor
+        .wait_for_state(&half.id, ActionState::Succeeded)
+        .await;
+    let records: Vec<_> = ended.action.steps.iter().map(|step| step.state).collect();
+    assert_eq!(records, [StepState::Done; 3], "{place} {side:?}");
+    let by: Vec<_> = ended
+        .action
+        .steps
+        .iter()
+        .map(|step| step.replica.as_deref())
+        .collect();
+    let first = place + usize::from(side == CutSide::After);
+    for (step, replica) in by.iter().enumerate() {
+        let expected = if step < first { "r1" } else { "r2" };
+        assert_eq!(*replica, Some(expected), "step {step} of {place} {side:?}");
+    }
+    let mut expected = half.before.clone();
+    for key in STALE {
+        expected.remove(key);
+    }
+    assert_eq!(
+        registry_keys(&half.console().registry).await,
+        expected,
+        "{place} {side:?}"
+    );
+    // All of it comes back as it was, and nothing else is touched.
+    let undone = apply_verb(&half.successor.operator, &half.id, "undo").await;
+    assert_eq!(undone.json::<ActionView>().undone.unwrap().restored, STALE);
+    let value = |all: &BTreeMap<String, (Vec<u8>, i64)>| -> Vec<_> {
+        all.iter()
+            .map(|(key, (value, _))| (key.clone(), value.clone()))
+            .collect()
+    };
+    assert_eq!(
+        value(&registry_keys(&half.etcd.registry()).await),
+        value(&half.before)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i17_i26_another_replica_finishes_a_cleanup_interrupted_at_any_key() {
+    for place in 0..STALE.len() {
+        tokio::join!(
+            assert_finished_from(place, CutSide::Before),
+            assert_finished_from(place, CutSide::After),
+        );
+    }
+}
+
+/// Who registers anew after its key was removed keeps the new key: a removal is never repeated.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i17_a_key_is_removed_at_most_once() {
+    let half = InterruptedCleanup::start(1, CutSide::After, async |registry| {
+        for key in &STALE[..2] {
+            registry.put(*key, "new", None).await.unwrap();
+        }
+    })
+    .await;
+    half.successor
+        .wait_for_state(&half.id, ActionState::Succeeded)
+        .await;
+    let now = registry_keys(&half.etcd.registry()).await;
+    for key in &STALE[..2] {
+        assert_eq!(now[*key].0, b"new");
+    }
+    assert!(!now.contains_key(STALE[2]));
+    // Taking back leaves alone what somebody wrote meanwhile.
+    let undone: ActionView = apply_verb(&half.successor.operator, &half.id, "undo")
+        .await
+        .json();
+    let undone = undone.undone.unwrap();
+    assert_eq!(
+        (undone.restored, undone.kept),
+        (
+            vec![STALE[2].to_owned()],
+            STALE[..2].iter().map(|key| (*key).to_owned()).collect()
+        )
+    );
+}
+
+/// A clean-up that ends half-way says how far it came; taking it back restores exactly that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i26_a_partial_cleanup_stops_at_a_changed_key_and_is_undone_exactly() {
+    let half = InterruptedCleanup::start(1, CutSide::Before, async |registry| {
+        registry.put(STALE[1], "new", None).await.unwrap();
+    })
+    .await;
+    let failed = half
+        .successor
+        .wait_for_state(&half.id, ActionState::Failed)
+        .await;
+    let outcome = failed.action.outcome.unwrap();
+    assert!(
+        outcome.contains("1 of 3 steps were done before it"),
+        "{outcome}"
+    );
+    let now = registry_keys(&half.etcd.registry()).await;
+    assert!(!now.contains_key(STALE[0]));
+    assert_eq!(
+        (now[STALE[1]].0.as_slice(), &now[STALE[2]]),
+        (&b"new"[..], &half.before[STALE[2]])
+    );
+    assert!(failed.undoable);
+    let undone: ActionView = apply_verb(&half.successor.operator, &half.id, "undo")
+        .await
+        .json();
+    let undone = undone.undone.unwrap();
+    assert_eq!(
+        (undone.restored, undone.kept),
+        (vec![STALE[0].to_owned()], Vec::new())
+    );
+    let now = registry_keys(&half.etcd.registry()).await;
+    assert_eq!(now[STALE[0]].0, VALUE.as_bytes());
+    assert_eq!(now[STALE[1]].0, b"new");
+    assert_refused(
+        &apply_verb(&half.successor.operator, &half.id, "undo").await,
+        409,
+        "not_undoable",
+    );
+}

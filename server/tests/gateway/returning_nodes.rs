@@ -1,0 +1,61 @@
+//! After a bootstrap, whoever was left out and comes back is watched (I22).
+
+use galera::publish::api::ActionView;
+use galera::recover::action::ActionState;
+
+use crate::action_fixture::{ActionFixture, apply_verb};
+use crate::etcd::{TestEtcd, eventually};
+use crate::fake_cluster::FakeCluster;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i22_every_replica_warns_of_a_returning_node_that_is_ahead() {
+    let etcd = TestEtcd::start().await;
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    let desk = ActionFixture::start(&etcd, &nodes).await;
+    let id = desk.request(&desk.operator).await.action.id;
+    assert_eq!(apply_verb(&desk.approver, &id, "approve").await.status, 200);
+    desk.wait_for_state(&id, ActionState::Succeeded).await;
+    // One comes back behind, which is what a state transfer is for, and one ahead.
+    nodes.return_isolated("n2", 99);
+    nodes.return_isolated("n3", 130);
+    let other = ActionFixture::replica(&etcd, &nodes).await;
+    for desk in [&desk, &other] {
+        eventually("the warning", async || {
+            !desk.get(&id).await.warnings.is_empty()
+        })
+        .await;
+        let view: ActionView = desk.get(&id).await;
+        let [warning] = view.warnings.as_slice() else {
+            panic!("{:?}", view.warnings);
+        };
+        assert_eq!(
+            (warning.node.to_string().as_str(), warning.transactions),
+            ("n3", 30)
+        );
+        assert!(
+            warning
+                .message
+                .contains("Copy its data directory before it joins")
+        );
+        assert_eq!(
+            nodes.notices(),
+            std::slice::from_ref(&warning.message),
+            "for the overview"
+        );
+        for path in [
+            format!("/actions/{id}"),
+            "/clusters/lab/recovery".to_owned(),
+        ] {
+            let page = desk.viewer.get(&path).await.text();
+            assert!(page.contains("Copy its data directory"), "{path}: {page}");
+        }
+    }
+    // The record itself is as it ended: a final state never changes.
+    assert_eq!(desk.get(&id).await.action.state, ActionState::Succeeded);
+    assert_eq!(nodes.sent(), 1, "nothing is resolved by itself");
+    nodes.return_isolated("n3", 90);
+    eventually("the warning to go", async || {
+        desk.get(&id).await.warnings.is_empty()
+    })
+    .await;
+}

@@ -1,0 +1,188 @@
+//! What must hold at the end of every round.
+
+use std::time::Duration;
+
+use acceptance::eventually;
+use acceptance::lab::homogeneous::CLUSTER;
+use acceptance::load::{AcknowledgedRow, missing_rows};
+use anyhow::{Context, Result, ensure};
+use galera::publish::api::{ActionList, ActionView};
+use galera::recover::action::StepState;
+use galera::view::VerdictState;
+
+use crate::round::{Round, RowCounts};
+use crate::rounds_lab::NODES;
+
+/// How long registry and consoles may take to tell what is.
+const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl Round<'_> {
+    /// Judges the round.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub(crate) async fn judge(&mut self) -> Result<RowCounts> {
+        self.journal.note("judgement");
+        let rows = self.load.stop().await;
+        let given_up = self.check_rows(&rows).await?;
+        self.observer.verify()?;
+        self.check_registry().await?;
+        self.check_consoles().await?;
+        self.check_actions().await?;
+        let verified = self.stage.consoles[0].command(&["audit", "verify"]).await?;
+        ensure!(
+            verified.contains("each follows"),
+            "the audit trail: {verified}"
+        );
+        Ok(RowCounts {
+            acknowledged: rows.len(),
+            given_up,
+        })
+    }
+
+    /// Every acknowledged row that no approved plan gave up is on every node. Returns how many were given up.
+    async fn check_rows(&self, rows: &[AcknowledgedRow]) -> Result<usize> {
+        let watched = self.stage.observed_nodes();
+        let address = |row: &AcknowledgedRow| {
+            let node = watched.iter().find(|node| node.name == row.node);
+            node.map_or_else(String::new, |node| node.address.clone())
+        };
+        let mut given_up = 0;
+        for node in &watched {
+            let gone = missing_rows(node.options.clone(), rows).await;
+            let gone = gone.with_context(|| format!("asking {}", node.name))?;
+            let broken: Vec<&&AcknowledgedRow> = gone
+                .iter()
+                .filter(|row| {
+                    let mut promises = self.promises.iter();
+                    promises.all(|promise| promise.keeps(row, &address(row)))
+                })
+                .collect();
+            ensure!(
+                broken.is_empty(),
+                "{} of {} acknowledged rows are missing on {}, against the word of every plan: {:?}…",
+                broken.len(),
+                rows.len(),
+                node.name,
+                &broken[..broken.len().min(5)]
+            );
+            given_up = given_up.max(gone.len());
+        }
+        Ok(given_up)
+    }
+
+    async fn check_registry(&self) -> Result<()> {
+        eventually(
+            "the registry to tell what is",
+            CONVERGENCE_TIMEOUT,
+            async || {
+                let keys = self.stage.nodes.keys().await?;
+                ensure!(!keys.contains_key("bootstrap"), "an order is left");
+                let founder = keys.get("founder").context("no founder")?;
+                for number in 0..NODES {
+                    let node = self.stage.node(number);
+                    let status = node.wsrep().await?;
+                    let id = node.id()?;
+                    for name in [
+                        "wsrep_local_state_comment",
+                        "wsrep_cluster_status",
+                        "wsrep_cluster_state_uuid",
+                        "wsrep_cluster_size",
+                        "wsrep_cluster_conf_id",
+                    ] {
+                        let registered = keys.get(&format!("{id}/{name}"));
+                        ensure!(
+                            registered == status.get(name),
+                            "{id} says {:?}, its registration {registered:?}",
+                            status.get(name)
+                        );
+                    }
+                    let history = status
+                        .get("wsrep_cluster_state_uuid")
+                        .context("no history")?;
+                    ensure!(
+                        founder.contains(history.as_str()),
+                        "{founder} is of another history"
+                    );
+                }
+                Ok(())
+            },
+        )
+        .await
+    }
+
+    async fn check_consoles(&self) -> Result<()> {
+        for (console, people) in self.stage.consoles.iter().zip(&self.stage.teams) {
+            console.wait_until_ready().await?;
+            eventually(
+                "the console to see a healthy cluster",
+                CONVERGENCE_TIMEOUT,
+                async || {
+                    let view = people.operator.cluster(CLUSTER).await?;
+                    ensure!(
+                        view.verdict.state == VerdictState::Healthy,
+                        "it says {:?}",
+                        view.verdict
+                    );
+                    Ok(())
+                },
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Whatever was approved has ended, each step of it was sent at most once, and both replicas tell the same.
+    async fn check_actions(&self) -> Result<()> {
+        for people in &self.stage.teams {
+            let path = format!("/api/v1/actions?cluster={CLUSTER}&limit=50");
+            let list: ActionList = people.operator.get(&path).await?;
+            for ended in &self.ended {
+                let shown = list.actions.iter().find(|one| one.action.id == ended.id);
+                let shown = shown.with_context(|| format!("{} is not listed", ended.id))?;
+                ensure!(
+                    shown.action.state == ended.state,
+                    "{} was {:?} and is {:?}: a final state changed",
+                    ended.id,
+                    ended.state,
+                    shown.action.state
+                );
+            }
+            for action in &list.actions {
+                ensure!(
+                    action.action.state.is_final(),
+                    "{} is {:?} still",
+                    action.action.id,
+                    action.action.state
+                );
+                let open = |state| matches!(state, StepState::Intended | StepState::Unknown);
+                let unclear = action.action.steps.iter().filter(|step| open(step.state));
+                ensure!(
+                    unclear.count() <= 1,
+                    "several steps of {} are unclear",
+                    action.action.id
+                );
+            }
+        }
+        for ended in &self.ended {
+            self.check_sent_once(&ended.id).await?;
+        }
+        Ok(())
+    }
+
+    async fn check_sent_once(&self, id: &str) -> Result<()> {
+        let people = &self.stage.teams[0];
+        let path = format!("/api/v1/actions/{id}");
+        let action: ActionView = people.operator.get(&path).await?;
+        let recorded = people.audit_events(&action).await?;
+        let steps = recorded
+            .iter()
+            .filter(|event| *event == "action_step")
+            .count();
+        ensure!(
+            steps <= action.action.steps.len(),
+            "{id} was sent {steps} times: {recorded:?}"
+        );
+        Ok(())
+    }
+}
