@@ -98,6 +98,10 @@ lint: ## Formatting, clippy for host and wasm, documentation, shell scripts, ale
 	@$(STEP) "Formatting" "cargo fmt --all" cargo fmt --all --check
 	@$(STEP) "Shell scripts" "mend what shellcheck names above" \
 	  shellcheck --external-sources --source-path=scripts $$(grep -lE '^#!.*(bash|sh)$$|^# shellcheck shell' -r scripts .ci deploy)
+	@$(STEP) "Dependencies" "see deny.toml" \
+	  cargo deny --locked --offline check bans licenses sources
+	@$(STEP) "Wording and invariants" "write what is suggested above (CONTRIBUTING.md)" \
+	  cargo run --quiet --locked -p xtask -- prose
 	@$(STEP) "Alert rules" "mend what promtool names above" \
 	  promtool check rules deploy/prometheus/alerts.yml
 	@$(STEP) "Alert rules against recorded series" "mend the rule or the expectation that promtool names above" \

@@ -1,7 +1,9 @@
-//! What cargo alone cannot build: `cargo run -p xtask -- site` makes the directory that the console serves to browsers.
+//! Tasks that cargo alone cannot do: `cargo run -p xtask -- site` builds the directory that the console serves to browsers,
+//! `-- prose` checks wording.
 
 mod assets;
 mod compress;
+mod prose;
 mod site;
 mod size_budget;
 mod wasm;
@@ -23,6 +25,8 @@ struct Cli {
 enum Task {
     /// Builds the site: WebAssembly, its glue, style sheets and public files, compressed and named by content.
     Site(SiteArgs),
+    /// Checks the wording of text that users read, and the numbers of the invariants.
+    Prose(ProseArgs),
 }
 
 /// Where the site comes from and goes to.
@@ -43,9 +47,20 @@ pub(crate) struct SiteArgs {
     package_dir: PathBuf,
 }
 
+/// What to check.
+#[derive(Debug, clap::Args)]
+struct ProseArgs {
+    /// The directory of this package, in the workspace to check.
+    #[arg(long, env = "CARGO_MANIFEST_DIR", hide = true)]
+    package_dir: PathBuf,
+}
+
 fn main() -> ExitCode {
-    let Task::Site(args) = Cli::parse().task;
-    match site::build(&args) {
+    let result = match Cli::parse().task {
+        Task::Site(args) => site::build(&args),
+        Task::Prose(args) => prose::check(&args.package_dir.join("..")),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
