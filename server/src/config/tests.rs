@@ -566,12 +566,12 @@ fn durations_are_shown_as_they_are_read() {
 }
 
 #[test]
-fn the_readme_has_the_same_table() {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
-    let readme = std::fs::read_to_string(readme).unwrap();
+fn the_settings_page_has_the_same_table() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/settings.md");
+    let page = std::fs::read_to_string(page).unwrap();
     assert!(
-        readme.contains(&markdown_table()),
-        "README.md lacks the present table; insert the output of `galera-console check-config --table`"
+        page.contains(&markdown_table()),
+        "docs/settings.md lacks the present table; insert the output of `galera-console check-config --table`"
     );
 }
 
