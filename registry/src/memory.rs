@@ -48,6 +48,8 @@ struct State {
     compacted: i64,
     leases: HashMap<LeaseId, LeaseState>,
     connections: u64,
+    /// Since when no connection gets an answer.
+    stopped: Option<Instant>,
     /// The connections that are cut.
     cut: HashSet<u64>,
     write_fault: Option<WriteFault>,
@@ -133,6 +135,22 @@ impl MemoryEtcd {
         self.update(|state| state.cut.remove(&self.connection));
     }
 
+    /// Makes the store unreachable on every connection, until [`MemoryEtcd::start`]. Its data stay.
+    pub fn stop(&self) {
+        self.update(|state| state.stopped = Some(Instant::now()));
+    }
+
+    /// Starts a stopped store again. As in etcd, every lease then has its whole time to live again.
+    pub fn start(&self) {
+        self.update(|state| {
+            if state.stopped.take().is_some() {
+                for lease in state.leases.values_mut() {
+                    lease.expires_at = Instant::now() + lease.granted;
+                }
+            }
+        });
+    }
+
     /// Discards the history before the present revision.
     pub fn compact(&self) {
         self.update(|state| {
@@ -186,7 +204,7 @@ impl MemoryEtcd {
     /// The state, for a call that needs an answer.
     fn available(&self) -> Result<MutexGuard<'_, State>> {
         let state = self.lock();
-        if state.cut.contains(&self.connection) {
+        if state.is_cut(self.connection) {
             return Err(Self::unavailable());
         }
         Ok(state)
@@ -288,7 +306,7 @@ impl MemoryEtcd {
             changed.mark_unchanged();
             let (next, expiry) = {
                 let state = self.lock();
-                let next = if state.cut.contains(&self.connection) {
+                let next = if state.is_cut(self.connection) {
                     Next::Unavailable
                 } else {
                     state.next_event(&prefix, position)
@@ -423,7 +441,15 @@ impl State {
         self.leases.values().map(|lease| lease.expires_at).min()
     }
 
+    fn is_cut(&self, connection: u64) -> bool {
+        self.stopped.is_some() || self.cut.contains(&connection)
+    }
+
     fn expire_leases(&mut self, now: Instant) {
+        // A stopped etcd ends no lease.
+        if self.stopped.is_some() {
+            return;
+        }
         let mut expired: Vec<_> = self
             .leases
             .iter()

@@ -7,6 +7,7 @@
 )]
 
 #[path = "support/etcd.rs"]
+#[expect(dead_code, reason = "the fixture serves several test binaries")]
 mod etcd;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -312,7 +313,7 @@ fn a_service_that_is_missing_is_69() {
 
 #[tokio::test]
 async fn accounts_are_managed_from_the_command_line() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::process().await;
     let url = etcd.url();
     let user = |arguments: &[&str]| {
         [&["user"], arguments, &["--etcd-endpoints", &url]]
@@ -385,7 +386,7 @@ async fn accounts_are_managed_from_the_command_line() {
 
 #[tokio::test]
 async fn it_stops_in_order() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::process().await;
     let site = site();
     let serving = ConsoleProcess::start(&[
         "--etcd-endpoints",
@@ -409,7 +410,7 @@ async fn it_stops_in_order() {
 
 #[tokio::test]
 async fn metrics_can_have_an_address_of_their_own() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::process().await;
     let site = site();
     let [port] = etcd::free_ports();
     let metrics = format!("127.0.0.1:{port}");

@@ -29,7 +29,7 @@ pub(super) fn decide(
     }
     match &seen.order {
         OrderKeyState::Known {
-            order_key_state: order,
+            order,
             revision,
             leased,
         } => decide_on_order(own, order, *revision, *leased),

@@ -115,7 +115,7 @@ pub enum OrderKeyState {
     /// It is readable.
     Known {
         /// What it says.
-        order_key_state: BootstrapOrder,
+        order: BootstrapOrder,
         /// Its `mod_revision`.
         revision: i64,
         /// Whether it lives under a lease, so that somebody answers for it.
@@ -209,7 +209,7 @@ fn order(raw: &RawKeyValue) -> OrderKeyState {
         Ok(mut order) => {
             order.node = order.node.normalized(DEFAULT_PORT);
             OrderKeyState::Known {
-                order_key_state: order,
+                order,
                 revision: raw.mod_revision,
                 leased: raw.lease != 0,
             }

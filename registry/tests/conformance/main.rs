@@ -98,5 +98,6 @@ conformance! {
         a_short_cut_resumes_without_a_gap,
         a_compaction_during_a_cut_leads_to_a_reset,
         a_compaction_leaves_a_running_watch_alone,
+        a_restarted_store_keeps_its_entries_and_leases,
         a_replaced_store_leads_to_a_reset;
 }

@@ -81,6 +81,27 @@ pub(crate) async fn a_compaction_leaves_a_running_watch_alone(store: Store) {
     assert_eq!(next_described(&mut watch, 1).await, ["/w/a=2"]);
 }
 
+pub(crate) async fn a_restarted_store_keeps_its_entries_and_leases(mut store: Store) {
+    let lease = store
+        .registry
+        .grant(std::time::Duration::from_secs(60))
+        .await
+        .unwrap();
+    store
+        .registry
+        .put("/leased", "1", Some(lease.id()))
+        .await
+        .unwrap();
+    let revision = store.put("/durable", "1").await;
+    store.stop();
+    assert!(store.registry.put("/durable", "2", None).await.is_err());
+    store.start().await;
+    assert_eq!(store.get("/durable").await.unwrap().mod_revision, revision);
+    assert_eq!(store.get("/leased").await.unwrap().lease, lease.id());
+    assert_eq!(store.put("/durable", "2").await, revision + 1);
+    assert_eq!(lease.lost_reason(), None);
+}
+
 pub(crate) async fn a_replaced_store_leads_to_a_reset(mut store: Store) {
     for value in 0..10 {
         store.put("/w/old", &value.to_string()).await;

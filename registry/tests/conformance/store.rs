@@ -98,6 +98,26 @@ impl Store {
         }
     }
 
+    /// Makes the store unreachable on every connection.
+    pub(crate) fn stop(&mut self) {
+        match &mut self.backend {
+            Backend::Etcd(etcd) => etcd.kill(0),
+            Backend::Memory(store) => store.stop(),
+        }
+    }
+
+    /// Starts a stopped store with its data.
+    pub(crate) async fn start(&mut self) {
+        match &mut self.backend {
+            Backend::Etcd(etcd) => etcd.start(0),
+            Backend::Memory(store) => store.start(),
+        }
+        let end = std::time::Instant::now() + DEADLINE;
+        while self.registry.ready().await.is_err() {
+            assert!(std::time::Instant::now() < end, "the store does not answer");
+        }
+    }
+
     /// Replaces the store by an empty one.
     pub(crate) async fn replace(&mut self) {
         match &mut self.backend {

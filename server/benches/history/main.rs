@@ -53,7 +53,7 @@ fn main() {
 }
 
 async fn measure() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::process().await;
     let registry = etcd.registry();
     let names: Vec<ClusterName> = (1..=CLUSTERS)
         .map(|number| format!("cluster-{number:03}").parse().unwrap())

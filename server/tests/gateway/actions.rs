@@ -14,7 +14,7 @@ use crate::fake_cluster::{FakeCluster, StatementReply};
 
 #[tokio::test]
 async fn an_approved_action_is_executed_once() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
     let desk = ActionFixture::start(&etcd, &nodes).await;
     let action = desk.request(&desk.operator_approver).await.action;
@@ -79,7 +79,7 @@ async fn an_approved_action_is_executed_once() {
 
 #[tokio::test]
 async fn every_invalid_request_has_its_own_code_and_no_effect() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
     let desk = ActionFixture::start(&etcd, &nodes).await;
     let plan = desk.plan().await;
@@ -154,7 +154,7 @@ async fn every_invalid_request_has_its_own_code_and_no_effect() {
 
 #[tokio::test]
 async fn an_open_action_accepts_comments_and_decisions_by_role() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
     let desk = ActionFixture::start(&etcd, &nodes).await;
     let action = desk.request(&desk.operator).await.action;
@@ -238,7 +238,7 @@ async fn an_open_action_accepts_comments_and_decisions_by_role() {
 
 #[tokio::test]
 async fn only_one_of_two_concurrent_requests_creates_an_action() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
     let one = ActionFixture::start(&etcd, &nodes).await;
     let other = ActionFixture::replica(&etcd, &nodes).await;
@@ -256,7 +256,7 @@ async fn only_one_of_two_concurrent_requests_creates_an_action() {
 
 #[tokio::test]
 async fn two_approvals_need_two_people_and_execute_once() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
     let one =
         ActionFixture::start_with(&etcd, &nodes, |options| options.limits.approvals_needed = 2)
@@ -281,7 +281,7 @@ async fn two_approvals_need_two_people_and_execute_once() {
 
 #[tokio::test]
 async fn only_one_of_several_concurrent_executions_begins() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
     let one =
         ActionFixture::start_with(&etcd, &nodes, |options| options.limits.approvals_needed = 0)
@@ -312,7 +312,7 @@ async fn only_one_of_several_concurrent_executions_begins() {
 
 #[tokio::test]
 async fn an_undecided_action_expires() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
     let desk = ActionFixture::start_with(&etcd, &nodes, |options| {
         options.limits.pending_timeout = std::time::Duration::from_secs(1);
@@ -330,7 +330,7 @@ async fn an_undecided_action_expires() {
 
 #[tokio::test]
 async fn a_change_after_the_request_supersedes_the_action() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
     let desk = ActionFixture::start(&etcd, &nodes).await;
     let id = desk.request(&desk.operator).await.action.id;
@@ -355,7 +355,7 @@ async fn the_outcome_follows_the_node_not_its_reply() {
             "not proven in time",
         ),
     ] {
-        let etcd = TestEtcd::start().await;
+        let etcd = TestEtcd::in_memory();
         let nodes = FakeCluster::two_lost(etcd.registry());
         let desk = ActionFixture::start(&etcd, &nodes).await;
         nodes.set_reply(says);
@@ -370,7 +370,7 @@ async fn the_outcome_follows_the_node_not_its_reply() {
 
 #[tokio::test]
 async fn paused_recovery_blocks_actions_and_names_who_paused_it() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
     let desk = ActionFixture::start(&etcd, &nodes).await;
     let id = desk.request(&desk.operator).await.action.id;
@@ -423,7 +423,7 @@ async fn paused_recovery_blocks_actions_and_names_who_paused_it() {
 
 #[tokio::test]
 async fn break_glass_lists_failed_checks_and_needs_an_approver() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
     let desk =
         ActionFixture::start_with(&etcd, &nodes, |options| options.limits.approvals_needed = 0)

@@ -18,7 +18,7 @@ async fn audit_entries(client: &TestClient) -> Vec<AuditEntry> {
 
 #[tokio::test]
 async fn every_event_is_recorded_and_the_chain_verifies() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
     let desk = ActionFixture::start(&etcd, &nodes).await;
     assert_eq!(
@@ -83,7 +83,7 @@ async fn every_event_is_recorded_and_the_chain_verifies() {
 
 #[tokio::test]
 async fn pages_span_blocks_and_csv_matches_json() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::healthy(etcd.registry());
     let desk = ActionFixture::start(&etcd, &nodes).await;
     let record = |number: usize| galera::record::audit::AuditRecord {
@@ -139,7 +139,7 @@ async fn pages_span_blocks_and_csv_matches_json() {
 
 #[tokio::test]
 async fn concurrent_writers_produce_one_chain() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::healthy(etcd.registry());
     let one = ActionFixture::start(&etcd, &nodes).await;
     let other = ActionFixture::replica(&etcd, &nodes).await;

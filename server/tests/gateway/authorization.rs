@@ -301,7 +301,7 @@ const RECOVERY_ON: &str = r#"{"enabled":true}"#;
 
 #[tokio::test]
 async fn every_write_route_enforces_roles() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     add_user_without_roles(&console, "bare").await;
     assert_write_routes(&console.anonymous(), "nobody", |_| 401).await;
@@ -342,7 +342,7 @@ async fn assert_write_routes(
 
 #[tokio::test]
 async fn every_read_route_enforces_roles() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     assert_read_routes(&console.anonymous(), "nobody", |row| row.2).await;
     for role in Role::ALL {

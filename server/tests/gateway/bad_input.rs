@@ -14,7 +14,7 @@ const JSON: &str = "application/json";
 
 #[tokio::test]
 async fn bodies() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     let post = async |media_type: &str, body: Body| {
         console
@@ -77,7 +77,7 @@ async fn bodies() {
 
 #[tokio::test]
 async fn paths_methods_and_names() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
@@ -128,7 +128,7 @@ async fn paths_methods_and_names() {
 
 #[tokio::test]
 async fn where_a_request_comes_from() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
@@ -207,7 +207,7 @@ async fn where_a_request_comes_from() {
 
 #[tokio::test]
 async fn every_answer_has_its_headers() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
@@ -268,7 +268,7 @@ async fn every_answer_has_its_headers() {
 
 #[tokio::test]
 async fn answers_are_compressed_and_known_ones_are_not_sent_again() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
@@ -311,7 +311,7 @@ async fn answers_are_compressed_and_known_ones_are_not_sent_again() {
 
 #[tokio::test]
 async fn a_password_never_comes_back() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     let body = format!(r#"{{"username":"dora","password":{{"x":"{PASSWORD}"}}}}"#);
     let answer = console

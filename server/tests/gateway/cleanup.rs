@@ -36,7 +36,7 @@ async fn request_cleanup(desk: &ActionFixture) -> ActionView {
 
 #[tokio::test]
 async fn a_stale_registration_is_removed_and_can_be_restored() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::healthy(etcd.registry());
     let desk = ActionFixture::start(&etcd, &nodes).await;
     let registry = &desk.console.registry;
@@ -70,7 +70,7 @@ async fn a_stale_registration_is_removed_and_can_be_restored() {
 
 #[tokio::test]
 async fn a_registration_renewed_after_the_request_is_kept() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::healthy(etcd.registry());
     let desk = ActionFixture::start(&etcd, &nodes).await;
     let id = request_cleanup(&desk).await.action.id;

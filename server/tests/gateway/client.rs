@@ -71,7 +71,7 @@ impl Default for ConsoleOptions {
             lock_ttl: Duration::from_secs(10),
             notify: NotifySettings {
                 state_prefix: STATE_PREFIX.to_owned(),
-                allowed_networks: vec!["127.0.0.1".parse().unwrap()],
+                allowed_networks: vec!["127.0.0.1/32".parse().unwrap()],
                 ..NotifySettings::default()
             },
             endpoint: None,
@@ -107,7 +107,10 @@ impl TestConsole {
 
     /// A console that has not read anything yet.
     pub(crate) fn start_unready(etcd: &TestEtcd, options: &ConsoleOptions) -> Self {
-        let registry = registry_at(options.endpoint.clone().unwrap_or_else(|| etcd.url()));
+        let registry = match options.endpoint.clone() {
+            Some(endpoint) => registry_at(endpoint),
+            None => etcd.registry(),
+        };
         let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let directory = AccountCache::new(STATE_PREFIX);
         tracker.spawn(directory.clone().run(registry.clone(), shutdown.clone()));

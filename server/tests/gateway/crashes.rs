@@ -9,7 +9,7 @@ use crate::fake_cluster::{CrashPoint, FakeCluster};
 /// Kills the executor at `stop`, lets another replica finish, and tells how the action ended and how often a node was
 /// sent the statement.
 async fn run_killed_at(stop: CrashPoint) -> (galera::recover::action::Action, u32) {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
     let doomed = ActionFixture::start(&etcd, &nodes).await;
     let id = doomed.request(&doomed.operator).await.action.id;
@@ -75,7 +75,7 @@ async fn i17_another_replica_finishes_after_a_crash_at_every_step_and_nothing_ru
 /// A replica that is only slow, not dead, finds its fence stale and writes nothing more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i17_a_replica_that_lost_its_lock_stops_writing() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
     let one = ActionFixture::start(&etcd, &nodes).await;
     let id = one.request(&one.operator).await.action.id;

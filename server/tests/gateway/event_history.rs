@@ -175,7 +175,7 @@ async fn wait_for_events(
 
 #[tokio::test]
 async fn a_restart_records_nothing_twice_and_a_gap_is_unknown() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let registry = etcd.registry();
     let mut first = HistoryReplica::start(&registry, "r1");
     let before = now();
@@ -223,7 +223,7 @@ async fn a_restart_records_nothing_twice_and_a_gap_is_unknown() {
 
 #[tokio::test]
 async fn older_events_lie_in_blocks_until_they_are_let_go() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let registry = etcd.registry();
     let mut replica = HistoryReplica::start(&registry, "r1");
     replica.set_state(&lab(), (VerdictState::Healthy, NodeState::Synced));
@@ -334,7 +334,7 @@ async fn older_events_lie_in_blocks_until_they_are_let_go() {
 
 #[tokio::test]
 async fn events_over_http() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
@@ -527,7 +527,7 @@ async fn sleep_millis(millis: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_die_while_states_change_and_every_change_is_recorded_once() {
     let seed = rand::random();
-    let mut etcd = TestEtcd::start().await;
+    let mut etcd = TestEtcd::in_memory();
     let registry = etcd.registry();
     let mut drama = RandomRun::new(seed);
     for _ in 0..3 {
@@ -569,7 +569,7 @@ async fn replicas_die_while_states_change_and_every_change_is_recorded_once() {
 
 #[tokio::test]
 async fn what_was_not_read_is_not_called_empty() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let registry = etcd.registry();
     let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let (leadership, _election) = leader::campaign(

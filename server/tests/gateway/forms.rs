@@ -19,7 +19,7 @@ async fn submit(client: &TestClient, path: &str, body: &'static str, accept: &st
 
 #[tokio::test]
 async fn a_fragment_is_a_title_and_the_content() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     assert_eq!(
@@ -65,7 +65,7 @@ async fn a_fragment_is_a_title_and_the_content() {
 
 #[tokio::test]
 async fn a_browser_is_redirected_and_a_script_gets_the_location() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("ada", &[Role::Admin]).await;
     let client = console.sign_in("ada").await;
@@ -96,7 +96,7 @@ async fn a_browser_is_redirected_and_a_script_gets_the_location() {
 
 #[tokio::test]
 async fn a_form_returns_the_error_of_the_api() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     console.add_user("olga", &[Role::Operator]).await;

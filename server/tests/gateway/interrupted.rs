@@ -22,7 +22,7 @@ async fn run_without_etcd(
     alter: impl FnOnce(&mut crate::client::ConsoleOptions),
     noticed: impl Fn(&FakeCluster) -> bool,
 ) -> (Action, galera::Timestamp, u32) {
-    let mut etcd = TestEtcd::start().await;
+    let mut etcd = TestEtcd::process().await;
     let nodes = FakeCluster::two_lost(etcd.registry());
     let desk = ActionFixture::start_with(&etcd, &nodes, alter).await;
     let id = desk.request(&desk.operator).await.action.id;
@@ -98,7 +98,7 @@ async fn i17_i18_an_action_outlasted_by_an_etcd_outage_ends_with_the_true_outcom
 
 /// The way to etcd is lost at the intention itself; the executor lives on, another replica sees to the action.
 async fn run_with_lost_intention(side: CutSide, expected: ActionState) -> (Action, u32) {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::process().await;
     let nodes = FakeCluster::two_lost(etcd.registry());
     let cut = CutProxy::on_bytes(INTENTION_TEXT.to_vec(), side, &etcd.url()).await;
     let endpoint = cut.endpoint.clone();
@@ -130,7 +130,7 @@ async fn i17_an_unconfirmed_intention_is_not_repeated_and_an_unwritten_one_is() 
 /// Whoever holds the lock of a cluster has it for a while; an approved action begins when it is free.
 #[tokio::test]
 async fn i17_an_action_waits_for_a_held_lock_and_begins_automatically() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::process().await;
     let nodes = FakeCluster::two_lost(etcd.registry());
     let desk = ActionFixture::start(&etcd, &nodes).await;
     let id = desk.request(&desk.operator).await.action.id;

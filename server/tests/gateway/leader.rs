@@ -49,7 +49,7 @@ async fn write(registry: &Registry, term: &Term) -> bool {
 
 #[tokio::test]
 async fn one_leads_and_the_next_follows_when_it_stops() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let registry = etcd.registry();
     let mut replicas: Vec<ElectionReplica> = ["a", "b", "c"]
         .map(|name| ElectionReplica::start(&registry, name))
@@ -81,7 +81,7 @@ async fn one_leads_and_the_next_follows_when_it_stops() {
 
 #[tokio::test]
 async fn a_leader_whose_key_is_removed_by_hand_steps_down_and_the_election_goes_on() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let registry = etcd.registry();
     let replicas: Vec<ElectionReplica> = ["a", "b"]
         .map(|name| ElectionReplica::start(&registry, name))

@@ -29,7 +29,7 @@ struct MaintenanceFixture {
 impl MaintenanceFixture {
     /// One node is Primary, the other has no cluster.
     async fn start() -> Self {
-        let etcd = TestEtcd::start().await;
+        let etcd = TestEtcd::in_memory();
         let one = FakeDatabase::listen("127.0.0.1", &VARIABLES, &[]).await;
         let other = FakeDatabase::listen("127.0.0.2", &VARIABLES, &[]).await;
         one.set_status(&as_str_rows(&primary_status(ONE, &one.id())));

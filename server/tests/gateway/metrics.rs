@@ -40,7 +40,7 @@ fn sample_names(scrape: &str) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_metric_of_alerts_and_dashboard_is_served() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
     let member = FakeDatabase::listen("127.0.0.1", &VARIABLES, &[]).await;
     let at = |second: u64| {

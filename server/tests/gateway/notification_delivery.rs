@@ -37,7 +37,7 @@ async fn deliveries(client: &TestClient, target: &TargetView) -> DeliveryList {
 
 #[tokio::test]
 async fn a_webhook_is_signed_and_told_once() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
     let desk = ActionFixture::start(&etcd, &nodes).await;
     let receiver = WebhookReceiver::start([]).await;
@@ -96,7 +96,7 @@ fn verify_signature(got: &ReceivedRequest) {
 
 #[tokio::test]
 async fn a_failing_receiver_gets_everything_in_order_and_slows_nobody() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
     let desk = ActionFixture::start(&etcd, &nodes).await;
     let bad = WebhookReceiver::start([ReceiverReply::Status(500), ReceiverReply::Hang]).await;
@@ -131,7 +131,7 @@ async fn a_failing_receiver_gets_everything_in_order_and_slows_nobody() {
 
 #[tokio::test]
 async fn what_was_written_and_not_sent_is_sent_by_the_next_leader() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let first = TestConsole::start(&etcd).await;
     first.add_user("root", &[galera::access::Role::Admin]).await;
     let [port] = free_ports();
@@ -177,7 +177,7 @@ async fn what_was_written_and_not_sent_is_sent_by_the_next_leader() {
 
 #[tokio::test]
 async fn a_leader_that_dies_while_it_sends_is_followed_by_one_that_repeats_the_identity() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let first = TestConsole::start(&etcd).await;
     first.add_user("root", &[galera::access::Role::Admin]).await;
     let receiver = WebhookReceiver::start([ReceiverReply::Hang]).await;
@@ -200,7 +200,7 @@ async fn a_leader_that_dies_while_it_sends_is_followed_by_one_that_repeats_the_i
 
 #[tokio::test]
 async fn nothing_is_sent_where_only_this_host_is() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console
         .add_user("root", &[galera::access::Role::Admin])
@@ -262,7 +262,7 @@ async fn nothing_is_sent_where_only_this_host_is() {
 
 #[tokio::test]
 async fn a_name_of_this_host_is_this_host() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let mut options = ConsoleOptions::default();
     options.notify.allowed_networks.clear();
     let console = TestConsole::start_with(&etcd, options).await;
@@ -294,7 +294,7 @@ async fn a_name_of_this_host_is_this_host() {
 
 #[tokio::test]
 async fn a_hanging_receiver_is_given_up_on_time() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console
         .add_user("root", &[galera::access::Role::Admin])
@@ -317,7 +317,7 @@ pub(crate) async fn send_test(admin: &TestClient, target: &TargetView) -> Value 
 
 #[tokio::test]
 async fn what_was_delivered_can_be_sent_again_by_hand() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
     let desk = ActionFixture::start(&etcd, &nodes).await;
     let receiver = WebhookReceiver::start([
@@ -371,7 +371,7 @@ async fn what_was_delivered_can_be_sent_again_by_hand() {
 
 #[tokio::test]
 async fn slack_and_alertmanager_get_their_own_words() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console
         .add_user("root", &[galera::access::Role::Admin])
@@ -410,7 +410,7 @@ async fn slack_and_alertmanager_get_their_own_words() {
 
 #[tokio::test]
 async fn a_target_that_is_removed_leaves_nothing() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console
         .add_user("root", &[galera::access::Role::Admin])

@@ -41,7 +41,7 @@ async fn update_target(client: &TestClient, id: &str, wanted: &Value) -> TestRes
 
 #[tokio::test]
 async fn targets_are_kept_and_their_secrets_are_not_shown() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("root", &[Role::Admin]).await;
     console.add_user("olga", &[Role::Operator]).await;
@@ -112,7 +112,7 @@ async fn targets_are_kept_and_their_secrets_are_not_shown() {
 
 #[tokio::test]
 async fn the_page_works_with_forms_alone() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("root", &[Role::Admin]).await;
     console.add_user("olga", &[Role::Operator]).await;

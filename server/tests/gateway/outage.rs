@@ -7,7 +7,7 @@ use crate::etcd::{TestEtcd, eventually};
 
 #[tokio::test]
 async fn etcd_goes_and_comes_back() {
-    let mut etcd = TestEtcd::start().await;
+    let mut etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
@@ -57,7 +57,7 @@ async fn etcd_goes_and_comes_back() {
 
 #[tokio::test]
 async fn a_console_that_starts_without_etcd_says_so() {
-    let mut etcd = TestEtcd::start().await;
+    let mut etcd = TestEtcd::in_memory();
     etcd.kill();
     let console = TestConsole::start_unready(&etcd, &ConsoleOptions::default());
     let client = console.with_token("any");

@@ -20,7 +20,7 @@ async fn navigate(client: &TestClient, path: &str, site: &str) -> TestResponse {
 
 #[tokio::test]
 async fn a_page_needs_a_session_and_is_returned_to_after_sign_in() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let nobody = console.anonymous();
@@ -78,7 +78,7 @@ async fn a_page_needs_a_session_and_is_returned_to_after_sign_in() {
 
 #[tokio::test]
 async fn a_link_on_another_site_does_not_end_at_the_sign_in_page() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     // The browser keeps the strict cookie back.
@@ -113,7 +113,7 @@ async fn a_link_on_another_site_does_not_end_at_the_sign_in_page() {
 
 #[tokio::test]
 async fn every_script_carries_the_page_nonce() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
@@ -163,7 +163,7 @@ async fn every_script_carries_the_page_nonce() {
 
 #[tokio::test]
 async fn an_unknown_path_is_answered_with_a_page() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
@@ -187,7 +187,7 @@ async fn an_unknown_path_is_answered_with_a_page() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_are_rendered_while_other_consoles_start_in_the_process() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;

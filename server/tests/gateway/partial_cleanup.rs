@@ -73,7 +73,7 @@ struct InterruptedCleanup {
 
 impl InterruptedCleanup {
     async fn start(place: usize, side: CutSide, meanwhile: impl AsyncFnOnce(&Registry)) -> Self {
-        let etcd = TestEtcd::start().await;
+        let etcd = TestEtcd::process().await;
         let nodes = FakeCluster::healthy(etcd.registry());
         let cut = CutProxy::on_delete(STALE[place], side, &etcd.url()).await;
         let endpoint = cut.endpoint.clone();

@@ -77,7 +77,7 @@ async fn wait_for_verdict(viewer: &TestClient, state: VerdictState) -> ClusterVi
 /// without any script.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i22_i23_a_split_brain_is_an_alarm_on_every_page() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let one = FakeDatabase::listen("127.0.0.1", &VARIABLES, &[]).await;
     let other = FakeDatabase::listen("127.0.0.2", &VARIABLES, &[]).await;
     one.set_status(&as_str_rows(&primary_status(
@@ -130,7 +130,7 @@ async fn i22_i23_a_split_brain_is_an_alarm_on_every_page() {
 /// SHOW, and one SET of the session: no write, no FLUSH, no provider option, ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i32_probes_show_and_do_nothing_else() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let node = FakeDatabase::listen("127.0.0.1", &VARIABLES, &[]).await;
     let (_console, viewer) = start_console(&etcd, &[&node]).await;
     node.set_status(&as_str_rows(&primary_status(
@@ -157,7 +157,7 @@ async fn i32_probes_show_and_do_nothing_else() {
 /// Whether a server takes provider options as variables is read by the probe, and decides the statement.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i20_the_probe_reads_what_the_dialect_depends_on() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let plugin = [&VARIABLES[..], &[("wsrep_provider_pc_bootstrap", "OFF")]].concat();
     for (variables, statement) in [
         (
@@ -200,7 +200,7 @@ async fn i20_the_probe_reads_what_the_dialect_depends_on() {
 /// A look for an execution waits for the slowest node; what agents registered meanwhile counts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i16_a_silent_node_makes_nothing_old_that_is_registered_of_the_others() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let [refused] = free_ports();
     let waits = format!("127.0.0.1:{refused}");

@@ -9,7 +9,7 @@ use crate::fake_cluster::FakeCluster;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i22_every_replica_warns_of_a_returning_node_that_is_ahead() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
     let desk = ActionFixture::start(&etcd, &nodes).await;
     let id = desk.request(&desk.operator).await.action.id;

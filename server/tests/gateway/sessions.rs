@@ -17,7 +17,7 @@ fn dora() -> UserName {
 
 #[tokio::test]
 async fn replicas_share_sessions_immediately() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let (one, other) = (
         TestConsole::start(&etcd).await,
         TestConsole::start(&etcd).await,
@@ -42,7 +42,7 @@ async fn replicas_share_sessions_immediately() {
 
 #[tokio::test]
 async fn every_account_change_ends_its_sessions() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("admin", &[Role::Admin]).await;
     console.add_user("dora", &[Role::Viewer]).await;
@@ -108,7 +108,7 @@ async fn every_account_change_ends_its_sessions() {
 
 #[tokio::test]
 async fn a_session_expires() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start_with(
         &etcd,
         ConsoleOptions {
@@ -138,7 +138,7 @@ async fn a_session_expires() {
 
 #[tokio::test]
 async fn forged_tokens_are_rejected() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
@@ -180,7 +180,7 @@ async fn forged_tokens_are_rejected() {
 
 #[tokio::test]
 async fn a_genuine_token_without_a_session_is_rejected() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let entry = console
@@ -225,7 +225,7 @@ async fn a_genuine_token_without_a_session_is_rejected() {
 
 #[tokio::test]
 async fn removing_the_signing_key_ends_all_sessions_and_creates_a_new_key() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let (one, other) = (
         TestConsole::start(&etcd).await,
         TestConsole::start(&etcd).await,
@@ -259,7 +259,7 @@ async fn removing_the_signing_key_ends_all_sessions_and_creates_a_new_key() {
 
 #[tokio::test]
 async fn an_account_has_a_bounded_number_of_sessions() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let first = console.sign_in("dora").await;

@@ -22,7 +22,7 @@ struct StatusPageFixture {
 
 impl StatusPageFixture {
     async fn start() -> Self {
-        let etcd = TestEtcd::start().await;
+        let etcd = TestEtcd::in_memory();
         let console = TestConsole::start(&etcd).await;
         console.add_user("ada", &[Role::Admin]).await;
         console.add_user("olga", &[Role::Operator]).await;

@@ -13,7 +13,7 @@ use crate::fake_cluster::{CrashPoint, FakeCluster};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i15_execution_waits_for_a_node_that_is_briefly_in_gather() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
     let desk = ActionFixture::start(&etcd, &nodes).await;
     // A plan that is asked for says that the moment passes.
@@ -45,7 +45,7 @@ async fn i15_execution_waits_for_a_node_that_is_briefly_in_gather() {
 /// … and before the statement, where a successor plans again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i15_a_successor_also_waits_before_the_statement() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
     let doomed = ActionFixture::start(&etcd, &nodes).await;
     let id = doomed.request(&doomed.operator).await.action.id;
@@ -64,7 +64,7 @@ async fn i15_a_successor_also_waits_before_the_statement() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i15_i16_a_lasting_transient_state_or_any_other_change_supersedes() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
     let desk = ActionFixture::start(&etcd, &nodes).await;
     for moves in [false, true] {
@@ -84,7 +84,7 @@ async fn i15_i16_a_lasting_transient_state_or_any_other_change_supersedes() {
 /// and until then it neither begins an approved action nor ends it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i12_i16_a_new_replica_executes_an_approved_action_once_it_has_watched_long_enough() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
     let doomed = ActionFixture::start(&etcd, &nodes).await;
     let approved = doomed.request(&doomed.operator).await.action;

@@ -22,7 +22,7 @@ pub enum PageVisibility {
     /// Everybody who can reach the console.
     Public,
     /// Whoever has one of its secret links, and everybody who is signed in.
-    AccessLink,
+    Link,
     /// Everybody who is signed in.
     #[default]
     Members,
@@ -30,14 +30,14 @@ pub enum PageVisibility {
 
 impl PageVisibility {
     /// Every visibility, widest first.
-    pub const ALL: [Self; 3] = [Self::Public, Self::AccessLink, Self::Members];
+    pub const ALL: [Self; 3] = [Self::Public, Self::Link, Self::Members];
 
     /// The word in JSON and forms.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Public => "public",
-            Self::AccessLink => "link",
+            Self::Link => "link",
             Self::Members => "members",
         }
     }
@@ -299,7 +299,7 @@ impl StatusPageRecord {
     /// # Errors
     /// [`StatusPageRefusal`] when it has too many valid links, or needs none.
     pub fn with_link(&self, mut link: Link) -> Result<Self, StatusPageRefusal> {
-        if self.settings.visibility != PageVisibility::AccessLink {
+        if self.settings.visibility != PageVisibility::Link {
             return Err(StatusPageRefusal::LinkNotNeeded);
         }
         let at = link.created_at;
@@ -369,7 +369,7 @@ mod tests {
         PageSettings {
             title: "Databases".to_owned(),
             clusters: listed.collect(),
-            visibility: PageVisibility::AccessLink,
+            visibility: PageVisibility::Link,
             ..PageSettings::default()
         }
     }

@@ -280,7 +280,7 @@ fn a_secret_leads_to_its_page_until_it_ends() {
         let print = RenderedPage::new(page, sample_content(1), now(), Arc::default());
         RenderedPages::new(BTreeMap::from([("shop".to_owned(), Arc::new(print))]))
     };
-    let valid = prints(PageVisibility::AccessLink, link.clone());
+    let valid = prints(PageVisibility::Link, link.clone());
     assert!(valid.page_for_secret(secret.expose(), now()).is_some());
     assert!(valid.page_for_secret("", now()).is_none());
     assert!(valid.page_for_secret(&secret.hash(), now()).is_none());
@@ -293,6 +293,6 @@ fn a_secret_leads_to_its_page_until_it_ends() {
         revoked_at: Some(now()),
         ..link
     };
-    let revoked = prints(PageVisibility::AccessLink, revoked);
+    let revoked = prints(PageVisibility::Link, revoked);
     assert!(revoked.page_for_secret(secret.expose(), now()).is_none());
 }
