@@ -1,4 +1,4 @@
-//! Clusters in every condition, for tests of the views.
+//! Sample clusters in various states, for tests of the views.
 
 use galera::view::{
     ClusterStatus, ClusterView, Component, NodeState, NodeView, ReasonCode, RegistryHealth,
@@ -6,10 +6,10 @@ use galera::view::{
 };
 use galera::{NodeId, Position, Timestamp};
 
-/// One history.
+/// The state UUID of the sample clusters.
 pub(crate) const UUID: &str = "8f3c1c52-c7b1-11f0-9a3e-6f0d3a1b2c4d";
 
-/// The time at which every fixture is taken.
+/// The current time in all fixtures.
 pub(crate) fn fixed_now() -> Timestamp {
     Timestamp::from_unix_millis(1_795_420_800_000)
 }
@@ -18,7 +18,6 @@ fn millis_before(millis: u64) -> Timestamp {
     fixed_now().minus(std::time::Duration::from_millis(millis))
 }
 
-/// A node's identity.
 pub(crate) fn id(text: &str) -> NodeId {
     text.parse().unwrap()
 }
@@ -37,7 +36,6 @@ fn source(kind: SourceKind, age: u64, state: &str, seqno: Option<u64>) -> Source
     }
 }
 
-/// A Synced node in a Primary component.
 pub(crate) fn synced(host: &str, name: &str, seqno: u64) -> NodeView {
     NodeView {
         id: id(host),
@@ -71,7 +69,7 @@ pub(crate) fn synced(host: &str, name: &str, seqno: u64) -> NodeView {
     }
 }
 
-/// The same node in another state, in the server's words.
+/// The same node in another state, with the server's state comment.
 pub(crate) fn with_state(mut node: NodeView, state: NodeState, words: &str) -> NodeView {
     node.state = state;
     node.state_comment = Some(words.to_owned());
@@ -81,7 +79,7 @@ pub(crate) fn with_state(mut node: NodeView, state: NodeState, words: &str) -> N
     node
 }
 
-/// The same node, gone for three minutes.
+/// The same node, unreachable for three minutes.
 pub(crate) fn unreachable(mut node: NodeView) -> NodeView {
     node.state = NodeState::Unreachable;
     node.state_comment = None;
@@ -105,7 +103,7 @@ pub(crate) fn unreachable(mut node: NodeView) -> NodeView {
     node
 }
 
-/// A node that nobody has ever heard of.
+/// An expected node that has never been seen.
 pub(crate) fn absent(host: &str) -> NodeView {
     let mut node = unreachable(synced(host, "", 20));
     node.state = NodeState::Absent;
@@ -125,7 +123,6 @@ pub(crate) fn absent(host: &str) -> NodeView {
     node
 }
 
-/// A component of these members.
 pub(crate) fn component(status: ClusterStatus, members: &[&str]) -> Component {
     Component {
         status,
@@ -136,7 +133,6 @@ pub(crate) fn component(status: ClusterStatus, members: &[&str]) -> Component {
     }
 }
 
-/// A reason about a node.
 pub(crate) fn reason(code: ReasonCode, node: Option<&str>, message: &str) -> VerdictReason {
     VerdictReason {
         code,
@@ -145,7 +141,6 @@ pub(crate) fn reason(code: ReasonCode, node: Option<&str>, message: &str) -> Ver
     }
 }
 
-/// A cluster with this verdict.
 pub(crate) fn cluster(
     name: &str,
     state: VerdictState,
@@ -173,7 +168,7 @@ pub(crate) fn cluster(
     }
 }
 
-/// Three nodes, all well.
+/// Three healthy nodes.
 pub(crate) fn healthy(name: &str, seqno: u64) -> ClusterView {
     let hosts = ["127.0.0.1", "127.0.0.2", "127.0.0.3"];
     cluster(
@@ -193,7 +188,7 @@ pub(crate) fn healthy(name: &str, seqno: u64) -> ClusterView {
     )
 }
 
-/// The third node receives the second one's state; a fourth is gone.
+/// The third node is receiving a state transfer from the second; a fourth is unreachable.
 pub(crate) fn state_transfer(name: &str, seqno: u64) -> ClusterView {
     let hosts = ["127.0.0.1", "127.0.0.2", "127.0.0.3"];
     let mut joiner = with_state(
@@ -237,7 +232,7 @@ pub(crate) fn state_transfer(name: &str, seqno: u64) -> ClusterView {
     )
 }
 
-/// Two components that both say Primary.
+/// Two rival Primary components.
 pub(crate) fn split_brain(name: &str, seqno: u64) -> ClusterView {
     let mut view = healthy(name, seqno);
     view.verdict.state = VerdictState::SplitBrain;
@@ -253,7 +248,7 @@ pub(crate) fn split_brain(name: &str, seqno: u64) -> ClusterView {
     view
 }
 
-/// One node is left, without quorum.
+/// A single reachable node without quorum.
 pub(crate) fn no_primary(name: &str, seqno: u64) -> ClusterView {
     let alone = with_state(
         synced("127.0.0.1", "n1", seqno),
@@ -294,7 +289,7 @@ pub(crate) fn no_primary(name: &str, seqno: u64) -> ClusterView {
     )
 }
 
-/// All well by SQL, while the registry cannot be read.
+/// Healthy according to SQL, with the registry unreachable.
 pub(crate) fn registry_unreachable(name: &str, seqno: u64) -> ClusterView {
     let mut view = healthy(name, seqno);
     view.registry = RegistryHealth {
@@ -334,7 +329,7 @@ pub(crate) fn large_cluster(name: &str, count: usize, seqno: u64) -> ClusterView
     view
 }
 
-/// A registry with a key of every kind, and with values that mean harm.
+/// A registry with every kind of key, including malicious values.
 pub(crate) fn registry(cluster: &str) -> RegistryView {
     let key = |node: &str, field: &str, value: &str, leased: bool| RegistryKeyView {
         key: format!("/galera/{cluster}/{node}/{field}"),

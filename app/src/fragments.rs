@@ -1,7 +1,7 @@
-//! Parts of pages that the server makes from the API's answers: plans, actions, the audit trail, events.
+//! Server-rendered page fragments: plans, actions, the audit trail, events.
 //!
-//! The browser shows them as they come (`pages::served`). They are functions of what the API says to whoever asks, of
-//! their roles and of the time.
+//! [`render_fragment`] fetches what a page needs through [`ApiClient`] with the reader's cookies, then renders the page's
+//! module into a [`Fragment`]. `pages::fragment` inserts it in the browser.
 
 mod action_detail;
 mod action_list;
@@ -26,12 +26,11 @@ use crate::data::{InProcessApi, encode_segment, local_problem};
 use crate::markup::El;
 use api_client::ApiClient;
 
-/// A part of a page.
+/// Part of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fragment {
-    /// The window's title.
+    /// The window title.
     pub title: String,
-    /// The content.
     pub html: String,
 }
 
@@ -45,16 +44,16 @@ impl Fragment {
 }
 
 impl std::fmt::Display for Fragment {
-    /// One line with the title, then the content: what `pages::served` reads.
+    /// The title in one line, then the HTML, as `pages::fragment` expects.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}\n{}", self.title, self.html)
     }
 }
 
-/// The served part of the page at `uri`, for whoever the cookies in `headers` belong to.
+/// Renders the fragment of the page at `uri` with the permissions of the cookies in `headers`.
 ///
 /// # Errors
-/// The API's problem, or one for a page that has no served part.
+/// A problem of the API, or 404 for a page without a fragment.
 pub async fn render_fragment(
     api: &InProcessApi,
     headers: &HeaderMap,
@@ -132,8 +131,8 @@ pub async fn render_fragment(
             status: 404,
             ..local_problem(
                 "unknown_path",
-                "There is no such page",
-                "The address leads nowhere.",
+                "Page not found",
+                "There is no page at this address.",
             )
         }),
     }
@@ -228,7 +227,7 @@ async fn events_fragment(
     ))
 }
 
-/// A segment of a path as it was before it was escaped.
+/// Decodes a percent-encoded path segment.
 fn decode_segment(segment: &str) -> String {
     leptos_router::location::Url::unescape(segment)
 }

@@ -1,4 +1,4 @@
-//! One action: who wants what and why, what it rests on, who decided, what happened step by step.
+//! One action: request, approvals, plan and progress.
 
 use galera::Timestamp;
 use galera::access::Operation;
@@ -13,7 +13,7 @@ use crate::marks::{action_kind_label, action_mark, state_badge, step_mark};
 use crate::markup::{Content, El, el};
 use crate::pages::{cell, data_table, row};
 
-/// The window's title: where it stands comes first.
+/// Window title; the state comes first.
 pub(super) fn title_text(view: &ActionView) -> String {
     let action = &view.action;
     format!(
@@ -24,7 +24,6 @@ pub(super) fn title_text(view: &ActionView) -> String {
     )
 }
 
-/// The page.
 pub(super) fn page(view: &ActionView, session: &SessionView, now: Timestamp) -> El {
     let action = &view.action;
     el("div")
@@ -56,7 +55,7 @@ fn action_header(action: &Action) -> El {
         .child(el("p").class("quiet").child(code(action.id.clone())))
 }
 
-/// Nodes that came back with more than the cluster went on from.
+/// Nodes that came back with transactions beyond the position the cluster was restarted from.
 pub(super) fn ahead_warnings(view: &ActionView) -> Option<El> {
     let items: Vec<El> = view
         .warnings
@@ -103,7 +102,7 @@ fn action_facts(action: &Action, now: Timestamp) -> El {
         pairs.push(("Expires in", countdown(at, now).into()));
     }
     if let Some(execution) = &action.execution {
-        pairs.push(("Carried out by", by(&execution.replica, execution.began_at)));
+        pairs.push(("Executed by", by(&execution.replica, execution.began_at)));
     }
     if let Some(at) = action.ended_at {
         pairs.push(("Ended", ticking_age(at, now).into()));
@@ -120,16 +119,12 @@ fn action_facts(action: &Action, now: Timestamp) -> El {
 
 fn break_glass_notice(action: &Action) -> Option<El> {
     let glass = action.break_glass.as_ref()?;
-    let codes: Vec<String> = glass
-        .overrides
-        .iter()
-        .map(|code| widgets::humanize(code.as_str()))
-        .collect();
+    let codes: Vec<String> = glass.overrides.iter().map(widgets::check_title).collect();
     Some(
         el("div")
             .class("error")
             .child(el("p").child(el("strong").child(format!(
-                "Break-glass by {}: overrides failed checks",
+                "Emergency override by {}: failed checks overridden",
                 glass.by
             ))))
             .child(el("p").child(codes.join(", ")))
@@ -137,11 +132,11 @@ fn break_glass_notice(action: &Action) -> Option<El> {
     )
 }
 
-/// What can be done with it now, by whom, and why not by you.
+/// The possible decisions, each disabled with a reason if this user may not take it.
 fn decision_form(view: &ActionView, session: &SessionView) -> Option<El> {
     let action = &view.action;
     let own = action.requested_by == session.username;
-    let own_refusal = || own.then(|| "You requested it; somebody else must decide.".to_owned());
+    let own_refusal = || own.then(|| "You requested this; another person must decide.".to_owned());
     let act = |verb: &str, label: &str, refusal: Option<String>| {
         let button = el("button")
             .attr("type", "submit")
@@ -176,11 +171,11 @@ fn decision_form(view: &ActionView, session: &SessionView) -> Option<El> {
                 .approvals
                 .iter()
                 .any(|approval| approval.by == session.username);
-            let twice = || approved.then(|| "You approved it already.".to_owned());
+            let twice = || approved.then(|| "You have already approved this.".to_owned());
             vec![
                 act(
                     "approve",
-                    "Approve and carry out",
+                    "Approve and execute",
                     refusal(Operation::ApproveAction)
                         .or_else(own_refusal)
                         .or_else(twice),
@@ -194,16 +189,12 @@ fn decision_form(view: &ActionView, session: &SessionView) -> Option<El> {
             ]
         }
         ActionState::Approved => vec![
-            act(
-                "execute",
-                "Carry out now",
-                refusal(Operation::ExecuteAction),
-            ),
+            act("execute", "Execute now", refusal(Operation::ExecuteAction)),
             cancel(),
         ],
         _ if view.undoable => vec![act(
             "undo",
-            "Restore what was removed",
+            "Restore removed keys",
             refusal(Operation::RequestAction),
         )],
         _ => return None,
@@ -213,13 +204,13 @@ fn decision_form(view: &ActionView, session: &SessionView) -> Option<El> {
         .child(widgets::textarea(
             "decide-comment".to_owned(),
             "comment",
-            "Comment, for the record",
+            "Comment (kept on record)",
         ))
         .child(el("div").class("acts").child(buttons));
-    Some(el("section").child(el("h2").child("Decide")).child(form))
+    Some(el("section").child(el("h2").child("Decision")).child(form))
 }
 
-const STEP_COLUMNS: [&str; 3] = ["Step", "State", "Answer"];
+const STEP_COLUMNS: [&str; 3] = ["Step", "State", "Result"];
 
 fn steps_section(action: &Action, now: Timestamp) -> Option<El> {
     let rows: Vec<El> = action
@@ -260,14 +251,14 @@ fn target_facts(action: &Action) -> Option<El> {
     let target = action.plan.target.as_ref()?;
     let mut pairs: Vec<(&'static str, Content)> = Vec::new();
     if let Some(node) = &target.node {
-        pairs.push(("Executor", node.to_string().into()));
+        pairs.push(("Runs on", node.to_string().into()));
     }
     if let Some(position) = &target.position {
-        pairs.push(("Goes on from", code(position.to_string()).into()));
+        pairs.push(("Starts from", code(position.to_string()).into()));
     }
     for (name, nodes) in [
         ("Becomes Primary again", &target.revives),
-        ("Left out", &target.leaves_out),
+        ("Excluded", &target.leaves_out),
         ("Removes", &target.removes),
     ] {
         if !nodes.is_empty() {
@@ -276,9 +267,12 @@ fn target_facts(action: &Action) -> Option<El> {
     }
     for attestation in &action.attestations {
         let text = format!("{} is {}", attestation.node, attestation.statement);
-        pairs.push(("Declared by the requester", text.into()));
+        pairs.push(("Confirmed by the requester", text.into()));
     }
-    pairs.push(("May be lost", widgets::loss_estimate(&action.plan.loss)));
+    pairs.push((
+        "Possible data loss",
+        widgets::loss_estimate(&action.plan.loss),
+    ));
     Some(widgets::fact_list(pairs))
 }
 
@@ -297,23 +291,19 @@ fn undo_section(view: &ActionView, now: Timestamp) -> Option<El> {
     };
     Some(
         el("section")
-            .child(el("h2").child("Taken back"))
+            .child(el("h2").child("Undone"))
             .child(
                 el("p")
                     .child(format!("By {} ", undone.by))
                     .child(ticking_age(undone.at, now)),
             )
             .child(list("Restored:", &undone.restored))
-            .child(list("Left as they are:", &undone.kept)),
+            .child(list("Left unchanged:", &undone.kept)),
     )
 }
 
 fn check_details(action: &Action, now: Timestamp) -> El {
-    let failing = action.plan.failing().count();
-    let title = format!(
-        "{} checks of the plan that was requested, {failing} not passing",
-        action.plan.checks.len()
-    );
+    let title = format!("Requested plan: {}", widgets::checks_passed(&action.plan));
     let details = el("details")
         .attr("id", "checks")
         .child(el("summary").child(title))
@@ -324,7 +314,7 @@ fn check_details(action: &Action, now: Timestamp) -> El {
                 .child(code(action.plan.digest.clone())),
         )
         .child(widgets::check_table(&action.plan.checks, now));
-    // Whoever approves must have seen them.
+    // Approvers must have seen them.
     if action.state == ActionState::Pending {
         details.attr("open", "")
     } else {
@@ -344,7 +334,7 @@ fn journal(action: &Action, now: Timestamp) -> El {
         })
         .collect();
     el("section")
-        .child(el("h2").child("What happened"))
+        .child(el("h2").child("History"))
         .child(el("ol").class("journal").child(lines))
 }
 
@@ -419,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_left_is_counted_down_by_the_browser() {
+    fn the_remaining_time_is_marked_for_the_countdown() {
         let at = fixtures::fixed_now();
         let mut left = view("pending");
         left.action.expires_at = Some(Timestamp::from_unix_millis(at.unix_millis() + 754_000));
@@ -433,27 +423,27 @@ mod tests {
     }
 
     #[test]
-    fn an_approver_decides() {
+    fn an_approver_can_approve_and_reject() {
         let html = html("pending", "paul", &[Role::Approver]);
-        for label in ["Approve and carry out", "Reject"] {
+        for label in ["Approve and execute", "Reject"] {
             assert!(!button(&html, label).contains("disabled"), "{html}");
         }
         assert!(button(&html, "Withdraw").contains("disabled"), "{html}");
     }
 
     #[test]
-    fn nobody_approves_their_own_request() {
+    fn requesters_cannot_approve_their_own_action() {
         let html = html("pending", "olga", &[Role::Operator, Role::Approver]);
         assert!(
-            button(&html, "Approve and carry out").contains("disabled"),
+            button(&html, "Approve and execute").contains("disabled"),
             "{html}"
         );
-        assert!(html.contains("somebody else must decide"), "{html}");
+        assert!(html.contains("another person must decide"), "{html}");
         assert!(!button(&html, "Withdraw").contains("disabled"), "{html}");
     }
 
     #[test]
-    fn nothing_is_left_to_decide_about_what_ended() {
+    fn finished_actions_offer_no_decision() {
         let html = html("superseded", "paul", &[Role::Approver, Role::Admin]);
         assert!(
             !html.contains("formaction") && html.contains("Superseded"),
@@ -462,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_wrote_is_text() {
+    fn user_input_is_escaped() {
         let html = html("pending", "paul", &[Role::Viewer]);
         assert!(
             html.contains("&lt;script&gt;quorum lost") && !html.contains("<script"),

@@ -1,4 +1,4 @@
-//! The browser's end of the live channel: one WebSocket a tab, reconnected for as long as the tab lives.
+//! Browser end of the live channel: one WebSocket per tab, reconnected for as long as the tab is open.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use super::{ConnectionState, LiveState};
 use crate::browser;
 use crate::data::session_has_ended;
 
-/// Silence after which what is shown is called stale, in milliseconds, unless messages usually come more slowly.
+/// Time without data after which the page is marked stale, in milliseconds, unless data usually arrives less often.
 const STALE_AFTER: i64 = 5_000;
-/// Silence after which the server is asked for the present state, in milliseconds.
+/// Time without data after which the subscription is sent again as a probe, in milliseconds.
 const PROBE_AFTER: i64 = 15_000;
-/// How long the answer, or a new connection, may take, in milliseconds.
+/// Timeout for the reply to a probe and for a new connection, in milliseconds.
 const RESPONSE_TIMEOUT: i64 = 8_000;
-/// The first and the longest pause between attempts, in milliseconds.
+/// Initial and maximum delay between connection attempts, in milliseconds.
 const RETRY_DELAY: (f64, f64) = (500.0, 15_000.0);
 
 thread_local! {
@@ -32,29 +32,29 @@ thread_local! {
 
 struct LiveChannel {
     live: LiveState,
-    /// Hears everything: the socket, the window and the clock. Lives as long as the tab.
+    /// Event callback shared by the socket, the window and the timer. Lives as long as the tab.
     handler: Closure<dyn FnMut(JsValue)>,
     socket: Option<WebSocket>,
     topics: Vec<String>,
     /// Failed attempts since the last open connection.
     attempts: i32,
-    /// When the present attempt began or the connection opened, by the browser's clock.
+    /// When the current attempt began or the connection opened, by the browser's clock.
     state_since: i64,
     open: bool,
-    /// When the last data came, by the browser's clock.
+    /// When the last data arrived, by the browser's clock.
     last_data_at: i64,
-    /// The usual time between data, in milliseconds.
+    /// Moving average of the interval between data, in milliseconds.
     expected_interval: i64,
     probing: bool,
-    /// Server's clock minus browser's clock, in milliseconds.
+    /// Server clock minus browser clock, in milliseconds.
     clock_offset: i64,
-    /// Newest revision of the overview and of the cluster within this connection.
+    /// Latest revisions of the overview and of the cluster on this connection.
     revisions: (u64, u64),
-    /// Actions that wait for approval.
+    /// IDs of actions waiting for approval.
     pending_actions: Vec<String>,
 }
 
-/// Subscribes to `topics`; the first call connects.
+/// Subscribes to `topics`. The first call connects.
 pub(super) fn subscribe(live: LiveState, topics: Vec<String>) {
     with_channel(|slot| match slot {
         Some(channel) => channel.subscribe(topics),
@@ -72,13 +72,13 @@ pub(super) fn subscribe(live: LiveState, topics: Vec<String>) {
     });
 }
 
-/// Ends the pause between attempts.
+/// Ends the delay before the next attempt.
 pub(super) fn retry_now() {
     with_channel(|slot| slot.iter_mut().for_each(LiveChannel::retry_or_probe));
 }
 
 fn with_channel(act: impl FnOnce(&mut Option<LiveChannel>)) {
-    // Setting a signal never runs an effect at once, so that nobody enters twice; if somebody does, the next tick heals.
+    // Setting a signal defers its effects, so the borrow cannot be nested. If it ever were, the next tick would recover.
     CHANNEL.with(|channel| {
         channel
             .try_borrow_mut()
@@ -110,7 +110,6 @@ impl LiveChannel {
         }
     }
 
-    /// The server's clock.
     fn server_time(&self, at: i64) -> Timestamp {
         Timestamp::from_unix_millis(at + self.clock_offset)
     }
@@ -120,7 +119,7 @@ impl LiveChannel {
             return;
         };
         let ear = self.handler.as_ref().unchecked_ref();
-        // These fail only where the browser has no such events; the clock alone suffices then.
+        // Fails only in browsers without these events; the timer is enough then.
         let _ = window.set_interval_with_callback_and_timeout_and_arguments_0(ear, 1_000);
         let _ = window.add_event_listener_with_callback("online", ear);
         if let Some(document) = window.document() {
@@ -212,7 +211,7 @@ impl LiveChannel {
                     self.clock_offset = time.unix_millis() - browser::now_millis();
                 }
                 self.revisions = (0, 0);
-                // What ended meanwhile is not told any more.
+                // Actions that ended while disconnected are not reported again.
                 self.pending_actions.clear();
                 self.live.pending_actions.set(0);
                 self.live.action_changes.update(|changes| *changes += 1);
@@ -256,7 +255,7 @@ impl LiveChannel {
         self.live.action_changes.update(|changes| *changes += 1);
     }
 
-    /// Notes that data came; whether they are newer than what is shown.
+    /// Records the arrival of data. Returns whether it is newer than what is shown.
     fn record_revision(
         &mut self,
         revision: u64,
@@ -295,12 +294,12 @@ impl LiveChannel {
             subscribe: self.topics.clone(),
         };
         if let (Some(socket), Ok(text)) = (&self.socket, serde_json::to_string(&message)) {
-            // Fails only while the socket closes, which is heard on its own.
+            // Fails only while the socket is closing, which raises its own event.
             let _ = socket.send_with_str(&text);
         }
     }
 
-    /// Once a second, and with every message.
+    /// Called once a second and after every message.
     fn tick(&mut self) {
         let now = browser::now_millis();
         self.live.now.set(Some(self.server_time(now)));
@@ -341,18 +340,18 @@ impl LiveChannel {
         }
     }
 
-    /// Lets go of the connection, or of the attempt, and appoints the next one.
+    /// Drops the connection or the attempt and schedules the next one.
     fn disconnect(&mut self) {
         let was_open = std::mem::take(&mut self.open);
         if let Some(socket) = self.socket.take() {
             socket.set_onopen(None);
             socket.set_onmessage(None);
             socket.set_onclose(None);
-            // Fails only for codes that may not be sent.
+            // Fails only for invalid close codes.
             let _ = socket.close();
         }
         if !was_open {
-            // The server refuses the upgrade when the session has ended, but the browser does not say so.
+            // A server that rejects the session refuses the upgrade, but the browser does not expose the reason.
             spawn_local(async {
                 if session_has_ended().await {
                     browser::redirect_to_sign_in();
@@ -362,7 +361,7 @@ impl LiveChannel {
         let pause = (RETRY_DELAY.0
             * f64::from(2_i32.pow(self.attempts.clamp(0, 10).unsigned_abs())))
         .min(RETRY_DELAY.1);
-        // Between half and the whole, so that many tabs do not come back at once.
+        // Random between half the delay and all of it, so that many tabs do not reconnect simultaneously.
         let pause = pause * (0.5 + js_sys::Math::random() / 2.0);
         self.attempts += 1;
         let now = self.server_time(browser::now_millis());
@@ -391,5 +390,5 @@ impl LiveChannel {
 }
 
 fn outdated_notice() -> String {
-    "The console has been updated. Reload the page to see everything right.".to_owned()
+    "The console has been updated. Reload the page.".to_owned()
 }

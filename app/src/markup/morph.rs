@@ -1,10 +1,10 @@
-//! HTML of the server that replaces older HTML of the server, in place: what is the same stays the same element, so that
-//! the keyboard's focus, typed text, opened details and the selection survive.
+//! Replaces server-rendered HTML by a newer version in place. Unchanged elements are kept, so that keyboard focus, typed
+//! text, open `details` and the selection survive.
 
 use leptos::wasm_bindgen::JsCast;
 use web_sys::{Element, Node};
 
-/// Makes the content of `element` what `html` says.
+/// Makes the content of `element` equal to `html`.
 pub(super) fn morph(element: &Element, html: &str) {
     let wanted = element
         .clone_node()
@@ -24,7 +24,7 @@ fn morph_children(old: &Node, wanted: &Node) {
         next = new.next_sibling();
         match find_match(place.clone(), &new) {
             Some(found) => {
-                // What stands before it is not wanted any more, or comes later and is moved then.
+                // Nodes before it are removed at the end, or moved when their turn comes.
                 if place.as_ref() == Some(&found) {
                     place = found.next_sibling();
                 } else {
@@ -37,12 +37,12 @@ fn morph_children(old: &Node, wanted: &Node) {
     }
     while let Some(rest) = place {
         place = rest.next_sibling();
-        // Fails only for a node that is no child.
+        // Fails only if the node is not a child.
         let _ = old.remove_child(&rest);
     }
 }
 
-/// The first of `old` and its later siblings that `new` is a newer state of.
+/// The first of `old` and its later siblings that has the same name and id as `new`.
 fn find_match(mut old: Option<Node>, new: &Node) -> Option<Node> {
     while let Some(candidate) = old {
         if candidate.node_name() == new.node_name() && element_id(&candidate) == element_id(new) {
@@ -73,12 +73,12 @@ fn morph_node(old: &Node, new: &Node) {
     for name in attribute_names(wanted) {
         let value = wanted.get_attribute(&name);
         if element.get_attribute(&name) != value {
-            // Fails only for impossible names, which the parser would not have given.
+            // Fails only for invalid names, which the parser would have rejected.
             let _ = element.set_attribute(&name, &value.unwrap_or_default());
         }
     }
     for name in attribute_names(element) {
-        // Whether details are open is the reader's choice.
+        // Open `details` are the reader's choice.
         if name != "open" && !wanted.has_attribute(&name) {
             let _ = element.remove_attribute(&name);
         }

@@ -1,4 +1,4 @@
-//! Markup in a page: made, taken over from the server's HTML, and patched in place when it changes.
+//! Markup mounted in a page: created, hydrated from the server's HTML, and patched in place.
 
 use std::future::{Future, ready};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::{ChildNode, El, ElementData, EventHandler, Text};
 
 const SVG_NAMESPACE: &str = "http://www.w3.org/2000/svg";
 
-/// An element in the page, and what it was made of.
+/// An element in the page with the markup it was created from.
 pub(crate) struct MountedElement {
     element: Element,
     tag: &'static str,
@@ -25,7 +25,7 @@ pub(crate) struct MountedElement {
     children: Vec<MountedNode>,
     inner_html: Option<Arc<str>>,
     svg: bool,
-    /// What hears events; ends with the element.
+    /// Event listeners, removed with the element.
     listeners: Vec<RemoveEventHandler<Element>>,
 }
 
@@ -105,7 +105,7 @@ fn create_element(el: El, within_svg: bool) -> MountedElement {
     mounted
 }
 
-/// Takes over an element of the server's HTML; what differs from it is made anew.
+/// Hydrates an element of the server's HTML. Children that differ are replaced.
 fn hydrate_element(el: El, element: Element, within_svg: bool) -> MountedElement {
     let ElementData {
         tag,
@@ -147,7 +147,7 @@ fn set_inner_html(element: &Element, html: &str) {
 fn set_inner_html(_element: &Element, _html: &str) {}
 
 impl MountedElement {
-    /// Whether this is what `el` was before a change.
+    /// Whether `el` is a later version of this element.
     fn is_same_element(&self, el: &El) -> bool {
         self.tag == el.0.tag && self.key == el.0.key
     }
@@ -169,7 +169,9 @@ impl MountedElement {
         let made = create_node(child, self.svg);
         Rndr::insert_node(&self.element, made.node(), found);
         found.inspect(|found| Rndr::remove(found));
-        leptos::logging::warn!("the server's page differs from this one; it was mended");
+        leptos::logging::warn!(
+            "hydration mismatch: replaced a node that differs from the server's HTML"
+        );
         made
     }
 
@@ -185,7 +187,7 @@ impl MountedElement {
         self.listeners = handlers.into_iter().map(listen).collect();
     }
 
-    /// Makes this element show what `el` says; both have the same tag and key.
+    /// Updates this element to `el`, which has the same tag and key.
     fn patch(&mut self, el: El) {
         self.patch_attributes(el.0.attributes);
         self.patch_inner_html(el.0.inner_html);
@@ -225,7 +227,7 @@ impl MountedElement {
         self.inner_html = wanted;
     }
 
-    /// Puts a child before those that are not placed yet.
+    /// Inserts a child before those that are not placed yet.
     fn insert_before(&self, child: &MountedNode, rest: &[MountedNode]) {
         Rndr::insert_node(
             &self.element,
@@ -295,7 +297,7 @@ impl Render for El {
 impl AddAnyAttr for El {
     type Output<NewAttr: Attribute> = Self;
 
-    // Nothing spreads attributes onto views here.
+    // Attributes are never spread onto views here.
     fn add_any_attr<NewAttr: Attribute>(self, _attribute: NewAttr) -> Self {
         self
     }
@@ -348,7 +350,9 @@ impl RenderHtml for El {
                 }
                 Rndr::remove(&node);
                 cursor.set(AsRef::<types::Node>::as_ref(&mounted.element).clone());
-                leptos::logging::warn!("the server's page differs from this one; it was mended");
+                leptos::logging::warn!(
+                    "hydration mismatch: replaced a node that differs from the server's HTML"
+                );
                 mounted
             }
         }

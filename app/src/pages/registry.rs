@@ -1,4 +1,4 @@
-//! The registry tab: every key of the cluster as it is.
+//! The registry tab: all keys of the cluster, unprocessed.
 
 use std::sync::Arc;
 
@@ -17,25 +17,24 @@ use crate::live::use_live;
 use crate::markup::{Content, El, el};
 use crate::reactive::{ApiResource, ApiResponse, dynamic_view, effect, join_views, load, loaded};
 
-/// Shortest time between two readings that nobody asked for, in milliseconds.
+/// Minimum time between automatic refreshes, in milliseconds.
 const MIN_REFRESH_INTERVAL: i64 = 3_000;
 
-const COLUMNS: [&str; 6] = ["Key", "Value", "Revision", "Lease", "TTL", "Remark"];
+const COLUMNS: [&str; 6] = ["Key", "Value", "Revision", "Lease", "TTL", "Note"];
 
-/// The keys of a cluster, read again now and then.
+/// The registry keys of a cluster, refreshed when the cluster changes.
 #[derive(Clone, Copy)]
 pub(super) struct RegistryListing {
     initial: ApiResource,
-    /// A later reading; it replaces the first one in place, so that what is selected stays selected.
+    /// A later response. It replaces the first one in place, so that the selection survives.
     refreshed: RwSignal<Option<Arc<ApiResponse>>>,
     cluster: Memo<String>,
 }
 
-/// How a reading is shown at a time.
 type RenderListing = dyn Fn(&RegistryView, Option<Timestamp>) -> El + Send + Sync;
 
 impl RegistryListing {
-    /// Reads the keys of the cluster in the address.
+    /// Loads the keys of the cluster in the URL.
     pub(super) fn from_location() -> Self {
         let cluster = path_param("name");
         Self {
@@ -45,7 +44,7 @@ impl RegistryListing {
         }
     }
 
-    /// Shows the newest reading.
+    /// Shows the latest response.
     pub(super) fn view(
         self,
         show: impl Fn(&RegistryView, Option<Timestamp>) -> El + Send + Sync + 'static,
@@ -60,7 +59,7 @@ impl RegistryListing {
             });
             dynamic_view(move || match newest.get().as_ref() {
                 Ok(view) => show(view, state.now.get()),
-                // The registry's absence is a fact like others, not an error of the page.
+                // An unreachable registry is shown in place of the keys; the rest of the page stays.
                 Err(problem) => {
                     let text = [&problem.title, ". ", &problem.detail].concat();
                     el("div")
@@ -71,25 +70,24 @@ impl RegistryListing {
         })
     }
 
-    /// Reads the keys again.
     fn refresh(self) {
         let path = cluster_api_path(self.cluster, "/registry")();
         let answer = data::get_text(path, false);
         leptos::task::spawn_local(async move {
             let answer = ApiResponse::from(answer.await);
-            // The page may be gone by now.
+            // The page may have been left in the meantime.
             let _ = self.refreshed.try_set(Some(Arc::new(answer)));
         });
     }
 
-    /// Reads the keys again when the cluster has changed, at most every few seconds.
+    /// Refreshes when the cluster has changed, at most once per [`MIN_REFRESH_INTERVAL`].
     pub(super) fn refresh_on_change(self, shown: ClusterSignal) {
         let state = use_live();
         let mut last: Option<i64> = None;
         effect(move || {
             shown.track();
             let now = state.now.get_untracked().map_or(0, Timestamp::unix_millis);
-            // The first reading came with the page.
+            // The first response came with the page.
             let before = *last.get_or_insert(now);
             if now - before >= MIN_REFRESH_INTERVAL && is_visible() {
                 last = Some(now);
@@ -109,7 +107,6 @@ fn is_visible() -> bool {
     false
 }
 
-/// The page.
 pub(crate) fn registry_page() -> AnyView {
     let (keys, state) = (RegistryListing::from_location(), use_live());
     let query = use_query_map();
@@ -152,7 +149,7 @@ pub(crate) fn registry_page() -> AnyView {
     })
 }
 
-/// Filters by what is in the address, so that a filtered list can be sent to somebody. Without script a submit does it.
+/// The filter is kept in the URL, so that a filtered list can be shared. Without scripts, submitting the form sets it.
 fn filter_form(
     at_first: &str,
     filter_by: impl Fn(&str) + Send + Sync + 'static,
@@ -201,7 +198,7 @@ fn key_list(view: &RegistryView, query: &str, now: Option<Timestamp>) -> El {
         .child(key_table(&shown, view.cluster.as_str()))
 }
 
-/// Whether key, value or remark contain the text, whatever its case.
+/// Whether key, value, reason or lease contain the text, ignoring case.
 fn matches(key: &RegistryKeyView, query: &str) -> bool {
     let query = query.to_ascii_lowercase();
     let fields = [
@@ -216,7 +213,6 @@ fn matches(key: &RegistryKeyView, query: &str) -> bool {
         .any(|field| field.to_ascii_lowercase().contains(&query))
 }
 
-/// The keys as a table.
 pub(super) fn key_table(keys: &[&RegistryKeyView], of: &str) -> El {
     if keys.is_empty() {
         return el("p").class("quiet").child("No keys.");
@@ -233,7 +229,7 @@ pub(super) fn key_table(keys: &[&RegistryKeyView], of: &str) -> El {
 fn key_row(key: &RegistryKeyView) -> El {
     let cut = key
         .truncated
-        .then(|| sub(["cut; ", &bytes(key.value_bytes), " in all"].concat()));
+        .then(|| sub(["truncated; ", &bytes(key.value_bytes), " in total"].concat()));
     let lease = key.lease.clone().map_or_else(|| quiet("durable"), code);
     let ttl = match (key.ttl, &key.lease) {
         (Some(ttl), _) => el("span").child([&ttl.to_string(), " s"].concat()),
@@ -270,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn filters_by_key_value_and_remark() {
+    fn filters_by_key_value_reason_and_lease() {
         let key = RegistryKeyView {
             key: "/galera/lab/n1/wsrep_last_committed".to_owned(),
             value: "Synced".to_owned(),
@@ -291,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_shown_as_they_are_and_harm_nobody() {
+    fn shows_raw_keys_escaped() {
         let view = crate::fixtures::registry("lab");
         let html = key_list(&view, "", Some(crate::fixtures::fixed_now())).html();
         for expected in [
@@ -299,7 +295,7 @@ mod tests {
             "/galera/lab/127.0.0.1/wsrep_last_committed",
             "694d9a1c2f3e4b05",
             "durable",
-            "2.0 MB in all",
+            "2.0 MB in total",
         ] {
             assert!(html.contains(expected), "{expected} in {html}");
         }
@@ -310,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_says_how_much_it_hides() {
+    fn a_filter_shows_how_many_keys_match() {
         let view = crate::fixtures::registry("lab");
         let html = key_list(&view, "ipaddress", None).html();
         assert!(

@@ -1,4 +1,4 @@
-//! What people tell on a status page: announcements, incidents, maintenance.
+//! Announcements, incidents and maintenance on a status page.
 
 use galera::publish::status_pages::{
     IncidentState, PublicAnnouncement, PublicIncident, PublicMaintenance, PublicPage, PublicUpdate,
@@ -8,13 +8,11 @@ use super::absolute_time;
 use crate::marks::{incident_mark, state_badge};
 use crate::markup::{Content, El, el};
 
-/// Announcements, newest first.
 pub(super) fn announcements(told: &PublicPage) -> Option<El> {
     let each: Vec<El> = told.announcements.iter().map(announcement).collect();
     section("Announcements", each)
 }
 
-/// Incidents that are not resolved.
 pub(super) fn open_incidents(told: &PublicPage) -> Option<El> {
     section(
         "Current incidents",
@@ -22,7 +20,7 @@ pub(super) fn open_incidents(told: &PublicPage) -> Option<El> {
     )
 }
 
-/// What is being worked on, and what is planned.
+/// Current and scheduled maintenance.
 pub(super) fn maintenance(told: &PublicPage) -> Option<El> {
     section(
         "Maintenance",
@@ -30,7 +28,6 @@ pub(super) fn maintenance(told: &PublicPage) -> Option<El> {
     )
 }
 
-/// Incidents that are over.
 pub(super) fn past_incidents(told: &PublicPage) -> El {
     let each: Vec<El> = told.past_incidents().map(incident).collect();
     let none = el("p")
@@ -69,7 +66,7 @@ fn incident(shown: &PublicIncident) -> El {
     if shown.state != IncidentState::Resolved {
         return article.child(timeline);
     }
-    // What is over takes little room until somebody wants to know.
+    // Resolved incidents are collapsed.
     let span = el("summary")
         .child(absolute_time(shown.opened_at))
         .child(" to ")
@@ -91,9 +88,9 @@ fn update(shown: &PublicUpdate) -> El {
 
 fn maintenance_window(shown: &PublicMaintenance) -> El {
     let word = if shown.current {
-        "Now, until "
+        "In progress until "
     } else {
-        "Planned from "
+        "Scheduled from "
     };
     let times = el("p").class("quiet").child(word);
     let times = if shown.current {
@@ -115,7 +112,7 @@ fn affected_clusters(names: &[String]) -> El {
     el("p").class("quiet").child(names.join(", "))
 }
 
-/// Plain text; its lines stay lines.
+/// Plain text; CSS preserves its line breaks.
 fn paragraph(text: &str) -> El {
     el("p").class("prose").child(text.to_owned())
 }

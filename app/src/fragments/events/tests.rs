@@ -64,7 +64,7 @@ fn html(
 }
 
 #[test]
-fn events_say_what_became_of_whom_for_how_long_and_why() {
+fn events_show_object_state_duration_and_reason() {
     let html = html(&events(), &[], &EventsFilter::default(), Some(101));
     for expected in [
         "id=\"e104\"",
@@ -85,7 +85,7 @@ fn events_say_what_became_of_whom_for_how_long_and_why() {
 }
 
 #[test]
-fn what_ended_a_state_may_lie_on_a_newer_page() {
+fn durations_use_events_of_newer_pages() {
     let events = events();
     let (newer, older) = events.split_at(2);
     let asked = EventsFilter {
@@ -105,7 +105,7 @@ fn what_ended_a_state_may_lie_on_a_newer_page() {
 }
 
 #[test]
-fn filters_go_along_and_stay_chosen() {
+fn filters_are_kept_across_pages() {
     let asked = EventsFilter {
         kind: "node".to_owned(),
         node: "gone.example".to_owned(),
@@ -118,24 +118,24 @@ fn filters_go_along_and_stay_chosen() {
         "<option value=\"gone.example\" selected=\"\">",
         "<option value=\"unreachable\" selected=\"\">",
         "?kind=node&amp;node=gone.example&amp;state=unreachable&amp;before=40",
-        "older ones may",
+        "there may be older ones",
     ] {
         assert!(html.contains(expected), "{expected} in {html}");
     }
 }
 
 #[test]
-fn emptiness_is_said_in_words() {
-    assert!(html(&[], &[], &EventsFilter::default(), None).contains("Nothing is recorded yet"));
+fn empty_lists_explain_why() {
+    assert!(html(&[], &[], &EventsFilter::default(), None).contains("No events yet"));
     let asked = EventsFilter {
         state: "down".to_owned(),
         ..EventsFilter::default()
     };
-    assert!(html(&[], &[], &asked, None).contains("No event matches."));
+    assert!(html(&[], &[], &asked, None).contains("No matching events."));
 }
 
 #[test]
-fn times_may_be_given_in_parts() {
+fn partial_times_are_completed() {
     for (given, whole) in [
         ("", ""),
         ("2026-11-24", "2026-11-24T23:59:59.999Z"),

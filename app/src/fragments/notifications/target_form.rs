@@ -1,4 +1,4 @@
-//! The form of one target.
+//! Forms to add, edit and remove a target.
 
 use galera::publish::notification::NotificationKind;
 use galera::publish::notification::delivery::{ChannelKind, TargetView};
@@ -8,12 +8,11 @@ use super::{channel_label, notification_kind_label};
 use crate::format::{link, sub};
 use crate::markup::{Content, El, el};
 
-/// Of a new target.
 pub(super) fn new_target(kind: ChannelKind, smtp: bool, refusal: Option<&str>) -> El {
     let no_mail = (kind == ChannelKind::Email && !smtp).then(|| {
-        el("p")
-            .class("notice")
-            .child("The console has no SMTP server yet: start it with --smtp-host and --smtp-from.")
+        el("p").class("notice").child(
+            "No SMTP server is configured: start the console with --smtp-host and --smtp-from.",
+        )
     });
     let form = sheet("/notifications/targets".to_owned())
         .child(hidden_field("type", kind.as_str().to_owned()))
@@ -26,7 +25,6 @@ pub(super) fn new_target(kind: ChannelKind, smtp: bool, refusal: Option<&str>) -
         .child(form)
 }
 
-/// Of one that there is, with its removal.
 pub(super) fn edit_target(target: &TargetView, refusal: Option<&str>) -> El {
     let path = format!("/notifications/targets/{}", target.id);
     let form = sheet(path.clone())
@@ -34,8 +32,8 @@ pub(super) fn edit_target(target: &TargetView, refusal: Option<&str>) -> El {
         .child(target_fields(target.channel, Some(target)))
         .child(primary_button("Save".to_owned(), refusal));
     let remove = sheet(format!("{path}/remove"))
-        .child(el("p").child("Removing it removes what waits for it and its log as well."))
-        .child(button("Remove this target".to_owned(), refusal));
+        .child(el("p").child("This also deletes its queued notifications and its delivery log."))
+        .child(button("Remove target".to_owned(), refusal));
     el("section")
         .attr("id", "form")
         .child(el("h2").child(format!(
@@ -62,7 +60,7 @@ fn target_fields(kind: ChannelKind, target: Option<&TargetView>) -> Vec<El> {
         "clusters",
         "Clusters",
         &clusters,
-        "Separated by spaces or commas; empty for all.",
+        "Separate with spaces or commas; blank = all.",
     ));
     let seconds = |name, label, value: Option<u32>, usual: u32, hint| {
         let value = value.unwrap_or(usual).to_string();
@@ -71,17 +69,17 @@ fn target_fields(kind: ChannelKind, target: Option<&TargetView>) -> Vec<El> {
     let rules = target.map(|target| &target.rules);
     fields.push(seconds(
         "minimum_seconds",
-        "Minimum duration of a verdict, in seconds",
+        "Minimum duration of a status change (seconds)",
         rules.map(|rules| rules.minimum_seconds),
         15,
-        "What passes sooner is not told. Split brain is told at once.",
+        "Shorter changes are ignored. Split brain is sent immediately.",
     ));
     fields.push(seconds(
         "window_seconds",
-        "Time between two messages about a cluster, in seconds",
+        "Minimum interval between messages about a cluster (seconds)",
         rules.map(|rules| rules.window_seconds),
         30,
-        "Changes within it become one message.",
+        "Changes within the interval are combined into one message.",
     ));
     let enabled = target.is_none_or(|target| target.enabled);
     fields.push(boolean_select(
@@ -95,24 +93,24 @@ fn channel_fields(kind: ChannelKind, target: Option<&TargetView>) -> Vec<El> {
         .and_then(|target| target.url.as_deref())
         .unwrap_or_default();
     let known = target.is_some_and(|target| target.has_secret);
-    let kept = "Empty leaves it as it is.";
+    let kept = "Leave blank to keep the current value.";
     match kind {
         ChannelKind::Webhook => {
             let hint = if known {
                 kept
             } else {
-                "At least 16 characters, e.g. what openssl rand -hex 32 prints."
+                "At least 16 characters, for example from openssl rand -hex 32."
             };
             vec![
-                text_input("url", "Address", url, Some("2000"), None),
-                text_input("secret", "Secret that signs", "", Some("256"), Some(hint)),
+                text_input("url", "URL", url, Some("2000"), None),
+                text_input("secret", "Signing secret", "", Some("256"), Some(hint)),
             ]
         }
-        // The address is the secret, so it is asked for again to be changed, and left out otherwise.
+        // The URL contains the secret, so it is never shown; a blank field keeps it.
         ChannelKind::Slack if known => {
             vec![text_input(
                 "url",
-                "New address of the incoming webhook",
+                "New incoming webhook URL",
                 "",
                 Some("2000"),
                 Some(kept),
@@ -120,7 +118,7 @@ fn channel_fields(kind: ChannelKind, target: Option<&TargetView>) -> Vec<El> {
         }
         ChannelKind::Slack => vec![text_input(
             "url",
-            "Address of the incoming webhook",
+            "Incoming webhook URL",
             "",
             Some("2000"),
             None,
@@ -129,16 +127,10 @@ fn channel_fields(kind: ChannelKind, target: Option<&TargetView>) -> Vec<El> {
             let hint = if known {
                 kept
             } else {
-                "E.g. Bearer …; empty for none."
+                "For example Bearer …; blank = none."
             };
             vec![
-                text_input(
-                    "url",
-                    "Address, without /api/v2/alerts",
-                    url,
-                    Some("2000"),
-                    None,
-                ),
+                text_input("url", "URL without /api/v2/alerts", url, Some("2000"), None),
                 text_input(
                     "authorization",
                     "Authorization header",
@@ -160,13 +152,13 @@ fn channel_fields(kind: ChannelKind, target: Option<&TargetView>) -> Vec<El> {
                     "to",
                     "Recipients",
                     &to,
-                    "Separated by spaces or commas. They get everything.",
+                    "Separate with spaces or commas. Recipients get every notification of this target.",
                 ),
                 boolean_select(
                     "people",
                     "Accounts",
                     people,
-                    "also those that a notice concerns",
+                    "also notify affected accounts",
                     "none",
                 ),
             ]
@@ -191,7 +183,7 @@ fn kind_checkboxes(target: Option<&TargetView>) -> El {
         })
         .collect();
     el("fieldset")
-        .child(el("legend").child("Told about"))
+        .child(el("legend").child("Events"))
         .child(boxes)
 }
 
@@ -213,7 +205,6 @@ fn text_input(
     labelled_field(id, label, input, hint)
 }
 
-/// A short one.
 fn short_input(name: &'static str, label: &'static str, value: &str, hint: &'static str) -> El {
     el("div")
         .class("short")
