@@ -13,6 +13,7 @@ pub use in_process::InProcessApi;
 pub(crate) use in_process::{call_api, get_text};
 
 use galera::publish::api::ProblemDetails;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// Placeholder for builds with neither feature.
 #[cfg(not(any(feature = "ssr", feature = "hydrate")))]
@@ -85,19 +86,15 @@ pub(crate) fn set_status(_status: u16) {}
 
 /// Percent-encodes one path segment.
 pub(crate) fn encode_segment(text: &str) -> String {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b':') {
-            escaped.push(char::from(byte));
-        } else {
-            escaped.push('%');
-            escaped.push(char::from(HEX[usize::from(byte >> 4)]));
-            escaped.push(char::from(HEX[usize::from(byte & 15)]));
-        }
-    }
-    escaped
+    utf8_percent_encode(text, RESERVED_IN_SEGMENT).collect()
 }
+
+/// Everything but letters, digits and the punctuation of names and addresses.
+const RESERVED_IN_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'-')
+    .remove(b':');
 
 #[cfg(test)]
 mod tests {
