@@ -118,85 +118,63 @@ fn action_facts(action: &Action, now: Timestamp) -> El {
 }
 
 fn break_glass_notice(action: &Action) -> Option<El> {
-    let glass = action.break_glass.as_ref()?;
-    let codes: Vec<String> = glass.overrides.iter().map(widgets::check_title).collect();
+    let break_glass = action.break_glass.as_ref()?;
+    let codes: Vec<String> = break_glass
+        .overrides
+        .iter()
+        .map(widgets::check_title)
+        .collect();
     Some(
         el("div")
             .class("error")
             .child(el("p").child(el("strong").child(format!(
                 "Emergency override by {}: failed checks overridden",
-                glass.by
+                break_glass.by
             ))))
             .child(el("p").child(codes.join(", ")))
-            .child(el("p").child(glass.reason.clone())),
+            .child(el("p").child(break_glass.reason.clone())),
     )
 }
 
 /// The possible decisions, each disabled with a reason if this user may not take it.
 fn decision_form(view: &ActionView, session: &SessionView) -> Option<El> {
     let action = &view.action;
+    let button = |verb, label, refusal| decision_button(action, verb, label, refusal);
+    let refusal = |operation| widgets::role_refusal(session, operation);
     let own = action.requested_by == session.username;
     let own_refusal = || own.then(|| "You requested this; another person must decide.".to_owned());
-    let act = |verb: &str, label: &str, refusal: Option<String>| {
-        let button = el("button")
-            .attr("type", "submit")
-            .attr("formaction", format!("/actions/{}/{verb}", action.id))
-            .child(label.to_owned());
-        let button = if matches!(verb, "approve" | "execute") {
-            button.class("main")
-        } else {
-            button
-        };
-        let button = if refusal.is_some() {
-            button.attr("disabled", "")
-        } else {
-            button
-        };
-        let why = refusal.map(|why| el("span").class("why-not").child(why));
-        el("p").class("act").child(button).child(why)
-    };
-    let refusal = |operation| widgets::role_refusal(session, operation);
-    let cancel = || {
-        let foreign = (!own && !session.roles.contains(&galera::access::Role::Admin))
+    let withdraw = || {
+        let not_requester = (!own && !session.roles.contains(&galera::access::Role::Admin))
             .then(|| "Only the requester or an admin can withdraw it.".to_owned());
-        act(
-            "cancel",
-            "Withdraw",
-            refusal(Operation::CancelAction).or(foreign),
-        )
+        let refusal = refusal(Operation::CancelAction).or(not_requester);
+        button("cancel", "Withdraw", refusal)
     };
     let buttons = match action.state {
         ActionState::Pending => {
-            let approved = action
-                .approvals
-                .iter()
-                .any(|approval| approval.by == session.username);
-            let twice = || approved.then(|| "You have already approved this.".to_owned());
+            let already_approved = || {
+                let mut approvals = action.approvals.iter();
+                approvals
+                    .any(|approval| approval.by == session.username)
+                    .then(|| "You have already approved this.".to_owned())
+            };
+            let approve = refusal(Operation::ApproveAction)
+                .or_else(own_refusal)
+                .or_else(already_approved);
+            let reject = refusal(Operation::RejectAction).or_else(own_refusal);
             vec![
-                act(
-                    "approve",
-                    "Approve and execute",
-                    refusal(Operation::ApproveAction)
-                        .or_else(own_refusal)
-                        .or_else(twice),
-                ),
-                act(
-                    "reject",
-                    "Reject",
-                    refusal(Operation::RejectAction).or_else(own_refusal),
-                ),
-                cancel(),
+                button("approve", "Approve and execute", approve),
+                button("reject", "Reject", reject),
+                withdraw(),
             ]
         }
         ActionState::Approved => vec![
-            act("execute", "Execute now", refusal(Operation::ExecuteAction)),
-            cancel(),
+            button("execute", "Execute now", refusal(Operation::ExecuteAction)),
+            withdraw(),
         ],
-        _ if view.undoable => vec![act(
-            "undo",
-            "Restore removed keys",
-            refusal(Operation::RequestAction),
-        )],
+        _ if view.undoable => {
+            let refusal = refusal(Operation::RequestAction);
+            vec![button("undo", "Restore removed keys", refusal)]
+        }
         _ => return None,
     };
     let form = widgets::post_form(format!("/actions/{}/comment", action.id))
@@ -208,6 +186,25 @@ fn decision_form(view: &ActionView, session: &SessionView) -> Option<El> {
         ))
         .child(el("div").class("acts").child(buttons));
     Some(el("section").child(el("h2").child("Decision")).child(form))
+}
+
+fn decision_button(action: &Action, verb: &str, label: &str, refusal: Option<String>) -> El {
+    let button = el("button")
+        .attr("type", "submit")
+        .attr("formaction", format!("/actions/{}/{verb}", action.id))
+        .child(label.to_owned());
+    let button = if matches!(verb, "approve" | "execute") {
+        button.class("main")
+    } else {
+        button
+    };
+    let button = if refusal.is_some() {
+        button.attr("disabled", "")
+    } else {
+        button
+    };
+    let reason = refusal.map(|reason| el("span").class("why-not").child(reason));
+    el("p").class("act").child(button).child(reason)
 }
 
 const STEP_COLUMNS: [&str; 3] = ["Step", "State", "Result"];
@@ -238,13 +235,13 @@ fn step_row(index: usize, step: &PlanStep, record: &StepRecord, now: Timestamp) 
     let mark = el("span")
         .child(state_badge(step_mark(record.state)))
         .child(when);
-    let answer: Content = record
+    let result: Content = record
         .answer
         .clone()
         .map_or_else(|| unknown().into(), Content::from);
     row(index.to_string(), widgets::plan_step(step))
         .child(cell(STEP_COLUMNS[1], mark))
-        .child(cell(STEP_COLUMNS[2], answer))
+        .child(cell(STEP_COLUMNS[2], result))
 }
 
 fn target_facts(action: &Action) -> Option<El> {

@@ -9,7 +9,7 @@ use crate::format::{link, sub};
 use crate::markup::{Content, El, el};
 
 pub(super) fn new_target(kind: ChannelKind, smtp: bool, refusal: Option<&str>) -> El {
-    let no_mail = (kind == ChannelKind::Email && !smtp).then(|| {
+    let no_smtp = (kind == ChannelKind::Email && !smtp).then(|| {
         el("p").class("notice").child(
             "No SMTP server is configured: start the console with --smtp-host and --smtp-from.",
         )
@@ -21,7 +21,7 @@ pub(super) fn new_target(kind: ChannelKind, smtp: bool, refusal: Option<&str>) -
     el("section")
         .attr("id", "form")
         .child(el("h2").child(format!("New target: {}", channel_label(kind))))
-        .child(no_mail)
+        .child(no_smtp)
         .child(form)
 }
 
@@ -88,33 +88,28 @@ fn target_fields(kind: ChannelKind, target: Option<&TargetView>) -> Vec<El> {
     fields
 }
 
+const KEEP_HINT: &str = "Leave blank to keep the current value.";
+
+/// Fields of a channel. Secrets are never shown; a blank field keeps the current one.
 fn channel_fields(kind: ChannelKind, target: Option<&TargetView>) -> Vec<El> {
-    let url = target
-        .and_then(|target| target.url.as_deref())
-        .unwrap_or_default();
-    let known = target.is_some_and(|target| target.has_secret);
-    let kept = "Leave blank to keep the current value.";
+    let has_secret = target.is_some_and(|target| target.has_secret);
+    let hint = |hint| Some(if has_secret { KEEP_HINT } else { hint });
+    let url = |label| {
+        let url = target.and_then(|target| target.url.as_deref());
+        text_input("url", label, url.unwrap_or_default(), Some("2000"), None)
+    };
     match kind {
         ChannelKind::Webhook => {
-            let hint = if known {
-                kept
-            } else {
-                "At least 16 characters, for example from openssl rand -hex 32."
-            };
+            let hint = hint("At least 16 characters, for example from openssl rand -hex 32.");
             vec![
-                text_input("url", "URL", url, Some("2000"), None),
-                text_input("secret", "Signing secret", "", Some("256"), Some(hint)),
+                url("URL"),
+                text_input("secret", "Signing secret", "", Some("256"), hint),
             ]
         }
-        // The URL contains the secret, so it is never shown; a blank field keeps it.
-        ChannelKind::Slack if known => {
-            vec![text_input(
-                "url",
-                "New incoming webhook URL",
-                "",
-                Some("2000"),
-                Some(kept),
-            )]
+        // Here the URL is the secret.
+        ChannelKind::Slack if has_secret => {
+            let label = "New incoming webhook URL";
+            vec![text_input("url", label, "", Some("2000"), Some(KEEP_HINT))]
         }
         ChannelKind::Slack => vec![text_input(
             "url",
@@ -124,46 +119,40 @@ fn channel_fields(kind: ChannelKind, target: Option<&TargetView>) -> Vec<El> {
             None,
         )],
         ChannelKind::Alertmanager => {
-            let hint = if known {
-                kept
-            } else {
-                "For example Bearer …; blank = none."
-            };
+            let (label, hint) = (
+                "Authorization header",
+                hint("For example Bearer …; blank = none."),
+            );
             vec![
-                text_input("url", "URL without /api/v2/alerts", url, Some("2000"), None),
-                text_input(
-                    "authorization",
-                    "Authorization header",
-                    "",
-                    Some("1000"),
-                    Some(hint),
-                ),
+                url("URL without /api/v2/alerts"),
+                text_input("authorization", label, "", Some("1000"), hint),
             ]
         }
-        ChannelKind::Email => {
-            let to: Vec<&str> = target
-                .iter()
-                .flat_map(|target| &target.to)
-                .map(String::as_str)
-                .collect();
-            let people = target.is_some_and(|target| target.people);
-            vec![
-                list_textarea(
-                    "to",
-                    "Recipients",
-                    &to,
-                    "Separate with spaces or commas. Recipients get every notification of this target.",
-                ),
-                boolean_select(
-                    "people",
-                    "Accounts",
-                    people,
-                    "also notify affected accounts",
-                    "none",
-                ),
-            ]
-        }
+        ChannelKind::Email => email_fields(target),
     }
+}
+
+fn email_fields(target: Option<&TargetView>) -> Vec<El> {
+    let to: Vec<&str> = target
+        .iter()
+        .flat_map(|target| &target.to)
+        .map(String::as_str)
+        .collect();
+    vec![
+        list_textarea(
+            "to",
+            "Recipients",
+            &to,
+            "Separate with spaces or commas. Recipients get every notification of this target.",
+        ),
+        boolean_select(
+            "people",
+            "Accounts",
+            target.is_some_and(|target| target.people),
+            "also notify affected accounts",
+            "none",
+        ),
+    ]
 }
 
 fn kind_checkboxes(target: Option<&TargetView>) -> El {
