@@ -81,10 +81,10 @@ pub(crate) fn update_ages(now: Timestamp) {
         };
         let attribute = |name: &str| element.get_attribute(name).unwrap_or_default();
         if let Some(at) = Timestamp::parse(&attribute("datetime")) {
-            let (words, age) = (attribute("data-age"), now.unix_millis() - at.unix_millis());
+            let (suffix, age) = (attribute("data-age"), now.unix_millis() - at.unix_millis());
             // An empty `data-age` marks a point in the future.
-            let age = crate::format::age(if words.is_empty() { -age } else { age });
-            let text = [age.as_str(), &words].concat();
+            let age = crate::format::age(if suffix.is_empty() { -age } else { age });
+            let text = [age.as_str(), &suffix].concat();
             let name = [&text, ", ", &attribute("title")].concat();
             element.set_text_content(Some(&text));
             // Fails only for invalid attribute names.

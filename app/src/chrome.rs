@@ -77,8 +77,8 @@ pub(crate) fn top_bar() -> AnyView {
             .to_owned()
         })
     });
-    loaded(session, move |answer| {
-        let session = answer.decode::<SessionView>().ok();
+    loaded(session, move |response| {
+        let session = response.decode::<SessionView>().ok();
         dynamic_view(move || header(&path.read(), state, session.as_ref()))
     })
 }
@@ -124,7 +124,7 @@ fn main_nav(path: &str, pending: usize) -> El {
         link("/actions".to_owned(), "Actions").optional_attr("aria-current", here("/actions"));
     let incidents = link("/incidents".to_owned(), "Incidents")
         .optional_attr("aria-current", here("/incidents"));
-    let told = link("/notifications".to_owned(), "Notifications")
+    let notifications = link("/notifications".to_owned(), "Notifications")
         .optional_attr("aria-current", here("/notifications"));
     let audit = link("/audit".to_owned(), "Audit").optional_attr("aria-current", here("/audit"));
     el("nav")
@@ -133,13 +133,13 @@ fn main_nav(path: &str, pending: usize) -> El {
         .child(el("ul").child([
             el("li").child(actions.child(waiting)),
             el("li").child(incidents),
-            el("li").child(told),
+            el("li").child(notifications),
             el("li").child(audit),
         ]))
 }
 
 fn connection_indicator(live: LiveState) -> El {
-    let (class, word, meaning) = match (live.connection.get(), live.stale_since.get()) {
+    let (class, label, description) = match (live.connection.get(), live.stale_since.get()) {
         (ConnectionState::Snapshot, _) => (
             "link t-off",
             "Snapshot",
@@ -166,7 +166,7 @@ fn connection_indicator(live: LiveState) -> El {
             "The connection to the console was lost.",
         ),
     };
-    el("p").class(class).attr("title", meaning).child(word)
+    el("p").class(class).attr("title", description).child(label)
 }
 
 fn account_menu(session: &SessionView) -> El {
@@ -205,8 +205,8 @@ pub(crate) fn banners() -> AnyView {
             .to_owned()
         })
     });
-    loaded(known, move |answer| {
-        let known = answer.decode::<Overview>().ok();
+    loaded(known, move |response| {
+        let known = response.decode::<Overview>().ok();
         dynamic_view(move || alert_region(state, known.as_ref()))
     })
 }
@@ -227,11 +227,11 @@ fn alert_region(state: LiveState, known: Option<&Overview>) -> El {
         _ => None,
     };
     let notice = state.notice.get().map(notice_banner);
-    let torn = state
+    let split_brain = state
         .overview
         .with(|overview| split_brain_banner(overview.as_deref().or(known)));
-    let anything = banner.is_some() || notice.is_some() || torn.is_some();
-    let place = el("div").child(torn).child(banner).child(notice);
+    let anything = banner.is_some() || notice.is_some() || split_brain.is_some();
+    let place = el("div").child(split_brain).child(banner).child(notice);
     // A landmark only while it has content, so that screen readers do not find an empty one.
     if anything {
         place
@@ -316,10 +316,10 @@ fn connection_lost_banner(
 }
 
 fn no_updates_banner(since: Timestamp, now: Timestamp) -> El {
-    let silence = age(now.unix_millis() - since.unix_millis());
+    let duration = age(now.unix_millis() - since.unix_millis());
     let text = [
         " for ",
-        &silence,
+        &duration,
         ". The console is connected but sends no data. The data below is out of date.",
     ]
     .concat();

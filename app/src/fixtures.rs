@@ -70,11 +70,11 @@ pub(crate) fn synced(host: &str, name: &str, seqno: u64) -> NodeView {
 }
 
 /// The same node in another state, with the server's state comment.
-pub(crate) fn with_state(mut node: NodeView, state: NodeState, words: &str) -> NodeView {
+pub(crate) fn with_state(mut node: NodeView, state: NodeState, comment: &str) -> NodeView {
     node.state = state;
-    node.state_comment = Some(words.to_owned());
+    node.state_comment = Some(comment.to_owned());
     for source in &mut node.sources {
-        source.state = Some(words.to_owned());
+        source.state = Some(comment.to_owned());
     }
     node
 }

@@ -48,12 +48,8 @@ pub(crate) use operations::{
 #[cfg(feature = "ssr")]
 pub(crate) use status_page::{incident_mark, public_state_mark};
 
-const fn mark(word: &'static str, tone: &'static str, shape: &'static str) -> StateMark {
-    StateMark {
-        label: word,
-        tone,
-        shape,
-    }
+const fn mark(label: &'static str, tone: &'static str, shape: &'static str) -> StateMark {
+    StateMark { label, tone, shape }
 }
 
 pub(crate) const fn node_mark(state: NodeState) -> StateMark {
@@ -157,9 +153,9 @@ mod tests {
         let nodes: Vec<StateMark> = NodeState::ALL.into_iter().map(node_mark).collect();
         let verdicts: Vec<StateMark> = VerdictState::ALL.into_iter().map(verdict_mark).collect();
         for marks in [nodes, verdicts] {
-            let words: HashSet<_> = marks.iter().map(|m| m.label).collect();
+            let labels: HashSet<_> = marks.iter().map(|m| m.label).collect();
             let shapes: HashSet<_> = marks.iter().map(|m| m.shape).collect();
-            assert_eq!((words.len(), shapes.len()), (marks.len(), marks.len()));
+            assert_eq!((labels.len(), shapes.len()), (marks.len(), marks.len()));
         }
     }
 }

@@ -159,7 +159,7 @@ pub(crate) fn loaded_page<T: serde::de::DeserializeOwned>(
     loading: ApiResource,
     show: impl Fn(T) -> AnyView + Send + Sync + 'static,
 ) -> AnyView {
-    loaded(loading, move |answer| match answer.decode() {
+    loaded(loading, move |response| match response.decode() {
         Ok(value) => show(value),
         Err(problem) => problem_page(problem),
     })
@@ -171,18 +171,18 @@ mod tests {
 
     #[test]
     fn responses_survive_the_transfer_within_a_page() {
-        for answer in [
+        for response in [
             ApiResponse::from(Ok("{\"a\":1}".to_owned())),
             ApiResponse::from(Err(data::local_problem("c", "t", "d"))),
         ] {
-            assert_eq!(answer.to_string().parse(), Ok(answer));
+            assert_eq!(response.to_string().parse(), Ok(response));
         }
     }
 
     #[test]
     fn problems_are_decoded_as_errors() {
-        let answer = ApiResponse::from(Err(data::local_problem("gone", "Gone", "It is gone.")));
-        let problem = answer.decode::<Vec<u8>>().unwrap_err();
+        let response = ApiResponse::from(Err(data::local_problem("gone", "Gone", "It is gone.")));
+        let problem = response.decode::<Vec<u8>>().unwrap_err();
         assert_eq!(
             (problem.code.as_str(), problem.title.as_str()),
             ("gone", "Gone")
@@ -191,9 +191,9 @@ mod tests {
 
     #[test]
     fn unreadable_bodies_are_problems() {
-        let answer = ApiResponse::from(Ok("<html>".to_owned()));
+        let response = ApiResponse::from(Ok("<html>".to_owned()));
         assert_eq!(
-            answer.decode::<Vec<u8>>().unwrap_err().code,
+            response.decode::<Vec<u8>>().unwrap_err().code,
             "unreadable_answer"
         );
     }

@@ -35,8 +35,8 @@ impl StatusPage<'_> {
     /// Renders the document.
     #[must_use]
     pub fn html(&self) -> String {
-        let told = self.status;
-        let title = format!("{} · {}", told.summary(), told.title);
+        let page = self.status;
+        let title = format!("{} · {}", page.summary(), page.title);
         let robots = (!self.listed).then(|| meta("robots", "noindex"));
         let head = el("head")
             .child(el("meta").attr("charset", "utf-8"))
@@ -49,41 +49,41 @@ impl StatusPage<'_> {
             .child(
                 link_element("alternate", format!("{}feed.atom", self.base_path))
                     .attr("type", "application/atom+xml")
-                    .attr("title", told.title.clone()),
+                    .attr("title", page.title.clone()),
             )
             .child(
                 el("script")
                     .attr("type", "module")
                     .attr("src", self.js.to_owned()),
             );
-        let spoken = el("p")
+        let live_region = el("p")
             .attr("id", "spoken")
             .class("vh")
             .attr("role", "status");
-        let body = el("body").child(self.content()).child(spoken);
+        let body = el("body").child(self.content()).child(live_region);
         let document = el("html").attr("lang", "en").child(head).child(body);
         format!("<!DOCTYPE html>{}", document.html())
     }
 
     /// The part that the script replaces when something changes.
     fn content(&self) -> El {
-        let told = self.status;
-        let mark = public_state_mark(told.overall);
+        let page = self.status;
+        let mark = public_state_mark(page.overall);
         let overall = el("p")
             .class(tone_class("overall", mark))
             .child(glyph(mark))
-            .child(told.summary());
+            .child(page.summary());
         let header = el("header")
-            .child(el("h1").child(told.title.clone()))
+            .child(el("h1").child(page.title.clone()))
             .child(overall)
             .child(self.age())
-            .child(told.stale_since.map(unread_notice));
+            .child(page.stale_since.map(unread_notice));
         let main = el("main")
-            .child(incidents::announcements(told))
-            .child(incidents::open_incidents(told))
-            .child(incidents::maintenance(told))
-            .child(clusters(told))
-            .child(incidents::past_incidents(told));
+            .child(incidents::announcements(page))
+            .child(incidents::open_incidents(page))
+            .child(incidents::maintenance(page))
+            .child(clusters(page))
+            .child(incidents::past_incidents(page));
         el("div")
             .attr("id", "page")
             .attr("data-version", self.version.to_owned())
@@ -147,12 +147,12 @@ fn unread_notice(since: Timestamp) -> El {
         .child("; later ones cannot be loaded right now. The states below are measured and up to date.")
 }
 
-fn clusters(told: &PublicPage) -> El {
-    let each: Vec<El> = told
+fn clusters(page: &PublicPage) -> El {
+    let each: Vec<El> = page
         .clusters
         .iter()
         .enumerate()
-        .map(|(place, shown)| cluster(place, shown))
+        .map(|(index, shown)| cluster(index, shown))
         .collect();
     el("section")
         .class("clusters")
@@ -160,7 +160,7 @@ fn clusters(told: &PublicPage) -> El {
         .child(each)
 }
 
-fn cluster(place: usize, shown: &PublicCluster) -> El {
+fn cluster(index: usize, shown: &PublicCluster) -> El {
     let head = el("div")
         .class("line")
         .child(el("h3").child(shown.name.clone()))
@@ -181,7 +181,7 @@ fn cluster(place: usize, shown: &PublicCluster) -> El {
                 .child(since),
         )
         .child(nodes(shown))
-        .child(uptime_bars::bars(place, shown))
+        .child(uptime_bars::bars(index, shown))
         .child(uptime_bars::uptime_figures(&shown.uptime))
 }
 

@@ -98,7 +98,8 @@ fn draw_tile(tile: &NodeTile, view: &ClusterView, now: Option<galera::Timestamp>
     } else {
         truncate_middle(&id, MAX_HOST_CHARS)
     };
-    let place = |x: u32, y: u32| ["translate(", &x.to_string(), " ", &y.to_string(), ")"].concat();
+    let translate =
+        |x: u32, y: u32| ["translate(", &x.to_string(), " ", &y.to_string(), ")"].concat();
     let box_of = |class: &'static str, width: u32| {
         el("rect")
             .class(class)
@@ -107,19 +108,19 @@ fn draw_tile(tile: &NodeTile, view: &ClusterView, now: Option<galera::Timestamp>
     };
     let shape = el("path")
         .class("shape")
-        .attr("transform", place(TILE_WIDTH - 27, 9))
+        .attr("transform", translate(TILE_WIDTH - 27, 9))
         .attr("fill-rule", "evenodd")
         .attr("d", mark.shape);
     let position = node.and_then(|node| node.position.as_ref());
     let seqno = position.map(|position| position.seqno.to_string());
-    let standing = node.and_then(|node| position_note(node, now));
+    let note = node.and_then(|node| position_note(node, now));
     let right = |class: &'static str, y: u32, content: Option<String>| {
         svg_text(class, TILE_WIDTH - 12, y, content).attr("text-anchor", "end")
     };
     el("g")
         .key(id)
         .class(tone_class("tile", mark))
-        .attr("transform", place(tile.x, tile.y))
+        .attr("transform", translate(tile.x, tile.y))
         .child([box_of("body", TILE_WIDTH), box_of("edge", 3)])
         .child(svg_text(
             "name",
@@ -131,7 +132,7 @@ fn draw_tile(tile: &NodeTile, view: &ClusterView, now: Option<galera::Timestamp>
         .child(svg_text("word", 14, 58, mark.label))
         .child(shape)
         .child(right("seqno", 58, seqno))
-        .child(right("host", 73, standing))
+        .child(right("host", 73, note))
 }
 
 fn draw_transfer(transfer: &TransferArrow) -> El {
@@ -153,11 +154,12 @@ fn position_note(node: &NodeView, now: Option<galera::Timestamp>) -> Option<Stri
         return node.behind.map(lag_text);
     }
     // Only the source of the position determines its age; the other one may have reported something else since.
-    let gave_it = |source: &&galera::view::SourceView| source.seqno == Some(position.seqno);
+    let reports_position =
+        |source: &&galera::view::SourceView| source.seqno == Some(position.seqno);
     let last = node
         .sources
         .iter()
-        .filter(gave_it)
+        .filter(reports_position)
         .filter_map(|source| source.observed_at)
         .max();
     let known = last.zip(now);
@@ -188,7 +190,7 @@ fn description(view: &ClusterView, layout: &TopologyLayout) -> String {
         text.push_str(". ");
     }
     for transfer in &layout.transfers {
-        let how = if transfer.certain {
+        let verb = if transfer.certain {
             " is sending its state to "
         } else {
             " may be sending its state to "
@@ -196,7 +198,7 @@ fn description(view: &ClusterView, layout: &TopologyLayout) -> String {
         text.push_str(
             &[
                 &name_of(&transfer.donor),
-                how,
+                verb,
                 &name_of(&transfer.joiner),
                 ". ",
             ]
@@ -209,12 +211,11 @@ fn description(view: &ClusterView, layout: &TopologyLayout) -> String {
 
 fn node_description(view: &ClusterView, tile: &NodeTile, name: &str) -> String {
     let node = view.nodes.iter().find(|node| node.id == tile.id);
-    let StateMark { label: word, .. } =
-        node_mark(node.map_or(NodeState::Unknown, |node| node.state));
+    let StateMark { label, .. } = node_mark(node.map_or(NodeState::Unknown, |node| node.state));
     let position = node.and_then(|node| node.position.as_ref());
     match position {
-        Some(position) => [name, " ", word, " at ", &position.seqno.to_string()].concat(),
-        None => [name, " ", word].concat(),
+        Some(position) => [name, " ", label, " at ", &position.seqno.to_string()].concat(),
+        None => [name, " ", label].concat(),
     }
 }
 

@@ -80,6 +80,6 @@ fn console_unreachable() -> ProblemDetails {
 
 /// Whether the server rejects the session. A network error does not count.
 pub(crate) async fn session_has_ended() -> bool {
-    let answer = fetch("/api/v1/session", &RequestInit::new()).await;
-    matches!(answer, Ok((401, _)))
+    let response = fetch("/api/v1/session", &RequestInit::new()).await;
+    matches!(response, Ok((401, _)))
 }

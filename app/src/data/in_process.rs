@@ -59,9 +59,9 @@ pub(crate) async fn call_api(
     api: &InProcessApi,
     request: http::Request<Body>,
 ) -> Result<String, ProblemDetails> {
-    let answer = (api.0)(request).await;
-    let status = answer.status();
-    let body = to_bytes(answer.into_body(), MAX_RESPONSE_BYTES).await;
+    let response = (api.0)(request).await;
+    let status = response.status();
+    let body = to_bytes(response.into_body(), MAX_RESPONSE_BYTES).await;
     let text = body
         .ok()
         .and_then(|bytes| String::from_utf8(bytes.into()).ok());

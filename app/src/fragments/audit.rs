@@ -53,7 +53,7 @@ impl AuditFilter {
     }
 }
 
-pub(super) fn page(entries: &AuditPage, asked: &AuditFilter, now: Timestamp) -> El {
+pub(super) fn page(entries: &AuditPage, filter: &AuditFilter, now: Timestamp) -> El {
     let rows = entries
         .entries
         .iter()
@@ -61,11 +61,11 @@ pub(super) fn page(entries: &AuditPage, asked: &AuditFilter, now: Timestamp) -> 
         .collect();
     let csv = format!(
         "/api/v1/audit?format=csv&limit=1000&{}",
-        asked.query_string("")
+        filter.query_string("")
     );
     let older = entries.next_before.map(|before| {
         el("p").child(link(
-            format!("/audit?{}", asked.query_string(&before.to_string())),
+            format!("/audit?{}", filter.query_string(&before.to_string())),
             "Older entries",
         ))
     });
@@ -84,7 +84,7 @@ pub(super) fn page(entries: &AuditPage, asked: &AuditFilter, now: Timestamp) -> 
                 .child(code("galera-console audit verify"))
                 .child(" verifies the chain."),
         )
-        .child(filter_form(asked))
+        .child(filter_form(filter))
         .child(content)
         .child(older)
         .child(
@@ -96,7 +96,7 @@ pub(super) fn page(entries: &AuditPage, asked: &AuditFilter, now: Timestamp) -> 
         )
 }
 
-fn filter_form(asked: &AuditFilter) -> El {
+fn filter_form(filter: &AuditFilter) -> El {
     let field = |name: &'static str, label: &'static str, value: &str| {
         let input = el("input")
             .attr("id", name)
@@ -114,8 +114,8 @@ fn filter_form(asked: &AuditFilter) -> El {
         .attr("method", "get")
         .attr("action", "/audit")
         .attr("role", "search")
-        .child(field("cluster", "Cluster", &asked.cluster))
-        .child(field("actor", "Actor", &asked.actor))
+        .child(field("cluster", "Cluster", &filter.cluster))
+        .child(field("actor", "Actor", &filter.actor))
         .child(el("button").attr("type", "submit").child("Filter"))
 }
 

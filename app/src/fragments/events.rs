@@ -47,17 +47,17 @@ impl EventsFilter {
     }
 
     /// A query string with the same filters at another position.
-    fn page_query(&self, place: &'static str, value: String) -> String {
-        query_string(self.filters().into_iter().chain([(place, value)]))
+    fn page_query(&self, position: &'static str, value: String) -> String {
+        query_string(self.filters().into_iter().chain([(position, value)]))
     }
 
     pub(super) fn api_path(&self, cluster: &str) -> String {
-        let places = [
+        let positions = [
             ("at", complete_timestamp(&self.at)),
             ("before", self.before.clone()),
             ("after", self.after.clone()),
         ];
-        let query = query_string(self.filters().into_iter().chain(places));
+        let query = query_string(self.filters().into_iter().chain(positions));
         format!("/api/v1/clusters/{cluster}/events?limit=100&{query}")
     }
 
@@ -183,16 +183,16 @@ impl EventsPage<'_> {
                 self.filter.page_query("before", before.to_string()),
             )
         });
-        let places: Vec<El> = [newest, newer, older].into_iter().flatten().collect();
-        (!places.is_empty()).then(|| {
+        let positions: Vec<El> = [newest, newer, older].into_iter().flatten().collect();
+        (!positions.is_empty()).then(|| {
             el("nav")
                 .attr("aria-label", "Other events")
-                .child(el("ul").class("tally").child(places))
+                .child(el("ul").class("tally").child(positions))
         })
     }
 
     fn filter_form(&self) -> El {
-        let asked = self.filter;
+        let filter = self.filter;
         let kinds = ChangeKind::ALL.map(|kind| {
             let label = match kind {
                 ChangeKind::Verdict => "cluster",
@@ -210,8 +210,8 @@ impl EventsPage<'_> {
                 (id.clone(), name.unwrap_or(id))
             })
             .collect();
-        if !asked.node.is_empty() && !nodes.iter().any(|(id, _)| *id == asked.node) {
-            nodes.push((asked.node.clone(), asked.node.clone()));
+        if !filter.node.is_empty() && !nodes.iter().any(|(id, _)| *id == filter.node) {
+            nodes.push((filter.node.clone(), filter.node.clone()));
         }
         let at = el("input")
             .attr("id", "at")
@@ -219,20 +219,20 @@ impl EventsPage<'_> {
             .attr("autocomplete", "off")
             .attr("spellcheck", "false")
             .attr("placeholder", "2026-11-24 08:00")
-            .attr("value", asked.at.clone());
+            .attr("value", filter.at.clone());
         el("form")
             .class("filter")
             .attr("method", "get")
             .attr("action", self.page_path())
             .attr("role", "search")
-            .child(filter_select("kind", "Object", "any", &kinds, &asked.kind))
-            .child(filter_select("node", "Node", "any", &nodes, &asked.node))
+            .child(filter_select("kind", "Object", "any", &kinds, &filter.kind))
+            .child(filter_select("node", "Node", "any", &nodes, &filter.node))
             .child(filter_select(
                 "state",
                 "New state",
                 "any",
                 &state_options(),
-                &asked.state,
+                &filter.state,
             ))
             .child(el("label").attr("for", "at").child("Until (UTC)"))
             .child(at)
@@ -312,13 +312,13 @@ impl EventsPage<'_> {
 
     /// Whether the event's state is the current one and no newer event was left out.
     fn is_current(&self, subject: &HistorySubject, event: &HistoryEvent) -> bool {
-        let word = event.change.new_state_str();
+        let state = event.change.new_state_str();
         self.newer.len() < 200
             && match subject {
-                HistorySubject::Verdict => self.view.verdict.state.as_str() == word,
+                HistorySubject::Verdict => self.view.verdict.state.as_str() == state,
                 HistorySubject::Node(id) => {
                     let node = self.view.nodes.iter().find(|node| node.id == *id);
-                    node.map_or(GONE, |node| node.state.as_str()) == word
+                    node.map_or(GONE, |node| node.state.as_str()) == state
                 }
             }
     }
@@ -346,13 +346,13 @@ fn state_options() -> Vec<(String, String)> {
     let verdicts = VerdictState::ALL.map(|verdict| (verdict.as_str(), verdict_mark(verdict).label));
     let nodes = NodeState::ALL.map(|node| (node.as_str(), node_mark(node).label));
     let mut states: Vec<(String, String)> = Vec::new();
-    for (word, label) in verdicts
+    for (value, label) in verdicts
         .into_iter()
         .chain(nodes)
         .chain([(GONE, "No longer known")])
     {
-        if !states.iter().any(|(known, _)| known == word) {
-            states.push((word.to_owned(), label.to_owned()));
+        if !states.iter().any(|(known, _)| known == value) {
+            states.push((value.to_owned(), label.to_owned()));
         }
     }
     states

@@ -209,12 +209,12 @@ impl IncidentsPage<'_> {
 
     fn maintenance(&self, view: &MaintenanceView, refusal: Option<&str>) -> El {
         let maintenance = &view.maintenance;
-        let (word, label) = match view.phase {
+        let (phase, label) = match view.phase {
             MaintenancePhase::Current => ("In progress", "End now"),
             _ => ("Scheduled", "Cancel"),
         };
         let times = format!(
-            "{word}: {} to {}",
+            "{phase}: {} to {}",
             absolute(maintenance.from),
             absolute(maintenance.until)
         );

@@ -67,7 +67,7 @@ impl NotificationsFilter {
 pub(super) fn page(
     targets: &TargetList,
     deliveries: &DeliveryList,
-    asked: &NotificationsFilter,
+    filter: &NotificationsFilter,
     session: &SessionView,
     now: Timestamp,
 ) -> El {
@@ -75,8 +75,8 @@ pub(super) fn page(
     let edited = targets
         .targets
         .iter()
-        .find(|target| target.id == asked.edit);
-    let form = match (edited, asked.add) {
+        .find(|target| target.id == filter.edit);
+    let form = match (edited, filter.add) {
         (Some(target), _) => Some(target_form::edit_target(target, refusal.as_deref())),
         (None, Some(kind)) => Some(target_form::new_target(
             kind,
@@ -95,7 +95,7 @@ pub(super) fn page(
                 .child(add_target_links(refusal.as_deref())),
         )
         .child(form)
-        .child(delivery_log::section(targets, deliveries, asked, now))
+        .child(delivery_log::section(targets, deliveries, filter, now))
 }
 
 fn add_target_links(refusal: Option<&str>) -> El {
@@ -161,7 +161,7 @@ fn target_row(target: &TargetView, refusal: Option<&str>, now: Timestamp) -> El 
 }
 
 fn destination(target: &TargetView) -> Content {
-    let place: Content = match (&target.url, target.people) {
+    let address: Content = match (&target.url, target.people) {
         (Some(url), _) => code(url.clone()).into(),
         (None, true) if target.to.is_empty() => "the affected accounts".into(),
         (None, true) => format!("{} and the affected accounts", target.to.join(", ")).into(),
@@ -169,7 +169,7 @@ fn destination(target: &TargetView) -> Content {
     };
     Content::Many(vec![
         format!("{}: ", channel_label(target.channel)).into(),
-        place,
+        address,
     ])
 }
 

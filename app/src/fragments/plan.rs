@@ -21,18 +21,18 @@ pub(super) struct PlanContext<'a> {
     pub(super) now: Timestamp,
 }
 
-pub(super) fn plan_section(plan: &Plan, around: &PlanContext<'_>) -> El {
+pub(super) fn plan_section(plan: &Plan, context: &PlanContext<'_>) -> El {
     let heading = el("h2")
         .child(action_kind_label(plan.kind))
         .child(" ")
         .child(state_badge(plan_mark(plan)));
     if is_collapsed(plan) {
-        return collapsed_section(plan, around.now);
+        return collapsed_section(plan, context.now);
     }
     let age = el("p")
         .class("quiet")
         .child("Planned ")
-        .child(ticking_age(plan.computed_at, around.now));
+        .child(ticking_age(plan.computed_at, context.now));
     el("section")
         .attr("id", plan.kind.as_str())
         .class("plan")
@@ -46,19 +46,19 @@ pub(super) fn plan_section(plan: &Plan, around: &PlanContext<'_>) -> El {
         )
         .child(step_list(plan))
         .child(widgets::manual_commands(&plan.commands))
-        .child(check_details(plan, around.now))
+        .child(check_details(plan, context.now))
         .child(age)
-        .child(request_form(plan, around))
-        .child(break_glass_form(plan, around))
+        .child(request_form(plan, context))
+        .child(break_glass_form(plan, context))
 }
 
 /// Links to the attestation form, which stands below the plan, if the bootstrap depends on it.
 fn attestation_link(plan: &Plan) -> Option<El> {
-    let waits = plan.kind == ActionKind::Bootstrap
+    let needs_attestations = plan.kind == ActionKind::Bootstrap
         && plan
             .failing()
             .any(|check| check.code == CheckCode::MEMBERS_ACCOUNTED);
-    waits.then(|| {
+    needs_attestations.then(|| {
         el("p").child(link(
             "#attest".to_owned(),
             "Confirm the state of unreachable members",
@@ -71,7 +71,7 @@ fn is_collapsed(plan: &Plan) -> bool {
     let declared = plan
         .attestations
         .iter()
-        .any(|given| given.statement == AttestedState::Decommissioned);
+        .any(|attestation| attestation.statement == AttestedState::Decommissioned);
     plan.kind == ActionKind::Decommission && !plan.executable && !declared
 }
 
@@ -104,13 +104,13 @@ fn check_details(plan: &Plan, now: Timestamp) -> El {
 }
 
 fn target_facts(target: &PlanTarget, plan: &Plan) -> El {
-    let how = match target.mechanism {
+    let method = match target.mechanism {
         Mechanism::Statement => "one SQL statement on one member",
         Mechanism::Order => "an order to one node's agent",
         Mechanism::ByHand => "manually, on the node",
         Mechanism::Registry => "compare-and-delete in etcd",
     };
-    let mut pairs: Vec<(&'static str, Content)> = vec![("Method", how.into())];
+    let mut pairs: Vec<(&'static str, Content)> = vec![("Method", method.into())];
     if let Some(node) = &target.node {
         pairs.push(("Runs on", node.to_string().into()));
     }
@@ -152,15 +152,15 @@ fn step_list(plan: &Plan) -> Option<El> {
     })
 }
 
-fn request_form(plan: &Plan, around: &PlanContext<'_>) -> Option<El> {
+fn request_form(plan: &Plan, context: &PlanContext<'_>) -> Option<El> {
     plan.target.as_ref()?;
-    let word = action_kind_label(plan.kind).to_lowercase();
-    let refusal = around
+    let kind = action_kind_label(plan.kind).to_lowercase();
+    let refusal = context
         .obstacle
         .clone()
         .or_else(|| (!plan.executable).then(|| "Not all checks passed.".to_owned()))
-        .or_else(|| widgets::role_refusal(around.session, Operation::RequestAction));
-    let who = match around.approvals {
+        .or_else(|| widgets::role_refusal(context.session, Operation::RequestAction));
+    let who = match context.approvals {
         0 => "No approval is required; an operator starts the execution.".to_owned(),
         1 => "A second person must approve this.".to_owned(),
         count => format!("{count} other people must approve this."),
@@ -168,7 +168,7 @@ fn request_form(plan: &Plan, around: &PlanContext<'_>) -> Option<El> {
     let form = request_fields(plan, "request")
         .child(el("p").class("quiet").child(who))
         .child(widgets::primary_button(
-            format!("Request {word}"),
+            format!("Request {kind}"),
             refusal.as_deref(),
         ));
     Some(form)
@@ -200,10 +200,10 @@ fn attestations_field(attestations: &[Attestation]) -> Option<El> {
 }
 
 /// Emergency override, for users with the permission: lists every check that it overrides.
-fn break_glass_form(plan: &Plan, around: &PlanContext<'_>) -> Option<El> {
-    let may = widgets::role_refusal(around.session, Operation::BreakGlass).is_none();
+fn break_glass_form(plan: &Plan, context: &PlanContext<'_>) -> Option<El> {
+    let permitted = widgets::role_refusal(context.session, Operation::BreakGlass).is_none();
     let failing: Vec<&str> = plan.failing().map(|check| check.code.as_str()).collect();
-    if !may
+    if !permitted
         || plan.executable
         || plan.steps.is_empty()
         || failing.is_empty()
@@ -224,7 +224,7 @@ fn break_glass_form(plan: &Plan, around: &PlanContext<'_>) -> Option<El> {
         .child(widgets::hidden_field("overrides", failing.join(",")))
         .child(widgets::button(
             "Request with override".to_owned(),
-            around.obstacle.as_deref(),
+            context.obstacle.as_deref(),
         ));
     let loss = el("p")
         .child("Possible data loss: ")

@@ -39,9 +39,9 @@ fn members_to_attest(view: &ClusterView) -> impl Iterator<Item = &NodeView> {
             .sources
             .iter()
             .find(|source| source.kind == SourceKind::Sql);
-        let answers =
+        let reachable =
             sql.is_some_and(|sql| sql.error.is_none() && sql.observed_at.is_some() && !sql.stale);
-        !answers || node.state == NodeState::Stopped
+        !reachable || node.state == NodeState::Stopped
     })
 }
 
@@ -84,10 +84,10 @@ impl RecoveryPage<'_> {
         let mut plans = self.plans.iter();
         // The form comes right after the plan of the bootstrap, which most often depends on it.
         page = page
-            .child(plans.next().map(|answer| self.plan_or_problem(answer)))
+            .child(plans.next().map(|plan| self.plan_or_problem(plan)))
             .child(self.attestation_section());
-        for answer in plans {
-            page = page.child(self.plan_or_problem(answer));
+        for plan in plans {
+            page = page.child(self.plan_or_problem(plan));
         }
         if !self.recent.actions.is_empty() {
             let heading = el("h2").child("Recent actions");
@@ -100,17 +100,17 @@ impl RecoveryPage<'_> {
         page.child(self.switch_section())
     }
 
-    fn plan_or_problem(&self, answer: &Result<Plan, ProblemDetails>) -> El {
-        match answer {
+    fn plan_or_problem(&self, plan: &Result<Plan, ProblemDetails>) -> El {
+        match plan {
             Ok(computed) => {
                 let approvals = self.global.approvals.get(&computed.kind).copied();
-                let around = PlanContext {
+                let context = PlanContext {
                     session: self.session,
                     obstacle: self.obstacle(),
                     approvals: approvals.unwrap_or(1),
                     now: self.now,
                 };
-                plan_section(computed, &around)
+                plan_section(computed, &context)
             }
             Err(problem) => el("p")
                 .class("notice")
@@ -123,18 +123,18 @@ impl RecoveryPage<'_> {
             return Some("Recovery is paused.".to_owned());
         }
         let open = self.open.actions.first()?;
-        let word = action_kind_label(open.action.kind).to_lowercase();
-        Some(format!("A {word} of this cluster is already in progress."))
+        let kind = action_kind_label(open.action.kind).to_lowercase();
+        Some(format!("A {kind} of this cluster is already in progress."))
     }
 
     fn notices(&self) -> Vec<El> {
         let mut notices = Vec::new();
         if let Some(off) = self.switch.off.as_ref().filter(|_| !self.switch.enabled) {
-            let what = match self.switch.scope.as_deref() {
+            let scope = match self.switch.scope.as_deref() {
                 Some("global") => "Recovery paused for all clusters",
                 _ => "Recovery paused for this cluster",
             };
-            notices.push(switched_off_notice(what, off, self.now));
+            notices.push(switched_off_notice(scope, off, self.now));
         }
         if self.global.approvals.values().any(|needed| *needed == 0) {
             notices.push(
@@ -179,9 +179,13 @@ impl RecoveryPage<'_> {
     }
 
     fn attestation_row(&self, node: &NodeView) -> El {
-        let given = self.attestations.iter().find(|given| given.node == node.id);
+        let attestation = self
+            .attestations
+            .iter()
+            .find(|attestation| attestation.node == node.id);
         let option = |value: &'static str, label: &'static str| {
-            let chosen = given.map_or("", |given| given.statement.as_str()) == value;
+            let chosen =
+                attestation.map_or("", |attestation| attestation.statement.as_str()) == value;
             let option = el("option").attr("value", value).child(label);
             if chosen {
                 option.attr("selected", "")
@@ -200,8 +204,8 @@ impl RecoveryPage<'_> {
                 option("fenced", "isolated from clients and members"),
                 option("decommissioned", "permanently removed"),
             ]);
-        let saved = given
-            .and_then(|given| given.saved_state.clone())
+        let saved = attestation
+            .and_then(|attestation| attestation.saved_state.clone())
             .unwrap_or_default();
         let text = el("textarea")
             .attr("name", format!("state.{}", node.id))
@@ -244,10 +248,10 @@ impl RecoveryPage<'_> {
     }
 }
 
-pub(super) fn switched_off_notice(what: &'static str, off: &RecoveryPause, now: Timestamp) -> El {
+pub(super) fn switched_off_notice(scope: &'static str, off: &RecoveryPause, now: Timestamp) -> El {
     el("p")
         .class("notice")
-        .child(el("strong").child(what))
+        .child(el("strong").child(scope))
         .child(format!(" by {} ", off.by))
         .child(ticking_age(off.at, now))
         .child(format!(": {}", off.reason))
@@ -260,7 +264,7 @@ pub(super) fn switch_form(action: String, enabled: bool, session: &SessionView) 
     } else {
         "switch-one"
     };
-    let (word, label, operation) = if enabled {
+    let (value, label, operation) = if enabled {
         ("false", "Pause recovery", Operation::PauseRecovery)
     } else {
         ("true", "Resume recovery", Operation::ResumeRecovery)
@@ -268,7 +272,7 @@ pub(super) fn switch_form(action: String, enabled: bool, session: &SessionView) 
     let refusal = widgets::role_refusal(session, operation);
     widgets::post_form(action)
         .attr("id", format!("{id}-form"))
-        .child(widgets::hidden_field("enabled", word.to_owned()))
+        .child(widgets::hidden_field("enabled", value.to_owned()))
         .child(widgets::text_input(
             format!("{id}-reason"),
             "reason",

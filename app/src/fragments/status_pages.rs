@@ -110,7 +110,7 @@ pub(super) fn detail_page(
 ) -> El {
     let refusal = role_refusal(session, Operation::ManageStatusPages);
     let refusal = refusal.as_deref();
-    let here = format!("/status-pages/{}", view.slug);
+    let path = format!("/status-pages/{}", view.slug);
     el("div")
         .class("page")
         .child(el("h1").child(view.settings.title.clone()))
@@ -121,8 +121,8 @@ pub(super) fn detail_page(
             (view.settings.visibility == PageVisibility::AccessLink)
                 .then(|| links_section(view, refusal, now)),
         )
-        .child(settings_section(view, &here, refusal))
-        .child(delete_section(view, &here, refusal))
+        .child(settings_section(view, &path, refusal))
+        .child(delete_section(view, &path, refusal))
 }
 
 fn address_facts(view: &StatusPageView) -> El {
@@ -222,7 +222,7 @@ fn link_row(
     let ends = shown
         .expires_at
         .map_or_else(|| "never".to_owned(), crate::format::absolute);
-    let made = el("span")
+    let created = el("span")
         .child(shown.created_by.clone())
         .child(sub(ticking_age(shown.created_at, now)));
     let revoke = shown.valid.then(|| {
@@ -231,19 +231,19 @@ fn link_row(
     });
     row(shown.id.clone(), shown.label.clone())
         .child(cell(LINK_COLUMNS[1], state))
-        .child(cell(LINK_COLUMNS[2], made))
+        .child(cell(LINK_COLUMNS[2], created))
         .child(cell(LINK_COLUMNS[3], ends))
         .child(cell(LINK_COLUMNS[4], revoke))
 }
 
-fn settings_section(view: &StatusPageView, here: &str, refusal: Option<&str>) -> El {
+fn settings_section(view: &StatusPageView, path: &str, refusal: Option<&str>) -> El {
     let named: Vec<String> = view
         .settings
         .clusters
         .iter()
         .map(|listed| format!("{} = {}", listed.cluster, listed.name))
         .collect();
-    let form = post_form(here.to_owned())
+    let form = post_form(path.to_owned())
         .child(hidden_field("revision", view.revision.to_string()))
         .child(settings_fields(&view.settings, &named.join("\n")))
         .child(primary_button("Save".to_owned(), refusal));
@@ -327,8 +327,8 @@ fn settings_fields(settings: &PageSettings, clusters: &str) -> Content {
     ])
 }
 
-fn delete_section(view: &StatusPageView, here: &str, refusal: Option<&str>) -> El {
-    let form = post_form(format!("{here}/delete"))
+fn delete_section(view: &StatusPageView, path: &str, refusal: Option<&str>) -> El {
+    let form = post_form(format!("{path}/delete"))
         .child(hint(
             "Immediately deletes the page, its feed, its badges and all links to it.",
         ))

@@ -90,7 +90,7 @@ fn with_channel(act: impl FnOnce(&mut Option<LiveChannel>)) {
 impl LiveChannel {
     fn new(live: LiveState) -> Self {
         let now = browser::now_millis();
-        let made_at = browser::page_rendered_at().map_or(now, Timestamp::unix_millis);
+        let rendered_at = browser::page_rendered_at().map_or(now, Timestamp::unix_millis);
         Self {
             live,
             handler: Closure::new(|event| {
@@ -104,7 +104,7 @@ impl LiveChannel {
             last_data_at: now,
             expected_interval: 1_000,
             probing: false,
-            clock_offset: made_at - now,
+            clock_offset: rendered_at - now,
             revisions: (0, 0),
             pending_actions: Vec::new(),
         }
@@ -118,12 +118,12 @@ impl LiveChannel {
         let Some(window) = web_sys::window() else {
             return;
         };
-        let ear = self.handler.as_ref().unchecked_ref();
+        let handler = self.handler.as_ref().unchecked_ref();
         // Fails only in browsers without these events; the timer is enough then.
-        let _ = window.set_interval_with_callback_and_timeout_and_arguments_0(ear, 1_000);
-        let _ = window.add_event_listener_with_callback("online", ear);
+        let _ = window.set_interval_with_callback_and_timeout_and_arguments_0(handler, 1_000);
+        let _ = window.add_event_listener_with_callback("online", handler);
         if let Some(document) = window.document() {
-            let _ = document.add_event_listener_with_callback("visibilitychange", ear);
+            let _ = document.add_event_listener_with_callback("visibilitychange", handler);
         }
     }
 
@@ -136,10 +136,10 @@ impl LiveChannel {
             self.disconnect();
             return;
         };
-        let ear = self.handler.as_ref().unchecked_ref();
-        socket.set_onopen(Some(ear));
-        socket.set_onmessage(Some(ear));
-        socket.set_onclose(Some(ear));
+        let handler = self.handler.as_ref().unchecked_ref();
+        socket.set_onopen(Some(handler));
+        socket.set_onmessage(Some(handler));
+        socket.set_onclose(Some(handler));
         self.socket = Some(socket);
     }
 
@@ -155,11 +155,11 @@ impl LiveChannel {
                 self.retry_or_probe();
             }
             kind => {
-                let mine = self
+                let ours = self
                     .socket
                     .as_ref()
                     .is_some_and(|socket| event.target().as_ref() == Some(socket.as_ref()));
-                if mine {
+                if ours {
                     self.on_socket_event(kind, event);
                 }
             }
@@ -229,11 +229,13 @@ impl LiveChannel {
                 let Some(cluster) = message.cluster else {
                     return;
                 };
-                let wanted = self
+                let subscribed = self
                     .topics
                     .iter()
                     .any(|topic| topic.strip_prefix("cluster/") == Some(cluster.name.as_str()));
-                if wanted && self.record_revision(message.revision, |revisions| &mut revisions.1) {
+                if subscribed
+                    && self.record_revision(message.revision, |revisions| &mut revisions.1)
+                {
                     self.live.cluster.set(Some(Arc::from(cluster)));
                 }
             }
@@ -303,7 +305,7 @@ impl LiveChannel {
     fn tick(&mut self) {
         let now = browser::now_millis();
         self.live.now.set(Some(self.server_time(now)));
-        let silence = now - self.last_data_at;
+        let idle = now - self.last_data_at;
         let limit = STALE_AFTER.max(self.expected_interval * 2 + 1_000);
         match self.live.connection.get_untracked() {
             ConnectionState::Lost { retry_at, .. }
@@ -312,12 +314,12 @@ impl LiveChannel {
                 self.connect()
             }
             ConnectionState::Open
-                if self.probing && silence > PROBE_AFTER.max(limit) + RESPONSE_TIMEOUT =>
+                if self.probing && idle > PROBE_AFTER.max(limit) + RESPONSE_TIMEOUT =>
             {
                 self.disconnect()
             }
             ConnectionState::Open
-                if !self.probing && silence > PROBE_AFTER.max(limit) && !self.topics.is_empty() =>
+                if !self.probing && idle > PROBE_AFTER.max(limit) && !self.topics.is_empty() =>
             {
                 self.probing = true;
                 self.send_subscription();
@@ -333,7 +335,7 @@ impl LiveChannel {
             self.live.connection.get_untracked(),
             ConnectionState::Lost { .. }
         );
-        let stale = (lost || silence > limit) && !self.topics.is_empty();
+        let stale = (lost || idle > limit) && !self.topics.is_empty();
         let since = stale.then(|| self.server_time(self.last_data_at));
         if self.live.stale_since.get_untracked() != since {
             self.live.stale_since.set(since);

@@ -88,8 +88,8 @@ mod tests {
     #[test]
     fn states_differ_in_label_and_shape() {
         let marks: Vec<StateMark> = ActionState::ALL.into_iter().map(action_mark).collect();
-        let words: HashSet<_> = marks.iter().map(|m| m.label).collect();
+        let labels: HashSet<_> = marks.iter().map(|m| m.label).collect();
         let shapes: HashSet<_> = marks.iter().map(|m| m.shape).collect();
-        assert_eq!((words.len(), shapes.len()), (marks.len(), marks.len()));
+        assert_eq!((labels.len(), shapes.len()), (marks.len(), marks.len()));
     }
 }

@@ -6,37 +6,37 @@ use web_sys::{Element, Node};
 
 /// Makes the content of `element` equal to `html`.
 pub(super) fn morph(element: &Element, html: &str) {
-    let wanted = element
+    let target = element
         .clone_node()
         .ok()
         .and_then(|node| node.dyn_into::<Element>().ok());
-    let Some(wanted) = wanted else {
+    let Some(target) = target else {
         return;
     };
-    wanted.set_inner_html(html);
-    morph_children(element, &wanted);
+    target.set_inner_html(html);
+    morph_children(element, &target);
 }
 
-fn morph_children(old: &Node, wanted: &Node) {
-    let mut place = old.first_child();
-    let mut next = wanted.first_child();
+fn morph_children(old: &Node, target: &Node) {
+    let mut cursor = old.first_child();
+    let mut next = target.first_child();
     while let Some(new) = next {
         next = new.next_sibling();
-        match find_match(place.clone(), &new) {
+        match find_match(cursor.clone(), &new) {
             Some(found) => {
                 // Nodes before it are removed at the end, or moved when their turn comes.
-                if place.as_ref() == Some(&found) {
-                    place = found.next_sibling();
+                if cursor.as_ref() == Some(&found) {
+                    cursor = found.next_sibling();
                 } else {
-                    insert_before(old, &found, place.as_ref());
+                    insert_before(old, &found, cursor.as_ref());
                 }
                 morph_node(&found, &new);
             }
-            None => insert_before(old, &new, place.as_ref()),
+            None => insert_before(old, &new, cursor.as_ref()),
         }
     }
-    while let Some(rest) = place {
-        place = rest.next_sibling();
+    while let Some(rest) = cursor {
+        cursor = rest.next_sibling();
         // Fails only if the node is not a child.
         let _ = old.remove_child(&rest);
     }
@@ -63,15 +63,15 @@ fn insert_before(parent: &Node, child: &Node, before: Option<&Node>) {
 }
 
 fn morph_node(old: &Node, new: &Node) {
-    let (Some(element), Some(wanted)) = (old.dyn_ref::<Element>(), new.dyn_ref::<Element>()) else {
+    let (Some(element), Some(target)) = (old.dyn_ref::<Element>(), new.dyn_ref::<Element>()) else {
         let text = new.node_value();
         if old.node_value() != text {
             old.set_node_value(text.as_deref());
         }
         return;
     };
-    for name in attribute_names(wanted) {
-        let value = wanted.get_attribute(&name);
+    for name in attribute_names(target) {
+        let value = target.get_attribute(&name);
         if element.get_attribute(&name) != value {
             // Fails only for invalid names, which the parser would have rejected.
             let _ = element.set_attribute(&name, &value.unwrap_or_default());
@@ -79,11 +79,11 @@ fn morph_node(old: &Node, new: &Node) {
     }
     for name in attribute_names(element) {
         // Open `details` are the reader's choice.
-        if name != "open" && !wanted.has_attribute(&name) {
+        if name != "open" && !target.has_attribute(&name) {
             let _ = element.remove_attribute(&name);
         }
     }
-    morph_children(element, wanted);
+    morph_children(element, target);
 }
 
 fn attribute_names(element: &Element) -> Vec<String> {

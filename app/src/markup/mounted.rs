@@ -42,20 +42,20 @@ impl MountedNode {
         }
     }
 
-    fn can_patch(&self, wanted: &ChildNode) -> bool {
-        match (self, wanted) {
+    fn can_patch(&self, next: &ChildNode) -> bool {
+        match (self, next) {
             (Self::El(mounted), ChildNode::El(el)) => mounted.is_same_element(el),
             (Self::Text(..), ChildNode::Text(_)) => true,
             _ => false,
         }
     }
 
-    fn patch(&mut self, wanted: ChildNode) {
-        match (self, wanted) {
+    fn patch(&mut self, next: ChildNode) {
+        match (self, next) {
             (Self::El(mounted), ChildNode::El(el)) => mounted.patch(el),
-            (Self::Text(node, text), ChildNode::Text(wanted)) if *text != wanted => {
-                Rndr::set_text(node, &wanted);
-                *text = wanted;
+            (Self::Text(node, text), ChildNode::Text(next)) if *text != next => {
+                Rndr::set_text(node, &next);
+                *text = next;
             }
             _ => {}
         }
@@ -166,13 +166,13 @@ impl MountedElement {
             },
             (child, None) => child,
         };
-        let made = create_node(child, self.svg);
-        Rndr::insert_node(&self.element, made.node(), found);
+        let created = create_node(child, self.svg);
+        Rndr::insert_node(&self.element, created.node(), found);
         found.inspect(|found| Rndr::remove(found));
         leptos::logging::warn!(
             "hydration mismatch: replaced a node that differs from the server's HTML"
         );
-        made
+        created
     }
 
     fn attach_handlers(&mut self, handlers: Vec<(&'static str, EventHandler)>) {
@@ -192,19 +192,19 @@ impl MountedElement {
         self.patch_attributes(el.0.attributes);
         self.patch_inner_html(el.0.inner_html);
         let mut old = std::mem::take(&mut self.children);
-        for wanted in el.0.children {
-            let found = old.iter().position(|child| child.can_patch(&wanted));
+        for next in el.0.children {
+            let found = old.iter().position(|child| child.can_patch(&next));
             let child = match found {
                 Some(index) => {
                     let mut child = old.remove(index);
-                    child.patch(wanted);
+                    child.patch(next);
                     if index > 0 {
                         self.insert_before(&child, &old);
                     }
                     child
                 }
                 None => {
-                    let child = create_node(wanted, self.svg);
+                    let child = create_node(next, self.svg);
                     self.insert_before(&child, &old);
                     child
                 }
@@ -216,15 +216,15 @@ impl MountedElement {
         }
     }
 
-    fn patch_inner_html(&mut self, wanted: Option<Arc<str>>) {
-        if self.inner_html == wanted {
+    fn patch_inner_html(&mut self, next: Option<Arc<str>>) {
+        if self.inner_html == next {
             return;
         }
         #[cfg(feature = "hydrate")]
-        if let Some(html) = &wanted {
+        if let Some(html) = &next {
             super::morph::morph(&self.element, html);
         }
-        self.inner_html = wanted;
+        self.inner_html = next;
     }
 
     /// Inserts a child before those that are not placed yet.
@@ -236,19 +236,19 @@ impl MountedElement {
         );
     }
 
-    fn patch_attributes(&mut self, wanted: Vec<(&'static str, Text)>) {
-        for (name, value) in &wanted {
+    fn patch_attributes(&mut self, next: Vec<(&'static str, Text)>) {
+        for (name, value) in &next {
             let old = self.attributes.iter().find(|(old, _)| old == name);
             if old.is_none_or(|(_, old)| old != value) {
                 Rndr::set_attribute(&self.element, name, value);
             }
         }
         for (name, _) in &self.attributes {
-            if !wanted.iter().any(|(wanted, _)| wanted == name) {
+            if !next.iter().any(|(next, _)| next == name) {
                 Rndr::remove_attribute(&self.element, name);
             }
         }
-        self.attributes = wanted;
+        self.attributes = next;
     }
 }
 

@@ -129,12 +129,12 @@ fn split_at_word<'a>(text: &'a str, word: &str) -> Option<(&'a str, &'a str)> {
         let (before, rest) = text.split_at(start);
         let after = rest.get(word.len()..)?;
         // A dot or colon ends a word, unless a letter or digit follows.
-        let goes_on = match after.strip_prefix(['.', ':']) {
+        let continues = match after.strip_prefix(['.', ':']) {
             Some(tail) => tail.starts_with(part),
             None => after.starts_with(part),
         };
         let begins = !before.ends_with(|c: char| part(c) || c == '.' || c == ':');
-        (begins && !goes_on).then_some((before, after))
+        (begins && !continues).then_some((before, after))
     })
 }
 

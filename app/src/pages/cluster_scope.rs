@@ -52,9 +52,9 @@ fn follow_live_view(live: LiveState, view: ClusterView) -> ClusterSignal {
         let view = shown.read();
         let verdict = verdict_summary(&view);
         if before.as_ref().is_some_and(|before| *before != verdict) {
-            let word = verdict_mark(verdict.0).label;
+            let label = verdict_mark(verdict.0).label;
             live.status_message
-                .set([view.name.as_str(), " is now ", word, ". ", &verdict.1].concat());
+                .set([view.name.as_str(), " is now ", label, ". ", &verdict.1].concat());
         }
         before = Some(verdict);
     });

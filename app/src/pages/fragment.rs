@@ -151,14 +151,14 @@ impl LiveFragment {
     fn refresh(self, now: i64) {
         self.fetched_at.set_value(None);
         let path = self.path.get_untracked();
-        let answer = crate::data::get_text(path.clone(), false);
+        let response = crate::data::get_text(path.clone(), false);
         leptos::task::spawn_local(async move {
-            let answer = ApiResponse::from(answer.await);
+            let response = ApiResponse::from(response.await);
             // The page may have been left in the meantime.
             let _ = self.fetched_at.try_set_value(Some(now));
             // On failure the old content stays; the connection banner explains.
-            if answer.title_and_html().is_ok() {
-                let _ = self.refreshed.try_set(Some((path, Arc::new(answer))));
+            if response.title_and_html().is_ok() {
+                let _ = self.refreshed.try_set(Some((path, Arc::new(response))));
             }
         });
     }
@@ -187,12 +187,12 @@ impl LiveFragment {
         })
     }
 
-    fn markup(self, answer: &ApiResponse) -> El {
-        let html = answer
+    fn markup(self, response: &ApiResponse) -> El {
+        let html = response
             .title_and_html()
             .map(|(_, html)| html)
             .unwrap_or_default();
-        let refused = self.form_problem.get().map(|problem| {
+        let rejection = self.form_problem.get().map(|problem| {
             let text = [&problem.title, ": ", &problem.detail].concat();
             el("p").class("error").attr("role", "alert").child(text)
         });
@@ -202,7 +202,7 @@ impl LiveFragment {
             .on("submit", move |event| self.submit(&event));
         el("div")
             .class("page")
-            .child(refused)
+            .child(rejection)
             .child(content.key("served".to_owned()))
     }
 
@@ -215,11 +215,11 @@ impl LiveFragment {
             return;
         }
         self.submitting.set_value(true);
-        let answer = crate::data::submit_form(form);
+        let response = crate::data::submit_form(form);
         leptos::task::spawn_local(async move {
-            let answer = answer.await;
+            let response = response.await;
             let _ = self.submitting.try_set_value(false);
-            match answer {
+            match response {
                 Ok(location) => crate::browser::navigate_to(&location),
                 Err(problem) => {
                     let _ = self.form_problem.try_set(Some(problem));

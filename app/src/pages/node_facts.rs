@@ -36,8 +36,9 @@ pub(super) fn source_table(node: &NodeView, now: Option<Timestamp>) -> El {
         }),
     ];
     let line = |(label, show): (&'static str, RenderFact)| {
-        let says = |kind| find_source(node, kind).map_or_else(unknown, |source| show(source, now));
-        let [sql, registry] = SOURCE_KINDS.map(says);
+        let value_of =
+            |kind| find_source(node, kind).map_or_else(unknown, |source| show(source, now));
+        let [sql, registry] = SOURCE_KINDS.map(value_of);
         row(label.to_owned(), label)
             .child(cell("SQL", sql))
             .child(cell("Registry", registry))

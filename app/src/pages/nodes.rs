@@ -112,15 +112,15 @@ fn last_report(source: &SourceView, now: Option<Timestamp>) -> El {
             SourceKind::Registry => "not registered",
         });
     };
-    let words = source.state.as_ref().or(source.phase.as_ref());
-    let words = words.map_or("no state reported", String::as_str).to_owned();
+    let state = source.state.as_ref().or(source.phase.as_ref());
+    let state = state.map_or("no state reported", String::as_str).to_owned();
     let stale = source
         .stale
         .then(|| el("span").class("stale-word").child("stale"));
     let when = sub(stale)
         .child(source.stale.then_some(" "))
         .child(ago(at, now));
-    el("span").child(words).child(" ").child(when)
+    el("span").child(state).child(" ").child(when)
 }
 
 /// Why a source is failing and for how long.

@@ -76,12 +76,12 @@ fn announce_verdicts(live: LiveState, shown: RwSignal<Arc<Overview>>) {
 }
 
 fn title_text(overview: &Overview) -> String {
-    let troubled = overview
+    let unhealthy = overview
         .clusters
         .iter()
         .filter(|c| c.verdict.state != VerdictState::Healthy)
         .count();
-    match (overview.clusters.len(), troubled) {
+    match (overview.clusters.len(), unhealthy) {
         (0, _) => "No clusters".to_owned(),
         (_, 0) => "All healthy".to_owned(),
         (all, some) => [

@@ -54,8 +54,8 @@ impl RegistryListing {
         loaded(self.initial, move |first| {
             let (show, first) = (Arc::clone(&show), Arc::new(first));
             let newest = Memo::new(move |_| {
-                let answer = self.refreshed.get().unwrap_or_else(|| Arc::clone(&first));
-                Arc::new(answer.decode::<RegistryView>())
+                let response = self.refreshed.get().unwrap_or_else(|| Arc::clone(&first));
+                Arc::new(response.decode::<RegistryView>())
             });
             dynamic_view(move || match newest.get().as_ref() {
                 Ok(view) => show(view, state.now.get()),
@@ -72,11 +72,11 @@ impl RegistryListing {
 
     fn refresh(self) {
         let path = cluster_api_path(self.cluster, "/registry")();
-        let answer = data::get_text(path, false);
+        let response = data::get_text(path, false);
         leptos::task::spawn_local(async move {
-            let answer = ApiResponse::from(answer.await);
+            let response = ApiResponse::from(response.await);
             // The page may have been left in the meantime.
-            let _ = self.refreshed.try_set(Some(Arc::new(answer)));
+            let _ = self.refreshed.try_set(Some(Arc::new(response)));
         });
     }
 
@@ -112,7 +112,7 @@ pub(crate) fn registry_page() -> AnyView {
     let query = use_query_map();
     let query =
         Memo::new(move |_| query.with(|query| query.get_str("q").unwrap_or_default().to_owned()));
-    let at_first = query.get_untracked();
+    let initial = query.get_untracked();
     let navigate = Arc::new(use_navigate());
     let filter_by = move |text: &str| {
         let to = if text.is_empty() {
@@ -131,12 +131,12 @@ pub(crate) fn registry_page() -> AnyView {
     };
     with_cluster(move |shown| {
         keys.refresh_on_change(shown);
-        let (at_first, filter_by) = (at_first.clone(), filter_by.clone());
+        let (initial, filter_by) = (initial.clone(), filter_by.clone());
         let top = move || {
             let stale = state.stale_since.get().is_some();
             let head = cluster_header(&shown.read(), "registry", state.now.get(), stale);
             el("div").class("page").child(head).child(filter_form(
-                &at_first,
+                &initial,
                 filter_by.clone(),
                 keys,
             ))
@@ -151,7 +151,7 @@ pub(crate) fn registry_page() -> AnyView {
 
 /// The filter is kept in the URL, so that a filtered list can be shared. Without scripts, submitting the form sets it.
 fn filter_form(
-    at_first: &str,
+    initial: &str,
     filter_by: impl Fn(&str) + Send + Sync + 'static,
     keys: RegistryListing,
 ) -> El {
@@ -161,7 +161,7 @@ fn filter_form(
         .attr("type", "search")
         .attr("autocomplete", "off")
         .attr("spellcheck", "false")
-        .attr("value", at_first.to_owned())
+        .attr("value", initial.to_owned())
         .on("input", move |event| filter_by(&event_target_value(&event)));
     let on_submit = move |event: leptos::web_sys::Event| {
         event.prevent_default();
@@ -249,14 +249,14 @@ fn key_row(key: &RegistryKeyView) -> El {
 }
 
 fn remark(key: &RegistryKeyView) -> Content {
-    let word = match (key.known, key.stale) {
+    let label = match (key.known, key.stale) {
         (_, true) => "stale",
         (false, false) => "unknown",
         (true, false) => return Content::None,
     };
     let reason = key.reason.as_ref().map(|reason| [": ", reason].concat());
     el("span")
-        .child(el("span").class("stale-word").child(word))
+        .child(el("span").class("stale-word").child(label))
         .child(reason)
         .into()
 }

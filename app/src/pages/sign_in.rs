@@ -29,8 +29,8 @@ fn error_message(code: &str) -> &'static str {
 /// Accepts only paths on this site, against open redirects.
 fn local_path(next: &str) -> Option<&str> {
     let mut characters = next.chars();
-    let ours = characters.next() == Some('/') && !matches!(characters.next(), Some('/' | '\\'));
-    (ours && !next.chars().any(char::is_control)).then_some(next)
+    let is_local = characters.next() == Some('/') && !matches!(characters.next(), Some('/' | '\\'));
+    (is_local && !next.chars().any(char::is_control)).then_some(next)
 }
 
 pub(crate) fn sign_in_page() -> AnyView {

@@ -8,28 +8,28 @@ use super::absolute_time;
 use crate::marks::{incident_mark, state_badge};
 use crate::markup::{Content, El, el};
 
-pub(super) fn announcements(told: &PublicPage) -> Option<El> {
-    let each: Vec<El> = told.announcements.iter().map(announcement).collect();
+pub(super) fn announcements(page: &PublicPage) -> Option<El> {
+    let each: Vec<El> = page.announcements.iter().map(announcement).collect();
     section("Announcements", each)
 }
 
-pub(super) fn open_incidents(told: &PublicPage) -> Option<El> {
+pub(super) fn open_incidents(page: &PublicPage) -> Option<El> {
     section(
         "Current incidents",
-        told.open_incidents().map(incident).collect(),
+        page.open_incidents().map(incident).collect(),
     )
 }
 
 /// Current and scheduled maintenance.
-pub(super) fn maintenance(told: &PublicPage) -> Option<El> {
+pub(super) fn maintenance(page: &PublicPage) -> Option<El> {
     section(
         "Maintenance",
-        told.maintenance.iter().map(maintenance_window).collect(),
+        page.maintenance.iter().map(maintenance_window).collect(),
     )
 }
 
-pub(super) fn past_incidents(told: &PublicPage) -> El {
-    let each: Vec<El> = told.past_incidents().map(incident).collect();
+pub(super) fn past_incidents(page: &PublicPage) -> El {
+    let each: Vec<El> = page.past_incidents().map(incident).collect();
     let none = el("p")
         .class("quiet")
         .child("No incidents in the last 90 days.");
@@ -87,12 +87,12 @@ fn update(shown: &PublicUpdate) -> El {
 }
 
 fn maintenance_window(shown: &PublicMaintenance) -> El {
-    let word = if shown.current {
+    let prefix = if shown.current {
         "In progress until "
     } else {
         "Scheduled from "
     };
-    let times = el("p").class("quiet").child(word);
+    let times = el("p").class("quiet").child(prefix);
     let times = if shown.current {
         times.child(absolute_time(shown.until))
     } else {

@@ -6,13 +6,13 @@ use galera::publish::status_pages::{DayFigures, PublicCluster, PublicState, Upti
 use crate::markup::{Content, El, el};
 
 /// The bars of a cluster. The last one is today and initially selected.
-pub(super) fn bars(place: usize, shown: &PublicCluster) -> Option<El> {
+pub(super) fn bars(index: usize, shown: &PublicCluster) -> Option<El> {
     let last = shown.days.len().checked_sub(1)?;
     let bars: Vec<El> = shown
         .days
         .iter()
         .enumerate()
-        .map(|(day, figures)| day_bar(place, figures, day == last))
+        .map(|(day, figures)| day_bar(index, figures, day == last))
         .collect();
     let legend = format!("{}, day by day", shown.name);
     let group = el("fieldset")
@@ -27,10 +27,10 @@ pub(super) fn bars(place: usize, shown: &PublicCluster) -> Option<El> {
     Some(el("div").child(group).child(scale))
 }
 
-fn day_bar(place: usize, figures: &DayFigures, chosen: bool) -> El {
+fn day_bar(index: usize, figures: &DayFigures, chosen: bool) -> El {
     let input = el("input")
         .attr("type", "radio")
-        .attr("name", format!("c{place}"))
+        .attr("name", format!("c{index}"))
         .attr("value", figures.date.to_string())
         .optional_attr("checked", chosen.then_some(""));
     el("label")
@@ -118,11 +118,11 @@ mod tests {
             unknown: 0,
         };
         assert_eq!(day_summary(&none), "2026-11-24: no data");
-        let blind = DayFigures {
+        let unobserved = DayFigures {
             unknown: 86_400,
             ..none
         };
-        assert_eq!(day_summary(&blind), "2026-11-24: 24 h without data");
+        assert_eq!(day_summary(&unobserved), "2026-11-24: 24 h without data");
         let bad = DayFigures {
             up: Some(9_993),
             down: 60,

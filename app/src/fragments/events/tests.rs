@@ -44,7 +44,7 @@ fn events() -> Vec<HistoryEvent> {
 fn html(
     events: &[HistoryEvent],
     newer: &[HistoryEvent],
-    asked: &EventsFilter,
+    filter: &EventsFilter,
     next_before: Option<u64>,
 ) -> String {
     let page = HistoryPage {
@@ -56,7 +56,7 @@ fn html(
         view: &view,
         page: &page,
         newer,
-        filter: asked,
+        filter,
         now: fixtures::fixed_now(),
     }
     .markup()
@@ -88,11 +88,11 @@ fn events_show_object_state_duration_and_reason() {
 fn durations_use_events_of_newer_pages() {
     let events = events();
     let (newer, older) = events.split_at(2);
-    let asked = EventsFilter {
+    let filter = EventsFilter {
         before: "103".to_owned(),
         ..EventsFilter::default()
     };
-    let html = html(older, newer, &asked, None);
+    let html = html(older, newer, &filter, None);
     assert_eq!(html.matches("3 min 12 s</span>").count(), 2, "{html}");
     assert!(
         html.contains("href=\"/clusters/lab/events?after=102\">Newer<"),
@@ -106,13 +106,13 @@ fn durations_use_events_of_newer_pages() {
 
 #[test]
 fn filters_are_kept_across_pages() {
-    let asked = EventsFilter {
+    let filter = EventsFilter {
         kind: "node".to_owned(),
         node: "gone.example".to_owned(),
         state: "unreachable".to_owned(),
         ..EventsFilter::default()
     };
-    let html = html(&[], &[], &asked, Some(40));
+    let html = html(&[], &[], &filter, Some(40));
     for expected in [
         "<option value=\"node\" selected=\"\">",
         "<option value=\"gone.example\" selected=\"\">",
@@ -127,16 +127,16 @@ fn filters_are_kept_across_pages() {
 #[test]
 fn empty_lists_explain_why() {
     assert!(html(&[], &[], &EventsFilter::default(), None).contains("No events yet"));
-    let asked = EventsFilter {
+    let filter = EventsFilter {
         state: "down".to_owned(),
         ..EventsFilter::default()
     };
-    assert!(html(&[], &[], &asked, None).contains("No matching events."));
+    assert!(html(&[], &[], &filter, None).contains("No matching events."));
 }
 
 #[test]
 fn partial_times_are_completed() {
-    for (given, whole) in [
+    for (partial, complete) in [
         ("", ""),
         ("2026-11-24", "2026-11-24T23:59:59.999Z"),
         ("2026-11-24 08:00", "2026-11-24T08:00:59.999Z"),
@@ -144,6 +144,6 @@ fn partial_times_are_completed() {
         ("2026-11-24T08:00:07Z", "2026-11-24T08:00:07Z"),
         ("yesterday", "yesterday"),
     ] {
-        assert_eq!(complete_timestamp(given), whole);
+        assert_eq!(complete_timestamp(partial), complete);
     }
 }

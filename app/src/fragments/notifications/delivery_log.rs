@@ -17,7 +17,7 @@ const COLUMNS: [&str; 5] = ["Notification", "Target", "State", "Attempts", "Acti
 pub(super) fn section(
     targets: &TargetList,
     deliveries: &DeliveryList,
-    asked: &NotificationsFilter,
+    filter: &NotificationsFilter,
     now: Timestamp,
 ) -> El {
     let rows = deliveries
@@ -35,23 +35,23 @@ pub(super) fn section(
             rows,
         )
     };
-    let more = (deliveries.more > 0 && asked.limit < 500).then(|| {
+    let more = (deliveries.more > 0 && filter.limit < 500).then(|| {
         let path = format!(
             "/notifications?target={}&state={}&limit=500#log",
-            encode_segment(&asked.target),
-            encode_segment(&asked.state)
+            encode_segment(&filter.target),
+            encode_segment(&filter.state)
         );
         el("p").child(link(path, format!("{} older deliveries", deliveries.more)))
     });
     el("section")
         .attr("id", "log")
         .child(el("h2").child("Deliveries"))
-        .child(filter_form(targets, asked))
+        .child(filter_form(targets, filter))
         .child(content)
         .child(more)
 }
 
-fn filter_form(targets: &TargetList, asked: &NotificationsFilter) -> El {
+fn filter_form(targets: &TargetList, filter: &NotificationsFilter) -> El {
     let names = targets
         .targets
         .iter()
@@ -69,9 +69,15 @@ fn filter_form(targets: &TargetList, asked: &NotificationsFilter) -> El {
             "Target",
             "all",
             names,
-            &asked.target,
+            &filter.target,
         ))
-        .child(filter_select("state", "State", "any", states, &asked.state))
+        .child(filter_select(
+            "state",
+            "State",
+            "any",
+            states,
+            &filter.state,
+        ))
         .child(el("button").attr("type", "submit").child("Filter"))
 }
 

@@ -155,9 +155,9 @@ fn paused_recovery_shows_who_and_why() {
 fn attestations_are_read_only_for_existing_members() {
     let view = fixtures::healthy("lab", 2_881);
     let uri = "/clusters/lab/recovery?attest.127.0.0.2=stopped&state.127.0.0.2=a%3A7&attest.127.0.0.9=stopped&attest.127.0.0.1=elsewhere";
-    let given = attestations_from_query(&view, &PageQuery::from_uri(&uri.parse().unwrap()));
-    assert_eq!(given.len(), 1, "{given:?}");
-    let one = &given[0];
+    let attestations = attestations_from_query(&view, &PageQuery::from_uri(&uri.parse().unwrap()));
+    assert_eq!(attestations.len(), 1, "{attestations:?}");
+    let one = &attestations[0];
     assert_eq!(
         (
             one.node.to_string().as_str(),
