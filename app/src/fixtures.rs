@@ -205,7 +205,7 @@ pub(crate) fn state_transfer(name: &str, seqno: u64) -> ClusterView {
             reason(
                 ReasonCode::MemberUnreachable,
                 Some("127.0.0.4"),
-                "127.0.0.4 does not answer SQL: connection refused.",
+                "127.0.0.4 is unreachable: connection refused.",
             ),
             reason(
                 ReasonCode::MemberNotSynced,
@@ -239,7 +239,7 @@ pub(crate) fn split_brain(name: &str, seqno: u64) -> ClusterView {
     view.verdict.reasons = vec![reason(
         ReasonCode::RivalPrimaries,
         None,
-        "Two disjoint components both say that they are Primary: 127.0.0.1, 127.0.0.2 and 127.0.0.3.",
+        "Two disjoint components both report being Primary: 127.0.0.1, 127.0.0.2 and 127.0.0.3.",
     )];
     view.components = vec![
         component(ClusterStatus::Primary, &["127.0.0.1", "127.0.0.2"]),
@@ -267,17 +267,17 @@ pub(crate) fn no_primary(name: &str, seqno: u64) -> ClusterView {
             reason(
                 ReasonCode::NobodyPrimary,
                 None,
-                "Nobody who answers is Primary: 1 of 3 expected members answers.",
+                "No reachable node is Primary: 1 of 3 expected members is reachable.",
             ),
             reason(
                 ReasonCode::MemberUnreachable,
                 Some("127.0.0.2"),
-                "127.0.0.2 does not answer SQL: timed out after 3 s.",
+                "127.0.0.2 is unreachable: timed out after 3 s.",
             ),
             reason(
                 ReasonCode::MemberAbsent,
                 Some("127.0.0.3"),
-                "127.0.0.3 is expected, but neither SQL nor the registry knows it.",
+                "127.0.0.3 is expected but has never been seen.",
             ),
         ],
         vec![component(ClusterStatus::NonPrimary, &["127.0.0.1"])],
@@ -295,7 +295,7 @@ pub(crate) fn registry_unreachable(name: &str, seqno: u64) -> ClusterView {
     view.registry = RegistryHealth {
         reachable: false,
         since: millis_before(42_000),
-        error: Some("no etcd endpoint answers: connection refused".to_owned()),
+        error: Some("no etcd endpoint is reachable: connection refused".to_owned()),
     };
     for node in &mut view.nodes {
         node.sources[1].stale = true;
@@ -362,13 +362,13 @@ pub(crate) fn registry(cluster: &str) -> RegistryView {
     }
     keys.push(RegistryKeyView {
         stale: true,
-        reason: Some("its node neither answers SQL nor is in any member list".to_owned()),
+        reason: Some("its node is unreachable and in no member list".to_owned()),
         ..key("127.0.0.9", "ipaddress", "127.0.0.9", false)
     });
     keys.push(RegistryKeyView {
         known: false,
         node: None,
-        reason: Some("no dialect has the field \"note\"".to_owned()),
+        reason: Some("unrecognized field \"note\"".to_owned()),
         ..key(
             "127.0.0.1",
             "note",
@@ -380,7 +380,7 @@ pub(crate) fn registry(cluster: &str) -> RegistryView {
         known: false,
         truncated: true,
         value_bytes: 2_097_152,
-        reason: Some("no dialect has the field \"blob\"".to_owned()),
+        reason: Some("unrecognized field \"blob\"".to_owned()),
         ..key("127.0.0.1", "blob", &"A\u{fffd}B".repeat(60), false)
     });
     RegistryView {

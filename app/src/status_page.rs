@@ -1,4 +1,4 @@
-//! The public status page: a small document of its own, complete without scripts.
+//! The public status page: a small separate document, complete without scripts.
 //!
 //! It shares marks, style tokens and escaping with the application but none of the WebAssembly module. A small script
 //! (`app/status/live.js`) keeps an open page up to date.

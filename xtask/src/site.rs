@@ -47,7 +47,7 @@ fn build_uncached(root: &Path, module: &Path, site: &Path) -> Result<()> {
     let tools = SiteTools::find(root)?;
     let scratch = tempfile::tempdir()?;
     let glue = wasm::generate_bindings(module, scratch.path())?;
-    wasm::optimise(&tools, &glue.wasm)?;
+    wasm::optimize(&tools, &glue.wasm)?;
     assets::copy_public(&root.join("public"), site)?;
     assets::bundle_assets(&tools, &glue, root, site)?;
     compress::compress_site(site)

@@ -11,7 +11,7 @@ use crate::site::SiteTools;
 const PACKAGE: &str = "console-hydrate";
 const TARGET: &str = "wasm32-unknown-unknown";
 
-/// Features supported by every browser that Leptos supports; wasm-opt has to be told which ones it may use.
+/// Features supported by every browser that Leptos supports; wasm-opt needs the list of those it may use.
 const WASM_OPT: [&str; 7] = [
     "-Oz",
     "--enable-bulk-memory",
@@ -105,7 +105,7 @@ pub(crate) fn generate_bindings(module: &Path, dir: &Path) -> Result<WasmBinding
 }
 
 /// Optimizes the module for size, in place.
-pub(crate) fn optimise(tools: &SiteTools, wasm: &Path) -> Result<()> {
+pub(crate) fn optimize(tools: &SiteTools, wasm: &Path) -> Result<()> {
     run_command(
         Command::new(&tools.wasm_opt)
             .args(WASM_OPT)

@@ -4,7 +4,7 @@ use galera::Timestamp;
 use galera::publish::api::{ActionList, ActionView, RecoveryState, SessionView};
 use galera::recover::action::{Action, ActionState};
 
-use super::recovery::{switch_form, switched_off_notice};
+use super::recovery::{pause_form, paused_notice};
 use super::widgets;
 use crate::format::{countdown, link, sub, ticking_age, unknown};
 use crate::marks::{action_kind_label, action_mark, state_badge};
@@ -39,7 +39,7 @@ pub(super) fn page(
     el("div")
         .class("page")
         .child(el("h1").child("Actions"))
-        .child(off.map(|off| switched_off_notice("Recovery paused for all clusters", off, now)))
+        .child(off.map(|off| paused_notice("Recovery paused for all clusters", off, now)))
         .child(single)
         .child(section("Open", open, "No open actions.", now))
         .child(section("Finished", ended, "No finished actions yet.", now))
@@ -48,7 +48,7 @@ pub(super) fn page(
             el("section")
                 .attr("id", "switch")
                 .child(el("h2").child("Recovery of all clusters"))
-                .child(switch_form("/recovery".to_owned(), switch.enabled, session)),
+                .child(pause_form("/recovery".to_owned(), switch.enabled, session)),
         )
 }
 

@@ -97,7 +97,7 @@ impl RecoveryPage<'_> {
                     .child(action_table(&self.recent.actions, self.now)),
             );
         }
-        page.child(self.switch_section())
+        page.child(self.pause_section())
     }
 
     fn plan_or_problem(&self, plan: &Result<Plan, ProblemDetails>) -> El {
@@ -134,7 +134,7 @@ impl RecoveryPage<'_> {
                 Some("global") => "Recovery paused for all clusters",
                 _ => "Recovery paused for this cluster",
             };
-            notices.push(switched_off_notice(scope, off, self.now));
+            notices.push(paused_notice(scope, off, self.now));
         }
         if self.global.approvals.values().any(|needed| *needed == 0) {
             notices.push(
@@ -229,9 +229,9 @@ impl RecoveryPage<'_> {
             .child(cell("Last position", text))
     }
 
-    fn switch_section(&self) -> El {
+    fn pause_section(&self) -> El {
         let action = format!("/clusters/{}/recovery", self.view.name);
-        let form = switch_form(action, self.switch.enabled, self.session);
+        let form = pause_form(action, self.switch.enabled, self.session);
         let global = self.switch.scope.as_deref() == Some("global");
         let form = if global {
             el("p")
@@ -248,7 +248,7 @@ impl RecoveryPage<'_> {
     }
 }
 
-pub(super) fn switched_off_notice(scope: &'static str, off: &RecoveryPause, now: Timestamp) -> El {
+pub(super) fn paused_notice(scope: &'static str, off: &RecoveryPause, now: Timestamp) -> El {
     el("p")
         .class("notice")
         .child(el("strong").child(scope))
@@ -258,7 +258,7 @@ pub(super) fn switched_off_notice(scope: &'static str, off: &RecoveryPause, now:
 }
 
 /// A form that pauses or resumes recovery.
-pub(super) fn switch_form(action: String, enabled: bool, session: &SessionView) -> El {
+pub(super) fn pause_form(action: String, enabled: bool, session: &SessionView) -> El {
     let id = if action == "/recovery" {
         "switch-all"
     } else {

@@ -261,7 +261,7 @@ mod tests {
         let html = cluster_row(&summary, Some(fixtures::fixed_now())).html();
         for expected in [
             "Degraded",
-            "127.0.0.4 does not answer SQL",
+            "127.0.0.4 is unreachable",
             "and 2 more",
             "1 / 4",
             "n4: Unreachable",
