@@ -1,9 +1,9 @@
 //! Markup as data.
 //!
 //! Leptos compiles each `view!` into its own type with its own code for rendering, hydrating and updating. Here a view
-//! is a plain function that returns an [`El`], a single type that one piece of code patches into the page: a fraction of
-//! the WebAssembly size, and testable without a browser. Only what Leptos itself manages (routes, loading, the title)
-//! uses its macro.
+//! is a plain function that returns an [`El`], a single type that one piece of code patches into the page: a fraction
+//! of the WebAssembly size, and testable without a browser. Only what Leptos itself manages (routes, loading, the
+//! title) uses its macro.
 
 mod html;
 #[cfg(feature = "hydrate")]

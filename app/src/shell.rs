@@ -20,8 +20,8 @@ const COPY_LINK_SCRIPT: &str = "onclick=e=>{let b=e.target,u=location.href;if(b.
     let c=navigator.clipboard;if(!c)return void prompt('URL of this page',u);\
     let t=b.textContent;c.writeText(u).then(()=>{b.textContent='Copied';setTimeout(()=>b.textContent=t,2e3)})}";
 
-/// The document of every page. Reads [`SiteAssets`] and the CSP nonce from the context. While routes are being collected
-/// there are no assets.
+/// The document of every page. Reads [`SiteAssets`] and the CSP nonce from the context. While routes are being
+/// collected there are no assets.
 #[must_use]
 pub fn shell() -> impl IntoView {
     let SiteAssets { js, wasm, css } = use_context().unwrap_or_default();

@@ -61,8 +61,8 @@ impl EventsFilter {
         format!("/api/v1/clusters/{cluster}/events?limit=100&{query}")
     }
 
-    /// API path of the events after `page`. They determine how long its newest states lasted, so the state filter is left out:
-    /// a state is ended by any other state.
+    /// API path of the events after `page`. They determine how long its newest states lasted. Any other state ends a
+    /// state, so the state filter is left out.
     pub(super) fn newer_api_path(&self, cluster: &str, page: &HistoryPage) -> String {
         let newest = page.events.first().map_or(0, |event| event.sequence);
         let filters = [("kind", self.kind.clone()), ("node", self.node.clone())];

@@ -78,7 +78,7 @@ pub(super) fn retry_now() {
 }
 
 fn with_channel(act: impl FnOnce(&mut Option<LiveChannel>)) {
-    // Setting a signal defers its effects, so the borrow cannot be nested. If it ever were, the next tick would recover.
+    // Setting a signal defers its effects, so borrows do not nest. If they ever did, the next tick would recover.
     CHANNEL.with(|channel| {
         channel
             .try_borrow_mut()

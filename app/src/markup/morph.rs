@@ -1,5 +1,5 @@
-//! Replaces server-rendered HTML by a newer version in place. Unchanged elements are kept, so that keyboard focus, typed
-//! text, open `details` and the selection survive.
+//! Replaces server-rendered HTML by a newer version in place. Unchanged elements are kept, so that keyboard focus,
+//! typed text, open `details` and the selection survive.
 
 use leptos::wasm_bindgen::JsCast;
 use web_sys::{Element, Node};

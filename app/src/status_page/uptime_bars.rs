@@ -1,5 +1,5 @@
-//! Ninety days of uptime as bars. Each cluster is one radio group, so that a day's figures are available by pointer, touch
-//! and arrow keys without scripts.
+//! Ninety days of uptime as bars. Each cluster is one radio group, so that a day's figures are available by pointer,
+//! touch and arrow keys without scripts.
 
 use galera::publish::status_pages::{DayFigures, PublicCluster, PublicState, UptimeFigures};
 
