@@ -1,7 +1,7 @@
 //! Server-rendered page fragments: plans, actions, the audit trail, events.
 //!
-//! [`render_fragment`] fetches what a page needs through [`ApiClient`] with the reader's cookies, then the page's module
-//! renders it into a [`Fragment`]. `pages::fragment` inserts it in the browser.
+//! [`render_fragment`] fetches what a page needs through [`ApiClient`] with the reader's cookies, and the page's module
+//! renders it into a [`Fragment`], which `pages::fragment` inserts in the browser.
 
 mod action_detail;
 mod action_list;

@@ -23,6 +23,8 @@ pub(crate) use problem::{not_found_page, problem_page};
 pub(crate) use registry::registry_page;
 pub(crate) use sign_in::sign_in_page;
 
+#[cfg(feature = "hydrate")]
+use crate::browser::is_visible;
 use crate::markup::{El, el};
 
 /// A table whose rows become cards on narrow screens. Explicit roles keep its semantics where CSS changes `display`.
@@ -65,4 +67,10 @@ pub(crate) fn cell(label: &'static str, content: impl Into<crate::markup::Conten
         .attr("role", "cell")
         .attr("data-label", label)
         .child(content)
+}
+
+/// Nothing is refreshed on the server.
+#[cfg(not(feature = "hydrate"))]
+fn is_visible() -> bool {
+    false
 }

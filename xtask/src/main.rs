@@ -1,5 +1,5 @@
-//! Build tasks that cargo alone cannot do: `cargo run -p xtask -- site` builds the directory served to browsers, `-- prose`
-//! checks wording.
+//! Tasks that cargo alone cannot do: `cargo run -p xtask -- site` builds the directory served to browsers,
+//! `-- prose` checks wording.
 
 mod assets;
 mod compress;
@@ -24,7 +24,7 @@ struct Cli {
 enum Task {
     /// Build the site: WebAssembly, JavaScript, style sheets and public files, compressed and named by content hash
     Site(SiteArgs),
-    /// Checks the wording of text that users read, and the numbers of the invariants.
+    /// Check the wording of user-facing text and the numbers of the invariants
     Prose(ProseArgs),
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct SiteArgs {
 /// What to check.
 #[derive(Debug, clap::Args)]
 struct ProseArgs {
-    /// The directory of this package, in the workspace to check.
+    /// The directory of this package in the workspace to check
     #[arg(long, env = "CARGO_MANIFEST_DIR", hide = true)]
     package_dir: PathBuf,
 }

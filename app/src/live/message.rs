@@ -1,7 +1,7 @@
 //! Messages of the live channel as the browser decodes them.
 //!
-//! A flat struct instead of `galera::api::LiveMessage`: for an internally tagged enum serde buffers every value first,
-//! which costs time and a tenth of the WebAssembly module. Unknown fields and kinds of newer servers are ignored.
+//! A flat struct instead of `galera::publish::api::LiveMessage`: for an internally tagged enum serde buffers every value
+//! first, which costs time and a tenth of the WebAssembly module. Unknown fields and kinds of newer servers are ignored.
 
 use galera::Timestamp;
 use galera::view::{ClusterSummary, ClusterView};

@@ -13,6 +13,7 @@ use leptos_router::hooks::use_location;
 
 use super::cluster_header::{cluster_header, cluster_title};
 use super::cluster_scope::with_cluster;
+use super::is_visible;
 use super::problem::problem_page;
 use crate::live::{LiveState, use_live};
 use crate::markup::{El, el};
@@ -232,14 +233,4 @@ impl LiveFragment {
     fn submit(self, _event: &leptos::web_sys::Event) {
         let _ = (self.submitting, self.form_problem);
     }
-}
-
-#[cfg(feature = "hydrate")]
-fn is_visible() -> bool {
-    crate::browser::is_visible()
-}
-
-#[cfg(not(feature = "hydrate"))]
-fn is_visible() -> bool {
-    false
 }

@@ -10,7 +10,7 @@ use leptos_router::hooks::{use_navigate, use_query_map};
 
 use super::cluster_header::{cluster_header, cluster_title};
 use super::cluster_scope::{ClusterSignal, cluster_api_path, path_param, with_cluster};
-use super::{cell, data_table};
+use super::{cell, data_table, is_visible};
 use crate::data;
 use crate::format::{ago, bytes, code, pluralize, quiet, sub, unknown};
 use crate::live::use_live;
@@ -59,7 +59,7 @@ impl RegistryListing {
             });
             dynamic_view(move || match newest.get().as_ref() {
                 Ok(view) => show(view, state.now.get()),
-                // An unreachable registry is shown in place of the keys; the rest of the page stays.
+                // A notice in place of the keys: the rest of the page does not depend on the registry.
                 Err(problem) => {
                     let text = [&problem.title, ". ", &problem.detail].concat();
                     el("div")
@@ -95,16 +95,6 @@ impl RegistryListing {
             }
         });
     }
-}
-
-#[cfg(feature = "hydrate")]
-fn is_visible() -> bool {
-    crate::browser::is_visible()
-}
-
-#[cfg(not(feature = "hydrate"))]
-fn is_visible() -> bool {
-    false
 }
 
 pub(crate) fn registry_page() -> AnyView {
