@@ -84,7 +84,7 @@ async fn a_browser_is_redirected_and_a_script_gets_the_location() {
     );
     let page = client.get("/fragments/clusters/lab/recovery").await.text();
     assert!(
-        page.contains("switched off") && page.contains("moving"),
+        page.contains("Recovery paused") && page.contains("moving"),
         "{page}"
     );
     let on = submit(&client, "/clusters/lab/recovery", "enabled=true", "*/*").await;

@@ -149,7 +149,7 @@ async fn maintenance_keeps_alarms_quiet_is_visible_and_covers_up_no_split_brain(
     scene.lose_quorum();
     scene.wait_for_verdict(VerdictState::NoPrimary).await;
     scene
-        .wait_for_page_text("Planned work; it is not available meanwhile.")
+        .wait_for_page_text("Maintenance in progress; unavailable.")
         .await;
     // What people tell goes out, after everything that was due before it: the verdict was not.
     let incident = json!({"clusters": ["lab"], "title": "A sign", "text": "Time has passed."});

@@ -190,10 +190,7 @@ async fn the_page_works_with_forms_alone() {
         .get("/fragments/notifications")
         .await
         .text();
-    assert!(
-        operator.contains("This needs the role admin."),
-        "{operator}"
-    );
+    assert!(operator.contains("Requires the admin role."), "{operator}");
     let viewer = console
         .sign_in("vera")
         .await

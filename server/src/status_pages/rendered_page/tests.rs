@@ -170,7 +170,7 @@ fn rendered_forms(verdict: VerdictState) -> [String; 4] {
 fn every_verdict_is_told_truthfully_in_every_form() {
     let split = "Parts of it take writes apart from each other.";
     let diverged = "Parts of it hold different data.";
-    let silent = "It takes no reads or writes.";
+    let silent = "Unavailable: no reads or writes are accepted.";
     for (verdict, meaning, status, badge, entry) in [
         (
             VerdictState::SplitBrain,
@@ -216,7 +216,7 @@ fn every_verdict_is_told_truthfully_in_every_form() {
         ),
         (
             VerdictState::Healthy,
-            "It takes reads and writes.",
+            "Accepting reads and writes.",
             "operational",
             "operational",
             "",

@@ -273,13 +273,13 @@ async fn etcd_away_the_page_goes_on_and_says_so() {
     scene.create_page("shop", "public", "").await;
     scene.etcd.kill();
     scene
-        .wait_for_text("/status/shop", "cannot be read at the moment")
+        .wait_for_text("/status/shop", "cannot be loaded right now")
         .await;
     scene.etcd.restart().await;
     let nobody = scene.console.anonymous();
     eventually("the page is whole again", async || {
         let page = nobody.get("/status/shop").await;
-        page.status == 200 && !page.text().contains("cannot be read at the moment")
+        page.status == 200 && !page.text().contains("cannot be loaded right now")
     })
     .await;
 }
