@@ -48,7 +48,7 @@ struct BreakGlassPayload {
     overrides: Vec<CheckCode>,
 }
 
-/// `POST /api/v1/clusters/{cluster_feed}/actions`.
+/// `POST /api/v1/clusters/{cluster}/actions`.
 pub(super) async fn request(
     app: AppState,
     session: CurrentSession,

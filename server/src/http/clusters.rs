@@ -40,7 +40,7 @@ pub(super) async fn overview(
     .into_response()
 }
 
-/// `GET /api/v1/clusters/{cluster_feed}`.
+/// `GET /api/v1/clusters/{cluster}`.
 pub(super) async fn view(
     app: AppState,
     ViewerSession(_): ViewerSession,
@@ -57,7 +57,7 @@ pub(super) async fn view(
     }))
 }
 
-/// `GET /api/v1/clusters/{cluster_feed}/registry`.
+/// `GET /api/v1/clusters/{cluster}/registry`.
 pub(super) async fn registry(
     app: AppState,
     ViewerSession(_): ViewerSession,

@@ -30,7 +30,7 @@ pub(super) struct EventsQuery {
     format: Option<String>,
 }
 
-/// `GET /api/v1/clusters/{cluster_feed}/events`. A cluster whose chronicle is kept is known here, even when nothing else knows
+/// `GET /api/v1/clusters/{cluster}/events`. A cluster whose chronicle is kept is known here, even when nothing else knows
 /// it any more.
 pub(super) async fn page(
     app: AppState,

@@ -20,13 +20,13 @@ use super::problem::{ApiError, ApiResult};
 const DEFAULT_LIMIT: usize = 50;
 const LIMIT_MAX: usize = 500;
 
-/// `GET /api/v1/notifications/list_targets`.
+/// `GET /api/v1/notifications/targets`.
 pub(super) async fn targets(app: AppState, session: CurrentSession) -> ApiResult<Json<TargetList>> {
     session.authorize(Operation::ViewNotifications)?;
     Ok(Json(app.notifications.list_targets().await?))
 }
 
-/// `POST /api/v1/notifications/list_targets`.
+/// `POST /api/v1/notifications/targets`.
 pub(super) async fn create(
     app: AppState,
     session: CurrentSession,
@@ -37,7 +37,7 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(view)).into_response())
 }
 
-/// `GET /api/v1/notifications/list_targets/{id}`.
+/// `GET /api/v1/notifications/targets/{id}`.
 pub(super) async fn target(
     app: AppState,
     session: CurrentSession,
@@ -47,7 +47,7 @@ pub(super) async fn target(
     Ok(Json(app.notifications.get_target(&id).await?))
 }
 
-/// `PATCH /api/v1/notifications/list_targets/{id}`.
+/// `PATCH /api/v1/notifications/targets/{id}`.
 pub(super) async fn update(
     app: AppState,
     session: CurrentSession,
@@ -62,7 +62,7 @@ pub(super) async fn update(
     ))
 }
 
-/// `DELETE /api/v1/notifications/list_targets/{id}`.
+/// `DELETE /api/v1/notifications/targets/{id}`.
 pub(super) async fn remove(
     app: AppState,
     session: CurrentSession,
@@ -73,7 +73,7 @@ pub(super) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /api/v1/notifications/list_targets/{id}/send_test`.
+/// `POST /api/v1/notifications/targets/{id}/test`.
 pub(super) async fn test(
     app: AppState,
     session: CurrentSession,
@@ -90,7 +90,7 @@ pub(super) struct DeliveryListQuery {
     limit: Option<usize>,
 }
 
-/// `GET /api/v1/notifications/list_deliveries`.
+/// `GET /api/v1/notifications/deliveries`.
 pub(super) async fn deliveries(
     app: AppState,
     session: CurrentSession,
@@ -110,7 +110,7 @@ pub(super) async fn deliveries(
     Ok(Json(app.notifications.list_deliveries(&query).await?))
 }
 
-/// `POST /api/v1/notifications/list_deliveries/{get_target}/{notice}/redeliver`.
+/// `POST /api/v1/notifications/deliveries/{target}/{notice}/redeliver`.
 pub(super) async fn redeliver(
     app: AppState,
     session: CurrentSession,

@@ -54,7 +54,7 @@ struct SecretQuery {
     key: String,
 }
 
-/// `GET /status_pages/{slug}`, also with `?key=` of a secret link.
+/// `GET /status/{slug}`, also with `?key=` of a secret link.
 async fn page(app: AppState, Path(slug): Path<String>, request: Request) -> Response {
     let key = Query::<SecretQuery>::try_from_uri(request.uri()).map(|Query(key)| key.key);
     let key = key.unwrap_or_default();
@@ -75,7 +75,7 @@ async fn page(app: AppState, Path(slug): Path<String>, request: Request) -> Resp
     }
 }
 
-/// `GET /status_pages/{slug}/{part}`.
+/// `GET /status/{slug}/{part}`.
 async fn part(
     app: AppState,
     Path((slug, part)): Path<(String, String)>,

@@ -31,7 +31,7 @@ pub(super) struct IncidentQuery {
     limit: Option<usize>,
 }
 
-/// `GET /api/v1/status_pages/incidents`.
+/// `GET /api/v1/status/incidents`.
 pub(super) async fn incidents(
     app: AppState,
     session: CurrentSession,
@@ -62,7 +62,7 @@ pub(super) async fn incidents(
     }))
 }
 
-/// `GET /api/v1/status_pages/incidents/{id}`.
+/// `GET /api/v1/status/incidents/{id}`.
 pub(super) async fn incident(
     app: AppState,
     session: CurrentSession,
@@ -80,7 +80,7 @@ pub(super) async fn incident(
     Ok(Json(stored.value.clone()))
 }
 
-/// `POST /api/v1/status_pages/incidents`.
+/// `POST /api/v1/status/incidents`.
 pub(super) async fn open(
     app: AppState,
     session: CurrentSession,
@@ -99,7 +99,7 @@ pub(super) struct UpdateIncidentRequest {
     text: String,
 }
 
-/// `POST /api/v1/status_pages/incidents/{id}/updates`.
+/// `POST /api/v1/status/incidents/{id}/updates`.
 pub(super) async fn update(
     app: AppState,
     session: CurrentSession,
@@ -114,7 +114,7 @@ pub(super) async fn update(
     Ok(Json(stored.value))
 }
 
-/// `GET /api/v1/status_pages/maintenance`.
+/// `GET /api/v1/status/maintenance`.
 pub(super) async fn maintenance(
     app: AppState,
     session: CurrentSession,
@@ -129,7 +129,7 @@ pub(super) async fn maintenance(
     }))
 }
 
-/// `POST /api/v1/status_pages/maintenance`.
+/// `POST /api/v1/status/maintenance`.
 pub(super) async fn plan_maintenance(
     app: AppState,
     session: CurrentSession,
@@ -142,7 +142,7 @@ pub(super) async fn plan_maintenance(
     Ok((StatusCode::CREATED, Json(view)).into_response())
 }
 
-/// `POST /api/v1/status_pages/maintenance/{id}/end_maintenance`.
+/// `POST /api/v1/status/maintenance/{id}/end`.
 pub(super) async fn end_maintenance(
     app: AppState,
     session: CurrentSession,
@@ -153,7 +153,7 @@ pub(super) async fn end_maintenance(
     Ok(Json(MaintenanceView::of(stored.value, now())))
 }
 
-/// `GET /api/v1/status_pages/announcements`.
+/// `GET /api/v1/status/announcements`.
 pub(super) async fn announcements(
     app: AppState,
     session: CurrentSession,
@@ -166,7 +166,7 @@ pub(super) async fn announcements(
     }))
 }
 
-/// `POST /api/v1/status_pages/announcements`.
+/// `POST /api/v1/status/announcements`.
 pub(super) async fn announce(
     app: AppState,
     session: CurrentSession,
@@ -177,7 +177,7 @@ pub(super) async fn announce(
     Ok((StatusCode::CREATED, Json(stored.value)).into_response())
 }
 
-/// `POST /api/v1/status_pages/announcements/{id}/withdraw_announcement`.
+/// `POST /api/v1/status/announcements/{id}/withdraw`.
 pub(super) async fn withdraw(
     app: AppState,
     session: CurrentSession,

@@ -112,7 +112,7 @@ fn find_page(app: &AppState, text: &str) -> ApiResult<Arc<Versioned<StatusPageRe
         .ok_or_else(|| unknown_page(text))
 }
 
-/// `GET /api/v1/status_pages/pages`.
+/// `GET /api/v1/status/pages`.
 pub(super) async fn list(
     app: AppState,
     session: CurrentSession,
@@ -129,7 +129,7 @@ pub(super) async fn list(
     }))
 }
 
-/// `POST /api/v1/status_pages/pages`.
+/// `POST /api/v1/status/pages`.
 pub(super) async fn create(
     app: AppState,
     session: CurrentSession,
@@ -147,7 +147,7 @@ pub(super) async fn create(
         .into_response())
 }
 
-/// `GET /api/v1/status_pages/pages/{parse_slug}`.
+/// `GET /api/v1/status/pages/{slug}`.
 pub(super) async fn show(
     app: AppState,
     session: CurrentSession,
@@ -159,7 +159,7 @@ pub(super) async fn show(
     Ok(Json(page_view(&app, &headers, &stored)))
 }
 
-/// `PUT /api/v1/status_pages/pages/{parse_slug}`.
+/// `PUT /api/v1/status/pages/{slug}`.
 pub(super) async fn update(
     app: AppState,
     session: CurrentSession,
@@ -193,7 +193,7 @@ pub(super) struct DeletePageRequest {
     confirm: String,
 }
 
-/// `DELETE /api/v1/status_pages/pages/{parse_slug}`.
+/// `DELETE /api/v1/status/pages/{slug}`.
 pub(super) async fn remove(
     app: AppState,
     session: CurrentSession,
@@ -215,7 +215,7 @@ pub(super) struct CreateLinkRequest {
     expires_at: Option<Timestamp>,
 }
 
-/// `POST /api/v1/status_pages/pages/{parse_slug}/links`.
+/// `POST /api/v1/status/pages/{slug}/links`.
 pub(super) async fn create_link(
     app: AppState,
     session: CurrentSession,
@@ -238,7 +238,7 @@ pub(super) async fn create_link(
     Ok((StatusCode::CREATED, Json(answer)).into_response())
 }
 
-/// `DELETE /api/v1/status_pages/pages/{parse_slug}/links/{id}`.
+/// `DELETE /api/v1/status/pages/{slug}/links/{id}`.
 pub(super) async fn revoke_link(
     app: AppState,
     session: CurrentSession,
@@ -258,7 +258,7 @@ pub(super) struct QrQuery {
     path: String,
 }
 
-/// `GET /api/v1/status_pages/qr.svg?path=`: the address of a page as a picture.
+/// `GET /api/v1/status/qr.svg?path=`: the address of a page as a picture.
 pub(super) async fn qr(
     app: AppState,
     session: CurrentSession,
