@@ -114,7 +114,7 @@ pub enum ActionError {
     /// etcd could not be read while replanning, so nothing is known about the cluster.
     #[error("the plan could not be recomputed: {0}")]
     RegistryUnreadable(String),
-    /// This replica cannot tell yet whether the plan still holds.
+    /// This replica cannot confirm yet that the plan still holds.
     #[error(
         "this replica of the console has not observed the nodes long enough to confirm that they are unchanged since \
          the approval; it retries automatically"

@@ -1,4 +1,4 @@
-//! Notification targets and deliveries through the API.
+//! The API of notification targets and deliveries.
 
 use axum::Json;
 use axum::extract::Path;
@@ -16,7 +16,7 @@ use super::extract::{JsonBody, QueryParams};
 use super::identity::CurrentSession;
 use super::problem::{ApiError, ApiResult};
 
-/// Deliveries of a page unless the request says otherwise, and at most.
+/// Default and maximum page size.
 const DEFAULT_LIMIT: usize = 50;
 const LIMIT_MAX: usize = 500;
 
@@ -30,10 +30,10 @@ pub(super) async fn targets(app: AppState, session: CurrentSession) -> ApiResult
 pub(super) async fn create(
     app: AppState,
     session: CurrentSession,
-    JsonBody(draft): JsonBody<TargetRequest>,
+    JsonBody(body): JsonBody<TargetRequest>,
 ) -> ApiResult<Response> {
     let by = session.authorize(Operation::ManageNotifications)?;
-    let view = app.notifications.create_target(&by.name, &draft).await?;
+    let view = app.notifications.create_target(&by.name, &body).await?;
     Ok((StatusCode::CREATED, Json(view)).into_response())
 }
 
@@ -52,12 +52,12 @@ pub(super) async fn update(
     app: AppState,
     session: CurrentSession,
     Path(id): Path<String>,
-    JsonBody(draft): JsonBody<TargetRequest>,
+    JsonBody(body): JsonBody<TargetRequest>,
 ) -> ApiResult<Json<TargetView>> {
     let by = session.authorize(Operation::ManageNotifications)?;
     Ok(Json(
         app.notifications
-            .update_target(&by.name, &id, &draft)
+            .update_target(&by.name, &id, &body)
             .await?,
     ))
 }
@@ -99,7 +99,7 @@ pub(super) async fn deliveries(
     session.authorize(Operation::ViewNotifications)?;
     let target = query.target.filter(|target| !target.is_empty());
     if let Some(target) = &target {
-        // A name that is none must not reach into other keys.
+        // An invalid id must not reach into other keys.
         app.notifications.get_target(target).await?;
     }
     let query = DeliveryQuery {
@@ -128,15 +128,14 @@ impl From<NotifyError> for ApiError {
     fn from(error: NotifyError) -> Self {
         let text = error.to_string();
         let detail = format!("{}{}.", text[..1].to_uppercase(), &text[1..]);
-        let conflict =
-            |code| Self::new(StatusCode::CONFLICT, code, "Not as it was", detail.clone());
+        let conflict = |code| Self::new(StatusCode::CONFLICT, code, "Conflict", detail.clone());
         match error {
             NotifyError::UnknownTarget(_) => Self::not_found("unknown_target", detail),
             NotifyError::UnknownDelivery => Self::not_found("unknown_delivery", detail),
             NotifyError::Invalid(_) => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "invalid_target",
-                "Not possible like this",
+                "Unprocessable request",
                 detail,
             ),
             NotifyError::TooManyTargets => conflict("too_many_targets"),

@@ -1,4 +1,4 @@
-//! The off-switch of recovery through the API: everybody sees it, everybody who may act can switch it off.
+//! The API that pauses and resumes recovery: every user can see the state, every user who may act can pause it.
 
 use axum::Json;
 use galera::access::Operation;

@@ -1,4 +1,5 @@
-//! Status pages and what they tell, through the API: three lines of policy each; the rules are in `galera::publish::status_pages`.
+//! The API of status pages and incidents. Handlers check permissions only; the rules are in
+//! `galera::publish::status_pages`.
 
 mod forms;
 mod incidents;
@@ -65,12 +66,12 @@ pub(super) fn forms(forms: FormForwarder) -> Router<AppState> {
     forms::routes(forms)
 }
 
-/// Every one of `named` must be a cluster that the console knows.
+/// Fails unless the console knows all clusters in `names`.
 fn require_known_clusters<'a>(
     app: &AppState,
-    named: impl IntoIterator<Item = &'a ClusterName>,
+    names: impl IntoIterator<Item = &'a ClusterName>,
 ) -> Result<(), ApiError> {
-    let unknown = named
+    let unknown = names
         .into_iter()
         .find(|name| app.monitor.cluster_feed(name).is_none());
     match unknown {
@@ -91,7 +92,7 @@ impl From<StatusPageRefusal> for ApiError {
             _ => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 code,
-                "Not possible like this",
+                "Unprocessable request",
                 detail,
             ),
         }

@@ -1,4 +1,4 @@
-//! Incidents, maintenance and announcements: told by operators and administrators, seen by everybody.
+//! The API of incidents, maintenance and announcements: published by operators and administrators, visible to all users.
 
 use axum::Json;
 use axum::extract::Path;
@@ -20,7 +20,7 @@ use crate::http::identity::CurrentSession;
 use crate::http::problem::{ApiError, ApiResult};
 use crate::status_pages::StatusPageError;
 
-/// Things of a list unless the request says otherwise, and at most.
+/// Default and maximum length of a list.
 const DEFAULT_LIMIT: usize = 100;
 const LIMIT_MAX: usize = 500;
 
@@ -43,22 +43,26 @@ pub(super) async fn incidents(
         Some("open") => Some(true),
         Some("resolved") => Some(false),
         Some(_) => {
-            let detail = "The state is open, resolved or all.";
+            let detail = "Unknown state; expected open, resolved or all.";
             return Err(ApiError::bad_request("invalid_query", detail));
         }
     };
-    let shelf = app.status_pages.snapshot();
-    let all = shelf.incidents.values().rev().map(|stored| &stored.value);
-    let concerned = |incident: &&Incident| {
+    let snapshot = app.status_pages.snapshot();
+    let all = snapshot
+        .incidents
+        .values()
+        .rev()
+        .map(|stored| &stored.value);
+    let affects_cluster = |incident: &&Incident| {
         let cluster = query.cluster.as_ref();
         cluster.is_none_or(|cluster| incident.clusters.contains(cluster))
     };
-    let wanted = all
+    let matching = all
         .filter(|i| open.is_none_or(|open| i.is_open() == open))
-        .filter(concerned);
+        .filter(affects_cluster);
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, LIMIT_MAX);
     Ok(Json(IncidentList {
-        incidents: wanted.take(limit).cloned().collect(),
+        incidents: matching.take(limit).cloned().collect(),
     }))
 }
 
@@ -69,8 +73,8 @@ pub(super) async fn incident(
     Path(id): Path<String>,
 ) -> ApiResult<Json<Incident>> {
     session.authorize(Operation::View)?;
-    let shelf = app.status_pages.snapshot();
-    let stored = shelf
+    let snapshot = app.status_pages.snapshot();
+    let stored = snapshot
         .incidents
         .get(&id)
         .ok_or_else(|| StatusPageError::NotFound {
@@ -120,8 +124,8 @@ pub(super) async fn maintenance(
     session: CurrentSession,
 ) -> ApiResult<Json<MaintenanceList>> {
     session.authorize(Operation::View)?;
-    let (shelf, at) = (app.status_pages.snapshot(), now());
-    let newest = shelf.maintenance.values().rev().take(LIMIT_MAX);
+    let (snapshot, at) = (app.status_pages.snapshot(), now());
+    let newest = snapshot.maintenance.values().rev().take(LIMIT_MAX);
     Ok(Json(MaintenanceList {
         maintenance: newest
             .map(|m| MaintenanceView::of(m.value.clone(), at))
@@ -159,8 +163,8 @@ pub(super) async fn announcements(
     session: CurrentSession,
 ) -> ApiResult<Json<AnnouncementList>> {
     session.authorize(Operation::View)?;
-    let shelf = app.status_pages.snapshot();
-    let newest = shelf.announcements.values().rev().take(LIMIT_MAX);
+    let snapshot = app.status_pages.snapshot();
+    let newest = snapshot.announcements.values().rev().take(LIMIT_MAX);
     Ok(Json(AnnouncementList {
         announcements: newest.map(|stored| stored.value.clone()).collect(),
     }))
