@@ -73,7 +73,7 @@ pub(super) fn hash(password: &str) -> Result<String, argon2::password_hash::Erro
 /// result takes equally long. As slow as [`hash`].
 pub(super) fn verify(password: &str, hash: Option<&str>) -> bool {
     static DUMMY_HASH: LazyLock<Option<String>> =
-        LazyLock::new(|| self::hash("nobody has this password").ok());
+        LazyLock::new(|| self::hash("the password of no account").ok());
     let Some(candidate) = hash.or(DUMMY_HASH.as_deref()) else {
         return false;
     };
@@ -121,6 +121,6 @@ mod tests {
         assert!(verify("correct horse", Some(&stored)));
         assert!(!verify("Correct horse", Some(&stored)));
         assert!(!verify("correct horse", Some("garbage")));
-        assert!(!verify("nobody has this password", None));
+        assert!(!verify("the password of no account", None));
     }
 }

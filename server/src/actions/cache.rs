@@ -42,8 +42,8 @@ impl ActionsSnapshot {
     /// The actions included in live updates: all open and some final ones, newest first.
     pub fn for_live_viewers(&self) -> impl Iterator<Item = &PublishedAction> {
         let mut finals = 0;
-        self.newest_first().filter(move |shown| {
-            let is_final = shown.value.action.state.is_final();
+        self.newest_first().filter(move |published| {
+            let is_final = published.value.action.state.is_final();
             finals += usize::from(is_final);
             !is_final || finals <= LIVE_FINAL_MAX
         })
@@ -52,7 +52,7 @@ impl ActionsSnapshot {
     /// Actions that are not final, newest first.
     pub fn open(&self) -> impl Iterator<Item = &PublishedAction> {
         self.newest_first()
-            .filter(|shown| !shown.value.action.state.is_final())
+            .filter(|published| !published.value.action.state.is_final())
     }
 
     /// The id from which on no action is missing, `""` if none is; `None` before the cache is loaded.
@@ -60,14 +60,14 @@ impl ActionsSnapshot {
         let finals = self
             .actions
             .values()
-            .filter(|shown| shown.value.action.state.is_final());
+            .filter(|published| published.value.action.state.is_final());
         if finals.count() < CACHED_FINAL_MAX {
             return self.loaded.then_some("");
         }
         let mut finals = self
             .actions
             .iter()
-            .filter(|(_, shown)| shown.value.action.state.is_final());
+            .filter(|(_, published)| published.value.action.state.is_final());
         finals.next().map(|(id, _)| id.as_str())
     }
 
@@ -75,7 +75,7 @@ impl ActionsSnapshot {
         let finals: Vec<String> = self
             .actions
             .iter()
-            .filter(|(_, shown)| shown.value.action.state.is_final())
+            .filter(|(_, published)| published.value.action.state.is_final())
             .map(|(id, _)| id.clone())
             .collect();
         for id in finals
@@ -111,34 +111,34 @@ impl ActionCache {
 
     /// Inserts an action that this replica read or wrote, before the watch reports it.
     pub(super) fn insert_ahead_of_watch(&self, stored: &VersionedAction) -> PublishedAction {
-        let mut shown = None;
+        let mut published = None;
         self.snapshot.send_if_modified(|snapshot| {
-            let known = snapshot.actions.get(&stored.action.id);
-            if let Some(newer) = known.filter(|known| known.value.revision >= stored.revision) {
-                shown = Some(Arc::clone(newer));
+            let cached = snapshot.actions.get(&stored.action.id);
+            if let Some(newer) = cached.filter(|cached| cached.value.revision >= stored.revision) {
+                published = Some(Arc::clone(newer));
                 return false;
             }
-            let undone = known.and_then(|known| known.value.undone.clone());
-            let warnings = known.map(|known| known.value.warnings.clone());
+            let undone = cached.and_then(|cached| cached.value.undone.clone());
+            let warnings = cached.map(|cached| cached.value.warnings.clone());
             let fresh = publish(action_view(stored, undone, warnings.unwrap_or_default()));
             let snapshot = Arc::make_mut(snapshot);
             snapshot
                 .actions
                 .insert(stored.action.id.clone(), Arc::clone(&fresh));
             snapshot.trim();
-            shown = Some(fresh);
+            published = Some(fresh);
             true
         });
-        shown.unwrap_or_else(|| publish(action_view(stored, None, Vec::new())))
+        published.unwrap_or_else(|| publish(action_view(stored, None, Vec::new())))
     }
 
     /// Changes the parts of a view that are stored outside the action's record.
     fn update_view(&self, id: &str, update: impl FnOnce(&mut ActionView) -> bool) {
         self.snapshot.send_if_modified(|snapshot| {
-            let Some(known) = snapshot.actions.get(id) else {
+            let Some(cached) = snapshot.actions.get(id) else {
                 return false;
             };
-            let mut view = known.value.clone();
+            let mut view = cached.value.clone();
             if !update(&mut view) {
                 return false;
             }
@@ -212,7 +212,7 @@ impl ActionCache {
         };
         for stored in records {
             let id = stored.action.id.clone();
-            let warnings = before.get(&id).map(|known| known.value.warnings.clone());
+            let warnings = before.get(&id).map(|cached| cached.value.warnings.clone());
             let view = action_view(&stored, undone.remove(&id), warnings.unwrap_or_default());
             snapshot.actions.insert(id, publish(view));
         }
@@ -262,7 +262,7 @@ fn parse_or_warn(entry: &RegistryEntry) -> Option<VersionedAction> {
         .ok()
 }
 
-/// The view of an action without its volatile parts resolved.
+/// Combines an action's record with its undo and warnings.
 pub(super) fn action_view(
     stored: &VersionedAction,
     undone: Option<CleanupUndo>,

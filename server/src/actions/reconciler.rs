@@ -36,9 +36,9 @@ pub(super) async fn run(context: Arc<ActionContext>) {
         let open: Vec<PublishedAction> = snapshot.open().cloned().collect();
         context
             .attempts
-            .retain_open(|id| open.iter().any(|shown| shown.value.action.id == id));
-        for shown in &open {
-            let action = &shown.value.action;
+            .retain_open(|id| open.iter().any(|published| published.value.action.id == id));
+        for published in &open {
+            let action = &published.value.action;
             if let Err(error) = reconcile(&context, action).await {
                 tracing::debug!(action.id = action.id, %error, "Could not reconcile an action; will retry");
             }
@@ -104,8 +104,8 @@ async fn warn_of_returning_nodes(
     newest: impl Iterator<Item = &PublishedAction>,
 ) {
     let mut seen = HashSet::new();
-    for shown in newest {
-        let action = &shown.value.action;
+    for published in newest {
+        let action = &published.value.action;
         let acted = action.kind == ActionKind::Bootstrap
             && matches!(
                 action.state,

@@ -16,6 +16,7 @@ use galera::recover::attestation::Attestation;
 use galera::recover::plan::{ActionKind, CheckCode, Plan};
 use galera::{ClusterName, Timestamp};
 use registry::{Precondition, Registry, Transaction, TransactionOutcome, WriteOp};
+use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,8 +33,9 @@ use super::{ActionError, ActionSettings, ClusterAccess};
 /// Attempts to change a recovery switch before it fails as contended.
 const ATTEMPTS: usize = 5;
 
-/// A request for an action.
-#[derive(Clone, Debug)]
+/// A request for an action, as the API receives it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ActionProposal {
     pub kind: ActionKind,
     /// The digest of the plan that the requester saw.
@@ -41,9 +43,19 @@ pub struct ActionProposal {
     /// The cluster's name as typed by the requester.
     pub confirm: String,
     pub reason: String,
+    #[serde(default)]
     pub attestations: Vec<Attestation>,
     /// The failed checks to override, for break-glass requests.
-    pub overrides: Option<Vec<CheckCode>>,
+    #[serde(default)]
+    pub break_glass: Option<BreakGlassProposal>,
+}
+
+/// The override in an [`ActionProposal`].
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BreakGlassProposal {
+    /// Exactly the checks that fail.
+    pub overrides: Vec<CheckCode>,
 }
 
 /// A user's decision on an open action.
@@ -179,7 +191,7 @@ impl ActionService {
         self.check_rate(by)?;
         let context = &self.context;
         let inputs = context.planning_inputs(cluster, false, None).await?;
-        let shown = inputs.plan(&context.settings, proposal.kind, &[]);
+        let unattested = inputs.plan(&context.settings, proposal.kind, &[]);
         let plan = inputs.plan(&context.settings, proposal.kind, &proposal.attestations);
         let at = now();
         let id = new_id(at);
@@ -190,12 +202,14 @@ impl ActionService {
             confirm: &proposal.confirm,
             reason: &proposal.reason,
             break_glass: proposal
-                .overrides
-                .clone()
-                .map(|overrides| BreakGlassRequest { overrides }),
+                .break_glass
+                .as_ref()
+                .map(|break_glass| BreakGlassRequest {
+                    overrides: break_glass.overrides.clone(),
+                }),
         };
         let limits = context.settings.limits(proposal.kind);
-        let action = request_action(&request, &shown, &plan, &limits, at)?;
+        let action = request_action(&request, &unattested, &plan, &limits, at)?;
         let record = action_record(
             &action,
             &by.name,
@@ -232,13 +246,13 @@ impl ActionService {
                 self.apply_decision(action, by, decision, comment)
             })
             .await?;
-        let shown = self.context.cache.insert_ahead_of_watch(&stored);
+        let published = self.context.cache.insert_ahead_of_watch(&stored);
         if matches!(decision, ActionDecision::Approve { .. })
             && stored.action.state == ActionState::Approved
         {
             super::executor::spawn(&self.context, id);
         }
-        Ok(shown)
+        Ok(published)
     }
 
     fn apply_decision(
@@ -294,8 +308,8 @@ impl ActionService {
     /// [`ActionError::UnknownAction`]; etcd errors.
     pub async fn get(&self, id: &str) -> Result<PublishedAction, ActionError> {
         let id = validate_id(id)?;
-        if let Some(shown) = self.context.cache.snapshot().get(id) {
-            return Ok(Arc::clone(shown));
+        if let Some(published) = self.context.cache.snapshot().get(id) {
+            return Ok(Arc::clone(published));
         }
         let stored = self.context.store.get(id).await?;
         let stored = stored.ok_or_else(|| ActionError::UnknownAction(id.to_owned()))?;
@@ -315,9 +329,9 @@ impl ActionService {
         let snapshot = self.context.cache.snapshot();
         let from_memory: Vec<ActionView> = snapshot
             .newest_first()
-            .filter(|shown| query.matches(&shown.value.action))
+            .filter(|published| query.matches(&published.value.action))
             .take(query.limit + 1)
-            .map(|shown| shown.value.clone())
+            .map(|published| published.value.clone())
             .collect();
         let cache_suffices = match snapshot.complete_from() {
             None => false,

@@ -11,8 +11,6 @@ use galera::ClusterName;
 use galera::access::Operation;
 use galera::publish::api::ActionList;
 use galera::recover::action::{ActionRefusal, ActionState};
-use galera::recover::attestation::Attestation;
-use galera::recover::plan::{ActionKind, CheckCode};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde::Deserialize;
@@ -21,7 +19,7 @@ use super::AppState;
 use super::extract::{ClusterPath, JsonBody, QueryParams, unknown_cluster};
 use super::identity::CurrentSession;
 use super::plans::{authorize_request, check_attestation_count};
-use super::problem::{ApiError, ApiResult};
+use super::problem::{ApiError, ApiResult, to_sentence};
 use crate::actions::{ActionDecision, ActionError, ActionProposal, ActionQuery, PublishedAction};
 
 /// Default and maximum page size.
@@ -29,42 +27,15 @@ const DEFAULT_LIMIT: usize = 50;
 const LIMIT_MAX: usize = 200;
 const ETCD_UNAVAILABLE: &str = "etcd is unreachable, and nothing can be decided or recorded without it; try again in a moment.";
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct CreateActionRequest {
-    kind: ActionKind,
-    plan_digest: String,
-    confirm: String,
-    reason: String,
-    #[serde(default)]
-    attestations: Vec<Attestation>,
-    #[serde(default)]
-    break_glass: Option<BreakGlassPayload>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BreakGlassPayload {
-    overrides: Vec<CheckCode>,
-}
-
 /// `POST /api/v1/clusters/{cluster}/actions`.
 pub(super) async fn request(
     app: AppState,
     session: CurrentSession,
     ClusterPath(cluster): ClusterPath,
-    JsonBody(body): JsonBody<CreateActionRequest>,
+    JsonBody(proposal): JsonBody<ActionProposal>,
 ) -> ApiResult<Response> {
     let by = authorize_request(&session)?;
-    check_attestation_count(&body.attestations)?;
-    let proposal = ActionProposal {
-        kind: body.kind,
-        plan_digest: body.plan_digest,
-        confirm: body.confirm,
-        reason: body.reason,
-        attestations: body.attestations,
-        overrides: body.break_glass.map(|break_glass| break_glass.overrides),
-    };
+    check_attestation_count(&proposal.attestations)?;
     if app.monitor.cluster_feed(&cluster).is_none() {
         return Err(unknown_cluster(cluster.as_str()));
     }
@@ -200,13 +171,8 @@ impl From<ActionRefusal> for ApiError {
             | ActionRefusal::TooLong { .. }
             | ActionRefusal::OverridesDiffer { .. }
             | ActionRefusal::NotOverridable(_)
-            | ActionRefusal::NothingToOverride => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                code,
-                "Unprocessable request",
-                detail,
-            ),
-            _ => conflict(code, detail),
+            | ActionRefusal::NothingToOverride => Self::unprocessable(code, detail),
+            _ => Self::conflict(code, detail),
         }
     }
 }
@@ -218,13 +184,13 @@ impl From<ActionError> for ApiError {
             ActionError::Refused(refusal) => refusal.into(),
             ActionError::UnknownAction(_) => Self::not_found("unknown_action", detail),
             ActionError::UnknownCluster => Self::not_found("unknown_cluster", detail),
-            ActionError::AlreadyOpen(_) => conflict("action_open", detail),
-            ActionError::Busy(_) => conflict("busy", detail),
-            ActionError::Contended => conflict("contended", detail),
-            ActionError::NotUndoable(_) => conflict("not_undoable", detail),
+            ActionError::AlreadyOpen(_) => Self::conflict("action_open", detail),
+            ActionError::Busy(_) => Self::conflict("busy", detail),
+            ActionError::Contended => Self::conflict("contended", detail),
+            ActionError::NotUndoable(_) => Self::conflict("not_undoable", detail),
             ActionError::RateLimited(wait) => too_many_changes(wait),
             ActionError::Audit(error) => error.into(),
-            ActionError::NotWatchedLongEnough => conflict("not_watched_enough", detail),
+            ActionError::NotWatchedLongEnough => Self::conflict("not_watched_enough", detail),
             ActionError::RegistryUnreadable(_) => {
                 Self::unavailable("registry_unavailable", ETCD_UNAVAILABLE)
             }
@@ -239,13 +205,9 @@ impl From<AuditError> for ApiError {
                 Self::unavailable("registry_unavailable", ETCD_UNAVAILABLE).with_source(error)
             }
             AuditError::Damaged { .. } => Self::internal(error.to_string()),
-            AuditError::Contended => conflict("contended", to_sentence(&error.to_string())),
+            AuditError::Contended => Self::conflict("contended", to_sentence(&error.to_string())),
         }
     }
-}
-
-pub(super) fn conflict(code: &'static str, detail: String) -> ApiError {
-    ApiError::new(StatusCode::CONFLICT, code, "Conflict", detail)
 }
 
 fn too_many_changes(wait: Duration) -> ApiError {
@@ -259,17 +221,4 @@ fn too_many_changes(wait: Duration) -> ApiError {
         ),
     )
     .with_retry_after(wait)
-}
-
-/// Turns an error message into a sentence.
-pub(super) fn to_sentence(text: &str) -> String {
-    let mut characters = text.chars();
-    let first = characters.next().map(|c| c.to_uppercase().to_string());
-    let rest = characters.as_str();
-    let end = if text.ends_with(['.', '!', '?']) {
-        ""
-    } else {
-        "."
-    };
-    format!("{}{rest}{end}", first.unwrap_or_default())
 }

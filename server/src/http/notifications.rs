@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::AppState;
 use super::extract::{JsonBody, QueryParams};
 use super::identity::CurrentSession;
-use super::problem::{ApiError, ApiResult};
+use super::problem::{ApiError, ApiResult, to_sentence};
 
 /// Default and maximum page size.
 const DEFAULT_LIMIT: usize = 50;
@@ -126,20 +126,13 @@ pub(super) async fn redeliver(
 
 impl From<NotifyError> for ApiError {
     fn from(error: NotifyError) -> Self {
-        let text = error.to_string();
-        let detail = format!("{}{}.", text[..1].to_uppercase(), &text[1..]);
-        let conflict = |code| Self::new(StatusCode::CONFLICT, code, "Conflict", detail.clone());
+        let detail = to_sentence(&error.to_string());
         match error {
             NotifyError::UnknownTarget(_) => Self::not_found("unknown_target", detail),
             NotifyError::UnknownDelivery => Self::not_found("unknown_delivery", detail),
-            NotifyError::Invalid(_) => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "invalid_target",
-                "Unprocessable request",
-                detail,
-            ),
-            NotifyError::TooManyTargets => conflict("too_many_targets"),
-            NotifyError::Contended => conflict("contended"),
+            NotifyError::Invalid(_) => Self::unprocessable("invalid_target", detail),
+            NotifyError::TooManyTargets => Self::conflict("too_many_targets", detail),
+            NotifyError::Contended => Self::conflict("contended", detail),
             NotifyError::Trail(error) => error.into(),
         }
     }

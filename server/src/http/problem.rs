@@ -69,6 +69,21 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, code, "Not found", detail)
     }
 
+    /// 409.
+    pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, "Conflict", detail)
+    }
+
+    /// 422.
+    pub fn unprocessable(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            code,
+            "Unprocessable request",
+            detail,
+        )
+    }
+
     /// 503.
     pub fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(
@@ -150,6 +165,19 @@ impl IntoResponse for ApiError {
         response.extensions_mut().insert(self);
         response
     }
+}
+
+/// Turns an error message into a sentence.
+pub(super) fn to_sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|c| c.to_uppercase().to_string());
+    let rest = characters.as_str();
+    let end = if text.ends_with(['.', '!', '?']) {
+        ""
+    } else {
+        "."
+    };
+    format!("{}{rest}{end}", first.unwrap_or_default())
 }
 
 /// Fallback for unknown paths (404).

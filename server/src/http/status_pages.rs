@@ -9,12 +9,10 @@ use axum::Router;
 use axum::routing::{delete, get, post};
 use galera::ClusterName;
 use galera::publish::status_pages::StatusPageRefusal;
-use http::StatusCode;
 
 use super::AppState;
-use super::actions::{conflict, to_sentence};
 use super::forms::FormForwarder;
-use super::problem::ApiError;
+use super::problem::{ApiError, to_sentence};
 use crate::status_pages::StatusPageError;
 
 /// The routes under `/api/v1/status`.
@@ -88,13 +86,8 @@ impl From<StatusPageRefusal> for ApiError {
             | StatusPageRefusal::MaintenanceOver
             | StatusPageRefusal::AnnouncementWithdrawn
             | StatusPageRefusal::LinkRevoked
-            | StatusPageRefusal::TooMany { .. } => conflict(code, detail),
-            _ => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                code,
-                "Unprocessable request",
-                detail,
-            ),
+            | StatusPageRefusal::TooMany { .. } => Self::conflict(code, detail),
+            _ => Self::unprocessable(code, detail),
         }
     }
 }
@@ -105,9 +98,9 @@ impl From<StatusPageError> for ApiError {
         match error {
             StatusPageError::Refused(refusal) => refusal.into(),
             StatusPageError::NotFound { .. } => Self::not_found("unknown_item", detail),
-            StatusPageError::SlugTaken(_) => conflict("page_exists", detail),
-            StatusPageError::Changed => conflict("changed", detail),
-            StatusPageError::Contended => conflict("contended", detail),
+            StatusPageError::SlugTaken(_) => Self::conflict("page_exists", detail),
+            StatusPageError::Changed => Self::conflict("changed", detail),
+            StatusPageError::Contended => Self::conflict("contended", detail),
             StatusPageError::Trail(error) => error.into(),
         }
     }

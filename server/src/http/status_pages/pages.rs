@@ -171,12 +171,7 @@ pub(super) async fn update(
     let slug = parse_slug(&text)?;
     if body.slug.as_deref().is_some_and(|given| given != text) {
         let detail = "The slug of a page cannot be changed; create a new page and delete this one.";
-        return Err(ApiError::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "invalid_slug",
-            "Unprocessable request",
-            detail,
-        ));
+        return Err(ApiError::unprocessable("invalid_slug", detail));
     }
     let revision = body.revision;
     let settings = body.into_settings(&app)?;
