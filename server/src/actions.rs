@@ -41,7 +41,7 @@ pub use cluster_access::{
     ClusterAccess, ClusterEvidence, MonitorClusterAccess, RecoveryCredentials, StatementChannel,
 };
 pub(crate) use keys::{is_valid_id, new_id};
-pub use service::{ActionDecision, ActionProposal, ActionQuery, ActionService};
+pub use service::{ActionDecision, ActionProposal, ActionQuery, ActionService, BreakGlassProposal};
 
 /// Settings of [`ActionService`].
 #[derive(Clone, Debug)]

@@ -82,7 +82,7 @@ impl<S: Sync> FromRequestParts<S> for CurrentSession {
             Some(RequestIdentity::Invalid(reason)) => Err(reason.into()),
             Some(RequestIdentity::Anonymous) => Err(ApiError::unauthorized(
                 "not_signed_in",
-                "Authentication is required; sign in first.",
+                "Authentication required; sign in first.",
             )),
             None => Err(ApiError::internal(
                 "a route outside the identity layer requires a session",

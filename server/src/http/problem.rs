@@ -61,7 +61,7 @@ impl ApiError {
 
     /// 403.
     pub fn forbidden(code: &'static str, detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::FORBIDDEN, code, "Not permitted", detail)
+        Self::new(StatusCode::FORBIDDEN, code, "Forbidden", detail)
     }
 
     /// 404.
@@ -311,6 +311,17 @@ mod tests {
         let status = response.status();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    #[test]
+    fn error_messages_become_sentences() {
+        for (message, sentence) in [
+            ("unknown cluster", "Unknown cluster."),
+            ("look again.", "Look again."),
+            ("is it?", "Is it?"),
+        ] {
+            assert_eq!(to_sentence(message), sentence);
+        }
     }
 
     #[tokio::test]
