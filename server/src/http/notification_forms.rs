@@ -77,9 +77,12 @@ pub(super) fn routes(forms: FormForwarder) -> Router<AppState> {
         .route(
             "/notifications/deliveries/{target}/{notice}/redeliver",
             post(
-                async move |Path((target, notice)): Path<(String, String)>, form: SubmittedForm| {
-                    let (target, notice) = (encode_segment(&target), encode_segment(&notice));
-                    let path = format!("/notifications/deliveries/{target}/{notice}/redeliver");
+                async move |Path((target, notification)): Path<(String, String)>,
+                            form: SubmittedForm| {
+                    let (target, notification) =
+                        (encode_segment(&target), encode_segment(&notification));
+                    let path =
+                        format!("/notifications/deliveries/{target}/{notification}/redeliver");
                     let back = format!("{NOTIFICATIONS_PAGE}?target={target}");
                     redeliver
                         .forward(Method::POST, &path, &empty_body(), &form, &back, |_| {

@@ -114,12 +114,12 @@ pub(super) async fn deliveries(
 pub(super) async fn redeliver(
     app: AppState,
     session: CurrentSession,
-    Path((target, notice)): Path<(String, String)>,
+    Path((target, notification)): Path<(String, String)>,
 ) -> ApiResult<Json<Delivery>> {
     let by = session.authorize(Operation::ViewNotifications)?;
     Ok(Json(
         app.notifications
-            .redeliver(&by.name, &target, &notice)
+            .redeliver(&by.name, &target, &notification)
             .await?,
     ))
 }

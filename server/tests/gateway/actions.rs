@@ -182,31 +182,16 @@ async fn an_open_action_accepts_comments_and_decisions_by_role() {
     );
     assert_refused(&comment_with("x".repeat(3_000)).await, 422, "too_long");
     assert_refused(&comment_with(" ".to_owned()).await, 422, "no_reason");
-    assert_refused(
-        &apply_verb(&fixture.viewer, &action.id, "comment").await,
-        403,
-        "missing_role",
-    );
-    assert_refused(
-        &apply_verb(&fixture.operator_approver, &action.id, "cancel").await,
-        403,
-        "not_yours",
-    );
-    assert_refused(
-        &apply_verb(&fixture.operator, &action.id, "undo").await,
-        409,
-        "not_undoable",
-    );
-    assert_refused(
-        &apply_verb(&fixture.operator, &action.id, "forget").await,
-        404,
-        "unknown_path",
-    );
-    assert_refused(
-        &apply_verb(&fixture.approver, "0-0", "approve").await,
-        404,
-        "unknown_action",
-    );
+    let id = action.id.as_str();
+    for (client, id, verb, status, code) in [
+        (&fixture.viewer, id, "comment", 403, "missing_role"),
+        (&fixture.operator_approver, id, "cancel", 403, "not_yours"),
+        (&fixture.operator, id, "undo", 409, "not_undoable"),
+        (&fixture.operator, id, "forget", 404, "unknown_path"),
+        (&fixture.approver, "0-0", "approve", 404, "unknown_action"),
+    ] {
+        assert_refused(&apply_verb(client, id, verb).await, status, code);
+    }
     assert_refused(
         &fixture.viewer.get("/api/v1/actions/..%2Fusers").await,
         404,
