@@ -337,7 +337,7 @@ async fn accounts_are_managed_from_the_command_line() {
     assert_eq!(run_user(&add, &format!("{PASSWORD}\n")).0, 0);
     let (code, text) = run_user(&add, PASSWORD);
     assert!(
-        code == 64 && text.contains("exists already") && text.contains("passwd"),
+        code == 64 && text.contains("already exists") && text.contains("passwd"),
         "{text}"
     );
     let (code, text) = run_user(&["list"], "");

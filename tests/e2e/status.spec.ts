@@ -145,7 +145,7 @@ test('an administrator creates a page and a link, revokes the link and deletes t
   await live(page);
   await page.getByRole('button', { name: 'Revoke' }).click();
   await expect(page.locator('#links')).toContainText('revoked');
-  await expect(outside.getByRole('heading', { name: 'No status page here' })).toBeVisible({ timeout: 20_000 });
+  await expect(outside.getByRole('heading', { name: 'Status page not found' })).toBeVisible({ timeout: 20_000 });
   await live(page);
   await page.getByLabel('Type the slug to confirm').fill(slug);
   await page.getByRole('button', { name: `Delete ${slug}` }).click();

@@ -1,8 +1,8 @@
-//! Where actions, locks and switches lie in etcd.
+//! The etcd keys of actions, locks and recovery switches.
 
 use galera::ClusterName;
 
-/// The keys under a state prefix.
+/// Builds the keys under a state prefix.
 #[derive(Clone, Debug)]
 pub(super) struct ActionKeys {
     prefix: String,
@@ -25,12 +25,12 @@ impl ActionKeys {
         format!("{}{id}", self.actions_prefix())
     }
 
-    /// How a clean-up was taken back.
+    /// The undo of a clean-up.
     pub(super) fn undone(&self, id: &str) -> String {
         format!("{}/undone", self.action(id))
     }
 
-    /// The one open action of a cluster: exists exactly as long as that action is not final.
+    /// The open action of a cluster; exists exactly as long as that action is not final.
     pub(super) fn open_action(&self, cluster: &ClusterName) -> String {
         format!("{}/open/{cluster}", self.prefix)
     }
@@ -56,12 +56,12 @@ impl ActionKeys {
     }
 }
 
-/// A fresh identity: the time first, so that identities sort as their actions were requested.
+/// A new id that starts with the time, so that ids sort by it.
 pub(crate) fn new_id(now: galera::Timestamp) -> String {
     format!("{:012x}-{:08x}", now.unix_millis(), rand::random::<u32>())
 }
 
-/// Whether `text` may be an action's identity.
+/// Whether `text` has the form of an id.
 pub(crate) fn is_valid_id(text: &str) -> bool {
     text.len() <= 40
         && !text.is_empty()

@@ -1,4 +1,4 @@
-//! Accounts in etcd: compare, and never lose the last administrator.
+//! Accounts in etcd: concurrent changes, and the protection of the last administrator.
 
 use accounts::UserName;
 use accounts::store::{AccountStore, AccountStoreError};

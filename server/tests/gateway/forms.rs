@@ -1,4 +1,4 @@
-//! Parts of pages, and their forms, as a browser asks for and sends them.
+//! Page fragments and forms, as a browser requests and submits them.
 
 use galera::access::Role;
 use http::Method;

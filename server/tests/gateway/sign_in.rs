@@ -1,4 +1,4 @@
-//! Signing in and out, through the API and through forms.
+//! Signing in and out, through the API and forms.
 
 use galera::access::Role;
 use galera::publish::api::SessionView;
