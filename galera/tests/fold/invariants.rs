@@ -166,7 +166,7 @@ fn i18_registry_loss_has_a_start_time() {
         .message;
     assert_eq!(
         message,
-        "The registry cannot be read since 08:12:04Z: connection refused. What SQL says goes on."
+        "The registry has been unreachable since 08:12:04 UTC: connection refused. SQL monitoring continues."
     );
     let source = &node(&view, "10.0.0.1").sources[1];
     assert!(

@@ -34,7 +34,7 @@ fn reasons_name_the_node_and_the_evidence() {
     assert_eq!(reason.node, Some(id("10.0.0.3")));
     assert_eq!(
         reason.message,
-        "db3 (10.0.0.3) does not answer: connection refused since 08:12:04Z."
+        "db3 (10.0.0.3) has been unreachable since 08:12:04 UTC (connection refused)."
     );
     assert_eq!(
         view.verdict,

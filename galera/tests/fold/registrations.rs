@@ -97,12 +97,17 @@ fn i29_unknown_keys_have_a_reason() {
             true,
             "field",
         ),
-        ("/galera", b"/galera/lab/10.0.0.1", true, "neither the form"),
+        (
+            "/galera",
+            b"/galera/lab/10.0.0.1",
+            true,
+            "neither CLUSTER/NODE/FIELD",
+        ),
         (
             "/galera",
             b"/galera/lab/10.0.0.1/a/b",
             true,
-            "neither the form",
+            "neither CLUSTER/NODE/FIELD",
         ),
         ("/galera", b"/galera/lab/<script>/seqno", true, "'<'"),
         ("/galera", b"/galera/lab//seqno", true, "empty"),
@@ -223,7 +228,7 @@ fn stale_keys_have_a_reason() {
         keys[2]
             .reason
             .as_deref()
-            .is_some_and(|reason| reason.contains("10.0.0.2 does not answer"))
+            .is_some_and(|reason| reason.contains("10.0.0.2 is unreachable"))
     );
     assert!(keys[4].reason.is_some());
 }

@@ -1,4 +1,4 @@
-//! Tables: what was seen, what is done.
+//! Tables of situations and the expected decisions, by invariant.
 
 use galera::startup::{
     DataState, ExpectedMembers, FounderClaim, KeyPrecondition, StartupAction, StartupDecision,
@@ -63,7 +63,7 @@ fn i27_an_emptied_registry_is_not_a_new_cluster() {
         StartupFixture::default().highest("n1", &at(5)),
     ];
     for scene in traces {
-        assert_wait(&scene.decide("n1", DataState::Empty), "but no founder");
+        assert_wait(&scene.decide("n1", DataState::Empty), "has no founder key");
     }
     let synced = StartupFixture::default().synced("n2", &at(5));
     assert_eq!(
@@ -95,7 +95,7 @@ fn a_founder_key_prevents_founding() {
         .starting("n2");
     assert_wait(
         &found.decide("n1", DataState::Empty),
-        "n2 founds cluster lab",
+        "n2 is founding cluster lab",
     );
 }
 
@@ -166,7 +166,7 @@ fn only_synced_and_primary_members_are_joined() {
         .synced("n1", &at(1));
     assert_wait(
         &unrecorded.decide("n3", DataState::Empty),
-        "does not name its history yet",
+        "does not name a history yet",
     );
 }
 
@@ -207,7 +207,7 @@ fn i23_rivals_are_not_joined() {
         .put("n2/wsrep_incoming_addresses", "n2:3306", 7);
     assert_wait(
         &apart.decide("n3", DataState::Empty),
-        "without seeing each other",
+        "do not see each other",
     );
     let histories = StartupFixture::default()
         .founded()
@@ -305,7 +305,7 @@ fn i04_every_expected_member_must_have_reported() {
             scene
                 .clone()
                 .running("n4", "Initialized", "non-Primary", &at(1)),
-            "Waiting for n4: its server runs",
+            "Waiting for n4: its server is running",
         ),
         (
             scene.clone().registered("n4", Some(at(13))),
@@ -373,7 +373,7 @@ fn i06_histories_are_never_ranked_and_nil_is_never_a_candidate() {
             why: "grastate.dat names no history".to_owned(),
         },
     ] {
-        assert_wait(&nobody.decide("n2", data), "nobody has a position");
+        assert_wait(&nobody.decide("n2", data), "none has a position");
     }
     let foreign = StartupFixture::default()
         .founder("n1", true, Some(OTHER_HISTORY))
@@ -475,7 +475,7 @@ fn i16_an_order_is_followed_only_when_everything_matches() {
         ),
         (
             scene.clone().order("n2", &right, Some("old"), 9),
-            "obeyed before",
+            "followed before",
         ),
         (
             scene.clone().order("n1", &right, Some("a1"), 9),
@@ -483,9 +483,9 @@ fn i16_an_order_is_followed_only_when_everything_matches() {
         ),
         (
             scene.clone().put("bootstrap", "{\"node\":\"n2\"", 9),
-            "approved order",
+            "approved bootstrap order",
         ),
-        (scene.clone(), "approved order"),
+        (scene.clone(), "approved bootstrap order"),
     ] {
         assert_wait(&order.decide_without_auto_bootstrap("n2", data()), words);
     }
@@ -499,7 +499,7 @@ fn i16_an_order_is_followed_only_when_everything_matches() {
     ] {
         assert_wait(
             &order.decide_without_auto_bootstrap("n2", data),
-            "can vouch for",
+            "trusted position",
         );
     }
 }
