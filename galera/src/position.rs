@@ -120,14 +120,14 @@ mod tests {
     }
 
     #[test]
-    fn i6_histories_have_no_order() {
+    fn i06_histories_have_no_order() {
         let one = Position::new(UUID.parse().unwrap(), 5).unwrap();
         let other = Position::new(Uuid::from_u128(1), 5).unwrap();
         assert_eq!(one.compare(&other), None);
     }
 
     #[test]
-    fn i6_i11_undefined_parts_are_rejected() {
+    fn i06_i11_undefined_parts_are_rejected() {
         let nil = Uuid::nil();
         for text in [
             format!("{UUID}:-1"),

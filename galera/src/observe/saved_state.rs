@@ -201,14 +201,14 @@ mod tests {
     }
 
     #[test]
-    fn i8_a_crashed_nodes_seqno_is_unknown() {
+    fn i08_a_crashed_nodes_seqno_is_unknown() {
         let state = grastate(UUID, "-1", "0");
         assert_eq!((state.seqno, state.position()), (None, None));
         assert_eq!(state.safe_to_bootstrap, Some(false));
     }
 
     #[test]
-    fn i7_safe_to_bootstrap_alone_proves_nothing() {
+    fn i07_safe_to_bootstrap_alone_proves_nothing() {
         let nil = "00000000-0000-0000-0000-000000000000";
         for (uuid, seqno) in [(nil, "-1"), (nil, "5"), (UUID, "-1"), ("", "")] {
             assert!(

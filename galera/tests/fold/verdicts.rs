@@ -1,4 +1,4 @@
-//! Every verdict, from evidence as it looks in real life.
+//! Every verdict, from realistic evidence.
 
 use galera::observe::observation::ProbeErrorKind;
 use galera::view::{ReasonCode, VerdictState};
@@ -29,7 +29,7 @@ fn no_primary() -> FoldFixture {
     FoldFixture::expecting(&MEMBERS).answers("10.0.0.1", FakeServer::non_primary("db1"))
 }
 
-/// Every table row: what happens, the evidence, the verdict, and the codes of its reasons in order.
+/// Per row: the situation, the evidence, the verdict, and the codes of its reasons in order.
 fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
     use ReasonCode as R;
     use VerdictState as V;
@@ -40,8 +40,10 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
             "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b:2881",
         ),
     ];
-    let every = |scene: FoldFixture, add: fn(FoldFixture, &str) -> FoldFixture| {
-        MEMBERS.iter().fold(scene, |scene, node| add(scene, node))
+    let every = |fixture: FoldFixture, add: fn(FoldFixture, &str) -> FoldFixture| {
+        MEMBERS
+            .iter()
+            .fold(fixture, |fixture, node| add(fixture, node))
     };
     vec![
         (
@@ -139,7 +141,7 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
             vec![R::AccessDenied],
         ),
         (
-            "one has no connection left",
+            "one has too many connections",
             two_of_three().fails(
                 "10.0.0.3",
                 0.0,
@@ -149,7 +151,7 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
             vec![R::NoEvidence],
         ),
         (
-            "one about to be asked",
+            "one not probed yet",
             two_of_three().pending("10.0.0.3"),
             V::Unknown,
             vec![R::NoEvidence],
@@ -172,7 +174,7 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
             vec![R::NobodyPrimary],
         ),
         (
-            "quorum lost as far as SQL sees",
+            "quorum lost as seen over SQL",
             no_primary()
                 .fails("10.0.0.2", 4.0, refused())
                 .fails("10.0.0.3", 4.0, timed_out())
@@ -186,15 +188,15 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
             ],
         ),
         (
-            "others about to be asked",
+            "others not probed yet",
             no_primary().pending("10.0.0.2").pending("10.0.0.3"),
             V::Unknown,
             vec![R::NoEvidence, R::NoEvidence, R::NoEvidence],
         ),
         (
             "all refuse",
-            every(FoldFixture::expecting(&MEMBERS), |scene, node| {
-                scene.fails(node, 1.0, refused())
+            every(FoldFixture::expecting(&MEMBERS), |fixture, node| {
+                fixture.fails(node, 1.0, refused())
             }),
             V::Down,
             vec![
@@ -206,8 +208,8 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
         ),
         (
             "all stopped",
-            every(FoldFixture::expecting(&MEMBERS), |scene, node| {
-                scene
+            every(FoldFixture::expecting(&MEMBERS), |fixture, node| {
+                fixture
                     .fails(node, 1.0, refused())
                     .registered(node, 8.0, &[("phase", "stopping")])
             }),
@@ -221,8 +223,8 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
         ),
         (
             "all hang",
-            every(FoldFixture::expecting(&MEMBERS), |scene, node| {
-                scene.fails(node, 1.0, timed_out())
+            every(FoldFixture::expecting(&MEMBERS), |fixture, node| {
+                fixture.fails(node, 1.0, timed_out())
             }),
             V::Unknown,
             vec![
@@ -247,9 +249,9 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
             ],
         ),
         (
-            "all refuse the console, the registry says they run",
-            every(FoldFixture::expecting(&MEMBERS), |scene, node| {
-                scene
+            "all refuse connections, but are registered as running",
+            every(FoldFixture::expecting(&MEMBERS), |fixture, node| {
+                fixture
                     .fails(node, 1.0, refused())
                     .registered(node, 8.0, &RUNNING_FIELDS)
             }),
@@ -258,8 +260,8 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
         ),
         (
             "all refuse the account",
-            every(FoldFixture::expecting(&MEMBERS), |scene, node| {
-                scene.fails(node, 1.0, denied())
+            every(FoldFixture::expecting(&MEMBERS), |fixture, node| {
+                fixture.fails(node, 1.0, denied())
             }),
             V::Unknown,
             vec![
@@ -277,8 +279,8 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
         ),
         (
             "first seconds",
-            every(FoldFixture::expecting(&MEMBERS), |scene, node| {
-                scene.pending(node)
+            every(FoldFixture::expecting(&MEMBERS), |fixture, node| {
+                fixture.pending(node)
             }),
             V::Unknown,
             vec![R::NoEvidence; 4],
@@ -294,8 +296,8 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
 
 #[test]
 fn every_verdict() {
-    for (what, scene, verdict, expected) in table() {
-        let view = scene.view();
+    for (what, fixture, verdict, expected) in table() {
+        let view = fixture.view();
         let found: Vec<ReasonCode> = reason_codes(&view)
             .into_iter()
             .map(|(code, _)| code)
