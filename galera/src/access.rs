@@ -19,21 +19,12 @@ pub enum Role {
     Admin,
 }
 
-impl Role {
-    /// Every role, in the order in which they are listed.
-    pub const ALL: [Self; 4] = [Self::Viewer, Self::Operator, Self::Approver, Self::Admin];
-
-    /// The role's name on the command line and in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::Approver => "approver",
-            Self::Admin => "admin",
-        }
-    }
-}
+named_variants!(Role {
+    Viewer => "viewer",
+    Operator => "operator",
+    Approver => "approver",
+    Admin => "admin",
+});
 
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

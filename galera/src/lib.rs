@@ -5,6 +5,9 @@
 //! a verdict, [`recover`] plans and tracks actions, [`record`] keeps history and audit trail, [`publish`] has the types
 //! of the API, notifications and status pages. [`startup`] decides what a starting node does.
 
+#[macro_use]
+mod named_variants;
+
 pub mod access;
 pub mod id;
 pub mod judge;

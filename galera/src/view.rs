@@ -28,32 +28,15 @@ pub enum VerdictState {
     SplitBrain,
 }
 
-impl VerdictState {
-    /// Every verdict, best first.
-    pub const ALL: [Self; 7] = [
-        Self::Healthy,
-        Self::Degraded,
-        Self::Unknown,
-        Self::NoPrimary,
-        Self::Down,
-        Self::Diverged,
-        Self::SplitBrain,
-    ];
-
-    /// The name in JSON, metrics and logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Healthy => "healthy",
-            Self::Degraded => "degraded",
-            Self::Unknown => "unknown",
-            Self::NoPrimary => "no_primary",
-            Self::Down => "down",
-            Self::Diverged => "diverged",
-            Self::SplitBrain => "split_brain",
-        }
-    }
-}
+named_variants!(VerdictState {
+    Healthy => "healthy",
+    Degraded => "degraded",
+    Unknown => "unknown",
+    NoPrimary => "no_primary",
+    Down => "down",
+    Diverged => "diverged",
+    SplitBrain => "split_brain",
+});
 
 /// Why a verdict holds: stable codes for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -175,21 +158,20 @@ pub enum NodeState {
     Unknown,
 }
 
-impl NodeState {
-    /// Every state.
-    pub const ALL: [Self; 10] = [
-        Self::Synced,
-        Self::Donor,
-        Self::Joined,
-        Self::Joining,
-        Self::Initialized,
-        Self::Inconsistent,
-        Self::Stopped,
-        Self::Unreachable,
-        Self::Absent,
-        Self::Unknown,
-    ];
+named_variants!(NodeState {
+    Synced => "synced",
+    Donor => "donor",
+    Joined => "joined",
+    Joining => "joining",
+    Initialized => "initialized",
+    Inconsistent => "inconsistent",
+    Stopped => "stopped",
+    Unreachable => "unreachable",
+    Absent => "absent",
+    Unknown => "unknown",
+});
 
+impl NodeState {
     /// Whether a node can be in this state before, during or after a state transfer.
     #[must_use]
     pub const fn can_occur_in_transfer(self) -> bool {
@@ -197,23 +179,6 @@ impl NodeState {
             self,
             Self::Synced | Self::Donor | Self::Joined | Self::Joining
         )
-    }
-
-    /// The name in JSON, metrics and logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Synced => "synced",
-            Self::Donor => "donor",
-            Self::Joined => "joined",
-            Self::Joining => "joining",
-            Self::Initialized => "initialized",
-            Self::Inconsistent => "inconsistent",
-            Self::Stopped => "stopped",
-            Self::Unreachable => "unreachable",
-            Self::Absent => "absent",
-            Self::Unknown => "unknown",
-        }
     }
 }
 

@@ -31,32 +31,17 @@ pub enum ProbeErrorKind {
     Protocol,
 }
 
+named_variants!(ProbeErrorKind {
+    Refused => "refused",
+    TimedOut => "timed_out",
+    Unresolvable => "unresolvable",
+    AccessDenied => "access_denied",
+    TooManyConnections => "too_many_connections",
+    Closed => "closed",
+    Protocol => "protocol",
+});
+
 impl ProbeErrorKind {
-    /// Every kind.
-    pub const ALL: [Self; 7] = [
-        Self::Refused,
-        Self::TimedOut,
-        Self::Unresolvable,
-        Self::AccessDenied,
-        Self::TooManyConnections,
-        Self::Closed,
-        Self::Protocol,
-    ];
-
-    /// The name in metrics and logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Refused => "refused",
-            Self::TimedOut => "timed_out",
-            Self::Unresolvable => "unresolvable",
-            Self::AccessDenied => "access_denied",
-            Self::TooManyConnections => "too_many_connections",
-            Self::Closed => "closed",
-            Self::Protocol => "protocol",
-        }
-    }
-
     /// Whether it proves that no server is listening; no other failure does (I2).
     #[must_use]
     pub const fn proves_stopped(self) -> bool {

@@ -1,7 +1,7 @@
 //! Every verdict, from realistic evidence.
 
 use galera::observe::observation::ProbeErrorKind;
-use galera::view::{ReasonCode, VerdictState};
+use galera::view::{ReasonCode as R, ReasonCode, VerdictState as V, VerdictState};
 
 use crate::fixture::{
     FakeServer, FoldFixture, RUNNING_FIELDS, denied, failure, reason_codes, refused, timed_out,
@@ -29,22 +29,27 @@ fn no_primary() -> FoldFixture {
     FoldFixture::expecting(&MEMBERS).answers("10.0.0.1", FakeServer::non_primary("db1"))
 }
 
-/// Per row: the situation, the evidence, the verdict, and the codes of its reasons in order.
-fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
-    use ReasonCode as R;
-    use VerdictState as V;
-    let stopped = [
-        ("phase", "stopping"),
-        (
-            "recovered_position",
-            "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b:2881",
-        ),
-    ];
-    let every = |fixture: FoldFixture, add: fn(FoldFixture, &str) -> FoldFixture| {
-        MEMBERS
-            .iter()
-            .fold(fixture, |fixture, node| add(fixture, node))
-    };
+/// The registration of a node whose agent stops it.
+const STOPPED_FIELDS: [(&str, &str); 2] = [
+    ("phase", "stopping"),
+    (
+        "recovered_position",
+        "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b:2881",
+    ),
+];
+
+/// Applies `add` to every member.
+fn every_member(fixture: FoldFixture, add: fn(FoldFixture, &str) -> FoldFixture) -> FoldFixture {
+    MEMBERS
+        .iter()
+        .fold(fixture, |fixture, node| add(fixture, node))
+}
+
+/// The situation, the evidence, the verdict, and the codes of its reasons in order.
+type Row = (&'static str, FoldFixture, VerdictState, Vec<ReasonCode>);
+
+/// A Primary component with a member that does not answer.
+fn with_missing_member() -> Vec<Row> {
     vec![
         (
             "three Synced",
@@ -74,9 +79,11 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
         ),
         (
             "one stopped by its agent",
-            two_of_three()
-                .fails("10.0.0.3", 4.0, refused())
-                .registered("10.0.0.3", 8.0, &stopped),
+            two_of_three().fails("10.0.0.3", 4.0, refused()).registered(
+                "10.0.0.3",
+                8.0,
+                &STOPPED_FIELDS,
+            ),
             V::Degraded,
             vec![
                 R::MemberStopped,
@@ -84,6 +91,12 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
                 R::NodeWithoutRegistration,
             ],
         ),
+    ]
+}
+
+/// A Primary component with a member that answers, but is not Synced, or gives no status.
+fn with_member_out_of_sync() -> Vec<Row> {
+    vec![
         (
             "one restarted",
             two_of_three().answers("10.0.0.3", FakeServer::non_primary("db3")),
@@ -156,6 +169,12 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
             V::Unknown,
             vec![R::NoEvidence],
         ),
+    ]
+}
+
+/// Answers, but no Primary.
+fn without_primary() -> Vec<Row> {
+    vec![
         (
             "quorum lost",
             no_primary()
@@ -193,9 +212,15 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
             V::Unknown,
             vec![R::NoEvidence, R::NoEvidence, R::NoEvidence],
         ),
+    ]
+}
+
+/// No answers.
+fn without_answers() -> Vec<Row> {
+    vec![
         (
             "all refuse",
-            every(FoldFixture::expecting(&MEMBERS), |fixture, node| {
+            every_member(FoldFixture::expecting(&MEMBERS), |fixture, node| {
                 fixture.fails(node, 1.0, refused())
             }),
             V::Down,
@@ -208,7 +233,7 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
         ),
         (
             "all stopped",
-            every(FoldFixture::expecting(&MEMBERS), |fixture, node| {
+            every_member(FoldFixture::expecting(&MEMBERS), |fixture, node| {
                 fixture
                     .fails(node, 1.0, refused())
                     .registered(node, 8.0, &[("phase", "stopping")])
@@ -223,7 +248,7 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
         ),
         (
             "all hang",
-            every(FoldFixture::expecting(&MEMBERS), |fixture, node| {
+            every_member(FoldFixture::expecting(&MEMBERS), |fixture, node| {
                 fixture.fails(node, 1.0, timed_out())
             }),
             V::Unknown,
@@ -250,7 +275,7 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
         ),
         (
             "all refuse connections, but are registered as running",
-            every(FoldFixture::expecting(&MEMBERS), |fixture, node| {
+            every_member(FoldFixture::expecting(&MEMBERS), |fixture, node| {
                 fixture
                     .fails(node, 1.0, refused())
                     .registered(node, 8.0, &RUNNING_FIELDS)
@@ -260,7 +285,7 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
         ),
         (
             "all refuse the account",
-            every(FoldFixture::expecting(&MEMBERS), |fixture, node| {
+            every_member(FoldFixture::expecting(&MEMBERS), |fixture, node| {
                 fixture.fails(node, 1.0, denied())
             }),
             V::Unknown,
@@ -279,7 +304,7 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
         ),
         (
             "first seconds",
-            every(FoldFixture::expecting(&MEMBERS), |fixture, node| {
+            every_member(FoldFixture::expecting(&MEMBERS), |fixture, node| {
                 fixture.pending(node)
             }),
             V::Unknown,
@@ -296,7 +321,13 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
 
 #[test]
 fn every_verdict() {
-    for (what, fixture, verdict, expected) in table() {
+    let rows = [
+        with_missing_member(),
+        with_member_out_of_sync(),
+        without_primary(),
+        without_answers(),
+    ];
+    for (what, fixture, verdict, expected) in rows.into_iter().flatten() {
         let view = fixture.view();
         let found: Vec<ReasonCode> = reason_codes(&view)
             .into_iter()

@@ -101,9 +101,9 @@ pub(crate) fn gather<'a>(
             expected: expected.contains(&id),
             probe: probes.get(&id).copied(),
             probe_state: probe_state(probes.get(&id).copied(), now, settings),
-            registration: registered
-                .get(&id)
-                .map(|seen| assess_registration(seen, &evidence.registry_health, now, settings)),
+            registration: registered.get(&id).map(|observation| {
+                assess_registration(observation, &evidence.registry_health, now, settings)
+            }),
             rejoining: false,
             id,
         })

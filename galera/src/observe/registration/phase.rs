@@ -19,28 +19,15 @@ pub enum AgentPhase {
     Stopping,
 }
 
+named_variants!(AgentPhase {
+    Starting => "starting",
+    Waiting => "waiting",
+    Joining => "joining",
+    Running => "running",
+    Stopping => "stopping",
+});
+
 impl AgentPhase {
-    /// Every phase.
-    pub const ALL: [Self; 5] = [
-        Self::Starting,
-        Self::Waiting,
-        Self::Joining,
-        Self::Running,
-        Self::Stopping,
-    ];
-
-    /// The value in the registry.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Waiting => "waiting",
-            Self::Joining => "joining",
-            Self::Running => "running",
-            Self::Stopping => "stopping",
-        }
-    }
-
     /// Parses the value of `phase`; `None` if it is unknown.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
