@@ -70,8 +70,8 @@ impl NodeField {
         )
     }
 
-    fn parse(word: &str, dialect: KeyDialect) -> Option<Self> {
-        Some(match (word, dialect) {
+    fn parse(name: &str, dialect: KeyDialect) -> Option<Self> {
+        Some(match (name, dialect) {
             ("phase", KeyDialect::Galera) => Self::Phase,
             ("recovered_position", KeyDialect::Galera) => Self::RecoveredPosition,
             ("registered", KeyDialect::Galera) => Self::Registered,
@@ -80,7 +80,7 @@ impl NodeField {
             ("ipaddress", KeyDialect::Galera) => Self::IpAddress,
             ("ipaddr", KeyDialect::PxcCluster) => Self::IpAddr,
             ("hostname", KeyDialect::PxcCluster) => Self::Hostname,
-            (word, KeyDialect::Galera) if is_wsrep_field_name(word) => Self::Wsrep(word.to_owned()),
+            (name, KeyDialect::Galera) if is_wsrep_field_name(name) => Self::Wsrep(name.to_owned()),
             _ => return None,
         })
     }
@@ -92,9 +92,9 @@ impl fmt::Display for NodeField {
     }
 }
 
-fn is_wsrep_field_name(word: &str) -> bool {
-    word.len() <= FIELD_MAX
-        && word.strip_prefix("wsrep_").is_some_and(|rest| {
+fn is_wsrep_field_name(name: &str) -> bool {
+    name.len() <= FIELD_MAX
+        && name.strip_prefix("wsrep_").is_some_and(|rest| {
             !rest.is_empty()
                 && rest
                     .bytes()

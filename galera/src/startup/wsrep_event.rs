@@ -43,12 +43,12 @@ impl WsrepEvent {
     fn apply_argument(&mut self, name: &str, value: &str) {
         match name {
             "--status" => {
-                let word: String = value
+                let status: String = value
                     .chars()
                     .filter(char::is_ascii_alphanumeric)
                     .take(32)
                     .collect();
-                self.status = (!word.is_empty()).then(|| word.to_ascii_lowercase());
+                self.status = (!status.is_empty()).then(|| status.to_ascii_lowercase());
             }
             "--uuid" => self.uuid = parse_uuid(value),
             "--primary" => {
