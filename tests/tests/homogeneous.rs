@@ -353,7 +353,7 @@ async fn all_killed_recover_as_one_cluster_without_loss() -> Result<()> {
     }
     let mut positions = Vec::new();
     for node in lab.nodes() {
-        node.wait_for_log("for an approved order to bootstrap", SOON)
+        node.wait_for_log("for an approved bootstrap order", SOON)
             .await?;
         let position = eventually("the position to be registered", SOON, async || {
             let position = key(&lab, node, "recovered_position").await?;

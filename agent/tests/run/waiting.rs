@@ -51,7 +51,7 @@ async fn a_founded_cluster_is_never_founded_again() {
         let mut node = AgentNode::new(&address, &etcd.address(0))
             .with_variable("AUTO_BOOTSTRAP", "all-reported");
         node.start();
-        node.wait_for_log("nobody of cluster lab is Primary").await;
+        node.wait_for_log("cluster lab has no Primary").await;
         until("its report", async || {
             let key = format!("{address}/recovered_position");
             value(&registry, &key)
@@ -82,8 +82,7 @@ async fn a_mismatched_order_is_not_followed() {
     let mut node = stopped_node(&address, &etcd, "17");
     let before = node.files();
     node.start();
-    node.wait_for_log("for an approved order to bootstrap")
-        .await;
+    node.wait_for_log("for an approved bootstrap order").await;
     let lease = registry
         .grant_without_keep_alive(std::time::Duration::from_secs(60))
         .await
@@ -127,7 +126,7 @@ async fn the_registration_follows_the_data_to_a_new_address() {
     );
     let mut node = stopped_node(&old, &etcd, "17");
     node.start();
-    node.wait_for_log("for an approved order").await;
+    node.wait_for_log("for an approved bootstrap order").await;
     assert_eq!(node.stop().await, 0);
     let registered = value(&registry, &format!("{old}/registered"))
         .await
@@ -168,7 +167,7 @@ async fn duplicate_addresses_are_detected() {
         .unwrap();
     let mut first = stopped_node(&address, &etcd, "17");
     first.start();
-    first.wait_for_log("for an approved order").await;
+    first.wait_for_log("for an approved bootstrap order").await;
     let mut second = AgentNode::new(&address, &etcd.address(0));
     let (code, line) = second.run_refused().await;
     assert_eq!(code, 64, "{line}");
@@ -179,7 +178,7 @@ async fn duplicate_addresses_are_detected() {
     // A killed agent's own successor need not wait for the old lease.
     first.kill();
     first.start();
-    first.wait_for_log("for an approved order").await;
+    first.wait_for_log("for an approved bootstrap order").await;
     assert_eq!(first.stop().await, 0);
 }
 
@@ -270,8 +269,7 @@ async fn clock_skew_changes_no_decision() {
         let address = loopback_address().to_string();
         let mut node = stopped_node(&address, &etcd, "17").with_clock_offset(clock);
         node.start();
-        node.wait_for_log("for an approved order to bootstrap")
-            .await;
+        node.wait_for_log("for an approved bootstrap order").await;
         let hour = |text: String| text.split('T').nth(1).unwrap()[..2].to_owned();
         let registered = value(&registry, &format!("{address}/registered"))
             .await
