@@ -93,7 +93,7 @@ test('a test that fails says why, stands in the log and is sent again', async ({
   await add(page, 'flaky', receiver.url);
   await line(targets(page), 'flaky').getByRole('button', { name: 'Send a test' }).click();
   const failed = line(deliveries(page), 'flaky').first();
-  await expect(failed).toContainText('it answered 503');
+  await expect(failed).toContainText('the receiver returned 503');
   await expect(failed).toContainText('not now');
   await expect(line(targets(page), 'flaky')).toContainText('Failed');
   receiver.status = 200;

@@ -278,7 +278,7 @@ async fn a_name_of_this_host_is_this_host() {
         tried["tries"][0]["error"]
             .as_str()
             .unwrap()
-            .contains("localhost is "),
+            .contains("localhost resolves to "),
         "{tried}"
     );
     eventually("the leader was refused as well", async || {
