@@ -1,8 +1,8 @@
-//! Where targets, what was told, and deliveries lie in etcd.
+//! Keys of targets, cursors and deliveries in etcd.
 
 use galera::ClusterName;
 
-/// The keys under a state prefix.
+/// Builds the keys of notifications.
 #[derive(Clone, Debug)]
 pub(super) struct NotifyKeys {
     prefix: String,
@@ -15,7 +15,7 @@ impl NotifyKeys {
         }
     }
 
-    /// The prefix of every target.
+    /// Prefix of all targets.
     pub(super) fn targets(&self) -> String {
         format!("{}/targets/", self.prefix)
     }
@@ -24,7 +24,7 @@ impl NotifyKeys {
         format!("{}{id}", self.targets())
     }
 
-    /// The prefix of what was read and told of clusters.
+    /// Prefix of the verdict trackers: what was read and notified of, per cluster.
     pub(super) fn verdict_trackers(&self) -> String {
         format!("{}/courses/", self.prefix)
     }
@@ -33,12 +33,12 @@ impl NotifyKeys {
         format!("{}{cluster}", self.verdict_trackers())
     }
 
-    /// How far the audit trail was read.
+    /// Position up to which the audit trail was read.
     pub(super) fn audit_cursor(&self) -> String {
         format!("{}/reading", self.prefix)
     }
 
-    /// The prefix of everything that waits to be sent.
+    /// Prefix of all waiting deliveries.
     pub(super) fn outbox(&self) -> String {
         format!("{}/outbox/", self.prefix)
     }
@@ -47,11 +47,11 @@ impl NotifyKeys {
         format!("{}{target}/", self.outbox())
     }
 
-    pub(super) fn outbox_entry(&self, target: &str, notice: &str) -> String {
-        format!("{}{notice}", self.outbox_of(target))
+    pub(super) fn outbox_entry(&self, target: &str, notification: &str) -> String {
+        format!("{}{notification}", self.outbox_of(target))
     }
 
-    /// The prefix of everything that was delivered or given up.
+    /// Prefix of all finished deliveries.
     pub(super) fn log(&self) -> String {
         format!("{}/log/", self.prefix)
     }
@@ -60,7 +60,7 @@ impl NotifyKeys {
         format!("{}{target}/", self.log())
     }
 
-    pub(super) fn log_entry(&self, target: &str, notice: &str) -> String {
-        format!("{}{notice}", self.log_of(target))
+    pub(super) fn log_entry(&self, target: &str, notification: &str) -> String {
+        format!("{}{notification}", self.log_of(target))
     }
 }

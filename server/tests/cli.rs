@@ -374,7 +374,10 @@ async fn accounts_are_managed_from_the_command_line() {
         0
     );
     let (code, text) = run_user(&["email", "dora", "nobody"], "");
-    assert!(code == 64 && text.contains("no e-mail address"), "{text}");
+    assert!(
+        code == 64 && text.contains("not a valid e-mail address"),
+        "{text}"
+    );
     assert_eq!(run_user(&["email", "dora", "d@example.org"], "").0, 0);
     assert!(run_user(&["list"], "").1.contains("d@example.org"));
     assert_eq!(run_user(&["email", "dora", ""], "").0, 0);

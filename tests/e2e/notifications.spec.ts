@@ -93,7 +93,7 @@ test('a failed test notification is logged with the reason and can be redelivere
   await addWebhook(page, 'flaky', receiver.url);
   await tableRow(targets(page), 'flaky').getByRole('button', { name: 'Send test' }).click();
   const failed = tableRow(deliveries(page), 'flaky').first();
-  await expect(failed).toContainText('it answered 503');
+  await expect(failed).toContainText('the receiver returned 503');
   await expect(failed).toContainText('not now');
   await expect(tableRow(targets(page), 'flaky')).toContainText('Failed');
   receiver.status = 200;

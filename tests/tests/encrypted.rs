@@ -155,7 +155,7 @@ async fn mail_delivery_failures_are_reported() -> Result<()> {
     let implicit = guarded(Some(&identity), true).await?;
     let misnamed = guarded(Some(&other), false).await?;
     let trusting = ["--notify-ca", ca];
-    let foreign = "does not know; if it is yours, give it with --notify-ca";
+    let foreign = "unknown authority; if it is yours, add it with --notify-ca";
     for (smtp, tls, more, words) in [
         (&starttls, "starttls", &[][..], foreign),
         (&implicit, "implicit", &[], foreign),
@@ -163,7 +163,7 @@ async fn mail_delivery_failures_are_reported() -> Result<()> {
             &misnamed,
             "starttls",
             &trusting,
-            "its certificate is for mail.example.org and not for that name",
+            "its certificate is for mail.example.org, not for that name",
         ),
         // Never in clear where encryption is asked for, and the other way round.
         (&plain, "starttls", &trusting, "STARTTLS"),
@@ -172,7 +172,7 @@ async fn mail_delivery_failures_are_reported() -> Result<()> {
             &starttls,
             "implicit",
             &trusting,
-            "it answers, but not in TLS",
+            "the server does not speak TLS",
         ),
     ] {
         let own = ["--smtp-host", "localhost", "--smtp-tls", tls];
@@ -272,7 +272,7 @@ async fn webhooks_verify_the_https_certificate() -> Result<()> {
         (
             &misnamed,
             misnamed.url(),
-            "its certificate is for hooks.example.org and not for that name",
+            "its certificate is for hooks.example.org, not for that name",
         ),
         (
             &expired,
@@ -280,7 +280,7 @@ async fn webhooks_verify_the_https_certificate() -> Result<()> {
             "its certificate expired at 2021-01-01T00:00:00",
         ),
         (&own, own.url(), "self-signed"),
-        (&plain, disguised.as_str(), "it answers, but not in TLS"),
+        (&plain, disguised.as_str(), "the server does not speak TLS"),
     ] {
         ensure_test_fails(&admin, &hook(url), words).await?;
         ensure!(receiver.messages().is_empty(), "{words}");
@@ -289,7 +289,8 @@ async fn webhooks_verify_the_https_certificate() -> Result<()> {
     // Without the file the authority is a stranger's.
     let strict = console(&lab, &[]).await?;
     let admin = strict.sign_in("admin").await?;
-    let words = "no TLS with 127.0.0.1: its certificate comes from an authority that the console does not know";
+    let words =
+        "TLS handshake with 127.0.0.1 failed: its certificate is signed by an unknown authority";
     ensure_test_fails(&admin, &hook(good.url()), words).await?;
     ensure!(good.messages().len() == 1, "{:?}", good.messages());
     Ok(())

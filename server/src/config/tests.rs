@@ -215,7 +215,7 @@ fn e_mail_needs_a_server_and_a_sender() {
         (vec![("smtp-from", "a@example.org")], "without --smtp-host"),
         (
             vec![("smtp-host", "mail"), ("smtp-from", "nobody")],
-            "is no sender",
+            "is not a valid sender",
         ),
         (
             vec![

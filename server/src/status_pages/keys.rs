@@ -1,17 +1,17 @@
-//! Where status pages and what they tell lie in etcd.
+//! Keys of status pages and their items in etcd.
 
 use galera::publish::status_pages::{Announcement, Incident, Maintenance, StatusPageRecord};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Something that is kept under a name of its own.
+/// An item that is stored under its own key.
 pub(super) trait StatusItem: Serialize + DeserializeOwned + Clone + Send + Sync {
-    /// What it is called in sentences.
+    /// What it is called in messages.
     const NOUN: &'static str;
-    /// Where its kind lies.
+    /// Folder of its kind.
     const FOLDER: &'static str;
 
-    /// Its name in that folder.
+    /// Its slug or ID, unique in that folder.
     fn name(&self) -> &str;
 }
 
@@ -33,7 +33,7 @@ impl_status_item!(Incident, "incident", "incidents", self => &self.id);
 impl_status_item!(Maintenance, "maintenance", "maintenance", self => &self.id);
 impl_status_item!(Announcement, "announcement", "announcements", self => &self.id);
 
-/// The keys under a state prefix.
+/// Builds the keys of status pages.
 #[derive(Clone, Debug)]
 pub(super) struct StatusPageKeys {
     prefix: String,
@@ -46,17 +46,17 @@ impl StatusPageKeys {
         }
     }
 
-    /// The prefix of everything.
+    /// Prefix of all keys.
     pub(super) fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// The key of the thing `name`.
+    /// Key of the item `name`.
     pub(super) fn item<T: StatusItem>(&self, name: &str) -> String {
         format!("{}{}/{name}", self.prefix, T::FOLDER)
     }
 
-    /// The folder and the name that `key` consists of.
+    /// Splits `key` into folder and name; `None` when it is not a key of an item.
     pub(super) fn parse<'a>(&self, key: &'a [u8]) -> Option<(&'a str, &'a str)> {
         let rest = std::str::from_utf8(key).ok()?.strip_prefix(&self.prefix)?;
         let (folder, name) = rest.split_once('/')?;
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_name_their_kind_and_thing() {
+    fn item_keys_round_trip() {
         let keys = StatusPageKeys::new("/state/");
         let key = keys.item::<StatusPageRecord>("shop");
         assert_eq!(key, "/state/status/pages/shop");

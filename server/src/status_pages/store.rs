@@ -1,4 +1,4 @@
-//! Pages and what they tell in etcd: every write compares what it rests on and comes with its entries of the audit trail.
+//! Status page items in etcd. Every write compares the revision that it is based on and includes its audit records.
 
 use console_core::audit::{AuditError, AuditTrail};
 use galera::record::audit::AuditRecord;
@@ -8,7 +8,7 @@ use super::StatusPageError;
 use super::cache::Versioned;
 use super::keys::{StatusItem, StatusPageKeys};
 
-/// Races that are decided anew on the newest value before giving up.
+/// How often a change that lost a race is retried on the newest value.
 const ATTEMPTS_MAX: usize = 10;
 
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ impl StatusPageStore {
         }
     }
 
-    /// The thing `name` now, read linearizably.
+    /// The current item `name`, read linearizably.
     pub(super) async fn get<T: StatusItem>(
         &self,
         name: &str,
@@ -46,7 +46,7 @@ impl StatusPageStore {
         })
     }
 
-    /// Writes a new thing; `None` when there is one of its name. `guards` are what else must hold.
+    /// Writes a new item; `None` when the name is taken or one of the additional `guards` does not hold.
     pub(super) async fn create<T: StatusItem>(
         &self,
         value: &T,
@@ -63,7 +63,7 @@ impl StatusPageStore {
         }))
     }
 
-    /// Replaces `seen` by `next`; `None` when somebody changed it since, or one of `guards` does not hold.
+    /// Replaces `seen` by `next`; `None` when it was changed since, or one of `guards` does not hold.
     pub(super) async fn replace<T: StatusItem>(
         &self,
         seen: &Versioned<T>,
@@ -81,7 +81,7 @@ impl StatusPageStore {
         }))
     }
 
-    /// Removes `seen`; `false` when somebody changed it since, or one of `guards` does not hold.
+    /// Removes `seen`; `false` when it was changed since, or one of `guards` does not hold.
     pub(super) async fn remove<T: StatusItem>(
         &self,
         seen: &Versioned<T>,
@@ -96,15 +96,15 @@ impl StatusPageStore {
         Ok(written.is_some())
     }
 
-    /// Changes the thing `name` by a step that is decided anew whenever somebody else was first.
+    /// Changes the item `name`; `change` is evaluated again whenever a concurrent write was first.
     pub(super) async fn update<T: StatusItem>(
         &self,
         name: &str,
-        step: impl Fn(&Versioned<T>) -> Result<(T, Vec<AuditRecord>), StatusPageError>,
+        change: impl Fn(&Versioned<T>) -> Result<(T, Vec<AuditRecord>), StatusPageError>,
     ) -> Result<Versioned<T>, StatusPageError> {
         for _ in 0..ATTEMPTS_MAX {
             let seen = self.get::<T>(name).await?;
-            let (next, records) = step(&seen)?;
+            let (next, records) = change(&seen)?;
             if let Some(stored) = self.replace(&seen, next, Vec::new(), &records).await? {
                 return Ok(stored);
             }
@@ -130,7 +130,6 @@ impl StatusPageStore {
     }
 }
 
-/// The answer to the name of a thing that does not exist.
 pub(super) fn not_found<T: StatusItem>(name: &str) -> StatusPageError {
     StatusPageError::NotFound {
         what: T::NOUN,
