@@ -40,7 +40,7 @@ async fn three_started_at_once_form_one_cluster() -> Result<()> {
         node.start()?;
     }
     for node in &lab.nodes()[..3] {
-        node.wait_for_log("does not answer; waiting for it", SOON)
+        node.wait_for_log("is unreachable; waiting for it", SOON)
             .await?;
         let (status, body) = node.health("/").await?;
         ensure!(status == 503 && body.contains("etcd"), "{status} {body}");
@@ -112,13 +112,13 @@ async fn three_started_at_once_form_one_cluster() -> Result<()> {
     // Etcd lost later is no trouble of the database.
     lab.etcd().kill_all();
     lab.node(2)
-        .wait_for_log("the database is left alone", SOON)
+        .wait_for_log("the database is unaffected", SOON)
         .await?;
     lab.wait_until_synced(&[1, 2, 3, 4], SOON).await?;
     ensure!(lab.node(2).health("/").await?.0 == 200);
     lab.etcd().start_all().await?;
     lab.node(2)
-        .wait_for_log("Registry answers again", SOON)
+        .wait_for_log("etcd is reachable again", SOON)
         .await?;
 
     // The accounts, and nobody else.
@@ -202,7 +202,7 @@ async fn three_started_at_once_form_one_cluster() -> Result<()> {
     let started = lab.node(3).count_log_lines("Server started");
     lab.node(3).start()?;
     lab.node(3)
-        .wait_for_log("the server that an earlier agent has started", SOON)
+        .wait_for_log("a server that an earlier agent started", SOON)
         .await?;
     eventually("its word to be back", SOON, async || {
         let said = key(&lab, lab.node(3), "wsrep_local_state_comment").await?;
@@ -217,7 +217,7 @@ async fn three_started_at_once_form_one_cluster() -> Result<()> {
     );
     ensure!(lab.node(3).health("/").await?.0 == 200);
     ensure!(
-        lab.node(3).count_log_lines("are not heard") == 0,
+        lab.node(3).count_log_lines("falling back to polling") == 0,
         "another place"
     );
     let code = lab.node(3).stop().await?;

@@ -50,7 +50,7 @@ impl AgentProcess {
 
     /// The status line and body of a request to the health endpoint.
     pub(crate) async fn health(&self) -> (String, String) {
-        let line = self.wait_for_log("Health endpoint listens on ").await;
+        let line = self.wait_for_log("Health endpoint listening on ").await;
         let address: SocketAddr = line.rsplit(' ').next().unwrap().parse().unwrap();
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();

@@ -220,7 +220,7 @@ async fn a_dead_server_has_no_status_keys() {
     );
     lab.server.start();
     lab.wait_until_synced().await;
-    agent.wait_for_log("answers again").await;
+    agent.wait_for_log("is reachable again").await;
 
     // A server that hangs is no better than a dead one.
     lab.server.halt();
@@ -228,7 +228,7 @@ async fn a_dead_server_has_no_status_keys() {
     assert_eq!(fields(&entries), ["phase", "registered"]);
     let (status, reason) = agent.health().await;
     assert!(
-        status.contains("503") && reason.contains("did not answer"),
+        status.contains("503") && reason.contains("did not respond"),
         "{status} {reason}"
     );
     lab.server.resume();
@@ -241,12 +241,12 @@ async fn survives_a_late_lost_and_emptied_etcd() {
     lab.etcd.kill(0);
     let agent = lab.agent();
     agent
-        .wait_for_log("trying again; the database is left alone")
+        .wait_for_log("will retry; the database is unaffected")
         .await;
     assert_eq!(agent.health().await.1, "Synced", "health needs no etcd");
     lab.etcd.start(0);
     let first = lab.wait_until_synced().await["phase"].lease;
-    agent.wait_for_log("Registry answers again").await;
+    agent.wait_for_log("etcd is reachable again").await;
 
     lab.etcd.wipe(0);
     assert_eq!(agent.health().await.1, "Synced");
@@ -289,7 +289,7 @@ async fn a_refused_account_is_logged_and_no_status_reported() {
     let agent = lab.agent_with("wrong");
     let entries = lab.wait_for_field("phase", "starting").await;
     assert_eq!(fields(&entries), ["phase", "registered"]);
-    let line = agent.wait_for_log("refuses the account console").await;
+    let line = agent.wait_for_log("denies access to account console").await;
     assert!(
         line.contains("MYSQL_PASSWORD_FILE") && !line.contains("wrong\""),
         "{line}"

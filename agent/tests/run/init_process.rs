@@ -34,7 +34,7 @@ async fn orphans_are_reaped_and_only_the_server_exit_ends_the_agent() {
     })
     .await;
     assert!(!std::path::Path::new(&format!("/proc/{orphan}")).exists());
-    assert!(!node.log().contains("has ended"), "{}", node.log());
+    assert!(!node.log().contains("Server exited"), "{}", node.log());
     File::create(node.path("end")).unwrap();
     assert_eq!(node.wait().await, 3);
     assert!(node.log().contains("exit code 3"), "{}", node.log());
