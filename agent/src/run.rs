@@ -214,112 +214,23 @@ impl PreparedNode {
         registry: Registry,
         signals: &mut SignalStreams,
     ) -> Result<u8, RunError> {
-        let cluster = ClusterRegistry {
-            registry,
-            keys: self.settings.keys.clone(),
-            name: self.settings.cluster.clone(),
-            node: self.settings.node(self.variables.port),
-        };
         let (health, adopted) = (self.health.take(), self.adopted.take());
-        let (publish, server) = watch::channel(ServerState::Unknown);
-        let phase_reporter = PhaseReporter::new(publish.clone());
-        // When adopting a running server there is no start decision, so phase updates are discarded.
-        let discarding_reporter = PhaseReporter::new(watch::Sender::new(ServerState::Unknown));
-        let (changes, rewrite) = (Arc::<Notify>::default(), Arc::<Notify>::default());
-        let keys_removed = Arc::<Notify>::default();
-        let (transient_sender, transient_receiver) = mpsc::channel(TRANSIENT_STATES_MAX);
-        let reporter = Reporter::new(
-            cluster.registry.clone(),
-            ReportTarget {
-                keys: cluster.keys.clone(),
-                cluster: cluster.name.clone(),
-                node: cluster.node.clone(),
-            },
-            self.settings.ttl,
-            now(),
-        )
-        .without_registration()
-        .with_transient_states(transient_receiver)
-        .with_rewrite_signal(Arc::clone(&rewrite));
-        let standing = reporter.subscribe_lease_id();
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let work = async {
-            let identity = self.identity_or_new()?;
-            let mut driver = StartupDriver {
-                settings: &self.settings,
-                cluster: &cluster,
-                directory: &self.directory,
-                command: &self.command,
-                children: &self.children,
-                workspace: &self.workspace,
-                reporter: if adopted.is_some() {
-                    &discarding_reporter
-                } else {
-                    &phase_reporter
-                },
-                lease_id: standing,
-                changes: Arc::clone(&changes),
-                identity,
-                data: self.contents.data.clone(),
-                interrupted_init: self.contents.interrupted_init,
-                recovered_position: None,
-            };
-            let (mut process, idle_reporter) = match adopted {
-                Some(adopted) => (Self::adopt(adopted, &phase_reporter), Some(reporter)),
-                None => {
-                    let start = tokio::select! {
-                        start = decide_start(&mut driver, reporter, &tasks, &server, &stop) => start?,
-                        name = signals.wait_for_stop() => {
-                            tracing::info!("Stopping on {name}; the server has not been started");
-                            return Ok(0);
-                        }
-                    };
-                    (SupervisedServer::Child(self.launch(&start)?), None)
-                }
-            };
-            let identity = driver.identity.clone();
-            let maintaining = async {
-                if let Some(reporter) = idle_reporter {
-                    claim_and_report(&mut driver, reporter, &tasks, &server, &stop).await?;
-                }
-                let durable_keys_task = DurableKeys {
-                    cluster: cluster.clone(),
-                    identity: identity.clone(),
-                    data_dir: self.directory.path().to_path_buf(),
-                    interval: self.settings.ttl / 3,
-                };
-                Box::pin(durable_keys_task.run(publish.subscribe(), Arc::clone(&keys_removed)))
-                    .await;
-                Err(RunError::Internal(
-                    "the durable keys are no longer maintained".to_owned(),
-                ))
-            };
-            let standing = self.supervise(
-                &mut process,
-                signals,
-                &publish,
-                &transient_sender,
-                &phase_reporter,
-                maintaining,
-            );
-            let ended = supervise::infer_exit(standing.await?, &self.directory);
-            if ended.is_success() {
-                supervise::record_stop(&cluster, &self.directory, &identity).await;
-            }
-            Ok(log_exit(ended))
-        };
-        let watching = watch_cluster(&cluster, &changes, &rewrite, &keys_removed);
+        let (session, reporter) = RegistrySession::new(&self, registry);
+        let watching = watch_cluster(
+            &session.cluster,
+            &session.changes,
+            &session.rewrite,
+            &session.keys_removed,
+        );
+        let (server, policy) = (session.server.clone(), self.settings.policy.clone());
         let outcome = tokio::select! {
-            outcome = Box::pin(work) => outcome,
-            () = serve_health(health, server.clone(), self.settings.policy.clone()) => {
+            outcome = Box::pin(session.run(&self, reporter, adopted, signals)) => outcome,
+            () = serve_health(health, server, policy) => {
                 Err(RunError::Internal("the health endpoint stopped".to_owned()))
             }
             () = watching => Err(RunError::Internal("the registry watch stopped".to_owned())),
         };
-        stop.cancel();
-        tasks.close();
-        // What is not withdrawn in time expires with its lease.
-        let _ = timeout(WITHDRAW_TIMEOUT, tasks.wait()).await;
+        session.end().await;
         outcome
     }
 
@@ -336,13 +247,13 @@ impl PreparedNode {
                 Some(adopted) => Self::adopt(adopted, &phase_reporter),
                 None => {
                     start.position = self.recover_position().await?;
-                    let line = "Joining the members in CLUSTER_JOIN, without etcd";
-                    phase_reporter.report(AgentPhase::Joining, &self.contents.data, line);
+                    let message = "Joining the members in CLUSTER_JOIN, without etcd";
+                    phase_reporter.report(AgentPhase::Joining, &self.contents.data, message);
                     SupervisedServer::Child(self.launch(&start)?)
                 }
             };
             let (transient_sender, maintaining) = (mpsc::channel(1).0, std::future::pending());
-            let standing = self.supervise(
+            let supervising = self.supervise(
                 &mut process,
                 signals,
                 &publish,
@@ -350,7 +261,7 @@ impl PreparedNode {
                 &phase_reporter,
                 maintaining,
             );
-            let ended = supervise::infer_exit(standing.await?, &self.directory);
+            let ended = supervise::infer_exit(supervising.await?, &self.directory);
             Ok(log_exit(ended))
         };
         tokio::select! {
@@ -375,11 +286,11 @@ impl PreparedNode {
 
     /// Takes over `adopted` from the agent that started it.
     fn adopt(adopted: AdoptedServer, phase_reporter: &PhaseReporter) -> SupervisedServer {
-        let line = format!(
+        let message = format!(
             "Supervising process {}, a server that an earlier agent started on this data directory",
             adopted.pid()
         );
-        phase_reporter.report(AgentPhase::Starting, &DataState::Empty, &line);
+        phase_reporter.report(AgentPhase::Starting, &DataState::Empty, &message);
         SupervisedServer::Adopted(adopted)
     }
 
@@ -460,36 +371,177 @@ impl PreparedNode {
     }
 }
 
-/// Starts publishing, then decides how to start the server.
-async fn decide_start(
-    driver: &mut StartupDriver<'_>,
-    reporter: Reporter,
-    tasks: &TaskTracker,
-    server: &watch::Receiver<ServerState>,
-    stop: &CancellationToken,
-) -> Result<ServerStart, RunError> {
-    claim_and_report(driver, reporter, tasks, server, stop).await?;
-    Box::pin(driver.run()).await
+/// What the tasks of a node with a registry share.
+struct RegistrySession {
+    cluster: ClusterRegistry,
+    publish: watch::Sender<ServerState>,
+    server: watch::Receiver<ServerState>,
+    phase_reporter: PhaseReporter,
+    transient_sender: mpsc::Sender<TransientState>,
+    /// Notified of every change to the cluster's keys.
+    changes: Arc<Notify>,
+    /// Makes the reporter write all fields again.
+    rewrite: Arc<Notify>,
+    /// Makes the durable keys be written again.
+    keys_removed: Arc<Notify>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
 }
 
-/// Claims the address and the identity, then starts publishing.
-async fn claim_and_report(
-    driver: &mut StartupDriver<'_>,
-    reporter: Reporter,
-    tasks: &TaskTracker,
-    server: &watch::Receiver<ServerState>,
-    stop: &CancellationToken,
-) -> Result<(), RunError> {
-    // etcd first: nothing is written to the directory before it has responded.
-    driver.read_cluster().await;
-    driver.identity.restore(driver.directory.path())?;
-    driver.claim_identity().await?;
-    let line = "Reading the data directory and the registry";
-    driver
-        .reporter
-        .report(AgentPhase::Starting, &driver.data, line);
-    tasks.spawn(reporter.run(server.clone(), stop.clone()));
-    Ok(())
+impl RegistrySession {
+    /// Also returns the reporter, which does not run yet.
+    fn new(node: &PreparedNode, registry: Registry) -> (Self, Reporter) {
+        let cluster = ClusterRegistry {
+            registry,
+            keys: node.settings.keys.clone(),
+            name: node.settings.cluster.clone(),
+            node: node.settings.node(node.variables.port),
+        };
+        let (publish, server) = watch::channel(ServerState::Unknown);
+        let (transient_sender, transient_receiver) = mpsc::channel(TRANSIENT_STATES_MAX);
+        let rewrite = Arc::<Notify>::default();
+        let reporter = Reporter::new(
+            cluster.registry.clone(),
+            ReportTarget {
+                keys: cluster.keys.clone(),
+                cluster: cluster.name.clone(),
+                node: cluster.node.clone(),
+            },
+            node.settings.ttl,
+            now(),
+        )
+        .without_registration()
+        .with_transient_states(transient_receiver)
+        .with_rewrite_signal(Arc::clone(&rewrite));
+        let session = Self {
+            cluster,
+            phase_reporter: PhaseReporter::new(publish.clone()),
+            publish,
+            server,
+            transient_sender,
+            changes: Arc::default(),
+            rewrite,
+            keys_removed: Arc::default(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
+        (session, reporter)
+    }
+
+    /// Starts or adopts the server and supervises it until it exits. Returns the exit code.
+    async fn run(
+        &self,
+        node: &PreparedNode,
+        reporter: Reporter,
+        adopted: Option<AdoptedServer>,
+        signals: &mut SignalStreams,
+    ) -> Result<u8, RunError> {
+        // When adopting a running server there is no start decision, so phase updates are discarded.
+        let discarding_reporter = PhaseReporter::new(watch::Sender::new(ServerState::Unknown));
+        let mut driver = StartupDriver {
+            settings: &node.settings,
+            cluster: &self.cluster,
+            directory: &node.directory,
+            command: &node.command,
+            children: &node.children,
+            workspace: &node.workspace,
+            reporter: if adopted.is_some() {
+                &discarding_reporter
+            } else {
+                &self.phase_reporter
+            },
+            lease_id: reporter.subscribe_lease_id(),
+            changes: Arc::clone(&self.changes),
+            identity: node.identity_or_new()?,
+            data: node.contents.data.clone(),
+            interrupted_init: node.contents.interrupted_init,
+            recovered_position: None,
+        };
+        let (mut process, idle_reporter) = match adopted {
+            Some(adopted) => (
+                PreparedNode::adopt(adopted, &self.phase_reporter),
+                Some(reporter),
+            ),
+            None => {
+                let start = tokio::select! {
+                    start = self.decide_start(&mut driver, reporter) => start?,
+                    name = signals.wait_for_stop() => {
+                        tracing::info!("Stopping on {name}; the server has not been started");
+                        return Ok(0);
+                    }
+                };
+                (SupervisedServer::Child(node.launch(&start)?), None)
+            }
+        };
+        let identity = driver.identity.clone();
+        let maintaining = async {
+            if let Some(reporter) = idle_reporter {
+                self.claim_and_report(&mut driver, reporter).await?;
+            }
+            Err(self.maintain_durable_keys(node, identity.clone()).await)
+        };
+        let supervising = node.supervise(
+            &mut process,
+            signals,
+            &self.publish,
+            &self.transient_sender,
+            &self.phase_reporter,
+            maintaining,
+        );
+        let ended = supervise::infer_exit(supervising.await?, &node.directory);
+        if ended.is_success() {
+            supervise::record_stop(&self.cluster, &node.directory, &identity).await;
+        }
+        Ok(log_exit(ended))
+    }
+
+    /// Starts publishing, then decides how to start the server.
+    async fn decide_start(
+        &self,
+        driver: &mut StartupDriver<'_>,
+        reporter: Reporter,
+    ) -> Result<ServerStart, RunError> {
+        self.claim_and_report(driver, reporter).await?;
+        Box::pin(driver.run()).await
+    }
+
+    /// Claims the address and the identity, then starts publishing.
+    async fn claim_and_report(
+        &self,
+        driver: &mut StartupDriver<'_>,
+        reporter: Reporter,
+    ) -> Result<(), RunError> {
+        // etcd first: nothing is written to the directory before it has responded.
+        driver.read_cluster().await;
+        driver.identity.restore(driver.directory.path())?;
+        driver.claim_identity().await?;
+        let message = "Reading the data directory and the registry";
+        driver
+            .reporter
+            .report(AgentPhase::Starting, &driver.data, message);
+        self.tasks
+            .spawn(reporter.run(self.server.clone(), self.stop.clone()));
+        Ok(())
+    }
+
+    /// Runs until dropped; returns only if it fails.
+    async fn maintain_durable_keys(&self, node: &PreparedNode, identity: DataIdentity) -> RunError {
+        let durable_keys = DurableKeys {
+            cluster: self.cluster.clone(),
+            identity,
+            data_dir: node.directory.path().to_path_buf(),
+            interval: node.settings.ttl / 3,
+        };
+        Box::pin(durable_keys.run(self.publish.subscribe(), Arc::clone(&self.keys_removed))).await;
+        RunError::Internal("the durable keys are no longer maintained".to_owned())
+    }
+
+    /// Withdraws the report. What is not withdrawn in time expires with its lease.
+    async fn end(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        let _ = timeout(WITHDRAW_TIMEOUT, self.tasks.wait()).await;
+    }
 }
 
 async fn serve_health(

@@ -44,11 +44,7 @@ impl StartupDriver<'_> {
     /// Registers data with a history immediately, so that an emptied registry is not taken for a new cluster.
     async fn register_history(&self) {
         let listing = self.read_cluster().await;
-        let member = listing.snapshot.members.get(&self.cluster.node);
-        let registered_data = member.and_then(|member| member.registration.as_ref());
-        if registered_data
-            .is_some_and(|registered_data| registered_data.id.as_deref() == Some(&self.identity.id))
-        {
+        if self.is_registered_as(&self.cluster.node, &listing) {
             return;
         }
         let position = self.data.position();
@@ -61,13 +57,7 @@ impl StartupDriver<'_> {
     /// The other user of this node's address or data, as a sentence.
     async fn conflict(&self, listing: &ClusterListing) -> Option<String> {
         let own = &self.cluster.node;
-        let ours = |node: &NodeId| {
-            let member = listing.snapshot.members.get(node);
-            let registered = member.and_then(|member| member.registration.as_ref());
-            registered.is_some_and(|registered_data| {
-                registered_data.id.as_deref() == Some(&self.identity.id)
-            })
-        };
+        let ours = |node: &NodeId| self.is_registered_as(node, listing);
         let prefix = self.cluster.keys.node_prefix(&self.cluster.name, own);
         if let Some(lease) = listing.lease_under(&prefix) {
             if !ours(own) {

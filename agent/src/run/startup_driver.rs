@@ -228,14 +228,16 @@ impl StartupDriver<'_> {
         Ok(())
     }
 
+    /// Whether `node` is the registration of this node's data.
+    pub(super) fn is_registered_as(&self, node: &NodeId, listing: &ClusterListing) -> bool {
+        let member = listing.snapshot.members.get(node);
+        let registration = member.and_then(|member| member.registration.as_ref());
+        registration.is_some_and(|known| known.id.as_deref() == Some(&self.identity.id))
+    }
+
     /// Clears the clean stop from this node's registration before its server starts. Returns whether that succeeded.
     async fn clear_stopped(&self, listing: &ClusterListing) -> bool {
-        let registered = listing
-            .snapshot
-            .members
-            .get(&self.cluster.node)
-            .and_then(|member| member.registration.as_ref());
-        let ours = registered.is_some_and(|known| known.id.as_deref() == Some(&self.identity.id));
+        let ours = self.is_registered_as(&self.cluster.node, listing);
         if !ours && !self.data.has_history() {
             // A node without data is registered once it has some.
             return true;

@@ -1,4 +1,4 @@
-//! The agent's binary as a child process, with nothing but the given environment.
+//! The agent as a child process with only the given environment.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -63,7 +63,7 @@ impl AgentProcess {
         )
     }
 
-    /// Memory of its own in kilobytes, the mapped binary (larger without optimization) left out.
+    /// Anonymous memory in kilobytes; excludes the mapped binary, which is larger without optimization.
     pub(crate) fn own_memory_kb(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status
@@ -73,7 +73,7 @@ impl AgentProcess {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
-    /// The arguments that everybody on the host can see.
+    /// The arguments, which every user of the host can see.
     pub(crate) fn command_line(&self) -> String {
         std::fs::read_to_string(format!("/proc/{}/cmdline", self.child.id())).unwrap()
     }

@@ -1,11 +1,11 @@
-//! The first process of a container inherits every process whose parent has ended.
+//! The first process of a container inherits every orphaned process.
 
 use std::fs::File;
 
 use crate::node::{AgentNode, children};
 use crate::until;
 
-/// The server leaves a process behind that is none of the agent's own.
+/// The server leaves an orphaned process behind.
 const SERVER: &str = r#"#!/bin/sh
 case "$*" in *--help*) exec mariadbd "$@" ;; esac
 here=$(dirname "$0")

@@ -1,4 +1,4 @@
-//! What cannot work is refused at once: a clear line, a documented exit code, and the data as they were.
+//! Invalid set-ups are refused immediately: a clear message, a documented exit code, and untouched data.
 
 use std::os::unix::fs::PermissionsExt;
 

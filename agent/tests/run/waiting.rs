@@ -1,4 +1,4 @@
-//! What an agent does not decide by itself it waits for, and says so.
+//! What the agent cannot decide it waits for, and reports that.
 
 use galera::observe::registration::NO_POSITION;
 use registry::Registry;
@@ -18,7 +18,7 @@ fn founder(node: &str, history: &str) -> String {
     format!(r#"{{"node":"{node}","at":"2026-11-24T00:00:00Z","state_uuid":{history}}}"#)
 }
 
-/// A stopped node's directory.
+/// The directory of a stopped node.
 fn stopped_node(address: &str, etcd: &EtcdCluster, seqno: &str) -> AgentNode {
     let state = format!("version: 2.1\nuuid: {HISTORY}\nseqno: {seqno}\nsafe_to_bootstrap: 1\n");
     AgentNode::new(address, &etcd.address(0)).with_file("grastate.dat", &state)
@@ -173,7 +173,7 @@ async fn duplicate_addresses_are_detected() {
     let (code, line) = second.run_refused().await;
     assert_eq!(code, 64, "{line}");
     assert!(line.contains("NODE_ADDRESS must be unique"), "{line}");
-    // A killed agent's own successor need not wait for the old lease.
+    // After a restart the killed agent need not wait for its old lease.
     first.kill();
     first.start();
     first.wait_for_log("for an approved order").await;
@@ -277,7 +277,7 @@ async fn clock_skew_changes_no_decision() {
         let seen = founded["first_seen"].as_str().unwrap().to_owned();
         let present = galera_agent::clock::now().to_string();
         assert_ne!(hour(seen), hour(present), "the clock is right");
-        // Its lease lives as long as etcd says.
+        // The lease lives for as long as etcd grants.
         let lease = registry
             .grant_without_keep_alive(std::time::Duration::from_secs(60))
             .await
@@ -288,7 +288,7 @@ async fn clock_skew_changes_no_decision() {
             .put("/galera/lab/bootstrap", order, Some(lease))
             .await
             .unwrap();
-        // The directory holds nothing that a server could run on.
+        // The directory has nothing that a server could start from.
         node.wait_for_log("Server started as the first member")
             .await;
         assert_ne!(node.wait().await, 0);
