@@ -55,7 +55,6 @@ pub struct LabBuilder {
 }
 
 impl LabBuilder {
-    /// The cluster's name.
     #[must_use]
     pub fn cluster(mut self, name: &str) -> Self {
         name.clone_into(&mut self.cluster);
@@ -90,7 +89,7 @@ impl LabBuilder {
         self
     }
 
-    /// Lets incremental state transfers pass at most so many bytes a second, so that they can be watched.
+    /// Lets incremental state transfers pass at most this many bytes per second, so that they can be watched.
     #[must_use]
     pub const fn limit_ist(mut self, bytes_per_second: u64) -> Self {
         self.ist_bytes_per_second = Some(bytes_per_second);
@@ -114,7 +113,7 @@ impl LabBuilder {
     /// Starts everything and waits until every node is Synced.
     ///
     /// # Errors
-    /// When a program is missing or does not come up; names it and quotes the end of its log. What was started is
+    /// When a program is missing or does not start; names it and quotes the end of its log. What was started is
     /// stopped again.
     pub async fn start(self) -> Result<Lab> {
         let directory = LabDirectory::create()?;
@@ -201,7 +200,6 @@ impl Lab {
         }
     }
 
-    /// The cluster's name.
     #[must_use]
     pub fn cluster(&self) -> &str {
         &self.cluster
@@ -213,13 +211,11 @@ impl Lab {
         self.ttl
     }
 
-    /// The etcd cluster.
     #[must_use]
     pub const fn etcd(&self) -> &LabEtcd {
         &self.etcd
     }
 
-    /// The Galera cluster.
     #[must_use]
     pub const fn galera(&self) -> &GaleraCluster {
         &self.galera
@@ -234,7 +230,6 @@ impl Lab {
         &self.galera.nodes()[number - 1]
     }
 
-    /// Every node.
     #[must_use]
     pub fn nodes(&self) -> &[GaleraNode] {
         self.galera.nodes()
@@ -255,7 +250,6 @@ impl Lab {
         &self.agents[number - 1]
     }
 
-    /// Every agent.
     #[must_use]
     pub fn agents(&self) -> &[AgentSidecar] {
         &self.agents
@@ -270,7 +264,7 @@ impl Lab {
     /// A client of the lab's etcd.
     ///
     /// # Errors
-    /// When the lab has none.
+    /// If the lab has none.
     pub fn registry(&self) -> Result<Registry> {
         Ok(Registry::connect(registry::EtcdSettings::new(
             self.etcd.endpoints(),
@@ -294,7 +288,7 @@ impl Lab {
     /// Brings a lab that a test has hurt back to all members Synced in one Primary component, etcd and agents running.
     ///
     /// # Errors
-    /// When that does not succeed; the lab should then be thrown away.
+    /// If that does not succeed; the lab should then be thrown away.
     pub async fn repair(&self) -> Result<()> {
         self.etcd.repair().await.context("etcd does not recover")?;
         self.galera
@@ -338,7 +332,7 @@ impl Lab {
 /// The directory of the built programs: `CONSOLE_BIN_DIR`, else where this program's own executable lies.
 ///
 /// # Errors
-/// When the operating system does not tell.
+/// If the operating system does not tell.
 pub fn program_directory() -> Result<PathBuf> {
     if let Some(directory) = std::env::var_os("CONSOLE_BIN_DIR") {
         return Ok(directory.into());
@@ -355,7 +349,7 @@ pub fn program_directory() -> Result<PathBuf> {
 /// The path of one of this project's programs.
 ///
 /// # Errors
-/// When it is not built; names the command that builds it.
+/// If it is not built; names the command that builds it.
 pub fn program(name: &str) -> Result<PathBuf> {
     let path = program_directory()?.join(name);
     anyhow::ensure!(
@@ -369,7 +363,7 @@ pub fn program(name: &str) -> Result<PathBuf> {
 /// Puts the node agent into `directory`, where the server's user can reach it: notifications are the server's own calls.
 ///
 /// # Errors
-/// When it is not built or cannot be copied.
+/// If it is not built or cannot be copied.
 fn copy_agent(directory: &Path) -> Result<PathBuf> {
     let (built, lent) = (program("galera-agent")?, directory.join("galera-agent"));
     // On another file system than this one the copy takes a moment.

@@ -39,7 +39,6 @@ pub fn schema(password: &str) -> [String; 4] {
 pub struct ConnectTarget {
     /// What is there, for people.
     pub node: String,
-    /// How to connect.
     pub options: Opts,
 }
 
@@ -49,7 +48,6 @@ pub type TargetSelector = Arc<dyn Fn(u64, u64) -> Option<ConnectTarget> + Send +
 /// An acknowledged row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcknowledgedRow {
-    /// Its key.
     pub id: u64,
     /// Who acknowledged it.
     pub node: String,
@@ -75,7 +73,7 @@ impl WriteLoad {
     /// Starts `writers` of them.
     ///
     /// # Errors
-    /// When there is no thread for them.
+    /// If there is no thread for them.
     pub fn start(writers: u64, door: &TargetSelector) -> Result<Self> {
         static STARTED: AtomicU64 = AtomicU64::new(0);
         let load = Self {
@@ -128,7 +126,7 @@ impl Drop for WriteLoad {
 /// Which of `rows` are not on a node.
 ///
 /// # Errors
-/// When it does not answer in time.
+/// If it does not respond in time.
 pub async fn missing_rows(
     options: Opts,
     rows: &[AcknowledgedRow],

@@ -44,13 +44,9 @@ pub struct ObservedNode {
 /// A node's last answer.
 #[derive(Clone, Debug)]
 pub struct NodeStatus {
-    /// When it came.
     pub observed_at: Instant,
-    /// `wsrep_local_state_comment`.
     pub state: String,
-    /// `wsrep_cluster_size`.
     pub size: String,
-    /// `wsrep_last_committed`.
     pub committed: Option<u64>,
     /// Its component, when that is Primary.
     pub primary: Option<PrimaryView>,
@@ -88,7 +84,6 @@ pub type NodeObservation = (ObservedNode, Option<NodeStatus>);
 pub struct StatusChange {
     /// When it was first heard.
     pub at: Instant,
-    /// The node's name.
     pub node: String,
     /// What it says from now on.
     pub status: String,
@@ -135,7 +130,7 @@ impl ClusterObserver {
     /// Observes `nodes` from now on.
     ///
     /// # Errors
-    /// When there is no thread for it.
+    /// If there is no thread for it.
     pub fn start(nodes: impl IntoIterator<Item = ObservedNode>) -> Result<Self> {
         let observer = Self {
             record: Arc::default(),
@@ -151,7 +146,7 @@ impl ClusterObserver {
     /// Observes this node, too.
     ///
     /// # Errors
-    /// When there is no thread for it.
+    /// If there is no thread for it.
     pub fn observe(&self, node: ObservedNode) -> Result<()> {
         let stop = CancellationToken::new();
         lock(&self.record)
@@ -179,7 +174,7 @@ impl ClusterObserver {
     /// Fails unless exactly `count` nodes are observed and all of them are Synced in one Primary component of that size.
     ///
     /// # Errors
-    /// As said; names what each node says.
+    /// As said; lists what each node reports.
     pub fn ensure_all_synced(&self, count: usize) -> Result<()> {
         let nodes = self.nodes();
         // Not by the member lists: one that joined by an incremental transfer shows an old one until the next change.
@@ -233,7 +228,7 @@ impl ClusterObserver {
     /// to say so. Returns how many answers that rests on.
     ///
     /// # Errors
-    /// As said.
+    /// If that does not hold.
     pub fn verify(&self) -> Result<usize> {
         let ObserverFindings {
             answers,

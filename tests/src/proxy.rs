@@ -24,7 +24,7 @@ enum ProxyMode {
     Pass,
     /// Every chunk is late by this much.
     Delay(Duration),
-    /// So many bytes a second, each way.
+    /// So many bytes per second, each way.
     Throttle(u64),
     /// Accepted; nothing is ever answered.
     Blackhole,
@@ -32,7 +32,7 @@ enum ProxyMode {
     Refuse,
 }
 
-/// Mode, the number of cuts so far, and after which words of a client nothing is answered any more.
+/// Mode, the number of cuts so far, and after which words of a client nothing is answered any longer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct ProxyControl {
     mode: ProxyMode,
@@ -52,7 +52,7 @@ impl ChaosProxy {
     /// Listens on a free port of `address` and passes connections on to `target`.
     ///
     /// # Errors
-    /// When no port is free.
+    /// If no port is free.
     pub fn start(address: Ipv4Addr, target: SocketAddr) -> Result<Self> {
         let port = ReservedPort::reserve(address)?;
         let address = SocketAddr::from((address, port.number()));
@@ -75,7 +75,6 @@ impl ChaosProxy {
         })
     }
 
-    /// Where it listens.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
@@ -91,7 +90,7 @@ impl ChaosProxy {
         self.set(ProxyMode::Delay(late));
     }
 
-    /// Passes on so many bytes a second.
+    /// Passes on this many bytes per second.
     pub fn throttle(&self, bytes_per_second: u64) {
         self.set(ProxyMode::Throttle(bytes_per_second.max(1)));
     }
@@ -111,7 +110,7 @@ impl ChaosProxy {
         self.control.send_modify(|order| order.cuts += 1);
     }
 
-    /// From now on a client that says `words` is heard, but gets no answer any more on that connection.
+    /// From now on a client that says `words` is heard, but gets no answer any longer on that connection.
     pub fn drop_replies_after(&self, words: &'static str) {
         self.control
             .send_modify(|order| order.drop_replies_after = Some(words));

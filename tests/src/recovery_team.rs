@@ -23,7 +23,7 @@ const ACTION_TIMEOUT: Duration = Duration::from_secs(40);
 const END_TIMEOUT: Duration = Duration::from_secs(80);
 /// Longest wait for a plan to become executable: views have to settle first.
 const PLAN_TIMEOUT: Duration = Duration::from_secs(20);
-/// The same where the cluster might heal by itself, which is waited for.
+/// The same where the cluster might heal on its own, which is waited for.
 const UNHEALED_PLAN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Sessions with one console.
@@ -41,7 +41,7 @@ impl RecoveryTeam {
     /// Those who recover the cluster `lab`.
     ///
     /// # Errors
-    /// When somebody cannot sign in.
+    /// If a sign-in fails.
     pub async fn sign_in(console: &LabConsole) -> Result<Self> {
         Self::sign_in_for(console, "lab").await
     }
@@ -49,7 +49,7 @@ impl RecoveryTeam {
     /// Those who recover `cluster`.
     ///
     /// # Errors
-    /// When somebody cannot sign in.
+    /// If a sign-in fails.
     pub async fn sign_in_for(console: &LabConsole, cluster: &str) -> Result<Self> {
         let both = ConsoleUser::new("both", "operator,approver");
         // It may exist already.
@@ -71,7 +71,7 @@ impl RecoveryTeam {
     /// The same people at another replica, with the same sessions.
     ///
     /// # Errors
-    /// When a client cannot be made.
+    /// If a client cannot be made.
     pub fn at_replica(&self, replica: &LabConsole) -> Result<Self> {
         let there = |who: &ConsoleClient| {
             let cookie = who.cookie().context("nobody is signed in")?;
@@ -88,7 +88,7 @@ impl RecoveryTeam {
     /// The plan with these attestations.
     ///
     /// # Errors
-    /// When the console gives none.
+    /// If the console gives none.
     pub async fn plan(&self, kind: &str, attestations: &[Attestation]) -> Result<Plan> {
         let path = format!("/api/v1/clusters/{}/plans/{kind}", self.cluster);
         if attestations.is_empty() {
@@ -106,7 +106,7 @@ impl RecoveryTeam {
             .await
     }
 
-    /// The same for a cluster whose members are all there, so that it might heal by itself.
+    /// The same for a cluster whose members are all there, so that it might heal on its own.
     ///
     /// # Errors
     /// As [`RecoveryTeam::executable_plan`].
@@ -155,7 +155,7 @@ impl RecoveryTeam {
     /// Requests what `plan` says; by the one who is operator and approver.
     ///
     /// # Errors
-    /// When that is refused.
+    /// If that is refused.
     pub async fn request(
         &self,
         kind: &str,
@@ -169,7 +169,7 @@ impl RecoveryTeam {
     /// The same, refused.
     ///
     /// # Errors
-    /// When it is not refused.
+    /// If it is not refused.
     pub async fn request_refused(
         &self,
         kind: &str,
@@ -200,7 +200,7 @@ impl RecoveryTeam {
     /// `POST /api/v1/actions/{id}/{verb}`.
     ///
     /// # Errors
-    /// When that is refused.
+    /// If that is refused.
     pub async fn act(
         &self,
         who: &ConsoleClient,
@@ -214,7 +214,7 @@ impl RecoveryTeam {
     /// The same, refused.
     ///
     /// # Errors
-    /// When it is not refused.
+    /// If it is not refused.
     pub async fn act_refused(
         &self,
         who: &ConsoleClient,
@@ -229,7 +229,7 @@ impl RecoveryTeam {
     /// The action as it is now.
     ///
     /// # Errors
-    /// When the console does not tell.
+    /// If the console does not respond.
     pub async fn action(&self, action: &ActionView) -> Result<ActionView> {
         let path = format!("/api/v1/actions/{}", action.action.id);
         self.operator.get(&path).await
@@ -238,7 +238,7 @@ impl RecoveryTeam {
     /// The action once it has ended.
     ///
     /// # Errors
-    /// When it has not in time; quotes its journal.
+    /// If it has not in time; quotes its journal.
     pub async fn wait_for_end(&self, action: &ActionView) -> Result<ActionView> {
         eventually("the action to end", END_TIMEOUT, async || {
             let now = self.action(action).await?;
@@ -261,7 +261,7 @@ impl RecoveryTeam {
     /// Waits until the action has ended as superseded without having done anything, and nothing is left to recover.
     ///
     /// # Errors
-    /// When it ends otherwise, may have acted, or a plan still offers something.
+    /// If it ends otherwise, may have acted, or a plan still offers something.
     pub async fn wait_for_superseded(&self, action: &ActionView) -> Result<()> {
         let ended = self.wait_for_end(action).await?.action;
         ensure!(ended.state == ActionState::Superseded, "{ended:#?}");
@@ -282,7 +282,7 @@ impl RecoveryTeam {
     /// The whole audit trail, oldest entry first.
     ///
     /// # Errors
-    /// When the console does not tell.
+    /// If the console does not respond.
     pub async fn audit_trail(&self) -> Result<Vec<AuditEntry>> {
         let mut entries: Vec<AuditEntry> = Vec::new();
         let mut path = "/api/v1/audit?limit=1000".to_owned();
@@ -301,7 +301,7 @@ impl RecoveryTeam {
     /// What the audit trail says of `action`, word by word, oldest first.
     ///
     /// # Errors
-    /// When the console does not tell.
+    /// If the console does not respond.
     pub async fn audit_events(&self, action: &ActionView) -> Result<Vec<String>> {
         let trail = self.audit_trail().await?;
         let own = trail

@@ -18,7 +18,7 @@ impl LabDirectory {
     /// A new directory below [`base`].
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// If it cannot be made.
     pub fn create() -> Result<Self> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let base = base()?;
@@ -36,7 +36,6 @@ impl LabDirectory {
         Ok(Self { path, _lock: lock })
     }
 
-    /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -53,7 +52,7 @@ impl Drop for LabDirectory {
 /// The directory of all labs of this user: short, because the path of a socket may have 107 bytes only.
 ///
 /// # Errors
-/// When it belongs to somebody else.
+/// If it belongs to somebody else.
 pub fn base() -> Result<PathBuf> {
     let user = rustix::process::getuid().as_raw();
     let path = std::env::temp_dir().join(format!("galera-lab-{user}"));

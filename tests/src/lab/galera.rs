@@ -16,17 +16,16 @@ use super::template::{DataTemplate, LabAccounts};
 use crate::eventually;
 use crate::proxy::ChaosProxy;
 
-/// The nodes.
 pub struct GaleraCluster {
     nodes: Vec<GaleraNode>,
     common: Option<Arc<ClusterSettings>>,
 }
 
 impl GaleraCluster {
-    /// Reserves ports and makes data directories for `count` nodes; nothing runs yet.
+    /// Reserves ports and makes data directories for `count` nodes; nothing is started yet.
     ///
     /// # Errors
-    /// When MariaDB is not installed.
+    /// If MariaDB is not installed.
     pub async fn prepare(
         directory: &LabDirectory,
         cluster: &str,
@@ -78,7 +77,7 @@ impl GaleraCluster {
     /// Founds the cluster with n1, lets the others join one after the other, waits until all are Synced.
     ///
     /// # Errors
-    /// When a node does not come up; quotes its error log.
+    /// If a node does not start; quotes its error log.
     pub async fn start(&self) -> Result<()> {
         for node in &self.nodes {
             node.start(if node.number == 1 {
@@ -91,7 +90,6 @@ impl GaleraCluster {
         self.wait_until_synced().await
     }
 
-    /// The nodes, in order.
     #[must_use]
     pub fn nodes(&self) -> &[GaleraNode] {
         &self.nodes
@@ -114,7 +112,7 @@ impl GaleraCluster {
     /// Waits until every node is Synced in one Primary component of all of them.
     ///
     /// # Errors
-    /// When that takes too long.
+    /// If that takes too long.
     pub async fn wait_until_synced(&self) -> Result<()> {
         let size = self.nodes.len().to_string();
         for node in &self.nodes {

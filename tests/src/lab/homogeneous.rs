@@ -53,10 +53,10 @@ struct HomogeneousPorts {
 }
 
 impl HomogeneousLab {
-    /// Prepares `count` nodes with empty directories; nothing runs yet but etcd.
+    /// Prepares `count` nodes with empty directories; nothing is started yet but etcd.
     ///
     /// # Errors
-    /// When something is not installed.
+    /// If something is not installed.
     pub async fn prepare(count: usize) -> Result<Self> {
         let places = (1..=count).map(|number| {
             let address = Ipv4Addr::new(127, 0, 1, u8::try_from(number)?);
@@ -158,13 +158,11 @@ impl HomogeneousLab {
         &self.nodes[number - 1]
     }
 
-    /// Every node.
     #[must_use]
     pub fn nodes(&self) -> &[HomogeneousNode] {
         &self.nodes
     }
 
-    /// The etcd cluster.
     #[must_use]
     pub const fn etcd(&self) -> &LabEtcd {
         &self.etcd
@@ -183,7 +181,7 @@ impl HomogeneousLab {
     /// What the registry holds of the cluster, by key below the cluster's prefix.
     ///
     /// # Errors
-    /// When etcd does not answer.
+    /// If etcd does not respond.
     pub async fn keys(&self) -> Result<BTreeMap<String, String>> {
         let prefix = format!("/galera/{CLUSTER}/");
         let listing = self.registry()?.list(prefix.clone()).await?;
@@ -199,7 +197,7 @@ impl HomogeneousLab {
     /// Waits until all of `numbers` are Synced in one Primary component of exactly that many.
     ///
     /// # Errors
-    /// When that takes longer than `patience`; says what each of them does.
+    /// If that takes longer than `patience`; lists what each node reports.
     pub async fn wait_until_synced(&self, numbers: &[usize], patience: Duration) -> Result<()> {
         let size = numbers.len().to_string();
         let waiting = eventually("one cluster", patience, async || {
@@ -233,7 +231,7 @@ impl HomogeneousLab {
     /// that has ended a node has no position that survives its death.
     ///
     /// # Errors
-    /// When that takes too long; says who is behind.
+    /// If that takes too long; says who is behind.
     pub async fn wait_until_applied(&self, numbers: &[usize]) -> Result<()> {
         let mut ahead = 0;
         for number in numbers {
@@ -256,7 +254,7 @@ impl HomogeneousLab {
     /// Remembers every value that keys of the cluster get from now on.
     ///
     /// # Errors
-    /// When there is no thread for it.
+    /// If there is no thread for it.
     pub fn recorder(&self) -> Result<KeyRecorder> {
         KeyRecorder::start(self.registry()?)
     }

@@ -26,7 +26,6 @@ const ROUTER_HOST: u8 = 1;
 /// Where a node lives.
 #[derive(Clone, Debug)]
 pub struct HostPlacement {
-    /// Its address.
     pub address: Ipv4Addr,
     /// Its network namespace; `None` for this process's own.
     pub namespace: Option<PathBuf>,
@@ -98,7 +97,7 @@ impl LabNetwork {
     /// A network 10.77.`subnet`.0/24 with `count` hosts. Its files go into `directory`.
     ///
     /// # Errors
-    /// When this process is in the machine's own namespace, or iproute2 refuses something.
+    /// If this process is in the machine's own namespace, or iproute2 refuses something.
     pub async fn create(directory: &Path, subnet: u8, count: usize) -> Result<Self> {
         ensure!(
             in_own_namespace(),
@@ -149,16 +148,15 @@ impl LabNetwork {
         self.router
     }
 
-    /// The hosts.
     #[must_use]
     pub fn hosts(&self) -> &[HostPlacement] {
         &self.hosts
     }
 
-    /// Nothing comes through between these two any more, each way.
+    /// Nothing comes through between these two any longer, each way.
     ///
     /// # Errors
-    /// When iproute2 refuses.
+    /// If iproute2 refuses.
     pub async fn cut(&self, one: Ipv4Addr, other: Ipv4Addr) -> Result<()> {
         self.drop_packets(one, Some(other)).await?;
         self.drop_packets(other, Some(one)).await
@@ -167,7 +165,7 @@ impl LabNetwork {
     /// Nothing comes through from this host to anybody, nor from the other hosts to it.
     ///
     /// # Errors
-    /// When iproute2 refuses.
+    /// If iproute2 refuses.
     pub async fn unplug(&self, host: Ipv4Addr) -> Result<()> {
         // What the middle itself sends arrives; no answer comes back. A rule against it would be an error to whoever
         // sends, which is not how a cable breaks.
@@ -178,10 +176,10 @@ impl LabNetwork {
         Ok(())
     }
 
-    /// The middle, and whoever works there, hears nothing of this host any more; the other hosts do.
+    /// The middle, and whoever works there, hears nothing of this host any longer; the other hosts do.
     ///
     /// # Errors
-    /// When iproute2 refuses.
+    /// If iproute2 refuses.
     pub async fn hide_from_router(&self, host: Ipv4Addr) -> Result<()> {
         self.drop_packets(host, Some(self.router)).await
     }
@@ -189,7 +187,7 @@ impl LabNetwork {
     /// Everything comes through again.
     ///
     /// # Errors
-    /// When iproute2 refuses.
+    /// If iproute2 refuses.
     pub async fn heal(&self) -> Result<()> {
         let cuts =
             std::mem::take(&mut *self.blocked.lock().unwrap_or_else(PoisonError::into_inner));

@@ -19,7 +19,6 @@ pub struct ReservedPort {
 }
 
 impl ReservedPort {
-    /// The number.
     #[must_use]
     pub const fn number(&self) -> u16 {
         self.number
@@ -28,7 +27,7 @@ impl ReservedPort {
     /// Reserves a port that is free on `address` alone.
     ///
     /// # Errors
-    /// When none is free.
+    /// If none is free.
     pub fn reserve(address: Ipv4Addr) -> Result<Self> {
         Self::reserve_on(&[address])
     }
@@ -36,7 +35,7 @@ impl ReservedPort {
     /// Reserves one port that is free on every one of `addresses`.
     ///
     /// # Errors
-    /// When none is free.
+    /// If none is free.
     pub fn reserve_on(addresses: &[Ipv4Addr]) -> Result<Self> {
         let directory = directory::base()?.join("ports");
         fs::create_dir_all(&directory)?;

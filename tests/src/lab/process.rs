@@ -41,14 +41,12 @@ impl Program {
         }
     }
 
-    /// Adds an argument.
     #[must_use]
     pub fn arg(mut self, argument: impl Into<String>) -> Self {
         self.arguments.push(argument.into());
         self
     }
 
-    /// Adds arguments.
     #[must_use]
     pub fn args<A: Into<String>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
         self.arguments.extend(arguments.into_iter().map(Into::into));
@@ -106,7 +104,7 @@ impl Program {
     /// Starts it.
     ///
     /// # Errors
-    /// When the log cannot be written or `setpriv` (util-linux) cannot be run.
+    /// If the log cannot be written or `setpriv` (util-linux) cannot be run.
     pub fn start(&self) -> Result<LabProcess> {
         let child = spawn(self.command()?).with_context(|| format!("starting {}", self.name))?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
@@ -179,7 +177,7 @@ impl LabProcess {
     /// Sends a signal to this process alone.
     ///
     /// # Errors
-    /// When it has ended and was waited for.
+    /// If it has ended and was waited for.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         kill_process(self.pid, signal).with_context(|| format!("signalling {}", self.name))
     }
@@ -206,7 +204,7 @@ impl LabProcess {
     /// SIGTERM, then SIGKILL for what is left of the group when it ended or `patience` has passed.
     ///
     /// # Errors
-    /// When it had to be killed.
+    /// If it had to be killed.
     pub async fn stop(&self, patience: Duration) -> Result<ExitStatus> {
         self.signal(Signal::TERM).ok();
         let ended = self.wait(patience).await;
@@ -219,10 +217,10 @@ impl LabProcess {
         ended.map(|()| status)
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until it has ended on its own.
     ///
     /// # Errors
-    /// When it has not within `patience`.
+    /// If it has not within `patience`.
     pub async fn wait(&self, patience: Duration) -> Result<()> {
         crate::eventually(&format!("{} to end", self.name), patience, async || {
             if self.is_alive() {
@@ -247,7 +245,7 @@ impl LabProcess {
     /// Fails with [`EndedEarlyError`] when it has ended, quoting the end of its log.
     ///
     /// # Errors
-    /// As said.
+    /// If that does not hold.
     pub fn ensure_running(&self) -> Result<()> {
         if self.is_alive() {
             return Ok(());

@@ -25,7 +25,7 @@ const START: Duration = Duration::from_secs(30);
 /// The titles of what came to a webhook of the console, with every identity checked to be new.
 ///
 /// # Errors
-/// When something came twice, or is no notice.
+/// If something came twice, or is no notice.
 pub fn titles(messages: &[ReceivedMessage]) -> Result<Vec<String>> {
     let mut ids = std::collections::BTreeSet::new();
     let mut titles = Vec::new();

@@ -11,16 +11,16 @@ use super::node::{GaleraNode, NodeStart};
 
 /// How long views may take to agree after the last fault.
 const AGREEMENT_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long all must have been without a Primary component before it is given up: components merge by themselves.
+/// How long all must have been without a Primary component before it is given up: components merge on their own.
 const NO_PRIMARY_TIMEOUT: Duration = Duration::from_secs(8);
-/// Between two looks.
+/// Polling interval.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 impl GaleraCluster {
     /// Resumes, heals, starts, and wipes whoever does not fit.
     ///
     /// # Errors
-    /// When a node does not come up.
+    /// If a node does not start.
     pub async fn repair(&self) -> Result<()> {
         for node in self.nodes() {
             node.resume().ok();

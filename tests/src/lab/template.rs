@@ -39,7 +39,7 @@ impl DataTemplate {
     /// The template of the installed server, made when there is none.
     ///
     /// # Errors
-    /// When MariaDB is not installed or cannot be initialised.
+    /// If MariaDB is not installed or cannot be initialised.
     pub async fn load_or_create() -> Result<Self> {
         let base = directory::base()?;
         let lock = File::create(base.join("template.guard"))?;
@@ -59,7 +59,7 @@ impl DataTemplate {
     /// Copies the data directory to `target`, which must not exist.
     ///
     /// # Errors
-    /// When the copy fails.
+    /// If the copy fails.
     pub async fn copy_to(&self, target: &Path) -> Result<()> {
         let mut command = tokio::process::Command::new("cp");
         command
@@ -78,7 +78,7 @@ impl DataTemplate {
     /// Gives `path` to the user that the server runs as.
     ///
     /// # Errors
-    /// When that is not permitted.
+    /// If that is not permitted.
     pub fn chown_to_server(&self, path: &Path) -> Result<()> {
         let owner = fs::metadata(self.directory.join("data"))?;
         std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid()))?;

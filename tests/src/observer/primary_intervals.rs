@@ -8,9 +8,7 @@ use std::time::Instant;
 /// A Primary component as one of its members sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrimaryView {
-    /// `wsrep_cluster_state_uuid`.
     pub state_uuid: String,
-    /// `wsrep_cluster_conf_id`.
     pub conf_id: String,
     /// The addresses of its members.
     pub members: BTreeSet<String>,

@@ -27,7 +27,7 @@ quit                        as Ctrl-C";
 /// Carries out one command and says what was done.
 ///
 /// # Errors
-/// When it is no command or fails.
+/// If it is no command or fails.
 pub(crate) async fn execute(
     stage: &DemoEnvironment,
     line: &str,

@@ -172,7 +172,7 @@ impl LabConditions {
     /// Makes it so.
     ///
     /// # Errors
-    /// When the machine refuses; never because a node is in no state to fail in this way.
+    /// If the machine refuses; never because a node is in no state to fail in this way.
     pub(crate) async fn apply(&mut self, stage: &RoundsLab, fault: &Fault) -> Result<()> {
         match fault {
             Fault::Kill(nodes) => {
@@ -254,7 +254,7 @@ impl LabConditions {
     /// Repairs network and group connections, as far as nodes can be told.
     ///
     /// # Errors
-    /// When the machine refuses.
+    /// If the machine refuses.
     pub(crate) async fn heal(&mut self, stage: &RoundsLab) -> Result<()> {
         if let Some(network) = stage.nodes.network() {
             network.heal().await?;
@@ -279,7 +279,7 @@ impl LabConditions {
     /// Starts a container again.
     ///
     /// # Errors
-    /// When it runs already or the agent is missing.
+    /// If it is already running or the agent is missing.
     pub(crate) fn start(&mut self, stage: &RoundsLab, index: usize) -> Result<()> {
         stage.node(index).start()?;
         let node = &mut self.nodes[index];

@@ -25,9 +25,9 @@ const PRIMARY_STEADY: Duration = Duration::from_secs(2);
 const DETECTION_LIMIT: Duration = Duration::from_secs(3);
 /// How long people look at a plan that does not get on before they do something about it.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// The same when the plan waits only for the cluster to heal by itself.
+/// The same when the plan waits only for the cluster to heal on its own.
 const HEALING_PATIENCE: Duration = Duration::from_secs(45);
-/// Between two looks.
+/// Polling interval.
 const POLL_INTERVAL: Duration = Duration::from_millis(300);
 /// Longest wait for the end of an action: an order to a stopped server is watched for five minutes.
 const END_TIMEOUT: Duration = Duration::from_secs(330);
@@ -46,7 +46,7 @@ impl Round<'_> {
     /// Works until somebody is Primary, by the nodes' own word.
     ///
     /// # Errors
-    /// When that takes too long, an action does not end, or the console offers what it must not.
+    /// If that takes too long, an action does not end, or the console offers what it must not.
     pub(crate) async fn recover_cluster(&mut self) -> Result<()> {
         let end = Instant::now() + RECOVERY_TIMEOUT;
         let mut blocked = Instant::now();

@@ -11,9 +11,9 @@ use crate::rounds_lab::NODES;
 
 /// Longest time until the cluster is whole.
 const WHOLE_TIMEOUT: Duration = Duration::from_secs(150);
-/// How long nobody may be Primary before people are asked again: components may merge by themselves.
+/// How long nobody may be Primary before people are asked again: components may merge on their own.
 const NO_PRIMARY_TIMEOUT: Duration = Duration::from_secs(12);
-/// Between two looks.
+/// Polling interval.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// What an agent says of data that joining would discard.
 pub(crate) const AHEAD_MESSAGE: &str = "ahead of every Primary member";
@@ -43,7 +43,7 @@ impl Round<'_> {
     /// Repairs everything and waits for one cluster of all nodes.
     ///
     /// # Errors
-    /// When the cluster does not become whole.
+    /// If the cluster does not become whole.
     pub(crate) async fn restore(&mut self) -> Result<()> {
         self.journal.note("everything is repaired");
         self.repair_all().await?;
@@ -90,7 +90,7 @@ impl Round<'_> {
     /// Starts the etcd members that were killed.
     ///
     /// # Errors
-    /// When one does not come up.
+    /// If one does not start.
     pub(crate) async fn repair_etcd(&mut self) -> Result<()> {
         let members = self.stage.nodes.etcd().members();
         let missing = members.iter().filter(|member| member.pid().is_none());
@@ -104,16 +104,16 @@ impl Round<'_> {
     /// Starts a container.
     ///
     /// # Errors
-    /// When the agent cannot be run.
+    /// If the agent cannot be run.
     pub(crate) fn start(&mut self, node: usize) -> Result<()> {
         self.journal.note(format!("start n{}", node + 1));
         self.conditions.start(self.stage, node)
     }
 
-    /// Starts containers that have ended by themselves, as an orchestrator does.
+    /// Starts containers that have ended on their own, as an orchestrator does.
     ///
     /// # Errors
-    /// When the agent cannot be run.
+    /// If the agent cannot be run.
     pub(crate) fn start_ended(&mut self) -> Result<()> {
         for node in self.conditions.nodes_where(|node| !node.down) {
             if !self.stage.node(node).is_alive() {

@@ -148,7 +148,7 @@ impl<'s> Round<'s> {
     /// Makes something fail.
     ///
     /// # Errors
-    /// When the machine refuses.
+    /// If the machine refuses.
     pub(crate) async fn inflict(&mut self, fault: &Fault) -> Result<()> {
         self.journal.note(fault.to_string());
         self.conditions.apply(self.stage, fault).await

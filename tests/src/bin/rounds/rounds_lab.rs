@@ -35,7 +35,7 @@ impl RoundsLab {
     /// Starts everything.
     ///
     /// # Errors
-    /// When something does not come up.
+    /// If something does not start.
     pub(crate) async fn start() -> Result<Self> {
         // The kernel takes a moment to forget a network.
         static NETWORKS: AtomicU8 = AtomicU8::new(1);

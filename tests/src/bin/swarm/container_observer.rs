@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::docker::{self, Container};
 
-/// Pause between two looks for new containers.
+/// Polling interval for new containers.
 const SCAN_INTERVAL: Duration = Duration::from_millis(700);
 
 /// What is known of a running node: its last answer, when it has given one lately.
@@ -31,7 +31,7 @@ impl ContainerObserver {
     /// Observes the containers of `service` on `network` from now on, as the account `login`.
     ///
     /// # Errors
-    /// When there is no thread for it.
+    /// If there is no thread for it.
     pub(crate) fn start(
         tasks: &TaskTracker,
         service: &str,
@@ -68,7 +68,7 @@ impl ContainerObserver {
     /// Fails unless exactly `count` nodes run and all of them are Synced in one Primary component of that size.
     ///
     /// # Errors
-    /// As said; names what each node says.
+    /// As said; lists what each node reports.
     pub(crate) fn ensure_all_synced(&self, count: usize) -> Result<()> {
         self.cluster_observer.ensure_all_synced(count)
     }
@@ -90,9 +90,7 @@ impl ContainerObserver {
 /// An account of the databases.
 #[derive(Clone)]
 pub(crate) struct DatabaseLogin {
-    /// Its name.
     pub(crate) user: String,
-    /// Its password.
     pub(crate) password: String,
 }
 

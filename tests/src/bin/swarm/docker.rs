@@ -40,7 +40,7 @@ impl Container {
 /// Runs `docker ARGUMENTS…` and returns what it printed.
 ///
 /// # Errors
-/// When it fails or does not end in time; quotes what it complained of.
+/// If it fails or does not end in time; quotes what it complained of.
 pub(crate) async fn docker<A: AsRef<OsStr>>(
     arguments: impl IntoIterator<Item = A>,
 ) -> Result<String> {
@@ -89,7 +89,7 @@ pub(crate) async fn run(command: &mut Command) -> Result<String> {
 /// What a container wrote so far, on both of its outputs.
 ///
 /// # Errors
-/// When Docker cannot be run.
+/// If Docker cannot be run.
 pub(crate) async fn logs(id: &str, lines: usize) -> Result<String> {
     let tail = lines.to_string();
     let mut command = Command::new("docker");
@@ -118,7 +118,7 @@ pub(crate) async fn running(service: &str) -> Result<Vec<String>> {
     Ok(ids.lines().map(ToOwned::to_owned).collect())
 }
 
-/// What is to be known of running containers; one that is not reachable yet or any more is left out.
+/// What is to be known of running containers; one that is not reachable yet or any longer is left out.
 ///
 /// # Errors
 /// As [`docker`], or when Docker says something else than it used to.

@@ -33,7 +33,6 @@ pub(crate) struct ScenarioRunner {
 
 /// A deployed stack and its observer.
 pub(crate) struct ScenarioContext {
-    /// The stack.
     pub(crate) stack: Stack,
     /// Who asks its nodes.
     pub(crate) observer: Arc<ContainerObserver>,
@@ -108,7 +107,7 @@ impl ScenarioContext {
     /// Starts writing to all nodes.
     ///
     /// # Errors
-    /// When the table cannot be made.
+    /// If the table cannot be made.
     pub(crate) async fn start_load(&self) -> Result<WriteLoad> {
         self.start_load_through(&load::target_synced_nodes(&self.observer))
             .await
@@ -117,7 +116,7 @@ impl ScenarioContext {
     /// Starts writing through `door`.
     ///
     /// # Errors
-    /// When the table cannot be made.
+    /// If the table cannot be made.
     pub(crate) async fn start_load_through(&self, door: &TargetSelector) -> Result<WriteLoad> {
         let nodes = self.nodes();
         load::prepare(nodes.first().context("no node runs")?).await?;
@@ -129,7 +128,7 @@ impl ScenarioContext {
     /// Waits for `rows` further rows to be acknowledged.
     ///
     /// # Errors
-    /// When that takes too long.
+    /// If that takes too long.
     pub(crate) async fn wait_for_rows(&self, load: &WriteLoad, rows: usize) -> Result<()> {
         let before = load.acknowledged();
         let what = format!("{rows} further acknowledged rows");
@@ -144,7 +143,7 @@ impl ScenarioContext {
     /// Ends the load and looks for every row that was ever acknowledged on this stage, on every node.
     ///
     /// # Errors
-    /// When one is missing.
+    /// If one is missing.
     pub(crate) async fn check_rows(&self, load: &WriteLoad) -> Result<()> {
         let mut rows = self.rows.lock().await;
         rows.extend(load.stop().await);
@@ -175,7 +174,7 @@ impl ScenarioContext {
     /// Kills nodes, and waits until the observer knows that they are gone.
     ///
     /// # Errors
-    /// When they do not run.
+    /// If they do not run.
     pub(crate) async fn kill(&self, victims: &[Container]) -> Result<()> {
         self.stack.kill(victims).await?;
         until(

@@ -34,7 +34,7 @@ impl Scenario {
     /// Plays it.
     ///
     /// # Errors
-    /// When something does not hold.
+    /// If something does not hold.
     pub(crate) async fn run(self, theatre: &ScenarioRunner, random: &mut StdRng) -> Result<()> {
         match self {
             Self::Start => start::run(theatre).await,

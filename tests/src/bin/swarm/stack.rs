@@ -12,7 +12,7 @@ use crate::docker::{self, Container, docker, docker_in};
 
 /// The cluster's name, which is the default of stack.yaml.
 const CLUSTER: &str = "galera";
-/// Pause between two looks at something that takes its time; each costs a run of `docker`.
+/// Polling interval at something that takes its time; each costs a run of `docker`.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// Longest wait for a removed stack to be gone.
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(180);
@@ -37,7 +37,7 @@ impl Stack {
     /// Deploys stack.yaml in `directory` under `name`, with what further stack files ask for.
     ///
     /// # Errors
-    /// When Docker refuses.
+    /// If Docker refuses.
     pub(crate) async fn deploy(
         directory: &Path,
         name: &str,
@@ -82,7 +82,7 @@ impl Stack {
     /// Changes how many tasks services have; returns at once.
     ///
     /// # Errors
-    /// When Docker refuses.
+    /// If Docker refuses.
     pub(crate) async fn scale(&self, services: &[(&str, usize)]) -> Result<()> {
         let mut arguments = vec!["service".to_owned(), "scale".into(), "--detach".into()];
         for (service, count) in services {
@@ -94,7 +94,7 @@ impl Stack {
     /// The running containers of a service.
     ///
     /// # Errors
-    /// When Docker does not answer.
+    /// If Docker does not respond.
     pub(crate) async fn containers(&self, service: &str) -> Result<Vec<Container>> {
         let ids = docker::running(&self.service(service)).await?;
         docker::inspect(&ids, &self.network()).await
@@ -122,7 +122,7 @@ impl Stack {
     /// SIGKILL, at the same moment.
     ///
     /// # Errors
-    /// When one of them does not run.
+    /// If one of them does not run.
     pub(crate) async fn kill(&self, containers: &[Container]) -> Result<()> {
         let ids = containers.iter().map(|container| container.id.as_str());
         docker(["kill"].into_iter().chain(ids)).await.map(drop)
@@ -131,7 +131,7 @@ impl Stack {
     /// The account with which the console reads status, known once a node runs.
     ///
     /// # Errors
-    /// When no node comes up in time.
+    /// If no node comes up in time.
     pub(crate) async fn console_login(&self) -> Result<DatabaseLogin> {
         let password = until("a first container", Duration::from_secs(60), async || {
             let nodes = docker::running(&self.service("node")).await?;
@@ -148,7 +148,7 @@ impl Stack {
     /// Runs etcdctl in one of the members that run.
     ///
     /// # Errors
-    /// When none runs or it fails.
+    /// If none runs or it fails.
     pub(crate) async fn etcdctl(&self, arguments: &str) -> Result<String> {
         for member in ["etcd1", "etcd2", "etcd3"] {
             if let Some(container) = self.containers(member).await?.first() {
@@ -161,7 +161,7 @@ impl Stack {
     /// The value of a key of the cluster in the registry; `None` when it is not there.
     ///
     /// # Errors
-    /// When etcd does not answer.
+    /// If etcd does not respond.
     pub(crate) async fn registry_value(&self, key: &str) -> Result<Option<String>> {
         let text = self
             .etcdctl(&format!("get --print-value-only /galera/{CLUSTER}/{key}"))
@@ -172,7 +172,7 @@ impl Stack {
     /// Removes every key of the cluster, as somebody who wants to clean up and knows no better.
     ///
     /// # Errors
-    /// When etcd does not answer.
+    /// If etcd does not respond.
     pub(crate) async fn wipe_registry(&self) -> Result<()> {
         self.etcdctl(&format!("del --prefix /galera/{CLUSTER}/"))
             .await
@@ -182,7 +182,7 @@ impl Stack {
     /// Kills members of etcd; Swarm starts them again unless they are kept away.
     ///
     /// # Errors
-    /// When Docker refuses.
+    /// If Docker refuses.
     pub(crate) async fn kill_etcd(&self, members: &[&str]) -> Result<()> {
         let mut victims = Vec::new();
         for member in members {
@@ -196,7 +196,7 @@ impl Stack {
     /// Whether `members` of etcd shall run.
     ///
     /// # Errors
-    /// When Docker refuses.
+    /// If Docker refuses.
     pub(crate) async fn set_etcd_running(&self, members: &[&str], running: bool) -> Result<()> {
         let services: Vec<_> = members
             .iter()

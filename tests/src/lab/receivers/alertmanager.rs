@@ -18,7 +18,7 @@ impl Alertmanager {
     /// Starts it with its files below `directory`; it posts to `webhook`.
     ///
     /// # Errors
-    /// When it is not installed or does not come up.
+    /// If it is not installed or does not start.
     pub async fn start(directory: &Path, webhook: &str) -> Result<Self> {
         let (port, directory) = (
             ReservedPort::reserve(LOOPBACK)?,
@@ -52,7 +52,6 @@ impl Alertmanager {
         })
     }
 
-    /// Where it is.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{LOOPBACK}:{}", self.port.number())

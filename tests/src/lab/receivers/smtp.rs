@@ -14,9 +14,7 @@ use super::{LOOPBACK, wait_until_listening};
 pub struct ReceivedMail {
     /// Whom it is for, as its header says.
     pub to: String,
-    /// Its subject.
     pub subject: String,
-    /// Its identity.
     pub id: String,
     /// All of it.
     pub text: String,
@@ -44,7 +42,7 @@ impl SmtpReceiver {
     /// Starts it with its files below `directory`; it takes everything from everybody.
     ///
     /// # Errors
-    /// When it is not installed or does not come up.
+    /// If it is not installed or does not start.
     pub async fn start(directory: &Path) -> Result<Self> {
         Self::start_secured(directory, SmtpSecurity::default()).await
     }
@@ -97,7 +95,7 @@ impl SmtpReceiver {
     /// Everything that came, in order.
     ///
     /// # Errors
-    /// When the Maildir cannot be read.
+    /// If the Maildir cannot be read.
     pub fn mails(&self) -> Result<Vec<ReceivedMail>> {
         let mut files = Vec::new();
         for file in std::fs::read_dir(self.mailbox.join("new"))
