@@ -47,7 +47,7 @@ impl ConsoleClient {
         self.cookie.as_deref()
     }
 
-    /// The same client with another cookie, as somebody who made one up would have it.
+    /// The same client with another cookie, for example a forged one.
     #[must_use]
     pub fn with_cookie(mut self, cookie: &str) -> Self {
         self.cookie = Some(cookie.to_owned());
@@ -107,10 +107,10 @@ impl ConsoleClient {
         Ok(())
     }
 
-    /// Who is signed in.
+    /// The current session.
     ///
     /// # Errors
-    /// If nobody is.
+    /// If the client is not signed in.
     pub async fn session(&self) -> Result<SessionView> {
         self.get("/api/v1/session").await
     }
@@ -182,10 +182,10 @@ impl ConsoleClient {
     }
 }
 
-/// Reads an answer as a problem document, which must agree with its status.
+/// Parses a response as a problem document, whose status must match the response's.
 ///
 /// # Errors
-/// If it is none.
+/// If it is not a problem document.
 pub async fn problem(answer: Response) -> Result<ProblemDetails> {
     let status = answer.status();
     let kind = answer.headers().get(header::CONTENT_TYPE).cloned();
@@ -218,7 +218,7 @@ pub fn node<'v>(view: &'v ClusterView, id: &NodeId) -> Result<&'v NodeView> {
         .with_context(|| format!("{id} is not in the view"))
 }
 
-/// What one source said of a node.
+/// One source's observation of a node.
 #[must_use]
 pub fn source(node: &NodeView, kind: SourceKind) -> Option<&SourceView> {
     node.sources.iter().find(|source| source.kind == kind)

@@ -56,7 +56,7 @@ impl LiveClient {
             .await
     }
 
-    /// Sends a text frame as it is.
+    /// Sends a text frame unmodified.
     ///
     /// # Errors
     /// If the connection is closed.

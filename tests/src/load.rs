@@ -1,4 +1,4 @@
-//! Clients that write all the time and remember what was acknowledged, so that nothing of it can go missing unnoticed.
+//! Clients that write continuously and record what was acknowledged, so that any loss is detected.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::background::runtime;
 
-/// Longest wait for a connection or a transaction; then its outcome is unknown and the client goes elsewhere.
+/// Longest wait for a connection or a transaction; the outcome is then unknown and the client moves to another node.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest wait for all rows.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -37,7 +37,7 @@ pub fn schema(password: &str) -> [String; 4] {
 /// Where a client connects.
 #[derive(Clone, Debug)]
 pub struct ConnectTarget {
-    /// What is there, for people.
+    /// The node's name.
     pub node: String,
     pub options: Opts,
 }
@@ -51,7 +51,8 @@ pub struct AcknowledgedRow {
     pub id: u64,
     /// Who acknowledged it.
     pub node: String,
-    /// Where that node stood a moment later: the row lies at or below it. `None` when that could not be asked.
+    /// The node's `wsrep_last_committed` shortly afterwards, which is at or above the row's seqno; `None` if it could
+    /// not be read.
     pub position: Option<u64>,
 }
 
@@ -70,10 +71,10 @@ pub struct WriteLoad {
 }
 
 impl WriteLoad {
-    /// Starts `writers` of them.
+    /// Starts `writers` writers.
     ///
     /// # Errors
-    /// If there is no thread for them.
+    /// If no thread can be started.
     pub fn start(writers: u64, door: &TargetSelector) -> Result<Self> {
         static STARTED: AtomicU64 = AtomicU64::new(0);
         let load = Self {
@@ -101,7 +102,7 @@ impl WriteLoad {
         lock(&self.ledger).acknowledged.len()
     }
 
-    /// The longest time without an acknowledged row since this was last asked.
+    /// The longest time without an acknowledged row since the last call.
     #[must_use]
     pub fn longest_pause(&self) -> Duration {
         let mut ledger = lock(&self.ledger);
@@ -159,7 +160,7 @@ impl LoadWriter {
     async fn write(self) {
         let mut connection = None;
         for sequence in 0_u64.. {
-            // Never tried twice: whoever gets no answer does not know whether the row is there.
+            // Never retried: without a response it is unknown whether the row exists.
             let id = self.first_id + sequence;
             match timeout(
                 TRANSACTION_TIMEOUT,

@@ -70,7 +70,7 @@ impl DemoProcess {
     }
 }
 
-/// Whether a process runs; a zombie that nobody has waited for does not.
+/// Whether a process is running; a zombie is not.
 fn is_running(pid: u64) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ")

@@ -1,4 +1,4 @@
-//! What happened to a cluster, told afterwards.
+//! The event history of a cluster.
 
 use acceptance::lab::node::NodeStart;
 use anyhow::{Context, Result, ensure};
@@ -81,7 +81,7 @@ async fn a_killed_node_and_its_return_are_recorded() -> Result<()> {
         "{reasons:?}"
     );
 
-    // The page tells the same in words, and finds it again by a filter.
+    // The page shows the same event, and finds it with a filter.
     let page = api
         .get_text(&format!("/clusters/lab/events?node={id}&state=unreachable"))
         .await?;

@@ -1,4 +1,4 @@
-//! The laboratory itself, without any program of ours.
+//! The lab itself, without this project's programs.
 
 use std::time::Duration;
 

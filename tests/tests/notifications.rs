@@ -1,4 +1,4 @@
-//! A whole episode, as its notices tell it: by webhook, by e-mail, and through Alertmanager.
+//! A whole outage as seen by notification targets: by webhook, by e-mail, and through Alertmanager.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::shared;
 use acceptance::recovery_team::{RecoveryTeam, attest_stopped};
 
-/// Longest wait for a notice: for the change itself, its minimum duration, and the way.
+/// Longest wait for a notification: the change itself, its minimum duration, and the delivery.
 const NOTIFICATION_TIMEOUT: Duration = Duration::from_secs(60);
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -97,7 +97,7 @@ async fn an_episode_is_delivered_once_and_in_order_to_every_receiver() -> Result
     check_alertmanager(&alerts, &action.action.id).await
 }
 
-/// The team gets what the webhook got; people get what concerns them.
+/// The team gets everything that the webhook got; users get what concerns them.
 async fn check_mail(smtp: &SmtpReceiver, told: &[String]) -> Result<()> {
     let mails = eventually("every e-mail", NOTIFICATION_TIMEOUT, async || {
         let mails = smtp.mails()?;
@@ -143,7 +143,7 @@ async fn check_mail(smtp: &SmtpReceiver, told: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// What Alertmanager in its turn tells of each alert: that it fires and that it is resolved, once each.
+/// What Alertmanager forwards for each alert: firing and resolved, once each.
 async fn check_alertmanager(alerts: &HttpReceiver, action: &str) -> Result<()> {
     let expected = BTreeMap::from([
         // Before the loss of quorum and after the bootstrap.
@@ -196,7 +196,7 @@ async fn add_target(admin: &ConsoleClient, rules: &Value, fields: &Value) -> Res
     Ok(())
 }
 
-/// Waits until the console sees the cluster as healthy and has recorded so: what comes is a change then.
+/// Waits until the console has recorded the cluster as healthy, so that later changes are notified.
 async fn wait_until_recorded_healthy(admin: &ConsoleClient) -> Result<()> {
     eventually(
         "a healthy cluster on record",
@@ -215,7 +215,7 @@ async fn wait_until_recorded_healthy(admin: &ConsoleClient) -> Result<()> {
     .await
 }
 
-/// Waits until `title` was told `times` times.
+/// Waits until `title` was delivered `times` times.
 async fn wait_for_title(hook: &HttpReceiver, title: &str, times: usize) -> Result<()> {
     eventually(
         &format!("{title:?} to be told"),

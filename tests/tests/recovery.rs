@@ -122,7 +122,8 @@ async fn two_of_three_killed_are_recovered_by_two_people() -> Result<()> {
     Ok(())
 }
 
-/// An account without SUPER, two replicas at once, and a cluster that is repaired by hand while the request waits.
+/// An account without SUPER, two concurrent replicas, and a cluster that is repaired manually while the request is
+/// pending.
 #[tokio::test(flavor = "multi_thread")]
 async fn failed_and_unneeded_actions_are_reported_and_not_retried() -> Result<()> {
     let lab = shared::lab().await?;
@@ -211,7 +212,7 @@ async fn a_stopped_cluster_starts_where_the_approved_order_says() -> Result<()> 
         .execute("CREATE TABLE mysql.missed (id INT PRIMARY KEY) ENGINE = InnoDB")
         .await?;
     nodes.wait_until_applied(&[1, 2, 3]).await?;
-    // n1 misses what comes after its end. Rows, not DDL: who is killed inside of that has no position any more.
+    // n1 misses what is written after it is killed. Rows, not DDL: a node killed during DDL has no position.
     nodes.node(1).kill().await?;
     nodes.wait_until_synced(&[2, 3], PATIENCE).await?;
     for row in 0..10 {

@@ -90,7 +90,7 @@ impl AgentSidecar {
         }
     }
 
-    /// SIGKILL: its lease expires on its own.
+    /// SIGKILL: its lease expires.
     pub fn kill(&self) {
         self.process().take();
     }

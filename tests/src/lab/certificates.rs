@@ -1,4 +1,4 @@
-//! Certificates for what the lab starts: an authority that nobody outside of the lab knows, and what it issues.
+//! Certificates for the lab: a private authority and what it issues.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use rcgen::{
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// An authority whose certificate lies in a file.
+/// A certificate authority with its certificate in a file.
 pub struct CertificateAuthority {
     issuer: Issuer<'static, KeyPair>,
     directory: PathBuf,

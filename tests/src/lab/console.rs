@@ -58,7 +58,7 @@ pub struct ConsoleSettings {
     pub recovery: Option<(String, String)>,
     /// `--state-prefix`.
     pub state_prefix: String,
-    /// More arguments, as they are.
+    /// Additional arguments.
     pub extra_arguments: Vec<String>,
     /// The accounts that are created before it starts.
     pub users: Vec<ConsoleUser>,
@@ -67,7 +67,7 @@ pub struct ConsoleSettings {
 }
 
 impl ConsoleSettings {
-    /// A console for all of a lab, with one account a role and a state prefix of its own.
+    /// A console for the whole lab, with one account per role and a dedicated state prefix.
     #[must_use]
     pub fn for_lab(lab: &Lab) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
@@ -325,10 +325,10 @@ impl LabConsole {
         Ok(())
     }
 
-    /// Waits until `/readyz` says so.
+    /// Waits until `/readyz` reports ready.
     ///
     /// # Errors
-    /// If it ends early or is not ready in time.
+    /// If it exits early or is not ready in time.
     pub async fn wait_until_ready(&self) -> Result<()> {
         let client = reqwest::Client::builder()
             .timeout(Duration::from_secs(2))

@@ -1,4 +1,4 @@
-//! The lab's own directory, removed with it; what a killed predecessor left behind is removed at the next start.
+//! The lab's directory, removed with it; leftovers of killed labs are removed at the next start.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -29,7 +29,7 @@ impl LabDirectory {
             COUNT.fetch_add(1, Ordering::Relaxed)
         );
         let path = base.join(name);
-        // Locked before the directory exists, so that nobody's sweep takes it.
+        // Locked before the directory exists, so that no other process's clean-up removes it.
         let lock = File::create(path.with_extension("lock"))?;
         lock.try_lock().context("locking the lab's directory")?;
         fs::create_dir(&path).with_context(|| format!("creating {}", path.display()))?;
@@ -49,10 +49,10 @@ impl Drop for LabDirectory {
     }
 }
 
-/// The directory of all labs of this user: short, because the path of a socket may have 107 bytes only.
+/// The directory of all labs of this user. Short, because the path of a socket is limited to 107 bytes.
 ///
 /// # Errors
-/// If it belongs to somebody else.
+/// If it belongs to another user.
 pub fn base() -> Result<PathBuf> {
     let user = rustix::process::getuid().as_raw();
     let path = std::env::temp_dir().join(format!("galera-lab-{user}"));

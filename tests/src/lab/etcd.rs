@@ -78,7 +78,7 @@ impl LabEtcd {
     /// Member `number`, counted from 1.
     ///
     /// # Panics
-    /// When there is none.
+    /// If it does not exist.
     #[must_use]
     pub fn member(&self, number: usize) -> &EtcdMember {
         &self.members[number - 1]

@@ -1,4 +1,4 @@
-//! Homogeneous nodes: `galera-agent run` with the same command everywhere, each on its own address and directory.
+//! Homogeneous nodes: `galera-agent run` with the same command line, each on its own address and directory.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -28,7 +28,7 @@ pub use recorder::KeyRecorder;
 
 /// The name of the cluster that they form.
 pub const CLUSTER: &str = "same";
-/// Seconds; the least there is, so that what waits for leases is quick.
+/// Seconds; the minimum, so that expiry of leases is fast.
 const TTL: u64 = 3;
 /// Longest wait for a write to have reached every node.
 const APPLIED: Duration = Duration::from_secs(20);
@@ -66,7 +66,7 @@ impl HomogeneousLab {
         Self::make(directory, places.collect::<Result<_>>()?, None).await
     }
 
-    /// The same, each node in a network namespace of its own, which [`HomogeneousLab::network`] can cut.
+    /// Like [`HomogeneousLab::prepare`], with each node in its own network namespace; see [`HomogeneousLab::network`].
     ///
     /// # Errors
     /// As [`HomogeneousLab::prepare`] and [`LabNetwork::create`].
@@ -86,7 +86,7 @@ impl HomogeneousLab {
             .as_ref()
             .map_or(Ipv4Addr::LOCALHOST, LabNetwork::router);
         let etcd = LabEtcd::start_on(directory.path(), middle, 3).await?;
-        // As in containers, the ports are the same everywhere. In namespaces of their own nobody else can take them.
+        // As in containers, the ports are the same on all nodes. In separate namespaces they cannot conflict.
         let addresses: Vec<Ipv4Addr> = match &network {
             Some(_) => vec![middle],
             None => places.iter().map(|place| place.address).collect(),
@@ -119,7 +119,7 @@ impl HomogeneousLab {
         })
     }
 
-    /// The same nodes, but nobody bootstraps without an approved order (`AUTO_BOOTSTRAP=never`).
+    /// Nodes only bootstrap with an approved order (`AUTO_BOOTSTRAP=never`).
     #[must_use]
     pub fn without_auto_bootstrap(mut self) -> Self {
         let nodes = self.nodes.into_iter();
@@ -152,7 +152,7 @@ impl HomogeneousLab {
     /// Node `number`, counted from 1.
     ///
     /// # Panics
-    /// When there is none.
+    /// If it does not exist.
     #[must_use]
     pub fn node(&self, number: usize) -> &HomogeneousNode {
         &self.nodes[number - 1]
@@ -168,10 +168,10 @@ impl HomogeneousLab {
         &self.etcd
     }
 
-    /// A client of its etcd.
+    /// A client of the lab's etcd.
     ///
     /// # Errors
-    /// When its endpoints are none.
+    /// If the endpoints are invalid.
     pub fn registry(&self) -> Result<Registry> {
         Ok(Registry::connect(registry::EtcdSettings::new(
             self.etcd.endpoints(),
@@ -227,11 +227,11 @@ impl HomogeneousLab {
         })
     }
 
-    /// Waits until all of `numbers` have what the most advanced of them has now, and none is amid a schema change: until
-    /// that has ended a node has no position that survives its death.
+    /// Waits until all of `numbers` have applied what the most advanced of them has, and none is in the middle of a
+    /// schema change: until that ends a node has no position that survives a crash.
     ///
     /// # Errors
-    /// If that takes too long; says who is behind.
+    /// If that takes too long; names the nodes that are behind.
     pub async fn wait_until_applied(&self, numbers: &[usize]) -> Result<()> {
         let mut ahead = 0;
         for number in numbers {
@@ -265,7 +265,7 @@ impl HomogeneousLab {
         self.network.as_ref()
     }
 
-    /// Every node, for an observer that asks as `user`.
+    /// Every node, for an observer that connects as `user`.
     #[must_use]
     pub fn observed_nodes(&self, user: &str) -> Vec<ObservedNode> {
         self.nodes

@@ -37,7 +37,7 @@ pub(super) struct ClusterSettings {
     pub(super) agent: PathBuf,
 }
 
-/// How a node comes up.
+/// How a node is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeStart {
     /// As the founder of a new cluster (`--wsrep-new-cluster`).
@@ -60,7 +60,7 @@ pub struct GaleraNode {
     pub(super) sst: ReservedPort,
     pub(super) ist_proxy: Option<ChaosProxy>,
     pub(super) sql_proxy: Option<ChaosProxy>,
-    /// Where the agent beside it hears what it tells (`GALERA_AGENT_NOTIFY`).
+    /// Endpoint for notifications to the agent beside it (`GALERA_AGENT_NOTIFY`).
     pub(super) notify: String,
     pub(super) common: Arc<ClusterSettings>,
     pub(super) process: Mutex<Option<LabProcess>>,
@@ -91,8 +91,8 @@ impl GaleraNode {
         self.common.mysql.number()
     }
 
-    /// The proxy before its SQL port, which is its identity then; `None` when the lab was built without doors. Its agent
-    /// and its clients here do not pass through it.
+    /// The proxy in front of its SQL port, whose address is then its identity; `None` without SQL proxies. Its agent
+    /// and the lab's own clients bypass it.
     #[must_use]
     pub const fn sql_proxy(&self) -> Option<&ChaosProxy> {
         self.sql_proxy.as_ref()
@@ -103,7 +103,7 @@ impl GaleraNode {
         self.directory.join("error.log")
     }
 
-    /// Tells its agent of `status` as the server does: by the same command with the same variable.
+    /// Notifies its agent of `status` as the server does: with the same command and environment.
     ///
     /// # Errors
     /// If the command cannot be run.
@@ -416,7 +416,7 @@ impl GaleraNode {
             .as_ref()
             .map_or(self.ist.number(), |proxy| proxy.address().port());
         let gcomm = match start {
-            // The others go on trying the port that they know.
+            // The other nodes keep using the port that they know.
             NodeStart::FoundSeparately => self.separate_gcomm.number(),
             NodeStart::Found | NodeStart::Join => self.gcomm.number(),
         };

@@ -60,7 +60,7 @@ impl Program {
         self
     }
 
-    /// Runs it within the network namespace that this file stands for; only root can.
+    /// Runs it in the network namespace of this file; requires root.
     #[must_use]
     pub fn in_namespace(mut self, namespace: Option<&Path>) -> Self {
         self.namespace = namespace.map(Path::to_path_buf);
@@ -78,7 +78,7 @@ impl Program {
         let log = append(&self.log)?;
         // The kernel forgets the parent-death signal when a process changes its user, so setpriv does both, in order.
         let mut command = match &self.namespace {
-            // First of all, while it is still allowed to; it becomes setpriv, not its parent.
+            // nsenter comes first, while it is still permitted; it execs setpriv.
             Some(namespace) => {
                 let mut command = Command::new("nsenter");
                 command.arg(format!("--net={}", namespace.display()));
@@ -132,7 +132,7 @@ fn spawn(command: Command) -> Result<Child> {
         let (sender, orders) = channel::<SpawnRequest>();
         std::thread::spawn(move || {
             for (mut command, answer) in orders {
-                // Nobody waits any more: the child ends as if it had been dropped at once.
+                // The requester is gone: the child ends as if it had been dropped.
                 if let Err(unclaimed) = answer.send(command.spawn())
                     && let Ok(mut child) = unclaimed.0
                 {
@@ -169,7 +169,7 @@ impl LabProcess {
     /// Whether it has not ended.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        // NOWAIT leaves the zombie, so that the group's id stays ours until we have signalled the group.
+        // NOWAIT keeps the zombie, so that the group id stays reserved until the group has been signalled.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         matches!(waitid(WaitId::Pid(self.pid), options), Ok(None))
     }
@@ -184,7 +184,7 @@ impl LabProcess {
 
     /// SIGKILL for the whole group, and waits for the process.
     pub fn kill(&self) {
-        // Before the wait: afterwards the id could be somebody else's.
+        // Before the wait: afterwards the id may be reused.
         if self.exists() {
             kill_process_group(self.pid, Signal::KILL).ok();
         }
@@ -201,7 +201,7 @@ impl LabProcess {
         waitid(WaitId::Pid(self.pid), options).is_ok()
     }
 
-    /// SIGTERM, then SIGKILL for what is left of the group when it ended or `patience` has passed.
+    /// SIGTERM, then SIGKILL for the rest of the group after it has exited or `patience` has passed.
     ///
     /// # Errors
     /// If it had to be killed.
@@ -217,10 +217,10 @@ impl LabProcess {
         ended.map(|()| status)
     }
 
-    /// Waits until it has ended on its own.
+    /// Waits until it exits.
     ///
     /// # Errors
-    /// If it has not within `patience`.
+    /// If it does not within `patience`.
     pub async fn wait(&self, patience: Duration) -> Result<()> {
         crate::eventually(&format!("{} to end", self.name), patience, async || {
             if self.is_alive() {

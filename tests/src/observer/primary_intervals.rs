@@ -1,4 +1,4 @@
-//! Who said to be Primary, with whom, from when until when; and whether two that had nobody in common ever said so at
+//! Which nodes reported to be Primary, with which members and when; and whether two disjoint components ever did so at
 //! the same time.
 
 use std::collections::BTreeSet;
@@ -18,13 +18,13 @@ pub struct PrimaryView {
 /// was answered with it. It was Primary before and after, too; but only this is proven.
 #[derive(Clone, Debug)]
 pub struct PrimaryInterval {
-    /// The node: its task and address.
+    /// Task and address of the node.
     pub node: String,
     /// What it saw.
     pub view: PrimaryView,
-    /// When it had first said so.
+    /// The first report.
     pub since: Instant,
-    /// When it was last asked and said so.
+    /// When the last query that was answered with it was sent.
     pub until: Instant,
 }
 
@@ -47,7 +47,7 @@ impl fmt::Display for RivalPair {
     }
 }
 
-/// Every pair of rivals among `stays`.
+/// All pairs of rivals among `stays`.
 #[must_use]
 pub fn rival_pairs(stays: &[PrimaryInterval]) -> Vec<RivalPair> {
     let mut found = Vec::new();
@@ -65,7 +65,7 @@ pub fn rival_pairs(stays: &[PrimaryInterval]) -> Vec<RivalPair> {
     found
 }
 
-/// The member addresses of `wsrep_incoming_addresses`, without ports; `own` is one of them whatever it says.
+/// The member addresses in `wsrep_incoming_addresses`, without ports; always includes `own`.
 #[must_use]
 pub fn members(incoming: &str, own: &str) -> BTreeSet<String> {
     let host = |entry: &str| {

@@ -1,5 +1,5 @@
-//! Nodes that run and do not see each other, at different positions: the most advanced goes on, and nobody when they find
-//! each other again before that.
+//! Running nodes that cannot reach each other, at different positions: recovery starts from the most advanced, and not
+//! at all if they reconnect first.
 
 use std::time::Duration;
 
@@ -98,7 +98,7 @@ async fn heal(lab: &Lab) -> Result<()> {
     futures::future::try_join_all(orders).await.map(drop)
 }
 
-/// The plan goes on from n2, which is as far as n3 and before it by name, and leaves n1 behind.
+/// The plan starts from n2, which is level with n3 and precedes it by name, and leaves n1 behind.
 fn ensure_expected_plan(lab: &Lab, plan: &Plan, ahead: u64) -> Result<()> {
     let target = plan.target.as_ref().context("no target")?;
     let position = target.position.as_ref().map(|position| position.seqno);
@@ -118,7 +118,7 @@ async fn request_concurrently(
     others: &RecoveryTeam,
     right: impl Fn(&Plan) -> Result<()>,
 ) -> Result<()> {
-    // As in People::request_unhealed: both may be refused while the target tries to find the others.
+    // As in RecoveryTeam::request_unhealed: both may be refused while the target tries to reconnect.
     let (action, refused) = eventually("one of two requests to be taken", PATIENCE, async || {
         let plan = people.executable_plan_unhealed("bootstrap").await?;
         right(&plan)?;

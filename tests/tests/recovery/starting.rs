@@ -1,4 +1,4 @@
-//! Clean-up while a container starts: what it may be looking at is not removed, and it founds nothing.
+//! Clean-up while a container starts: nothing that it may be using is removed, and it founds nothing.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ async fn i27_nothing_is_cleaned_while_a_container_starts_and_it_joins() -> Resul
     let registered = lab.keys().await?;
     ensure!(registered.contains_key(&format!("{gone}/registered")));
 
-    // Everybody is there: now it is removed, and nothing else.
+    // All nodes are back: now the stale registration is removed, and nothing else.
     let plan = people
         .executable_plan_within(STALE_TIMEOUT, "cleanup", &[])
         .await?;
@@ -77,7 +77,7 @@ async fn i27_nothing_is_cleaned_while_a_container_starts_and_it_joins() -> Resul
         ensure!(keys.contains_key(&key), "{key} is gone, too");
     }
 
-    // The one that was cleaned away comes back to what it left, as a member.
+    // The removed node rejoins with its data.
     lab.node(3).start()?;
     lab.wait_until_synced(&[1, 2, 3, 4], FORMATION_TIMEOUT)
         .await?;

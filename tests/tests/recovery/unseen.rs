@@ -41,7 +41,7 @@ async fn check_unreachable_primary(
         sql_proxy(lab.node(number))?.blackhole();
     }
     lab.node(1).isolate(true).await?;
-    // Nothing else speaks against it in the end; whoever declares them stopped is contradicted by the registry.
+    // No other evidence is needed: declaring them stopped is contradicted by the registry.
     for declared in [&[][..], unseen] {
         let plan = wait_for_refused_plan(people, declared, |plan| {
             check_mentions(
@@ -56,7 +56,7 @@ async fn check_unreachable_primary(
             .await?;
         ensure!(refusal.status == 422, "{refusal:?}");
     }
-    // Without any agent's word they are merely unaccounted for, which is not dead.
+    // Without an agent's report they are merely unaccounted for, not down.
     for number in [2, 3] {
         lab.agent(number).kill();
     }
@@ -78,7 +78,7 @@ async fn check_unreachable_primary(
     Ok(())
 }
 
-/// The plan once the views have settled and it says what is expected; it must not be executable at any time.
+/// The plan once the views are stable and it reports what is expected; it must never be executable.
 async fn wait_for_refused_plan(
     people: &RecoveryTeam,
     declared: &[NodeId],
@@ -97,7 +97,7 @@ async fn wait_for_refused_plan(
     Ok(plan)
 }
 
-/// The statement reaches the database, which carries it out; its answer is lost.
+/// The statement reaches the database and is executed; the response is lost.
 async fn check_lost_reply(lab: &Lab, people: &RecoveryTeam, lost: &[NodeId]) -> Result<()> {
     lab.node(2).kill();
     lab.node(3).kill();

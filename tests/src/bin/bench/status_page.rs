@@ -19,11 +19,11 @@ use tokio::process::Command;
 
 use crate::figures::Figure;
 
-/// How long each server is asked.
+/// Duration of each server's load.
 const ROUND_SECONDS: u32 = 8;
 /// Rounds, in turn, so that both meet the same noise.
 const ROUNDS: usize = 2;
-/// Connections that ask at the same time.
+/// Concurrent connections.
 const CONNECTIONS: u32 = 32;
 const PAGE: &str = "/status/bench";
 
@@ -185,7 +185,7 @@ fn allow(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Asks for `url` from another core for a while.
+/// Loads `url` from another core.
 async fn load(url: &str) -> Result<LoadResult> {
     let output = Command::new("taskset")
         .args(["--cpu-list", "1", "wrk", "-t1", "--latency"])

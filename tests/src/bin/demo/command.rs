@@ -1,4 +1,4 @@
-//! Commands that make something fail or come back, typed by a person or sent by a browser test.
+//! Commands that break or restore something, typed by a person or sent by a browser test.
 
 use std::sync::atomic::Ordering;
 
@@ -24,10 +24,10 @@ revive off | revive SECONDS          starting dead nodes again
 status                      everything as JSON
 quit                        as Ctrl-C";
 
-/// Carries out one command and says what was done.
+/// Executes one command and returns a description of its effect.
 ///
 /// # Errors
-/// If it is no command or fails.
+/// If the command is unknown or fails.
 pub(crate) async fn execute(
     stage: &DemoEnvironment,
     line: &str,
@@ -67,7 +67,7 @@ pub(crate) async fn execute(
         ["revive", seconds] => stage
             .revive_after
             .store(seconds.parse().context("seconds")?, Ordering::Relaxed),
-        // The value is the rest of the line as it is.
+        // The value is the rest of the line, unmodified.
         ["put", key, ..] => {
             let value = line.split_once(key).map_or("", |(_, rest)| rest.trim());
             lab.registry()?.put(*key, value, None).await?;

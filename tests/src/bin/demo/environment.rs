@@ -47,12 +47,12 @@ impl DemoEnvironment {
         let step = Instant::now();
         let mut settings = lab.console_settings();
         settings.listen = listen(arguments.port);
-        // Whoever tries notifications has the receiver on this machine.
+        // Receivers for trying notifications run on this machine.
         settings
             .extra_arguments
             .extend(["--notify-allow", "127.0.0.1"].map(str::to_owned));
         "/galera-console".clone_into(&mut settings.state_prefix);
-        // The last one may ask and approve, but never what it asked for itself.
+        // The last user can request and approve, but not approve their own requests.
         settings.users = [
             ("viewer", "viewer"),
             ("operator", "operator"),
@@ -82,7 +82,7 @@ impl DemoEnvironment {
         })
     }
 
-    /// Says what there is and what can be tried.
+    /// Prints what is running and what can be tried.
     pub(crate) fn print_introduction(&self, say: DemoOutput, control: Option<&str>) -> Result<()> {
         say.line("");
         say.line(&format!("  Galera Console   {}", self.console.url()));

@@ -118,7 +118,7 @@ async fn run_demo(arguments: &DemoArguments, say: DemoOutput) -> Result<()> {
     Ok(())
 }
 
-/// Lines from standard input, read by a thread of its own: the process can end while it waits.
+/// Lines from standard input, read by a dedicated thread, so that the process can exit while it waits.
 fn stdin_lines() -> mpsc::Receiver<String> {
     let (sender, lines) = mpsc::channel(8);
     std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! Says what the console sees, as a page would: it signs in and listens.
+//! Prints what the console sees, as a page would show it, from a live connection.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

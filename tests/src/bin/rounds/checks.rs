@@ -13,7 +13,7 @@ use galera::view::VerdictState;
 use crate::round::{Round, RowCounts};
 use crate::rounds_lab::NODES;
 
-/// How long registry and consoles may take to tell what is.
+/// Time for registry and consoles to converge.
 const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Round<'_> {
@@ -132,7 +132,7 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// Whatever was approved has ended, each step of it was sent at most once, and both replicas tell the same.
+    /// All approved actions have ended, each step was sent at most once, and both replicas agree.
     async fn check_actions(&self) -> Result<()> {
         for people in &self.stage.teams {
             let path = format!("/api/v1/actions?cluster={CLUSTER}&limit=50");

@@ -1,4 +1,4 @@
-//! What fails, and how it is made to fail.
+//! The faults, and how they are injected and undone.
 
 use std::fmt;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub(crate) enum Fault {
     Pause(usize),
     /// Nodes refuse every connection of the group (`gmcast.isolate`); SQL is not affected.
     Isolate(Vec<usize>),
-    /// The network lets nothing through between this node and the other nodes; everybody else reaches all of them.
+    /// The network drops everything between this node and the other nodes; consoles and etcd still reach all of them.
     Partition(usize),
     /// The network lets nothing through between any two nodes.
     PartitionAll,
@@ -32,7 +32,7 @@ pub(crate) enum Fault {
     Hide(usize, usize),
     /// A member of etcd is killed.
     Etcd(usize),
-    /// Two members of etcd are killed: it answers nobody.
+    /// Two members of etcd are killed: it has no quorum.
     EtcdQuorum(usize),
     /// A replica of the console is killed.
     Console(usize),
@@ -59,7 +59,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What comes at the worst moment: while a request waits, or right after its approval.
+/// A disturbance at a critical moment: while a request is pending, or right after its approval.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Disturbance {
     /// Nothing.
@@ -80,7 +80,7 @@ pub(crate) enum Disturbance {
 pub(crate) struct RoundScript {
     /// The faults, each after a pause.
     pub(crate) faults: Vec<(Duration, Fault)>,
-    /// What comes between request and approval, and after the approval, of one action after the other.
+    /// For each action in turn: the disturbance between request and approval, and the one after the approval.
     pub(crate) disturbances: Vec<(Disturbance, Disturbance)>,
     /// Settles what depends on how things go.
     pub(crate) random: StdRng,
@@ -251,10 +251,10 @@ impl LabConditions {
         Ok(())
     }
 
-    /// Repairs network and group connections, as far as nodes can be told.
+    /// Repairs network and group connections of all reachable nodes.
     ///
     /// # Errors
-    /// If the machine refuses.
+    /// If iproute2 fails.
     pub(crate) async fn heal(&mut self, stage: &RoundsLab) -> Result<()> {
         if let Some(network) = stage.nodes.network() {
             network.heal().await?;
@@ -271,7 +271,7 @@ impl LabConditions {
 
     /// Wakes a paused container.
     pub(crate) fn resume(&mut self, stage: &RoundsLab, index: usize) {
-        // One that has ended meanwhile is started with the others that have.
+        // If it has exited in the meantime, it is started with the others that have.
         let _ = stage.node(index).resume();
         self.nodes[index].paused = false;
     }

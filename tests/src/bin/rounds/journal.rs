@@ -1,4 +1,4 @@
-//! What happened in a round, told when it failed.
+//! The events of a round, printed if it fails.
 
 use std::time::Instant;
 
@@ -30,7 +30,7 @@ impl RoundJournal {
         }
     }
 
-    /// Everything in order of time, together with what the nodes said.
+    /// All events in order of time, merged with the nodes' status changes.
     pub(crate) fn render(&self, said: &[StatusChange]) -> String {
         let own = self
             .lines

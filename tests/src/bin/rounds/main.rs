@@ -1,5 +1,5 @@
-//! Random rounds: nodes, network, etcd and consoles fail at random while clients write; then people recover the cluster
-//! through the console alone, and everything is checked that must hold. `make test-recovery` runs a hundred of them.
+//! Random rounds: nodes, network, etcd and consoles fail at random while clients write. Then the cluster is recovered
+//! through the console alone and all guarantees are checked. `make test-recovery` runs a hundred rounds.
 
 mod checks;
 mod faults;
@@ -40,7 +40,7 @@ struct RoundsArguments {
     /// How many labs play rounds at the same time.
     #[arg(long, default_value_t = 2)]
     labs: u8,
-    /// Tells of every round what happened in it, not only of one that failed.
+    /// Prints the journal of every round, not only of failed ones.
     #[arg(long)]
     tell: bool,
 }
@@ -123,8 +123,8 @@ async fn run_rounds(arguments: &RoundsArguments) -> Result<()> {
     ))
 }
 
-/// Plays rounds on one lab until there are none left; a lab that failed is replaced. Returns what was played, and the
-/// seeds of those that failed.
+/// Plays rounds on one lab until none are left; a lab that failed is replaced. Returns the reports and the seeds of the
+/// failed rounds.
 async fn play_on_lab(
     number: u8,
     tell: bool,

@@ -1,5 +1,5 @@
-//! The people on call: they account for every member truthfully, ask the console for a plan, request and approve it, and
-//! help where the plan says what it needs. Nothing else makes the cluster Primary.
+//! The operators on call: they attest the true state of every member, request a plan, approve it, and do what the plan
+//! asks for. Nothing else makes the cluster Primary.
 
 use std::time::{Duration, Instant};
 
@@ -17,15 +17,15 @@ use crate::faults::{Disturbance, Fault};
 use crate::promise::PlanPromise;
 use crate::round::Round;
 
-/// Longest time until somebody is Primary again, with everything that people do for it.
+/// Longest time until a node is Primary again, including all operator work.
 const RECOVERY_TIMEOUT: Duration = Duration::from_secs(180);
 /// How long a node must have been Primary for the cluster to count as such.
 const PRIMARY_STEADY: Duration = Duration::from_secs(2);
 /// A node that has been Primary for so long must be known to the console.
 const DETECTION_LIMIT: Duration = Duration::from_secs(3);
-/// How long people look at a plan that does not get on before they do something about it.
+/// How long operators wait for a blocked plan before they intervene.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// The same when the plan waits only for the cluster to heal on its own.
+/// The same if the plan is only waiting for the cluster to heal.
 const HEALING_PATIENCE: Duration = Duration::from_secs(45);
 /// Polling interval.
 const POLL_INTERVAL: Duration = Duration::from_millis(300);
@@ -43,10 +43,10 @@ pub(crate) struct EndedAction {
 }
 
 impl Round<'_> {
-    /// Works until somebody is Primary, by the nodes' own word.
+    /// Works until a node reports that it is Primary.
     ///
     /// # Errors
-    /// If that takes too long, an action does not end, or the console offers what it must not.
+    /// If that takes too long, an action does not end, or the console offers an unsafe plan.
     pub(crate) async fn recover_cluster(&mut self) -> Result<()> {
         let end = Instant::now() + RECOVERY_TIMEOUT;
         let mut blocked = Instant::now();
@@ -74,7 +74,7 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// Whether somebody has been Primary for a while and is now.
+    /// Whether a node has been Primary for a while and still is.
     pub(crate) fn has_steady_primary(&self) -> bool {
         let now = Instant::now();
         let recently = now.checked_sub(Duration::from_millis(600)).unwrap_or(now);
@@ -105,7 +105,7 @@ impl Round<'_> {
         Ok(Some((console, plan, attestations)))
     }
 
-    /// No plan may be offered while somebody is Primary who has been for longer than it takes to know.
+    /// No plan may be offered while a node has been Primary for longer than detection takes.
     async fn ensure_no_known_primary(&self, plan: &Plan, asked: Instant) -> Result<()> {
         // The next answers prove that it was Primary at the moment of the question.
         tokio::time::sleep(POLL_INTERVAL).await;
@@ -120,8 +120,9 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// What is true of the members that do not answer: killed ones are stopped, or given up with all that only they
-    /// hold; one whose cable is pulled is fenced when it serves nobody, because its clients sit beside it.
+    /// The true state of the members that do not respond: killed ones are stopped, or given up with everything that
+    /// only they hold. An unplugged one is fenced if it serves no client, because its clients are on its side of the
+    /// partition.
     fn attestations(&self) -> Result<Vec<Attestation>> {
         let id = |node: &usize| self.stage.node(*node).id();
         let down = self.conditions.nodes_where(|node| node.down);
@@ -147,7 +148,7 @@ impl Round<'_> {
         self.says_primary(node) == Some(false)
     }
 
-    /// Whether a node says that it is Primary; `None` when it says nothing.
+    /// Whether a node reports that it is Primary; `None` if it does not respond.
     fn says_primary(&self, node: usize) -> Option<bool> {
         let known = self.observer.nodes();
         let (_, answer) = known.get(node)?;
@@ -160,7 +161,7 @@ impl Round<'_> {
         running.get(choice).copied()
     }
 
-    /// Requests, lets somebody else approve, and follows the action to its end.
+    /// Requests the plan, has another person approve it, and follows the action to its end.
     async fn execute_plan(
         &mut self,
         console: usize,
@@ -218,7 +219,7 @@ impl Round<'_> {
                     console + 1
                 )),
             }
-            // An answer may have been lost, not the approval.
+            // The response may have been lost, but not the approval.
             if let Ok(now) = people.action(action).await {
                 if now.action.state.is_final() {
                     self.record_end(&now);
@@ -232,20 +233,20 @@ impl Round<'_> {
                 Instant::now() < end,
                 "nobody could approve within {APPROVAL_TIMEOUT:?}"
             );
-            // Nobody approves anything without etcd.
+            // Approving requires etcd.
             self.repair_etcd().await?;
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// A replica that runs; when none does, one is started, as whoever supervises them would.
+    /// A running replica; starts one if there is none, as its supervisor would.
     async fn ensure_console(&mut self) -> Result<Option<usize>> {
         if let Some(console) = self.any_console() {
             return Ok(Some(console));
         }
         self.journal.note("console 1 is started again");
         self.stage.consoles[0].launch()?;
-        // Without etcd it is not ready; it is asked again then.
+        // It is not ready without etcd; the next attempt retries.
         let _ = self.stage.consoles[0].wait_until_ready().await;
         Ok(None)
     }
@@ -280,7 +281,7 @@ impl Round<'_> {
             if began.elapsed() > END_TIMEOUT {
                 bail!("the approved action has not ended within {END_TIMEOUT:?}: {last:#?}");
             }
-            // What was killed by a twist is not waited for.
+            // Members killed by a disturbance are not waited for.
             if began.elapsed() > PATIENCE {
                 self.repair_etcd().await?;
             }
@@ -347,7 +348,7 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// Does one of the things that help a plan along, as docs/recovery.md says.
+    /// Does one of the things that unblock a plan, as described in docs/recovery.md.
     async fn assist(&mut self) -> Result<()> {
         self.repair_etcd().await?;
         for (index, console) in self.stage.consoles.iter().enumerate() {
@@ -367,7 +368,7 @@ impl Round<'_> {
             self.journal.note(format!("wake n{}", node + 1));
             self.conditions.resume(self.stage, node);
         } else if let Some(node) = self.unplugged_primary() {
-            // Its clients sit beside it: only without power it serves nobody.
+            // Its clients are beside it: it only stops serving them without power.
             return self.inflict(&Fault::Kill(vec![node])).await;
         } else if !down.is_empty() {
             self.reconnect(&down).await?;

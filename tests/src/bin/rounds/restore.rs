@@ -1,5 +1,5 @@
-//! After the recovery everything is repaired, as whoever runs the machines would do it: what was killed is started,
-//! what was cut is joined. The cluster must become whole by itself then.
+//! After the recovery everything is repaired, as an operator would do: killed processes are started and the network is
+//! healed. The cluster must then become whole automatically.
 
 use std::time::{Duration, Instant};
 
@@ -11,26 +11,26 @@ use crate::rounds_lab::NODES;
 
 /// Longest time until the cluster is whole.
 const WHOLE_TIMEOUT: Duration = Duration::from_secs(150);
-/// How long nobody may be Primary before people are asked again: components may merge on their own.
+/// How long no node may be Primary before the operators act again: components may still merge.
 const NO_PRIMARY_TIMEOUT: Duration = Duration::from_secs(12);
 /// Polling interval.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
-/// What an agent says of data that joining would discard.
+/// The agent's message about data that joining would discard.
 pub(crate) const AHEAD_MESSAGE: &str = "ahead of every Primary member";
-/// How long that must stand: what is registered of members that have just died makes it be said for a moment.
+/// How long that must last: stale registrations of members that have just died cause it briefly.
 const AHEAD_STEADY: Duration = Duration::from_secs(8);
 
-/// What an agent has said of its data being ahead.
+/// Tracks an agent's messages that its data is ahead.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AheadTracker {
-    /// How often it had said so when that was last dealt with.
+    /// Number of messages when this was last handled.
     handled: usize,
     /// Since when it waits because of it.
     since: Option<Instant>,
 }
 
 impl AheadTracker {
-    /// An agent that had said so `handled` times in former rounds.
+    /// An agent that had logged `handled` messages in earlier rounds.
     pub(crate) const fn after(handled: usize) -> Self {
         Self {
             handled,
@@ -40,7 +40,7 @@ impl AheadTracker {
 }
 
 impl Round<'_> {
-    /// Repairs everything and waits for one cluster of all nodes.
+    /// Repairs everything and waits until all nodes form one cluster.
     ///
     /// # Errors
     /// If the cluster does not become whole.
@@ -110,7 +110,7 @@ impl Round<'_> {
         self.conditions.start(self.stage, node)
     }
 
-    /// Starts containers that have ended on their own, as an orchestrator does.
+    /// Starts containers that have exited, as an orchestrator does.
     ///
     /// # Errors
     /// If the agent cannot be run.
@@ -124,7 +124,7 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// Nodes that could not be told before that their isolation is over.
+    /// Ends the isolation of nodes that were unreachable when the network was healed.
     async fn end_isolation(&mut self) -> Result<()> {
         if self.conditions.nodes_where(|node| node.isolated).is_empty() {
             return Ok(());
@@ -132,13 +132,14 @@ impl Round<'_> {
         self.conditions.heal(self.stage).await
     }
 
-    /// A node that holds more than the cluster went on from waits for people. They keep its data and let it join.
+    /// A node that is ahead of the cluster's new history waits for an operator, who keeps a copy of its data and lets
+    /// it join.
     async fn set_data_aside(&mut self) -> Result<()> {
         for node in self.conditions.nodes_where(|node| !node.down) {
             let same = self.stage.node(node);
             let said = same.count_log_lines(AHEAD_MESSAGE);
             let ahead = &mut self.ahead[node];
-            // An agent that waits has no server; whoever has one did not stay with it.
+            // A waiting agent has no server; a node that responds is not waiting.
             if is_answering(&self.observer, node) {
                 *ahead = AheadTracker::after(said);
             }

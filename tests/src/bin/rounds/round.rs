@@ -38,14 +38,14 @@ pub(crate) struct Round<'s> {
     pub(crate) promises: Vec<PlanPromise>,
     pub(crate) recovered: Vec<Mechanism>,
     pub(crate) ended: Vec<EndedAction>,
-    /// What each node's agent has said of its data being ahead.
+    /// Tracks each agent's messages that its data is ahead.
     pub(crate) ahead: [AheadTracker; NODES],
     pub(crate) data_set_aside: usize,
-    /// Whether people give up what only killed members hold, rather than waiting for them.
+    /// Whether operators give up what only killed members hold, instead of waiting for them.
     pub(crate) gives_up: bool,
 }
 
-/// What came of a round, or of many.
+/// The outcome of one or more rounds.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RoundReport {
     rounds: usize,
@@ -61,10 +61,10 @@ pub(crate) struct RoundReport {
 }
 
 impl<'s> Round<'s> {
-    /// Plays it.
+    /// Plays one round.
     ///
     /// # Errors
-    /// When anything does not hold that must; tells what every node said when.
+    /// If a guarantee does not hold; the message has the journal and all status changes.
     pub(crate) async fn play(stage: &'s RoundsLab, seed: u64, tell: bool) -> Result<RoundReport> {
         let script =
             RoundScript::draw(StdRng::seed_from_u64(seed), stage.nodes.network().is_some());
@@ -155,11 +155,11 @@ impl<'s> Round<'s> {
     }
 }
 
-/// What became of the rows.
+/// The outcome for the rows.
 pub(crate) struct RowCounts {
-    /// How many clients were told that they are there.
+    /// Rows whose commit was acknowledged to a client.
     pub(crate) acknowledged: usize,
-    /// How many of those are gone, as the approved plan said that they may.
+    /// Acknowledged rows that are gone, as the approved plan announced.
     pub(crate) given_up: usize,
 }
 

@@ -15,7 +15,7 @@ use crate::docker::{self, Container};
 /// Polling interval for new containers.
 const SCAN_INTERVAL: Duration = Duration::from_millis(700);
 
-/// What is known of a running node: its last answer, when it has given one lately.
+/// A running node and its last status, if that is recent.
 pub(crate) type ContainerObservation = (Container, Option<NodeStatus>);
 
 type ContainersById = Arc<Mutex<BTreeMap<String, Container>>>;
@@ -68,20 +68,20 @@ impl ContainerObserver {
     /// Fails unless exactly `count` nodes run and all of them are Synced in one Primary component of that size.
     ///
     /// # Errors
-    /// As said; lists what each node reports.
+    /// Lists what each node reports.
     pub(crate) fn ensure_all_synced(&self, count: usize) -> Result<()> {
         self.cluster_observer.ensure_all_synced(count)
     }
 
-    /// As [`observer::Observer::verify`].
+    /// See [`observer::ClusterObserver::verify`].
     ///
     /// # Errors
-    /// As said there.
+    /// As described there.
     pub(crate) fn verify(&self) -> Result<usize> {
         self.cluster_observer.verify()
     }
 
-    /// What every node says, in one line.
+    /// The status of every node, on one line.
     pub(crate) fn describe(&self) -> String {
         observer::describe(&self.cluster_observer.nodes())
     }
@@ -103,7 +103,7 @@ impl DatabaseLogin {
             .prefer_socket(false)
             .user(Some(&self.user))
             .pass(Some(&self.password))
-            // Known, so that connecting asks the server nothing: one without a Primary component would refuse.
+            // If it were unset, the driver would query it, and a server without a Primary component would refuse.
             .max_allowed_packet(Some(1 << 20))
             .wait_timeout(Some(600))
             .into()
@@ -120,7 +120,7 @@ struct ContainerScan {
 
 async fn scan_containers(look: ContainerScan) {
     loop {
-        // Docker that does not answer for once has not said that the containers are gone.
+        // A failed Docker command does not mean that the containers are gone.
         if let Ok(ids) = docker::running(&look.service).await {
             look.retain(&ids);
             let new: Vec<_> = {

@@ -14,7 +14,8 @@ use tokio::time::timeout;
 
 /// Longest run of one command; none of those used here waits for anything.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
-/// The bridge that every container of an overlay network has a door to. Overlay addresses mean nothing on the host.
+/// The bridge through which the host reaches every container of an overlay network; overlay addresses are not reachable
+/// from the host.
 const BRIDGE_NETWORK: &str = "docker_gwbridge";
 
 /// A running container of a service.
@@ -22,7 +23,7 @@ const BRIDGE_NETWORK: &str = "docker_gwbridge";
 pub(crate) struct Container {
     /// Its full id.
     pub(crate) id: String,
-    /// The name of its task without the task's id: service and slot.
+    /// The task name without the task id: service and slot.
     pub(crate) task: String,
     /// Its address on the stack's network, by which the others know it.
     pub(crate) address: Ipv4Addr,
@@ -118,10 +119,10 @@ pub(crate) async fn running(service: &str) -> Result<Vec<String>> {
     Ok(ids.lines().map(ToOwned::to_owned).collect())
 }
 
-/// What is to be known of running containers; one that is not reachable yet or any longer is left out.
+/// Inspects running containers; unreachable ones are left out.
 ///
 /// # Errors
-/// As [`docker`], or when Docker says something else than it used to.
+/// As [`docker`], or if Docker's output has an unexpected format.
 pub(crate) async fn inspect(ids: &[String], network: &str) -> Result<Vec<Container>> {
     let mut found = Vec::new();
     if ids.is_empty() {

@@ -22,7 +22,7 @@ pub(crate) fn login() -> DatabaseLogin {
     }
 }
 
-/// Makes the table and the account through `node`, as its root.
+/// Creates the table and the account through `node`, as root.
 ///
 /// # Errors
 /// If the server refuses.

@@ -23,7 +23,7 @@ use docker::docker;
 use scenario_context::ScenarioRunner;
 use scenarios::Scenario;
 
-/// Name of the stack; what a killed predecessor left under it is removed first.
+/// Name of the stack; leftovers of a killed earlier run are removed first.
 const STACK: &str = "galera-test";
 
 /// Plays the scenarios on the images that `make images` has built.
@@ -38,7 +38,7 @@ struct SwarmArguments {
     /// Settles who is killed; printed, so that a failure can be repeated.
     #[arg(long)]
     seed: Option<u64>,
-    /// Leaves the stack as it is when a scenario fails.
+    /// Keep the stack if a scenario fails.
     #[arg(long)]
     keep: bool,
     /// The directory with stack.yaml.

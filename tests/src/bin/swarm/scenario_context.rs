@@ -14,7 +14,7 @@ use crate::docker::{self, Container};
 use crate::load;
 use crate::stack::{NodeStorage, Stack, until};
 
-/// Longest wait for nodes to become one cluster: with whole state transfers, on a machine that does everything at once.
+/// Longest wait for nodes to form one cluster, with full state transfers on a busy machine.
 pub(crate) const SYNC_TIMEOUT: Duration = Duration::from_secs(240);
 /// How much of each container's log a failure shows.
 const LOG_LINES: usize = 40;
@@ -27,14 +27,14 @@ pub(crate) struct ScenarioRunner {
     pub(crate) name: String,
     /// How often the first scenario is played.
     pub(crate) rounds: usize,
-    /// Whether a stack that failed stays for inspection.
+    /// Whether a failed stack is kept for inspection.
     pub(crate) keep: bool,
 }
 
 /// A deployed stack and its observer.
 pub(crate) struct ScenarioContext {
     pub(crate) stack: Stack,
-    /// Who asks its nodes.
+    /// Observes the stack's nodes.
     pub(crate) observer: Arc<ContainerObserver>,
     /// When it was deployed.
     pub(crate) deployed: Instant,
@@ -86,10 +86,10 @@ impl ScenarioRunner {
 }
 
 impl ScenarioContext {
-    /// Waits until exactly `count` nodes are Synced in one Primary component; says how long that took.
+    /// Waits until exactly `count` nodes are Synced in one Primary component. Returns how long that took.
     ///
     /// # Errors
-    /// When they are not within [`SYNC_TIMEOUT`].
+    /// If it takes longer than [`SYNC_TIMEOUT`].
     pub(crate) async fn wait_until_synced(&self, count: usize) -> Result<Duration> {
         let began = Instant::now();
         let what = format!("{count} nodes Synced in one Primary component");
@@ -116,7 +116,7 @@ impl ScenarioContext {
     /// Starts writing through `door`.
     ///
     /// # Errors
-    /// If the table cannot be made.
+    /// If the table cannot be created.
     pub(crate) async fn start_load_through(&self, door: &TargetSelector) -> Result<WriteLoad> {
         let nodes = self.nodes();
         load::prepare(nodes.first().context("no node runs")?).await?;
@@ -140,7 +140,7 @@ impl ScenarioContext {
         .await
     }
 
-    /// Ends the load and looks for every row that was ever acknowledged on this stage, on every node.
+    /// Stops the load and checks on every node that all acknowledged rows of this stack exist.
     ///
     /// # Errors
     /// If one is missing.

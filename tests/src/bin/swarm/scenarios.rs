@@ -1,5 +1,5 @@
-//! What must hold for real: each scenario deploys a stack of its own, does to it what happens to clusters, and fails
-//! unless one cluster with every acknowledged row comes out.
+//! The scenarios. Each deploys its own stack, injects faults, and fails unless the result is one cluster with every
+//! acknowledged row.
 
 mod crash;
 mod discovery;
@@ -22,7 +22,7 @@ pub(crate) enum Scenario {
     Grow,
     /// One killed; all killed; all killed and one kept away.
     Crash,
-    /// All stopped in turn and started at once; the registry wiped while nodes run.
+    /// All stopped in turn and started together; the registry wiped while nodes run.
     Restart,
     /// etcd members killed and returned in every phase.
     Discovery,

@@ -34,7 +34,7 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    /// Deploys stack.yaml in `directory` under `name`, with what further stack files ask for.
+    /// Deploys stack.yaml in `directory` under `name`, with the `further` stack files.
     ///
     /// # Errors
     /// If Docker refuses.
@@ -79,7 +79,7 @@ impl Stack {
         self.service("galera")
     }
 
-    /// Changes how many tasks services have; returns at once.
+    /// Sets the number of tasks of services, without waiting.
     ///
     /// # Errors
     /// If Docker refuses.
@@ -128,10 +128,10 @@ impl Stack {
         docker(["kill"].into_iter().chain(ids)).await.map(drop)
     }
 
-    /// The account with which the console reads status, known once a node runs.
+    /// The account with which the console reads the status; it exists once a node runs.
     ///
     /// # Errors
-    /// If no node comes up in time.
+    /// If no node starts in time.
     pub(crate) async fn console_login(&self) -> Result<DatabaseLogin> {
         let password = until("a first container", Duration::from_secs(60), async || {
             let nodes = docker::running(&self.service("node")).await?;
@@ -169,7 +169,7 @@ impl Stack {
         Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty()))
     }
 
-    /// Removes every key of the cluster, as somebody who wants to clean up and knows no better.
+    /// Removes every key of the cluster, as an operator might by mistake.
     ///
     /// # Errors
     /// If etcd does not respond.
@@ -212,7 +212,7 @@ impl Stack {
     pub(crate) async fn remove(&self) -> Result<()> {
         let label = format!("label=com.docker.stack.namespace={}", self.name);
         until("the stack to be gone", REMOVAL_TIMEOUT, async || {
-            // Docker refuses to remove a network as long as containers of the stack are ending: it is told again.
+            // Docker refuses to remove a network while containers of the stack are stopping, so this is retried.
             let told = docker(["stack", "rm", &self.name]).await;
             let containers = docker(["ps", "--all", "--quiet", "--filter", &label]).await?;
             let networks = docker(["network", "ls", "--quiet", "--filter", &label]).await?;
@@ -254,7 +254,7 @@ pub(crate) async fn until<T>(
     }
 }
 
-/// A port that nobody uses at the moment, for Swarm to publish something on.
+/// A free port for Swarm to publish.
 fn free_port() -> Result<u16> {
     let listener = TcpListener::bind(("0.0.0.0", 0))?;
     Ok(listener.local_addr()?.port())

@@ -24,7 +24,7 @@ use crate::lab::template::server_user;
 
 /// Longest wait for one statement.
 const STATEMENT: Duration = Duration::from_secs(5);
-/// Longest wait for a server to be gone after its end was asked for.
+/// Longest wait for a server to exit.
 const GONE: Duration = Duration::from_secs(30);
 
 pub struct HomogeneousNode {
@@ -34,7 +34,7 @@ pub struct HomogeneousNode {
     ports: Arc<HomogeneousPorts>,
     program: Program,
     process: Mutex<Option<LabProcess>>,
-    /// Agents that were killed while their servers, which are in their process groups, live on.
+    /// Killed agents whose servers, in the same process group, are still running.
     killed_agents: Mutex<Vec<LabProcess>>,
 }
 
@@ -88,20 +88,20 @@ impl HomogeneousNode {
         Ok(())
     }
 
-    /// SIGKILL for agent and server at once, as when a container is killed. They are gone afterwards.
+    /// SIGKILL for agent and server, as when a container is killed. Both have exited afterwards.
     ///
     /// # Errors
-    /// If the server outlives that.
+    /// If the server does not exit.
     pub async fn kill(&self) -> Result<()> {
         let servers = self.servers();
         self.process().take();
         self.wait_until_gone(&servers).await
     }
 
-    /// SIGKILL for its server alone; its agent must end on its own. Returns the agent's exit code.
+    /// SIGKILL for the server only; its agent must then exit. Returns the agent's exit code.
     ///
     /// # Errors
-    /// If there is no server or the agent lives on.
+    /// If there is no server or the agent does not exit.
     pub async fn kill_server(&self) -> Result<Option<i32>> {
         self.signal_servers(Signal::KILL)?;
         self.wait().await
@@ -151,11 +151,11 @@ impl HomogeneousNode {
         .await
     }
 
-    /// Puts its data aside, so that it gets everything anew from a donor, and returns where they are now. It must not
-    /// run.
+    /// Moves the data away, so that the node gets a full state transfer, and returns its new path. The node must not be
+    /// running.
     ///
     /// # Errors
-    /// If it runs or the directory cannot be moved.
+    /// If it is running or the directory cannot be moved.
     pub fn set_data_aside(&self) -> Result<PathBuf> {
         ensure!(!self.is_alive(), "node {} runs", self.number);
         let free = |count: &usize| !self.directory.join(format!("data-aside-{count}")).exists();
@@ -199,7 +199,7 @@ impl HomogeneousNode {
         self.address
     }
 
-    /// SIGKILL for its agent alone; its server lives on.
+    /// SIGKILL for the agent only; its server keeps running.
     ///
     /// # Errors
     /// If it is not running.
@@ -250,7 +250,7 @@ impl HomogeneousNode {
         }
     }
 
-    /// Waits for a line of its agent's log that contains `text`.
+    /// Waits for a line of the agent's log that contains `text`.
     ///
     /// # Errors
     /// If there is none within `patience`.
@@ -297,7 +297,7 @@ impl HomogeneousNode {
         Ok(text.parse()?)
     }
 
-    /// What its server has saved of its position.
+    /// The server's saved state (grastate.dat).
     ///
     /// # Errors
     /// If there is no such file.
@@ -342,7 +342,7 @@ impl HomogeneousNode {
             .user(Some(user))
             .pass(Some(PASSWORD))
             .prefer_socket(false)
-            // Known, so that connecting asks the server nothing: one without a Primary component would refuse.
+            // If it were unset, the driver would query it, and a server without a Primary component would refuse.
             .max_allowed_packet(Some(1 << 20))
             .wait_timeout(Some(600));
         if user == "root" {

@@ -24,7 +24,7 @@ const MESSAGE_MAX: usize = 1 << 20;
 /// How long TLS may take to be agreed on.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// One message as it came by HTTP.
+/// One received HTTP request.
 #[derive(Clone, Debug)]
 pub struct ReceivedMessage {
     pub at: SystemTime,
@@ -50,7 +50,7 @@ pub struct HttpReceiver {
 }
 
 impl HttpReceiver {
-    /// Serves on a free port of loopback.
+    /// Serves on a free loopback port.
     ///
     /// # Errors
     /// If there is none.
@@ -108,7 +108,7 @@ impl HttpReceiver {
         &self.url
     }
 
-    /// Everything that came, in order.
+    /// All messages in order of arrival.
     #[must_use]
     pub fn messages(&self) -> Vec<ReceivedMessage> {
         self.messages

@@ -1,4 +1,4 @@
-//! Nodes die by SIGKILL: one of them, all of them at once, all of them while one does not come back.
+//! Nodes die by SIGKILL: one of them, all of them together, all of them while one does not return.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::docker::{self, Container};
 use crate::scenario_context::{SYNC_TIMEOUT, ScenarioContext, ScenarioRunner, print_event};
 use crate::stack::{NodeStorage, until};
 
-/// How long nobody may go ahead without the one that is away.
+/// How long the other nodes must wait for the missing one.
 const AWAY: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(theatre: &ScenarioRunner, random: &mut StdRng) -> Result<()> {
@@ -26,7 +26,7 @@ pub(super) async fn run(theatre: &ScenarioRunner, random: &mut StdRng) -> Result
         .await
 }
 
-/// A killed one is replaced and comes back.
+/// A killed node is replaced and joins again.
 async fn kill_one(stage: &ScenarioContext, random: &mut StdRng) -> Result<()> {
     let load = stage.start_load().await?;
     let nodes = stage.nodes();
@@ -47,12 +47,12 @@ async fn kill_all(stage: &ScenarioContext) -> Result<()> {
     stage.check_rows(&load).await
 }
 
-/// Those that return wait, and say for whom, until it is there.
+/// The returning nodes wait, and name the missing one, until it is back.
 async fn all_but_one_return(stage: &ScenarioContext) -> Result<()> {
     let load = stage.start_load().await?;
     let before = stage.nodes();
     print_event("killing all three; one is kept away");
-    // Both at once: Swarm starts the killed ones again after some seconds.
+    // Together, because Swarm restarts killed tasks after some seconds.
     tokio::try_join!(stage.kill(&before), stage.stack.scale(&[("node", 2)]))?;
     let two = stage
         .stack

@@ -1,4 +1,5 @@
-//! etcd dies and returns: one member, all members, while nodes start, run, are added and recover. The databases go on.
+//! etcd dies and returns: one member, all members, while nodes start, run, are added and recover. The databases keep
+//! running.
 
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ async fn members_die_while_starting(stage: &ScenarioContext, random: &mut StdRng
     stage.wait_until_synced(3).await.map(drop)
 }
 
-/// The database does not notice that etcd is gone.
+/// The database is unaffected by an etcd outage.
 async fn members_die_while_running(stage: &ScenarioContext, random: &mut StdRng) -> Result<()> {
     let load = stage.start_load().await?;
     let one = MEMBERS[random.random_range(0..MEMBERS.len())];
@@ -77,7 +78,7 @@ async fn members_die_while_running(stage: &ScenarioContext, random: &mut StdRng)
     stage.check_rows(&load).await
 }
 
-/// A node that cannot ask the registry does nothing until it can.
+/// A node that cannot reach the registry waits until it can.
 async fn members_die_while_growing(stage: &ScenarioContext) -> Result<()> {
     let load = stage.start_load().await?;
     without_etcd(stage).await?;

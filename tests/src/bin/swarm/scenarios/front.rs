@@ -31,7 +31,7 @@ pub(super) async fn run(theatre: &ScenarioRunner) -> Result<()> {
                     .start_load_through(&load::target_address(door))
                     .await?;
                 let behind = node_behind(stage, door).await?;
-                // What came before does not count.
+                // Resets the measurement.
                 let _ = load.longest_pause();
                 print_event(&format!("killing {}, to which HAProxy leads", behind.task));
                 stage.kill(std::slice::from_ref(&behind)).await?;
@@ -47,7 +47,7 @@ pub(super) async fn run(theatre: &ScenarioRunner) -> Result<()> {
         .await
 }
 
-/// The node that HAProxy leads to.
+/// The node behind HAProxy's address.
 async fn node_behind(
     stage: &ScenarioContext,
     door: std::net::Ipv4Addr,

@@ -1,4 +1,4 @@
-//! All stopped cleanly, one after the other, and started at once; then the registry wiped while nodes run.
+//! All stopped cleanly, in turn, and started together; then the registry is wiped while nodes run.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn stop_in_turn(stage: &ScenarioContext) -> Result<()> {
     stage.check_rows(&load).await
 }
 
-/// Whoever starts while the registry is empty must not take that for a cluster that never was.
+/// A node that starts while the registry is empty must not take that for a new cluster.
 async fn wipe_registry(stage: &ScenarioContext) -> Result<()> {
     let load = stage.start_load().await?;
     for count in [4, 5] {

@@ -9,7 +9,7 @@ use crate::docker;
 use crate::scenario_context::{ScenarioContext, ScenarioRunner, print_event};
 use crate::stack::{NodeStorage, until};
 
-/// What is promised from nothing to three Synced nodes, the image being there.
+/// Limit from nothing to three Synced nodes, with the image already present.
 const PROMISED: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(theatre: &ScenarioRunner) -> Result<()> {
@@ -58,7 +58,7 @@ async fn check_one_founder(stage: &ScenarioContext) -> Result<()> {
     Ok(())
 }
 
-/// A person signs in to one of the consoles and sees the cluster as it is.
+/// Signs in to one of the consoles and checks that it shows the cluster as it is.
 async fn check_console(stage: &ScenarioContext) -> Result<()> {
     let consoles = stage
         .stack
