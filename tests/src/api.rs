@@ -201,7 +201,7 @@ pub async fn problem(answer: Response) -> Result<ProblemDetails> {
     let problem: ProblemDetails = serde_json::from_str(&text).with_context(|| text.clone())?;
     ensure!(
         StatusCode::from_u16(problem.status)? == status,
-        "{status} says of itself {}",
+        "status {status} with a document of status {}",
         problem.status
     );
     Ok(problem)

@@ -74,7 +74,7 @@ impl RecoveryTeam {
     /// If a client cannot be created.
     pub fn at_replica(&self, replica: &LabConsole) -> Result<Self> {
         let there = |who: &ConsoleClient| {
-            let cookie = who.cookie().context("nobody is signed in")?;
+            let cookie = who.cookie().context("not signed in")?;
             anyhow::Ok(ConsoleClient::new(&replica.url())?.with_cookie(cookie))
         };
         Ok(Self {

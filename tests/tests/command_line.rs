@@ -166,7 +166,7 @@ async fn without_endpoints_it_runs_the_embedded_etcd() -> Result<()> {
     console.stop().await?;
     ensure!(
         !std::path::Path::new(&format!("/proc/{child}")).exists(),
-        "its etcd {child} lives on"
+        "its etcd {child} is still running"
     );
     console.launch()?;
     console.wait_until_ready().await?;

@@ -48,7 +48,7 @@ fn password(lab: &Lab, text: &str) -> Result<String> {
 }
 
 fn text(path: &Path) -> Result<&str> {
-    path.to_str().context("a path that is no text")
+    path.to_str().context("the path is not UTF-8")
 }
 
 fn team() -> Value {

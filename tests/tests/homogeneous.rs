@@ -21,7 +21,7 @@ fn observer(lab: &HomogeneousLab) -> Result<ClusterObserver> {
 
 async fn founder(lab: &HomogeneousLab) -> Result<serde_json::Value> {
     let keys = lab.keys().await?;
-    let founder = keys.get("founder").context("nobody founded")?;
+    let founder = keys.get("founder").context("no founder")?;
     Ok(serde_json::from_str(founder)?)
 }
 
@@ -95,7 +95,7 @@ async fn three_started_at_once_form_one_cluster() -> Result<()> {
         second["state_uuid"] == first["state_uuid"],
         "{first} {second}"
     );
-    eventually("everybody to be registered again", SOON, async || {
+    eventually("all nodes to be registered again", SOON, async || {
         for node in lab.nodes() {
             let registered = key(&lab, node, "registered").await?;
             ensure!(registered.is_some(), "{} is not", node.id()?);
@@ -106,7 +106,7 @@ async fn three_started_at_once_form_one_cluster() -> Result<()> {
     // States that are over within milliseconds reach the registry through the notification.
     let states = recorder.values("/wsrep_local_state_comment");
     for state in ["Joined", "Donor/Desynced", "Synced"] {
-        ensure!(states.contains(state), "nobody was {state}: {states:?}");
+        ensure!(states.contains(state), "no node was {state}: {states:?}");
     }
 
     // Etcd lost later is no trouble of the database.
@@ -363,7 +363,7 @@ async fn all_killed_recover_as_one_cluster_without_loss() -> Result<()> {
     }
     let best = (0..3)
         .max_by_key(|index| positions[*index].seqno)
-        .context("nobody")?;
+        .context("no node")?;
     let order = serde_json::json!({
         "node": lab.nodes()[best].id()?,
         "position": positions[best].to_string(),

@@ -224,7 +224,7 @@ async fn a_hung_node_is_unreachable_and_blocks_no_other() -> Result<()> {
     .await?;
 
     lab.lab.node(2).resume()?;
-    live.wait_for("it to be back by itself", PATIENCE, |view| {
+    live.wait_for("it to rejoin", PATIENCE, |view| {
         views::has_verdict(view, VerdictState::Healthy)
     })
     .await?;

@@ -154,7 +154,7 @@ async fn check_alertmanager(alerts: &HttpReceiver, action: &str) -> Result<()> {
         ("succeeded".to_owned(), (1, 0)),
     ]);
     eventually(
-        "Alertmanager to tell everything",
+        "Alertmanager to forward everything",
         NOTIFICATION_TIMEOUT,
         async || {
             let mut seen: BTreeMap<String, (u32, u32)> = BTreeMap::new();
@@ -218,7 +218,7 @@ async fn wait_until_recorded_healthy(admin: &ConsoleClient) -> Result<()> {
 /// Waits until `title` was delivered `times` times.
 async fn wait_for_title(hook: &HttpReceiver, title: &str, times: usize) -> Result<()> {
     eventually(
-        &format!("{title:?} to be told"),
+        &format!("{title:?} to be delivered"),
         NOTIFICATION_TIMEOUT,
         async || {
             let told = titles(&hook.messages())?;

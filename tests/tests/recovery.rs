@@ -245,6 +245,6 @@ async fn a_stopped_cluster_starts_where_the_approved_order_says() -> Result<()> 
     ensure!(ended.state == ActionState::Succeeded, "{ended:#?}");
     nodes.wait_until_synced(&[1, 2, 3], PATIENCE * 2).await?;
     let keys = nodes.keys().await?;
-    ensure!(!keys.contains_key("bootstrap"), "the order stays: {keys:?}");
+    ensure!(!keys.contains_key("bootstrap"), "the order still exists: {keys:?}");
     Ok(())
 }

@@ -152,7 +152,7 @@ impl SharedLab {
                     views::is_fresh(&view, id, SourceKind::Registry)
                         && views::node(&view, id).is_some_and(|node| node.registered)
                 });
-                ensure!(well && registered, "it says {}", views::describe(&view));
+                ensure!(well && registered, "it reports {}", views::describe(&view));
                 Ok(())
             },
         )

@@ -340,7 +340,7 @@ impl LabConsole {
             let answer = client.get(format!("{}/readyz", self.url())).send().await?;
             ensure!(
                 answer.status().is_success(),
-                "it says {}: {}",
+                "it responds {}: {}",
                 answer.status(),
                 answer.text().await?
             );

@@ -64,7 +64,7 @@ pub fn base() -> Result<PathBuf> {
     let owner = fs::symlink_metadata(&path)?;
     ensure!(
         owner.is_dir() && owner.uid() == user,
-        "{} belongs to somebody else; set TMPDIR to a directory of your own",
+        "{} belongs to another user; set TMPDIR to your own directory",
         path.display()
     );
     Ok(path)

@@ -235,7 +235,7 @@ impl EtcdMember {
                     process.ensure_running()?;
                 }
                 let health = client.get(&url).send().await?.text().await?;
-                ensure!(health.contains("true"), "it says {health}");
+                ensure!(health.contains("true"), "it responds {health}");
                 Ok(())
             },
         )

@@ -210,7 +210,7 @@ impl HomogeneousLab {
                     read("wsrep_local_state_comment") == Some("Synced")
                         && read("wsrep_cluster_status") == Some("Primary")
                         && read("wsrep_cluster_size") == Some(&size),
-                    "node {number} says {:?}, {:?}, {:?}",
+                    "node {number} reports {:?}, {:?}, {:?}",
                     read("wsrep_local_state_comment"),
                     read("wsrep_cluster_status"),
                     read("wsrep_cluster_size")

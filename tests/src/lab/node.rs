@@ -246,7 +246,7 @@ impl GaleraNode {
                 let state = read("wsrep_local_state_comment");
                 ensure!(
                     state == Some("Synced") && read("wsrep_cluster_status") == Some("Primary"),
-                    "it says {state:?}"
+                    "it reports {state:?}"
                 );
                 Ok(())
             },

@@ -162,7 +162,7 @@ async fn wait_for_cluster_status(node: &GaleraNode, status: &str) -> Result<()> 
         SPLIT_TIMEOUT,
         async || {
             let said = node.wsrep().await?.remove("wsrep_cluster_status");
-            ensure!(said.as_deref() == Some(status), "it says {said:?}");
+            ensure!(said.as_deref() == Some(status), "it reports {said:?}");
             Ok(())
         },
     )

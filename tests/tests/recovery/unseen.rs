@@ -47,7 +47,7 @@ async fn check_unreachable_primary(
             check_mentions(
                 plan,
                 &CheckCode::NOBODY_PRIMARY,
-                "the live registration says Primary",
+                "the live registration is Primary",
             )
         })
         .await?;
@@ -85,7 +85,7 @@ async fn wait_for_refused_plan(
     expected: impl Fn(&Plan) -> bool,
 ) -> Result<Plan> {
     let offered = Cell::new(false);
-    let plan = eventually("the plan to say why not", SETTLE_TIMEOUT, async || {
+    let plan = eventually("the plan to explain why not", SETTLE_TIMEOUT, async || {
         let plan = people.plan("bootstrap", &attest_stopped(declared)).await?;
         offered.set(offered.get() || plan.executable);
         let settled = check_passes(&plan, &CheckCode::SETTLED);
@@ -93,7 +93,7 @@ async fn wait_for_refused_plan(
         Ok(plan)
     })
     .await?;
-    ensure!(!offered.get(), "it was offered meanwhile");
+    ensure!(!offered.get(), "it was offered in the meantime");
     Ok(plan)
 }
 

@@ -36,7 +36,7 @@ pub(crate) async fn measure(lab: &Lab) -> Result<Vec<Figure>> {
         connection
             .query_drop(format!("SET GLOBAL wsrep_desync={word}"))
             .await?;
-        let message = eventually("the change to be told", TIMEOUT, async || {
+        let message = eventually("the change to be delivered", TIMEOUT, async || {
             let messages = hook.messages();
             messages.get(before).cloned().context("nothing came")
         })
@@ -48,7 +48,7 @@ pub(crate) async fn measure(lab: &Lab) -> Result<Vec<Figure>> {
         tokio::time::sleep(pause).await;
     }
     println!(
-        "    {} changes; from the change itself: p50 {:?}, p99 {:?}; from when the console saw it: p50 {:?}",
+        "    {} changes; from the change itself: p50 {:?}, p99 {:?}; from its observation by the console: p50 {:?}",
         whole.len(),
         whole.quantile(0.5),
         whole.quantile(0.99),

@@ -39,7 +39,7 @@ pub(crate) async fn measure() -> Result<Vec<Figure>> {
         // Queried directly: the console's own view is not what is measured.
         eventually("n1 to be Primary", PRIMARY_LIMIT * 2, async || {
             let status = lab.node(1).wsrep().await?.remove("wsrep_cluster_status");
-            ensure!(status.as_deref() == Some("Primary"), "it says {status:?}");
+            ensure!(status.as_deref() == Some("Primary"), "it reports {status:?}");
             Ok(())
         })
         .await?;

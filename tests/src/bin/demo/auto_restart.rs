@@ -26,7 +26,7 @@ pub(crate) async fn restart_dead_nodes(stage: Arc<DemoEnvironment>, say: DemoOut
                 let then = if patience.is_zero() {
                     format!("type: start {}", node.name())
                 } else {
-                    format!("it is started again in {} s", patience.as_secs())
+                    format!("restarting it in {} s", patience.as_secs())
                 };
                 say.event(&format!("{} is dead; {then}", node.name()));
                 Instant::now()
@@ -38,9 +38,9 @@ pub(crate) async fn restart_dead_nodes(stage: Arc<DemoEnvironment>, say: DemoOut
             match node.launch(NodeStart::Join).await {
                 Ok(()) => {
                     let pid = node.pid().unwrap_or_default();
-                    say.event(&format!("{} is started again (pid {pid})", node.name()));
+                    say.event(&format!("{} restarted (pid {pid})", node.name()));
                 }
-                Err(error) => say.event(&format!("{} cannot be started: {error:#}", node.name())),
+                Err(error) => say.event(&format!("could not start {}: {error:#}", node.name())),
             }
         }
     }

@@ -11,18 +11,18 @@ use crate::environment::DemoEnvironment;
 
 const HELP: &str = "\
 kill|stop|pause|resume|start|wipe|isolate|heal|bootstrap|desync|resync n1
-                            a node (start does not wait)
-whole                       waits until all nodes are Synced in one Primary component
-repair                      brings everything back that was made to fail
-etcd kill|start|pause|resume [1]     every etcd member, or one
-agent kill|stop|start 1              the agent beside a node
-console kill|stop|start|restart      the console; restart takes options of serve, for this once
-traffic off | traffic RATE [BYTES]   transactions a second and their size
-transfer off | transfer BYTES        bytes a second of incremental state transfers
-put KEY VALUE | delete KEY           a registry key
-revive off | revive SECONDS          starting dead nodes again
-status                      everything as JSON
-quit                        as Ctrl-C";
+                            act on a node (start does not wait)
+whole                       wait until all nodes are Synced in one Primary component
+repair                      restore everything that was broken
+etcd kill|start|pause|resume [1]     act on all etcd members, or on one
+agent kill|stop|start 1              act on a node's agent
+console kill|stop|start|restart      act on the console; restart takes extra options of serve
+traffic off | traffic RATE [BYTES]   set transactions per second and their size
+transfer off | transfer BYTES        limit incremental state transfers to BYTES per second
+put KEY VALUE | delete KEY           change a registry key
+revive off | revive SECONDS          restart dead nodes automatically
+status                      print everything as JSON
+quit                        stop the demo, like Ctrl-C";
 
 /// Executes one command and returns a description of its effect.
 ///
@@ -57,7 +57,7 @@ pub(crate) async fn execute(
         ["console", verb] => console(stage, verb).await?,
         ["traffic", "off"] => stage.traffic.set_rate(TrafficRate::NONE),
         ["traffic", rate, rest @ ..] => stage.traffic.set_rate(TrafficRate {
-            per_second: rate.parse().context("a rate in transactions a second")?,
+            per_second: rate.parse().context("the rate must be a number of transactions per second")?,
             size: rest
                 .first()
                 .map_or(Ok(TrafficRate::TRICKLE.size), |size| size.parse())?,
@@ -110,7 +110,7 @@ fn find<'s>(stage: &'s DemoEnvironment, name: &str) -> Result<&'s GaleraNode> {
     let mut nodes = stage.lab.nodes().iter();
     nodes
         .find(|node| node.name() == name)
-        .with_context(|| format!("there is no node {name:?}"))
+        .with_context(|| format!("unknown node {name:?}"))
 }
 
 async fn etcd(stage: &DemoEnvironment, verb: &str, number: &[&str]) -> Result<()> {
@@ -125,7 +125,7 @@ async fn etcd(stage: &DemoEnvironment, verb: &str, number: &[&str]) -> Result<()
             std::slice::from_ref(
                 etcd.members()
                     .get(index)
-                    .context("there is no such etcd member")?,
+                    .context("unknown etcd member")?,
             )
         }
         _ => bail!("one member or all of them"),
@@ -153,7 +153,7 @@ async fn agent(stage: &DemoEnvironment, verb: &str, number: &str) -> Result<()> 
         .lab
         .agents()
         .get(index)
-        .context("there is no such agent")?;
+        .context("unknown agent")?;
     match verb {
         "kill" => agent.kill(),
         "stop" => agent.stop().await?,

@@ -115,15 +115,15 @@ impl DemoEnvironment {
             self.lab.directory().display()
         ));
         say.line("");
-        say.line("Open the address, sign in, then make something fail and watch the page:");
+        say.line("Open the URL, sign in, then break something and watch the page:");
         if let Some(pid) = self.lab.node(1).pid() {
             say.line(&format!(
                 "  kill -9 {pid}       (or type: kill n1)  a node crashes"
             ));
         }
         say.line("  type: pause n2 · resume n2 · kill n3 · isolate n2 · heal n2 · etcd kill · etcd start · console restart");
-        say.line("  type: help         for every command; a dead node comes back by itself (type: revive off)");
-        say.line("Ctrl-C stops everything that was started here, and nothing else.");
+        say.line("  type: help         for all commands; dead nodes are restarted automatically (type: revive off)");
+        say.line("Ctrl-C stops everything that the demo started, and nothing else.");
         say.line("");
         say.json(&self.describe(control));
         Ok(())

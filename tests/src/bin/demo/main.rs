@@ -22,25 +22,25 @@ use tokio_util::task::TaskTracker;
 use environment::DemoEnvironment;
 use output::DemoOutput;
 
-/// A console on a real etcd and a real Galera cluster on this machine; Ctrl-C ends it.
+/// Run a console on a real etcd and a real Galera cluster on this machine. Ctrl-C stops it.
 #[derive(Parser)]
 struct DemoArguments {
-    /// Port of the console on 127.0.0.1, or the next one that is free; 0 for any free port.
+    /// Port of the console on 127.0.0.1; the next free one if it is in use. 0 for any free port.
     #[arg(long, default_value_t = 3000)]
     port: u16,
-    /// How many Galera nodes.
+    /// Number of Galera nodes.
     #[arg(long, default_value_t = 3)]
     nodes: usize,
-    /// How many etcd members: 1 or 3.
+    /// Number of etcd members: 1 or 3.
     #[arg(long, default_value_t = 3)]
     etcd: usize,
-    /// Seconds after which a dead node is started again, so that its return can be watched; 0 for never.
+    /// Seconds after which a dead node is restarted; 0 for never.
     #[arg(long, default_value_t = 20)]
     revive_after: u64,
-    /// Prints one line of JSON when everything is ready; everything else goes to standard error.
+    /// Print one line of JSON when everything is ready; everything else goes to standard error.
     #[arg(long)]
     json: bool,
-    /// Takes commands by HTTP on a free port of loopback, besides those on standard input.
+    /// Accept commands over HTTP on a free loopback port, in addition to standard input.
     #[arg(long)]
     control: bool,
 }
@@ -73,7 +73,7 @@ async fn run_demo(arguments: &DemoArguments, say: DemoOutput) -> Result<()> {
     // Dropping the unfinished start stops what it has started.
     let stage = tokio::select! {
         () = &mut listener => {
-            say.line("\nInterrupted while starting; everything that was started is stopped.");
+            say.line("\nInterrupted while starting; stopped everything that was started.");
             return Ok(());
         }
         stage = DemoEnvironment::start(arguments, say) => Arc::new(stage?),
@@ -109,7 +109,7 @@ async fn run_demo(arguments: &DemoArguments, say: DemoOutput) -> Result<()> {
     stop.cancel();
     tasks.close();
     tasks.wait().await;
-    // An orderly end for open pages; the rest is killed when the stage is dropped.
+    // A clean shutdown for open pages; everything else is killed on drop.
     tokio::time::timeout(Duration::from_secs(3), stage.console.stop())
         .await
         .ok();

@@ -24,7 +24,7 @@ pub(crate) async fn observe(stage: Arc<DemoEnvironment>, say: DemoOutput) {
             && !lost
         {
             lost = true;
-            say.event(&format!("the console cannot be reached: {error:#}"));
+            say.event(&format!("the console is unreachable: {error:#}"));
         }
         tokio::time::sleep(RECONNECT_DELAY).await;
     }
@@ -45,7 +45,7 @@ async fn follow(
     live.subscribe(&[&format!("cluster/{}", stage.lab.cluster())])
         .await?;
     if std::mem::take(lost) {
-        say.event("the console is back");
+        say.event("the console is reachable again");
     }
     loop {
         if let LiveMessage::Cluster { cluster, .. } = live.next(SILENCE_TIMEOUT).await? {

@@ -22,7 +22,7 @@ impl Round<'_> {
     /// # Errors
     /// What does not hold.
     pub(crate) async fn judge(&mut self) -> Result<RowCounts> {
-        self.journal.note("judgement");
+        self.journal.note("checking the result");
         let rows = self.load.stop().await;
         let given_up = self.check_rows(&rows).await?;
         self.observer.verify()?;
@@ -73,7 +73,7 @@ impl Round<'_> {
 
     async fn check_registry(&self) -> Result<()> {
         eventually(
-            "the registry to tell what is",
+            "the registry to match the nodes",
             CONVERGENCE_TIMEOUT,
             async || {
                 let keys = self.stage.nodes.keys().await?;
@@ -93,7 +93,7 @@ impl Round<'_> {
                         let registered = keys.get(&format!("{id}/{name}"));
                         ensure!(
                             registered == status.get(name),
-                            "{id} says {:?}, its registration {registered:?}",
+                            "{id} reports {:?}, its registration {registered:?}",
                             status.get(name)
                         );
                     }
@@ -121,7 +121,7 @@ impl Round<'_> {
                     let view = people.operator.cluster(CLUSTER).await?;
                     ensure!(
                         view.verdict.state == VerdictState::Healthy,
-                        "it says {:?}",
+                        "it reports {:?}",
                         view.verdict
                     );
                     Ok(())

@@ -27,20 +27,20 @@ use tokio::signal::unix::{SignalKind, signal};
 use round::{Round, RoundReport};
 use rounds_lab::RoundsLab;
 
-/// Lets everything fail at random and checks that recovery through the console makes nothing worse.
+/// Inject random faults and check that recovery through the console makes nothing worse.
 #[derive(Parser)]
 struct RoundsArguments {
-    /// How many rounds.
+    /// Number of rounds
     #[arg(long, default_value_t = 100)]
     rounds: usize,
-    /// The seeds of the first rounds; those of the others follow from the last one. Every round prints its own, with which
-    /// it can be played alone: `--seed N --rounds 1`.
+    /// Seeds of the first rounds; later seeds derive from the last one. Every round prints its seed, so that it can be
+    /// repeated: `--seed N --rounds 1`
     #[arg(long = "seed")]
     seeds: Vec<u64>,
-    /// How many labs play rounds at the same time.
+    /// Labs that run rounds in parallel
     #[arg(long, default_value_t = 2)]
     labs: u8,
-    /// Prints the journal of every round, not only of failed ones.
+    /// Print the journal of every round, not only of failed ones
     #[arg(long)]
     tell: bool,
 }
@@ -49,15 +49,15 @@ fn main() -> ExitCode {
     let arguments = RoundsArguments::parse();
     let mut left_out = None;
     if !network::in_own_namespace() {
-        // This ends here when it works: everything is done again, in a network that goes with this process.
+        // Does not return on success: the program runs again in a namespace that disappears with this process.
         left_out = Some(if getuid().is_root() {
             format!("{:#}", network::reexec_in_namespace())
         } else {
-            "only root can make network namespaces".to_owned()
+            "creating network namespaces requires root".to_owned()
         });
     }
     if let Some(why) = left_out {
-        println!("Partitions and unplugged nodes are left out: {why}.");
+        println!("Skipping partitions and unplugged nodes: {why}.");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

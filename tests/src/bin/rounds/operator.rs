@@ -53,7 +53,7 @@ impl Round<'_> {
         while !self.has_steady_primary() {
             ensure!(
                 Instant::now() < end,
-                "nobody was Primary again within {RECOVERY_TIMEOUT:?}"
+                "no node was Primary again within {RECOVERY_TIMEOUT:?}"
             );
             tokio::time::sleep(POLL_INTERVAL).await;
             let Some((console, plan, attestations)) = self.plan().await? else {
@@ -182,7 +182,7 @@ impl Round<'_> {
             .map(|attestation| format!("{} {}", attestation.node, attestation.statement))
             .collect();
         self.journal.note(format!(
-            "requested at console {}, declaring [{}]: {}",
+            "requested at console {}, attesting [{}]: {}",
             console + 1,
             declared.join(", "),
             plan.summary
@@ -231,7 +231,7 @@ impl Round<'_> {
             }
             ensure!(
                 Instant::now() < end,
-                "nobody could approve within {APPROVAL_TIMEOUT:?}"
+                "the action could not be approved within {APPROVAL_TIMEOUT:?}"
             );
             // Approving requires etcd.
             self.repair_etcd().await?;
@@ -244,7 +244,7 @@ impl Round<'_> {
         if let Some(console) = self.any_console() {
             return Ok(Some(console));
         }
-        self.journal.note("console 1 is started again");
+        self.journal.note("restarting console 1");
         self.stage.consoles[0].launch()?;
         // It is not ready without etcd; the next attempt retries.
         let _ = self.stage.consoles[0].wait_until_ready().await;
@@ -272,8 +272,8 @@ impl Round<'_> {
                     let people = &self.stage.teams[console];
                     let begun = people.act(&people.operator, action, "execute").await;
                     self.journal.note_change(match begun {
-                        Ok(_) => "begun by hand".to_owned(),
-                        Err(error) => format!("not begun by hand: {error:#}"),
+                        Ok(_) => "started manually".to_owned(),
+                        Err(error) => format!("not started manually: {error:#}"),
                     });
                 }
                 last = Some(now);
@@ -341,7 +341,7 @@ impl Round<'_> {
                 }
             }
             Disturbance::Heal => {
-                self.journal.note("network and group connections heal");
+                self.journal.note("healing network and group connections");
                 self.conditions.heal(self.stage).await?;
             }
         }
@@ -365,7 +365,7 @@ impl Round<'_> {
             if self.random.random_bool(0.5) {
                 return self.inflict(&Fault::Kill(vec![node])).await;
             }
-            self.journal.note(format!("wake n{}", node + 1));
+            self.journal.note(format!("resume n{}", node + 1));
             self.conditions.resume(self.stage, node);
         } else if let Some(node) = self.unplugged_primary() {
             // Its clients are beside it: it only stops serving them without power.

@@ -45,7 +45,7 @@ impl Round<'_> {
     /// # Errors
     /// If the cluster does not become whole.
     pub(crate) async fn restore(&mut self) -> Result<()> {
-        self.journal.note("everything is repaired");
+        self.journal.note("repairing everything");
         self.repair_all().await?;
         let end = Instant::now() + WHOLE_TIMEOUT;
         let mut hopeless = Instant::now();
@@ -61,7 +61,7 @@ impl Round<'_> {
             if self.has_steady_primary() {
                 hopeless = Instant::now();
             } else if hopeless.elapsed() > NO_PRIMARY_TIMEOUT {
-                self.journal.note("nobody became Primary by itself");
+                self.journal.note("no node became Primary automatically");
                 self.recover_cluster().await?;
                 self.repair_all().await?;
                 hopeless = Instant::now();
@@ -95,7 +95,7 @@ impl Round<'_> {
         let members = self.stage.nodes.etcd().members();
         let missing = members.iter().filter(|member| member.pid().is_none());
         if missing.count() > 0 {
-            self.journal.note("the killed members of etcd are started");
+            self.journal.note("starting the killed etcd members");
             self.stage.nodes.etcd().repair().await?;
         }
         Ok(())
@@ -117,7 +117,7 @@ impl Round<'_> {
     pub(crate) fn start_ended(&mut self) -> Result<()> {
         for node in self.conditions.nodes_where(|node| !node.down) {
             if !self.stage.node(node).is_alive() {
-                self.journal.note(format!("n{} has ended", node + 1));
+                self.journal.note(format!("n{} has exited", node + 1));
                 self.start(node)?;
             }
         }

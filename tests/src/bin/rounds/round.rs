@@ -190,7 +190,7 @@ impl fmt::Display for RoundReport {
         write!(
             f,
             "{} recovered by statement, {} by order, {} superseded, {} failed or unverified; {} rows acknowledged, \
-             {} given up by plan; {} data directories put aside; {:.0} s",
+             {} given up by plan; {} data directories set aside; {:.0} s",
             self.statements,
             self.orders,
             self.superseded,

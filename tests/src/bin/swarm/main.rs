@@ -26,22 +26,22 @@ use scenarios::Scenario;
 /// Name of the stack; leftovers of a killed earlier run are removed first.
 const STACK: &str = "galera-test";
 
-/// Plays the scenarios on the images that `make images` has built.
+/// Run the scenarios on the images built by `make images`.
 #[derive(Parser)]
 struct SwarmArguments {
-    /// Which scenarios, in this order; all unless given.
+    /// Scenarios to run, in this order [default: all]
     #[arg(value_enum)]
     scenarios: Vec<Scenario>,
-    /// How often three nodes are started from nothing.
+    /// Runs of the start scenario
     #[arg(long, default_value_t = 10)]
     rounds: usize,
-    /// Settles who is killed; printed, so that a failure can be repeated.
+    /// Determines which nodes are killed; printed, so that a failure can be repeated
     #[arg(long)]
     seed: Option<u64>,
-    /// Keep the stack if a scenario fails.
+    /// Keep the stack if a scenario fails
     #[arg(long)]
     keep: bool,
-    /// The directory with stack.yaml.
+    /// Directory with stack.yaml
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy"))]
     deploy: PathBuf,
 }
@@ -52,7 +52,7 @@ async fn main() -> ExitCode {
     let mut terminate = match signal(SignalKind::terminate()) {
         Ok(terminate) => terminate,
         Err(error) => {
-            eprintln!("no signals: {error}");
+            eprintln!("cannot listen for signals: {error}");
             return ExitCode::FAILURE;
         }
     };

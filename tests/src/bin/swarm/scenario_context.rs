@@ -213,7 +213,7 @@ impl ScenarioContext {
     fn verify(&self) -> Result<()> {
         let answers = self.observer.verify()?;
         print_event(&format!(
-            "never two Primary components: {answers} answers of nodes"
+            "never two Primary components in {answers} observations"
         ));
         Ok(())
     }
@@ -222,12 +222,12 @@ impl ScenarioContext {
         eprintln!("    {}", self.observer.describe());
         for node in self.nodes() {
             let text = docker::logs(&node.id, LOG_LINES).await.unwrap_or_default();
-            eprintln!("    ---- the end of {}'s log", node.task);
+            eprintln!("    ---- end of the log of {}", node.task);
             text.lines().for_each(|line| eprintln!("    | {line}"));
         }
         let keys = self.stack.etcdctl("get --prefix /galera/").await;
         let keys = keys.unwrap_or_else(|error| format!("{error:#}"));
-        eprintln!("    ---- the registry");
+        eprintln!("    ---- registry");
         keys.lines().for_each(|line| eprintln!("    | {line}"));
     }
 }

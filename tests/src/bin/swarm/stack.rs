@@ -155,7 +155,7 @@ impl Stack {
                 return docker::shell(container, &format!("etcdctl {arguments}")).await;
             }
         }
-        anyhow::bail!("no etcd member runs")
+        anyhow::bail!("no etcd member is running")
     }
 
     /// The value of a key of the cluster in the registry; `None` when it is not there.

@@ -255,7 +255,7 @@ impl HomogeneousNode {
     /// # Errors
     /// If there is none within `patience`.
     pub async fn wait_for_log(&self, text: &str, patience: Duration) -> Result<String> {
-        let what = format!("node {} to say {text:?}", self.number);
+        let what = format!("node {} to log {text:?}", self.number);
         eventually(&what, patience, async || {
             let log = fs::read_to_string(self.log())?;
             let line = log.lines().rev().find(|line| line.contains(text));

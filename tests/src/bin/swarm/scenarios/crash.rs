@@ -41,7 +41,7 @@ async fn kill_one(stage: &ScenarioContext, random: &mut StdRng) -> Result<()> {
 /// The most advanced one goes first, the others join it.
 async fn kill_all(stage: &ScenarioContext) -> Result<()> {
     let load = stage.start_load().await?;
-    print_event("killing all three");
+    print_event("killing all three nodes");
     stage.kill(&stage.nodes()).await?;
     stage.wait_until_synced(3).await?;
     stage.check_rows(&load).await
@@ -51,7 +51,7 @@ async fn kill_all(stage: &ScenarioContext) -> Result<()> {
 async fn all_but_one_return(stage: &ScenarioContext) -> Result<()> {
     let load = stage.start_load().await?;
     let before = stage.nodes();
-    print_event("killing all three; one is kept away");
+    print_event("killing all three nodes; one does not return");
     // Together, because Swarm restarts killed tasks after some seconds.
     tokio::try_join!(stage.kill(&before), stage.stack.scale(&[("node", 2)]))?;
     let two = stage
@@ -61,11 +61,11 @@ async fn all_but_one_return(stage: &ScenarioContext) -> Result<()> {
     let gone = before
         .iter()
         .find(|node| two.iter().all(|other| other.slot() != node.slot()));
-    let absent = gone.context("nobody is away")?.address.to_string();
+    let absent = gone.context("no node is missing")?.address.to_string();
     for node in &two {
         waits_for(node, &absent).await?;
     }
-    print_event(&format!("both say that they wait for {absent}"));
+    print_event(&format!("both report that they wait for {absent}"));
     stage
         .check_for(AWAY, || {
             let nodes = stage.observer.nodes();
@@ -75,7 +75,7 @@ async fn all_but_one_return(stage: &ScenarioContext) -> Result<()> {
                     .is_some_and(|answer| answer.primary.is_some())
             });
             match primary {
-                Some((node, _)) => anyhow::bail!("{} went ahead without {absent}", node.task),
+                Some((node, _)) => anyhow::bail!("{} continued without {absent}", node.task),
                 None => Ok(()),
             }
         })
@@ -86,7 +86,7 @@ async fn all_but_one_return(stage: &ScenarioContext) -> Result<()> {
 }
 
 async fn waits_for(node: &Container, absent: &str) -> Result<()> {
-    let what = format!("{} to say that it waits for {absent}", node.task);
+    let what = format!("{} to report that it waits for {absent}", node.task);
     until(&what, Duration::from_secs(90), async || {
         let text = docker::logs(&node.id, 200).await?;
         let said = text

@@ -38,7 +38,7 @@ async fn members_die_while_starting(stage: &ScenarioContext, random: &mut StdRng
     let patience = Duration::from_secs(60);
     until("a founder", patience, async || {
         let founder = stage.stack.registry_value("founder").await?;
-        founder.context("there is none yet").map(drop)
+        founder.context("no founder yet").map(drop)
     })
     .await?;
     let one = MEMBERS[random.random_range(0..MEMBERS.len())];
@@ -58,7 +58,7 @@ async fn members_die_while_running(stage: &ScenarioContext, random: &mut StdRng)
     stage.stack.kill_etcd(&[one]).await?;
     stage.wait_for_rows(&load, 100).await?;
     without_etcd(stage).await?;
-    print_event(&format!("all members are away for {} s", AWAY.as_secs()));
+    print_event(&format!("stopping all members for {} s", AWAY.as_secs()));
     stage
         .check_for(AWAY, || {
             let primary = stage.observer.nodes().iter().all(|(_, answer)| {
@@ -82,7 +82,7 @@ async fn members_die_while_running(stage: &ScenarioContext, random: &mut StdRng)
 async fn members_die_while_growing(stage: &ScenarioContext) -> Result<()> {
     let load = stage.start_load().await?;
     without_etcd(stage).await?;
-    print_event("adding a node while all members are away");
+    print_event("adding a node while all members are stopped");
     stage.stack.scale(&[("node", 4)]).await?;
     let patience = Duration::from_secs(60);
     stage.stack.await_containers("node", 4, patience).await?;
@@ -106,7 +106,7 @@ async fn members_die_while_growing(stage: &ScenarioContext) -> Result<()> {
 /// Nodes and registry die together; the registry dies again while they recover.
 async fn members_die_while_recovering(stage: &ScenarioContext, random: &mut StdRng) -> Result<()> {
     let load = stage.start_load().await?;
-    print_event("killing all nodes and all members at once");
+    print_event("killing all nodes and all members together");
     let nodes = stage.nodes();
     tokio::try_join!(stage.kill(&nodes), stage.stack.kill_etcd(&MEMBERS))?;
     let patience = Duration::from_secs(60);

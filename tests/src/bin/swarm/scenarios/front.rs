@@ -33,12 +33,12 @@ pub(super) async fn run(theatre: &ScenarioRunner) -> Result<()> {
                 let behind = node_behind(stage, door).await?;
                 // Resets the measurement.
                 let _ = load.longest_pause();
-                print_event(&format!("killing {}, to which HAProxy leads", behind.task));
+                print_event(&format!("killing {}, the node behind HAProxy", behind.task));
                 stage.kill(std::slice::from_ref(&behind)).await?;
                 stage.wait_for_rows(&load, 200).await?;
                 let pause = load.longest_pause();
-                print_event(&format!("clients waited {:.1} s", pause.as_secs_f64()));
-                ensure!(pause <= PAUSE, "that is longer than {PAUSE:?}");
+                print_event(&format!("longest pause for clients: {:.1} s", pause.as_secs_f64()));
+                ensure!(pause <= PAUSE, "the pause is longer than {PAUSE:?}");
                 stage.wait_until_synced(3).await?;
                 stage.wait_for_rows(&load, 200).await?;
                 stage.check_rows(&load).await
@@ -65,7 +65,7 @@ async fn node_behind(
             let host = host.context("it has no name")?;
             let nodes = stage.nodes();
             let node = nodes.into_iter().find(|node| node.id.starts_with(&host));
-            node.with_context(|| format!("{host} is no node"))
+            node.with_context(|| format!("{host} is not a node"))
         },
     )
     .await

@@ -24,11 +24,11 @@ async fn stop_in_turn(stage: &ScenarioContext) -> Result<()> {
         stage.wait_until_synced(count).await?;
         stage.wait_for_rows(&load, 50).await?;
     }
-    print_event("stopping the last one");
+    print_event("stopping the last node");
     stage.stack.scale(&[("node", 0)]).await?;
     let patience = Duration::from_secs(120);
     stage.stack.await_containers("node", 0, patience).await?;
-    print_event("starting all three at once");
+    print_event("starting all three nodes together");
     stage.stack.scale(&[("node", 3)]).await?;
     stage.wait_until_synced(3).await?;
     stage.check_rows(&load).await
@@ -38,7 +38,7 @@ async fn stop_in_turn(stage: &ScenarioContext) -> Result<()> {
 async fn wipe_registry(stage: &ScenarioContext) -> Result<()> {
     let load = stage.start_load().await?;
     for count in [4, 5] {
-        print_event("wiping the registry and starting a further node");
+        print_event("wiping the registry and starting another node");
         stage.stack.wipe_registry().await?;
         stage.stack.scale(&[("node", count)]).await?;
         stage.wait_until_synced(count).await?;

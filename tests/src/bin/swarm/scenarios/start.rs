@@ -34,7 +34,7 @@ pub(super) async fn run(theatre: &ScenarioRunner) -> Result<()> {
         return Ok(());
     };
     print_event(&format!(
-        "from nothing to three Synced nodes: median {:.1} s, longest {:.1} s, promised {} s",
+        "from nothing to three Synced nodes: median {:.1} s, longest {:.1} s, limit {} s",
         median.as_secs_f64(),
         longest.as_secs_f64(),
         PROMISED.as_secs()
@@ -53,7 +53,7 @@ async fn check_one_founder(stage: &ScenarioContext) -> Result<()> {
     let nodes = stage.nodes();
     ensure!(
         nodes.iter().any(|node| node.address.to_string() == founder),
-        "the founder {founder} is none of the nodes"
+        "the founder {founder} is not one of the nodes"
     );
     Ok(())
 }
@@ -80,12 +80,12 @@ async fn check_console(stage: &ScenarioContext) -> Result<()> {
             let nodes = view["nodes"].as_array().map_or(0, Vec::len);
             ensure!(
                 state == "healthy" && nodes == 3,
-                "it says {state} of {nodes} nodes"
+                "it reports {state} with {nodes} nodes"
             );
             Ok(())
         },
     )
     .await?;
-    print_event("both consoles run; one was asked and says healthy");
+    print_event("both consoles run; one reports the cluster as healthy");
     Ok(())
 }
