@@ -75,7 +75,7 @@ impl WriteLoad {
     ///
     /// # Errors
     /// If no thread can be started.
-    pub fn start(writers: u64, door: &TargetSelector) -> Result<Self> {
+    pub fn start(writers: u64, select_target: &TargetSelector) -> Result<Self> {
         static STARTED: AtomicU64 = AtomicU64::new(0);
         let load = Self {
             ledger: Arc::default(),
@@ -86,7 +86,7 @@ impl WriteLoad {
             let writer = LoadWriter {
                 number,
                 first_id: STARTED.fetch_add(1, Ordering::Relaxed) << 40,
-                select_target: Arc::clone(door),
+                select_target: Arc::clone(select_target),
                 ledger: Arc::clone(&load.ledger),
             };
             let work = load.stop.clone().run_until_cancelled_owned(writer.write());

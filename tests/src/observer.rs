@@ -200,10 +200,10 @@ impl ClusterObserver {
     #[must_use]
     pub fn primary_throughout(&self, from: Instant, to: Instant) -> Vec<String> {
         let record = lock(&self.record);
-        let stays = record.primary_intervals.iter();
-        stays
-            .filter(|stay| stay.since <= from && stay.until >= to)
-            .map(|stay| stay.node.clone())
+        let intervals = record.primary_intervals.iter();
+        intervals
+            .filter(|interval| interval.since <= from && interval.until >= to)
+            .map(|interval| interval.node.clone())
             .collect()
     }
 
@@ -214,7 +214,7 @@ impl ClusterObserver {
         let mut histories: Vec<_> = record
             .primary_intervals
             .iter()
-            .map(|stay| stay.view.state_uuid.clone())
+            .map(|interval| interval.view.state_uuid.clone())
             .collect();
         histories.sort();
         histories.dedup();
@@ -275,7 +275,7 @@ pub fn describe(nodes: &[NodeObservation]) -> String {
 async fn poll_node(node: ObservedNode, record: Arc<Mutex<ObservationLog>>) {
     let mut connection: Option<Conn> = None;
     // Index of the node's current interval.
-    let mut stay: Option<usize> = None;
+    let mut interval: Option<usize> = None;
     let mut words: Option<String> = None;
     loop {
         let asked = Instant::now();
@@ -285,7 +285,7 @@ async fn poll_node(node: ObservedNode, record: Arc<Mutex<ObservationLog>>) {
             connection = None;
         }
         record_status_change(&record, &node, answer.as_ref(), &mut words);
-        stay = record_status(&record, &node, asked, answer, stay);
+        interval = record_status(&record, &node, asked, answer, interval);
         tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
@@ -343,7 +343,7 @@ fn record_status(
     node: &ObservedNode,
     asked: Instant,
     answer: Option<NodeStatus>,
-    stay: Option<usize>,
+    interval: Option<usize>,
 ) -> Option<usize> {
     let mut record = lock(record);
     record.answers += usize::from(answer.is_some());
@@ -354,12 +354,12 @@ fn record_status(
         *last = answer;
     }
     let (view, at) = view?;
-    if let Some(index) = stay
+    if let Some(index) = interval
         && let Some(current) = record.primary_intervals.get_mut(index)
         && current.view == view
     {
         current.until = asked;
-        return stay;
+        return interval;
     }
     record.primary_intervals.push(PrimaryInterval {
         node: format!("{} ({})", node.name, node.address),

@@ -185,9 +185,9 @@ async fn pass(client: TcpStream, target: SocketAddr, mut orders: watch::Receiver
     let (server_reads, server_writes) = server.into_split();
     // Whether the client has sent the text after which replies are dropped.
     let (mute, muted) = watch::channel(false);
-    let heard = |said: &[u8]| {
+    let heard = |sent: &[u8]| {
         let words = orders.borrow().drop_replies_after;
-        if words.is_some_and(|words| contains(said, words.as_bytes())) {
+        if words.is_some_and(|words| contains(sent, words.as_bytes())) {
             mute.send_replace(true);
         }
         true

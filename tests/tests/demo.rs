@@ -32,18 +32,21 @@ async fn start_demo() -> Result<DemoProcess> {
     let output = process.stdout.take().context("no output")?;
     let mut lines = BufReader::new(output).lines();
     let line = tokio::time::timeout(Duration::from_secs(120), lines.next_line()).await??;
-    let told: Value = serde_json::from_str(&line.context("the demo ended early")?)?;
+    let printed: Value = serde_json::from_str(&line.context("the demo ended early")?)?;
     let mut started: Vec<u64> = ["nodes", "etcd"]
         .into_iter()
-        .flat_map(|kind| told[kind].as_array().into_iter().flatten())
+        .flat_map(|kind| printed[kind].as_array().into_iter().flatten())
         .filter_map(|one| one["pid"].as_u64())
         .collect();
-    started.extend(told["console"]["pid"].as_u64());
-    ensure!(started.len() == 3, "{told}");
+    started.extend(printed["console"]["pid"].as_u64());
+    ensure!(started.len() == 3, "{printed}");
     Ok(DemoProcess {
         process,
         started,
-        directory: told["directory"].as_str().context("no directory")?.into(),
+        directory: printed["directory"]
+            .as_str()
+            .context("no directory")?
+            .into(),
     })
 }
 

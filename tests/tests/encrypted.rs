@@ -253,8 +253,8 @@ async fn webhooks_verify_the_https_certificate() -> Result<()> {
     let admin = trusting.sign_in("admin").await?;
     add(&admin, &hook(good.url())).await?;
     eventually("the cluster's verdict", NOTIFICATION_TIMEOUT, async || {
-        let told = titles(&good.messages())?;
-        ensure!(told == ["void is down"], "{told:?}");
+        let notified = titles(&good.messages())?;
+        ensure!(notified == ["void is down"], "{notified:?}");
         Ok(())
     })
     .await?;

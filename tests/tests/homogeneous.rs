@@ -204,8 +204,8 @@ async fn three_started_at_once_form_one_cluster() -> Result<()> {
         .wait_for_log("a server that an earlier agent started", SOON)
         .await?;
     eventually("its word to be back", SOON, async || {
-        let said = key(&lab, lab.node(3), "wsrep_local_state_comment").await?;
-        ensure!(said.as_deref() == Some("Synced"), "{said:?}");
+        let reported = key(&lab, lab.node(3), "wsrep_local_state_comment").await?;
+        ensure!(reported.as_deref() == Some("Synced"), "{reported:?}");
         Ok(())
     })
     .await?;

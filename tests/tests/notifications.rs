@@ -46,7 +46,7 @@ async fn an_episode_is_delivered_once_and_in_order_to_every_receiver() -> Result
         "Galera Console <console@example.org>".to_owned(),
     ]);
     let console = LabConsole::start(settings).await?;
-    let people = RecoveryTeam::sign_in(&console).await?;
+    let team = RecoveryTeam::sign_in(&console).await?;
     for name in ["approver", "both"] {
         let address = format!("{name}@example.org");
         console
@@ -68,15 +68,15 @@ async fn an_episode_is_delivered_once_and_in_order_to_every_receiver() -> Result
     lab.lab.node(3).kill();
     wait_for_title(&hook, "lab has no Primary component", 1).await?;
     let lost = attest_stopped(&[lab.lab.node(2).id().clone(), lab.lab.node(3).id().clone()]);
-    let plan = people.executable_plan("bootstrap", &lost).await?;
-    let action = people.request("bootstrap", &plan, &lost).await?;
+    let plan = team.executable_plan("bootstrap", &lost).await?;
+    let action = team.request("bootstrap", &plan, &lost).await?;
     wait_for_title(
         &hook,
         "lab: bootstrap requested by both; it waits for approval",
         1,
     )
     .await?;
-    people.act(&people.approver, &action, "approve").await?;
+    team.act(&team.approver, &action, "approve").await?;
     wait_for_title(&hook, "lab: bootstrap succeeded", 1).await?;
     wait_for_title(&hook, "lab is degraded", 2).await?;
     for number in [2, 3] {
@@ -84,28 +84,31 @@ async fn an_episode_is_delivered_once_and_in_order_to_every_receiver() -> Result
     }
     wait_for_title(&hook, "lab is healthy again", 1).await?;
 
-    let told = titles(&hook.messages())?;
-    let (requested, approved) = (index_of(&told, "requested")?, index_of(&told, "approved")?);
-    ensure!(told.len() == 7, "{told:#?}");
-    ensure!(
-        index_of(&told, "is degraded")? == 0 && index_of(&told, "no Primary")? == 1,
-        "{told:#?}"
+    let notified = titles(&hook.messages())?;
+    let (requested, approved) = (
+        index_of(&notified, "requested")?,
+        index_of(&notified, "approved")?,
     );
-    ensure!((requested, approved) == (2, 3), "{told:#?}");
-    ensure!(told[6] == "lab is healthy again", "{told:#?}");
-    check_mail(&smtp, &told).await?;
+    ensure!(notified.len() == 7, "{notified:#?}");
+    ensure!(
+        index_of(&notified, "is degraded")? == 0 && index_of(&notified, "no Primary")? == 1,
+        "{notified:#?}"
+    );
+    ensure!((requested, approved) == (2, 3), "{notified:#?}");
+    ensure!(notified[6] == "lab is healthy again", "{notified:#?}");
+    check_mail(&smtp, &notified).await?;
     check_alertmanager(&alerts, &action.action.id).await
 }
 
 /// The team gets everything that the webhook got; users get what concerns them.
-async fn check_mail(smtp: &SmtpReceiver, told: &[String]) -> Result<()> {
+async fn check_mail(smtp: &SmtpReceiver, notified: &[String]) -> Result<()> {
     let mails = eventually("every e-mail", NOTIFICATION_TIMEOUT, async || {
         let mails = smtp.mails()?;
         ensure!(
-            mails.len() >= told.len() + 3,
+            mails.len() >= notified.len() + 3,
             "{} of {}",
             mails.len(),
-            told.len() + 3
+            notified.len() + 3
         );
         Ok(mails)
     })
@@ -124,12 +127,12 @@ async fn check_mail(smtp: &SmtpReceiver, told: &[String]) -> Result<()> {
             .collect()
     };
     ensure!(
-        to("dba@example.org") == told,
+        to("dba@example.org") == notified,
         "{:#?}",
         to("dba@example.org")
     );
     ensure!(
-        to("approver@example.org") == [told[2].clone()],
+        to("approver@example.org") == [notified[2].clone()],
         "{mails:#?}"
     );
     let ends = [
@@ -137,7 +140,7 @@ async fn check_mail(smtp: &SmtpReceiver, told: &[String]) -> Result<()> {
         "lab: bootstrap succeeded",
     ];
     ensure!(to("both@example.org") == ends, "{mails:#?}");
-    ensure!(mails.len() == told.len() + 3, "{mails:#?}");
+    ensure!(mails.len() == notified.len() + 3, "{mails:#?}");
     let ids: std::collections::BTreeSet<&str> = mails.iter().map(|mail| mail.id.as_str()).collect();
     ensure!(ids.len() == mails.len(), "{mails:#?}");
     Ok(())
@@ -221,17 +224,21 @@ async fn wait_for_title(hook: &HttpReceiver, title: &str, times: usize) -> Resul
         &format!("{title:?} to be delivered"),
         NOTIFICATION_TIMEOUT,
         async || {
-            let told = titles(&hook.messages())?;
-            let count = told.iter().filter(|told| *told == title).count();
-            ensure!(count >= times, "{told:#?}");
+            let notified = titles(&hook.messages())?;
+            let count = notified
+                .iter()
+                .filter(|notified| *notified == title)
+                .count();
+            ensure!(count >= times, "{notified:#?}");
             Ok(())
         },
     )
     .await
 }
 
-fn index_of(told: &[String], part: &str) -> Result<usize> {
-    told.iter()
+fn index_of(notified: &[String], part: &str) -> Result<usize> {
+    notified
+        .iter()
         .position(|title| title.contains(part))
-        .with_context(|| format!("{part}: {told:#?}"))
+        .with_context(|| format!("{part}: {notified:#?}"))
 }

@@ -40,9 +40,9 @@ async fn random_faults_cause_no_loss_and_no_second_primary() -> Result<()> {
         .stderr(Stdio::piped());
     let played = command.kill_on_drop(true).spawn()?.wait_with_output();
     let played = tokio::time::timeout(TIMEOUT, played).await??;
-    let said = String::from_utf8_lossy(&played.stdout);
-    println!("{said}");
+    let printed = String::from_utf8_lossy(&played.stdout);
+    println!("{printed}");
     let failed = String::from_utf8_lossy(&played.stderr);
-    ensure!(played.status.success(), "{said}\n{failed}");
+    ensure!(played.status.success(), "{printed}\n{failed}");
     Ok(())
 }

@@ -85,12 +85,12 @@ async fn forged_tokens_are_refused() -> Result<()> {
         let problem = api
             .problem(api.request(Method::GET, "/api/v1/clusters"))
             .await?;
-        let told = if forged.len() > 5_000 {
+        let expected = if forged.len() > 5_000 {
             problem.status == 401 || problem.status == 431
         } else {
             problem.status == 401
         };
-        ensure!(told, "{forged}: {problem:?}");
+        ensure!(expected, "{forged}: {problem:?}");
         let refused = api.live().await.err().context("a forged token listens")?;
         ensure!(
             matches!(refusal_status(&refused), Some(401 | 431)),
@@ -131,7 +131,10 @@ async fn pages_of_another_origin_are_refused() -> Result<()> {
         .header(header::ORIGIN, "http://evil.example");
     let problem = api::problem(foreign.send().await?).await?;
     ensure!(problem.status == 403, "{problem:?}");
-    ensure!(signed_in.session().await.is_ok(), "the session must stay valid");
+    ensure!(
+        signed_in.session().await.is_ok(),
+        "the session must stay valid"
+    );
     Ok(())
 }
 

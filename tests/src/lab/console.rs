@@ -263,10 +263,10 @@ impl LabConsole {
         }
         drop(pipe);
         let output = tokio::time::timeout(READY_TIMEOUT, child.wait_with_output()).await??;
-        let said = String::from_utf8_lossy(&output.stderr);
+        let printed = String::from_utf8_lossy(&output.stderr);
         ensure!(
             output.status.success(),
-            "galera-console {arguments:?}: {}: {said}",
+            "galera-console {arguments:?}: {}: {printed}",
             output.status
         );
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())

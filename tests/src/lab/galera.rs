@@ -31,7 +31,7 @@ impl GaleraCluster {
         cluster: &str,
         count: usize,
         transfer_speed: Option<u64>,
-        doors: bool,
+        sql_proxies: bool,
     ) -> Result<Self> {
         if count == 0 {
             let (nodes, common) = (Vec::new(), None);
@@ -62,7 +62,7 @@ impl GaleraCluster {
                     index + 1,
                     address,
                     gcomm,
-                    (transfer_speed, doors),
+                    (transfer_speed, sql_proxies),
                     &common,
                 )
                 .await?,
@@ -146,7 +146,7 @@ async fn make_node(
     number: usize,
     address: Ipv4Addr,
     gcomm: ReservedPort,
-    (transfer_speed, doors): (Option<u64>, bool),
+    (transfer_speed, sql_proxies): (Option<u64>, bool),
     common: &Arc<ClusterSettings>,
 ) -> Result<GaleraNode> {
     let own = directory.path().join(format!("n{number}"));
@@ -171,13 +171,15 @@ async fn make_node(
         }
         None => None,
     };
-    let door = if doors {
+    let sql_proxy = if sql_proxies {
         let target = (address, common.mysql.number()).into();
         Some(ChaosProxy::start(address, target)?)
     } else {
         None
     };
-    let port = door.as_ref().map(|door| door.address().port());
+    let port = sql_proxy
+        .as_ref()
+        .map(|sql_proxy| sql_proxy.address().port());
     Ok(GaleraNode {
         number,
         id: NodeId::new(&address.to_string(), port)?,
@@ -188,7 +190,7 @@ async fn make_node(
         ist,
         sst: ReservedPort::reserve(address)?,
         ist_proxy: transfer,
-        sql_proxy: door,
+        sql_proxy,
         notify: format!(
             "galera-lab-n{number}-{:016x}/{:032x}",
             rand::rng().random::<u64>(),

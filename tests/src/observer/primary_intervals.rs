@@ -47,12 +47,12 @@ impl fmt::Display for RivalPair {
     }
 }
 
-/// All pairs of rivals among `stays`.
+/// All pairs of rivals among `intervals`.
 #[must_use]
-pub fn rival_pairs(stays: &[PrimaryInterval]) -> Vec<RivalPair> {
+pub fn rival_pairs(intervals: &[PrimaryInterval]) -> Vec<RivalPair> {
     let mut found = Vec::new();
-    for (index, one) in stays.iter().enumerate() {
-        for other in &stays[index + 1..] {
+    for (index, one) in intervals.iter().enumerate() {
+        for other in &intervals[index + 1..] {
             let together = one.since.max(other.since) <= one.until.min(other.until);
             if together && one.view.members.is_disjoint(&other.view.members) {
                 found.push(RivalPair {

@@ -51,10 +51,7 @@ async fn measure() -> Result<Vec<Figure>> {
         .start()
         .await?;
     let mut figures = vec![ready(&lab).await?];
-    println!(
-        "==> Idle console and agent for {} s",
-        IDLE.as_secs()
-    );
+    println!("==> Idle console and agent for {} s", IDLE.as_secs());
     let console = lab.console().await?;
     let idle = agent::IdleAgent::start(&lab)?;
     tokio::time::sleep(IDLE).await;

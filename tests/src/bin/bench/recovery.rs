@@ -24,27 +24,30 @@ pub(crate) async fn measure() -> Result<Vec<Figure>> {
     println!("==> Two of three killed and recovered, {RUNS} times");
     let lab = Lab::builder().start().await?;
     let console = lab.console().await?;
-    let people = RecoveryTeam::sign_in(&console).await?;
+    let team = RecoveryTeam::sign_in(&console).await?;
     let lost = attest_stopped(&[lab.node(2).id().clone(), lab.node(3).id().clone()]);
     let (mut primary, mut own) = (Sample::default(), Sample::default());
     for _ in 0..RUNS {
         lab.node(2).kill();
         lab.node(3).kill();
-        let plan = people
+        let plan = team
             .executable_plan_within(PLAN_TIMEOUT, "bootstrap", &lost)
             .await?;
-        let action = people.request("bootstrap", &plan, &lost).await?;
+        let action = team.request("bootstrap", &plan, &lost).await?;
         let approved = Instant::now();
-        people.act(&people.approver, &action, "approve").await?;
+        team.act(&team.approver, &action, "approve").await?;
         // Queried directly: the console's own view is not what is measured.
         eventually("n1 to be Primary", PRIMARY_LIMIT * 2, async || {
             let status = lab.node(1).wsrep().await?.remove("wsrep_cluster_status");
-            ensure!(status.as_deref() == Some("Primary"), "it reports {status:?}");
+            ensure!(
+                status.as_deref() == Some("Primary"),
+                "it reports {status:?}"
+            );
             Ok(())
         })
         .await?;
         primary.add(approved.elapsed());
-        let ended = people.wait_for_end(&action).await?.action;
+        let ended = team.wait_for_end(&action).await?.action;
         ensure!(ended.state == ActionState::Succeeded, "{ended:#?}");
         own.add(approval_to_intention(&ended)?);
         for number in [2, 3] {

@@ -127,31 +127,31 @@ async fn run_rounds(arguments: &RoundsArguments) -> Result<()> {
 /// failed rounds.
 async fn play_on_lab(
     number: u8,
-    tell: bool,
+    verbose: bool,
     next: &impl Fn() -> Option<u64>,
 ) -> (Vec<RoundReport>, Vec<u64>) {
     let (mut reports, mut failures) = (Vec::new(), Vec::new());
-    let mut stage: Option<RoundsLab> = None;
+    let mut lab: Option<RoundsLab> = None;
     while let Some(seed) = next() {
-        match play_round(&mut stage, seed, tell).await {
+        match play_round(&mut lab, seed, verbose).await {
             Ok(report) => reports.push(report),
             Err(error) => {
                 eprintln!("Seed {seed} FAILED on lab {number}: {error:#}");
                 failures.push(seed);
-                stage = None;
+                lab = None;
             }
         }
     }
     (reports, failures)
 }
 
-async fn play_round(stage: &mut Option<RoundsLab>, seed: u64, tell: bool) -> Result<RoundReport> {
-    let ready = match stage.take() {
+async fn play_round(lab: &mut Option<RoundsLab>, seed: u64, verbose: bool) -> Result<RoundReport> {
+    let ready = match lab.take() {
         Some(ready) => ready,
         None => RoundsLab::start().await?,
     };
-    let ready = stage.insert(ready);
-    let report = Round::play(ready, seed, tell).await?;
+    let ready = lab.insert(ready);
+    let report = Round::play(ready, seed, verbose).await?;
     println!("Seed {seed}: {report}");
     Ok(report)
 }

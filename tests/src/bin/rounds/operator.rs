@@ -89,7 +89,7 @@ impl Round<'_> {
         };
         let attestations = self.attestations()?;
         let asked = Instant::now();
-        let plan = self.stage.teams[console].plan("bootstrap", &attestations);
+        let plan = self.lab.teams[console].plan("bootstrap", &attestations);
         let plan = match plan.await {
             Ok(plan) => plan,
             Err(error) => {
@@ -124,7 +124,7 @@ impl Round<'_> {
     /// only they hold. An unplugged one is fenced if it serves no client, because its clients are on its side of the
     /// partition.
     fn attestations(&self) -> Result<Vec<Attestation>> {
-        let id = |node: &usize| self.stage.node(*node).id();
+        let id = |node: &usize| self.lab.node(*node).id();
         let down = self.conditions.nodes_where(|node| node.down);
         let down = down.iter().map(id).collect::<Result<Vec<_>>>()?;
         let unplugged = self
@@ -156,7 +156,7 @@ impl Round<'_> {
     }
 
     fn any_console(&mut self) -> Option<usize> {
-        let running = self.stage.running();
+        let running = self.lab.running();
         let choice = self.random.random_range(0..running.len().max(1));
         running.get(choice).copied()
     }
@@ -168,8 +168,8 @@ impl Round<'_> {
         plan: &Plan,
         attestations: &[Attestation],
     ) -> Result<()> {
-        let people = &self.stage.teams[console];
-        let action = match people.request("bootstrap", plan, attestations).await {
+        let team = &self.lab.teams[console];
+        let action = match team.request("bootstrap", plan, attestations).await {
             Ok(action) => action,
             Err(error) => {
                 self.journal
@@ -206,8 +206,8 @@ impl Round<'_> {
             let Some(console) = self.ensure_console().await? else {
                 continue;
             };
-            let people = &self.stage.teams[console];
-            let outcome = people.act(&people.approver, action, "approve").await;
+            let team = &self.lab.teams[console];
+            let outcome = team.act(&team.approver, action, "approve").await;
             match outcome {
                 Ok(_) => {
                     self.journal
@@ -220,7 +220,7 @@ impl Round<'_> {
                 )),
             }
             // The response may have been lost, but not the approval.
-            if let Ok(now) = people.action(action).await {
+            if let Ok(now) = team.action(action).await {
                 if now.action.state.is_final() {
                     self.record_end(&now);
                     return Ok(None);
@@ -245,9 +245,9 @@ impl Round<'_> {
             return Ok(Some(console));
         }
         self.journal.note("restarting console 1");
-        self.stage.consoles[0].launch()?;
+        self.lab.consoles[0].launch()?;
         // It is not ready without etcd; the next attempt retries.
-        let _ = self.stage.consoles[0].wait_until_ready().await;
+        let _ = self.lab.consoles[0].wait_until_ready().await;
         Ok(None)
     }
 
@@ -262,15 +262,15 @@ impl Round<'_> {
         let mut last = None;
         let ended = loop {
             if let Some(console) = self.ensure_console().await?
-                && let Ok(now) = self.stage.teams[console].action(action).await
+                && let Ok(now) = self.lab.teams[console].action(action).await
             {
                 if now.action.state.is_final() {
                     break now;
                 }
                 // What could not be begun when it was approved, because etcd was away, waits for a person.
                 if now.action.state == ActionState::Approved && began.elapsed() > BEGIN_TIMEOUT {
-                    let people = &self.stage.teams[console];
-                    let begun = people.act(&people.operator, action, "execute").await;
+                    let team = &self.lab.teams[console];
+                    let begun = team.act(&team.operator, action, "execute").await;
                     self.journal.note_change(match begun {
                         Ok(_) => "started manually".to_owned(),
                         Err(error) => format!("not started manually: {error:#}"),
@@ -314,7 +314,7 @@ impl Round<'_> {
                     line.at, line.by, line.text
                 ));
             }
-            for console in &self.stage.consoles {
+            for console in &self.lab.consoles {
                 self.journal
                     .note(format!("a console's log: {}", tail(console.log(), 12)));
             }
@@ -325,8 +325,8 @@ impl Round<'_> {
         });
     }
 
-    async fn disturb(&mut self, twist: &Disturbance, console: usize) -> Result<()> {
-        match twist {
+    async fn disturb(&mut self, disturbance: &Disturbance, console: usize) -> Result<()> {
+        match disturbance {
             Disturbance::None => return Ok(()),
             Disturbance::Console => self.inflict(&Fault::Console(console)).await?,
             Disturbance::Etcd(member) => self.inflict(&Fault::Etcd(*member)).await?,
@@ -342,7 +342,7 @@ impl Round<'_> {
             }
             Disturbance::Heal => {
                 self.journal.note("healing network and group connections");
-                self.conditions.heal(self.stage).await?;
+                self.conditions.heal(self.lab).await?;
             }
         }
         Ok(())
@@ -351,7 +351,7 @@ impl Round<'_> {
     /// Does one of the things that unblock a plan, as described in docs/recovery.md.
     async fn assist(&mut self) -> Result<()> {
         self.repair_etcd().await?;
-        for (index, console) in self.stage.consoles.iter().enumerate() {
+        for (index, console) in self.lab.consoles.iter().enumerate() {
             if console.pid().is_none() {
                 self.journal
                     .note(format!("console {} is started again", index + 1));
@@ -366,7 +366,7 @@ impl Round<'_> {
                 return self.inflict(&Fault::Kill(vec![node])).await;
             }
             self.journal.note(format!("resume n{}", node + 1));
-            self.conditions.resume(self.stage, node);
+            self.conditions.resume(self.lab, node);
         } else if let Some(node) = self.unplugged_primary() {
             // Its clients are beside it: it only stops serving them without power.
             return self.inflict(&Fault::Kill(vec![node])).await;
@@ -383,7 +383,7 @@ impl Round<'_> {
         } else {
             self.journal
                 .note("network and group connections are repaired");
-            self.conditions.heal(self.stage).await?;
+            self.conditions.heal(self.lab).await?;
         }
         self.start_ended()
     }
@@ -402,7 +402,7 @@ impl Round<'_> {
         if nodes.iter().any(unplugged) {
             self.journal
                 .note("network and group connections are repaired");
-            self.conditions.heal(self.stage).await?;
+            self.conditions.heal(self.lab).await?;
         }
         Ok(())
     }

@@ -72,11 +72,11 @@ impl Round<'_> {
 
     async fn repair_all(&mut self) -> Result<()> {
         for node in self.conditions.nodes_where(|node| node.paused) {
-            self.conditions.resume(self.stage, node);
+            self.conditions.resume(self.lab, node);
         }
-        self.conditions.heal(self.stage).await?;
+        self.conditions.heal(self.lab).await?;
         self.repair_etcd().await?;
-        for console in &self.stage.consoles {
+        for console in &self.lab.consoles {
             if console.pid().is_none() {
                 console.launch()?;
             }
@@ -92,11 +92,11 @@ impl Round<'_> {
     /// # Errors
     /// If one does not start.
     pub(crate) async fn repair_etcd(&mut self) -> Result<()> {
-        let members = self.stage.nodes.etcd().members();
+        let members = self.lab.nodes.etcd().members();
         let missing = members.iter().filter(|member| member.pid().is_none());
         if missing.count() > 0 {
             self.journal.note("starting the killed etcd members");
-            self.stage.nodes.etcd().repair().await?;
+            self.lab.nodes.etcd().repair().await?;
         }
         Ok(())
     }
@@ -107,7 +107,7 @@ impl Round<'_> {
     /// If the agent cannot be run.
     pub(crate) fn start(&mut self, node: usize) -> Result<()> {
         self.journal.note(format!("start n{}", node + 1));
-        self.conditions.start(self.stage, node)
+        self.conditions.start(self.lab, node)
     }
 
     /// Starts containers that have exited, as an orchestrator does.
@@ -116,7 +116,7 @@ impl Round<'_> {
     /// If the agent cannot be run.
     pub(crate) fn start_ended(&mut self) -> Result<()> {
         for node in self.conditions.nodes_where(|node| !node.down) {
-            if !self.stage.node(node).is_alive() {
+            if !self.lab.node(node).is_alive() {
                 self.journal.note(format!("n{} has exited", node + 1));
                 self.start(node)?;
             }
@@ -129,24 +129,24 @@ impl Round<'_> {
         if self.conditions.nodes_where(|node| node.isolated).is_empty() {
             return Ok(());
         }
-        self.conditions.heal(self.stage).await
+        self.conditions.heal(self.lab).await
     }
 
     /// A node that is ahead of the cluster's new history waits for an operator, who keeps a copy of its data and lets
     /// it join.
     async fn set_data_aside(&mut self) -> Result<()> {
         for node in self.conditions.nodes_where(|node| !node.down) {
-            let same = self.stage.node(node);
-            let said = same.count_log_lines(AHEAD_MESSAGE);
+            let same = self.lab.node(node);
+            let reported = same.count_log_lines(AHEAD_MESSAGE);
             let ahead = &mut self.ahead[node];
             // A waiting agent has no server; a node that responds is not waiting.
             if is_answering(&self.observer, node) {
-                *ahead = AheadTracker::after(said);
+                *ahead = AheadTracker::after(reported);
             }
-            if said > ahead.handled
+            if reported > ahead.handled
                 && ahead.since.get_or_insert_with(Instant::now).elapsed() > AHEAD_STEADY
             {
-                *ahead = AheadTracker::after(said);
+                *ahead = AheadTracker::after(reported);
                 same.kill().await?;
                 same.set_data_aside()?;
                 self.journal

@@ -28,7 +28,7 @@ const SHOWN: Duration = Duration::from_millis(4_500);
 
 /// A round that is being played.
 pub(crate) struct Round<'s> {
-    pub(crate) stage: &'s RoundsLab,
+    pub(crate) lab: &'s RoundsLab,
     pub(crate) observer: ClusterObserver,
     pub(crate) load: WriteLoad,
     pub(crate) journal: RoundJournal,
@@ -65,16 +65,18 @@ impl<'s> Round<'s> {
     ///
     /// # Errors
     /// If a guarantee does not hold; the message has the journal and all status changes.
-    pub(crate) async fn play(stage: &'s RoundsLab, seed: u64, tell: bool) -> Result<RoundReport> {
-        let script =
-            RoundScript::draw(StdRng::seed_from_u64(seed), stage.nodes.network().is_some());
+    pub(crate) async fn play(lab: &'s RoundsLab, seed: u64, verbose: bool) -> Result<RoundReport> {
+        let script = RoundScript::draw(StdRng::seed_from_u64(seed), lab.nodes.network().is_some());
         let faults: Vec<String> = script.faults.iter().map(|(_, f)| f.to_string()).collect();
         let began = Instant::now();
-        let mut round = Self::begin(stage, script.random, script.disturbances).await?;
+        let mut round = Self::begin(lab, script.random, script.disturbances).await?;
         let outcome = round.run(&script.faults).await;
-        if tell || outcome.is_err() {
-            let told = round.journal.render(&round.observer.status_changes());
-            println!("---- seed {seed}, {}\n{told}----", faults.join(", "));
+        if verbose || outcome.is_err() {
+            let journal_text = round.journal.render(&round.observer.status_changes());
+            println!(
+                "---- seed {seed}, {}\n{journal_text}----",
+                faults.join(", ")
+            );
         }
         let rows = outcome?;
         let count = |mechanism| round.recovered.iter().filter(|m| **m == mechanism).count();
@@ -102,26 +104,26 @@ impl<'s> Round<'s> {
     }
 
     async fn begin(
-        stage: &'s RoundsLab,
+        lab: &'s RoundsLab,
         mut random: StdRng,
-        twists: Vec<(Disturbance, Disturbance)>,
+        disturbances: Vec<(Disturbance, Disturbance)>,
     ) -> Result<Self> {
         Ok(Self {
-            observer: ClusterObserver::start(stage.observed_nodes())?,
-            load: WriteLoad::start(NODES as u64, &stage.target_selector())?,
+            observer: ClusterObserver::start(lab.observed_nodes())?,
+            load: WriteLoad::start(NODES as u64, &lab.target_selector())?,
             journal: RoundJournal::new(),
             conditions: LabConditions::default(),
             gives_up: random.random_bool(0.25),
             random,
-            disturbances: twists.into_iter(),
+            disturbances: disturbances.into_iter(),
             promises: Vec::new(),
             recovered: Vec::new(),
             ended: Vec::new(),
             ahead: std::array::from_fn(|node| {
-                AheadTracker::after(stage.node(node).count_log_lines(AHEAD_MESSAGE))
+                AheadTracker::after(lab.node(node).count_log_lines(AHEAD_MESSAGE))
             }),
             data_set_aside: 0,
-            stage,
+            lab,
         })
     }
 
@@ -151,7 +153,7 @@ impl<'s> Round<'s> {
     /// If the machine refuses.
     pub(crate) async fn inflict(&mut self, fault: &Fault) -> Result<()> {
         self.journal.note(fault.to_string());
-        self.conditions.apply(self.stage, fault).await
+        self.conditions.apply(self.lab, fault).await
     }
 }
 

@@ -64,11 +64,11 @@ impl RoundsLab {
             ..settings.clone()
         })
         .await?;
-        let mut people = vec![RecoveryTeam::sign_in_for(&first, CLUSTER).await?];
-        people.push(people[0].at_replica(&second)?);
+        let mut team = vec![RecoveryTeam::sign_in_for(&first, CLUSTER).await?];
+        team.push(team[0].at_replica(&second)?);
         Ok(Self {
             consoles: vec![first, second],
-            teams: people,
+            teams: team,
             nodes,
         })
     }

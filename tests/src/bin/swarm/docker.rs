@@ -128,15 +128,17 @@ pub(crate) async fn inspect(ids: &[String], network: &str) -> Result<Vec<Contain
     if ids.is_empty() {
         return Ok(found);
     }
-    let doors = host_addresses().await?;
+    let host_addresses_by_id = host_addresses().await?;
     for id in ids {
         // One by one: a container that has just ended must not hide the others.
         let Ok(text) = docker(["inspect", id]).await else {
             continue;
         };
         let inspected: Value = serde_json::from_str(&text)?;
-        let Some(&door) = doors.get(id) else { continue };
-        if let Some(container) = parse_container(id, &inspected[0], network, door) {
+        let Some(&host_address) = host_addresses_by_id.get(id) else {
+            continue;
+        };
+        if let Some(container) = parse_container(id, &inspected[0], network, host_address) {
             found.push(container);
         }
     }
@@ -150,13 +152,13 @@ async fn host_addresses() -> Result<BTreeMap<String, Ipv4Addr>> {
     let members = inspected[0]["Containers"]
         .as_object()
         .context("no containers on docker_gwbridge")?;
-    let door = |member: &Value| {
+    let host_address = |member: &Value| {
         let address = member["IPv4Address"].as_str()?;
         address.split('/').next()?.parse().ok()
     };
     Ok(members
         .iter()
-        .filter_map(|(id, member)| Some((id.clone(), door(member)?)))
+        .filter_map(|(id, member)| Some((id.clone(), host_address(member)?)))
         .collect())
 }
 
@@ -164,7 +166,7 @@ fn parse_container(
     id: &str,
     inspected: &Value,
     network: &str,
-    door: Ipv4Addr,
+    host_address: Ipv4Addr,
 ) -> Option<Container> {
     let name = inspected["Config"]["Labels"]["com.docker.swarm.task.name"].as_str()?;
     let address = inspected["NetworkSettings"]["Networks"][network]["IPAddress"].as_str()?;
@@ -172,6 +174,6 @@ fn parse_container(
         id: id.to_owned(),
         task: name.rsplit_once('.')?.0.to_owned(),
         address: address.parse().ok()?,
-        host_address: door,
+        host_address,
     })
 }

@@ -75,7 +75,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run_scenarios(arguments: &SwarmArguments) -> Result<()> {
-    let theatre = ScenarioRunner {
+    let runner = ScenarioRunner {
         deploy: std::path::absolute(&arguments.deploy)?,
         name: STACK.to_owned(),
         rounds: arguments.rounds,
@@ -88,15 +88,15 @@ async fn run_scenarios(arguments: &SwarmArguments) -> Result<()> {
         some => some,
     };
     println!("Seed {seed}");
-    stack::Stack::leftover(&theatre.deploy, STACK)
+    stack::Stack::leftover(&runner.deploy, STACK)
         .remove()
         .await?;
-    let secrets = NewSecrets::make(&theatre).await?;
+    let secrets = NewSecrets::make(&runner).await?;
     let mut lines = Vec::new();
     for scenario in scenarios {
         println!("==> {scenario:?}");
         let began = Instant::now();
-        let played = scenario.run(&theatre, &mut random).await;
+        let played = scenario.run(&runner, &mut random).await;
         let line = format!(
             "{scenario:?}: passed in {:.0} s",
             began.elapsed().as_secs_f64()
@@ -113,10 +113,10 @@ async fn run_scenarios(arguments: &SwarmArguments) -> Result<()> {
 struct NewSecrets(Vec<String>);
 
 impl NewSecrets {
-    async fn make(theatre: &ScenarioRunner) -> Result<Self> {
-        let mut command = Command::new(theatre.deploy.join("secrets"));
-        let said = docker::run(command.arg("swarm")).await?;
-        let made = said.lines().filter_map(|line| line.strip_prefix("made "));
+    async fn make(runner: &ScenarioRunner) -> Result<Self> {
+        let mut command = Command::new(runner.deploy.join("secrets"));
+        let output = docker::run(command.arg("swarm")).await?;
+        let made = output.lines().filter_map(|line| line.strip_prefix("made "));
         Ok(Self(made.map(ToOwned::to_owned).collect()))
     }
 

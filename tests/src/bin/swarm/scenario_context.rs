@@ -60,16 +60,16 @@ impl ScenarioRunner {
             Ok(login) => {
                 let service = stack.service("node");
                 let observer = ContainerObserver::start(&tasks, &service, &stack.network(), login)?;
-                let stage = ScenarioContext {
+                let context = ScenarioContext {
                     observer: Arc::new(observer),
                     deployed,
                     stack: stack.clone(),
                     rows: Mutex::default(),
                 };
-                let played = play(&stage).await;
-                let judged = stage.verify();
+                let played = play(&context).await;
+                let judged = context.verify();
                 if played.is_err() {
-                    stage.print_state().await;
+                    context.print_state().await;
                 }
                 played.and(judged)
             }
@@ -113,14 +113,17 @@ impl ScenarioContext {
             .await
     }
 
-    /// Starts writing through `door`.
+    /// Starts writing through `select_target`.
     ///
     /// # Errors
     /// If the table cannot be created.
-    pub(crate) async fn start_load_through(&self, door: &TargetSelector) -> Result<WriteLoad> {
+    pub(crate) async fn start_load_through(
+        &self,
+        select_target: &TargetSelector,
+    ) -> Result<WriteLoad> {
         let nodes = self.nodes();
         load::prepare(nodes.first().context("no node runs")?).await?;
-        let load = WriteLoad::start(load::WRITERS, door)?;
+        let load = WriteLoad::start(load::WRITERS, select_target)?;
         self.wait_for_rows(&load, 100).await?;
         Ok(load)
     }

@@ -35,14 +35,14 @@ impl Scenario {
     ///
     /// # Errors
     /// If something does not hold.
-    pub(crate) async fn run(self, theatre: &ScenarioRunner, random: &mut StdRng) -> Result<()> {
+    pub(crate) async fn run(self, runner: &ScenarioRunner, random: &mut StdRng) -> Result<()> {
         match self {
-            Self::Start => start::run(theatre).await,
-            Self::Grow => grow::run(theatre).await,
-            Self::Crash => crash::run(theatre, random).await,
-            Self::Restart => restart::run(theatre).await,
-            Self::Discovery => discovery::run(theatre, random).await,
-            Self::Front => front::run(theatre).await,
+            Self::Start => start::run(runner).await,
+            Self::Grow => grow::run(runner).await,
+            Self::Crash => crash::run(runner, random).await,
+            Self::Restart => restart::run(runner).await,
+            Self::Discovery => discovery::run(runner, random).await,
+            Self::Front => front::run(runner).await,
         }
     }
 }

@@ -213,14 +213,14 @@ impl Stack {
         let label = format!("label=com.docker.stack.namespace={}", self.name);
         until("the stack to be gone", REMOVAL_TIMEOUT, async || {
             // Docker refuses to remove a network while containers of the stack are stopping, so this is retried.
-            let told = docker(["stack", "rm", &self.name]).await;
+            let removal = docker(["stack", "rm", &self.name]).await;
             let containers = docker(["ps", "--all", "--quiet", "--filter", &label]).await?;
             let networks = docker(["network", "ls", "--quiet", "--filter", &label]).await?;
             ensure!(
                 containers.is_empty() && networks.is_empty(),
                 "something is left"
             );
-            told
+            removal
         })
         .await?;
         let name = format!("name=^{}_", self.name);

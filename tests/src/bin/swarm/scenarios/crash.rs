@@ -13,13 +13,13 @@ use crate::stack::{NodeStorage, until};
 /// How long the other nodes must wait for the missing one.
 const AWAY: Duration = Duration::from_secs(30);
 
-pub(super) async fn run(theatre: &ScenarioRunner, random: &mut StdRng) -> Result<()> {
-    theatre
-        .run(NodeStorage::Persistent, &[], async |stage| {
-            stage.wait_until_synced(3).await?;
-            kill_one(stage, random).await.context("one killed")?;
-            kill_all(stage).await.context("all killed")?;
-            all_but_one_return(stage)
+pub(super) async fn run(runner: &ScenarioRunner, random: &mut StdRng) -> Result<()> {
+    runner
+        .run(NodeStorage::Persistent, &[], async |context| {
+            context.wait_until_synced(3).await?;
+            kill_one(context, random).await.context("one killed")?;
+            kill_all(context).await.context("all killed")?;
+            all_but_one_return(context)
                 .await
                 .context("all killed, one kept away")
         })
@@ -27,34 +27,34 @@ pub(super) async fn run(theatre: &ScenarioRunner, random: &mut StdRng) -> Result
 }
 
 /// A killed node is replaced and joins again.
-async fn kill_one(stage: &ScenarioContext, random: &mut StdRng) -> Result<()> {
-    let load = stage.start_load().await?;
-    let nodes = stage.nodes();
+async fn kill_one(context: &ScenarioContext, random: &mut StdRng) -> Result<()> {
+    let load = context.start_load().await?;
+    let nodes = context.nodes();
     let victim = &nodes[random.random_range(0..nodes.len())];
     print_event(&format!("killing {}", victim.task));
-    stage.kill(std::slice::from_ref(victim)).await?;
-    stage.wait_until_synced(3).await?;
-    stage.wait_for_rows(&load, 100).await?;
-    stage.check_rows(&load).await
+    context.kill(std::slice::from_ref(victim)).await?;
+    context.wait_until_synced(3).await?;
+    context.wait_for_rows(&load, 100).await?;
+    context.check_rows(&load).await
 }
 
 /// The most advanced one goes first, the others join it.
-async fn kill_all(stage: &ScenarioContext) -> Result<()> {
-    let load = stage.start_load().await?;
+async fn kill_all(context: &ScenarioContext) -> Result<()> {
+    let load = context.start_load().await?;
     print_event("killing all three nodes");
-    stage.kill(&stage.nodes()).await?;
-    stage.wait_until_synced(3).await?;
-    stage.check_rows(&load).await
+    context.kill(&context.nodes()).await?;
+    context.wait_until_synced(3).await?;
+    context.check_rows(&load).await
 }
 
 /// The returning nodes wait, and name the missing one, until it is back.
-async fn all_but_one_return(stage: &ScenarioContext) -> Result<()> {
-    let load = stage.start_load().await?;
-    let before = stage.nodes();
+async fn all_but_one_return(context: &ScenarioContext) -> Result<()> {
+    let load = context.start_load().await?;
+    let before = context.nodes();
     print_event("killing all three nodes; one does not return");
     // Together, because Swarm restarts killed tasks after some seconds.
-    tokio::try_join!(stage.kill(&before), stage.stack.scale(&[("node", 2)]))?;
-    let two = stage
+    tokio::try_join!(context.kill(&before), context.stack.scale(&[("node", 2)]))?;
+    let two = context
         .stack
         .await_containers("node", 2, SYNC_TIMEOUT)
         .await?;
@@ -66,9 +66,9 @@ async fn all_but_one_return(stage: &ScenarioContext) -> Result<()> {
         waits_for(node, &absent).await?;
     }
     print_event(&format!("both report that they wait for {absent}"));
-    stage
+    context
         .check_for(AWAY, || {
-            let nodes = stage.observer.nodes();
+            let nodes = context.observer.nodes();
             let primary = nodes.iter().find(|(_, answer)| {
                 answer
                     .as_ref()
@@ -80,19 +80,19 @@ async fn all_but_one_return(stage: &ScenarioContext) -> Result<()> {
             }
         })
         .await?;
-    stage.stack.scale(&[("node", 3)]).await?;
-    stage.wait_until_synced(3).await?;
-    stage.check_rows(&load).await
+    context.stack.scale(&[("node", 3)]).await?;
+    context.wait_until_synced(3).await?;
+    context.check_rows(&load).await
 }
 
 async fn waits_for(node: &Container, absent: &str) -> Result<()> {
     let what = format!("{} to report that it waits for {absent}", node.task);
     until(&what, Duration::from_secs(90), async || {
         let text = docker::logs(&node.id, 200).await?;
-        let said = text
+        let output = text
             .lines()
             .any(|line| line.to_lowercase().contains("wait") && line.contains(absent));
-        ensure!(said, "it does not");
+        ensure!(output, "it does not");
         Ok(())
     })
     .await
