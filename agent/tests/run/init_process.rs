@@ -19,7 +19,7 @@ async fn orphans_are_reaped_and_only_the_server_exit_ends_the_agent() {
     let mut node = AgentNode::new("127.0.0.1", "")
         .with_variable("CLUSTER_JOIN", "127.0.0.9")
         .with_script(SERVER)
-        .as_init_process();
+        .with_init_process();
     node.start();
     node.wait_for_log("Server started to join").await;
     let agent = node.agent_pid();

@@ -96,7 +96,7 @@ impl AgentNode {
     }
 
     /// Makes the agent the first process of a container.
-    pub(crate) const fn as_init_process(mut self) -> Self {
+    pub(crate) const fn with_init_process(mut self) -> Self {
         self.init_process = true;
         self
     }
