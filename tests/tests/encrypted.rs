@@ -1,5 +1,5 @@
-//! Notices over encrypted ways: e-mail by STARTTLS and by TLS from the beginning, with an account, and webhooks by HTTPS;
-//! and what is said where that does not work.
+//! Notifications over TLS: e-mail with STARTTLS and implicit TLS and with an account, webhooks over HTTPS; and the
+//! errors if that fails.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// Longest wait for a notice, some failed attempts with their pauses included.
+/// Longest wait for a notification, including failed attempts and their delays.
 const NOTIFICATION_TIMEOUT: Duration = Duration::from_secs(60);
 const ACCOUNT: &str = "console:the-right-password";
 const PASSWORD: &str = "the-right-password";
@@ -48,7 +48,7 @@ fn password(lab: &Lab, text: &str) -> Result<String> {
 }
 
 fn text(path: &Path) -> Result<&str> {
-    path.to_str().context("a path that is no text")
+    path.to_str().context("the path is not UTF-8")
 }
 
 fn team() -> Value {
@@ -72,7 +72,7 @@ async fn add(admin: &ConsoleClient, target: &Value) -> Result<String> {
     Ok(target["id"].as_str().context("no id")?.to_owned())
 }
 
-/// Adds a target that is told nothing, and presses its button.
+/// Adds a target without any events and sends a test notification.
 async fn add_and_test(admin: &ConsoleClient, target: &Value) -> Result<Value> {
     let mut target = target.clone();
     target["enabled"] = false.into();
@@ -85,7 +85,7 @@ async fn add_and_test(admin: &ConsoleClient, target: &Value) -> Result<Value> {
     .await
 }
 
-/// The button's target is not reached, and what is said of it holds these `words`.
+/// The test notification fails with an error that contains these `words`.
 async fn ensure_test_fails(admin: &ConsoleClient, target: &Value, words: &str) -> Result<()> {
     let delivery = add_and_test(admin, target).await?;
     let error = delivery["tries"][0]["error"].as_str().unwrap_or_default();
@@ -165,7 +165,7 @@ async fn mail_delivery_failures_are_reported() -> Result<()> {
             &trusting,
             "its certificate is for mail.example.org, not for that name",
         ),
-        // Never in clear where encryption is asked for, and the other way round.
+        // Never in clear text if encryption is configured, and vice versa.
         (&plain, "starttls", &trusting, "STARTTLS"),
         (&starttls, "none", &[], "530"),
         (
@@ -253,8 +253,8 @@ async fn webhooks_verify_the_https_certificate() -> Result<()> {
     let admin = trusting.sign_in("admin").await?;
     add(&admin, &hook(good.url())).await?;
     eventually("the cluster's verdict", NOTIFICATION_TIMEOUT, async || {
-        let told = titles(&good.messages())?;
-        ensure!(told == ["void is down"], "{told:?}");
+        let notified = titles(&good.messages())?;
+        ensure!(notified == ["void is down"], "{notified:?}");
         Ok(())
     })
     .await?;

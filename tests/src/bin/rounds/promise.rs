@@ -1,4 +1,4 @@
-//! What an executed plan promised of the rows that clients were told are there.
+//! What an executed plan promised about acknowledged rows.
 
 use acceptance::load::AcknowledgedRow;
 use galera::NodeId;
@@ -9,7 +9,7 @@ use galera::recover::plan::Plan;
 pub(crate) struct PlanPromise {
     /// Where the cluster went on from.
     position: Option<u64>,
-    /// Whether the plan said that transactions will be lost.
+    /// Whether the plan announced a loss of transactions.
     accepts_loss: bool,
     /// Members whose data the plan did not know: "what only they may hold is not known".
     unknown: Vec<NodeId>,
@@ -19,7 +19,7 @@ impl PlanPromise {
     /// The promise of `plan`, requested with these attestations.
     pub(crate) fn from_plan(plan: &Plan, attestations: &[Attestation]) -> Self {
         let named = |attested: &&Attestation| {
-            // The plan's own words: it says of which members it knows nothing.
+            // The explanation names the members whose data is unknown.
             let name = attested.node.host();
             plan.loss.explanation.contains("is not known")
                 && plan
