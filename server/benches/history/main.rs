@@ -16,6 +16,7 @@
 )]
 #[path = "../../tests/gateway/client.rs"]
 mod client;
+#[expect(dead_code, reason = "the fixture serves several binaries")]
 #[path = "../../tests/support/etcd.rs"]
 mod etcd;
 
