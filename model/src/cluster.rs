@@ -10,7 +10,6 @@ pub(crate) type NodeSet = u8;
 pub(crate) const PARTITIONS: [[u8; NODES]; 5] =
     [[0, 0, 0], [0, 0, 2], [0, 1, 0], [0, 1, 1], [0, 1, 2]];
 
-/// The databases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SimulatedCluster {
     /// For each node, the smallest node that it sees.

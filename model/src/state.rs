@@ -78,7 +78,6 @@ pub enum ReplicaState {
 /// A statement on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PendingStatement {
-    /// The action.
     pub action: usize,
     /// To whom.
     pub node: usize,
@@ -93,7 +92,6 @@ pub struct PendingStatement {
 pub struct HashedAction(Arc<(u64, Action)>);
 
 impl HashedAction {
-    /// Writes a record.
     pub(crate) fn new(action: Action) -> Self {
         let mut hasher = DefaultHasher::new();
         action.hash(&mut hasher);
@@ -126,9 +124,7 @@ impl Hash for HashedAction {
 /// The whole state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ModelState {
-    /// The databases.
     pub cluster: SimulatedCluster,
-    /// The records in etcd.
     pub actions: Vec<HashedAction>,
     /// For each record, the first final state that it had.
     pub ended: Vec<Option<galera::recover::action::ActionState>>,
@@ -140,11 +136,9 @@ pub struct ModelState {
     pub lock: Option<(usize, u8)>,
     /// The fence of the last lock.
     pub fence: u8,
-    /// The replicas.
     pub replicas: Vec<ReplicaState>,
     /// Statements on their way.
     pub statements: Vec<PendingStatement>,
-    /// The time.
     pub tick: u8,
     /// What is left of the sizes.
     pub reachability_changes: u8,
@@ -163,7 +157,6 @@ pub enum Transition {
     Start(usize),
     /// The console reaches these nodes from now on.
     SetReachable(NodeSet),
-    /// Time passes.
     Tick,
     /// An operator requests what the present plan says.
     Request,

@@ -90,7 +90,7 @@ fn page_row(page: &StatusPageView, now: Timestamp) -> El {
         .child(cell(
             COLUMNS[3],
             match page.settings.visibility {
-                PageVisibility::AccessLink => pluralize(valid, "valid link"),
+                PageVisibility::Link => pluralize(valid, "valid link"),
                 _ => "needs none".to_owned(),
             },
         ))
@@ -100,7 +100,7 @@ fn page_row(page: &StatusPageView, now: Timestamp) -> El {
 const fn visibility_label(visibility: PageVisibility) -> &'static str {
     match visibility {
         PageVisibility::Public => "everybody",
-        PageVisibility::AccessLink => "whoever has a secret link",
+        PageVisibility::Link => "whoever has a secret link",
         PageVisibility::Members => "whoever is signed in",
     }
 }
@@ -122,7 +122,7 @@ pub(super) fn detail_page(
         .child(address_facts(view))
         .child(fresh.map(|secret| new_link_notice(view, secret)))
         .child(
-            (view.settings.visibility == PageVisibility::AccessLink)
+            (view.settings.visibility == PageVisibility::Link)
                 .then(|| links_section(view, refusal, now)),
         )
         .child(settings_section(view, &here, refusal))

@@ -41,7 +41,7 @@ fn a_request_goes_to_who_may_approve_and_its_end_to_who_asked() {
     let asked = reading.apply(&requested(1)).unwrap();
     assert_eq!(
         asked.title,
-        "lab: bootstrap requested by olga; it waits for approval"
+        "lab: bootstrap requested by olga; waiting for approval"
     );
     assert_eq!(asked.text, "Bootstrap n1\nReason: two nodes lost");
     assert_eq!(asked.path, "/actions/18f-1");

@@ -251,3 +251,19 @@ fn only_chosen_kinds_and_clusters_are_told() {
     let to: Vec<&str> = told.iter().map(|(target, _)| target.as_str()).collect();
     assert_eq!(to, ["lab"]);
 }
+
+/// The tracker is stored in etcd: its field names must stay readable for every version.
+#[test]
+fn the_stored_format_is_stable() {
+    let mut fixture = NotificationFixture::new(0, 0);
+    fixture.change(0, Degraded);
+    fixture.advance_to(0);
+    let json = serde_json::to_value(&fixture.tracker).unwrap();
+    let fields: Vec<&str> = json
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    assert_eq!(fields, ["recent", "sequence", "told", "trouble"]);
+}

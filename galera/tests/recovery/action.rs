@@ -91,7 +91,7 @@ fn a_plan_that_does_not_pass_cannot_be_requested() {
     let refusal = requested(&olga(), &plan, &ActionLimits::default()).unwrap_err();
     assert_eq!(refusal.code(), "plan_not_executable");
     assert!(
-        refusal.to_string().contains("n9 is no known member"),
+        refusal.to_string().contains("n9 is not a known member"),
         "{refusal}"
     );
     let healthy = RecoveryFixture::expecting(&["n1"])
@@ -543,6 +543,6 @@ fn refusals_name_the_thing_and_the_remedy() {
     };
     assert_eq!(
         after(&action, &reject, 901).unwrap_err().to_string(),
-        "action a1 is expired: it never changes again; request a new one"
+        "action a1 is expired and can no longer change; request a new action"
     );
 }

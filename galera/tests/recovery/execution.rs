@@ -57,9 +57,9 @@ fn the_whole_life() {
         [
             "requested: two hosts lost power",
             "approved: seen it",
-            "begun by r1",
-            "step 1 is about to be done",
-            "step 1 was taken: OK",
+            "started by r1",
+            "step 1 is about to be executed",
+            "step 1 completed: OK",
             "n1 is not Primary yet",
             "succeeded: n1 is Primary and Synced",
         ]
@@ -375,5 +375,5 @@ fn several_steps_go_in_order_and_stop_at_a_refusal() {
     };
     let ended = after(&second, &refused, 24).unwrap();
     assert_eq!(ended.state, ActionState::Failed);
-    assert!(ended.outcome.unwrap().contains("1 of 2 steps were done"));
+    assert!(ended.outcome.unwrap().contains("1 of 2 steps completed"));
 }

@@ -483,8 +483,7 @@ fn i30_a_blocked_plan_keeps_its_target_and_says_every_why() {
     assert_eq!(failing(&plan), ["members_accounted", "no_regression"]);
     assert!(plan.target.is_some() && plan.steps.len() == 1);
     assert!(
-        plan.summary
-            .starts_with("n1 would be the one to go on from, but:"),
+        plan.summary.starts_with("n1 is the best candidate, but:"),
         "{}",
         plan.summary
     );

@@ -175,7 +175,7 @@ impl RenderedPages {
         let mut links = HashMap::new();
         for (slug, print) in &pages {
             let page = &print.page.value;
-            if page.settings.visibility != PageVisibility::AccessLink {
+            if page.settings.visibility != PageVisibility::Link {
                 continue;
             }
             for link in page.links.iter().filter(|link| link.revoked_at.is_none()) {

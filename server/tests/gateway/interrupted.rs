@@ -12,7 +12,7 @@ use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::{CrashPoint, FakeCluster};
 
 /// The words of a record whose statement is about to be sent.
-const INTENTION_TEXT: &[u8] = b"step 1 is about to be done";
+const INTENTION_TEXT: &[u8] = b"step 1 is about to be executed";
 
 /// Kills etcd while the executor is at `stop`, holding its lock, and starts it again when `noticed` says that the executor
 /// went on without it. Tells how the action ended, when etcd came back, and how many statements were sent.

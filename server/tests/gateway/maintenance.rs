@@ -159,7 +159,7 @@ async fn maintenance_keeps_alarms_quiet_is_visible_and_covers_up_no_split_brain(
 
     // Nobody plans a split brain: it is told at once, and the page does not call it maintenance.
     scene.split();
-    told.push("lab has a split brain: two components are Primary");
+    told.push("lab is in split brain: two components are Primary");
     scene.wait_for_notifications(&told).await;
     scene.wait_for_verdict(VerdictState::SplitBrain).await;
     scene
@@ -181,6 +181,6 @@ async fn maintenance_keeps_alarms_quiet_is_visible_and_covers_up_no_split_brain(
     told.push("lab has no Primary component");
     scene.wait_for_notifications(&told).await;
     scene
-        .wait_for_page_text("The database is not available")
+        .wait_for_page_text("The database is unavailable")
         .await;
 }

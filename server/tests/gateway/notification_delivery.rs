@@ -61,7 +61,7 @@ async fn a_webhook_is_signed_and_told_once() {
     eventually("the end is told", async || receiver.requests().len() >= 4).await;
     let expected = [
         "lab is down",
-        "lab: bootstrap requested by olga; it waits for approval",
+        "lab: bootstrap requested by olga; waiting for approval",
         "lab: bootstrap approved by adam",
         "lab: bootstrap succeeded",
     ];

@@ -177,7 +177,7 @@ fn every_verdict_is_told_truthfully_in_every_form() {
             split,
             "major_outage",
             "outage",
-            "Parts of the database take writes apart",
+            "Parts of the database accept writes independently",
         ),
         (
             VerdictState::Diverged,
@@ -191,21 +191,21 @@ fn every_verdict_is_told_truthfully_in_every_form() {
             silent,
             "major_outage",
             "outage",
-            "The database takes no reads or writes",
+            "The database is not accepting reads or writes",
         ),
         (
             VerdictState::Down,
             silent,
             "major_outage",
             "outage",
-            "The database takes no reads or writes",
+            "The database is not accepting reads or writes",
         ),
         (
             VerdictState::Degraded,
             "with fewer members than planned",
             "degraded_performance",
             "degraded",
-            "The database works, but a part of it is missing",
+            "The database is working with reduced redundancy",
         ),
         (
             VerdictState::Unknown,
@@ -237,7 +237,7 @@ fn every_verdict_is_told_truthfully_in_every_form() {
         if verdict != VerdictState::Healthy {
             let fine = summary["status"]["indicator"] == "none"
                 || html.contains("Operational")
-                || html.contains("The database works<")
+                || html.contains("All systems operational<")
                 || picture.contains("operational");
             assert!(
                 !fine,
@@ -280,7 +280,7 @@ fn a_secret_leads_to_its_page_until_it_ends() {
         let print = RenderedPage::new(page, sample_content(1), now(), Arc::default());
         RenderedPages::new(BTreeMap::from([("shop".to_owned(), Arc::new(print))]))
     };
-    let valid = prints(PageVisibility::AccessLink, link.clone());
+    let valid = prints(PageVisibility::Link, link.clone());
     assert!(valid.page_for_secret(secret.expose(), now()).is_some());
     assert!(valid.page_for_secret("", now()).is_none());
     assert!(valid.page_for_secret(&secret.hash(), now()).is_none());
@@ -293,6 +293,6 @@ fn a_secret_leads_to_its_page_until_it_ends() {
         revoked_at: Some(now()),
         ..link
     };
-    let revoked = prints(PageVisibility::AccessLink, revoked);
+    let revoked = prints(PageVisibility::Link, revoked);
     assert!(revoked.page_for_secret(secret.expose(), now()).is_none());
 }

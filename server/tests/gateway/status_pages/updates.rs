@@ -145,10 +145,10 @@ async fn one_incident_is_opened_by_itself_however_many_replicas_there_are() {
     scene.create_page("shop", "public", rule).await;
     scene.create_page("also", "public", rule).await;
     scene
-        .wait_for_text("/status/shop", "Database not available")
+        .wait_for_text("/status/shop", "Database unavailable")
         .await;
     scene
-        .wait_for_text("/status/also", "Database not available")
+        .wait_for_text("/status/also", "Database unavailable")
         .await;
     let list: Value = scene.operator.get("/api/v1/status/incidents").await.json();
     let incidents = list["incidents"].as_array().unwrap();
