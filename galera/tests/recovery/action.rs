@@ -1,4 +1,4 @@
-//! Requesting, approving, rejecting, withdrawing, expiring: who may, and when.
+//! Requests, approvals, rejections, cancellations and expiry: who is allowed, and when.
 
 use galera::access::Role;
 use galera::recover::action::{
@@ -248,7 +248,7 @@ fn requests_and_approvals_expire() {
         let expired = after(&action, &ActionEvent::Tick, seconds).unwrap();
         assert_eq!(expired.state, ActionState::Expired);
         assert_eq!(expired.ended_at, Some(later(seconds)));
-        // Also before anybody has written that it expired.
+        // Also before a replica has recorded the expiry.
         let adam = adam();
         let reject = ActionEvent::Reject {
             by: &adam,
@@ -509,7 +509,7 @@ fn i19_break_glass_is_never_decided_alone() {
 }
 
 #[test]
-fn i01_i06_nobody_overrides_a_primary_or_makes_up_a_candidate() {
+fn i01_i06_a_primary_or_missing_candidate_cannot_be_overridden() {
     let limits = ActionLimits::default();
     let primary = RecoveryFixture::two_of_three_lost()
         .answers("n9", FakeStatusRows::primary(&["n9"], 0, 100))

@@ -1,4 +1,4 @@
-//! An action under test: a plan, people with roles, and shorthand for events.
+//! An action under test: a plan, accounts with roles, and shorthands for events.
 
 use std::time::Duration;
 
@@ -19,17 +19,14 @@ pub(crate) fn person(name: &str, roles: &[Role]) -> Actor {
     }
 }
 
-/// Requests.
 pub(crate) fn olga() -> Actor {
     person("olga", &[Role::Operator])
 }
 
-/// Approves.
 pub(crate) fn adam() -> Actor {
     person("adam", &[Role::Approver])
 }
 
-/// Administers.
 pub(crate) fn anna() -> Actor {
     person("anna", &[Role::Admin])
 }

@@ -1,4 +1,4 @@
-//! Laws of an action's life: whatever happens in whatever order.
+//! Properties of actions under any sequence of events.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -15,10 +15,9 @@ use proptest::prelude::*;
 use crate::action_fixture::{olga, other_plan, person, plan, requested};
 use crate::fixture::{NOW, at};
 
-/// The plan that was requested, and another one.
+/// The requested plan, and another one.
 static PLANS: LazyLock<(Plan, Plan)> = LazyLock::new(|| (plan(), other_plan()));
 
-/// One thing that happens.
 #[derive(Clone, Copy, Debug)]
 enum GeneratedEvent {
     Approve(usize, bool),
@@ -143,7 +142,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_024))]
 
     #[test]
-    fn i16_i17_i19_no_life_breaks_the_laws(moves in generated_events(), approvals in 1_u32..3) {
+    fn i16_i17_i19_no_sequence_of_events_breaks_an_invariant(moves in generated_events(), approvals in 1_u32..3) {
         let limits = ActionLimits { approvals_needed: approvals, ..ActionLimits::default() };
         let mut action = requested(&olga(), &PLANS.0, &limits).unwrap();
         let (mut now, mut intentions) = (0, 0);
@@ -177,7 +176,7 @@ proptest! {
         if action.state == ActionState::Succeeded || action.state == ActionState::Unverified {
             prop_assert!(action.may_have_acted());
         }
-        // Whatever happened: left alone, it ends.
+        // Without further events, every action ends.
         let end = apply(&action, GeneratedEvent::Tick, &limits, now + 3_600);
         prop_assert!(action.state.is_final() || end.unwrap().state.is_final());
     }

@@ -1,4 +1,4 @@
-//! Carrying out: lock, intention, answer, observation, end; and every place where an executor may die.
+//! Execution: lock, intention, answer, observation, end; and every step at which an executor may crash.
 
 use galera::recover::action::{
     Action, ActionEvent, ActionState, NextStep, ObservedOutcome, RecoveryPause, StepResult,
@@ -174,7 +174,7 @@ fn i17_only_a_newer_lock_takes_over_and_the_old_one_is_fenced() {
     assert!(after(&taken, &intend(&plan().digest, 9), 31).is_ok());
 }
 
-/// An executor may die at any of these; the successor ends the action without a second attempt.
+/// An executor may crash at any of these; its successor ends the action without a second attempt.
 #[test]
 fn i17_a_successor_finishes_from_every_step() {
     let refused = |action: &Action| {

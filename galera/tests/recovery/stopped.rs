@@ -1,4 +1,4 @@
-//! Plans for a cluster of which nothing runs.
+//! Plans for a stopped cluster.
 
 use galera::observe::registration::BootstrapOrder;
 use galera::recover::attestation::AttestedState;

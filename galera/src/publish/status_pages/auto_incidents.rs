@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_degraded_cluster_counts_only_where_the_page_says_so() {
+    fn a_degraded_cluster_counts_only_if_configured() {
         let degraded = episode(&[(0, VerdictState::Degraded)]);
         assert_eq!(step(&degraded, &[], 10_000), None);
         let rule = AutoIncidentRule {
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn people_have_the_last_word() {
+    fn an_operators_resolution_is_final() {
         let down = episode(&[(0, VerdictState::Down)]);
         let incident = opened(&down, 60);
         let resolved = incident

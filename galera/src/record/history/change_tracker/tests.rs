@@ -181,7 +181,7 @@ fn blindness_is_unknown_from_its_beginning_to_its_end() {
 }
 
 #[test]
-fn a_flapping_cluster_stays_within_bounds_and_says_what_it_lost() {
+fn a_flapping_cluster_stays_within_bounds_and_counts_drops() {
     let mut witness = ChangeTracker::default();
     let rounds = i64::try_from(PENDING_MAX).unwrap();
     for round in 0..rounds {
