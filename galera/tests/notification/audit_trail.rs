@@ -75,15 +75,15 @@ fn a_request_is_sent_to_approvers_and_its_end_to_the_requester() {
 fn a_rejection_is_sent_once() {
     let mut reading = AuditCursor::default();
     reading.apply(&requested(1));
-    let told: Vec<Notification> = [
+    let sent: Vec<Notification> = [
         entry(2, "anna", "action_rejected", &[]),
         entry(3, "anna", "action_ended", &[("state", "rejected")]),
     ]
     .iter()
     .filter_map(|entry| reading.apply(entry))
     .collect();
-    assert_eq!(told.len(), 1);
-    assert_eq!(told[0].id, "audit.2");
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0].id, "audit.2");
 }
 
 #[test]

@@ -50,28 +50,28 @@ fn notifications(
     pause: Option<i64>,
 ) -> Vec<(String, Notification)> {
     let cluster = "lab".parse().unwrap();
-    let around = NotificationContext {
+    let context = NotificationContext {
         cluster: &cluster,
         targets,
         in_maintenance: &|_| false,
     };
-    let (mut course, mut notices, mut clock) = (VerdictTracker::default(), Vec::new(), at(0));
+    let (mut tracker, mut notices, mut clock) = (VerdictTracker::default(), Vec::new(), at(0));
     for change in changes {
         if let Some(pause) = pause {
             while clock < change.at {
-                notices.extend(course.advance(clock, &around));
+                notices.extend(tracker.advance(clock, &context));
                 clock = clock.plus(std::time::Duration::from_secs(pause.unsigned_abs()));
             }
             // It is stored in etcd in between.
-            let kept = serde_json::to_string(&course).unwrap();
-            course = serde_json::from_str(&kept).unwrap();
+            let kept = serde_json::to_string(&tracker).unwrap();
+            tracker = serde_json::from_str(&kept).unwrap();
         }
-        notices.extend(course.apply(change.clone(), &around));
+        notices.extend(tracker.apply(change.clone(), &context));
         if pause.is_some() {
-            notices.extend(course.advance(change.at, &around));
+            notices.extend(tracker.advance(change.at, &context));
         }
     }
-    notices.extend(course.advance(at(END), &around));
+    notices.extend(tracker.advance(at(END), &context));
     notices
 }
 
@@ -135,7 +135,7 @@ proptest! {
                 let last = last.map(|notice| notice.problem.as_ref().unwrap().verdict);
                 prop_assert_eq!(last, Some(VerdictState::SplitBrain), "{}", id);
             } else {
-                prop_assert!(lasted || !is_told, "{id} was told after {minimum} s");
+                prop_assert!(lasted || !is_told, "{id} was sent after {minimum} s");
             }
         }
     }

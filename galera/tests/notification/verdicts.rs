@@ -68,13 +68,13 @@ impl NotificationFixture {
             reasons: vec![format!("because of {}", to.as_str())],
         };
         self.next += 1;
-        let told = self.with_context(|course, around| course.apply(change, around));
-        told.into_iter().map(|(_, notice)| notice).collect()
+        let sent = self.with_context(|tracker, context| tracker.apply(change, context));
+        sent.into_iter().map(|(_, notice)| notice).collect()
     }
 
     fn advance_to(&mut self, second: i64) -> Vec<Notification> {
-        let told = self.with_context(|course, around| course.advance(at(second), around));
-        told.into_iter().map(|(_, notice)| notice).collect()
+        let sent = self.with_context(|tracker, context| tracker.advance(at(second), context));
+        sent.into_iter().map(|(_, notice)| notice).collect()
     }
 }
 
@@ -187,9 +187,9 @@ fn split_brain_is_sent_immediately() {
     scene.maintenance = vec![(0, 1_000)];
     scene.change(0, Healthy);
     scene.change(10, SplitBrain);
-    let told = scene.advance_to(10);
-    assert_eq!(verdicts(&told), [SplitBrain]);
-    assert_eq!(told[0].severity, Severity::Critical);
+    let sent = scene.advance_to(10);
+    assert_eq!(verdicts(&sent), [SplitBrain]);
+    assert_eq!(sent[0].severity, Severity::Critical);
 }
 
 #[test]
@@ -213,11 +213,11 @@ fn a_new_target_receives_the_open_problem() {
     scene.change(0, Degraded);
     scene.advance_to(0);
     scene.targets.insert("late".to_owned(), rules(0, 0));
-    let told = scene.with_context(|course, around| course.advance(at(100), around));
-    assert_eq!(told.len(), 1);
-    assert_eq!(told[0].0, "late");
+    let sent = scene.with_context(|tracker, context| tracker.advance(at(100), context));
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0].0, "late");
     assert_eq!(
-        told[0].1.problem.as_ref().unwrap().phase,
+        sent[0].1.problem.as_ref().unwrap().phase,
         ProblemPhase::Opened
     );
     scene.tracker.retain_targets(|target| target == "late");
@@ -247,8 +247,8 @@ fn only_selected_kinds_and_clusters_are_sent() {
         ),
     ]);
     scene.change(0, Down);
-    let told = scene.with_context(|course, around| course.advance(at(0), around));
-    let to: Vec<&str> = told.iter().map(|(target, _)| target.as_str()).collect();
+    let sent = scene.with_context(|tracker, context| tracker.advance(at(0), context));
+    let to: Vec<&str> = sent.iter().map(|(target, _)| target.as_str()).collect();
     assert_eq!(to, ["lab"]);
 }
 

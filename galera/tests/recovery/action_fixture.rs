@@ -62,7 +62,7 @@ pub(crate) fn requested_with(
     limits: &ActionLimits,
     overrides: Option<&[CheckCode]>,
 ) -> Result<Action, ActionRefusal> {
-    let wanted = ActionRequest {
+    let request = ActionRequest {
         id: "a1",
         by,
         plan_digest: &plan.digest,
@@ -72,7 +72,7 @@ pub(crate) fn requested_with(
             overrides: codes.to_vec(),
         }),
     };
-    request_action(&wanted, plan, plan, limits, at(NOW))
+    request_action(&request, plan, plan, limits, at(NOW))
 }
 
 pub(crate) fn pending() -> Action {

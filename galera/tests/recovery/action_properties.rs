@@ -33,13 +33,13 @@ enum GeneratedEvent {
 }
 
 fn generated_events() -> impl Strategy<Value = Vec<(GeneratedEvent, u64)>> {
-    let who = 0_usize..4;
+    let account = 0_usize..4;
     let fence = 0_i64..4;
     let one = prop_oneof![
-        3 => (who.clone(), any::<bool>()).prop_map(|(who, same)| GeneratedEvent::Approve(who, same)),
-        1 => who.clone().prop_map(GeneratedEvent::Reject),
-        1 => who.clone().prop_map(GeneratedEvent::Cancel),
-        1 => who.prop_map(GeneratedEvent::Comment),
+        3 => (account.clone(), any::<bool>()).prop_map(|(account, same)| GeneratedEvent::Approve(account, same)),
+        1 => account.clone().prop_map(GeneratedEvent::Reject),
+        1 => account.clone().prop_map(GeneratedEvent::Cancel),
+        1 => account.prop_map(GeneratedEvent::Comment),
         3 => (fence.clone(), prop::bool::weighted(0.9)).prop_map(|(fence, same)| GeneratedEvent::Begin(fence, same)),
         2 => fence.clone().prop_map(GeneratedEvent::TakeOver),
         4 => (fence.clone(), prop::bool::weighted(0.9)).prop_map(|(fence, same)| GeneratedEvent::Intend(fence, same)),
@@ -85,21 +85,21 @@ fn apply(
         ObservedOutcome::Contradicted("no".to_owned()),
     ];
     let event = match what {
-        GeneratedEvent::Approve(who, is_same) => ActionEvent::Approve {
-            by: &people[who],
+        GeneratedEvent::Approve(account, is_same) => ActionEvent::Approve {
+            by: &people[account],
             digest: digest(is_same),
             comment: None,
         },
-        GeneratedEvent::Reject(who) => ActionEvent::Reject {
-            by: &people[who],
+        GeneratedEvent::Reject(account) => ActionEvent::Reject {
+            by: &people[account],
             comment: None,
         },
-        GeneratedEvent::Cancel(who) => ActionEvent::Cancel {
-            by: &people[who],
+        GeneratedEvent::Cancel(account) => ActionEvent::Cancel {
+            by: &people[account],
             comment: None,
         },
-        GeneratedEvent::Comment(who) => ActionEvent::Comment {
-            by: &people[who],
+        GeneratedEvent::Comment(account) => ActionEvent::Comment {
+            by: &people[account],
             text: "hm",
         },
         GeneratedEvent::Begin(fence, is_same) => ActionEvent::Begin {
