@@ -66,7 +66,7 @@ mod tests {
         assert_eq!(
             events_csv(&events),
             "sequence,at,kind,node,name,from,to,reasons\r\n\
-             2,2026-11-23T08:00:00.123Z,verdict,,,,unknown,No console was watching since 2026-11-23T08:00:00.123Z.\r\n\
+             2,2026-11-23T08:00:00.123Z,verdict,,,,unknown,No replica was observing since 2026-11-23T08:00:00.123Z.\r\n\
              1,2026-11-23T08:00:00.123Z,node,db1,'=n1,synced,gone,\r\n"
         );
     }

@@ -156,7 +156,7 @@ test.describe('two people', () => {
       const approver = await openAs(browser, 'approver', new URL(operator.url()).pathname);
       for (const page of [operator, approver]) {
         await expect(page.locator('.name-and-verdict')).toContainText('Expired', { timeout: 40_000 });
-        await expect(page.getByText('nobody approved it in time').first()).toBeVisible();
+        await expect(page.getByText('not approved in time').first()).toBeVisible();
         await expect(page.getByRole('button', { name: 'Approve and execute' })).toHaveCount(0);
       }
       expect(await violations(approver)).toEqual([]);

@@ -22,7 +22,7 @@ const overall = (page: Page) => page.locator('.overall');
 test('an outsider opens a secret link and sees changes without reloading', async ({ browser, page }) => {
   const admin = await signInAs(browser, 'admin');
   await page.goto(await createLink(admin.request));
-  await expect(overall(page)).toHaveText('The database works');
+  await expect(overall(page)).toHaveText('All systems operational');
   const notReloaded = await markDocument(page);
   // The selected day is kept while the page changes.
   const days = page.getByRole('radio');
@@ -31,7 +31,7 @@ test('an outsider opens a secret link and sees changes without reloading', async
   await expect(overall(page)).toHaveText('The database is degraded, but working');
   await expect(page).toHaveTitle(/degraded/);
   await command('repair');
-  await expect(overall(page)).toHaveText('The database works', { timeout: 30_000 });
+  await expect(overall(page)).toHaveText('All systems operational', { timeout: 30_000 });
   expect(await notReloaded()).toBe(true);
   await expect(days.nth(80)).toBeChecked();
   const text = await page.content();
@@ -59,7 +59,7 @@ test.describe('without script', () => {
   test('the page is current after a reload', async ({ browser, page }) => {
     const admin = await signInAs(browser, 'admin');
     await page.goto(await createLink(admin.request));
-    await expect(overall(page)).toHaveText('The database works');
+    await expect(overall(page)).toHaveText('All systems operational');
     await command('kill n3');
     await expect(async () => {
       await page.reload();
@@ -68,7 +68,7 @@ test.describe('without script', () => {
     await command('repair');
     await expect(async () => {
       await page.reload();
-      await expect(overall(page)).toHaveText('The database works', { timeout: 1_000 });
+      await expect(overall(page)).toHaveText('All systems operational', { timeout: 1_000 });
     }).toPass({ timeout: 30_000 });
     await admin.close();
   });

@@ -72,7 +72,7 @@ async fn an_episode_is_delivered_once_and_in_order_to_every_receiver() -> Result
     let action = team.request("bootstrap", &plan, &lost).await?;
     wait_for_title(
         &hook,
-        "lab: bootstrap requested by both; it waits for approval",
+        "lab: bootstrap requested by both; waiting for approval",
         1,
     )
     .await?;

@@ -60,7 +60,7 @@ fn every_state_has_a_label_a_shape_and_a_tone() {
             PublicState::Operational,
             "Operational",
             "t-ok",
-            "The database works",
+            "All systems operational",
         ),
         (
             PublicState::Maintenance,
@@ -84,7 +84,7 @@ fn every_state_has_a_label_a_shape_and_a_tone() {
             PublicState::Outage,
             "Outage",
             "t-bad",
-            "The database is not available",
+            "The database is unavailable",
         ),
     ] {
         let html = html(&sample_page(state));

@@ -12,7 +12,7 @@ use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::{CrashPoint, FakeCluster};
 
 /// Text in the record of an action whose statement is about to be sent.
-const INTENTION_TEXT: &[u8] = b"step 1 is about to be done";
+const INTENTION_TEXT: &[u8] = b"step 1 is about to be executed";
 
 /// Kills etcd while the executor is at `crash_point` and holds its lock; restarts it once `noticed` reports that the
 /// executor continued without it. Returns the ended action, the time of the restart, and the number of statements sent.

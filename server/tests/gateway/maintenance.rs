@@ -159,7 +159,7 @@ async fn maintenance_mutes_alerts_is_visible_and_does_not_hide_a_split_brain() {
 
     // A split brain is never part of maintenance: it is sent immediately, and the page does not call it maintenance.
     fixture.split();
-    expected.push("lab has a split brain: two components are Primary");
+    expected.push("lab is in split brain: two components are Primary");
     fixture.wait_for_notifications(&expected).await;
     fixture.wait_for_verdict(VerdictState::SplitBrain).await;
     fixture
@@ -181,6 +181,6 @@ async fn maintenance_mutes_alerts_is_visible_and_does_not_hide_a_split_brain() {
     expected.push("lab has no Primary component");
     fixture.wait_for_notifications(&expected).await;
     fixture
-        .wait_for_page_text("The database is not available")
+        .wait_for_page_text("The database is unavailable")
         .await;
 }

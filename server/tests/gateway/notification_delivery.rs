@@ -67,7 +67,7 @@ async fn a_webhook_is_signed_and_sent_once() {
     .await;
     let expected = [
         "lab is down",
-        "lab: bootstrap requested by olga; it waits for approval",
+        "lab: bootstrap requested by olga; waiting for approval",
         "lab: bootstrap approved by adam",
         "lab: bootstrap succeeded",
     ];

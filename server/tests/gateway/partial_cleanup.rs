@@ -217,7 +217,7 @@ async fn i26_a_partial_cleanup_stops_at_a_changed_key_and_is_undone_exactly() {
         .await;
     let outcome = failed.action.outcome.unwrap();
     assert!(
-        outcome.contains("1 of 3 steps were done before it"),
+        outcome.contains("1 of 3 steps completed before it"),
         "{outcome}"
     );
     let now = registry_keys(&cleanup.etcd.registry()).await;

@@ -25,7 +25,7 @@ async fn i15_execution_waits_for_a_node_that_is_briefly_in_gather() {
         "plan_not_executable",
     );
     assert!(
-        problem.detail.contains("GATHER") && problem.detail.contains("look again in a moment"),
+        problem.detail.contains("GATHER") && problem.detail.contains("may resolve within seconds"),
         "{}",
         problem.detail
     );

@@ -47,7 +47,7 @@ async fn check_unreachable_primary(
             check_mentions(
                 plan,
                 &CheckCode::NOBODY_PRIMARY,
-                "the live registration is Primary",
+                "the live registration reports Primary",
             )
         })
         .await?;

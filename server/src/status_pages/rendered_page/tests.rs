@@ -177,7 +177,7 @@ fn every_verdict_is_shown_truthfully_in_every_format() {
             split,
             "major_outage",
             "outage",
-            "Parts of the database take writes apart",
+            "Parts of the database accept writes independently",
         ),
         (
             VerdictState::Diverged,
@@ -191,21 +191,21 @@ fn every_verdict_is_shown_truthfully_in_every_format() {
             silent,
             "major_outage",
             "outage",
-            "The database takes no reads or writes",
+            "The database is not accepting reads or writes",
         ),
         (
             VerdictState::Down,
             silent,
             "major_outage",
             "outage",
-            "The database takes no reads or writes",
+            "The database is not accepting reads or writes",
         ),
         (
             VerdictState::Degraded,
             "with fewer members than planned",
             "degraded_performance",
             "degraded",
-            "The database works, but a part of it is missing",
+            "The database is working with reduced redundancy",
         ),
         (
             VerdictState::Unknown,
@@ -237,7 +237,7 @@ fn every_verdict_is_shown_truthfully_in_every_format() {
         if verdict != VerdictState::Healthy {
             let fine = summary["status"]["indicator"] == "none"
                 || html.contains("Operational")
-                || html.contains("The database works<")
+                || html.contains("All systems operational<")
                 || picture.contains("operational");
             assert!(
                 !fine,

@@ -147,10 +147,10 @@ async fn several_replicas_open_one_automatic_incident() {
     fixture.create_page("shop", "public", rule).await;
     fixture.create_page("also", "public", rule).await;
     fixture
-        .wait_for_text("/status/shop", "Database not available")
+        .wait_for_text("/status/shop", "Database unavailable")
         .await;
     fixture
-        .wait_for_text("/status/also", "Database not available")
+        .wait_for_text("/status/also", "Database unavailable")
         .await;
     let list: Value = fixture
         .operator

@@ -11,7 +11,7 @@ pub(crate) struct PlanPromise {
     position: Option<u64>,
     /// Whether the plan announced a loss of transactions.
     accepts_loss: bool,
-    /// Members whose data the plan did not know: "what only they may hold is not known".
+    /// Members whose data the plan did not know: "transactions that only they may have are unknown".
     unknown: Vec<NodeId>,
 }
 
@@ -21,7 +21,7 @@ impl PlanPromise {
         let named = |attested: &&Attestation| {
             // The explanation names the members whose data is unknown.
             let name = attested.node.host();
-            plan.loss.explanation.contains("is not known")
+            plan.loss.explanation.contains("are unknown")
                 && plan
                     .loss
                     .explanation
@@ -101,11 +101,14 @@ mod tests {
 
     #[test]
     fn everything_is_promised_unless_the_plan_names_what_is_not() {
-        let all = promise(0, "Nothing is known to lie above 40.");
+        let all = promise(
+            0,
+            "No known data loss; no transaction after 40 has been seen.",
+        );
         assert!(all.keeps(&row(Some(41)), "10.77.1.12") && all.keeps(&row(None), "10.77.1.12"));
         let blind = promise(
             0,
-            "Nothing is known to lie above 40. What only 10.77.1.12 may hold is not known.",
+            "No known data loss; no transaction after 40 has been seen. Transactions that only 10.77.1.12 may have are unknown.",
         );
         assert!(blind.keeps(&row(Some(40)), "10.77.1.12"));
         assert!(!blind.keeps(&row(Some(41)), "10.77.1.12"));
@@ -113,7 +116,7 @@ mod tests {
         assert!(blind.keeps(&row(Some(41)), "10.77.1.11"));
         let lossy = promise(
             3,
-            "n3 is known to have reached 43; what lies above 40 would be lost.",
+            "n3 is known to have reached 43; transactions after 40 would be lost.",
         );
         assert!(!lossy.keeps(&row(Some(41)), "10.77.1.11"));
     }
