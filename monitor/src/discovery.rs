@@ -1,9 +1,10 @@
-//! Which clusters there are: the configured ones, those with keys in the registry, and those that are remembered.
+//! Which clusters are monitored: configured ones, those with keys in the registry, and those with recorded expected
+//! members.
 //!
-//! One task reads two supervised watches and tells each cluster's owner what concerns it. A cluster that loses its last
-//! key stays as long as it is configured or remembered: registrations vanish exactly when everything has crashed, and
-//! then the cluster must not vanish from the page with them. Only a cluster that was never seen Primary goes with its
-//! last key.
+//! One task reads three watches (registrations, expected members, known positions) and forwards each change to its
+//! cluster's monitor. A cluster that loses its last key stays as long as it is configured or has recorded members:
+//! registrations vanish exactly when everything has crashed, and the cluster must not vanish from the page with them.
+//! Only a cluster that was never seen Primary is removed with its last key.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,15 +30,15 @@ use super::publisher::ViewPublisher;
 use super::readiness::Readiness;
 use crate::probe::{self, ProbeReport, ProbeSettings};
 
-/// Clusters that are followed; the keys of more are named in a notice.
+/// Clusters monitored at most; a notice reports further ones.
 const CLUSTERS_MAX: usize = 256;
-/// A followed cluster.
+/// A cluster with a running monitor; dropping it stops the monitor.
 struct MonitoredCluster {
     inputs: mpsc::Sender<MonitorInput>,
     _stop: DropGuard,
 }
 
-/// The task's state.
+/// The discovery task's state.
 pub(super) struct ClusterDiscovery {
     settings: Arc<MonitorSettings>,
     registry: Registry,
@@ -51,7 +52,7 @@ pub(super) struct ClusterDiscovery {
     positions: KnownPositionsSender,
     monitored: BTreeMap<ClusterName, MonitoredCluster>,
     key_index: KeyIndex,
-    /// Clusters whose members are remembered.
+    /// Clusters with recorded expected members.
     with_expected_members: BTreeSet<ClusterName>,
 }
 
@@ -95,7 +96,7 @@ impl ClusterDiscovery {
         }
     }
 
-    /// Works until the hub is shut down; `readiness` hears of the first word from or about the registry.
+    /// Runs until shutdown; marks `readiness` after the first event of the registry's watch.
     pub(super) async fn run(mut self, readiness: Arc<Readiness>) {
         for name in self.settings.clusters.keys().cloned().collect::<Vec<_>>() {
             self.start_monitoring(&name);
@@ -134,7 +135,7 @@ impl ClusterDiscovery {
             WatchEvent::Reachable => self.mark_reachable(),
             WatchEvent::Unreachable { since, error } => {
                 self.metrics.registry_restarted();
-                tracing::warn!(%error, %since, "The registry is unreachable; SQL facts go on");
+                tracing::warn!(%error, %since, "etcd is unreachable; continuing with SQL probes only");
                 self.publisher.set_health(RegistryHealth {
                     reachable: false,
                     since,
@@ -146,7 +147,7 @@ impl ClusterDiscovery {
 
     fn mark_reachable(&self) {
         if !self.publisher.health().borrow().reachable {
-            tracing::info!("The registry can be read");
+            tracing::info!("etcd is reachable");
             self.publisher.set_health(RegistryHealth {
                 reachable: true,
                 since: now(),
@@ -168,7 +169,7 @@ impl ClusterDiscovery {
             self.start_monitoring(name);
         }
         self.stop_monitoring_removed();
-        // Every owner: one without keys has to forget those that it had.
+        // Every monitor: one whose cluster has no keys left has to drop its old ones.
         for (name, followed) in &self.monitored {
             let entries = by_cluster.remove(name).unwrap_or_default();
             let _ = followed.inputs.send(MonitorInput::Reset(entries)).await;
@@ -237,13 +238,13 @@ impl ClusterDiscovery {
                     }
                 }
             }
-            // The other watch speaks for both.
+            // Reported by the registrations' watch.
             WatchEvent::Reachable | WatchEvent::Unreachable { .. } => {}
         }
         self.stop_monitoring_removed();
     }
 
-    /// Tells the owners of positions that any replica remembered. Nothing is ever taken back.
+    /// Forwards positions recorded by any replica. Positions are only ever raised, so deletions are ignored.
     async fn on_known_positions(&mut self, event: WatchEvent) {
         let entries = match event {
             WatchEvent::Reset { entries, .. } => entries,
@@ -275,7 +276,7 @@ impl ClusterDiscovery {
 
     async fn send_input(&self, name: &ClusterName, input: MonitorInput) {
         if let Some(followed) = self.monitored.get(name) {
-            // An owner reads until it is cancelled, and only this task cancels it.
+            // A monitor reads until it is cancelled, and only this task cancels it.
             let _ = followed.inputs.send(input).await;
         }
     }
@@ -284,7 +285,7 @@ impl ClusterDiscovery {
         if self.monitored.contains_key(name) || self.monitored.len() >= CLUSTERS_MAX {
             return;
         }
-        tracing::info!(cluster.id = %name, "Cluster {name} is followed");
+        tracing::info!(cluster.id = %name, "Started monitoring cluster {name}");
         let stop = self.shutdown.child_token();
         let (inputs, inbox) = mpsc::channel(cluster_monitor::QUEUE);
         let (reports, reported) = mpsc::channel(cluster_monitor::QUEUE);
@@ -329,20 +330,20 @@ impl ClusterDiscovery {
         self.monitored.insert(name.clone(), followed);
     }
 
-    /// Lets go of clusters that nothing speaks of any more.
+    /// Stops monitoring clusters that are neither configured, registered nor recorded.
     fn stop_monitoring_removed(&mut self) {
         let (settings, index, remembered) =
             (&self.settings, &self.key_index, &self.with_expected_members);
         self.monitored.retain(|name, _| {
             let stays = settings.clusters.contains_key(name) || index.contains(name) || remembered.contains(name);
             if !stays {
-                tracing::info!(cluster.id = %name, "Cluster {name} is gone: no key, no configuration, never seen Primary");
+                tracing::info!(cluster.id = %name, "Stopped monitoring cluster {name}: no keys, not configured, never seen Primary");
             }
             stays
         });
     }
 
-    /// Tells everybody about keys and clusters that cannot be used.
+    /// Replaces the notices about keys and clusters that cannot be used.
     fn update_notices(&self) {
         let mut notices = self.key_index.notices();
         let followed = |name: &&ClusterName| self.monitored.contains_key(*name);
@@ -353,7 +354,7 @@ impl ClusterDiscovery {
             .count();
         if beyond > 0 {
             notices.push(format!(
-                "{beyond} clusters of the registry are not shown: at most {CLUSTERS_MAX} are followed. Clean up the registry."
+                "{beyond} clusters in the registry are not shown: at most {CLUSTERS_MAX} are monitored. Remove stale keys from the registry."
             ));
         }
         self.publisher.set_notices("registry", notices);

@@ -1,7 +1,8 @@
-//! Which nodes of a cluster are probed: a bounded number, and only addresses that a node can have.
+//! Which nodes of a cluster are probed: a bounded number, and only valid addresses.
 //!
-//! Names come from the configuration, from memory, from the registry and from the member lists of Primary components;
-//! all of them parse as a node's identity, so that garbage in the registry never becomes an address to connect to.
+//! Names come from the configuration, the recorded expected members, the registry and the member lists of Primary
+//! components. All of them parse as a node id, so that garbage in the registry never becomes an address to connect
+//! to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,14 +17,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Nodes of one cluster that are probed.
 pub(super) const PROBES_MAX: usize = 64;
-/// How long a node is still probed after nobody names it any more and it no longer answers: it may come back.
+/// How long an unreachable node is still probed after the last source that names it is gone: it may come back.
 const LINGER: Duration = Duration::from_secs(600);
 
-/// Starts probes.
 pub(super) trait Prober: Send {
-    /// Probes `node` until `cancel`, and at once when `probe_now`.
+    /// Probes `node` until `cancel`, and immediately when `probe_now` is notified.
     fn start(&self, node: &NodeId, asked: Arc<Notify>, cancel: CancellationToken);
-    /// `node` is no longer probed.
+    /// Called when `node` is no longer probed.
     fn forget(&self, node: &NodeId);
 }
 
@@ -31,7 +31,7 @@ pub(super) trait Prober: Send {
 pub(super) struct ProbeSet {
     prober: Box<dyn Prober>,
     nodes: BTreeMap<NodeId, RunningProbe>,
-    /// Nodes that found no room.
+    /// Nodes not probed because of [`PROBES_MAX`].
     skipped: usize,
 }
 
@@ -50,7 +50,7 @@ impl ProbeSet {
         }
     }
 
-    /// Starts and stops probes as the evidence demands, and keeps one observation for each.
+    /// Starts and stops probes to match the evidence, and keeps one observation per probe.
     pub(super) fn reconcile(&mut self, evidence: &mut Evidence, now: Timestamp, default_port: u16) {
         let wanted = wanted_nodes(evidence, default_port);
         for id in &wanted {
@@ -99,23 +99,23 @@ impl ProbeSet {
         });
     }
 
-    /// Has `node` probed at once: somebody else says something new of it.
+    /// Probes `node` immediately, because another source reports a change.
     pub(super) fn probe_now(&self, node: &NodeId) {
         if let Some(running) = self.nodes.get(node) {
             running.probe_now.notify_one();
         }
     }
 
-    /// Whether `node` is probed: a late report of one that is not must not bring it back.
+    /// Whether `node` is probed: a late report must not bring back one that no longer is.
     pub(super) fn contains(&self, node: &NodeId) -> bool {
         self.nodes.contains_key(node)
     }
 
-    /// What people should know about nodes that are not probed.
+    /// A notice about nodes that are not probed.
     pub(super) fn limit_notice(&self, evidence: &Evidence) -> Option<String> {
         (self.skipped > 0).then(|| {
             format!(
-                "Cluster {}: {} nodes are known; only {PROBES_MAX} are asked by SQL. Remove registrations that are no nodes.",
+                "Cluster {}: {} nodes are known; only {PROBES_MAX} are probed. Remove stale registrations.",
                 evidence.name,
                 self.nodes.len() + self.skipped,
             )
@@ -123,7 +123,7 @@ impl ProbeSet {
     }
 }
 
-/// The nodes that should be probed, the most important ones first, each once.
+/// The nodes that should be probed, in order of importance, without duplicates.
 fn wanted_nodes(evidence: &Evidence, default_port: u16) -> Vec<NodeId> {
     let durable = evidence
         .registrations
@@ -151,7 +151,7 @@ fn wanted_nodes(evidence: &Evidence, default_port: u16) -> Vec<NodeId> {
     wanted
 }
 
-/// Members that Primary components list and that are not another name of a node that answers itself.
+/// Members listed by Primary components, without aliases of nodes that answer under another name.
 fn listed_members(evidence: &Evidence, default_port: u16) -> BTreeSet<NodeId> {
     let answers: Vec<(NodeId, &WsrepStatus)> = evidence
         .probes

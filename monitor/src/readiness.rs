@@ -1,14 +1,15 @@
-//! When views can be shown to people: the registry has spoken, and every node was asked or had its time.
+//! When views may be shown: the registry was read or found unreachable, and every node was probed or had time to
+//! answer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use galera::view::{ClusterView, NodeView, SourceKind};
 
-/// A node that hangs keeps nobody from seeing the others for longer than this.
+/// A node that hangs delays readiness no longer than this.
 const FIRST_PROBE_WAIT: Duration = Duration::from_millis(400);
 
-/// Turns ready once and stays so.
+/// Becomes ready once and stays ready.
 #[derive(Debug)]
 pub(super) struct Readiness {
     started: Instant,
@@ -17,7 +18,6 @@ pub(super) struct Readiness {
 }
 
 impl Readiness {
-    /// Nothing is known yet.
     pub(super) fn new() -> Self {
         Self {
             started: Instant::now(),
@@ -26,7 +26,7 @@ impl Readiness {
         }
     }
 
-    /// The registry was read, or is known to be unreachable.
+    /// Records that the registry was read or is known to be unreachable.
     pub(super) fn mark_registry_known(&self) {
         self.registry_known.store(true, Ordering::Release);
     }
@@ -44,7 +44,7 @@ impl Readiness {
     }
 }
 
-/// Whether the node was asked by SQL, or is not going to be.
+/// Whether the node was probed by SQL, or will not be.
 pub fn was_probed(node: &NodeView) -> bool {
     let mut sources = node.sources.iter();
     let sql = sources.find(|source| source.kind == SourceKind::Sql);
@@ -82,12 +82,12 @@ mod tests {
         let readiness = Readiness::new();
         assert!(
             !readiness.check([&after].into_iter()),
-            "the registry is silent"
+            "the registry has not been read"
         );
         readiness.mark_registry_known();
         assert!(
             !readiness.check([&before].into_iter()),
-            "a node was not asked"
+            "a node has not been probed"
         );
         assert!(readiness.check([&after].into_iter()));
         assert!(
