@@ -329,7 +329,7 @@ async fn accounts_are_managed_from_the_command_line() {
         )
     };
     let (code, text) = run_user(&["list"], "");
-    assert!(code == 0 && text.contains("no accounts"), "{text}");
+    assert!(code == 0 && text.contains("No accounts"), "{text}");
     let add = ["add", "dora", "--role", "viewer,admin", "--password-stdin"];
     let (code, text) = run_user(&add, "short\n");
     assert!(code == 64 && text.contains("at least 12"), "{text}");
