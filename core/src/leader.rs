@@ -48,12 +48,12 @@ pub fn campaign(
     replica: String,
     shutdown: CancellationToken,
 ) -> (Leadership, impl Future<Output = ()> + Send + use<>) {
-    let (tell, leadership) = watch::channel(None);
+    let (term_sender, leadership) = watch::channel(None);
     let candidate = Candidate {
         registry,
         key: format!("{}/leader", state_prefix.trim_end_matches('/')).into_bytes(),
         replica,
-        term_sender: tell,
+        term_sender,
     };
     (leadership, candidate.run(shutdown))
 }

@@ -17,12 +17,12 @@ pub(super) async fn converge(
 ) -> Result<(), Error> {
     let mut lost = None;
     for _ in 0..ATTEMPTS {
-        let present = registry.get(key).await?;
-        let value = present.as_ref().map(|entry| entry.value.as_ref());
+        let current = registry.get(key).await?;
+        let value = current.as_ref().map(|entry| entry.value.as_ref());
         let Some(value) = wanted(value)? else {
             return Ok(());
         };
-        let written = match present {
+        let written = match current {
             Some(entry) => {
                 let updated = registry.update(key, entry.mod_revision, value, None).await;
                 updated.map(drop)

@@ -287,7 +287,7 @@ impl ClusterDiscovery {
         }
         tracing::info!(cluster.id = %name, "Started monitoring cluster {name}");
         let stop = self.shutdown.child_token();
-        let (inputs, inbox) = mpsc::channel(cluster_monitor::QUEUE);
+        let (inputs, receiver) = mpsc::channel(cluster_monitor::QUEUE);
         let (reports, reported) = mpsc::channel(cluster_monitor::QUEUE);
         let health = self.publisher.health();
         let prober = Box::new(SqlProber {
@@ -298,7 +298,7 @@ impl ClusterDiscovery {
             tracker: self.tracker.clone(),
             stop: stop.clone(),
         });
-        let surroundings = MonitorContext {
+        let context = MonitorContext {
             registry_prefix: self.settings.registry_prefix.clone(),
             fold_settings: self.settings.fold_settings(),
             poll_interval: self.settings.poll_interval,
@@ -314,15 +314,15 @@ impl ClusterDiscovery {
             .get(name)
             .cloned()
             .unwrap_or_default();
-        let present = health.borrow().clone();
-        let owner = ClusterMonitor::new(name.clone(), configured, present, prober, surroundings);
-        let inbox = InputChannels {
-            inputs: inbox,
+        let current = health.borrow().clone();
+        let monitor = ClusterMonitor::new(name.clone(), configured, current, prober, context);
+        let channels = InputChannels {
+            inputs: receiver,
             own_inputs: inputs.clone(),
             reports: reported,
             health,
         };
-        self.tracker.spawn(owner.run(inbox, stop.clone()));
+        self.tracker.spawn(monitor.run(channels, stop.clone()));
         let followed = MonitoredCluster {
             inputs,
             _stop: stop.drop_guard(),

@@ -90,7 +90,7 @@ async fn write(
         members: update.members.clone(),
         recorded_at: Some(now()),
     };
-    converge(registry, &key, |present| match present {
+    converge(registry, &key, |current| match current {
         Some(value) if decode(value) == update.members => Ok(None),
         _ => encode(&stored).map(Some),
     })

@@ -78,8 +78,8 @@ pub(super) async fn load(
 
 /// Merges `positions` into the stored value.
 async fn write(registry: &Registry, key: &str, positions: &KnownPositions) -> Result<(), Error> {
-    converge(registry, key, |present| {
-        let stored = present.map(decode);
+    converge(registry, key, |current| {
+        let stored = current.map(decode);
         let mut merged = stored.clone().unwrap_or_default();
         merged.merge(positions);
         if stored.as_ref() == Some(&merged) {

@@ -228,9 +228,9 @@ mod tests {
     }
 
     #[test]
-    fn every_source_names_nodes_and_each_is_probed_once() {
-        let recorded = RecordingProber::default();
-        let mut probed = ProbeSet::new(Box::new(recorded.clone()));
+    fn nodes_of_every_source_are_probed_once() {
+        let prober = RecordingProber::default();
+        let mut probed = ProbeSet::new(Box::new(prober.clone()));
         let mut evidence = evidence();
         evidence
             .configured_members
@@ -240,7 +240,7 @@ mod tests {
             .registrations
             .insert("db2".parse().unwrap(), Default::default());
         probed.reconcile(&mut evidence, at(0), 3306);
-        assert_eq!(recorded.running(), ["db1", "db2"]);
+        assert_eq!(prober.running(), ["db1", "db2"]);
         let members = [
             ("wsrep_cluster_status", "Primary"),
             (
@@ -252,13 +252,13 @@ mod tests {
         let db1 = evidence.probes.get_mut(&"db1".parse().unwrap()).unwrap();
         db1.record_success(at(1), status(&members));
         probed.reconcile(&mut evidence, at(1), 3306);
-        assert_eq!(recorded.running(), ["db1", "db2", "db3", "db4:3307"]);
+        assert_eq!(prober.running(), ["db1", "db2", "db3", "db4:3307"]);
     }
 
     #[test]
-    fn a_minority_names_nobody_and_an_alias_is_not_another_node() {
-        let recorded = RecordingProber::default();
-        let mut probed = ProbeSet::new(Box::new(recorded.clone()));
+    fn a_minority_adds_no_nodes_and_an_alias_is_not_another_node() {
+        let prober = RecordingProber::default();
+        let mut probed = ProbeSet::new(Box::new(prober.clone()));
         let mut evidence = evidence();
         evidence.configured_members = ["db1", "db2"].map(|id| id.parse().unwrap()).into();
         probed.reconcile(&mut evidence, at(0), 3306);
@@ -285,13 +285,13 @@ mod tests {
             ],
         );
         probed.reconcile(&mut evidence, at(1), 3306);
-        assert_eq!(recorded.running(), ["db1", "db2"]);
+        assert_eq!(prober.running(), ["db1", "db2"]);
     }
 
     #[test]
-    fn a_node_that_nobody_names_is_probed_for_a_while_longer() {
-        let recorded = RecordingProber::default();
-        let mut probed = ProbeSet::new(Box::new(recorded.clone()));
+    fn a_node_no_longer_named_is_probed_for_a_while() {
+        let prober = RecordingProber::default();
+        let mut probed = ProbeSet::new(Box::new(prober.clone()));
         let mut evidence = evidence();
         evidence
             .registrations
@@ -299,15 +299,15 @@ mod tests {
         probed.reconcile(&mut evidence, at(0), 3306);
         evidence.registrations.clear();
         probed.reconcile(&mut evidence, at(599), 3306);
-        assert_eq!(recorded.running(), ["db1"]);
+        assert_eq!(prober.running(), ["db1"]);
         probed.reconcile(&mut evidence, at(600), 3306);
-        assert!(recorded.running().is_empty() && evidence.probes.is_empty());
+        assert!(prober.running().is_empty() && evidence.probes.is_empty());
     }
 
     #[test]
     fn the_number_of_probes_is_bounded_and_configured_nodes_come_first() {
-        let recorded = RecordingProber::default();
-        let mut probed = ProbeSet::new(Box::new(recorded.clone()));
+        let prober = RecordingProber::default();
+        let mut probed = ProbeSet::new(Box::new(prober.clone()));
         let mut evidence = evidence();
         evidence.configured_members.insert("zz".parse().unwrap());
         for number in 0..100 {
@@ -315,8 +315,8 @@ mod tests {
             evidence.registrations.insert(id, Default::default());
         }
         probed.reconcile(&mut evidence, at(0), 3306);
-        assert_eq!(recorded.running().len(), PROBES_MAX);
-        assert!(recorded.running().contains(&"zz".to_owned()));
+        assert_eq!(prober.running().len(), PROBES_MAX);
+        assert!(prober.running().contains(&"zz".to_owned()));
         let notice = probed.limit_notice(&evidence).unwrap();
         assert!(notice.contains("101 nodes are known"), "{notice}");
     }

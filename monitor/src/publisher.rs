@@ -90,9 +90,9 @@ impl ViewPublisher {
 
     /// Sets the registry's health; an unchanged value notifies no one.
     pub(crate) fn set_health(&self, health: RegistryHealth) {
-        self.health.send_if_modified(|present| {
-            let changed = *present != health;
-            *present = health;
+        self.health.send_if_modified(|current| {
+            let changed = *current != health;
+            *current = health;
             changed
         });
     }
@@ -302,20 +302,20 @@ mod tests {
 
     #[test]
     fn the_overview_lists_the_worst_first_and_then_by_name() {
-        let board = Arc::new(ViewPublisher::new());
+        let views = Arc::new(ViewPublisher::new());
         let publishers: Vec<_> = [
             ("b", VerdictState::Healthy),
             ("a", VerdictState::Healthy),
             ("z", VerdictState::SplitBrain),
         ]
         .map(|(name, state)| {
-            let mut publisher = board.cluster_publisher(name.parse().unwrap());
+            let mut publisher = views.cluster_publisher(name.parse().unwrap());
             publisher.publish(view(name, state));
             publisher
         })
         .into();
-        board.publish_overview();
-        let overview = Arc::clone(&board.overview().borrow());
+        views.publish_overview();
+        let overview = Arc::clone(&views.overview().borrow());
         let names: Vec<_> = overview
             .value
             .clusters
@@ -324,15 +324,15 @@ mod tests {
             .collect();
         assert_eq!(names, ["z", "a", "b"]);
         drop(publishers);
-        board.publish_overview();
-        assert!(board.overview().borrow().value.clusters.is_empty());
-        assert!(board.overview().borrow().revision > overview.revision);
+        views.publish_overview();
+        assert!(views.overview().borrow().value.clusters.is_empty());
+        assert!(views.overview().borrow().revision > overview.revision);
     }
 
     #[test]
     fn revisions_grow_with_each_publication() {
-        let board = Arc::new(ViewPublisher::new());
-        let mut publisher = board.cluster_publisher("lab".parse().unwrap());
+        let views = Arc::new(ViewPublisher::new());
+        let mut publisher = views.cluster_publisher("lab".parse().unwrap());
         let first = publisher.publish(view("lab", VerdictState::Unknown));
         let second = publisher.publish(view("lab", VerdictState::Unknown));
         assert_eq!((first.revision, second.revision), (1, 2));

@@ -73,10 +73,10 @@ pub(super) fn worker(
     (ReadingStore(receiver), task)
 }
 
-fn appended(kept: &[Arc<RegistryReading>], newest: RegistryReading) -> ReadingHistory {
+fn appended(kept: &[Arc<RegistryReading>], latest: RegistryReading) -> ReadingHistory {
     let surplus = (kept.len() + 1).saturating_sub(READINGS_KEPT);
     let mut readings = kept[surplus.min(kept.len())..].to_vec();
-    readings.push(Arc::new(newest));
+    readings.push(Arc::new(latest));
     Arc::new(readings)
 }
 
@@ -88,12 +88,12 @@ mod tests {
     fn the_oldest_give_way() {
         let mut kept = ReadingHistory::default();
         for revision in 1..=20 {
-            let newest = RegistryReading {
+            let latest = RegistryReading {
                 at: now(),
                 revision,
                 keys: Vec::new(),
             };
-            kept = appended(&kept, newest);
+            kept = appended(&kept, latest);
         }
         assert_eq!(kept.len(), READINGS_KEPT);
         assert_eq!(

@@ -21,7 +21,7 @@ impl Prober for NoopProber {
 }
 
 struct MonitorFixture {
-    board: Arc<ViewPublisher>,
+    publisher: Arc<ViewPublisher>,
     inputs: mpsc::Sender<MonitorInput>,
     reports: mpsc::Sender<ProbeReport>,
     leases: mpsc::Receiver<LeaseLookup>,
@@ -31,46 +31,46 @@ struct MonitorFixture {
 
 impl MonitorFixture {
     fn start(configured: &[&str]) -> Self {
-        let board = Arc::new(ViewPublisher::new());
-        board.set_health(RegistryHealth {
+        let publisher = Arc::new(ViewPublisher::new());
+        publisher.set_health(RegistryHealth {
             reachable: true,
             since: now(),
             error: None,
         });
-        let (inputs, inbox) = mpsc::channel(QUEUE);
+        let (inputs, receiver) = mpsc::channel(QUEUE);
         let (reports, reported) = mpsc::channel(QUEUE);
         let (lease_sender, leases) = mpsc::channel(QUEUE);
-        let (memory, members_updates) = mpsc::channel(QUEUE);
-        let around = MonitorContext {
+        let (members_sender, members_updates) = mpsc::channel(QUEUE);
+        let context = MonitorContext {
             registry_prefix: "/galera".to_owned(),
             fold_settings: FoldSettings::default(),
             poll_interval: POLL,
             leases: lease_sender,
-            expected_members: memory,
+            expected_members: members_sender,
             known_positions: mpsc::channel(QUEUE).0,
-            publisher: Arc::clone(&board),
+            publisher: Arc::clone(&publisher),
             metrics: Arc::default(),
         };
         let configured = configured.iter().map(|id| id.parse().unwrap()).collect();
-        let health = board.health();
-        let present = health.borrow().clone();
-        let owner = ClusterMonitor::new(
+        let health = publisher.health();
+        let current = health.borrow().clone();
+        let monitor = ClusterMonitor::new(
             "lab".parse().unwrap(),
             configured,
-            present,
+            current,
             Box::new(NoopProber),
-            around,
+            context,
         );
-        let inbox = InputChannels {
-            inputs: inbox,
+        let channels = InputChannels {
+            inputs: receiver,
             own_inputs: inputs.clone(),
             reports: reported,
             health,
         };
         let stop = CancellationToken::new();
-        TaskTracker::new().spawn(owner.run(inbox, stop.clone()));
+        TaskTracker::new().spawn(monitor.run(channels, stop.clone()));
         Self {
-            board,
+            publisher,
             inputs,
             reports,
             leases,
@@ -80,7 +80,7 @@ impl MonitorFixture {
     }
 
     async fn feed(&self) -> ClusterFeed {
-        let mut directory = self.board.directory();
+        let mut directory = self.publisher.directory();
         let name = "lab".parse().unwrap();
         let directory = directory
             .wait_for(|directory| directory.contains_key(&name))
@@ -348,7 +348,7 @@ async fn cancelling_a_monitor_removes_its_cluster() {
     let fixture = MonitorFixture::start(&["db1"]);
     fixture.feed().await;
     fixture.stop.cancel();
-    let mut directory = fixture.board.directory();
+    let mut directory = fixture.publisher.directory();
     let gone = directory.wait_for(|directory| directory.is_empty());
     timeout(POLL, gone).await.unwrap().unwrap();
 }

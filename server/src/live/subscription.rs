@@ -111,10 +111,8 @@ impl TopicSubscription {
                 TopicState::Overview(feed) => {
                     changes.push(feed.changed().map(move |_| Some(index)).boxed());
                 }
-                TopicState::Actions {
-                    snapshots: shelf, ..
-                } => {
-                    changes.push(shelf.changed().map(move |_| Some(index)).boxed());
+                TopicState::Actions { snapshots, .. } => {
+                    changes.push(snapshots.changed().map(move |_| Some(index)).boxed());
                 }
                 TopicState::Cluster {
                     feed: Some(feed), ..
@@ -146,13 +144,10 @@ impl TopicSubscription {
 
 impl TopicState {
     /// The latest value if the viewer has not received it yet.
-    fn take_due(&mut self, hub: &Monitor) -> Option<Utf8Bytes> {
+    fn take_due(&mut self, monitor: &Monitor) -> Option<Utf8Bytes> {
         match self {
             Self::Overview(feed) => take_newest(feed).ok().flatten(),
-            Self::Actions {
-                snapshots: shelf,
-                sent,
-            } => next_action(shelf, sent),
+            Self::Actions { snapshots, sent } => next_action(snapshots, sent),
             Self::Cluster {
                 name,
                 feed,
@@ -165,7 +160,7 @@ impl TopicState {
                         Err(_) => *feed = None,
                     }
                 }
-                match hub.cluster_feed(name) {
+                match monitor.cluster_feed(name) {
                     Some(mut fresh) => {
                         fresh.mark_changed();
                         *reported = false;
@@ -186,14 +181,14 @@ impl TopicState {
 
 /// The first action whose current version was not sent yet. Forgets actions that are no longer listed.
 fn next_action(
-    shelf: &mut watch::Receiver<Arc<ActionsSnapshot>>,
+    snapshots: &mut watch::Receiver<Arc<ActionsSnapshot>>,
     sent: &mut HashMap<String, PublishedAction>,
 ) -> Option<Utf8Bytes> {
-    let present = Arc::clone(&shelf.borrow_and_update());
+    let current = Arc::clone(&snapshots.borrow_and_update());
     if sent.len() > SENT_MAX {
-        sent.retain(|id, _| present.get(id).is_some());
+        sent.retain(|id, _| current.get(id).is_some());
     }
-    let due = present.for_live_viewers().find(|shown| {
+    let due = current.for_live_viewers().find(|shown| {
         sent.get(&shown.value.action.id)
             .is_none_or(|known| !Arc::ptr_eq(known, shown))
     })?;

@@ -46,11 +46,11 @@ impl LiveFixture {
     }
 
     async fn start_with(pace: ConnectionTiming, expires_at: Timestamp) -> Self {
-        let board = Arc::new(ViewPublisher::new());
+        let publisher = Arc::new(ViewPublisher::new());
         let tracker = TaskTracker::new();
-        let hub = Monitor::for_publisher(Arc::clone(&board), tracker.clone());
+        let monitor = Monitor::for_publisher(Arc::clone(&publisher), tracker.clone());
         let sources = LiveSources {
-            hub,
+            hub: monitor,
             actions: None,
             metrics: Arc::default(),
         };
@@ -74,7 +74,7 @@ impl LiveFixture {
         let server = axum::serve(listener, Router::new().route("/live", route));
         TaskTracker::new().spawn(async move { server.await });
         Self {
-            publisher: board,
+            publisher,
             address,
             session,
             shutdown,

@@ -181,14 +181,14 @@ impl ViewerConnection {
                 reason: Utf8Bytes::from_static(reason),
             }))),
         };
-        let goodbye = async {
+        let handshake = async {
             if let Some(close) = close {
                 self.socket.send(close).await.ok()?;
             }
             while self.socket.recv().await?.is_ok() {}
             Some(())
         };
-        let _ = timeout(self.timing.close_timeout, goodbye).await;
+        let _ = timeout(self.timing.close_timeout, handshake).await;
     }
 }
 

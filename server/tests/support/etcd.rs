@@ -1,4 +1,4 @@
-//! A real etcd of the test's own: free ports, its own directory, gone with the test.
+//! A real etcd for a test: free ports, a temporary directory, removed with the test.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
@@ -19,7 +19,7 @@ pub(crate) struct TestEtcd {
 }
 
 impl TestEtcd {
-    /// Starts one and waits until it answers.
+    /// Starts an etcd and waits until it answers.
     pub(crate) async fn start() -> Self {
         let [client, peer] = free_ports();
         let directory = tempfile::tempdir().unwrap();
@@ -56,7 +56,6 @@ impl TestEtcd {
         eventually("etcd answers", async || registry.ready().await.is_ok()).await;
     }
 
-    /// Kills it.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
@@ -64,7 +63,6 @@ impl TestEtcd {
         }
     }
 
-    /// Its client URL.
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.client)
     }
@@ -91,14 +89,14 @@ impl Drop for TestEtcd {
     }
 }
 
-/// Ports that nobody uses at the moment.
+/// Ports that are free at the moment.
 pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
     let listeners: [TcpListener; N] =
         std::array::from_fn(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
-/// Waits until `holds`, and fails the test when that takes too long.
+/// Waits until `holds`, and fails the test after [`TIMEOUT`].
 pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
     while !holds().await {
