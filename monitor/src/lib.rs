@@ -68,12 +68,12 @@ struct MonitorInner {
     metrics: Arc<MonitorMetrics>,
     tracker: TaskTracker,
     registry_views: Option<RegistryViewReader>,
-    live_sources: Option<LiveSources>,
+    on_demand: Option<OnDemandSources>,
     readiness: Arc<Readiness>,
 }
 
 /// What on-demand reads of the sources need.
-struct LiveSources {
+struct OnDemandSources {
     registry: Registry,
     keys: RegistryKeys,
     state_prefix: String,
@@ -126,7 +126,7 @@ impl Monitor {
         );
         tracker.spawn(discovery.run(Arc::clone(&readiness)));
         let registry_views = RegistryViewReader::new(registry.clone(), &settings);
-        let live_sources = LiveSources {
+        let on_demand = OnDemandSources {
             registry,
             keys: RegistryKeys::new(&settings.registry_prefix),
             state_prefix: settings.state_prefix.clone(),
@@ -139,7 +139,7 @@ impl Monitor {
                 metrics,
                 tracker,
                 registry_views: Some(registry_views),
-                live_sources: Some(live_sources),
+                on_demand: Some(on_demand),
                 readiness,
             }),
         }
@@ -156,7 +156,7 @@ impl Monitor {
                 metrics: Arc::default(),
                 tracker,
                 registry_views: None,
-                live_sources: None,
+                on_demand: None,
                 readiness: Arc::new(readiness),
             }),
         }
@@ -220,25 +220,25 @@ impl Monitor {
         fresh: bool,
     ) -> Option<(ClusterSnapshot, Vec<RegistryReading>)> {
         let before = self.inner.publisher.snapshot(cluster)?;
-        let Some(live_sources) = &self.inner.live_sources else {
+        let Some(on_demand) = &self.inner.on_demand else {
             return Some((ClusterSnapshot::clone(&before), Vec::new()));
         };
         let reports = if fresh {
-            futures::future::join_all(live_sources.probe_all(cluster, &before)).await
+            futures::future::join_all(on_demand.probe_all(cluster, &before)).await
         } else {
             Vec::new()
         };
         // Read after the nodes were probed: an unresponsive one takes its whole deadline, after which an earlier
         // listing might already be stale.
-        let prefix = live_sources.keys.cluster_prefix(cluster);
+        let prefix = on_demand.keys.cluster_prefix(cluster);
         let (listing, positions) = tokio::join!(
-            live_sources.registry.list(prefix),
-            known_positions::load(&live_sources.registry, &live_sources.state_prefix, cluster),
+            on_demand.registry.list(prefix),
+            known_positions::load(&on_demand.registry, &on_demand.state_prefix, cluster),
         );
         let at = now();
         let latest = self.inner.publisher.snapshot(cluster).unwrap_or(before);
         let mut snapshot = ClusterSnapshot::clone(&latest);
-        let mut readings: Vec<RegistryReading> = live_sources
+        let mut readings: Vec<RegistryReading> = on_demand
             .readings
             .get(cluster)
             .iter()
@@ -299,7 +299,7 @@ impl Monitor {
     }
 }
 
-impl LiveSources {
+impl OnDemandSources {
     fn probe_all(
         &self,
         cluster: &ClusterName,

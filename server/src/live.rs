@@ -64,7 +64,7 @@ impl Default for ConnectionTiming {
 /// What viewers are served from.
 #[derive(Clone)]
 pub struct LiveSources {
-    pub hub: Monitor,
+    pub monitor: Monitor,
     /// Actions; without them the topic is ignored.
     pub actions: Option<ActionService>,
     /// Counts connections and messages.
@@ -83,21 +83,21 @@ pub fn upgrade(
 }
 
 fn upgrade_with_timing(
-    pace: ConnectionTiming,
+    timing: ConnectionTiming,
     ws: WebSocketUpgrade,
     sources: LiveSources,
     guard: SessionGuard,
     shutdown: CancellationToken,
 ) -> Response {
     // Held until the connection ends: shutdown waits for it.
-    let tracked = sources.hub.tracker().token();
+    let tracked = sources.monitor.tracker().token();
     ws.max_message_size(MESSAGE_MAX)
         .max_frame_size(MESSAGE_MAX)
         .read_buffer_size(READ_BUFFER)
         // Every message is flushed immediately anyway.
         .write_buffer_size(0)
         .on_upgrade(move |socket| async move {
-            serve_with_timing(pace, socket, sources, guard, shutdown).await;
+            serve_with_timing(timing, socket, sources, guard, shutdown).await;
             drop(tracked);
         })
 }
@@ -120,14 +120,14 @@ pub async fn serve_socket(
 }
 
 async fn serve_with_timing(
-    pace: ConnectionTiming,
+    timing: ConnectionTiming,
     socket: WebSocket,
     sources: LiveSources,
     guard: SessionGuard,
     shutdown: CancellationToken,
 ) {
     let connection = sources.metrics.live_connection();
-    ViewerConnection::new(pace, socket, sources, guard, shutdown)
+    ViewerConnection::new(timing, socket, sources, guard, shutdown)
         .run()
         .await;
     drop(connection);

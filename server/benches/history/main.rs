@@ -94,6 +94,11 @@ async fn measure() {
     let router = console.router.clone();
     let server = tokio_util::task::TaskTracker::new();
     server.spawn(async move { axum::serve(listener, router).await });
+    measure_pages(&address, &cookie, &names).await;
+}
+
+/// Measures random pages of random clusters, by kind of query.
+async fn measure_pages(address: &str, cookie: &str, names: &[ClusterName]) {
     for (what, query) in [
         ("newest page", ""),
         ("any page", "&before={any}"),
@@ -104,7 +109,7 @@ async fn measure() {
         ),
         ("any time", "&at={time}"),
     ] {
-        let mut took = Vec::new();
+        let mut durations = Vec::new();
         for _ in 0..PAGES {
             let name = &names[rand::rng().random_range(0..names.len())];
             let any = rand::rng().random_range(1_000..DAYS * CHANGES_A_DAY);
@@ -116,8 +121,8 @@ async fn measure() {
                 .replace("{time}", &time.to_string());
             let path = format!("/api/v1/clusters/{name}/events?limit=100{query}");
             let began = Instant::now();
-            let body = get(&address, &cookie, &path).await;
-            took.push(began.elapsed());
+            let body = get(address, cookie, &path).await;
+            durations.push(began.elapsed());
             let page: HistoryPage = serde_json::from_str(&body)
                 .unwrap_or_else(|error| panic!("{path}: {error}: {body}"));
             // A rare state or an arbitrary moment may have no events.
@@ -127,8 +132,8 @@ async fn measure() {
                 "{path}"
             );
         }
-        took.sort();
-        let (p50, p99) = (took[PAGES / 2], took[PAGES * 99 / 100]);
+        durations.sort();
+        let (p50, p99) = (durations[PAGES / 2], durations[PAGES * 99 / 100]);
         let text = format!(
             "p50 {:.1} ms, p99 {:.1} ms",
             p50.as_secs_f64() * 1e3,

@@ -22,7 +22,7 @@ pub(crate) async fn serve() {
     let tracker = TaskTracker::new();
     let monitor = Monitor::for_publisher(Arc::clone(&views), tracker.clone());
     let sources = LiveSources {
-        hub: monitor,
+        monitor,
         actions: None,
         metrics: Arc::default(),
     };

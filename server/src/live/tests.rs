@@ -45,12 +45,12 @@ impl LiveFixture {
         .await
     }
 
-    async fn start_with(pace: ConnectionTiming, expires_at: Timestamp) -> Self {
+    async fn start_with(timing: ConnectionTiming, expires_at: Timestamp) -> Self {
         let publisher = Arc::new(ViewPublisher::new());
         let tracker = TaskTracker::new();
         let monitor = Monitor::for_publisher(Arc::clone(&publisher), tracker.clone());
         let sources = LiveSources {
-            hub: monitor,
+            monitor,
             actions: None,
             metrics: Arc::default(),
         };
@@ -67,7 +67,7 @@ impl LiveFixture {
         };
         let stop = shutdown.clone();
         let route = any(move |ws: WebSocketUpgrade| async move {
-            upgrade_with_timing(pace, ws, sources, guard, stop)
+            upgrade_with_timing(timing, ws, sources, guard, stop)
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -325,11 +325,11 @@ async fn a_slow_reader_gets_the_latest_value_without_a_queue() {
 
 #[tokio::test]
 async fn an_unresponsive_viewer_is_dropped() {
-    let pace = ConnectionTiming {
+    let timing = ConnectionTiming {
         ping_interval: Duration::from_millis(50),
         close_timeout: Duration::from_millis(50),
     };
-    let console = LiveFixture::start_with(pace, now().plus(Duration::from_secs(3600))).await;
+    let console = LiveFixture::start_with(timing, now().plus(Duration::from_secs(3600))).await;
     // Never polled again, so its library answers no ping.
     let unresponsive = console.connect().await;
     let mut responsive = console.connect().await;

@@ -55,7 +55,7 @@ impl ViewerConnection {
         Self {
             timing,
             socket,
-            subscription: TopicSubscription::new(sources.hub, sources.actions),
+            subscription: TopicSubscription::new(sources.monitor, sources.actions),
             metrics: sources.metrics,
             guard,
             shutdown,
