@@ -82,7 +82,10 @@ pub(super) struct ClusterMonitor {
     /// Probe reports waiting for earlier registry states to be folded, each with the time since when.
     deferred_reports: BTreeMap<NodeId, (Instant, ProbeReport)>,
     publisher: ClusterPublisher,
+    /// The last published view.
     view: Option<ClusterView>,
+    /// The last published view without its times, to detect changes.
+    comparable: Option<ClusterView>,
     published_at: Option<Instant>,
     requested_leases: BTreeSet<LeaseId>,
     /// Expected members not confirmed in etcd yet, and when they were last sent.
@@ -113,6 +116,7 @@ impl ClusterMonitor {
             evidence,
             context,
             view: None,
+            comparable: None,
             published_at: None,
             requested_leases: BTreeSet::new(),
             pending_members: None,
@@ -282,10 +286,8 @@ impl ClusterMonitor {
 
     /// Publishes changes immediately, and views that differ only in their times at most once per poll interval.
     fn publish(&mut self, view: ClusterView) {
-        let same = self
-            .view
-            .as_ref()
-            .is_some_and(|before| without_times(before) == without_times(&view));
+        let comparable = without_times(&view);
+        let same = self.comparable.as_ref() == Some(&comparable);
         let recent = self
             .published_at
             .is_some_and(|at| at.elapsed() + JITTER < self.context.poll_interval);
@@ -295,6 +297,7 @@ impl ClusterMonitor {
         self.published_at = Some(Instant::now());
         self.publisher.publish(view.clone());
         self.view = Some(view);
+        self.comparable = Some(comparable);
     }
 
     /// Records the members of the Primary component, to be expected when there is none.

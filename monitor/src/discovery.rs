@@ -66,15 +66,15 @@ impl ClusterDiscovery {
         shutdown: CancellationToken,
         probes: Arc<ProbeSettings>,
     ) -> Self {
-        let (leases, answering) = lease_lookup::worker(registry.clone());
-        let (expected_members, writing) =
+        let (leases, lease_worker) = lease_lookup::worker(registry.clone());
+        let (expected_members, members_worker) =
             expected_members::worker(registry.clone(), &settings.state_prefix);
-        let (positions, keeping) =
+        let (positions, positions_worker) =
             known_positions::worker(registry.clone(), &settings.state_prefix);
         for task in [
-            Box::pin(answering) as futures::future::BoxFuture<'static, ()>,
-            Box::pin(writing),
-            Box::pin(keeping),
+            Box::pin(lease_worker) as futures::future::BoxFuture<'static, ()>,
+            Box::pin(members_worker),
+            Box::pin(positions_worker),
         ] {
             let stop = shutdown.clone();
             tracker.spawn(async move { stop.run_until_cancelled_owned(task).await });
@@ -104,10 +104,10 @@ impl ClusterDiscovery {
         let mut registrations = self
             .registry
             .watch(RegistryKeys::new(&self.settings.registry_prefix).root_prefix());
-        let mut memories = self
+        let mut expected_members = self
             .registry
             .watch(expected_members::prefix(&self.settings.state_prefix));
-        let mut histories = self
+        let mut known_positions = self
             .registry
             .watch(known_positions::prefix(&self.settings.state_prefix));
         let shutdown = self.shutdown.clone();
@@ -118,8 +118,8 @@ impl ClusterDiscovery {
                     self.on_registrations(event).await;
                     readiness.mark_registry_known();
                 }
-                Some(event) = memories.next() => self.on_expected_members(event).await,
-                Some(event) = histories.next() => self.on_known_positions(event).await,
+                Some(event) = expected_members.next() => self.on_expected_members(event).await,
+                Some(event) = known_positions.next() => self.on_known_positions(event).await,
                 else => return,
             }
         }
@@ -170,9 +170,9 @@ impl ClusterDiscovery {
         }
         self.stop_monitoring_removed();
         // Every monitor: one whose cluster has no keys left has to drop its old ones.
-        for (name, followed) in &self.monitored {
+        for (name, cluster) in &self.monitored {
             let entries = by_cluster.remove(name).unwrap_or_default();
-            let _ = followed.inputs.send(MonitorInput::Reset(entries)).await;
+            let _ = cluster.inputs.send(MonitorInput::Reset(entries)).await;
         }
         self.update_notices();
     }
@@ -260,8 +260,8 @@ impl ClusterDiscovery {
         for entry in entries {
             if let Some(name) = known_positions::cluster_of(&self.settings.state_prefix, &entry.key)
             {
-                let history = Box::new(known_positions::decode(&entry.value));
-                self.send_input(&name, MonitorInput::KnownPositions(history))
+                let positions = Box::new(known_positions::decode(&entry.value));
+                self.send_input(&name, MonitorInput::KnownPositions(positions))
                     .await;
             }
         }
@@ -275,9 +275,9 @@ impl ClusterDiscovery {
     }
 
     async fn send_input(&self, name: &ClusterName, input: MonitorInput) {
-        if let Some(followed) = self.monitored.get(name) {
+        if let Some(cluster) = self.monitored.get(name) {
             // A monitor reads until it is cancelled, and only this task cancels it.
-            let _ = followed.inputs.send(input).await;
+            let _ = cluster.inputs.send(input).await;
         }
     }
 
@@ -323,23 +323,23 @@ impl ClusterDiscovery {
             health,
         };
         self.tracker.spawn(monitor.run(channels, stop.clone()));
-        let followed = MonitoredCluster {
+        let cluster = MonitoredCluster {
             inputs,
             _stop: stop.drop_guard(),
         };
-        self.monitored.insert(name.clone(), followed);
+        self.monitored.insert(name.clone(), cluster);
     }
 
     /// Stops monitoring clusters that are neither configured, registered nor recorded.
     fn stop_monitoring_removed(&mut self) {
-        let (settings, index, remembered) =
+        let (settings, index, recorded) =
             (&self.settings, &self.key_index, &self.with_expected_members);
         self.monitored.retain(|name, _| {
-            let stays = settings.clusters.contains_key(name) || index.contains(name) || remembered.contains(name);
-            if !stays {
+            let keep = settings.clusters.contains_key(name) || index.contains(name) || recorded.contains(name);
+            if !keep {
                 tracing::info!(cluster.id = %name, "Stopped monitoring cluster {name}: no keys, not configured, never seen Primary");
             }
-            stays
+            keep
         });
     }
 
@@ -372,14 +372,14 @@ struct SqlProber {
 }
 
 impl Prober for SqlProber {
-    fn start(&self, node: &NodeId, asked: Arc<Notify>, cancel: CancellationToken) {
+    fn start(&self, node: &NodeId, probe_now: Arc<Notify>, cancel: CancellationToken) {
         let probe = probe::run(
             self.cluster.clone(),
             node.clone(),
             Arc::clone(&self.settings),
             self.reports.clone(),
             Arc::clone(&self.metrics),
-            asked,
+            probe_now,
             cancel,
         );
         let stop = self.stop.clone();

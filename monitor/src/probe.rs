@@ -43,6 +43,7 @@ pub(crate) struct ProbeReport {
 }
 
 /// Reads `node` of `cluster` once per interval, and immediately when `asked` is notified, until cancelled or the
+/// Reads `node` of `cluster` once per interval, and immediately when `probe_now` is notified, until cancelled or the
 /// receiver is gone.
 pub(crate) async fn run(
     cluster: ClusterName,
@@ -50,7 +51,7 @@ pub(crate) async fn run(
     settings: Arc<ProbeSettings>,
     reports: mpsc::Sender<ProbeReport>,
     metrics: Arc<MonitorMetrics>,
-    asked: Arc<Notify>,
+    probe_now: Arc<Notify>,
     cancel: CancellationToken,
 ) {
     let mut probe = NodeProbe::new(cluster, node, settings);
@@ -81,7 +82,7 @@ pub(crate) async fn run(
         while futures::FutureExt::now_or_never(grid.tick()).is_some() {}
         tokio::select! {
             _ = grid.tick() => {}
-            () = requested(&asked, started + READING_GAP_MIN) => {}
+            () = requested(&probe_now, started + READING_GAP_MIN) => {}
             () = cancel.cancelled() => return,
         }
     }
@@ -89,8 +90,8 @@ pub(crate) async fn run(
 
 /// Waits until a reading is requested, and not before `earliest`. A scheduled one in between serves the request as
 /// well.
-async fn requested(asked: &Notify, earliest: Instant) {
-    asked.notified().await;
+async fn requested(probe_now: &Notify, earliest: Instant) {
+    probe_now.notified().await;
     sleep_until(earliest).await;
 }
 

@@ -22,7 +22,7 @@ const LINGER: Duration = Duration::from_secs(600);
 
 pub(super) trait Prober: Send {
     /// Probes `node` until `cancel`, and immediately when `probe_now` is notified.
-    fn start(&self, node: &NodeId, asked: Arc<Notify>, cancel: CancellationToken);
+    fn start(&self, node: &NodeId, probe_now: Arc<Notify>, cancel: CancellationToken);
     /// Called when `node` is no longer probed.
     fn forget(&self, node: &NodeId);
 }
@@ -69,12 +69,12 @@ impl ProbeSet {
                 continue;
             }
             let stop = CancellationToken::new();
-            let asked = Arc::<Notify>::default();
-            self.prober.start(&id, Arc::clone(&asked), stop.clone());
+            let probe_now = Arc::<Notify>::default();
+            self.prober.start(&id, Arc::clone(&probe_now), stop.clone());
             evidence.probes.entry(id.clone()).or_default();
             let running = RunningProbe {
                 last_wanted_at: now,
-                probe_now: asked,
+                probe_now,
                 _stop: stop.drop_guard(),
             };
             self.nodes.insert(id, running);

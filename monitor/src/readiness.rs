@@ -36,9 +36,9 @@ impl Readiness {
         if self.ready.load(Ordering::Acquire) {
             return true;
         }
-        let asked = |view: &ClusterView| view.nodes.iter().all(was_probed);
+        let probed = |view: &ClusterView| view.nodes.iter().all(was_probed);
         let ready = self.registry_known.load(Ordering::Acquire)
-            && (self.started.elapsed() >= FIRST_PROBE_WAIT || views.all(asked));
+            && (self.started.elapsed() >= FIRST_PROBE_WAIT || views.all(probed));
         self.ready.fetch_or(ready, Ordering::AcqRel);
         ready
     }
@@ -73,10 +73,10 @@ mod tests {
             kind: ProbeErrorKind::Refused,
             message: "connection refused".to_owned(),
         };
-        let mut asked = node.clone();
-        asked.record_failure(now(), refused);
+        let mut probed = node.clone();
+        probed.record_failure(now(), refused);
         let before = fold(&evidence, now(), &FoldSettings::default(), None);
-        evidence.probes.insert("db1".parse().unwrap(), asked);
+        evidence.probes.insert("db1".parse().unwrap(), probed);
         let after = fold(&evidence, now(), &FoldSettings::default(), None);
 
         let readiness = Readiness::new();

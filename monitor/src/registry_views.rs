@@ -98,12 +98,12 @@ impl RegistryViewReader {
     async fn remaining_ttls(&self, entries: &[RegistryEntry]) -> BTreeMap<LeaseId, i64> {
         let leases = distinct_leases(entries);
         let deadline = Instant::now() + LEASES_DEADLINE;
-        let mut answers = futures::stream::iter(leases)
+        let mut lookups = futures::stream::iter(leases)
             .map(|lease| async move { (lease, self.registry.lease_info(lease).await) })
             .buffer_unordered(CONCURRENT_LOOKUPS);
         let mut left = BTreeMap::new();
-        while let Ok(Some((lease, answer))) = timeout_at(deadline, answers.next()).await {
-            if let Ok(Some(info)) = answer {
+        while let Ok(Some((lease, result))) = timeout_at(deadline, lookups.next()).await {
+            if let Ok(Some(info)) = result {
                 left.insert(
                     lease,
                     i64::try_from(info.remaining.as_secs()).unwrap_or(i64::MAX),

@@ -131,12 +131,12 @@ impl MonitorFixture {
 }
 
 async fn next_view(feed: &mut ClusterFeed) -> (Duration, ClusterView) {
-    let asked = Instant::now();
+    let started = Instant::now();
     timeout(Duration::from_secs(60), feed.changed())
         .await
         .unwrap()
         .unwrap();
-    (asked.elapsed(), feed.borrow_and_update().value.clone())
+    (started.elapsed(), feed.borrow_and_update().value.clone())
 }
 
 #[tokio::test(start_paused = true)]
@@ -318,11 +318,11 @@ async fn each_lease_is_looked_up_once() {
     fixture.put("db1/wsrep_connected", "ON", 7, 2).await;
     fixture.put("db2/wsrep_ready", "ON", 8, 3).await;
     sleep(POLL * 3).await;
-    let mut asked = Vec::new();
-    while let Ok(question) = fixture.leases.try_recv() {
-        asked.push(question.lease);
+    let mut requested = Vec::new();
+    while let Ok(lookup) = fixture.leases.try_recv() {
+        requested.push(lookup.lease);
     }
-    assert_eq!(asked, [7, 8]);
+    assert_eq!(requested, [7, 8]);
     fixture.stop.cancel();
 }
 

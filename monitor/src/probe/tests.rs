@@ -130,7 +130,7 @@ async fn a_requested_reading_is_immediate_and_happens_once() {
     let (listener, port) = silent_listener().await;
     let node = NodeId::new("127.0.0.1", Some(port)).unwrap();
     let (reports, mut received) = mpsc::channel(16);
-    let (cancel, asked) = (CancellationToken::new(), Arc::<Notify>::default());
+    let (cancel, probe_now) = (CancellationToken::new(), Arc::<Notify>::default());
     let slow = ProbeSettings {
         poll_interval: Duration::from_secs(3_600),
         ..(*settings(Duration::from_secs(1))).clone()
@@ -141,7 +141,7 @@ async fn a_requested_reading_is_immediate_and_happens_once() {
         Arc::new(slow),
         reports,
         Arc::default(),
-        Arc::clone(&asked),
+        Arc::clone(&probe_now),
         cancel.clone(),
     );
     let peers = async {
@@ -149,7 +149,7 @@ async fn a_requested_reading_is_immediate_and_happens_once() {
         received.recv().await.unwrap();
         let began = Instant::now();
         for _ in 0..100 {
-            asked.notify_one();
+            probe_now.notify_one();
         }
         drop(listener.accept().await.unwrap());
         received.recv().await.unwrap();
