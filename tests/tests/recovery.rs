@@ -99,7 +99,7 @@ async fn two_of_three_killed_are_recovered_by_two_people() -> Result<()> {
     })
     .await?;
     let verified = lab.console.command(&["audit", "verify"]).await?;
-    ensure!(verified.contains("each follows"), "{verified}");
+    ensure!(verified.contains("the chain is intact"), "{verified}");
     let words = team.audit_events(&action).await?;
     ensure!(
         words

@@ -23,7 +23,7 @@ pub(super) async fn connect(
 ) -> ApiResult<Response> {
     check_handshake(&headers, &uri, app.public_url.as_ref())?;
     let sources = LiveSources {
-        hub: app.monitor.clone(),
+        monitor: app.monitor.clone(),
         actions: Some(app.actions.clone()),
         metrics: Arc::clone(&app.metrics),
     };

@@ -145,14 +145,14 @@ impl Drop for EtcdProcess {
     }
 }
 
-/// Ports that nobody uses at the moment.
+/// Ports that are free at the moment.
 pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
     let listeners: [TcpListener; N] =
         std::array::from_fn(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
-/// Waits until `holds`, and fails the test when that takes too long.
+/// Waits until `holds`, and fails the test after [`TIMEOUT`].
 pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
     while !holds().await {

@@ -31,7 +31,7 @@ impl Round<'_> {
         self.check_actions().await?;
         let verified = self.lab.consoles[0].command(&["audit", "verify"]).await?;
         ensure!(
-            verified.contains("each follows"),
+            verified.contains("the chain is intact"),
             "the audit trail: {verified}"
         );
         Ok(RowCounts {
