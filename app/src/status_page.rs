@@ -198,17 +198,22 @@ fn state_description(shown: &PublicCluster) -> &'static str {
             "Maintenance in progress; current state unknown."
         }
         (PublicState::Maintenance, _) => match shown.inconsistency {
-            Some(_) => "Maintenance in progress; data may be inconsistent: do not rely on it.",
+            Some(DataInconsistency::SplitBrain) => {
+                "Maintenance in progress; parts of it accept writes independently of each other. Do not rely on it."
+            }
+            Some(DataInconsistency::Diverged) => {
+                "Maintenance in progress; parts of it hold different data. Do not rely on it."
+            }
             None => "Maintenance in progress; unavailable.",
         },
         (PublicState::Operational, _) => "Accepting reads and writes.",
         (PublicState::Degraded, _) => "Accepting reads and writes with reduced redundancy.",
         (PublicState::Outage, _) => match shown.inconsistency {
             Some(DataInconsistency::SplitBrain) => {
-                "Independent parts accept conflicting writes: do not rely on it until this is resolved."
+                "Parts of it accept writes independently of each other. Do not rely on it until this is resolved."
             }
             Some(DataInconsistency::Diverged) => {
-                "Data may be inconsistent: do not rely on it until this is resolved."
+                "Parts of it hold different data. Do not rely on it until this is resolved."
             }
             None => "Unavailable: no reads or writes are accepted.",
         },

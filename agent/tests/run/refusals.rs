@@ -23,7 +23,7 @@ async fn wrong_settings_exit_64_and_name_the_variable() {
         ("EXPECTED_MEMBERS", "n1,<x>", "letters"),
         ("GALERA_PORT", "x", "1 to 65535"),
         ("NODE_NAME", "a:b", "letters"),
-        ("AVAILABLE_WHEN_DONOR", "maybe", "neither"),
+        ("AVAILABLE_WHEN_DONOR", "maybe", "is not 1 or 0"),
         ("TTL", "1", "3 to 3600"),
     ] {
         let mut node = AgentNode::new("127.0.0.1", UNREACHABLE_ETCD).with_variable(name, value);

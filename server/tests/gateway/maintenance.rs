@@ -163,7 +163,7 @@ async fn maintenance_mutes_alerts_is_visible_and_does_not_hide_a_split_brain() {
     fixture.wait_for_notifications(&expected).await;
     fixture.wait_for_verdict(VerdictState::SplitBrain).await;
     fixture
-        .wait_for_page_text("Parts of it take writes apart from each other.")
+        .wait_for_page_text("Parts of it accept writes independently of each other.")
         .await;
 
     // Without the split brain alerts are muted again; a state that is still bad when the maintenance ends is sent then.

@@ -319,7 +319,7 @@ async fn a_hanging_receiver_times_out() {
     body["enabled"] = false.into();
     let target = add_target(&admin, &body).await;
     let tested = send_test(&admin, &target).await;
-    assert_eq!(tested["tries"][0]["error"], "no answer within 10 s");
+    assert_eq!(tested["tries"][0]["error"], "no response within 10 s");
 }
 
 pub(crate) async fn send_test(admin: &TestClient, target: &TargetView) -> Value {

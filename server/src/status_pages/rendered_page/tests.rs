@@ -168,7 +168,7 @@ fn rendered_forms(verdict: VerdictState) -> [String; 4] {
 
 #[test]
 fn every_verdict_is_shown_truthfully_in_every_format() {
-    let split = "Parts of it take writes apart from each other.";
+    let split = "Parts of it accept writes independently of each other.";
     let diverged = "Parts of it hold different data.";
     let silent = "Unavailable: no reads or writes are accepted.";
     for (verdict, meaning, status, badge, entry) in [

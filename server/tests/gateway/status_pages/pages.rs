@@ -289,13 +289,13 @@ async fn the_page_survives_an_etcd_outage_and_reports_it() {
     fixture.create_page("shop", "public", "").await;
     fixture.etcd.kill();
     fixture
-        .wait_for_text("/status/shop", "cannot be read at the moment")
+        .wait_for_text("/status/shop", "cannot be loaded right now")
         .await;
     fixture.etcd.restart().await;
     let anonymous = fixture.console.anonymous();
     eventually("the page has recovered", async || {
         let page = anonymous.get("/status/shop").await;
-        page.status == 200 && !page.text().contains("cannot be read at the moment")
+        page.status == 200 && !page.text().contains("cannot be loaded right now")
     })
     .await;
 }
