@@ -102,6 +102,8 @@ lint: ## Formatting, clippy for host and wasm, documentation, shell scripts, ale
 	  cargo deny --locked --offline check bans licenses sources
 	@$(STEP) "Wording and invariants" "write what is suggested above (CONTRIBUTING.md)" \
 	  cargo run --quiet --locked -p xtask -- prose
+	@$(STEP) "Arrows" "cut the circle above, or allow the arrow in [workspace.metadata.arrows] of Cargo.toml" \
+	  cargo run --quiet --locked -p xtask -- arrows
 	@$(STEP) "Alert rules" "mend what promtool names above" \
 	  promtool check rules deploy/prometheus/alerts.yml
 	@$(STEP) "Alert rules against recorded series" "mend the rule or the expectation that promtool names above" \

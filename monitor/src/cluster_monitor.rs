@@ -10,13 +10,14 @@ use galera::judge::known_positions::KnownPositions;
 use galera::observe::observation::Evidence;
 use galera::view::{ClusterStatus, ClusterView, RegistryHealth};
 use galera::{ClusterName, NodeId, Timestamp};
-use registry::{KeyChange, LeaseId, RegistryEntry};
+use registry::LeaseId;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::debounce::Debounce;
 use super::expected_members::{ExpectedMembersSender, ExpectedMembersUpdate};
+use super::input::MonitorInput;
 use super::known_positions::{self, KnownPositionsSender};
 use super::lease_lookup::{LeaseLookup, LeaseLookupSender};
 use super::metrics::MonitorMetrics;
@@ -36,21 +37,6 @@ const JITTER: Duration = Duration::from_millis(100);
 const REPORT_DELAY_MAX: Duration = Duration::from_millis(500);
 /// A wish to remember members that was not fulfilled is repeated after this time.
 const MEMBERS_RETRY: Duration = Duration::from_secs(5);
-
-/// What an owner is told, apart from the probes' reports.
-#[derive(Debug)]
-pub(super) enum MonitorInput {
-    /// Every key of the cluster.
-    Reset(Vec<RegistryEntry>),
-    /// Changes of some of them.
-    Changes(Vec<KeyChange>),
-    /// The members that are remembered.
-    ExpectedMembers(BTreeSet<NodeId>),
-    /// The positions that are remembered.
-    KnownPositions(Box<KnownPositions>),
-    /// How long a lease was granted for, in seconds.
-    LeaseTtl { lease: LeaseId, ttl: u64 },
-}
 
 /// What an owner needs besides its inputs.
 pub(super) struct MonitorContext {

@@ -7,7 +7,7 @@ use registry::{LeaseId, Registry};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::cluster_monitor::MonitorInput;
+use super::input::MonitorInput;
 
 /// Questions that wait; more are forgotten and asked again with the next reset.
 const QUEUE: usize = 256;

@@ -8,6 +8,7 @@ mod converge;
 mod debounce;
 mod discovery;
 mod expected_members;
+mod input;
 mod key_index;
 mod known_positions;
 mod lease_lookup;

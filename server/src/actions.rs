@@ -13,6 +13,7 @@ mod cluster_access;
 mod executor;
 mod keys;
 mod lock;
+mod metrics;
 mod planner;
 mod rate_limit;
 mod reconciler;

@@ -1,6 +1,7 @@
 //! Tasks that cargo alone cannot do: `cargo run -p xtask -- site` builds the directory that the console serves to browsers,
-//! `-- prose` checks wording.
+//! `-- prose` checks wording, `-- arrows` checks what depends on what.
 
+mod arrows;
 mod assets;
 mod compress;
 mod prose;
@@ -27,6 +28,8 @@ enum Task {
     Site(SiteArgs),
     /// Checks the wording of text that users read, and the numbers of the invariants.
     Prose(ProseArgs),
+    /// Checks that packages depend on each other as Cargo.toml allows, and modules without circles.
+    Arrows(ArrowsArgs),
 }
 
 /// Where the site comes from and goes to.
@@ -55,10 +58,19 @@ struct ProseArgs {
     package_dir: PathBuf,
 }
 
+/// What to check.
+#[derive(Debug, clap::Args)]
+struct ArrowsArgs {
+    /// The directory of this package, in the workspace to check.
+    #[arg(long, env = "CARGO_MANIFEST_DIR", hide = true)]
+    package_dir: PathBuf,
+}
+
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Site(args) => site::build(&args),
         Task::Prose(args) => prose::check(&args.package_dir.join("..")),
+        Task::Arrows(args) => arrows::check(&args.package_dir.join("..")),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -151,6 +151,11 @@ impl ActionService {
         Self { context }
     }
 
+    /// Registers how many actions there are in each state.
+    pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
+        super::metrics::register(&self.subscribe().borrow(), registry);
+    }
+
     /// Every open action and the newest others, and the news of changes.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<ActionsSnapshot>> {
