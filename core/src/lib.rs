@@ -6,3 +6,4 @@ pub mod leader;
 pub mod net;
 pub mod published;
 pub mod session;
+pub mod tasks;

@@ -28,12 +28,12 @@ use accounts::AccountCache;
 use console_core::audit::AuditTrail;
 use console_core::leader::Leadership;
 use console_core::net::PublicUrl;
+use console_core::tasks::Tasks;
 use galera::{ClusterName, Timestamp};
 use history::EventHistory;
 use ipnet::IpNet;
 use registry::Registry;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 pub use sender::{SmtpConfig, SmtpTls, parse_sender as mail_sender};
 pub use service::{DeliveryQuery, NotifyError};
@@ -108,9 +108,9 @@ impl NotificationService {
         registry: Registry,
         sources: NotifySources,
         leadership: Leadership,
-        tracker: &TaskTracker,
-        shutdown: &CancellationToken,
+        tasks: &Tasks,
     ) -> Result<Self, String> {
+        let Tasks { tracker, shutdown } = tasks;
         let keys = NotifyKeys::new(&settings.state_prefix);
         let ca = settings.ca_file.as_deref();
         let mailer = settings

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use console_core::audit::AuditTrail;
 use console_core::clock::now;
+use console_core::tasks::Tasks;
 use galera::publish::api::{ActionList, ActionView, ClusterRecovery, RecoveryState};
 use galera::record::audit::AuditRecord;
 use galera::recover::action::{
@@ -114,16 +115,16 @@ pub struct ActionService {
 }
 
 impl ActionService {
-    /// A desk on `registry` whose tasks run on `tracker` until `shutdown`: one that keeps what is known true, one that
+    /// A desk on `registry` whose tasks run as `tasks`: one that keeps what is known true, one that
     /// lets expire what is due and continues what another replica left.
     #[must_use]
     pub fn start(
         settings: ActionSettings,
         registry: Registry,
         world: Arc<dyn ClusterAccess>,
-        tracker: TaskTracker,
-        shutdown: CancellationToken,
+        tasks: &Tasks,
     ) -> Self {
+        let Tasks { tracker, shutdown } = tasks.clone();
         let keys = ActionKeys::new(&settings.state_prefix);
         let trail = AuditTrail::new(registry.clone(), &settings.state_prefix);
         let context = Arc::new(ActionContext {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use console_core::audit::AuditTrail;
 use console_core::clock::now;
 use console_core::leader::Leadership;
+use console_core::tasks::Tasks;
 use galera::publish::status_pages::{
     Announcement, Incident, IncidentState, Link, Maintenance, NewAnnouncement, NewIncident,
     NewMaintenance, PageSettings, Slug, StatusPageRecord, StatusPageRefusal,
@@ -14,8 +15,6 @@ use galera::{ClusterName, Timestamp};
 use monitor::Monitor;
 use registry::Registry;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::StatusPageError;
 use super::audit_records;
@@ -74,14 +73,10 @@ pub(super) struct StatusPageInner {
 
 impl StatusPageService {
     /// A desk whose tasks keep what is known true, keep the pages ready to be sent and, while this replica leads, open and
-    /// resolve incidents by themselves: on `tracker` and until `shutdown`.
+    /// resolve incidents by themselves, as `tasks`.
     #[must_use]
-    pub fn start(
-        settings: StatusPageConfig,
-        around: StatusPageDeps,
-        tracker: &TaskTracker,
-        shutdown: &CancellationToken,
-    ) -> Self {
+    pub fn start(settings: StatusPageConfig, around: StatusPageDeps, tasks: &Tasks) -> Self {
+        let Tasks { tracker, shutdown } = tasks;
         let StatusPageDeps {
             registry,
             trail,

@@ -264,7 +264,7 @@ async fn nothing_is_sent_where_only_this_host_is() {
 async fn a_name_of_this_host_is_this_host() {
     let etcd = TestEtcd::start().await;
     let mut options = ConsoleOptions::default();
-    options.notify.allowed_networks.clear();
+    options.allowed_networks.clear();
     let console = TestConsole::start_with(&etcd, options).await;
     console
         .add_user("root", &[galera::access::Role::Admin])
