@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use console_core::keyspace::AccountKeys;
 use console_core::session::{Principal, SessionGuard};
 use galera::Timestamp;
 use galera::publish::notification::Audience;
@@ -151,8 +152,8 @@ impl AccountCache {
 
     /// Keeps the directory true until `shutdown`.
     pub async fn run(self, registry: Registry, shutdown: CancellationToken) {
-        let users_prefix = format!("{}/users/", self.prefix);
-        let sessions_prefix = format!("{}/sessions/", self.prefix);
+        let users_prefix = AccountKeys::new(&self.prefix).users();
+        let sessions_prefix = AccountKeys::new(&self.prefix).sessions();
         let mut users = registry.watch(users_prefix.clone());
         let mut sessions = registry.watch(sessions_prefix.clone());
         let mut keys = registry.watch(signing_key(&self.prefix));

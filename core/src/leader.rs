@@ -11,6 +11,8 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::keyspace;
+
 /// How long a leader that died keeps others from following it.
 const TTL: Duration = Duration::from_secs(10);
 /// Between attempts to lead when etcd did not answer the last one.
@@ -51,7 +53,7 @@ pub fn campaign(
     let (tell, leadership) = watch::channel(None);
     let candidate = Candidate {
         registry,
-        key: format!("{}/leader", state_prefix.trim_end_matches('/')).into_bytes(),
+        key: keyspace::leader(state_prefix).into_bytes(),
         replica,
         term_sender: tell,
     };

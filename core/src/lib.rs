@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod clock;
+pub mod keyspace;
 pub mod leader;
 pub mod net;
 pub mod published;

@@ -36,7 +36,7 @@ pub(super) type ExpectedMembersSender = mpsc::Sender<ExpectedMembersUpdate>;
 
 /// Where the members of all clusters are kept.
 pub(super) fn prefix(state_prefix: &str) -> String {
-    format!("{}/expected/", state_prefix.trim_end_matches('/'))
+    console_core::keyspace::expected_members(state_prefix)
 }
 
 /// The cluster that `key` is about; `None` when it is no key of this memory.

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use console_core::keyspace;
 use galera::ClusterName;
 use galera::judge::known_positions::KnownPositions;
 use registry::{Error, Registry};
@@ -21,12 +22,12 @@ pub(super) type KnownPositionsSender = mpsc::Sender<(ClusterName, KnownPositions
 
 /// Where the histories of all clusters are kept.
 pub(super) fn prefix(state_prefix: &str) -> String {
-    format!("{}/positions/", state_prefix.trim_end_matches('/'))
+    keyspace::known_positions(state_prefix)
 }
 
 /// The key of a cluster's history.
 fn key(state_prefix: &str, cluster: &ClusterName) -> String {
-    format!("{}{cluster}", prefix(state_prefix))
+    keyspace::known_positions_of(state_prefix, cluster)
 }
 
 /// The cluster that `key` is about; `None` when it is no key of this memory.

@@ -11,7 +11,6 @@
 mod delivery_worker;
 mod dispatcher;
 mod egress;
-mod keys;
 mod outbox;
 mod sender;
 mod service;
@@ -26,6 +25,7 @@ use std::sync::Arc;
 
 use accounts::AccountCache;
 use console_core::audit::AuditTrail;
+use console_core::keyspace::NotifyKeys;
 use console_core::leader::Leadership;
 use console_core::net::PublicUrl;
 use console_core::tasks::Tasks;
@@ -42,7 +42,6 @@ pub use target_request::{InvalidTarget, TargetRequest, parse_email_address};
 use delivery_worker::DeliveryWorker;
 use dispatcher::Dispatcher;
 use egress::EgressPolicy;
-use keys::NotifyKeys;
 use sender::{Mailer, NotificationSender};
 use target_cache::TargetCache;
 use webhook_client::WebhookClient;

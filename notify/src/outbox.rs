@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
+use console_core::keyspace::NotifyKeys;
 use galera::Timestamp;
 use galera::publish::notification::Notification;
 use galera::publish::notification::delivery::{Delivery, DeliveryAttempt, DeliveryState};
 use rand::Rng;
 use registry::{Precondition, Registry, RegistryEntry, Transaction, WriteOp};
-
-use super::keys::NotifyKeys;
 
 /// How long a delivery is tried.
 pub(super) const GIVE_UP_AFTER: Duration = Duration::from_secs(86_400);

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use console_core::keyspace::NotifyKeys;
 use galera::publish::notification::TargetRules;
 use registry::{KeyChange, Registry, RegistryEntry, WatchEvent};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::keys::NotifyKeys;
 use super::target::TargetRecord;
 
 /// A target as of a revision.

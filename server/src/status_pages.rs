@@ -12,7 +12,7 @@ mod badge;
 mod cache;
 mod compressed_body;
 mod feed;
-mod keys;
+mod item;
 mod link_secret;
 mod qr;
 mod quiet;

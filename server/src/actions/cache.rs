@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use console_core::keyspace::ActionKeys;
 use console_core::published::Published;
 use galera::publish::api::{ActionView, ActionWarning, CleanupUndo};
 use galera::recover::plan::ActionKind;
@@ -10,7 +11,6 @@ use registry::{KeyChange, Registry, RegistryEntry, WatchEvent};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::keys::ActionKeys;
 use super::store::{VersionedAction, decode_action};
 
 /// Final actions kept in memory, the newest; older ones are read from etcd when somebody asks.

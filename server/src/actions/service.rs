@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use console_core::audit::AuditTrail;
 use console_core::clock::now;
+use console_core::keyspace::ActionKeys;
 use console_core::tasks::Tasks;
 use galera::publish::api::{ActionList, ActionView, ClusterRecovery, RecoveryState};
 use galera::record::audit::AuditRecord;
@@ -24,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use super::attempts::AttemptTracker;
 use super::audit_records::{action_record, end_record, request_details};
 use super::cache::{ActionCache, ActionsSnapshot, PublishedAction, action_view};
-use super::keys::{ActionKeys, is_valid_id, new_id};
+use super::ids::{is_valid_id, new_id};
 use super::rate_limit::RateLimiter;
 use super::store::ActionStore;
 use super::switches::{self, RecoverySwitches};

@@ -1,12 +1,12 @@
 //! Actions in etcd: created once for a cluster, changed by compare, each change with its entries of the audit trail.
 
 use console_core::audit::AuditTrail;
+use console_core::keyspace::ActionKeys;
 use galera::record::audit::AuditRecord;
 use galera::recover::action::{Action, ActionRefusal};
 use registry::{Precondition, Registry, RegistryEntry, Transaction, TransactionOutcome, WriteOp};
 
 use super::ActionError;
-use super::keys::ActionKeys;
 
 /// Races that are decided anew on the newest record before giving up.
 const ATTEMPTS: usize = 10;

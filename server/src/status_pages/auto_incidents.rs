@@ -20,7 +20,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::cache::{StatusPageSnapshot, Versioned};
-use super::keys::StatusItem;
+use super::item::StatusItem;
 use super::renderer::verdict_since;
 use super::service::StatusPageService;
 use super::verdict_history::VerdictHistory;

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use console_core::keyspace::StatusPageKeys;
 use galera::publish::status_pages::{Announcement, Incident, Maintenance, StatusPageRecord};
 use galera::{ClusterName, Timestamp};
 use registry::{KeyChange, Registry, RegistryEntry, WatchEvent};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::keys::{StatusItem, StatusPageKeys};
+use super::item::StatusItem;
 
 /// A thing as of a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use console_core::audit::AuditTrail;
 use console_core::clock::now;
+use console_core::keyspace::StatusPageKeys;
 use console_core::leader::Leadership;
 use console_core::tasks::Tasks;
 use galera::publish::status_pages::{
@@ -20,7 +21,6 @@ use super::StatusPageError;
 use super::audit_records;
 use super::auto_incidents::AutoIncidentWorker;
 use super::cache::{StatusPageCache, StatusPageSnapshot, Versioned};
-use super::keys::StatusPageKeys;
 use super::link_secret::LinkSecret;
 use super::rendered_page::{PageAssets, RenderedPages};
 use super::renderer::{PageRenderer, RenderedPagesSender};
@@ -433,7 +433,7 @@ impl StatusPageService {
     }
 
     /// Writes something under a fresh identity.
-    async fn create_item<T: super::keys::StatusItem>(
+    async fn create_item<T: super::item::StatusItem>(
         &self,
         value: &T,
         record: Option<galera::record::audit::AuditRecord>,
@@ -460,7 +460,7 @@ fn check_limit(count: usize, limit: usize, what: &'static str) -> Result<(), Sta
 }
 
 /// `id` when it may be an identity: what a person sends becomes part of a key.
-fn validate_id<T: super::keys::StatusItem>(id: &str) -> Result<&str, StatusPageError> {
+fn validate_id<T: super::item::StatusItem>(id: &str) -> Result<&str, StatusPageError> {
     if is_valid_id(id) {
         Ok(id)
     } else {

@@ -1,12 +1,13 @@
 //! Pages and what they tell in etcd: every write compares what it rests on and comes with its entries of the audit trail.
 
 use console_core::audit::{AuditError, AuditTrail};
+use console_core::keyspace::StatusPageKeys;
 use galera::record::audit::AuditRecord;
 use registry::{Precondition, Registry, Transaction, TransactionOutcome, WriteOp};
 
 use super::StatusPageError;
 use super::cache::Versioned;
-use super::keys::{StatusItem, StatusPageKeys};
+use super::item::StatusItem;
 
 /// Races that are decided anew on the newest value before giving up.
 const ATTEMPTS_MAX: usize = 10;
@@ -32,7 +33,7 @@ impl StatusPageStore {
         &self,
         name: &str,
     ) -> Result<Versioned<T>, StatusPageError> {
-        let key = self.keys.item::<T>(name);
+        let key = self.keys.item(T::FOLDER, name);
         let Some(entry) = self.registry.get(key.clone()).await? else {
             return Err(not_found::<T>(name));
         };
@@ -53,7 +54,7 @@ impl StatusPageStore {
         guards: Vec<Precondition>,
         records: &[AuditRecord],
     ) -> Result<Option<Versioned<T>>, StatusPageError> {
-        let key = self.keys.item::<T>(value.name());
+        let key = self.keys.item(T::FOLDER, value.name());
         let absent = Precondition::Absent(key.clone().into_bytes());
         let write = WriteOp::put(key, encode(value)?, None);
         let written = self.write(absent, guards, write, records).await?;
@@ -71,7 +72,7 @@ impl StatusPageStore {
         guards: Vec<Precondition>,
         records: &[AuditRecord],
     ) -> Result<Option<Versioned<T>>, StatusPageError> {
-        let key = self.keys.item::<T>(seen.value.name());
+        let key = self.keys.item(T::FOLDER, seen.value.name());
         let unchanged = Precondition::Unchanged(key.clone().into_bytes(), seen.revision);
         let write = WriteOp::put(key, encode(&next)?, None);
         let written = self.write(unchanged, guards, write, records).await?;
@@ -88,7 +89,7 @@ impl StatusPageStore {
         guards: Vec<Precondition>,
         records: &[AuditRecord],
     ) -> Result<bool, StatusPageError> {
-        let key = self.keys.item::<T>(seen.value.name());
+        let key = self.keys.item(T::FOLDER, seen.value.name());
         let unchanged = Precondition::Unchanged(key.clone().into_bytes(), seen.revision);
         let written = self
             .write(unchanged, guards, WriteOp::delete(key), records)

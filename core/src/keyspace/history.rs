@@ -11,7 +11,7 @@ pub struct HistoryKeys {
 
 /// What a watched key is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum LiveKey {
+pub enum LiveKey {
     Head(ClusterName),
     Tail(ClusterName, u64),
     Days(ClusterName),
@@ -72,7 +72,7 @@ impl HistoryKeys {
 
     /// The folder where each replica says since when it observes, under a lease.
     #[must_use]
-    pub(crate) fn observers(&self) -> String {
+    pub fn observers(&self) -> String {
         format!("{}/observers/", self.root)
     }
 
@@ -83,7 +83,8 @@ impl HistoryKeys {
     }
 
     /// What the watched `key` is about; `None` when it is nothing of ours.
-    pub(super) fn parse_live(&self, key: &[u8]) -> Option<LiveKey> {
+    #[must_use]
+    pub fn parse_live(&self, key: &[u8]) -> Option<LiveKey> {
         let key = std::str::from_utf8(key).ok()?;
         let mut parts = key.strip_prefix(&self.live())?.split('/');
         let place = match (parts.next()?, parts.next()) {
