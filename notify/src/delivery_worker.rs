@@ -82,7 +82,7 @@ impl DeliveryWorker {
             let wait = wake.map(|at| now().age(at));
             tokio::select! {
                 event = outbox.next() => match event {
-                    Some(event) => office.apply(event),
+                    Some(event) => { event.apply_to(&mut office); }
                     None => return,
                 },
                 Some(FinishedJob { target, update }) = flying.next(), if !flying.is_empty() => {

@@ -1,7 +1,7 @@
 //! Events in, liveness of sessions out; no etcd.
 
 use galera::access::Role;
-use registry::Error;
+use registry::{Error, KeyChange};
 
 use super::*;
 

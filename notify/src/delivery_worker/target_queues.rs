@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use galera::Timestamp;
-use registry::{KeyChange, WatchEvent};
+use registry::{KeyMirror, RegistryEntry};
 
 use super::{DeliveryUpdate, TargetsById};
 use crate::dispatcher::FiringAlerts;
@@ -48,34 +48,26 @@ pub(super) struct TargetQueues {
     settled_revisions: BTreeMap<Vec<u8>, i64>,
 }
 
-impl TargetQueues {
-    /// Takes in what the outbox holds now.
-    pub(super) fn apply(&mut self, event: WatchEvent) {
-        match event {
-            WatchEvent::Reset { entries, .. } => {
-                for line in self.queues.values_mut() {
-                    line.waiting.clear();
-                }
-                for queued in entries.iter().filter_map(QueuedDelivery::parse) {
-                    self.insert(queued);
-                }
-            }
-            WatchEvent::Changes { changes, .. } => {
-                for change in changes {
-                    match change {
-                        KeyChange::Put(entry) => {
-                            if let Some(queued) = QueuedDelivery::parse(&entry) {
-                                self.insert(queued);
-                            }
-                        }
-                        KeyChange::Delete { key, revision } => self.remove(&key, revision),
-                    }
-                }
-            }
-            WatchEvent::Reachable | WatchEvent::Unreachable { .. } => {}
+/// The outbox.
+impl KeyMirror for TargetQueues {
+    fn clear(&mut self) {
+        for queue in self.queues.values_mut() {
+            queue.waiting.clear();
         }
     }
 
+    fn put(&mut self, entry: &RegistryEntry) {
+        if let Some(queued) = QueuedDelivery::parse(entry) {
+            self.insert(queued);
+        }
+    }
+
+    fn delete(&mut self, key: &[u8], revision: i64) {
+        self.remove(key, revision);
+    }
+}
+
+impl TargetQueues {
     /// A job ended. What it left in the outbox is known before the outbox tells of it.
     pub(super) fn job_finished(&mut self, target: &str, settled: Option<DeliveryUpdate>) {
         if let Some(line) = self.queues.get_mut(target) {

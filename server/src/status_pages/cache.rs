@@ -6,7 +6,7 @@ use std::sync::Arc;
 use console_core::keyspace::StatusPageKeys;
 use galera::publish::status_pages::{Announcement, Incident, Maintenance, StatusPageRecord};
 use galera::{ClusterName, Timestamp};
-use registry::{KeyChange, Registry, RegistryEntry, WatchEvent};
+use registry::{Error, KeyMirror, Registry, RegistryEntry, WatchEvent};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -142,48 +142,52 @@ impl StatusPageCache {
 
     /// Keeps the shelf true until `shutdown`.
     pub(super) async fn follow(&self, registry: Registry, shutdown: CancellationToken) {
-        let mut events = registry.watch(self.keys.prefix());
-        loop {
-            let event = tokio::select! {
-                () = shutdown.cancelled() => return,
-                event = events.next() => event,
-            };
-            match event {
-                Some(event) => self.apply(event),
-                None => return,
-            }
-        }
+        let apply = |event: WatchEvent| self.apply(event);
+        registry.reflect(self.keys.prefix(), &shutdown, apply).await;
     }
 
     fn apply(&self, event: WatchEvent) {
-        match event {
-            WatchEvent::Reset { entries, .. } => self.update(|shelf| {
-                *shelf = StatusPageSnapshot {
-                    loaded: true,
-                    ..StatusPageSnapshot::default()
-                };
-                for entry in &entries {
-                    shelf.apply_put(&self.keys, entry);
-                }
-            }),
-            WatchEvent::Changes { changes, .. } => self.update(|shelf| {
-                for change in &changes {
-                    match change {
-                        KeyChange::Put(entry) => shelf.apply_put(&self.keys, entry),
-                        KeyChange::Delete { key, .. } => shelf.apply_delete(&self.keys, key),
-                    }
-                }
-            }),
-            WatchEvent::Unreachable { since, .. } => {
-                self.update(|shelf| shelf.etcd_unreachable_since = Some(since));
-            }
-            WatchEvent::Reachable => self.update(|shelf| shelf.etcd_unreachable_since = None),
-        }
+        self.update(|snapshot| {
+            let keys = &self.keys;
+            event.apply_to(&mut StatusPageMirror { keys, snapshot });
+        });
+    }
+}
+
+struct StatusPageMirror<'a> {
+    keys: &'a StatusPageKeys,
+    snapshot: &'a mut StatusPageSnapshot,
+}
+
+impl KeyMirror for StatusPageMirror<'_> {
+    fn clear(&mut self) {
+        *self.snapshot = StatusPageSnapshot {
+            loaded: true,
+            ..StatusPageSnapshot::default()
+        };
+    }
+
+    fn put(&mut self, entry: &RegistryEntry) {
+        self.snapshot.apply_put(self.keys, entry);
+    }
+
+    fn delete(&mut self, key: &[u8], _: i64) {
+        self.snapshot.apply_delete(self.keys, key);
+    }
+
+    fn unreachable(&mut self, since: Timestamp, _: &Error) {
+        self.snapshot.etcd_unreachable_since = Some(since);
+    }
+
+    fn reachable(&mut self) {
+        self.snapshot.etcd_unreachable_since = None;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use registry::KeyChange;
+
     use super::*;
 
     fn entry(key: &str, value: &str, revision: i64) -> RegistryEntry {
