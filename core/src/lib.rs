@@ -6,5 +6,6 @@ pub mod keyspace;
 pub mod leader;
 pub mod net;
 pub mod published;
+pub mod repository;
 pub mod session;
 pub mod tasks;

@@ -27,7 +27,7 @@ use console_core::audit::AuditError;
 use galera::publish::status_pages::StatusPageRefusal;
 
 pub use badge::BadgeSubject;
-pub use cache::{StatusPageSnapshot, Versioned};
+pub use cache::StatusPageSnapshot;
 pub use compressed_body::{CompressedBody, ContentEncoding};
 pub use link_secret::LinkSecret;
 pub use qr::qr_code;

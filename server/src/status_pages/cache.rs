@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use console_core::keyspace::StatusPageKeys;
+use console_core::repository::Versioned;
 use galera::publish::status_pages::{Announcement, Incident, Maintenance, StatusPageRecord};
 use galera::{ClusterName, Timestamp};
 use registry::{Error, KeyMirror, Registry, RegistryEntry, WatchEvent};
@@ -11,15 +12,6 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::item::StatusItem;
-
-/// A thing as of a revision.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Versioned<T> {
-    /// The thing.
-    pub value: T,
-    /// The revision of its last change.
-    pub revision: i64,
-}
 
 /// Things of one kind by their names.
 type ItemMap<T> = BTreeMap<String, Arc<Versioned<T>>>;

@@ -6,6 +6,7 @@ use console_core::audit::AuditTrail;
 use console_core::clock::now;
 use console_core::keyspace::StatusPageKeys;
 use console_core::leader::Leadership;
+use console_core::repository::Versioned;
 use console_core::tasks::Tasks;
 use galera::publish::status_pages::{
     Announcement, Incident, IncidentState, Link, Maintenance, NewAnnouncement, NewIncident,
@@ -20,7 +21,7 @@ use tokio::sync::watch;
 use super::StatusPageError;
 use super::audit_records;
 use super::auto_incidents::AutoIncidentWorker;
-use super::cache::{StatusPageCache, StatusPageSnapshot, Versioned};
+use super::cache::{StatusPageCache, StatusPageSnapshot};
 use super::link_secret::LinkSecret;
 use super::rendered_page::{PageAssets, RenderedPages};
 use super::renderer::{PageRenderer, RenderedPagesSender};

@@ -1,12 +1,12 @@
 //! Pages and what they tell in etcd: every write compares what it rests on and comes with its entries of the audit trail.
 
-use console_core::audit::{AuditError, AuditTrail};
+use console_core::audit::AuditTrail;
 use console_core::keyspace::StatusPageKeys;
+use console_core::repository::{Repository, Versioned};
 use galera::record::audit::AuditRecord;
-use registry::{Precondition, Registry, Transaction, TransactionOutcome, WriteOp};
+use registry::{Precondition, Registry, Transaction};
 
 use super::StatusPageError;
-use super::cache::Versioned;
 use super::item::StatusItem;
 
 /// Races that are decided anew on the newest value before giving up.
@@ -14,17 +14,15 @@ const ATTEMPTS_MAX: usize = 10;
 
 #[derive(Clone, Debug)]
 pub(super) struct StatusPageStore {
-    registry: Registry,
+    repository: Repository,
     keys: StatusPageKeys,
-    trail: AuditTrail,
 }
 
 impl StatusPageStore {
     pub(super) fn new(registry: Registry, keys: StatusPageKeys, trail: AuditTrail) -> Self {
         Self {
-            registry,
+            repository: Repository::new(registry, trail),
             keys,
-            trail,
         }
     }
 
@@ -33,18 +31,8 @@ impl StatusPageStore {
         &self,
         name: &str,
     ) -> Result<Versioned<T>, StatusPageError> {
-        let key = self.keys.item(T::FOLDER, name);
-        let Some(entry) = self.registry.get(key.clone()).await? else {
-            return Err(not_found::<T>(name));
-        };
-        let value = serde_json::from_slice(&entry.value).map_err(|error| AuditError::Damaged {
-            key,
-            reason: error.to_string(),
-        })?;
-        Ok(Versioned {
-            value,
-            revision: entry.mod_revision,
-        })
+        let found = self.repository.get(self.keys.item(T::FOLDER, name)).await?;
+        found.ok_or_else(|| not_found::<T>(name))
     }
 
     /// Writes a new thing; `None` when there is one of its name. `guards` are what else must hold.
@@ -55,13 +43,11 @@ impl StatusPageStore {
         records: &[AuditRecord],
     ) -> Result<Option<Versioned<T>>, StatusPageError> {
         let key = self.keys.item(T::FOLDER, value.name());
-        let absent = Precondition::Absent(key.clone().into_bytes());
-        let write = WriteOp::put(key, encode(value)?, None);
-        let written = self.write(absent, guards, write, records).await?;
-        Ok(written.map(|revision| Versioned {
-            value: value.clone(),
-            revision,
-        }))
+        let created = self
+            .repository
+            .create(key, value.clone(), all_of(guards), records)
+            .await?;
+        Ok(created.stored())
     }
 
     /// Replaces `seen` by `next`; `None` when somebody changed it since, or one of `guards` does not hold.
@@ -73,13 +59,11 @@ impl StatusPageStore {
         records: &[AuditRecord],
     ) -> Result<Option<Versioned<T>>, StatusPageError> {
         let key = self.keys.item(T::FOLDER, seen.value.name());
-        let unchanged = Precondition::Unchanged(key.clone().into_bytes(), seen.revision);
-        let write = WriteOp::put(key, encode(&next)?, None);
-        let written = self.write(unchanged, guards, write, records).await?;
-        Ok(written.map(|revision| Versioned {
-            value: next,
-            revision,
-        }))
+        let replaced = self
+            .repository
+            .replace(key, seen.revision, next, all_of(guards), records)
+            .await?;
+        Ok(replaced.stored())
     }
 
     /// Removes `seen`; `false` when somebody changed it since, or one of `guards` does not hold.
@@ -90,11 +74,11 @@ impl StatusPageStore {
         records: &[AuditRecord],
     ) -> Result<bool, StatusPageError> {
         let key = self.keys.item(T::FOLDER, seen.value.name());
-        let unchanged = Precondition::Unchanged(key.clone().into_bytes(), seen.revision);
-        let written = self
-            .write(unchanged, guards, WriteOp::delete(key), records)
+        let removed = self
+            .repository
+            .remove(key, seen.revision, all_of(guards), records)
             .await?;
-        Ok(written.is_some())
+        Ok(removed)
     }
 
     /// Changes the thing `name` by a step that is decided anew whenever somebody else was first.
@@ -112,23 +96,13 @@ impl StatusPageStore {
         }
         Err(StatusPageError::Contended)
     }
+}
 
-    async fn write(
-        &self,
-        first: Precondition,
-        guards: Vec<Precondition>,
-        write: WriteOp,
-        records: &[AuditRecord],
-    ) -> Result<Option<i64>, StatusPageError> {
-        let mut transaction = Transaction::new().when(first).then([write]);
-        for guard in guards {
-            transaction = transaction.when(guard);
-        }
-        Ok(match self.trail.commit(&transaction, records).await? {
-            TransactionOutcome::Committed { revision } => Some(revision),
-            TransactionOutcome::Refused { .. } => None,
-        })
-    }
+/// A transaction that holds when all of `guards` do.
+fn all_of(guards: Vec<Precondition>) -> Transaction {
+    guards
+        .into_iter()
+        .fold(Transaction::new(), Transaction::when)
 }
 
 /// The answer to the name of a thing that does not exist.
@@ -137,8 +111,4 @@ pub(super) fn not_found<T: StatusItem>(name: &str) -> StatusPageError {
         what: T::NOUN,
         id: format!("{:?}", name.chars().take(80).collect::<String>()),
     }
-}
-
-fn encode<T: StatusItem>(value: &T) -> Result<Vec<u8>, StatusPageError> {
-    serde_json::to_vec(value).map_err(|error| registry::Error::Invalid(error.to_string()).into())
 }
